@@ -1,0 +1,58 @@
+"""The command line: a thin layer over the public functions.
+
+Each command stands in the module that bears its name; heavy libraries are imported inside the
+commands so that `deepfreak --help` answers at once. A known error becomes one line on stderr.
+"""
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from deepfreak.cli.classify import classify
+from deepfreak.cli.demo import demo
+from deepfreak.cli.evaluate import evaluate
+from deepfreak.cli.fetch import fetch
+from deepfreak.cli.generate import generate
+from deepfreak.cli.train import train
+from deepfreak.errors import DeepFreakError
+
+INTERRUPTED = 130
+USAGE = 2
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="deepfreak")
+def app() -> None:
+    """Simulate serial-crystallography images and tell which frames are worth keeping."""
+
+
+for command in (demo, generate, train, evaluate, classify, fetch):
+    app.add_command(command)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0, 2 for bad input, 130 for Ctrl-C, else 1."""
+    try:
+        result = app.main(args=argv, prog_name="deepfreak", standalone_mode=False)
+    except click.ClickException as error:
+        _say(error.format_message())
+        return USAGE
+    except DeepFreakError as error:
+        _say(str(error))
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        _say("interrupted")
+        return INTERRUPTED
+    return result if isinstance(result, int) else 0
+
+
+def _say(message: str) -> None:
+    """Print `message` as one line on stderr."""
+    one_line = " ".join(message.split())
+    click.echo(f"deepfreak: {one_line}", err=True)
+
+
+def entry_point() -> None:
+    """Run the command line and exit with its code."""
+    sys.exit(main())
