@@ -1,0 +1,39 @@
+"""What every settings dataclass shares: strictness, and the ranges a physical value may have."""
+
+from typing import Annotated, Any, TypeVar, dataclass_transform
+
+import pydantic
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Vector = tuple[Finite, Finite, Finite]
+
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def settings(cls: type[T]) -> type[T]:
+    """Make `cls` a frozen, keyword-only dataclass whose values are checked when it is made.
+
+    An unknown name or a value out of its range raises `pydantic.ValidationError`, a `ValueError`.
+    """
+    config = ConfigDict(extra="forbid")
+    made: Any = pydantic_dataclass(frozen=True, kw_only=True, slots=True, config=config)(cls)
+    return made
+
+
+def one_line(error: pydantic.ValidationError) -> str:
+    """Return the first problem of `error` as `where: what was expected, what was found`."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    found = "" if first["type"] in {"missing", "unexpected_keyword_argument"} else _found(first)
+    return f"{where}: {first['msg'].lower()}{found}"
+
+
+def _found(first: Any) -> str:
+    return f", found {first['input']!r:.80}"
