@@ -122,9 +122,7 @@ class Detector:
         fast, slow = self.axes
         i = (np.arange(self.image_size[0]) + subpixel[0]) * self.pixel_size_mm
         j = (np.arange(self.image_size[1]) + subpixel[1]) * self.pixel_size_mm
-        positions: Array = (
-            self.origin_mm + i[:, None, None] * slow + j[None, :, None] * fast
-        )
+        positions: Array = self.origin_mm + i[:, None, None] * slow + j[None, :, None] * fast
         return positions
 
 
@@ -149,20 +147,46 @@ def solid_angle_and_polarization(
     scattering, its first subpixel for Bragg spots, as nanoBragg does.
     """
     positions = detector.pixel_positions_mm(subpixel=subpixel)
-    distance = np.linalg.norm(positions, axis=-1)
-    perpendicular = detector.normal @ detector.origin_mm
-    omega = detector.pixel_size_mm**2 * perpendicular / distance**3
-    direction = positions / distance[..., None]
-    cos_2theta = direction[..., 0]
-    factor = (1 + cos_2theta**2) / 2
-    if polarization:
-        electric = np.array([0.0, *polarization_axis[1:]])
-        electric /= np.linalg.norm(electric)
-        magnetic = np.cross([1.0, 0.0, 0.0], electric)
-        along, across = direction @ electric, direction @ magnetic
-        # cos(2 psi) sin^2(2 theta), psi measured from E around the beam
-        factor -= polarization * (along**2 - across**2) / 2
-    return _read_only(omega * factor)
+    factors = solid_angle(
+        positions,
+        pixel_size_mm=detector.pixel_size_mm,
+        close_distance_mm=float(detector.normal @ detector.origin_mm),
+    )
+    factors *= polarization_factor(
+        positions,
+        incident=np.array([1.0, 0.0, 0.0]),
+        polarization=polarization,
+        polarization_axis=np.array(polarization_axis),
+    )
+    return _read_only(factors)
+
+
+def solid_angle(positions_mm: Array, *, pixel_size_mm: float, close_distance_mm: float) -> Array:
+    """Return the solid angle in steradian of pixels at `positions_mm`, (..., xyz).
+
+    pixel^2 / R^2 times the obliquity D / R, D the perpendicular distance of the panel.
+    """
+    R = np.linalg.norm(positions_mm, axis=-1)
+    omega: Array = pixel_size_mm**2 * close_distance_mm / R**3
+    return omega
+
+
+def polarization_factor(
+    positions: Array, *, incident: Array, polarization: float, polarization_axis: Array
+) -> Array:
+    """Return the share of light that Thomson scattering sends towards `positions`, (..., xyz).
+
+    (1 + cos^2(2 theta) - K cos(2 psi) sin^2(2 theta)) / 2 with Kahn's factor K = `polarization`,
+    psi measured around the beam from the electric field, made perpendicular to `incident`.
+    """
+    direction = positions / np.linalg.norm(positions, axis=-1, keepdims=True)
+    magnetic = np.cross(polarization_axis, incident)
+    magnetic /= np.linalg.norm(magnetic)
+    electric = np.cross(incident, magnetic)
+    along, across = direction @ electric, direction @ magnetic
+    # cos(2 psi) sin^2(2 theta) = along^2 - across^2
+    factor: Array = (1 + (direction @ incident) ** 2 - polarization * (along**2 - across**2)) / 2
+    return factor
 
 
 def beam_factors(detector: Detector, beam: Beam, *, oversample: int = 1) -> Array:

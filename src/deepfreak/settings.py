@@ -1,6 +1,6 @@
 """What every settings dataclass shares: strictness, and the ranges a physical value may have."""
 
-from typing import Annotated, Any, TypeVar, dataclass_transform
+from typing import Annotated, TypeVar, dataclass_transform
 
 import pydantic
 from pydantic import ConfigDict, Field
@@ -23,17 +23,17 @@ def settings(cls: type[T]) -> type[T]:
     An unknown name or a value out of its range raises `pydantic.ValidationError`, a `ValueError`.
     """
     config = ConfigDict(extra="forbid")
-    made: Any = pydantic_dataclass(frozen=True, kw_only=True, slots=True, config=config)(cls)
-    return made
+    make = pydantic_dataclass(frozen=True, kw_only=True, slots=True, config=config)
+    checked: type[T] = make(cls)
+    return checked
 
 
 def one_line(error: pydantic.ValidationError) -> str:
     """Return the first problem of `error` as `where: what was expected, what was found`."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
-    found = "" if first["type"] in {"missing", "unexpected_keyword_argument"} else _found(first)
-    return f"{where}: {first['msg'].lower()}{found}"
-
-
-def _found(first: Any) -> str:
-    return f", found {first['input']!r:.80}"
+    message = f"{where}: {first['msg'].removeprefix('Value error, ')}"
+    if first["type"] in {"missing", "value_error"}:
+        return message
+    found = repr(first["input"])
+    return f"{message}, found {found[:80]}"

@@ -83,12 +83,12 @@ def near_ewald_sphere(
             reach = math.sqrt(outer) / c_sqr
             inner = half * half - c_sqr * (rest + thick)
             hole = math.sqrt(inner) / c_sqr if inner > 0 else -1.0
-            first = max(int(math.ceil(centre - reach)), hkl_min[2])
-            last = min(int(math.floor(centre + reach)), hkl_min[2] + size_l - 1)
+            first = max(math.ceil(centre - reach), hkl_min[2])
+            last = min(math.floor(centre + reach), hkl_min[2] + size_l - 1)
             l = first
             while l <= last:
                 if hole > 0 and centre - hole < l < centre + hole:
-                    l = max(l + 1, int(math.ceil(centre + hole)))
+                    l = max(l + 1, math.ceil(centre + hole))
                     continue
                 amplitude = F[ih, ik, l - hkl_min[2]]
                 if amplitude != 0.0:
@@ -178,9 +178,7 @@ def add_landings(
     for axis in range(3):
         for x in range(3):
             for y in range(3):
-                C[x, y] += (
-                    reciprocal_axes[axis, x] * reciprocal_axes[axis, y] / cells[axis] ** 2
-                )
+                C[x, y] += reciprocal_axes[axis, x] * reciprocal_axes[axis, y] / cells[axis] ** 2
     slack = 1.0 + 2.5 * mosaic_angle + 0.01
 
     errors = np.empty(n_domains)
@@ -268,19 +266,15 @@ def add_landings(
             cy = g1 + k0y - shift * Cey
             cz = g2 + k0z - shift * Cez
             away = plane / (cx * nx + cy * ny + cz * nz)
-            at_fast = (
-                away * (cx * fast[0] + cy * fast[1] + cz * fast[2]) - origin_fast
-            ) / sub
-            at_slow = (
-                away * (cx * slow[0] + cy * slow[1] + cz * slow[2]) - origin_slow
-            ) / sub
+            at_fast = (away * (cx * fast[0] + cy * fast[1] + cz * fast[2]) - origin_fast) / sub
+            at_slow = (away * (cx * slow[0] + cy * slow[1] + cz * slow[2]) - origin_slow) / sub
             left = math.sqrt(max(0.0, radius_sqr * slack - errors[m] * shift))
             half_fast = left * extent_fast + 0.02
             half_slow = left * extent_slow + 0.02
-            first_f = max(int(math.ceil(at_fast - half_fast - 0.5)), 0)
-            last_f = min(int(math.floor(at_fast + half_fast - 0.5)), n_fast - 1)
-            first_s = max(int(math.ceil(at_slow - half_slow - 0.5)), 0)
-            last_s = min(int(math.floor(at_slow + half_slow - 0.5)), n_slow - 1)
+            first_f = max(math.ceil(at_fast - half_fast - 0.5), 0)
+            last_f = min(math.floor(at_fast + half_fast - 0.5), n_fast - 1)
+            first_s = max(math.ceil(at_slow - half_slow - 0.5), 0)
+            last_s = min(math.floor(at_slow + half_slow - 0.5), n_slow - 1)
             for s in range(first_s, last_s + 1):
                 for f in range(first_f, last_f + 1):
                     u = (f + 0.5) * sub

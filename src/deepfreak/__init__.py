@@ -1,0 +1,78 @@
+"""DeepFreak: simulate serial crystallography, learn from it, and tell which frames to keep.
+
+The public names are imported when they are first used, so that `import deepfreak` is quick::
+
+    import deepfreak as df
+
+    experiment = df.load_recipe("diffranet")
+    shot = experiment.draw(seed=0, index=0)
+    image, truth = df.simulate(shot)
+    screener = df.Screener(df.load_model())
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from deepfreak.beam import Beam as Beam
+    from deepfreak.crystal import Crystal as Crystal
+    from deepfreak.dataset import Dataset as Dataset
+    from deepfreak.dataset import generate as generate
+    from deepfreak.detector import CCD as CCD
+    from deepfreak.detector import Detector as Detector
+    from deepfreak.errors import DeepFreakError as DeepFreakError
+    from deepfreak.evaluation import evaluate as evaluate
+    from deepfreak.experiment import Classes as Classes
+    from deepfreak.experiment import Experiment as Experiment
+    from deepfreak.experiment import LitClass as LitClass
+    from deepfreak.experiment import Shot as Shot
+    from deepfreak.experiment import scatter as scatter
+    from deepfreak.experiment import simulate as simulate
+    from deepfreak.features import GLCM as GLCM
+    from deepfreak.frames import read_frames as read_frames
+    from deepfreak.models import load_model as load_model
+    from deepfreak.models import save_model as save_model
+    from deepfreak.models import train_forest as train_forest
+    from deepfreak.noise import detect as detect
+    from deepfreak.prepare import prepare as prepare
+    from deepfreak.recipe import load_recipe as load_recipe
+    from deepfreak.scattering.amorphous import Air as Air
+    from deepfreak.scattering.amorphous import Water as Water
+    from deepfreak.screening import Screener as Screener
+    from deepfreak.structure_factors import Model as Model
+    from deepfreak.structure_factors import Reflections as Reflections
+    from deepfreak.structure_factors import Wilson as Wilson
+
+_HOMES = {
+    "beam": ("Beam",),
+    "crystal": ("Crystal",),
+    "dataset": ("Dataset", "generate"),
+    "detector": ("CCD", "Detector"),
+    "errors": ("DeepFreakError",),
+    "evaluation": ("evaluate",),
+    "experiment": ("Classes", "Experiment", "LitClass", "Shot", "scatter", "simulate"),
+    "features": ("GLCM",),
+    "frames": ("read_frames",),
+    "models": ("load_model", "save_model", "train_forest"),
+    "noise": ("detect",),
+    "prepare": ("prepare",),
+    "recipe": ("load_recipe",),
+    "scattering.amorphous": ("Air", "Water"),
+    "screening": ("Screener",),
+    "structure_factors": ("Model", "Reflections", "Wilson"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME_OF)  # noqa: PLE0605 -- made from the table above, so they cannot differ
+__version__ = version("deepfreak")
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 -- the names are of all kinds
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'deepfreak' has no attribute {name!r}")
+    return getattr(import_module(f"deepfreak.{_HOME_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

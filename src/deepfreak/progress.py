@@ -1,0 +1,53 @@
+"""Progress of long work on stderr: a bar on a terminal, a line now and then in a log."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+SECONDS_BETWEEN_LINES = 15.0
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Give a function that takes how many more of `total` are done, and show the time left."""
+    if not sys.stderr.isatty():
+        yield _lines(what, total)
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.advance(task, done)
+
+
+def _lines(what: str, total: int) -> Callable[[int], None]:
+    started = last = time.monotonic()
+    finished = 0
+
+    def advance(done: int) -> None:
+        nonlocal finished, last
+        finished += done
+        now = time.monotonic()
+        if now - last >= SECONDS_BETWEEN_LINES and finished < total:
+            last = now
+            left = (now - started) / finished * (total - finished)
+            sys.stderr.write(f"{what}: {finished} of {total}, about {left:.0f} s left\n")
+
+    return advance

@@ -1,0 +1,1 @@
+"""Expected photons: Bragg spots of the crystal, and everything amorphous around it."""
