@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from deepfreak.errors import DatasetError, DeepFreakError
 from deepfreak.experiment import Experiment, Truth, draw, simulate
-from deepfreak.files import check_output, whole_file
+from deepfreak.files import check_output, whole_hdf5
 from deepfreak.recipe import settings_of
 
 # What an image takes on disk, compressed, measured on the diffranet recipe (with some to spare).
@@ -160,7 +160,7 @@ def generate(
         (first, min(first + IMAGES_PER_TASK, count)) for first in range(0, count, IMAGES_PER_TASK)
     )
     digest = hashlib.sha256()
-    with whole_file(out, overwrite=overwrite) as partial, h5py.File(partial, "w") as file:
+    with whole_hdf5(out, overwrite=overwrite) as (file, check_disk):
         columns_of = _create(file, experiment, count)
         for start, images, labels, truth in _in_order(executor, experiment, seed, tasks):
             for offset, image in enumerate(images):
@@ -169,6 +169,7 @@ def generate(
             file["label"][start : start + len(labels)] = labels
             for name, values in truth.items():
                 columns_of[name][start : start + len(labels)] = values
+            check_disk()
             if advance is not None:
                 advance(len(labels))
         manifest = _manifest(experiment, count=count, seed=seed, images_sha256=digest.hexdigest())

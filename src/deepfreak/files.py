@@ -1,13 +1,19 @@
 """Writing results: beside their final name, and renamed when whole."""
 
 import errno
+import io
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deepfreak.errors import OutputError
+
+if TYPE_CHECKING:
+    import h5py
+    from _typeshed import ReadableBuffer, WriteableBuffer
 
 
 def check_output(path: Path, *, overwrite: bool, expected_bytes: int = 0) -> None:
@@ -59,8 +65,80 @@ def whole_file(path: Path, *, overwrite: bool) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+@contextmanager
+def whole_hdf5(
+    path: Path, *, overwrite: bool
+) -> Iterator[tuple["h5py.File", Callable[[], None]]]:
+    """Give an HDF5 file to fill, as `whole_file` does, and a check to call now and then.
+
+    The check ends the block if a write has failed; without it, that is noticed at the end.
+    """
+    import h5py
+
+    with (
+        whole_file(path, overwrite=overwrite) as partial,
+        partial.open("w+b", buffering=0) as raw,
+    ):
+        sink = _Sink(raw)
+        with h5py.File(sink, "w") as file:
+            yield file, sink.check
+        sink.check()
+
+
+class _Sink(io.RawIOBase):
+    """A file that, once a write has failed, takes all further ones and drops them.
+
+    HDF5 does not survive a failing write: it keeps the data, tries again whenever an object is
+    released, and crashes the process in the end. So it is not told; whoever wrote the file is.
+    """
+
+    def __init__(self, raw: io.FileIO) -> None:
+        super().__init__()
+        self._raw = raw
+        self.failure: OSError | None = None
+
+    def check(self) -> None:
+        """Raise the error that a write met, if one did."""
+        if self.failure is not None:
+            raise self.failure
+
+    def write(self, data: "ReadableBuffer") -> int:
+        view = memoryview(data).cast("B")
+        written = 0
+        while written < len(view) and self.failure is None:
+            try:
+                written += self._raw.write(view[written:])
+            except OSError as error:
+                self.failure = error
+        return len(view)
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        return self._raw.readinto(buffer)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._raw.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._raw.tell()
+
+    def truncate(self, size: int | None = None) -> int:
+        return self._raw.truncate(size)
+
+    def flush(self) -> None:
+        if not self._raw.closed:
+            self._raw.flush()
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+
 def _cannot_write(path: Path, error: OSError) -> str:
-    # HDF5 wraps the system's error number into its text
-    full = error.errno == errno.ENOSPC or f"errno = {errno.ENOSPC}" in str(error)
+    full = error.errno in {errno.ENOSPC, errno.EDQUOT}
     reason = "no space left on the disk" if full else (error.strerror or str(error))
     return f"cannot write {path}: {reason}; nothing was left behind"

@@ -1,6 +1,6 @@
 """What every settings dataclass shares: strictness, and the ranges a physical value may have."""
 
-from typing import Annotated, TypeVar, dataclass_transform
+from typing import Annotated, TypeVar, cast, dataclass_transform
 
 import pydantic
 from pydantic import ConfigDict, Field
@@ -24,8 +24,7 @@ def settings(cls: type[T]) -> type[T]:
     """
     config = ConfigDict(extra="forbid")
     make = pydantic_dataclass(frozen=True, kw_only=True, slots=True, config=config)
-    checked: type[T] = make(cls)
-    return checked
+    return cast("type[T]", make(cls))
 
 
 def one_line(error: pydantic.ValidationError) -> str:

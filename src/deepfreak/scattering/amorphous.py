@@ -113,7 +113,7 @@ def form_factor(material: str) -> tuple[Array, Array]:
 
 def _water() -> tuple[Array, Array]:
     F: Array = np.array(WATER_F)
-    stol: Array = WATER_STOL_STEP * np.arange(len(WATER_F))
+    stol: Array = WATER_STOL_STEP * np.arange(len(WATER_F), dtype=np.float64)
     return stol, F
 
 
