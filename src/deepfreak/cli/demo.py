@@ -1,0 +1,34 @@
+"""`deepfreak demo`: the main job on an embedded default."""
+
+import os
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("deepfreak-demo"),
+    show_default=True,
+    help="Folder for the images and the page.",
+)
+@click.option("--count", type=click.IntRange(1, 10_000), default=60, show_default=True)
+@click.option(
+    "--workers", type=click.IntRange(1), default=os.cpu_count() or 1, show_default="all cores"
+)
+@click.option("--overwrite", is_flag=True, help="Replace the results of an earlier demo.")
+def demo(*, out: Path, count: int, workers: int, overwrite: bool) -> None:
+    """Simulate shots, screen them with the shipped model, and show what it decided.
+
+    The embedded crystal has photosystem II's cell; nothing is downloaded.
+    """
+    from deepfreak.demo import run_demo, summary
+    from deepfreak.progress import progress
+
+    with progress("simulating", count) as advance:
+        done = run_demo(
+            out, count=count, workers=workers, overwrite=overwrite, say=click.echo, advance=advance
+        )
+    click.echo(f"\n{summary(done)}")
