@@ -111,7 +111,8 @@ def _follow(image: Array, lattice: Lattice, panel: Panel, sources: Array, oversa
     for real_axes in lattice.real_axes:
         reciprocal_axes = np.ascontiguousarray(np.linalg.inv(real_axes).T)
         per_cell = reciprocal_axes / lattice.cells[:, None]
-        spot_radius = float(np.sqrt(radius_sqr) * np.linalg.norm(per_cell, ord=2))
+        semi_axes = np.sqrt(radius_sqr) * np.linalg.svd(per_cell, compute_uv=False)
+        spot_radius = float(semi_axes.max())
         for source in sources:
             hkl, F_sqr = near_ewald_sphere(
                 lattice.F,
@@ -132,6 +133,8 @@ def _follow(image: Array, lattice: Lattice, panel: Panel, sources: Array, oversa
                 cells=lattice.cells,
                 shape=shape,
                 radius_sqr=radius_sqr,
+                spot_radius=spot_radius,
+                elongation=float(semi_axes.max() / semi_axes.min()),
                 s0=source[:3],
                 wavelength=source[3],
                 weight=source[4],

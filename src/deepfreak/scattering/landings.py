@@ -128,6 +128,8 @@ def add_landings(
     cells: Array,
     shape: int,
     radius_sqr: float,
+    spot_radius: float,
+    elongation: float,
     s0: Array,
     wavelength: float,
     weight: float,
@@ -179,7 +181,11 @@ def add_landings(
         for x in range(3):
             for y in range(3):
                 C[x, y] += reciprocal_axes[axis, x] * reciprocal_axes[axis, y] / cells[axis] ** 2
-    slack = 1.0 + 2.5 * mosaic_angle + 0.01
+    slack = 1.01 + 2.5 * mosaic_angle * elongation + 2 * spot_radius * wavelength
+    sure_inside = radius_sqr / slack**2
+    sure_outside = radius_sqr * slack**2
+    if shape == GAUSS or cells.min() * 0.5 < math.sqrt(radius_sqr):
+        sure_inside = -1.0  # every subpixel needs the exact test
 
     errors = np.empty(n_domains)
     hits = np.empty(n_domains, dtype=np.int64)
@@ -230,6 +236,18 @@ def add_landings(
         extent_fast = math.sqrt(max(0.0, jfCjf - jfCe * jfCe / eCe)) * slack
         extent_slow = math.sqrt(max(0.0, jsCjs - jsCe * jsCe / eCe)) * slack
 
+        # How fast hr_sqr grows about its least value on the plane: a quadratic form in subpixels.
+        ff = fs = ss = 0.0
+        for axis in range(3):
+            ax, ay, az = real_axes[axis, 0], real_axes[axis, 1], real_axes[axis, 2]
+            along = ax * ex + ay * ey + az * ez
+            per_subpixel = cells[axis] * sub * forward / (plane * wavelength)
+            tf = per_subpixel * (ax * fast[0] + ay * fast[1] + az * fast[2] - along * ef)
+            ts = per_subpixel * (ax * slow[0] + ay * slow[1] + az * slow[2] - along * es)
+            ff += tf * tf
+            fs += 2 * tf * ts
+            ss += ts * ts
+
         # No domain can bring it onto the panel: skip.
         landing_fast = (away * ef - origin_fast) / sub
         landing_slow = (away * es - origin_slow) / sub
@@ -268,7 +286,8 @@ def add_landings(
             away = plane / (cx * nx + cy * ny + cz * nz)
             at_fast = (away * (cx * fast[0] + cy * fast[1] + cz * fast[2]) - origin_fast) / sub
             at_slow = (away * (cx * slow[0] + cy * slow[1] + cz * slow[2]) - origin_slow) / sub
-            left = math.sqrt(max(0.0, radius_sqr * slack - errors[m] * shift))
+            depth = errors[m] * shift
+            left = math.sqrt(max(0.0, radius_sqr * slack - depth))
             half_fast = left * extent_fast + 0.02
             half_slow = left * extent_slow + 0.02
             first_f = max(math.ceil(at_fast - half_fast - 0.5), 0)
@@ -276,30 +295,38 @@ def add_landings(
             first_s = max(math.ceil(at_slow - half_slow - 0.5), 0)
             last_s = min(math.floor(at_slow + half_slow - 0.5), n_slow - 1)
             for s in range(first_s, last_s + 1):
+                ds = s + 0.5 - at_slow
                 for f in range(first_f, last_f + 1):
-                    u = (f + 0.5) * sub
-                    v = (s + 0.5) * sub
-                    x = origin[0] + u * fast[0] + v * slow[0]
-                    y = origin[1] + u * fast[1] + v * slow[1]
-                    z = origin[2] + u * fast[2] + v * slow[2]
-                    inverse = 1.0 / (math.sqrt(x * x + y * y + z * z) * wavelength)
-                    x = x * inverse - k0x - g0
-                    y = y * inverse - k0y - g1
-                    z = z * inverse - k0z - g2
-                    t0 = edges[m, 0] * x + edges[m, 1] * y + edges[m, 2] * z
-                    t1 = edges[m, 3] * x + edges[m, 4] * y + edges[m, 5] * z
-                    t2 = edges[m, 6] * x + edges[m, 7] * y + edges[m, 8] * z
-                    hr_sqr = t0 * t0 + t1 * t1 + t2 * t2
-                    if (
-                        hr_sqr < radius_sqr
-                        # beyond the half-way point another reflection is the nearest
-                        and abs(t0) <= 0.5 * cells[0]
-                        and abs(t1) <= 0.5 * cells[1]
-                        and abs(t2) <= 0.5 * cells[2]
-                    ):
-                        brightness = strength
+                    df = f + 0.5 - at_fast
+                    hr_sqr = depth + ff * df * df + fs * df * ds + ss * ds * ds
+                    if hr_sqr > sure_outside:
+                        continue
+                    brightness = strength
+                    if hr_sqr > sure_inside:
+                        # too near the edge, or not flat: the exact test
+                        u = (f + 0.5) * sub
+                        v = (s + 0.5) * sub
+                        x = origin[0] + u * fast[0] + v * slow[0]
+                        y = origin[1] + u * fast[1] + v * slow[1]
+                        z = origin[2] + u * fast[2] + v * slow[2]
+                        inverse = 1.0 / (math.sqrt(x * x + y * y + z * z) * wavelength)
+                        x = x * inverse - k0x - g0
+                        y = y * inverse - k0y - g1
+                        z = z * inverse - k0z - g2
+                        t0 = edges[m, 0] * x + edges[m, 1] * y + edges[m, 2] * z
+                        t1 = edges[m, 3] * x + edges[m, 4] * y + edges[m, 5] * z
+                        t2 = edges[m, 6] * x + edges[m, 7] * y + edges[m, 8] * z
+                        hr_sqr = t0 * t0 + t1 * t1 + t2 * t2
+                        if (
+                            hr_sqr >= radius_sqr
+                            # beyond the half-way point another reflection is the nearest
+                            or abs(t0) > 0.5 * cells[0]
+                            or abs(t1) > 0.5 * cells[1]
+                            or abs(t2) > 0.5 * cells[2]
+                        ):
+                            continue
                         if shape == GAUSS:
                             brightness *= math.exp(-2 * hr_sqr / GAUSS_WIDTH)
-                        image[s // oversample, f // oversample] += brightness
-                        lit += 1
+                    image[s // oversample, f // oversample] += brightness
+                    lit += 1
     return lit

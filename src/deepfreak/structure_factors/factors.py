@@ -1,0 +1,183 @@
+"""F(hkl) of a whole unit cell as a dense box, so that scattering only has to index it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from deepfreak.errors import StructureError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import gemmi
+    import numpy.typing as npt
+
+MAX_BOX_ENTRIES = 400_000_000
+# Reflections written at a time: bounds the temporary indices to some 100 MB.
+BATCH = 2_000_000
+
+UnitCell = tuple[float, float, float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StructureFactors:
+    """Amplitudes of a crystal's reflections, expanded to P1.
+
+    Attributes
+    ----------
+    F
+        float32, indexed `[h - h_min, k - k_min, l - l_min]`, in electrons per unit cell. Both
+        Friedel mates are present; a reflection that is absent or was never listed is 0, or
+        `default_F` if the file was read with one.
+    hkl_min
+        Index of `F[0, 0, 0]`; the box is symmetric, so `F` has `1 - 2 * hkl_min` entries an axis.
+    cell
+        a, b, c in angstrom and alpha, beta, gamma in degrees.
+    space_group
+        Hermann-Mauguin symbol of the crystal (the amplitudes themselves are in P1).
+    d_min_A
+        Resolution to which reflections are present.
+    source
+        Where the amplitudes come from, for people and manifests.
+    default_F
+        What `lookup` gives outside the box.
+    """
+
+    F: npt.NDArray[np.float32]
+    hkl_min: tuple[int, int, int]
+    cell: UnitCell
+    space_group: str
+    d_min_A: float
+    source: str
+    default_F: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse a box that is not symmetric about the origin of reciprocal space."""
+        shape = tuple(1 - 2 * first for first in self.hkl_min)
+        if self.F.shape != shape or self.F.dtype != np.float32:
+            raise StructureError(
+                f"expected float32 structure factors of shape {shape} for hkl_min {self.hkl_min}, "
+                f"found {self.F.dtype} of shape {self.F.shape}; "
+                "give a box symmetric about (0, 0, 0)"
+            )
+
+    def lookup(
+        self, h: npt.ArrayLike, k: npt.ArrayLike, l: npt.ArrayLike
+    ) -> npt.NDArray[np.float32]:
+        """Return the amplitudes at integer indices, `default_F` outside the box.
+
+        `h`, `k`, `l` broadcast against each other; the result has their common shape.
+        """
+        hkl = np.broadcast_arrays(np.asarray(h), np.asarray(k), np.asarray(l))
+        inside = np.ones(hkl[0].shape, dtype=bool)
+        for index, first in zip(hkl, self.hkl_min, strict=True):
+            # Compare with both ends: abs() of the smallest integer is negative.
+            inside &= (index >= first) & (index <= -first)
+        found = np.full(inside.shape, self.default_F, dtype=np.float32)
+        found[inside] = self.F[
+            tuple(index[inside] - first for index, first in zip(hkl, self.hkl_min, strict=True))
+        ]
+        return found
+
+
+def check_box(largest_hkl: Sequence[float], *, what: str) -> None:
+    """Raise `StructureError` unless a box out to `largest_hkl` fits into memory."""
+    entries = prod(2.0 * abs(float(index)) + 1.0 for index in largest_hkl)
+    if not entries <= MAX_BOX_ENTRIES:
+        raise StructureError(
+            f"expected a box of at most {MAX_BOX_ENTRIES:.0e} reflections, {what} needs "
+            f"{entries:.1e}; ask for a larger d_min_A or check the cell and the indices"
+        )
+
+
+def unique_reflections(
+    cell: gemmi.UnitCell, group: gemmi.SpaceGroup, d_min_A: float
+) -> npt.NDArray[np.int32]:
+    """Return the present reflections of one asymmetric unit, (n, 3), without (0, 0, 0).
+
+    Raises `StructureError` for a resolution that leaves none or asks for too many.
+    """
+    import gemmi
+
+    if not 0.0 < d_min_A < np.inf:
+        raise StructureError(f"expected d_min_A above 0, found {d_min_A}; give it in angstrom")
+    check_box([edge / d_min_A for edge in cell.parameters[:3]], what=f"d_min_A = {d_min_A}")
+    hkl: npt.NDArray[np.int32] = gemmi.make_miller_array(cell, group, d_min_A)
+    if not len(hkl):
+        raise StructureError(
+            f"expected reflections to d_min_A = {d_min_A}, found none in a cell of "
+            f"{cell.a:g} x {cell.b:g} x {cell.c:g} A; give a smaller d_min_A"
+        )
+    return hkl
+
+
+def expand_to_p1(
+    hkl: npt.NDArray[np.integer],
+    F: npt.NDArray[np.floating],
+    *,
+    cell: gemmi.UnitCell,
+    group: gemmi.SpaceGroup,
+    d_min_A: float,
+    source: str,
+    default_F: float = 0.0,
+) -> StructureFactors:
+    """Spread amplitudes over all their symmetry equivalents and Friedel mates.
+
+    Parameters
+    ----------
+    hkl, F
+        (n, 3) indices and (n,) amplitudes in electrons. Where both mates of a Friedel pair are
+        listed each keeps its own amplitude; where one is, the other gets the same.
+    default_F
+        Amplitude of reflections that are not listed, except where the space group has them absent.
+
+    Raises
+    ------
+    StructureError
+        When the box that holds the indices would be too large.
+    """
+    hkl = hkl.astype(np.int64)
+    rotations = _rotations(group)
+    largest = np.max([np.abs(hkl @ rotation).max(axis=0) for rotation in rotations], axis=0)
+    check_box(largest, what=f"the largest index {tuple(largest.tolist())}")
+    box = np.full(2 * largest + 1, default_F, dtype=np.float32)
+    if default_F:
+        _clear_absences(box, group)
+    flat = box.reshape(-1)
+    strides = np.array([box.shape[1] * box.shape[2], box.shape[2], 1])
+    origin = int(largest @ strides)
+    # Mates are filled in first, so that what the list itself says wins.
+    for friedel in (-1, 1):
+        for first in range(0, len(hkl), BATCH):
+            part, amplitudes = hkl[first : first + BATCH], F[first : first + BATCH]
+            for rotation in rotations:
+                # (hkl R) . strides = hkl . (R strides): one product in place of two.
+                flat[origin + friedel * (part @ (rotation @ strides))] = amplitudes
+    return StructureFactors(
+        F=box,
+        hkl_min=(-int(largest[0]), -int(largest[1]), -int(largest[2])),
+        cell=tuple(cell.parameters),
+        space_group=group.xhm(),
+        d_min_A=d_min_A,
+        source=source,
+        default_F=default_F,
+    )
+
+
+def _rotations(group: gemmi.SpaceGroup) -> list[npt.NDArray[np.int64]]:
+    """Return the rotation of each symmetry operation; row vectors hkl turn by `hkl @ R`."""
+    return [np.array(op.rot, dtype=np.int64) // op.DEN for op in group.operations().sym_ops]
+
+
+def _clear_absences(box: npt.NDArray[np.float32], group: gemmi.SpaceGroup) -> None:
+    """Set the systematically absent reflections of the box to 0, one plane of h at a time."""
+    operations = group.operations()
+    h_max, k_max, l_max = (size // 2 for size in box.shape)
+    k, l = np.meshgrid(np.arange(-k_max, k_max + 1), np.arange(-l_max, l_max + 1), indexing="ij")
+    for h, plane in zip(range(-h_max, h_max + 1), box, strict=True):
+        hkl = np.column_stack([np.full(k.size, h), k.ravel(), l.ravel()]).astype(np.int32)
+        plane[operations.systematic_absences(hkl).reshape(plane.shape)] = 0.0
