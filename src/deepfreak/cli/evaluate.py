@@ -1,0 +1,62 @@
+"""`deepfreak evaluate`: how often a model is right on labelled images."""
+
+import os
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("model")
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--report", type=click.Path(path_type=Path), help="HTML page to write.")
+@click.option("--json", "summary", type=click.Path(path_type=Path), help="JSON summary to write.")
+@click.option(
+    "--workers", type=click.IntRange(min=1), default=os.cpu_count() or 1, show_default="all cores"
+)
+@click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
+def evaluate(
+    *,
+    model: str,
+    data: Path,
+    report: Path | None,
+    summary: Path | None,
+    workers: int,
+    overwrite: bool,
+) -> None:
+    """Judge the images of DATA by MODEL, a file or `default`, and count what is right.
+
+    Prints the confusion matrix as the DiffraNet paper's Table 6 has it, with 95 % intervals.
+    """
+    import json
+
+    from deepfreak.dataset import Dataset
+    from deepfreak.evaluation import evaluate as judge
+    from deepfreak.evaluation import format_confusion, format_percent
+    from deepfreak.files import check_output, whole_file
+    from deepfreak.models import load_model
+    from deepfreak.progress import progress
+
+    for output in (report, summary):
+        if output is not None:
+            check_output(output, overwrite=overwrite)
+    forest = load_model(None if model == "default" else Path(model))
+    click.echo(f"model: {model}, {forest.name}", err=True)
+    with Dataset.open(data) as images:
+        with progress("images", len(images)) as advance:
+            evaluation = judge(forest, images, workers=workers, advance=advance)
+        click.echo(format_confusion(evaluation))
+        click.echo("")
+        click.echo(f"accuracy (%)                    {format_percent(evaluation.accuracy)}")
+        click.echo(f"crystal against no crystal (%)  {format_percent(evaluation.crystal_accuracy)}")
+        click.echo(
+            f"{evaluation.truth.size} images, {1000 * evaluation.seconds_per_image:.2f} ms each "
+            f"(workers: {workers}); 95 % intervals in brackets"
+        )
+        if report is not None:
+            from deepfreak.report.evaluation import write_evaluation_page
+
+            write_evaluation_page(report, evaluation, images=images.images, overwrite=overwrite)
+    if summary is not None:
+        with whole_file(summary, overwrite=overwrite) as partial:
+            partial.write_text(json.dumps(evaluation.to_json(), indent=1) + "\n")

@@ -1,0 +1,1 @@
+"""Self-contained HTML pages: what was decided, and why."""

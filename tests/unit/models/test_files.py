@@ -1,0 +1,309 @@
+import io
+import json
+import warnings
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepfreak.dataset import Dataset
+from deepfreak.errors import ModelError, OutputError
+from deepfreak.features import GLCM
+from deepfreak.models import archive, files, load_model, save_model, train_forest
+from tests.labelled import draw_images, write_labelled
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = write_labelled(tmp_path_factory.mktemp("files") / "data.h5", np.arange(40) % 5, side=64)
+    with Dataset.open(path) as data:
+        return train_forest(data, extractor=GLCM(distances=(1,)), trees=4, seed=3)
+
+
+@pytest.fixture
+def saved(model, tmp_path):
+    path = tmp_path / "model.skops"
+    save_model(model, path)
+    return path
+
+
+def rewrite(path, *, schema=None, manifest=None, members=None, drop=()):
+    """Change the JSON of a model file by functions, add or replace members, drop others."""
+    changed = {"schema.json": schema, "manifest.json": manifest}
+    with zipfile.ZipFile(path) as old:
+        contents = {name: old.read(name) for name in old.namelist() if name not in drop}
+    for name, change in changed.items():
+        if change is not None:
+            value = json.loads(contents[name])
+            contents[name] = json.dumps(change(value)).encode()
+    contents.update(members or {})
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+        for name, content in contents.items():
+            new.writestr(name, content)
+    return path
+
+
+def tree_members(path):
+    """Return the names of the members that hold the nodes of the trees."""
+    with zipfile.ZipFile(path) as old:
+        return [
+            name
+            for name in old.namelist()
+            if name.endswith(".npy") and b"left_child" in old.read(name)[:300]
+        ]
+
+
+def with_nodes(path, change):
+    """Change the nodes of the first tree."""
+    name = tree_members(path)[0]
+    with zipfile.ZipFile(path) as old:
+        nodes = np.load(io.BytesIO(old.read(name)))
+    change(nodes)
+    buffer = io.BytesIO()
+    np.save(buffer, nodes)
+    return rewrite(path, members={name: buffer.getvalue()})
+
+
+def refused(path, match):
+    with pytest.raises(ModelError, match=match) as caught:
+        load_model(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_loaded_model_answers_as_the_one_saved(model, saved):
+    loaded = load_model(saved)
+    images = draw_images(np.arange(10) % 5, seed=8, side=64)
+    np.testing.assert_array_equal(loaded.probabilities(images), model.probabilities(images))
+    assert (loaded.name, loaded.classes, loaded.extractor) == (
+        model.name,
+        model.classes,
+        model.extractor,
+    )
+    assert loaded.manifest == model.manifest
+    assert loaded.forest.n_jobs == 1
+
+
+def test_the_manifest_can_be_read_with_any_zip_tool(model, saved):
+    with zipfile.ZipFile(saved) as archive:
+        assert json.loads(archive.read("manifest.json")) == model.manifest
+
+
+def test_a_forest_of_many_images_stays_small():
+    from sklearn.ensemble import RandomForestClassifier
+
+    rng = np.random.default_rng(0)
+    # Labels without pattern make the largest trees there can be: one leaf for each few vectors.
+    vectors, labels = rng.random((1000, 12)), rng.integers(0, 5, 1000)
+    forest = RandomForestClassifier(20, max_depth=20, random_state=0).fit(vectors, labels)
+    nodes = sum(tree.tree_.node_count for tree in forest.estimators_)
+    import skops.io
+
+    size = len(skops.io.dumps(forest, compression=zipfile.ZIP_DEFLATED, compresslevel=9))
+    assert size / nodes < 30
+
+
+def test_an_existing_file_is_kept_unless_told_otherwise(model, saved):
+    before = saved.read_bytes()
+    with pytest.raises(OutputError, match="overwrite"):
+        save_model(model, saved)
+    assert saved.read_bytes() == before
+    save_model(model, saved, overwrite=True)
+    assert list(saved.parent.iterdir()) == [saved]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no model", b"PK\x03\x04" + bytes(50), b"\x80\x04K\x01."]
+)
+def test_what_is_no_model_is_refused(tmp_path, content):
+    path = tmp_path / "model.skops"
+    path.write_bytes(content)
+    refused(path, "expected a model file made by `deepfreak train`")
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    refused(tmp_path / "none.skops", "cannot read")
+    refused(tmp_path, "cannot read")
+
+
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.999])
+def test_half_a_model_is_refused(saved, part):
+    content = saved.read_bytes()
+    saved.write_bytes(content[: int(len(content) * part)])
+    refused(saved, "something else or half of one")
+
+
+def test_flipped_bytes_are_noticed(saved):
+    content = bytearray(saved.read_bytes())
+    content[len(content) // 3] ^= 0xFF
+    saved.write_bytes(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        refused(saved, "expected")
+
+
+def test_a_file_that_is_too_large_is_refused_before_it_is_read(saved, monkeypatch):
+    monkeypatch.setattr(files, "MAX_FILE_BYTES", 1000)
+    refused(saved, "at most")
+
+
+def test_a_file_that_would_be_too_large_is_not_written(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "MAX_FILE_BYTES", 1000)
+    with pytest.raises(OutputError, match="fewer or shallower trees"):
+        save_model(model, tmp_path / "large.skops")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused(saved):
+    rewrite(saved, members={"zeros.bin": bytes(archive.MAX_JSON_BYTES + 1)})
+    refused(saved, "MB of JSON")
+
+
+def test_too_many_members_are_refused(saved, monkeypatch):
+    monkeypatch.setattr(archive, "MAX_MEMBERS", 3)
+    refused(saved, "at most 3 members")
+
+
+def test_an_array_whose_header_claims_more_than_there_is_is_refused(saved):
+    name = tree_members(saved)[0]
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        buffer, {"descr": "<f8", "fortran_order": False, "shape": (10**13,)}
+    )
+    rewrite(saved, members={name: buffer.getvalue() + bytes(64)})
+    refused(saved, "expected an array")
+
+
+def test_a_function_in_the_file_is_refused_and_never_called(saved, tmp_path):
+    witness = tmp_path / "called"
+    call = {
+        "__class__": "function",
+        "__module__": "os",
+        "__loader__": "FunctionNode",
+        "content": {"module_path": "os", "function": "mkdir"},
+        "__id__": 1,
+    }
+
+    def plant(schema):
+        schema["content"]["content"]["verbose"] = call
+        return schema
+
+    refused(rewrite(saved, schema=plant), "found 'os.function'")
+    assert not witness.exists()
+
+
+def test_another_estimator_is_refused_though_skops_trusts_it(saved):
+    import skops.io
+    from sklearn.linear_model import LogisticRegression
+
+    with zipfile.ZipFile(saved) as old:
+        manifest = old.read("manifest.json")
+    buffer = io.BytesIO(skops.io.dumps(LogisticRegression()))
+    with zipfile.ZipFile(buffer, "a") as new:
+        new.writestr("manifest.json", manifest)
+    saved.write_bytes(buffer.getvalue())
+    refused(saved, "LogisticRegression")
+
+
+def test_one_id_for_two_objects_is_refused(saved):
+    def plant(schema):
+        content = schema["content"]["content"]
+        content["n_outputs_"]["__id__"] = content["n_estimators"]["__id__"]
+        return schema
+
+    refused(rewrite(saved, schema=plant), "one object for each id")
+
+
+def test_a_tree_of_more_outputs_is_refused(saved):
+    def plant(schema):
+        for node in archive._nodes(schema):
+            if node["__loader__"] == "TreeNode":
+                outputs = node["__reduce__"]["args"]["content"][2]
+                outputs.update(content="1000000", __id__=77)
+        return schema
+
+    refused(rewrite(saved, schema=plant), "one output")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("left_child", 10**9), ("right_child", 0), ("feature", 10**6), ("feature", -5)],
+)
+def test_a_tree_that_points_outside_is_refused(saved, field, value):
+    def plant(nodes):
+        nodes[field][0] = value
+
+    refused(with_nodes(saved, plant), "damaged trees")
+
+
+def test_a_tree_that_claims_other_nodes_than_it_has_is_refused(saved):
+    def plant(schema):
+        for node in archive._nodes(schema):
+            if node["__loader__"] == "TreeNode":
+                node["content"]["content"]["node_count"].update(content="1", __id__=78)
+        return schema
+
+    refused(rewrite(saved, schema=plant), "damaged trees")
+
+
+def test_a_forest_that_answers_otherwise_is_refused_with_both_versions(saved):
+    def plant(manifest):
+        manifest["check"]["probabilities"][0] = [0.2] * 5
+        manifest["versions"]["scikit-learn"] = "0.99"
+        return manifest
+
+    refused(rewrite(saved, manifest=plant), r"made with 0\.99: its forest answers otherwise")
+
+
+def test_another_version_that_answers_alike_is_accepted(saved):
+    def plant(schema):
+        for node in archive._nodes(schema):
+            content = node.get("content")
+            versioned = content.get("content") if isinstance(content, dict) else None
+            if isinstance(versioned, dict) and "_sklearn_version" in versioned:
+                versioned["_sklearn_version"].update(content='"1.6.0"', __id__=79)
+        return schema
+
+    assert load_model(rewrite(saved, schema=plant)).classes[0] == "blank"
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"format": 2}, "format 1, found 2"),
+        ({"extractor": {"extractor": "sift"}}, "extractor 'glcm', found 'sift'"),
+        ({"extractor": {"extractor": "glcm", "distances": [1, 2]}}, "does not fit its manifest"),
+        ({"classes": ["a", "b"]}, "does not fit its manifest"),
+        ({"classes": "blank"}, "complete manifest"),
+        ({"classes": ["a", "a"]}, "complete manifest"),
+        ({"check": {}}, "complete manifest"),
+        ({"check": {"vectors": [[1.0]], "probabilities": [[1.0]]}}, "recorded answers"),
+        ({"check": {"vectors": "x", "probabilities": []}}, "recorded answers"),
+        ({"versions": None}, "complete manifest"),
+        ({"forest_sha256": None}, "complete manifest"),
+    ],
+)
+def test_a_manifest_that_does_not_fit_is_refused(saved, change, match):
+    refused(rewrite(saved, manifest=lambda manifest: {**manifest, **change}), match)
+
+
+def test_a_manifest_that_is_missing_is_noticed(saved):
+    refused(rewrite(saved, drop=("manifest.json",)), "something else or half of one")
+
+
+def test_a_model_keeps_what_the_command_adds_to_its_manifest(model, tmp_path):
+    path = tmp_path / "named.skops"
+    save_model(replace(model, manifest={"command": "deepfreak train", **model.manifest}), path)
+    assert load_model(path).manifest["command"] == "deepfreak train"
+
+
+def test_the_shipped_model_loads_and_is_small():
+    shipped = Path(files.__file__).parent / "shipped" / files.SHIPPED
+    if not shipped.exists():
+        pytest.skip("the shipped model has not been made in this checkout")
+    assert shipped.stat().st_size <= 5 * 2**20
+    model = load_model()
+    assert model.classes == ("blank", "no-crystal", "weak", "good", "strong")
+    assert model.manifest["data"]["count"] >= 4000

@@ -1,0 +1,165 @@
+import json
+import math
+
+import numpy as np
+import pytest
+
+from deepfreak.dataset import Dataset
+from deepfreak.errors import DatasetError
+from deepfreak.evaluation import Evaluation, Proportion, evaluate, format_confusion, format_percent
+from tests.labelled import CLASSES, write_labelled
+
+# The paper's Table 6, true classes in rows.
+TABLE_6 = (
+    (2069, 0, 0, 0, 0),
+    (0, 3266, 2, 0, 0),
+    (1, 18, 3280, 47, 0),
+    (0, 0, 38, 2368, 38),
+    (0, 0, 0, 44, 1428),
+)
+
+
+def evaluation_of(matrix, classes=CLASSES):
+    matrix = np.asarray(matrix)
+    truth, verdict = np.indices(matrix.shape)
+    verdicts = np.repeat(verdict.ravel(), matrix.ravel())
+    return Evaluation(
+        model="model",
+        data="data.h5",
+        classes=classes,
+        truth=np.repeat(truth.ravel(), matrix.ravel()).astype(np.uint8),
+        probabilities=np.eye(len(classes))[verdicts],
+        seconds_per_image=0.003,
+    )
+
+
+class Oracle:
+    """Knows the labels of a data set and errs where it is told to."""
+
+    name = "oracle"
+    classes = CLASSES
+
+    def __init__(self, verdicts):
+        self.left = list(verdicts)
+        self.batches = []
+
+    def probabilities(self, images, valid=None, *, workers=1):
+        assert valid is None
+        assert workers == 2
+        self.batches.append(len(images))
+        verdicts, self.left = self.left[: len(images)], self.left[len(images) :]
+        return np.eye(len(self.classes))[verdicts]
+
+
+def test_the_papers_matrix_gives_the_papers_figures():
+    evaluation = evaluation_of(TABLE_6)
+    np.testing.assert_array_equal(evaluation.confusion, TABLE_6)
+    assert [f"{100 * each.value:.2f}" for each in evaluation.recall] == [
+        "100.00",
+        "99.94",
+        "98.03",
+        "96.89",
+        "97.01",
+    ]
+    assert [f"{100 * each.value:.2f}" for each in evaluation.precision] == [
+        "99.95",
+        "99.45",
+        "98.80",
+        "96.30",
+        "97.41",
+    ]
+    assert format_percent(evaluation.accuracy) == " 98.51 [98.28, 98.71]"
+    assert f"{100 * evaluation.crystal_accuracy.value:.2f}" == "99.83"
+
+
+def test_the_table_is_laid_out_as_the_papers():
+    lines = format_confusion(evaluation_of(TABLE_6)).splitlines()
+    assert lines[0].split() == ["Predicted", "class", "Recall", "(%)"]
+    assert lines[1].split() == ["True", "class", *CLASSES]
+    assert lines[4].split() == ["weak", "1", "18", "3280", "47", "0", "98.03", "[97.50,", "98.45]"]
+    assert lines[7].split() == ["Precision", "(%)", "99.95", "99.45", "98.80", "96.30", "97.41"]
+    assert lines[8].split()[:3] == ["95", "%", "from"]
+    # Columns are aligned: the last digit of a count stands below the last letter of its class.
+    assert lines[4][: lines[1].index("strong")].split()[-1] == "47"
+    assert max(len(line) for line in lines) < 110
+
+
+# Newcombe (1998), Table I, method 3, and the ends.
+@pytest.mark.parametrize(
+    ("hits", "total", "low", "high"),
+    [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_intervals_are_those_of_wilson(hits, total, low, high):
+    assert Proportion(hits, total).interval == pytest.approx((low, high), abs=5e-5)
+
+
+def test_intervals_hold_the_value_and_stay_between_0_and_1():
+    for total in (1, 7, 400):
+        for hits in range(total + 1):
+            low, high = Proportion(hits, total).interval
+            assert 0 <= low <= hits / total <= high <= 1
+            assert low < high
+
+
+def test_a_class_without_images_has_no_recall():
+    evaluation = evaluation_of([[3, 1], [0, 0]], classes=("blank", "weak"))
+    assert math.isnan(evaluation.recall[1].value)
+    assert "-" in format_confusion(evaluation).splitlines()[3]
+    summary = json.loads(json.dumps(evaluation.to_json(), allow_nan=False))
+    assert summary["recall"]["weak"] == {
+        "value": None,
+        "low": None,
+        "high": None,
+        "hits": 0,
+        "total": 0,
+    }
+
+
+def test_the_summary_is_json_and_complete():
+    summary = json.loads(json.dumps(evaluation_of(TABLE_6).to_json(), allow_nan=False))
+    assert summary["confusion"] == [list(row) for row in TABLE_6]
+    assert summary["count"] == 12599
+    assert summary["accuracy"]["low"] < summary["accuracy"]["value"] < summary["accuracy"]["high"]
+    assert summary["crystal_accuracy"]["hits"] == 12599 - 21
+
+
+def test_mistakes_between_crystal_classes_do_not_cost_crystal_accuracy():
+    evaluation = evaluation_of(
+        np.diag([2, 2, 0, 0, 0]) + np.eye(5, k=-1, dtype=int) * [0, 0, 1, 1, 0]
+    )
+    assert evaluation.accuracy == Proportion(4, 6)
+    assert evaluation.crystal_accuracy == Proportion(6, 6)
+
+
+def test_p_crystal_is_the_sum_over_weak_good_and_strong():
+    evaluation = evaluation_of(np.eye(5, dtype=int))
+    np.testing.assert_array_equal(evaluation.p_crystal, [0, 0, 1, 1, 1])
+
+
+def test_every_image_is_judged_once_in_bounded_batches(tmp_path):
+    labels = [0, 1, 2, 3, 4, 0, 1]
+    oracle = Oracle([0, 1, 2, 3, 3, 0, 2])
+    done = []
+    with Dataset.open(write_labelled(tmp_path / "data.h5", labels, side=16)) as data:
+        evaluation = evaluate(oracle, data, batch=3, workers=2, advance=done.append)
+    assert oracle.batches == done == [3, 3, 1]
+    assert evaluation.accuracy == Proportion(5, 7)
+    assert evaluation.confusion[4, 3] == evaluation.confusion[1, 2] == 1
+    assert evaluation.seconds_per_image > 0
+
+
+def test_other_classes_than_the_models_are_refused(tmp_path):
+    path = write_labelled(tmp_path / "data.h5", [0, 1], classes=("empty", "full"), side=16)
+    with Dataset.open(path) as data, pytest.raises(DatasetError, match="empty, full"):
+        evaluate(Oracle([]), data)
+
+
+def test_an_empty_data_set_is_refused(tmp_path):
+    path = write_labelled(tmp_path / "data.h5", [], side=16)
+    with Dataset.open(path) as data, pytest.raises(DatasetError, match="found none"):
+        evaluate(Oracle([]), data)
