@@ -145,50 +145,56 @@ def add_landings(
     Equals `by_pixel` for one source and one spindle step where F_latt vanishes beyond
     sum((h - h0) N)^2 = `radius_sqr`; see there for the shapes of what is not named here.
 
+    Parameters
+    ----------
+    spot_radius, elongation
+        Largest semi-axis in 1/A of the ellipsoid within that bound, and its ratio to the smallest.
+
     Returns
     -------
     How many (subpixel, domain, reflection) triples were lit.
     """
     n_slow, n_fast = image.shape[0] * oversample, image.shape[1] * oversample
-    n_domains = domains.shape[0]
+    row_of = np.arange(n_slow) // oversample
+    column_of = np.arange(n_fast) // oversample
     sub = pixel_size / oversample
-    k0x, k0y, k0z = s0[0] / wavelength, s0[1] / wavelength, s0[2] / wavelength
-    nx = fast[1] * slow[2] - fast[2] * slow[1]
-    ny = fast[2] * slow[0] - fast[0] * slow[2]
-    nz = fast[0] * slow[1] - fast[1] * slow[0]
-    plane = origin[0] * nx + origin[1] * ny + origin[2] * nz
+    k0 = s0 / wavelength
+    normal = np.cross(fast, slow)
+    plane = (origin * normal).sum()
     origin_fast = (origin * fast).sum()
     origin_slow = (origin * slow).sum()
     volume_sqr = (cells[0] * cells[1] * cells[2]) ** 2
 
-    # Per domain: U^T k0, for the excitation error, and N U a, for the exact test.
+    # Per domain, one row a component: U^T k0 for the excitation error, U itself, and N U a.
+    n_domains = domains.shape[0]
     turned_k0 = np.empty((3, n_domains))
-    edges = np.empty((n_domains, 9))
+    U = np.empty((9, n_domains))
+    edges = np.empty((9, n_domains))
     for m in range(n_domains):
-        for x in range(3):
-            turned_k0[x, m] = (
-                domains[m, 0, x] * k0x + domains[m, 1, x] * k0y + domains[m, 2, x] * k0z
-            )
-            for axis in range(3):
-                edges[m, 3 * axis + x] = cells[axis] * (
-                    domains[m, x, 0] * real_axes[axis, 0]
-                    + domains[m, x, 1] * real_axes[axis, 1]
-                    + domains[m, x, 2] * real_axes[axis, 2]
-                )
+        turned_k0[:, m] = domains[m].T @ k0
+        U[:, m] = domains[m].ravel()
+        for axis in range(3):
+            edges[3 * axis : 3 * axis + 3, m] = cells[axis] * (domains[m] @ real_axes[axis])
     # C = M^-1 = sum over axes of a* a*^T / N^2
     C = np.zeros((3, 3))
     for axis in range(3):
-        for x in range(3):
-            for y in range(3):
-                C[x, y] += reciprocal_axes[axis, x] * reciprocal_axes[axis, y] / cells[axis] ** 2
-    slack = 1.01 + 2.5 * mosaic_angle * elongation + 2 * spot_radius * wavelength
-    sure_inside = radius_sqr / slack**2
-    sure_outside = radius_sqr * slack**2
-    if shape == GAUSS or cells.min() * 0.5 < math.sqrt(radius_sqr):
-        sure_inside = -1.0  # every subpixel needs the exact test
+        C += np.outer(reciprocal_axes[axis], reciprocal_axes[axis]) / cells[axis] ** 2
+    # The ellipsoid turns with its domain; the sphere is curved across a spot.
+    approximation = (
+        0.003 + mosaic_angle * (elongation * elongation - 1) + 2 * spot_radius * wavelength
+    )
+    every_one_exactly = shape == GAUSS or cells.min() * 0.5 < math.sqrt(radius_sqr)
 
     errors = np.empty(n_domains)
-    hits = np.empty(n_domains, dtype=np.int64)
+    hits = np.empty(n_domains, dtype=np.uint32)
+    first_fast = np.empty(n_domains)
+    first_slow = np.empty(n_domains)
+    from_fast = np.empty(n_domains)
+    from_slow = np.empty(n_domains)
+    depth = np.empty(n_domains)
+    hr_sqr = np.empty(n_domains)
+    sure = np.empty(n_domains, dtype=np.uint32)
+    unsure = np.empty(n_domains, dtype=np.uint32)
     lit = 0
     for reflection in range(len(F_sqr)):
         h, k, l = hkl[reflection, 0], hkl[reflection, 1], hkl[reflection, 2]
@@ -197,46 +203,22 @@ def add_landings(
         gz = h * reciprocal_axes[0, 2] + k * reciprocal_axes[1, 2] + l * reciprocal_axes[2, 2]
         half_g_sqr = (gx * gx + gy * gy + gz * gz) / 2
 
-        # The unturned reflection: direction of its diffracted beam, and C along it.
-        kx, ky, kz = gx + k0x, gy + k0y, gz + k0z
+        # The unturned reflection: direction e of its diffracted beam, and C along it.
+        kx, ky, kz = gx + k0[0], gy + k0[1], gz + k0[2]
         length = math.sqrt(kx * kx + ky * ky + kz * kz)
         ex, ey, ez = kx / length, ky / length, kz / length
-        forward = ex * nx + ey * ny + ez * nz
+        forward = ex * normal[0] + ey * normal[1] + ez * normal[2]
         if forward * plane <= 0:
             continue
         Cex = C[0, 0] * ex + C[0, 1] * ey + C[0, 2] * ez
         Cey = C[1, 0] * ex + C[1, 1] * ey + C[1, 2] * ez
         Cez = C[2, 0] * ex + C[2, 1] * ey + C[2, 2] * ez
         eCe = ex * Cex + ey * Cey + ez * Cez
-        reach = math.sqrt(radius_sqr * eCe) * slack
 
-        # How the landing point moves with k: rows of the Jacobian of (fast, slow) in subpixels.
-        away = plane / forward
+        # hr_sqr grows from its least value on the plane as a quadratic form of subpixels (fast,
+        # slow), whose inverse gives the ellipse's extent.
         ef = ex * fast[0] + ey * fast[1] + ez * fast[2]
         es = ex * slow[0] + ey * slow[1] + ez * slow[2]
-        scale = away * wavelength / sub
-        jfx = scale * (fast[0] - ef / forward * nx)
-        jfy = scale * (fast[1] - ef / forward * ny)
-        jfz = scale * (fast[2] - ef / forward * nz)
-        jsx = scale * (slow[0] - es / forward * nx)
-        jsy = scale * (slow[1] - es / forward * ny)
-        jsz = scale * (slow[2] - es / forward * nz)
-        jfCe = jfx * Cex + jfy * Cey + jfz * Cez
-        jsCe = jsx * Cex + jsy * Cey + jsz * Cez
-        jfCjf = (
-            jfx * (C[0, 0] * jfx + C[0, 1] * jfy + C[0, 2] * jfz)
-            + jfy * (C[1, 0] * jfx + C[1, 1] * jfy + C[1, 2] * jfz)
-            + jfz * (C[2, 0] * jfx + C[2, 1] * jfy + C[2, 2] * jfz)
-        )
-        jsCjs = (
-            jsx * (C[0, 0] * jsx + C[0, 1] * jsy + C[0, 2] * jsz)
-            + jsy * (C[1, 0] * jsx + C[1, 1] * jsy + C[1, 2] * jsz)
-            + jsz * (C[2, 0] * jsx + C[2, 1] * jsy + C[2, 2] * jsz)
-        )
-        extent_fast = math.sqrt(max(0.0, jfCjf - jfCe * jfCe / eCe)) * slack
-        extent_slow = math.sqrt(max(0.0, jsCjs - jsCe * jsCe / eCe)) * slack
-
-        # How fast hr_sqr grows about its least value on the plane: a quadratic form in subpixels.
         ff = fs = ss = 0.0
         for axis in range(3):
             ax, ay, az = real_axes[axis, 0], real_axes[axis, 1], real_axes[axis, 2]
@@ -245,25 +227,34 @@ def add_landings(
             tf = per_subpixel * (ax * fast[0] + ay * fast[1] + az * fast[2] - along * ef)
             ts = per_subpixel * (ax * slow[0] + ay * slow[1] + az * slow[2] - along * es)
             ff += tf * tf
-            fs += 2 * tf * ts
+            fs += tf * ts
             ss += ts * ts
+        determinant = ff * ss - fs * fs
+        # The quadratic form is right to this factor in length: a domain's beam leaves at another
+        # angle, and meets the panel more or less obliquely.
+        turn = mosaic_angle * math.sqrt(2 * half_g_sqr) * wavelength
+        slack = 1 + approximation + 2 * turn / abs(forward)
+        inside = -1.0 if every_one_exactly else radius_sqr / slack**2
+        outside = radius_sqr * slack**2
+        half_fast = math.sqrt(radius_sqr * ss / determinant) * slack + 0.02
+        half_slow = math.sqrt(radius_sqr * ff / determinant) * slack + 0.02
 
         # No domain can bring it onto the panel: skip.
+        away = plane / forward
         landing_fast = (away * ef - origin_fast) / sub
         landing_slow = (away * es - origin_slow) / sub
-        turn = mosaic_angle * math.sqrt(2 * half_g_sqr) * slack
-        wander_fast = turn * math.sqrt(jfx * jfx + jfy * jfy + jfz * jfz)
-        wander_slow = turn * math.sqrt(jsx * jsx + jsy * jsy + jsz * jsz)
-        wander_fast += 2 * extent_fast + 4
-        wander_slow += 2 * extent_slow + 4
+        # the landing point moves fastest along the direction of steepest incidence
+        wander = 1.1 * turn * abs(away / forward) / sub + 4
         if (
-            landing_fast < -wander_fast
-            or landing_fast > n_fast + wander_fast
-            or landing_slow < -wander_slow
-            or landing_slow > n_slow + wander_slow
+            landing_fast < -wander - half_fast
+            or landing_fast > n_fast + wander + half_fast
+            or landing_slow < -wander - half_slow
+            or landing_slow > n_slow + wander + half_slow
         ):
             continue
 
+        # Which domains bring it near enough to the sphere, and where it lands.
+        reach = math.sqrt(radius_sqr * eCe) * slack
         for m in range(n_domains):
             errors[m] = (
                 turned_k0[0, m] * gx + turned_k0[1, m] * gy + turned_k0[2, m] * gz + half_g_sqr
@@ -272,61 +263,75 @@ def add_landings(
         for m in range(n_domains):
             hits[n_hits] = m
             n_hits += abs(errors[m]) < reach
-
-        strength = weight * F_sqr[reflection] * volume_sqr
-        for hit in range(n_hits):
-            m = hits[hit]
-            g0 = domains[m, 0, 0] * gx + domains[m, 0, 1] * gy + domains[m, 0, 2] * gz
-            g1 = domains[m, 1, 0] * gx + domains[m, 1, 1] * gy + domains[m, 1, 2] * gz
-            g2 = domains[m, 2, 0] * gx + domains[m, 2, 1] * gy + domains[m, 2, 2] * gz
+        for i in range(n_hits):
+            m = hits[i]
             shift = errors[m] / eCe
-            cx = g0 + k0x - shift * Cex
-            cy = g1 + k0y - shift * Cey
-            cz = g2 + k0z - shift * Cez
-            away = plane / (cx * nx + cy * ny + cz * nz)
-            at_fast = (away * (cx * fast[0] + cy * fast[1] + cz * fast[2]) - origin_fast) / sub
-            at_slow = (away * (cx * slow[0] + cy * slow[1] + cz * slow[2]) - origin_slow) / sub
-            depth = errors[m] * shift
-            left = math.sqrt(max(0.0, radius_sqr * slack - depth))
-            half_fast = left * extent_fast + 0.02
-            half_slow = left * extent_slow + 0.02
-            first_f = max(math.ceil(at_fast - half_fast - 0.5), 0)
-            last_f = min(math.floor(at_fast + half_fast - 0.5), n_fast - 1)
-            first_s = max(math.ceil(at_slow - half_slow - 0.5), 0)
-            last_s = min(math.floor(at_slow + half_slow - 0.5), n_slow - 1)
-            for s in range(first_s, last_s + 1):
-                ds = s + 0.5 - at_slow
-                for f in range(first_f, last_f + 1):
-                    df = f + 0.5 - at_fast
-                    hr_sqr = depth + ff * df * df + fs * df * ds + ss * ds * ds
-                    if hr_sqr > sure_outside:
+            cx = U[0, m] * gx + U[1, m] * gy + U[2, m] * gz + k0[0] - shift * Cex
+            cy = U[3, m] * gx + U[4, m] * gy + U[5, m] * gz + k0[1] - shift * Cey
+            cz = U[6, m] * gx + U[7, m] * gy + U[8, m] * gz + k0[2] - shift * Cez
+            stretch = plane / (cx * normal[0] + cy * normal[1] + cz * normal[2])
+            across = cx * fast[0] + cy * fast[1] + cz * fast[2]
+            down = cx * slow[0] + cy * slow[1] + cz * slow[2]
+            at_fast = (stretch * across - origin_fast) / sub
+            at_slow = (stretch * down - origin_slow) / sub
+            first_fast[i] = np.ceil(at_fast - half_fast - 0.5)
+            first_slow[i] = np.ceil(at_slow - half_slow - 0.5)
+            from_fast[i] = first_fast[i] + 0.5 - at_fast
+            from_slow[i] = first_slow[i] + 0.5 - at_slow
+            depth[i] = errors[m] * shift
+
+        # The subpixels about each landing, all landings at once for each of the few offsets.
+        strength = weight * F_sqr[reflection] * volume_sqr
+        for step_slow in range(math.floor(2 * half_slow) + 1):
+            for step_fast in range(math.floor(2 * half_fast) + 1):
+                for i in range(n_hits):
+                    ds = from_slow[i] + step_slow
+                    df = from_fast[i] + step_fast
+                    hr_sqr[i] = depth[i] + ff * df * df + 2 * fs * df * ds + ss * ds * ds
+                n_sure = n_unsure = 0
+                for i in range(n_hits):
+                    sure[n_sure] = i
+                    n_sure += hr_sqr[i] < inside
+                for i in range(n_hits):
+                    unsure[n_unsure] = i
+                    n_unsure += (hr_sqr[i] >= inside) & (hr_sqr[i] < outside)
+                for j in range(n_sure):
+                    i = sure[j]
+                    s = int(first_slow[i]) + step_slow
+                    f = int(first_fast[i]) + step_fast
+                    if 0 <= s < n_slow and 0 <= f < n_fast:
+                        image[row_of[s], column_of[f]] += strength
+                        lit += 1
+                for j in range(n_unsure):
+                    i = unsure[j]
+                    s = int(first_slow[i]) + step_slow
+                    f = int(first_fast[i]) + step_fast
+                    if not (0 <= s < n_slow and 0 <= f < n_fast):
                         continue
-                    brightness = strength
-                    if hr_sqr > sure_inside:
-                        # too near the edge, or not flat: the exact test
-                        u = (f + 0.5) * sub
-                        v = (s + 0.5) * sub
-                        x = origin[0] + u * fast[0] + v * slow[0]
-                        y = origin[1] + u * fast[1] + v * slow[1]
-                        z = origin[2] + u * fast[2] + v * slow[2]
-                        inverse = 1.0 / (math.sqrt(x * x + y * y + z * z) * wavelength)
-                        x = x * inverse - k0x - g0
-                        y = y * inverse - k0y - g1
-                        z = z * inverse - k0z - g2
-                        t0 = edges[m, 0] * x + edges[m, 1] * y + edges[m, 2] * z
-                        t1 = edges[m, 3] * x + edges[m, 4] * y + edges[m, 5] * z
-                        t2 = edges[m, 6] * x + edges[m, 7] * y + edges[m, 8] * z
-                        hr_sqr = t0 * t0 + t1 * t1 + t2 * t2
-                        if (
-                            hr_sqr >= radius_sqr
-                            # beyond the half-way point another reflection is the nearest
-                            or abs(t0) > 0.5 * cells[0]
-                            or abs(t1) > 0.5 * cells[1]
-                            or abs(t2) > 0.5 * cells[2]
-                        ):
-                            continue
+                    m = hits[i]
+                    u = (f + 0.5) * sub
+                    v = (s + 0.5) * sub
+                    x = origin[0] + u * fast[0] + v * slow[0]
+                    y = origin[1] + u * fast[1] + v * slow[1]
+                    z = origin[2] + u * fast[2] + v * slow[2]
+                    inverse = 1.0 / (math.sqrt(x * x + y * y + z * z) * wavelength)
+                    x = x * inverse - k0[0] - (U[0, m] * gx + U[1, m] * gy + U[2, m] * gz)
+                    y = y * inverse - k0[1] - (U[3, m] * gx + U[4, m] * gy + U[5, m] * gz)
+                    z = z * inverse - k0[2] - (U[6, m] * gx + U[7, m] * gy + U[8, m] * gz)
+                    t0 = edges[0, m] * x + edges[1, m] * y + edges[2, m] * z
+                    t1 = edges[3, m] * x + edges[4, m] * y + edges[5, m] * z
+                    t2 = edges[6, m] * x + edges[7, m] * y + edges[8, m] * z
+                    exact = t0 * t0 + t1 * t1 + t2 * t2
+                    if (
+                        exact < radius_sqr
+                        # beyond the half-way point another reflection is the nearest
+                        and abs(t0) <= 0.5 * cells[0]
+                        and abs(t1) <= 0.5 * cells[1]
+                        and abs(t2) <= 0.5 * cells[2]
+                    ):
+                        brightness = strength
                         if shape == GAUSS:
-                            brightness *= math.exp(-2 * hr_sqr / GAUSS_WIDTH)
-                    image[s // oversample, f // oversample] += brightness
-                    lit += 1
+                            brightness *= math.exp(-2 * exact / GAUSS_WIDTH)
+                        image[row_of[s], column_of[f]] += brightness
+                        lit += 1
     return lit
