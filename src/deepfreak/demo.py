@@ -1,4 +1,4 @@
-"""The main job in one go: simulate shots, screen them with the shipped model, show what came out."""
+"""The main job in one go: simulate shots, screen them with the shipped model, show the verdicts."""
 
 import time
 from collections.abc import Callable
@@ -173,6 +173,6 @@ def _physics_figure(evaluation: Evaluation, data: Dataset) -> Figure:
     return draw_figure(
         plot,
         title="What the pulse met",
-        caption="Each dot is a lit shot. Classes are ranges of the crystal's volume, decided before "
-        "the image was rendered; verdicts are read off the image alone.",
+        caption="Each dot is a lit shot. Classes are ranges of the crystal's volume, decided "
+        "before the image was rendered; verdicts are read off the image alone.",
     )

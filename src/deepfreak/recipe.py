@@ -105,15 +105,14 @@ def _resolve_file(table: dict[str, Any], where: str) -> None:
 
 def _explain(error: pydantic.ValidationError) -> str:
     """Return the first problem in one line, with the nearest name for a misspelt one."""
-    first = error.errors()[0]
-    if first["type"] != "unexpected_keyword_argument":
+    # A misspelt name also leaves the right one missing; the misspelling is what helps.
+    unknown = [e for e in error.errors() if e["type"] == "unexpected_keyword_argument"]
+    if not unknown:
         return one_line(error)
-    where = ".".join(str(part) for part in first["loc"])
-    near = difflib.get_close_matches(
-        str(first["loc"][-1]), sorted(_setting_names()), n=1, cutoff=0.6
-    )
+    *parents, name = (str(part) for part in unknown[0]["loc"])
+    near = difflib.get_close_matches(name, sorted(_setting_names()), n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
-    return f"{where}: no such setting{hint}"
+    return f"{'.'.join([*parents, name])}: no such setting{hint}"
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,248 @@
+"""`deepfreak classify`: verdicts on detector files."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+import click
+
+if TYPE_CHECKING:
+    from deepfreak.report.verdicts import ShownVerdict
+    from deepfreak.screening import Failure, Verdict
+
+SOME_UNREADABLE = 3
+ALL_UNREADABLE = 2
+BROKEN_PIPE = 1
+_FORMATS = ("table", "jsonl", "csv")
+_WIDEST_NAME = 60
+_DIGITS = 6
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--model", type=click.Path(path_type=Path), help="A trained model; without it, the default one."
+)
+@click.option("--format", "form", type=click.Choice(_FORMATS), default="table", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="File for the records, not stdout.")
+@click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
+@click.option("--report", type=click.Path(path_type=Path), help="HTML page to write.")
+@click.option("--mask", type=click.Path(path_type=Path), help="Image, not 0 where to leave out.")
+@click.option(
+    "--geometry",
+    type=click.Path(path_type=Path),
+    help="CrystFEL .geom, DIALS .expt or pyFAI .poni.",
+)
+def classify(
+    *,
+    files: tuple[Path, ...],
+    model: Path | None,
+    form: str,
+    out: Path | None,
+    overwrite: bool,
+    report: Path | None,
+    mask: Path | None,
+    geometry: Path | None,
+) -> int:
+    """Say of each frame in FILES, detector files or folders of them, what is on it.
+
+    One record a frame: class, probabilities, and p_crystal, the probability that the shot holds
+    crystal diffraction. The exit code is 3 when some frames could not be read, 2 when none could.
+    """
+    from deepfreak.files import check_output
+    from deepfreak.frames import find_files, read_geometry, read_mask
+    from deepfreak.models import load_model
+    from deepfreak.screening import Failure, Screener, screen_files
+
+    for output in (out, report):
+        if output is not None:
+            check_output(output, overwrite=overwrite)
+    masked = None if mask is None else read_mask(mask)
+    layout = None if geometry is None else read_geometry(geometry)
+    classifier = load_model(model)
+    click.echo(f"model: {printable(str(model or 'default'))}, {classifier.name}", err=True)
+    found = find_files(files)
+    header, line = _form(form, classifier.classes, found)
+    read = failed = 0
+
+    def verdicts(stream: TextIO, advance: Callable[[int], None]) -> Iterator["Verdict"]:
+        """Yield the verdicts while writing down these and the failures."""
+        nonlocal read, failed
+        stream.write(header)
+        counted = _counted(found, advance)
+        for result in screen_files(counted, Screener(classifier), mask=masked, geometry=layout):
+            stream.write(line(result))
+            stream.flush()
+            if isinstance(result, Failure):
+                failed += 1
+            else:
+                read += 1
+                yield result
+
+    try:
+        with _records(out, overwrite=overwrite) as stream, _bar(len(found), out) as advance:
+            judged = verdicts(stream, advance)
+            if report is not None:
+                _write_page(report, judged, classifier.name, overwrite=overwrite)
+            for _ in judged:
+                pass
+    except BrokenPipeError:
+        _forget_stdout()
+        return BROKEN_PIPE
+    if not failed:
+        return 0
+    click.echo(
+        f"deepfreak: {failed} of {read + failed} records are of what could not be classified",
+        err=True,
+    )
+    return SOME_UNREADABLE if read else ALL_UNREADABLE
+
+
+def printable(text: str) -> str:
+    """Return `text` with everything that could move a terminal's cursor spelled out."""
+    whole = text.encode("utf-8", "backslashreplace").decode()
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in whole
+    )
+
+
+def _form(
+    form: str, classes: tuple[str, ...], files: list[Path]
+) -> tuple[str, Callable[["Verdict | Failure"], str]]:
+    """Return the first line of the records and the function that writes one, in this form."""
+    if form == "jsonl":
+        return "", _json_line
+    if form == "csv":
+        names = ["file", "frame", "label", *classes, "p_crystal", "ms", "error"]
+        return _csv_line(names), lambda result: _csv_record(result, classes)
+    width = min(_WIDEST_NAME, max((len(printable(str(file))) for file in files), default=4))
+    columns = "".join(f"{name:>11}" for name in classes)
+    head = f"{'file':<{width}}  {'frame':>5}  {'label':<10}  p_crystal{columns}{'ms':>8}\n"
+    return head, lambda result: _row(result, width)
+
+
+def _json_line(result: "Verdict | Failure") -> str:
+    import json
+
+    from deepfreak.screening import Failure
+
+    file = result.file.encode("utf-8", "backslashreplace").decode()
+    record: dict[str, object] = {"file": file, "frame": result.frame}
+    if isinstance(result, Failure):
+        record["error"] = result.error
+    else:
+        record["label"] = result.label
+        record["probabilities"] = {
+            name: round(value, _DIGITS) for name, value in result.probabilities.items()
+        }
+        record["p_crystal"] = round(result.p_crystal, _DIGITS)
+        record["ms"] = round(result.ms, 3)
+    return json.dumps(record, allow_nan=False) + "\n"
+
+
+def _csv_record(result: "Verdict | Failure", classes: tuple[str, ...]) -> str:
+    from deepfreak.screening import Failure
+
+    file = printable(result.file)
+    if isinstance(result, Failure):
+        frame = "" if result.frame is None else result.frame
+        return _csv_line([file, frame, *[""] * (len(classes) + 3), printable(result.error)])
+    probabilities = [round(result.probabilities[name], _DIGITS) for name in classes]
+    p_crystal, ms = round(result.p_crystal, _DIGITS), round(result.ms, 3)
+    return _csv_line([file, result.frame, result.label, *probabilities, p_crystal, ms, ""])
+
+
+def _csv_line(values: Iterable[object]) -> str:
+    import csv
+    import io
+
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(values)
+    return line.getvalue()
+
+
+def _row(result: "Verdict | Failure", width: int) -> str:
+    from deepfreak.screening import Failure
+
+    name = printable(result.file)
+    name = name if len(name) <= width else "..." + name[3 - width :]
+    frame = "-" if result.frame is None else result.frame
+    start = f"{name:<{width}}  {frame:>5}  "
+    if isinstance(result, Failure):
+        return f"{start}error: {printable(result.error)}\n"
+    columns = "".join(f"{value:>11.3f}" for value in result.probabilities.values())
+    return f"{start}{result.label:<10}  {result.p_crystal:>9.3f}{columns}{result.ms:>8.1f}\n"
+
+
+@contextmanager
+def _records(out: Path | None, *, overwrite: bool) -> Iterator[TextIO]:
+    """Give where the records go: stdout, or a file that gets its name when it is whole."""
+    if out is None:
+        # taken now: a bar on stderr puts something else in the place of sys.stdout
+        stream = sys.stdout
+        try:
+            yield stream
+            stream.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            from deepfreak.errors import OutputError
+
+            raise OutputError(f"cannot write to stdout: {error.strerror or error}") from error
+        return
+    from deepfreak.files import whole_file
+
+    with (
+        whole_file(out, overwrite=overwrite) as partial,
+        partial.open("w", encoding="utf-8", newline="") as stream,
+    ):
+        yield stream
+
+
+def _bar(total: int, out: Path | None) -> AbstractContextManager[Callable[[int], None]]:
+    """Give a function that counts files; a bar where the records do not show how far it is."""
+    from deepfreak.progress import progress
+
+    if out is None and sys.stdout.isatty():
+        return nullcontext(lambda _: None)
+    return progress("files", total)
+
+
+def _counted(files: list[Path], advance: Callable[[int], None]) -> Iterator[Path]:
+    for file in files:
+        yield file
+        advance(1)
+
+
+def _write_page(path: Path, verdicts: Iterator["Verdict"], model: str, *, overwrite: bool) -> None:
+    from deepfreak.report.verdicts import write_verdict_page
+
+    write_verdict_page(
+        path,
+        title="Verdicts on detector frames",
+        verdicts=(_shown(verdict) for verdict in verdicts),
+        facts=[("model", model)],
+        overwrite=overwrite,
+    )
+
+
+def _shown(verdict: "Verdict") -> "ShownVerdict":
+    from deepfreak.report.verdicts import ShownVerdict
+
+    return ShownVerdict(
+        image=verdict.image,
+        valid=verdict.valid,
+        caption=f"{printable(Path(verdict.file).name)}, frame {verdict.frame}",
+        label=verdict.label,
+        probabilities=verdict.probabilities,
+    )
+
+
+def _forget_stdout() -> None:
+    """Let the interpreter's last flush of stdout, whose reader has gone, go nowhere."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

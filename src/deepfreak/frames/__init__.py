@@ -1,0 +1,22 @@
+"""Detector files in, frames out.
+
+`open_frames` reads any file that one of the formats here understands, one frame at a time;
+`find_files` lists the files of a folder; `read_mask` and `read_geometry` read what can be said
+about a detector beside its images.
+"""
+
+from deepfreak.frames.files import find_files, open_frames, read_frames
+from deepfreak.frames.frame import Frame, FrameFile
+from deepfreak.frames.geometry import Geometry, read_geometry
+from deepfreak.frames.mask import read_mask
+
+__all__ = [
+    "Frame",
+    "FrameFile",
+    "Geometry",
+    "find_files",
+    "open_frames",
+    "read_frames",
+    "read_geometry",
+    "read_mask",
+]

@@ -1,0 +1,148 @@
+"""All other formats of one or more frames: MarCCD, TIFF, EDF, Bruker, OXD, mar345, R-AXIS, ..."""
+
+import contextlib
+import io
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from deepfreak.errors import FrameError
+from deepfreak.frames.frame import Counts, Facts, Frame, FrameFile, Valid, require_shape
+from deepfreak.frames.headers import (
+    bruker_facts,
+    dectris_facts,
+    edf_facts,
+    mar_facts,
+    number,
+    oxd_facts,
+)
+from deepfreak.frames.missing import counts_photons, sentinels, unlit
+
+if TYPE_CHECKING:
+    from fabio.fabioimage import FabioImage
+
+
+@contextmanager
+def open_by_fabio(path: Path, name: str) -> Iterator[FrameFile]:
+    """Open a file with fabio; `name` is what the user calls it."""
+    import fabio
+
+    with path.open("rb") as file:
+        start = file.read(4096)
+    _require_size(start)
+    with _quiet() as complaints:
+        image = fabio.open(str(path))
+    _refuse_padding(complaints)
+    try:
+        yield FrameFile(
+            count=max(1, int(image.nframes)),
+            read=lambda index: _frame(image, start, name, index),
+        )
+    finally:
+        with _quiet(), contextlib.suppress(Exception):  # nothing was written that could be lost
+            image.close()
+
+
+def read_array(path: Path) -> Counts:
+    """Return the first image of a file [slow, fast] as fabio reads it."""
+    import fabio
+
+    with _quiet() as complaints:
+        image = fabio.open(str(path))
+        data = image.data
+    _refuse_padding(complaints)
+    return _two_axes(data)
+
+
+def _frame(image: "FabioImage", start: bytes, name: str, index: int) -> Frame:
+    with _quiet() as complaints:
+        one = image if image.nframes <= 1 else image.getframe(index)
+        data = one.data
+    _refuse_padding(complaints)
+    counts = _two_axes(data)
+    header: Mapping[str, object] = one.header
+    text = "\n".join(f"{key} {value}" for key, value in header.items())
+    detector = any(word in text.upper() for word in ("PILATUS", "EIGER"))
+    photon_counting = detector or type(image).__name__ == "PilatusImage" or counts_photons(counts)
+    valid = sentinels(counts, photon_counting=photon_counting) & ~_dummies(counts, header)
+    if not photon_counting:
+        valid &= ~unlit(counts, valid)
+    found = _facts(type(image).__name__, header, text, start)
+    return Frame(file=name, index=index, counts=counts, valid=valid, **found)
+
+
+def _require_size(start: bytes) -> None:
+    """Raise `FrameError` where a text header claims more than fabio should make room for."""
+    for keys in (rb"Dim_", rb"N(?:ROWS|COLS)", rb"N[XY]"):
+        lengths = re.findall(rb"\b" + keys + rb"\d?\s*[=:]\s*(\d+)", start)
+        if len(lengths) >= 2:
+            require_shape((int(lengths[0]), int(lengths[1])))
+
+
+def _facts(kind: str, header: Mapping[str, object], text: str, start: bytes) -> Facts:
+    if kind.startswith("Bruker"):
+        return bruker_facts(header)
+    if kind == "OxdImage":
+        return oxd_facts(header)
+    if kind in {"EdfImage", "KcdImage"}:
+        return edf_facts(header)
+    if kind == "PilatusImage":
+        return dectris_facts(text)
+    return mar_facts(start)
+
+
+def _two_axes(data: Counts | None) -> Counts:
+    """Return `data` as native numbers [slow, fast]."""
+    if data is None:
+        raise FrameError("expected image data, found a header alone: the file is truncated")
+    counts: Counts = np.squeeze(np.asarray(data)) if np.ndim(data) > 2 else np.asarray(data)
+    if counts.ndim != 2 or counts.dtype.kind not in "iuf":
+        raise FrameError(
+            f"expected an image of two axes of numbers, found {counts.ndim} of {counts.dtype}: "
+            "a picture in colours is no detector image"
+        )
+    require_shape(counts.shape)
+    return counts.astype(counts.dtype.newbyteorder("="), copy=False)
+
+
+def _dummies(counts: Counts, header: Mapping[str, object]) -> Valid:
+    """Return the pixels that hold the value ESRF's SAXS headers name for "no measurement"."""
+    dummy = number(header, "Dummy", "dummy")
+    if dummy is None:
+        return np.zeros(counts.shape, dtype=np.bool_)
+    width = number(header, "DDummy", "ddummy") or 0.0
+    found: Valid = np.abs(counts.astype(np.float64) - dummy) <= width
+    return found
+
+
+@contextmanager
+def _quiet() -> Iterator[list[str]]:
+    """Keep fabio's log and its prints from the terminal; give the log's warnings to the caller."""
+    complaints: list[str] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            complaints.append(record.getMessage())
+
+    log, keep = logging.getLogger("fabio"), Keep(logging.WARNING)
+    propagate = log.propagate
+    log.addHandler(keep)
+    log.propagate = False
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield complaints
+    finally:
+        log.removeHandler(keep)
+        log.propagate = propagate
+
+
+def _refuse_padding(complaints: list[str]) -> None:
+    """Raise `FrameError` where fabio made up for pixels that the file lacks."""
+    words = ("padded", "incomplete", "truncated")
+    if any(word in complaint.lower() for complaint in complaints for word in words):
+        raise FrameError("expected a whole image, found less: the file is truncated; copy it again")

@@ -1,0 +1,189 @@
+"""Which files to read, and which reader each needs."""
+
+import bz2
+import gzip
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import IO
+
+from deepfreak.errors import DeepFreakError, FrameError
+from deepfreak.frames.by_fabio import open_by_fabio
+from deepfreak.frames.cbf import MAGIC as CBF_MAGIC
+from deepfreak.frames.cbf import open_cbf
+from deepfreak.frames.frame import Frame, FrameFile, Valid
+from deepfreak.frames.geometry import Geometry, assemble
+from deepfreak.frames.hdf5 import is_hdf5, open_hdf5
+from deepfreak.frames.hdf5_search import linked_files
+from deepfreak.frames.mask import apply_mask
+from deepfreak.frames.plain import MAGICS as PICTURE_MAGICS
+from deepfreak.frames.plain import open_picture
+from deepfreak.frames.smv import is_smv, open_smv
+
+SUFFIXES = (
+    *(".cbf", ".img", ".mccd", ".edf", ".cor", ".tif", ".tiff", ".sfrm", ".gfrm", ".osc", ".stl"),
+    *(".kcd", ".pgm", ".png", ".h5", ".hdf5", ".nxs", ".nx", ".cxi", ".rodhypix", ".esperanto"),
+    *(".mar1200", ".mar1600", ".mar1800", ".mar2300", ".mar2400", ".mar3450"),
+)
+_NUMBERED = re.compile(r"\.(\d{3,5}|ge\d?)$")  # Bruker's and MarCCD's name.0001, GE's name.ge3
+_PACKED = (".bz2", ".gz")
+_HDF5_SUFFIXES = frozenset({".h5", ".hdf5", ".nxs", ".nx", ".cxi"})
+MOST_UNPACKED_BYTES = 2 << 30
+
+
+def find_files(paths: Iterable[Path]) -> list[Path]:
+    """Return the detector files that `paths` name, each once.
+
+    A folder stands for the files with a detector's suffix in it and below it, sorted; it stays in
+    the list itself when it holds none, so that reading it says so. HDF5 files whose images are
+    reached through a master file in the list are left out.
+    """
+    files: dict[Path, Path] = {}
+    for path in paths:
+        inside = [path]
+        if path.is_dir():
+            inside = sorted(file for file in path.rglob("*") if _is_image_name(file)) or [path]
+        for file in inside:
+            files.setdefault(file.resolve(), file)
+    linked: set[Path] = set()
+    for resolved, file in files.items():
+        if file.suffix.lower() in _HDF5_SUFFIXES:
+            linked |= linked_files(resolved)
+    return [file for resolved, file in files.items() if resolved not in linked]
+
+
+def read_frames(
+    path: Path, *, mask: Valid | None = None, geometry: Geometry | None = None
+) -> Iterator[Frame]:
+    """Yield the frames of a file, one at a time.
+
+    Parameters
+    ----------
+    mask
+        True where a pixel is to be left out; of the frame's shape or of that of its raw data.
+    geometry
+        Where the detector's panels are, or the beam.
+
+    Raises
+    ------
+    FrameError
+        The file cannot be read; the message is one line and names no file.
+    GeometryError
+        Mask or geometry do not fit the frame.
+    """
+    with open_frames(path, mask=mask, geometry=geometry) as file:
+        for index in range(file.count):
+            yield file.read(index)
+
+
+@contextmanager
+def open_frames(
+    path: Path, *, mask: Valid | None = None, geometry: Geometry | None = None
+) -> Iterator[FrameFile]:
+    """Open a file so that its frames can be read by number; see `read_frames`."""
+    with ExitStack() as stack:
+        with _as_frame_errors():  # not around the caller's block, whose errors are its own
+            file = stack.enter_context(_unpacked(path))
+            opened = stack.enter_context(_reader(file, str(path), geometry))
+
+        def read(index: int) -> Frame:
+            with _as_frame_errors():
+                frame = opened.read(index)
+                if mask is None:
+                    return assemble(frame, geometry)
+                if mask.shape == frame.counts.shape:  # of the raw data
+                    masked = replace(frame, valid=apply_mask(frame.valid, mask))
+                    return assemble(masked, geometry)
+                frame = assemble(frame, geometry)
+                return replace(frame, valid=apply_mask(frame.valid, mask))
+
+        yield FrameFile(count=opened.count, read=read)
+
+
+@contextmanager
+def _as_frame_errors() -> Iterator[None]:
+    """Turn whatever a reader stumbles over into a `FrameError` of one line."""
+    try:
+        yield
+    except DeepFreakError:
+        raise
+    except OSError as error:
+        raise FrameError(f"cannot be read: {_one_line(error.strerror or error)}") from error
+    # fabio, Pillow and h5py raise whatever a damaged file makes them stumble over
+    except Exception as error:
+        raise FrameError(
+            f"expected a detector image, found what cannot be read as one: {_one_line(error)}"
+        ) from error
+
+
+def _one_line(error: object) -> str:
+    # folders say nothing here, least of all the one that a file was unpacked to
+    text = re.sub(r"\S*/(?=\S)", "", " ".join(str(error).split())) or type(error).__name__
+    return f"{text:.200}"
+
+
+def _is_image_name(path: Path) -> bool:
+    name = path.name.lower()
+    for packed in _PACKED:
+        name = name.removesuffix(packed)
+    is_image = Path(name).suffix in SUFFIXES or _NUMBERED.search(name) is not None
+    return is_image and not name.startswith(".") and path.is_file()
+
+
+@contextmanager
+def _unpacked(path: Path) -> Iterator[Path]:
+    """Give the path of the file's content without bz2 or gzip around it."""
+    if path.is_dir():
+        raise FrameError("expected detector images in this folder, found none")
+    if not path.exists():
+        raise FrameError("expected a file, found nothing of this name")
+    if not path.is_file():
+        raise FrameError("expected a file, found a device or pipe")
+    if path.stat().st_size == 0:
+        raise FrameError("expected a detector image, found an empty file")
+    if path.suffix.lower() not in _PACKED:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="deepfreak-") as folder:
+        inside = Path(folder, path.stem)  # fabio goes by the inner suffix
+        with _packed(path) as packed, inside.open("wb") as file:
+            _copy(packed, file)
+        yield inside
+
+
+def _packed(path: Path) -> bz2.BZ2File | gzip.GzipFile:
+    return bz2.open(path, "rb") if path.suffix.lower() == ".bz2" else gzip.open(path, "rb")
+
+
+def _copy(packed: bz2.BZ2File | gzip.GzipFile, file: IO[bytes]) -> None:
+    """Copy at most `MOST_UNPACKED_BYTES`."""
+    size = 0
+    try:
+        while chunk := packed.read(1 << 20):
+            size += len(chunk)
+            if size > MOST_UNPACKED_BYTES:
+                raise FrameError(
+                    f"expected at most {MOST_UNPACKED_BYTES >> 30} GiB when unpacked, found more"
+                )
+            file.write(chunk)
+    except EOFError as error:
+        raise FrameError("the compressed file is truncated; copy it again") from error
+
+
+def _reader(path: Path, name: str, geometry: Geometry | None) -> AbstractContextManager[FrameFile]:
+    """Return the reader for what `path` holds, going by its first bytes."""
+    with path.open("rb") as file:
+        start = file.read(512)
+    if is_hdf5(path, start):
+        return open_hdf5(path, name, geometry)
+    reader: Callable[[Path, str], AbstractContextManager[FrameFile]] = open_by_fabio
+    if start.startswith(CBF_MAGIC) or path.suffix.lower() == ".cbf":
+        reader = open_cbf
+    elif is_smv(start):
+        reader = open_smv
+    elif start.startswith(PICTURE_MAGICS):
+        reader = open_picture
+    return reader(path, name)

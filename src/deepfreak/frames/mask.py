@@ -1,0 +1,94 @@
+"""Mask files: which pixels to leave out."""
+
+from pathlib import Path
+
+import numpy as np
+
+from deepfreak.errors import DeepFreakError, GeometryError
+from deepfreak.frames.by_fabio import read_array
+from deepfreak.frames.cbf import MAGIC as CBF_MAGIC
+from deepfreak.frames.cbf import read_cbf
+from deepfreak.frames.frame import Counts, Valid, require_shape
+from deepfreak.frames.plain import MAGICS as PICTURE_MAGICS
+from deepfreak.frames.plain import read_picture
+
+_NPY = b"\x93NUMPY"
+
+
+def read_mask(path: Path) -> Valid:
+    """Return the mask in a file: true where a pixel is to be left out.
+
+    A value other than zero masks the pixel, as in pyFAI and in NXmx's `pixel_mask`. Read are npy,
+    HDF5 (the data set whose name holds "mask", or the only one), CBF, PGM, PNG, and what fabio
+    reads (TIFF, EDF, Fit2D's msk).
+
+    Raises
+    ------
+    GeometryError
+        The file cannot be read as a mask.
+    """
+    try:
+        values = _read(path)
+        require_shape(values.shape)
+    except DeepFreakError as error:
+        raise GeometryError(f"{path}: {error}") from error
+    # readers raise whatever a damaged file makes them stumble over
+    except Exception as error:
+        text = " ".join(str(error).split())
+        raise GeometryError(
+            f"expected a mask image in {path}, found no such: {text:.150}"
+        ) from error
+    return np.asarray(values != 0)
+
+
+def apply_mask(valid: Valid, mask: Valid) -> Valid:
+    """Return `valid` without the masked pixels; `GeometryError` where the sizes differ."""
+    if valid.shape != mask.shape:
+        raise GeometryError(
+            f"expected a mask of the frame's size {_size(valid)}, found one of {_size(mask)}: "
+            "make it for this detector and binning"
+        )
+    return valid & ~mask
+
+
+def _read(path: Path) -> Counts:
+    with path.open("rb") as file:
+        start = file.read(512)
+    if start.startswith(_NPY):
+        values: Counts = np.load(path, mmap_mode="r", allow_pickle=False)
+        if values.dtype.kind not in "biuf":
+            raise GeometryError(f"expected numbers in the mask, found {values.dtype}")
+        return values
+    if start.startswith(b"\x89HDF"):
+        return _from_hdf5(path)
+    if start.startswith(CBF_MAGIC):
+        return read_cbf(path, str(path)).counts
+    if start.startswith(PICTURE_MAGICS):
+        return read_picture(path)
+    return read_array(path)
+
+
+def _from_hdf5(path: Path) -> Counts:
+    import h5py
+    import hdf5plugin  # noqa: F401 - its import registers the compression filters
+
+    found: list[h5py.Dataset] = []
+    with h5py.File(path, "r") as file:
+        file.visititems(
+            lambda _, node: (
+                found.append(node)
+                if isinstance(node, h5py.Dataset) and node.ndim >= 2 and node.dtype.kind in "biuf"
+                else None
+            )
+        )
+        named = [node for node in found if "mask" in node.name.lower()] or found
+        if len(named) != 1:
+            names = ", ".join(node.name for node in named[:4]) or "none"
+            raise GeometryError(f"expected one data set with a mask, found {names}")
+        require_shape(named[0].shape)
+        values: Counts = named[0][()]
+    return values
+
+
+def _size(array: Valid) -> str:
+    return " x ".join(str(length) for length in array.shape)

@@ -1,0 +1,105 @@
+"""SMV: ADSC, Rigaku (d*TREK), and simulated images as nanoBragg writes them.
+
+Read here and not by fabio, which needs files without a byte after the image and takes every type
+it does not know for 16-bit integers.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from deepfreak.errors import FrameError
+from deepfreak.frames.frame import Frame, FrameFile, require_shape
+from deepfreak.frames.headers import number, smv_facts
+from deepfreak.frames.missing import counts_photons, sentinels, unlit
+
+_HEADER = re.compile(rb"\{\s*HEADER_BYTES\s*=\s*(\d+)\s*;")
+_MOST_HEADER_BYTES = 1 << 20
+_TYPES = {
+    "unsigned_short": "u2",
+    "unsigned short int": "u2",
+    "short int": "i2",
+    "signed_short": "i2",
+    "unsigned_long": "u4",
+    "unsigned long int": "u4",
+    "signed_long": "i4",
+    "long_integer": "i4",
+    "long int": "i4",
+    "unsigned_char": "u1",
+    "unsigned char": "u1",
+    "signed char": "i1",
+    "float": "f4",
+    "float ieee": "f4",
+}
+
+
+def is_smv(start: bytes) -> bool:
+    """Return whether a file that starts so is SMV."""
+    return _HEADER.match(start) is not None
+
+
+@contextmanager
+def open_smv(path: Path, name: str) -> Iterator[FrameFile]:
+    """Open an SMV file; `name` is what the user calls it."""
+    yield FrameFile(count=1, read=lambda index: read_smv(path, name, index))
+
+
+def read_smv(path: Path, name: str, index: int = 0) -> Frame:
+    """Return the frame of an SMV file; `FrameError` where header and data do not fit."""
+    with path.open("rb") as file:
+        match = _HEADER.match(file.read(512))
+        header_bytes = int(match[1]) if match else 0
+        if not 0 < header_bytes <= _MOST_HEADER_BYTES:
+            raise FrameError(
+                f"expected an SMV header of a sensible size, found {header_bytes} bytes"
+            )
+        file.seek(0)
+        header = _split(file.read(header_bytes))
+        shape = (_size(header, "SIZE2"), _size(header, "SIZE1"))
+        require_shape(shape)
+        dtype = _dtype(header)
+        expected = shape[0] * shape[1] * dtype.itemsize
+        data = file.read(expected)
+    if len(data) < expected:
+        raise FrameError(
+            f"expected {expected} bytes of image data, found {len(data)}: "
+            "the file is truncated; copy it again"
+        )
+    counts = np.frombuffer(data, dtype).astype(dtype.newbyteorder("=")).reshape(shape)
+    name_of_detector = " ".join(header.get(key, "") for key in ("DETECTOR_TYPE", "BEAMLINE"))
+    counting = "PILATUS" in name_of_detector.upper() or "EIGER" in name_of_detector.upper()
+    valid = sentinels(counts, photon_counting=counting)
+    simulated = header.get("BEAMLINE", "").lower() == "fake"
+    if not (counting or simulated or counts_photons(counts)):
+        valid &= ~unlit(counts, valid)
+    found = smv_facts(header, shape[0])
+    return Frame(file=name, index=index, counts=counts, valid=valid, simulated=simulated, **found)
+
+
+def _split(header: bytes) -> dict[str, str]:
+    """Return the keys and values of `header`; of a key that comes twice, the last."""
+    text = header.decode("latin-1").partition("}")[0]
+    pairs = (entry.split("=", 1) for entry in re.split(r"[;\n]", text) if "=" in entry)
+    return {key.strip(" {\r\t"): value.strip() for key, value in pairs}
+
+
+def _dtype(header: dict[str, str]) -> np.dtype[np.generic]:
+    kind = header.get("Data_type", header.get("TYPE", "unsigned_short"))
+    if kind.lower() not in _TYPES:
+        raise FrameError(f"expected SMV values of a known type, found {kind!r:.60}")
+    if header.get("COMPRESSION", "None").lower() not in {"none", ""}:
+        raise FrameError(
+            f"expected SMV data without compression, found {header['COMPRESSION']:.40}"
+        )
+    order = ">" if header.get("BYTE_ORDER", "little_endian").lower().startswith("big") else "<"
+    return np.dtype(order + _TYPES[kind.lower()])
+
+
+def _size(header: dict[str, str], key: str) -> int:
+    value = number(header, key)
+    if value is None or value < 1:
+        raise FrameError(f"expected {key} in the SMV header, found {header.get(key)!r:.40}")
+    return int(value)

@@ -1,0 +1,105 @@
+"""A model and its preprocessing behind one call: frames in, verdicts out."""
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfreak.errors import InputError, ModelError
+from deepfreak.frames.files import open_frames
+from deepfreak.frames.frame import Frame, Valid
+from deepfreak.frames.geometry import Geometry
+from deepfreak.models.classifier import Classifier
+from deepfreak.prepare import prepare
+
+CRYSTAL = frozenset({"weak", "good", "strong"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Verdict:
+    """What the model says of a frame.
+
+    Attributes
+    ----------
+    probabilities
+        By class, in the model's order.
+    p_crystal
+        The probability that the shot holds crystal diffraction: weak, good and strong together.
+    ms
+        What preparing and classifying took, in milliseconds.
+    image, valid
+        What the model saw: uint8 [slow, fast] and where it is valid.
+    """
+
+    file: str
+    frame: int
+    label: str
+    probabilities: dict[str, float]
+    p_crystal: float
+    ms: float
+    image: NDArray[np.uint8] = field(repr=False)
+    valid: NDArray[np.bool_] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A file or frame without a verdict, and the line that says why; `frame` None: the file."""
+
+    file: str
+    frame: int | None
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Screener:
+    """A model that is asked about frames: `Screener(model)(frame)`."""
+
+    model: Classifier
+
+    def __call__(self, frame: Frame) -> Verdict:
+        """Return the verdict on one frame; `FrameError` where too little of it was measured."""
+        start = time.perf_counter()
+        prepared = prepare(frame)
+        row = self.model.probabilities(prepared.image[None], prepared.valid[None])[0]
+        if not np.isfinite(row).all():
+            raise ModelError(f"expected probabilities from {self.model.name}, found {row.tolist()}")
+        probabilities = dict(zip(self.model.classes, map(float, row), strict=True))
+        p_crystal = sum(
+            probability for name, probability in probabilities.items() if name in CRYSTAL
+        )
+        return Verdict(
+            file=frame.file,
+            frame=frame.index,
+            label=self.model.classes[int(np.argmax(row))],
+            probabilities=probabilities,
+            p_crystal=min(p_crystal, 1.0),
+            ms=(time.perf_counter() - start) * 1e3,
+            image=prepared.image,
+            valid=prepared.valid,
+        )
+
+
+def screen_files(
+    files: Iterable[Path],
+    screener: Screener,
+    *,
+    mask: Valid | None = None,
+    geometry: Geometry | None = None,
+) -> Iterator[Verdict | Failure]:
+    """Yield a verdict or a failure for each frame of each file, in order.
+
+    A file or frame that cannot be read does not keep the others from being read.
+    """
+    for path in files:
+        try:
+            with open_frames(path, mask=mask, geometry=geometry) as file:
+                for index in range(file.count):
+                    try:
+                        yield screener(file.read(index))
+                    except InputError as error:
+                        yield Failure(file=str(path), frame=index, error=str(error))
+        except InputError as error:
+            yield Failure(file=str(path), frame=None, error=str(error))
