@@ -168,6 +168,7 @@ def _physics_figure(evaluation: Evaluation, data: Dataset) -> Figure:
         axes.set(xlabel="photons in the pulse", ylabel="Bragg / background photons")
         axes.set_xscale("log")
         axes.set_yscale("symlog", linthresh=1e-3)
+        axes.set_ylim(-2e-4, 1.5 * share.max() + 1e-3)
         axes.legend(fontsize=8)
 
     return draw_figure(

@@ -66,9 +66,7 @@ def whole_file(path: Path, *, overwrite: bool) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_hdf5(
-    path: Path, *, overwrite: bool
-) -> Iterator[tuple["h5py.File", Callable[[], None]]]:
+def whole_hdf5(path: Path, *, overwrite: bool) -> Iterator[tuple["h5py.File", Callable[[], None]]]:
     """Give an HDF5 file to fill, as `whole_file` does, and a check to call now and then.
 
     The check ends the block if a write has failed; without it, that is noticed at the end.
