@@ -191,6 +191,7 @@ def _records(out: Path | None, *, overwrite: bool) -> Iterator[TextIO]:
         except OSError as error:
             from deepfreak.errors import OutputError
 
+            _forget_stdout()
             raise OutputError(f"cannot write to stdout: {error.strerror or error}") from error
         return
     from deepfreak.files import whole_file
