@@ -65,7 +65,7 @@ def bragg_work(shot: Shot, *, rows: int | None = None) -> tuple[Callable[[bool],
 
     def render(follow: bool) -> object:
         return bragg_intensity(
-            lattice, panel, sources=sources, oversample=oversample, follow_landings=follow
+            lattice, panel, sources=sources, oversample=oversample, method=method
         )
 
     return render, float(pairs)

@@ -130,6 +130,13 @@ def random_domains(count: int, spread_deg: float, rng: np.random.Generator) -> A
     return domains
 
 
+def rotation_about(axis: Array, angle: float) -> Array:
+    """Return the right-handed rotation by `angle` radian about `axis` (Rodrigues)."""
+    K = np.cross(np.eye(3), _unit(axis))
+    rotation: Array = np.eye(3) + math.sin(angle) * K + (1 - math.cos(angle)) * K @ K
+    return rotation
+
+
 def _unit(vector: Array) -> Array:
     unit: Array = vector / np.linalg.norm(vector)
     return unit

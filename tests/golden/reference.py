@@ -1,23 +1,36 @@
-"""Reads reference images of the original programs and renders the same with deepfreak."""
+"""Reads reference images of the original programs and renders the same with deepfreak.
+
+A case is NAME.json + NAME.npz; what kind it is shows in what they hold.
+"""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from deepfreak.detector import polarization_factor, solid_angle
-from deepfreak.scattering.bragg import Lattice, Panel, bragg_intensity
-from deepfreak.scattering.constants import R_E_SQR_M2
+from deepfreak.beam import Beam
+from deepfreak.crystal import rotation_about
+from deepfreak.detector import (
+    Detector,
+    beam_factors,
+    polarization_factor,
+    sin_theta,
+    solid_angle,
+)
+from deepfreak.scattering.amorphous import scatter_from_table
+from deepfreak.scattering.bragg import Lattice, Method, Panel, bragg_intensity
+from deepfreak.scattering.constants import AVOGADRO, R_E_SQR_M2
 
 SHAPES = {0: "square", 1: "round", 2: "gauss", 3: "tophat"}
+OCTANT = "psii_F_octant_milli"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BraggCase:
     """One nanoBragg image and everything it was made from."""
 
-    name: str
     image: np.ndarray
     lattice: Lattice
     panel: Panel
@@ -28,14 +41,14 @@ class BraggCase:
     polarization: float
     polarization_axis: np.ndarray
 
-    def render(self, *, follow_landings: bool | None = None) -> np.ndarray:
+    def render(self, *, method: Method | None = None) -> np.ndarray:
         """Return our expected photons of one domain, as nanoBragg counts them."""
         intensity = bragg_intensity(
             self.lattice,
             self.panel,
             sources=self.sources,
             oversample=self.oversample,
-            follow_landings=follow_landings,
+            method=method,
         )
         return R_E_SQR_M2 * self.fluence * intensity * self._factors()
 
@@ -60,24 +73,107 @@ class BraggCase:
         )
 
 
-def read_bragg_case(folder: Path, name: str) -> BraggCase:
-    """Read NAME.json and NAME.npz."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AmorphousCase:
+    """One nonBragg image, the table it was made from and the settings of its command line."""
+
+    image: np.ndarray
+    stol: np.ndarray
+    options: dict[str, str]
+
+    def render(self) -> np.ndarray:
+        """Return our expected photons."""
+        number = {name: float(value) for name, value in self.options.items() if _is_number(value)}
+        beam = Beam(
+            wavelength_A=number["lambda"],
+            photons_per_pulse=number["flux"] * number["exposure"],
+            size_mm=number["beamsize"],
+            polarization=number.get("polar", 0.0),
+        )
+        # nonBragg's -Ybeam counts along fast and -Xbeam along slow
+        detector = Detector(
+            image_size=self.image.shape,
+            pixel_size_mm=number["pixel"],
+            distance_mm=number["distance"],
+            beam_center_px=(number["Xbeam"] / number["pixel"], number["Ybeam"] / number["pixel"]),
+        )
+        volume_cm3 = beam.area_mm2 * number["thick"] * 1e-3
+        molecules = volume_cm3 * number["density"] * AVOGADRO / number["MW"]
+        ours = np.empty(self.image.shape, dtype=np.float32)
+        scatter_from_table(
+            ours,
+            stol=np.ascontiguousarray(self.stol[:, 0]),
+            F=np.ascontiguousarray(self.stol[:, 1]),
+            sin_theta=sin_theta(detector),
+            wavelength=number["lambda"],
+            factors=beam_factors(detector, beam),
+            strength=R_E_SQR_M2 * beam.fluence(beam.photons_per_pulse) * molecules,
+        )
+        return ours
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NoiseCase:
+    """The stages of one noisify run, as far as they were kept, and its settings."""
+
+    stages: dict[str, np.ndarray]
+    calibration: float
+    readout: float
+    offset: float
+    psf_fwhm_mm: float
+    pixel_size_mm: float
+
+
+def find_cases(folder: Path) -> list[str]:
+    """Return the names of the cases in a folder."""
+    return sorted(f.stem for f in folder.glob("*.json") if f.with_suffix(".npz").exists())
+
+
+def read_case(
+    folder: Path, name: str, *, octant_folder: Path | None = None
+) -> BraggCase | AmorphousCase | NoiseCase:
+    """Read NAME.json and NAME.npz.
+
+    Structure factors that a case shares with others are looked for in `octant_folder` where its
+    own does not have them.
+    """
     about = json.loads((folder / f"{name}.json").read_text())
-    state = about["state"]
     with np.load(folder / f"{name}.npz") as arrays:
         data = dict(arrays)
-    F, hkl_min = _amplitudes(folder, data, default_F=state["default_F"])
+    if "state" in about:
+        octant = folder / f"{OCTANT}.npz"
+        if not octant.exists() and octant_folder is not None:
+            octant = octant_folder / octant.name
+        return _bragg_case(about["state"], data, octant)
+    options = _options(about["command"])
+    if "stol" in data:
+        return AmorphousCase(image=data["image"], stol=data["stol"], options=options)
+    return NoiseCase(
+        stages=data,
+        calibration=float(options.get("calibration", 0)),
+        readout=float(options.get("readout", 0)),
+        offset=float(options.get("adc", 0)),
+        psf_fwhm_mm=float(options.get("psf_fwhm", 0)) / 1000,
+        pixel_size_mm=float(options["pixel"]),
+    )
+
+
+def _bragg_case(state: dict, data: dict[str, np.ndarray], octant: Path) -> BraggCase:
+    if state["interpolate"]:
+        raise ValueError("tricubic interpolation between reflections is not offered")
+    F, hkl_min = _amplitudes(data, octant, default_F=state["default_F"])
     axes_A = 1e10 * np.array([state["a0"], state["b0"], state["c0"]])
+    steps = state["phi0"] + state["phistep"] * np.arange(int(state["phisteps"]))
+    spindle = np.array(state["spindle_vector"])
     sources = np.array(
         [[-x, -y, -z, 1e10 * wave, 1.0] for x, y, z, _, wave in state["source_list_XYZ_I_lambda"]]
     )
     return BraggCase(
-        name=name,
         image=data["image"],
         lattice=Lattice(
             F=F,
             hkl_min=hkl_min,
-            real_axes=axes_A[None],
+            real_axes=np.array([axes_A @ rotation_about(spindle, phi).T for phi in steps]),
             domains=data["umats"],
             cells=np.array([state["Na"], state["Nb"], state["Nc"]]),
             shape=SHAPES[int(state["xtal_shape"])],
@@ -100,7 +196,7 @@ def read_bragg_case(folder: Path, name: str) -> BraggCase:
 
 
 def _amplitudes(
-    folder: Path, data: dict[str, np.ndarray], *, default_F: float
+    data: dict[str, np.ndarray], octant: Path, *, default_F: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return amplitudes dense over Miller indices and the first index."""
     if "hkl" in data:
@@ -108,9 +204,18 @@ def _amplitudes(
         F = np.full(2 * largest + 1, default_F, dtype=np.float32)
         F[tuple((data["hkl"] + largest).T)] = data["F"]
     else:
-        with np.load(folder / "psii_F_octant_milli.npz") as arrays:
-            octant = arrays["F_milli"] / 1000
-        largest = np.array(octant.shape) - 1
+        with np.load(octant) as arrays:
+            positive = arrays["F_milli"] / 1000
+        largest = np.array(positive.shape) - 1
         absolute = [np.abs(np.arange(-n, n + 1)) for n in largest]
-        F = octant[np.ix_(*absolute)].astype(np.float32)
+        F = np.ascontiguousarray(positive[np.ix_(*absolute)].astype(np.float32))
     return F, -largest
+
+
+def _options(command: str) -> dict[str, str]:
+    """Return the options of a command line of the form -name value."""
+    return dict(re.findall(r"-([A-Za-z_]\w*) (\S+)", command))
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?", text) is not None

@@ -99,8 +99,8 @@ def test_following_landings_equals_testing_every_pixel() -> None:
             shape=shape,
         )
         fast_image, slow_image = (
-            bragg_intensity(lattice, tilted, sources=BEAM, oversample=2, follow_landings=follow)
-            for follow in (True, False)
+            bragg_intensity(lattice, tilted, sources=BEAM, oversample=2, method=method)
+            for method in ("landings", "by_pixel")
         )
         assert slow_image.max() > 0
         np.testing.assert_allclose(fast_image, slow_image, rtol=1e-9, atol=1e-9 * slow_image.max())
@@ -123,9 +123,9 @@ def test_a_single_cell_gives_each_pixel_to_its_nearest_reflection() -> None:
             panel(100, 40, 0.4),
             sources=BEAM,
             oversample=1,
-            follow_landings=follow,
+            method=method,
         )
-        for follow in (True, False)
+        for method in ("landings", "by_pixel")
     ]
     assert images[1].max() > 0
     np.testing.assert_allclose(images[0], images[1], rtol=1e-9)

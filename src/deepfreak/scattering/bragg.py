@@ -1,14 +1,17 @@
 """Bragg spots: expected photons of one mosaic crystal on one panel."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.scattering.by_pixel import GAUSS, SHAPES, TOPHAT, TOPHAT_RADIUS_SQR, by_pixel
+from deepfreak.scattering.by_row import by_row
 from deepfreak.scattering.landings import add_landings, near_ewald_sphere
 
 Array = NDArray[np.float64]
+Method = Literal["landings", "by_row", "by_pixel"]
 
 # Beyond this sum((h - h0) N)^2 a Gaussian spot has less than 1e-11 of its peak intensity.
 GAUSS_RADIUS_SQR = 8.0
@@ -58,7 +61,7 @@ def bragg_intensity(
     *,
     sources: Array,
     oversample: int,
-    follow_landings: bool | None = None,
+    method: Method | None = None,
 ) -> Array:
     """Return the mean of F^2 F_latt^2 over subpixels, sources, spindle steps and domains.
 
@@ -68,9 +71,9 @@ def bragg_intensity(
     ----------
     sources
         (n, 5): direction of travel, wavelength in A, weight; weights need not sum to one.
-    follow_landings
-        Whether to use `landings` (spots that end somewhere: tophat, gauss) or `by_pixel`; by
-        default the former where it applies.
+    method
+        By default the fastest that applies: `landings` where spots end (tophat, gauss), `by_row`
+        where they do not (square, round), and the definition, `by_pixel`, where neither can.
 
     Returns
     -------
@@ -79,11 +82,12 @@ def bragg_intensity(
     image = np.zeros(panel.image_size)
     weights = sources[:, 4] / sources[:, 4].sum()
     sources = np.column_stack([sources[:, :4], weights])
-    ends = lattice.shape in ("tophat", "gauss") and lattice.default_F == 0
-    if ends if follow_landings is None else follow_landings:
+    method = method or _fastest(lattice)
+    if method == "landings":
         _follow(image, lattice, panel, sources, oversample)
     else:
-        by_pixel(
+        render = by_row if method == "by_row" else by_pixel
+        render(
             image,
             F=lattice.F,
             hkl_min=lattice.hkl_min,
@@ -101,6 +105,13 @@ def bragg_intensity(
         )
     image /= len(lattice.real_axes) * len(lattice.domains) * oversample**2
     return image
+
+
+def _fastest(lattice: Lattice) -> Method:
+    if lattice.shape in {"square", "round"}:
+        return "by_row"
+    # with amplitude between the listed reflections there is no list to follow
+    return "landings" if lattice.default_F == 0 else "by_pixel"
 
 
 def _follow(image: Array, lattice: Lattice, panel: Panel, sources: Array, oversample: int) -> None:

@@ -33,16 +33,17 @@ def grating(cells: float, h: float) -> float:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def lattice_factor(shape: int, cells: Array, hkl: Array, nearest: Array) -> float:
+def lattice_factor(
+    shape: int, cells: Array, hkl: tuple[float, float, float], nearest: tuple[float, float, float]
+) -> float:
     """Return F_latt of one domain at fractional index `hkl`, whose nearest integers are given."""
     if shape == SQUARE:
-        product = 1.0
-        for axis in range(3):
-            product *= grating(cells[axis], hkl[axis])
-        return product
-    hr_sqr = 0.0
-    for axis in range(3):
-        hr_sqr += ((hkl[axis] - nearest[axis]) * cells[axis]) ** 2
+        return grating(cells[0], hkl[0]) * grating(cells[1], hkl[1]) * grating(cells[2], hkl[2])
+    hr_sqr = (
+        ((hkl[0] - nearest[0]) * cells[0]) ** 2
+        + ((hkl[1] - nearest[1]) * cells[1]) ** 2
+        + ((hkl[2] - nearest[2]) * cells[2]) ** 2
+    )
     volume: float = cells[0] * cells[1] * cells[2]
     if shape == ROUND:
         x = math.pi * math.sqrt(hr_sqr)
@@ -93,34 +94,28 @@ def by_pixel(
         The panel: outer corner of its first pixel, unit axes; any unit of length.
     """
     sub = pixel_size / oversample
-    hkl = np.empty(3)
-    nearest = np.empty(3)
+    turned = np.empty((real_axes.shape[0] * domains.shape[0], 3, 3))
+    for step in range(real_axes.shape[0]):
+        for domain in range(domains.shape[0]):
+            turned[step * domains.shape[0] + domain] = real_axes[step] @ domains[domain].T
     for s in range(image.shape[0] * oversample):
         for f in range(image.shape[1] * oversample):
-            total = 0.0
             position = origin + (f + 0.5) * sub * fast + (s + 0.5) * sub * slow
             diffracted = position / math.sqrt((position**2).sum())
+            total = 0.0
             for source in range(sources.shape[0]):
-                q = (diffracted - sources[source, :3]) / sources[source, 3]
-                weight = sources[source, 4]
-                for step in range(real_axes.shape[0]):
-                    for domain in range(domains.shape[0]):
-                        # h = (U a) . q = a . (U^T q)
-                        turned = domains[domain].T @ q
-                        inside = True
-                        for axis in range(3):
-                            hkl[axis] = (real_axes[step, axis] * turned).sum()
-                            nearest[axis] = math.ceil(hkl[axis] - 0.5)
-                            index = nearest[axis] - hkl_min[axis]
-                            inside &= (index >= 0) & (index < F.shape[axis])
-                        amplitude = default_F
-                        if inside:
-                            amplitude = F[
-                                int(nearest[0]) - hkl_min[0],
-                                int(nearest[1]) - hkl_min[1],
-                                int(nearest[2]) - hkl_min[2],
-                            ]
-                        if amplitude != 0.0:
-                            lattice = lattice_factor(shape, cells, hkl, nearest)
-                            total += weight * (amplitude * lattice) ** 2
+                x, y, z = (diffracted - sources[source, :3]) / sources[source, 3]
+                for crystal in range(turned.shape[0]):
+                    axes = turned[crystal]
+                    h = axes[0, 0] * x + axes[0, 1] * y + axes[0, 2] * z
+                    k = axes[1, 0] * x + axes[1, 1] * y + axes[1, 2] * z
+                    l = axes[2, 0] * x + axes[2, 1] * y + axes[2, 2] * z
+                    h0, k0, l0 = math.ceil(h - 0.5), math.ceil(k - 0.5), math.ceil(l - 0.5)
+                    ih, ik, il = h0 - hkl_min[0], k0 - hkl_min[1], l0 - hkl_min[2]
+                    amplitude = default_F
+                    if 0 <= ih < F.shape[0] and 0 <= ik < F.shape[1] and 0 <= il < F.shape[2]:
+                        amplitude = F[ih, ik, il]
+                    if amplitude != 0.0:
+                        lattice = lattice_factor(shape, cells, (h, k, l), (h0, k0, l0))
+                        total += sources[source, 4] * (amplitude * lattice) ** 2
             image[s // oversample, f // oversample] += total
