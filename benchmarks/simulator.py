@@ -14,11 +14,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from deepfreak.crystal import real_axes
-from deepfreak.experiment import Shot, background_photons, bragg_photons
+from deepfreak.detector import Panel
+from deepfreak.exposure import background_photons, bragg_photons
 from deepfreak.noise import calibration_map, detect, point_spread, read_out, to_8_bits
 from deepfreak.recipe import load_recipe
-from deepfreak.scattering.bragg import Lattice, Panel, bragg_intensity
+from deepfreak.scattering.bragg import Lattice, Method, bragg_intensity
+from deepfreak.shot import Shot
 
 PAIR_NS = 20.0  # what the original C program takes for a (subpixel, domain) pair
 
@@ -34,20 +35,20 @@ def core_ms(work: Callable[[], object], runs: int = 7) -> float:
     return 1e3 * float(np.median(times))
 
 
-def bragg_work(shot: Shot, *, rows: int | None = None) -> tuple[Callable[[bool], object], float]:
+def bragg_work(shot: Shot, *, rows: int | None = None) -> tuple[Callable[[Method], object], float]:
     """Return a renderer of the shot's spots, fast or slow, and its (subpixel, domain) pairs."""
     experiment = shot.experiment
     factors = experiment.structure_factors()
-    unturned = real_axes(factors.cell)
+    axes = shot.real_axes(factors)[0]
     detector = experiment.detector
     fast, slow = detector.axes
     size = (rows or detector.image_size[0], detector.image_size[1])
     lattice = Lattice(
         F=factors.F,
         hkl_min=np.array(factors.hkl_min),
-        real_axes=np.ascontiguousarray((unturned @ np.array(shot.orientation).T)[None]),
-        domains=shot.domains(),
-        cells=experiment.crystal.domain_cells(unturned),
+        real_axes=axes,
+        domains=shot.domains()[0],
+        cells=experiment.crystal.domain_cells(axes[0]),
         shape="tophat",
     )
     # fewer rows, further apart, see the same mix of angles
@@ -63,7 +64,7 @@ def bragg_work(shot: Shot, *, rows: int | None = None) -> tuple[Callable[[bool],
     sources = np.array([[*experiment.beam.direction, shot.wavelength_A, 1.0]])
     pairs = size[0] * size[1] * oversample**2 * len(lattice.domains)
 
-    def render(follow: bool) -> object:
+    def render(method: Method) -> object:
         return bragg_intensity(
             lattice, panel, sources=sources, oversample=oversample, method=method
         )
@@ -87,9 +88,9 @@ def main() -> None:
     print(f"{platform.processor() or platform.machine()}, one thread\n")
 
     render, pairs = bragg_work(shot)
-    fast_ms = core_ms(lambda: render(True))
+    fast_ms = core_ms(lambda: render("landings"))
     slow_render, slow_pairs = bragg_work(shot, rows=options.slow_rows)
-    slow_ms = core_ms(lambda: slow_render(False), runs=1) * pairs / slow_pairs
+    slow_ms = core_ms(lambda: slow_render("by_pixel"), runs=1) * pairs / slow_pairs
     print("Bragg part of one Appendix A image                      core-ms    ratio")
     pair_ms = pairs * PAIR_NS * 1e-6
     for name, ms in (

@@ -11,7 +11,6 @@ The public names are imported when they are first used, so that `import deepfrea
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,9 +25,8 @@ if TYPE_CHECKING:
     from deepfreak.experiment import Classes as Classes
     from deepfreak.experiment import Experiment as Experiment
     from deepfreak.experiment import LitClass as LitClass
-    from deepfreak.experiment import Shot as Shot
-    from deepfreak.experiment import scatter as scatter
-    from deepfreak.experiment import simulate as simulate
+    from deepfreak.exposure import scatter as scatter
+    from deepfreak.exposure import simulate as simulate
     from deepfreak.features import GLCM as GLCM
     from deepfreak.frames import read_frames as read_frames
     from deepfreak.models import load_model as load_model
@@ -40,6 +38,7 @@ if TYPE_CHECKING:
     from deepfreak.scattering.amorphous import Air as Air
     from deepfreak.scattering.amorphous import Water as Water
     from deepfreak.screening import Screener as Screener
+    from deepfreak.shot import Shot as Shot
     from deepfreak.structure_factors import Model as Model
     from deepfreak.structure_factors import Reflections as Reflections
     from deepfreak.structure_factors import Wilson as Wilson
@@ -51,7 +50,8 @@ _HOMES = {
     "detector": ("CCD", "Detector"),
     "errors": ("DeepFreakError",),
     "evaluation": ("evaluate",),
-    "experiment": ("Classes", "Experiment", "LitClass", "Shot", "scatter", "simulate"),
+    "experiment": ("Classes", "Experiment", "LitClass"),
+    "exposure": ("scatter", "simulate"),
     "features": ("GLCM",),
     "frames": ("read_frames",),
     "models": ("load_model", "save_model", "train_forest"),
@@ -60,12 +60,13 @@ _HOMES = {
     "recipe": ("load_recipe",),
     "scattering.amorphous": ("Air", "Water"),
     "screening": ("Screener",),
+    "shot": ("Shot",),
     "structure_factors": ("Model", "Reflections", "Wilson"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = sorted(_HOME_OF)  # noqa: PLE0605 -- made from the table above, so they cannot differ
-__version__ = version("deepfreak")
+__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 -- the names are of all kinds

@@ -8,10 +8,74 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from deepfreak.settings import Count, NonNegative, Positive, settings
+from deepfreak.settings import Count, Finite, NonNegative, Positive, Vector, settings
 from deepfreak.structure_factors import StructureSource, source_of_file
 
 Array = NDArray[np.float64]
+
+
+@settings
+class Spindle:
+    """Rotation of the crystal during the exposure, in equal steps from `start_deg`."""
+
+    axis: Vector = (0.0, 0.0, 1.0)
+    start_deg: Finite = 0.0
+    range_deg: Finite = 0.0
+    steps: Annotated[int, Field(ge=1, le=100_000)] = 1
+
+    def __post_init__(self) -> None:
+        if not any(self.axis):
+            raise ValueError("axis must not be 0 0 0")
+
+    def rotations(self) -> Array:
+        """Return the turn at each step, (steps, 3, 3)."""
+        per_step = self.range_deg / self.steps
+        angles = np.radians(self.start_deg + per_step * np.arange(self.steps))
+        return np.array([rotation_about(np.array(self.axis), angle) for angle in angles])
+
+
+@settings
+class Orientation:
+    """A crystal's fixed orientation, told in one of three ways.
+
+    Parameters
+    ----------
+    misset_deg
+        Turns about x, then y, then z from the setting of `real_axes`; nanoBragg's `-misset`.
+    matrix_file
+        A MOSFLM orientation matrix (A.mat); nanoBragg's `-mat`. It brings its own cell.
+    U
+        Rows of the rotation from the setting of `real_axes`.
+    """
+
+    misset_deg: Vector | None = None
+    matrix_file: str | None = None
+    U: tuple[Vector, Vector, Vector] | None = None
+
+    def __post_init__(self) -> None:
+        if sum(x is not None for x in (self.misset_deg, self.matrix_file, self.U)) != 1:
+            raise ValueError("expected one of misset_deg, matrix_file and U")
+        if self.U is not None:
+            U = np.array(self.U)
+            if not np.allclose(U @ U.T, np.eye(3), atol=1e-6) or np.linalg.det(U) < 0:
+                raise ValueError("U must be a rotation: orthonormal rows, determinant 1")
+
+    def turned_axes(self, unturned: Array, wavelength_A: float) -> Array:
+        """Return rows a, b, c of the oriented crystal, from those of `real_axes`."""
+        if self.matrix_file is not None:
+            from deepfreak.structure_factors.matrices import read_mosflm_matrix
+
+            reciprocal_axes = read_mosflm_matrix(Path(self.matrix_file), wavelength_A)
+            axes: Array = np.linalg.inv(reciprocal_axes).T.astype(np.float64)
+            return axes
+        if self.U is not None:
+            U = np.array(self.U)
+        else:
+            U = np.eye(3)
+            for axis, angle in zip(np.eye(3), np.radians(self.misset_deg or ()), strict=True):
+                U = rotation_about(axis, angle) @ U
+        turned: Array = unturned @ U.T
+        return turned
 
 
 @settings
@@ -33,6 +97,19 @@ class Crystal:
         Shape of a domain's spots, as nanoBragg names them.
     mosaic_spread_deg, mosaic_domains
         The largest misorientation of a domain (nanoBragg's `-mosaic`), and how many there are.
+    orientation
+        "random", anew and uniform on SO(3) for each shot, or a fixed one.
+    spindle
+        How the crystal turns during the exposure.
+    extra_lattices
+        Mean number of further crystals in a shot that has one (Poisson); all share its volume.
+    cell_rms
+        Relative RMS of each component of a random strain of the cell from crystal to crystal, as
+        far as the space group allows it.
+    disorder_B_A2, compton
+        Disorder of the atoms beyond what the structure factors hold: spots fade by
+        exp(-B sin^2(theta) / lambda^2) in amplitude, and the light they lose is diffuse; and
+        whether the atoms' incoherent scattering is added.
     oversample
         Points per pixel side at which spots are sampled.
     """
@@ -44,9 +121,22 @@ class Crystal:
     xtal_shape: Literal["square", "round", "gauss", "tophat"] = "tophat"
     mosaic_spread_deg: NonNegative = 0.0
     mosaic_domains: Count = 1
+    orientation: Literal["random"] | Orientation = "random"
+    spindle: Spindle = Spindle()
+    extra_lattices: NonNegative = 0.0
+    cell_rms: NonNegative = 0.0
+    disorder_B_A2: NonNegative = 0.0
+    compton: bool = False
     oversample: Annotated[int, Field(ge=1, le=16)] = 2
+    interpolate: bool = False
 
     def __post_init__(self) -> None:
+        if self.interpolate:
+            raise ValueError(
+                "tricubic interpolation between reflections is not offered; leave interpolate out"
+            )
+        if self.cell_rms > 0.1:
+            raise ValueError(f"cell_rms is relative and at most 0.1, found {self.cell_rms}")
         if self.mosaic_spread_deg > 45:
             raise ValueError(
                 f"mosaic_spread_deg is at most 45 degrees, found {self.mosaic_spread_deg}"
@@ -84,18 +174,39 @@ class Crystal:
 
 
 def real_axes(cell: tuple[float, float, float, float, float, float]) -> Array:
-    """Return rows a, b, c in A of a crystal that is not turned: a along x, b in the xy plane."""
-    a, b, c = cell[:3]
-    alpha, beta, gamma = np.radians(cell[3:])
-    cx = math.cos(beta)
-    cy = (math.cos(alpha) - math.cos(beta) * math.cos(gamma)) / math.sin(gamma)
-    return np.array(
-        [
-            [a, 0.0, 0.0],
-            [b * math.cos(gamma), b * math.sin(gamma), 0.0],
-            [c * cx, c * cy, c * math.sqrt(1 - cx * cx - cy * cy)],
-        ]
+    """Return rows a, b, c in A of a crystal that is not turned.
+
+    As nanoBragg sets it up: a* along x, b* in the xy plane, and so c along z.
+    """
+    lengths = np.array(cell[:3])
+    cos = np.cos(np.radians(cell[3:]))
+    metric = np.outer(lengths, lengths) * np.array(
+        [[1, cos[2], cos[1]], [cos[2], 1, cos[0]], [cos[1], cos[0], 1]]
     )
+    # the reciprocal metric's Cholesky factor has a* along x and b* in the xy plane
+    reciprocal_axes = np.linalg.cholesky(np.linalg.inv(metric))
+    axes: Array = np.linalg.inv(reciprocal_axes).T.astype(np.float64)
+    return axes
+
+
+def random_strain(space_group: str, axes: Array, rms: float, rng: np.random.Generator) -> Array:
+    """Return a strain (3, 3) in the frame of the rows `axes` that keeps the cell's symmetry.
+
+    Independent Gaussian components of the given RMS, averaged over the group's rotations: what the
+    symmetry forbids averages out.
+    """
+    import gemmi
+
+    noise = rms * rng.standard_normal((3, 3))
+    strain = (noise + noise.T) / 2
+    to_fraction = np.linalg.inv(axes.T)
+    operations = gemmi.SpaceGroup(space_group).operations().sym_ops
+    total = np.zeros((3, 3))
+    for operation in operations:
+        R = axes.T @ (np.array(operation.rot) / operation.DEN) @ to_fraction
+        total += R @ strain @ R.T
+    mean: Array = total / len(operations)
+    return mean
 
 
 def random_orientation(rng: np.random.Generator) -> Array:

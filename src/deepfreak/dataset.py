@@ -19,7 +19,6 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +28,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.errors import DatasetError, DeepFreakError
-from deepfreak.experiment import Experiment, Truth, draw, simulate
-from deepfreak.files import check_output, whole_hdf5
+from deepfreak.experiment import Experiment
+from deepfreak.exposure import Truth, simulate
+from deepfreak.files import check_output, versions, whole_hdf5
 from deepfreak.recipe import settings_of
 
 # What an image takes on disk, compressed, measured on the diffranet recipe (with some to spare).
@@ -207,7 +207,7 @@ Batch = tuple[int, NDArray[np.uint8], NDArray[np.uint8], dict[str, NDArray[np.fl
 
 def _simulate_range(experiment: Experiment, seed: int, first: int, last: int) -> Batch:
     """Simulate shots first to last - 1; runs in a worker."""
-    shots = [draw(experiment, seed=seed, index=index) for index in range(first, last)]
+    shots = [experiment.draw(seed=seed, index=index) for index in range(first, last)]
     images, truths = zip(*(simulate(shot) for shot in shots), strict=True)
     truth = {
         field.name: np.array([getattr(t, field.name) for t in truths]) for field in fields(Truth)
@@ -265,5 +265,5 @@ def _manifest(
         "count": count,
         "images_sha256": images_sha256,
         "backend": f"cpu {platform.machine()}",
-        "versions": {name: version(name) for name in ("deepfreak", "numpy", "numba", "gemmi")},
+        "versions": versions("numpy", "numba", "gemmi"),
     }

@@ -11,7 +11,8 @@
     │   ├── DatasetError        a file of labelled images
     │   └── ModelError          a saved classifier
     ├── OutputError             a result cannot be written (exists already, disk full)
-    └── FetchError              a download failed
+    ├── FetchError              a download failed
+    └── BackendError            a GPU, or what it needs, is missing
 
 Each message is one line: what was expected, what was found, what to do. The command line prints
 it and exits with the class's `exit_code`.
@@ -60,3 +61,7 @@ class OutputError(DeepFreakError):
 
 class FetchError(DeepFreakError):
     """A download failed."""
+
+
+class BackendError(DeepFreakError):
+    """A GPU, or what it needs, is missing."""

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,13 @@ from deepfreak.errors import OutputError
 if TYPE_CHECKING:
     import h5py
     from _typeshed import ReadableBuffer, WriteableBuffer
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Return the versions of deepfreak and of `packages`, for a manifest."""
+    from deepfreak import __version__
+
+    return {"deepfreak": __version__} | {package: version(package) for package in packages}
 
 
 def check_output(path: Path, *, overwrite: bool, expected_bytes: int = 0) -> None:

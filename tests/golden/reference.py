@@ -14,13 +14,14 @@ from deepfreak.beam import Beam
 from deepfreak.crystal import rotation_about
 from deepfreak.detector import (
     Detector,
+    Panel,
     beam_factors,
     polarization_factor,
     sin_theta,
     solid_angle,
 )
 from deepfreak.scattering.amorphous import scatter_from_table
-from deepfreak.scattering.bragg import Lattice, Method, Panel, bragg_intensity
+from deepfreak.scattering.bragg import Lattice, Method, bragg_intensity
 from deepfreak.scattering.constants import AVOGADRO, R_E_SQR_M2
 
 SHAPES = {0: "square", 1: "round", 2: "gauss", 3: "tophat"}

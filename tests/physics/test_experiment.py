@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deepfreak.experiment import Experiment, background_photons, bragg_photons, simulate
+from deepfreak.experiment import Experiment
+from deepfreak.exposure import background_photons, bragg_photons, simulate
 from deepfreak.recipe import experiment_from, load_recipe, settings_of
 
 

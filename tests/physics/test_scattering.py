@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from deepfreak.crystal import random_domains, random_orientation
-from deepfreak.scattering.bragg import Lattice, Panel, bragg_intensity
+from deepfreak.detector import Panel
+from deepfreak.scattering.bragg import Lattice, bragg_intensity
 
 WAVELENGTH_A = 1.2
 BEAM = np.array([[1.0, 0.0, 0.0, WAVELENGTH_A, 1.0]])

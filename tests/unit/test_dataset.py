@@ -13,7 +13,8 @@ import pytest
 
 from deepfreak.dataset import Dataset, generate, worker_processes
 from deepfreak.errors import DatasetError, OutputError
-from deepfreak.experiment import Experiment, simulate
+from deepfreak.experiment import Experiment
+from deepfreak.exposure import simulate
 from deepfreak.recipe import experiment_from, load_recipe, settings_of
 
 

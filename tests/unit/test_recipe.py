@@ -1,6 +1,7 @@
 """Recipes and what is said about wrong ones."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -91,3 +92,119 @@ def test_a_recipes_file_is_looked_for_beside_the_recipe(tmp_path: Path) -> None:
         text[:start] + '[crystal.structure]\nkind = "model"\nfile = "a.pdb"\n\n' + text[end:]
     )
     assert load_recipe(path).crystal.structure.file == str(folder / "a.pdb")
+
+
+@pytest.mark.parametrize(
+    ("change", "path", "value"),
+    [
+        ("beam.wavelength_A=1.3", ("beam", "wavelength_A"), 1.3),
+        (" beam . wavelength_A = 1.3 ", ("beam", "wavelength_A"), 1.3),
+        ("background.0.thickness_mm=0.02", ("background", 0, "thickness_mm"), 0.02),
+        ("classes.lit.1.name=faint", ("classes", "lit", 1, "name"), "faint"),
+        ("classes.lit.1.crystal_fraction=[0.1, 0.2]", ("classes", "lit", 1), None),
+        ("detector.image_size.1=640", ("detector", "image_size", 1), 640),
+        ("crystal.xtal_shape=gauss", ("crystal", "xtal_shape"), "gauss"),
+        ("crystal.xtal_shape='gauss'", ("crystal", "xtal_shape"), "gauss"),
+        ("name=a = b", ("name",), "a = b"),
+        ("detector.beam_center_px=[1, 2.5]", ("detector", "beam_center_px"), [1.0, 2.5]),
+    ],
+)
+def test_a_change_sets_one_value_and_no_other(
+    change: str, path: tuple[str | int, ...], value: Any
+) -> None:
+    changed = settings_of(load_recipe("diffranet", changes=[change]))
+    expected = settings_of(load_recipe("diffranet"))
+    if value is None:
+        value = dict(expected["classes"]["lit"][1], crystal_fraction=[0.1, 0.2])
+    inner: Any = expected
+    for key in path[:-1]:
+        inner = inner[key]
+    assert inner[path[-1]] != value
+    inner[path[-1]] = value
+    assert changed == expected
+
+
+def test_changes_are_made_in_order_and_together() -> None:
+    changes = [
+        "classes.lit.0.probability=0.5",
+        "classes.lit.1.probability=0.1",
+        "classes.lit.2.probability=0.26",
+        "classes.lit.0.probability=0.5",
+    ]
+    experiment = load_recipe("diffranet", changes=changes)
+    assert [lit.probability for lit in experiment.classes.lit] == [0.5, 0.1, 0.26, 0.14]
+
+
+def test_a_table_that_the_recipe_leaves_out_can_be_changed(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "src/deepfreak/recipes/diffranet.toml").read_text()
+    start, end = text.index("[detector.response]"), text.index("# Drawn before an image")
+    path = tmp_path / "mine.toml"
+    path.write_text(text[:start] + text[end:])
+    experiment = load_recipe(path, changes=["detector.response.saturation_value=1000"])
+    assert experiment.detector.response.saturation_value == 1000
+
+
+def test_a_list_of_tables_can_be_written_whole() -> None:
+    background = 'background=[{material = "air", path_mm = 7}]'
+    experiment = load_recipe("diffranet", changes=[background])
+    assert [matter.material for matter in experiment.background] == ["air"]
+    assert load_recipe("diffranet", changes=["background=[]"]).background == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("beam.wavelenght_A=1.3", "beam.wavelenght_A: no such setting; did you mean wavelength_A"),
+        ("baem.wavelength_A=1.3", "baem: no such setting; did you mean beam"),
+        ("background.0.thicknes_mm=1", "no such setting; did you mean thickness_mm"),
+        ("background.2.thickness_mm=1", "a list of 2; expected 0 to 1, found 2"),
+        ("background.-1.thickness_mm=1", "a list of 2; expected 0 to 1, found -1"),
+        ("background.water.thickness_mm=1", "expected 0 to 1, found water"),
+        ("beam.wavelength_A.x=1", "beam.wavelength_A is 1.5, which has no settings"),
+        ("beam.wavelength_A", "expected a setting and its value, as beam.wavelength_A=1.3"),
+        ("=1", "expected a setting and its value"),
+        ("beam..wavelength_A=1", "expected a setting and its value"),
+        ("beam.wavelength_A=", "expected a value after the equals sign"),
+        ("beam.wavelength_A=1\nbeam.size_mm=2", "expected a change of printable characters"),
+        ("beam.distance_mm=80", "beam.distance_mm: no such setting in this place"),
+        ("beam.wavelength_A=blue", "valid number"),
+        ("beam.wavelength_A=nan", "finite"),
+        ("beam.wavelength_A=-1", "greater than 0, found -1"),
+        ("beam.polarization_axis=[0, 1", "not a valid TOML value"),
+        ('name="open', "not a valid TOML value"),
+    ],
+)
+def test_a_wrong_change_is_named_in_one_line(change: str, said: str) -> None:
+    with pytest.raises(RecipeError, match=re.escape(said)) as caught:
+        load_recipe("diffranet", changes=[change])
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_changed_file_is_looked_for_where_the_command_is_run(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "src/deepfreak/recipes/diffranet.toml").read_text()
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    changes = ["crystal.structure={kind='reflections', file='P1.hkl', cell=[1, 1, 1, 90, 90, 90]}"]
+    experiment = load_recipe(path, changes=changes)
+    assert experiment.crystal.structure.kind == "reflections"
+    assert experiment.crystal.structure.file == "P1.hkl"
+
+
+def test_every_file_of_a_recipe_is_looked_for_beside_it(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "src/deepfreak/recipes/diffranet.toml").read_text()
+    path = tmp_path / "mine.toml"
+    path.write_text(text.replace("[crystal]\n", '[crystal]\norientation.matrix_file = "A.mat"\n'))
+    orientation = load_recipe(path).crystal.orientation
+    assert not isinstance(orientation, str)
+    assert orientation.matrix_file == str(tmp_path / "A.mat")
+
+
+def test_misspelt_names_at_any_depth_find_their_neighbour() -> None:
+    # settings that no module lists by hand: a union's member, a default's, a list's
+    for path, right in {
+        "detector.response.redout_noise_adu": "readout_noise_adu",
+        "crystal.structure.atoms_per_asy": "atoms_per_asu",
+        "classes.lit.0.crystal_fractoin": "crystal_fraction",
+    }.items():
+        with pytest.raises(RecipeError, match=f"did you mean {right}"):
+            load_recipe("diffranet", changes=[f"{path}=1"])

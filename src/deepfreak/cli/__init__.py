@@ -9,11 +9,13 @@ from collections.abc import Sequence
 
 import click
 
+from deepfreak import __version__
 from deepfreak.cli.classify import classify
 from deepfreak.cli.demo import demo
 from deepfreak.cli.evaluate import evaluate
 from deepfreak.cli.fetch import fetch
 from deepfreak.cli.generate import generate
+from deepfreak.cli.simulate import simulate
 from deepfreak.cli.train import train
 from deepfreak.errors import DeepFreakError
 
@@ -22,12 +24,12 @@ USAGE = 2
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="deepfreak")
+@click.version_option(__version__)
 def app() -> None:
     """Simulate serial-crystallography images and tell which frames are worth keeping."""
 
 
-for command in (demo, generate, train, evaluate, classify, fetch):
+for command in (demo, simulate, generate, train, evaluate, classify, fetch):
     app.add_command(command)
 
 

@@ -19,6 +19,13 @@ import click
     help="Crystal structure in place of the recipe's: a PDB, mmCIF or MTZ file, or the id of a PDB "
     "entry that `deepfreak fetch` has stored.",
 )
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Change a setting of the recipe: beam.wavelength_A=1.3; may be given several times.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
 def generate(
     recipe: str,
@@ -27,6 +34,7 @@ def generate(
     workers: int,
     out: Path,
     structure: str | None,
+    changes: tuple[str, ...],
     overwrite: bool,
 ) -> None:
     """Simulate labelled images of RECIPE, a TOML file or the name of a shipped recipe.
@@ -39,7 +47,7 @@ def generate(
     from deepfreak.progress import progress
     from deepfreak.recipe import load_recipe
 
-    experiment = load_recipe(recipe, structure=structure)
+    experiment = load_recipe(recipe, structure=structure, changes=changes)
     with (
         dataset.worker_processes(min(workers, count)) as executor,
         progress(f"simulating {experiment.name}", count) as advance,

@@ -28,8 +28,11 @@ def facts_beside(file: h5py.File, data: h5py.Dataset) -> Facts:
     if group is None:
         return Facts()
     wavelengths = (_value(file, name) for name in _WAVELENGTHS)
+    # NXdata: corrected = (data + data_offset) * data_scaling_factor
+    offset = _value(data.parent, "data_offset")
     distance = _value(group, "detector_distance", length=True)
     return facts(
+        pedestal=None if offset is None else -offset,
         saturation=_value(group, "saturation_value"),
         beam_fast=_value(group, "beam_center_x"),
         beam_slow=_value(group, "beam_center_y"),
@@ -37,6 +40,16 @@ def facts_beside(file: h5py.File, data: h5py.Dataset) -> Facts:
         distance_mm=distance or _value(group, "distance", length=True),
         wavelength_A=next((value for value in wavelengths if value), None),
     )
+
+
+def wavelengths_beside(file: h5py.File, count: int) -> list[float] | None:
+    """Return the wavelength in A of each of `count` frames, None where they are not told apart."""
+    for name in _WAVELENGTHS:
+        node = file.get(name)
+        if isinstance(node, h5py.Dataset) and node.shape == (count,) and node.dtype.kind == "f":
+            values: list[float] = node[()].tolist()
+            return values
+    return None
 
 
 def mask_beside(

@@ -12,10 +12,11 @@ import h5py
 import numpy as np
 
 from deepfreak.errors import FrameError
-from deepfreak.frames.detector_group import facts_beside, mask_beside
+from deepfreak.frames.detector_group import facts_beside, mask_beside, wavelengths_beside
 from deepfreak.frames.frame import Counts, Frame, FrameFile, Valid, require_shape
 from deepfreak.frames.geometry import Geometry
 from deepfreak.frames.hdf5_search import Part, find_parts
+from deepfreak.frames.headers import facts
 from deepfreak.frames.missing import counts_photons, sentinels, unlit
 from deepfreak.frames.plain import from_root
 
@@ -91,6 +92,7 @@ def _frames(file: h5py.File, parts: list[Part], name: str, geometry: Geometry | 
     of_frames = _order(parts, axes)
     mask = mask_beside(file, first, axes, geometry)
     found = facts_beside(file, first)
+    wavelengths = wavelengths_beside(file, len(of_frames))
 
     def read(index: int) -> Frame:
         part, inside = of_frames[index]
@@ -103,6 +105,9 @@ def _frames(file: h5py.File, parts: list[Part], name: str, geometry: Geometry | 
         valid = _valid(counts, photon_counting=masked is not None)
         if masked is not None:
             valid &= ~masked.reshape(valid.shape)
+        if wavelengths is not None:
+            beside = found | facts(wavelength_A=wavelengths[index])
+            return Frame(file=name, index=index, counts=counts, valid=valid, **beside)
         return Frame(file=name, index=index, counts=counts, valid=valid, **found)
 
     return FrameFile(count=len(of_frames), read=read)

@@ -57,12 +57,14 @@ def number(header: Mapping[str, object], *keys: str) -> float | None:
 def dectris_facts(text: str) -> Facts:
     """Return what the `# Key value` comments of PILATUS and EIGER files say.
 
-    Lengths are in metres there; `Beam_xy` is (fast, slow) in pixels.
+    Lengths are in metres there; `Beam_xy` is (fast, slow) in pixels. `Pedestal` stands in simulated
+    files only.
     """
     pixel = _after(text, "Pixel_size")
     distance = _after(text, "Detector_distance")
     beam = re.search(rf"Beam_xy[\s=:]*\(?\s*{_NUMBER}\s*,\s*{_NUMBER}", text)
     return facts(
+        pedestal=_after(text, "Pedestal"),
         saturation=_after(text, "Count_cutoff"),
         beam_slow=float(beam[2]) if beam else None,
         beam_fast=float(beam[1]) if beam else None,

@@ -1,16 +1,17 @@
-"""Scattering by matter without order: the water around the crystal and the air along the beam."""
+"""Scattering by matter without order: water around the crystal, air along the beam, any table."""
 
 from functools import lru_cache
 from typing import Annotated, Literal
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from pydantic import Field
 
 from deepfreak.beam import Beam
 from deepfreak.detector import Detector, beam_factors, sin_theta
+from deepfreak.scattering.atoms import coherent, incoherent
 from deepfreak.scattering.constants import AVOGADRO, R_E_SQR_M2
+from deepfreak.scattering.tables import read_stol, scatter_from_table
 from deepfreak.settings import Positive, settings
 
 Array = NDArray[np.float64]
@@ -79,7 +80,10 @@ AIR = (("N", 0.79, 1.0977), ("O", 0.21, 1.2075))
 
 @settings
 class Water:
-    """A layer of liquid water across the beam (Appendix A: 10 microns)."""
+    """A layer of liquid water across the beam (Appendix A: 10 microns).
+
+    Its curve was measured, and what water scatters incoherently is part of it.
+    """
 
     material: Literal["water"] = "water"
     thickness_mm: Positive
@@ -94,21 +98,54 @@ class Water:
 
 @settings
 class Air:
-    """Air along the beam (Appendix A: 5 mm), all of it taken to be at the crystal."""
+    """Air along the beam (Appendix A: 5 mm), all of it taken to be at the crystal.
+
+    `compton` adds what the molecules scatter incoherently, a third of the light at 2 A resolution.
+    """
 
     material: Literal["air"] = "air"
     path_mm: Positive
     density_g_cm3: Positive = 1.2e-3
     molar_mass_g: Positive = 28.97
+    compton: bool = False
 
 
-Amorphous = Annotated[Water | Air, Field(discriminator="material")]
+@settings
+class Table:
+    """A layer of any matter across the beam, by its measured or computed amplitude.
+
+    Parameters
+    ----------
+    file
+        nonBragg's `.stol` text: sin(theta)/lambda in 1/A and electrons per molecule, two columns.
+    thickness_mm, density_g_cm3, molar_mass_g
+        How far the beam travels in it, and what turns that into a number of molecules.
+    """
+
+    material: Literal["table"] = "table"
+    file: str
+    thickness_mm: Positive
+    density_g_cm3: Positive
+    molar_mass_g: Positive
+
+    @property
+    def path_mm(self) -> float:
+        """How far the beam travels in it."""
+        return self.thickness_mm
 
 
-@lru_cache(maxsize=4)
-def form_factor(material: str) -> tuple[Array, Array]:
+Amorphous = Annotated[Water | Air | Table, Field(discriminator="material")]
+
+
+def form_factor(matter: Water | Air | Table) -> tuple[Array, Array]:
     """Return sin(theta)/lambda in 1/A, ascending, and the amplitude in electrons per molecule."""
-    return _water() if material == "water" else _air()
+    match matter:
+        case Water():
+            return _water()
+        case Air():
+            return _air(matter.compton)
+        case Table():
+            return _read_table(matter.file)
 
 
 def _water() -> tuple[Array, Array]:
@@ -117,34 +154,44 @@ def _water() -> tuple[Array, Array]:
     return stol, F
 
 
-def _air() -> tuple[Array, Array]:
-    import gemmi
-
-    stol: Array = np.linspace(0.0, 0.6, 121)
+@lru_cache(maxsize=2)
+def _air(compton: bool) -> tuple[Array, Array]:
+    stol: Array = np.linspace(0.0, 2.0, 401)
     intensity: Array = np.zeros_like(stol)
     for element, fraction, bond_A in AIR:
-        table = gemmi.Element(element).it92
-        f = np.array([table.calculate_sf(s * s) for s in stol])
         # np.sinc(x) = sin(pi x) / (pi x), and q r = 4 pi stol r
-        intensity += fraction * 2 * f**2 * (1 + np.sinc(4 * stol * bond_A))
+        elastic = coherent(element, stol) ** 2 * (1 + np.sinc(4 * stol * bond_A))
+        recoil = incoherent(element, stol) if compton else 0.0
+        intensity += fraction * 2 * (elastic + recoil)
     F: Array = np.sqrt(intensity)
     return stol, F
 
 
-def molecules(matter: Water | Air, beam: Beam) -> float:
+@lru_cache(maxsize=8)
+def _read_table(file: str) -> tuple[Array, Array]:
+    """Read a file once a process: shots of one experiment share it."""
+    return read_stol(file)
+
+
+def molecules(matter: Water | Air | Table, beam: Beam) -> float:
     """Return how many molecules the beam meets: its area times the path through `matter`."""
     volume_cm3 = beam.area_mm2 * matter.path_mm * 1e-3
     return volume_cm3 * matter.density_g_cm3 * AVOGADRO / matter.molar_mass_g
 
 
 def amorphous_photons(
-    matter: Water | Air, *, beam: Beam, detector: Detector, photons: float, wavelength_A: float
+    matter: Water | Air | Table,
+    *,
+    beam: Beam,
+    detector: Detector,
+    photons: float,
+    wavelength_A: float,
 ) -> NDArray[np.float32]:
     """Return the expected photons a pulse of `photons` scatters to each pixel, (slow, fast).
 
     r_e^2 x fluence x molecules x F^2 x solid angle x polarization (Holton et al. 2014).
     """
-    stol, F = form_factor(matter.material)
+    stol, F = form_factor(matter)
     strength = R_E_SQR_M2 * beam.fluence(photons) * molecules(matter, beam)
     image = np.empty(detector.image_size, dtype=np.float32)
     scatter_from_table(
@@ -157,57 +204,3 @@ def amorphous_photons(
         strength=strength,
     )
     return image
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def scatter_from_table(
-    image: NDArray[np.float32],
-    *,
-    stol: Array,
-    F: Array,
-    sin_theta: Array,
-    wavelength: float,
-    factors: Array,
-    strength: float,
-) -> None:
-    """Fill `image` with strength x F(sin theta / wavelength)^2 x factors, pixel by pixel.
-
-    F is interpolated by the cubic through four neighbours of the table (stol ascending); beyond
-    its ends the end values repeat.
-    """
-    n = len(stol)
-    for s in range(image.shape[0]):
-        i = 1
-        for f in range(image.shape[1]):
-            x = sin_theta[s, f] / wavelength
-            if x <= stol[0]:
-                value = F[0]
-            elif x >= stol[n - 1]:
-                value = F[n - 1]
-            else:
-                # neighbours in a row: walk from the last pixel's interval
-                i = min(max(i, 0), n - 2)
-                while stol[i] > x:
-                    i -= 1
-                while stol[i + 1] <= x:
-                    i += 1
-                if i == 0 or i == n - 2:
-                    # the table ends here: a parabola through its last three points
-                    j = 0 if i == 0 else n - 3
-                    value = _lagrange(x, stol, F, j, 3)
-                else:
-                    value = _lagrange(x, stol, F, i - 1, 4)
-            image[s, f] = strength * value * value * factors[s, f]
-
-
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _lagrange(x: float, xs: Array, ys: Array, first: int, count: int) -> float:
-    """Return the polynomial through `count` points from `first`, at x."""
-    total = 0.0
-    for a in range(first, first + count):
-        term = ys[a]
-        for b in range(first, first + count):
-            if b != a:
-                term *= (x - xs[b]) / (xs[a] - xs[b])
-        total += term
-    return total

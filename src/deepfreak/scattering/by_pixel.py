@@ -38,7 +38,10 @@ def lattice_factor(
 ) -> float:
     """Return F_latt of one domain at fractional index `hkl`, whose nearest integers are given."""
     if shape == SQUARE:
-        return grating(cells[0], hkl[0]) * grating(cells[1], hkl[1]) * grating(cells[2], hkl[2])
+        product: float = (
+            grating(cells[0], hkl[0]) * grating(cells[1], hkl[1]) * grating(cells[2], hkl[2])
+        )
+        return product
     hr_sqr = (
         ((hkl[0] - nearest[0]) * cells[0]) ** 2
         + ((hkl[1] - nearest[1]) * cells[1]) ** 2

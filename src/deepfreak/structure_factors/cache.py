@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 # To be raised when the same settings give other numbers, or the file another layout, than before.
-GENERATION = 1
+GENERATION = 2
 DIGEST_BYTES = hashlib.sha256().digest_size
 
 
@@ -90,6 +90,7 @@ def _store(factors: StructureFactors, path: Path) -> None:
         "d_min_A": factors.d_min_A,
         "source": factors.source,
         "default_F": factors.default_F,
+        "composition": factors.composition,
     }
     content = io.BytesIO()
     np.savez(content, F=factors.F, about=np.array(json.dumps(about)))
@@ -114,5 +115,6 @@ def _load(path: Path) -> StructureFactors | None:
             F=arrays["F"],
             hkl_min=tuple(about.pop("hkl_min")),
             cell=tuple(about.pop("cell")),
+            composition=tuple((element, count) for element, count in about.pop("composition")),
             **about,
         )

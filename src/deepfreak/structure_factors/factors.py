@@ -21,6 +21,7 @@ MAX_BOX_ENTRIES = 400_000_000
 BATCH = 2_000_000
 
 UnitCell = tuple[float, float, float, float, float, float]
+Composition = tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -45,6 +46,9 @@ class StructureFactors:
         Where the amplitudes come from, for people and manifests.
     default_F
         What `lookup` gives outside the box.
+    composition
+        Elements and how many atoms of each a unit cell has, as far as `F` was computed from atoms:
+        without solvent and mostly without hydrogen. Empty where it is not known.
     """
 
     F: npt.NDArray[np.float32]
@@ -54,6 +58,7 @@ class StructureFactors:
     d_min_A: float
     source: str
     default_F: float = 0.0
+    composition: Composition = ()
 
     def __post_init__(self) -> None:
         """Refuse a box that is not symmetric about the origin of reciprocal space."""
@@ -124,6 +129,7 @@ def expand_to_p1(
     d_min_A: float,
     source: str,
     default_F: float = 0.0,
+    composition: Composition = (),
 ) -> StructureFactors:
     """Spread amplitudes over all their symmetry equivalents and Friedel mates.
 
@@ -134,6 +140,8 @@ def expand_to_p1(
         listed each keeps its own amplitude; where one is, the other gets the same.
     default_F
         Amplitude of reflections that are not listed, except where the space group has them absent.
+    composition
+        Elements and atoms of each in the whole cell, if known.
 
     Raises
     ------
@@ -165,6 +173,7 @@ def expand_to_p1(
         d_min_A=d_min_A,
         source=source,
         default_F=default_F,
+        composition=composition,
     )
 
 

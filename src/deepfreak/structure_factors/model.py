@@ -11,6 +11,7 @@ from deepfreak.errors import StructureError
 from deepfreak.structure_factors.coordinates import read_coordinates
 from deepfreak.structure_factors.factors import (
     MAX_BOX_ENTRIES,
+    Composition,
     StructureFactors,
     expand_to_p1,
     unique_reflections,
@@ -86,7 +87,23 @@ def from_model(
         group=group,
         d_min_A=d_min_A,
         source=f"model {path.name} with bulk solvent k_sol={k_sol:g}, B_sol={B_sol_A2:g} A^2",
+        composition=cell_composition(structure, group),
     )
+
+
+def cell_composition(structure: gemmi.Structure, group: gemmi.SpaceGroup) -> Composition:
+    """Return the elements of the first model and how many atoms of each the whole cell has.
+
+    Every symmetry copy counts, by its occupancy; on special positions this is, as in `atoms_F`,
+    what the file shares out among the copies that coincide.
+    """
+    counts: dict[str, float] = {}
+    for site in structure[0].all():
+        element = site.atom.element.name
+        counts[element] = counts.get(element, 0.0) + site.atom.occ
+    operations = group.operations()
+    copies = len(operations.sym_ops) * len(operations.cen_ops)
+    return tuple((element, copies * count) for element, count in sorted(counts.items()))
 
 
 def atoms_F(

@@ -97,6 +97,10 @@ def wilson(
             f"Wilson statistics of {atoms_per_asu} atoms per asymmetric unit, B={B_A2:g} A^2, "
             f"k_sol={k_sol:g}, B_sol={B_sol_A2:g} A^2, seed {seed}"
         ),
+        composition=tuple(
+            (element, atoms_per_cell * count / sum(AVERAGINE.values()))
+            for element, count in AVERAGINE.items()
+        ),
     )
 
 

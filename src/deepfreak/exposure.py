@@ -1,0 +1,151 @@
+"""From a shot to the photons it sends to the detector, and to its image."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfreak.detector import beam_factors
+from deepfreak.noise import detect, to_8_bits
+from deepfreak.scattering.amorphous import amorphous_photons
+from deepfreak.scattering.bragg import Lattice, bragg_intensity
+from deepfreak.scattering.constants import R_E_SQR_M2
+from deepfreak.scattering.disorder import disorder_photons
+from deepfreak.scattering.ice import Ice, ice_photons
+from deepfreak.settings import settings
+from deepfreak.shot import Matrix, Shot
+from deepfreak.spectrum import bandwidth_rms
+
+Float = NDArray[np.float32]
+
+
+def scatter(shot: Shot) -> Float:
+    """Return the expected photons of a shot, (slow, fast)."""
+    return bragg_photons(shot) + background_photons(shot)
+
+
+def bragg_photons(shot: Shot) -> Float:
+    """Return the expected photons in Bragg spots, (slow, fast).
+
+    Of each crystal a small mosaic one is rendered and scaled by the ratio of volumes (Appendix A).
+    """
+    experiment = shot.experiment
+    crystal, detector = experiment.crystal, experiment.detector
+    total = np.zeros(detector.image_size)
+    if shot.crystal_volume_mm3 == 0 or shot.photons == 0:
+        return total.astype(np.float32)
+    factors = experiment.structure_factors()
+    sources = shot.sources()
+    for one, axes, domains in zip(
+        shot.crystals, shot.real_axes(factors), shot.domains(), strict=True
+    ):
+        cells = crystal.domain_cells(axes[0])
+        lattice = Lattice(
+            F=factors.F,
+            hkl_min=np.array(factors.hkl_min, dtype=np.int64),
+            default_F=factors.default_F,
+            real_axes=axes,
+            domains=domains,
+            cells=cells,
+            shape=crystal.xtal_shape,
+        )
+        domains_in_beam = one.share * shot.cells_in_beam(axes[0]) / cells.prod()
+        for panel in detector.resolved_panels():
+            total[panel.region] += domains_in_beam * bragg_intensity(
+                lattice, panel, sources=sources, oversample=crystal.oversample
+            )
+    total *= R_E_SQR_M2 * experiment.beam.fluence(shot.photons)
+    total *= beam_factors(detector, experiment.beam, oversample=crystal.oversample)
+    return total.astype(np.float32)
+
+
+def background_photons(shot: Shot) -> Float:
+    """Return the expected photons from everything but the crystal's spots, (slow, fast)."""
+    experiment = shot.experiment
+    crystal = experiment.crystal
+    total = np.zeros(experiment.detector.image_size, dtype=np.float32)
+    if shot.photons == 0:
+        return total
+    rng = shot.surroundings_generator()
+    for matter in experiment.background:
+        if isinstance(matter, Ice):
+            if rng.uniform() < matter.probability:
+                total += ice_photons(
+                    matter,
+                    beam=experiment.beam,
+                    detector=experiment.detector,
+                    photons=shot.photons,
+                    wavelength_A=shot.wavelength_A,
+                    rng=rng,
+                    bandwidth_rms=bandwidth_rms(shot.sources()),
+                )
+        else:
+            total += amorphous_photons(
+                matter,
+                beam=experiment.beam,
+                detector=experiment.detector,
+                photons=shot.photons,
+                wavelength_A=shot.wavelength_A,
+            )
+    if shot.crystal_volume_mm3 > 0 and (crystal.disorder_B_A2 > 0 or crystal.compton):
+        factors = experiment.structure_factors()
+        total += disorder_photons(
+            factors.composition,
+            B_A2=crystal.disorder_B_A2,
+            cells=shot.cells_in_beam(shot.real_axes(factors)[0][0]),
+            compton=crystal.compton,
+            beam=experiment.beam,
+            detector=experiment.detector,
+            photons=shot.photons,
+            wavelength_A=shot.wavelength_A,
+        )
+    return total
+
+
+def has_ice(shot: Shot) -> bool:
+    """Return whether ice was in the beam; the very draw that `background_photons` makes."""
+    rng = shot.surroundings_generator()
+    for matter in shot.experiment.background:
+        if isinstance(matter, Ice) and shot.photons > 0 and rng.uniform() < matter.probability:
+            return True
+    return False
+
+
+@settings
+class Truth:
+    """The physics that made an image, for each of its columns in a data set."""
+
+    pulse_photons: float
+    wavelength_A: float
+    orientation: Matrix
+    crystal_volume_mm3: float
+    bragg_photons: float
+    background_photons: float
+    lattices: float
+    ice: float
+
+
+def expose(shot: Shot) -> tuple[Float, Truth]:
+    """Return the expected photons of a shot, (slow, fast), and the truth about it."""
+    bragg = bragg_photons(shot)
+    background = background_photons(shot)
+    return bragg + background, truth_of(shot, bragg=bragg, background=background)
+
+
+def truth_of(shot: Shot, *, bragg: Float, background: Float) -> Truth:
+    """Return the truth about a shot, whose expected photons are given in two parts."""
+    return Truth(
+        pulse_photons=shot.photons,
+        wavelength_A=shot.wavelength_A,
+        orientation=shot.orientation,
+        crystal_volume_mm3=shot.crystal_volume_mm3,
+        bragg_photons=float(bragg.sum(dtype=np.float64)),
+        background_photons=float(background.sum(dtype=np.float64)),
+        lattices=len(shot.crystals) if shot.crystal_volume_mm3 > 0 else 0,
+        ice=has_ice(shot),
+    )
+
+
+def simulate(shot: Shot) -> tuple[NDArray[np.uint8], Truth]:
+    """Return the 8-bit image of a shot, (slow, fast), and the truth about it."""
+    expected, truth = expose(shot)
+    counts = detect(expected, shot.experiment.detector, shot.noise_generator())
+    return to_8_bits(counts), truth
