@@ -7,7 +7,7 @@ import pydantic
 import pytest
 
 from deepfreak.beam import Beam
-from deepfreak.detector import Detector, beam_factors, sin_theta
+from deepfreak.detector import Detector, Modules, PlacedPanel, beam_factors, sin_theta
 from deepfreak.scattering.atoms import coherent
 from deepfreak.scattering.constants import R_E_SQR_M2
 from deepfreak.scattering.ice import Ice, ice_photons
@@ -323,6 +323,45 @@ def test_a_grain_as_wide_as_the_beam_is_lit_only_as_far_as_the_beam_goes():
     ).sum(dtype=np.float64)
     sigma = np.std(images) / np.sqrt(len(images))
     assert abs(np.mean(images) - rings) < 4 * sigma < 0.4 * rings
+
+
+def test_gaps_between_modules_see_nothing_and_modules_what_they_saw_without():
+    whole = flat(100, pixel_mm=0.9)
+    modules = Modules(rows=2, columns=3, module_size=(46, 28), gap=(8, 8))
+    divided = Detector(image_size=(100, 100), pixel_size_mm=0.9, distance_mm=80.0, modules=modules)
+    seen = np.zeros((100, 100), dtype=bool)
+    for region in modules.regions:
+        seen[region] = True
+    for ice in (powder(), Ice(**SPOTS)):
+        with_gaps, without = render(ice, divided), render(ice, whole)
+        np.testing.assert_array_equal(with_gaps[seen], without[seen])
+        assert without[~seen].any()
+        assert not with_gaps[~seen].any()
+
+
+def test_two_panels_in_one_plane_see_what_one_does():
+    whole = flat(100, pixel_mm=0.9)
+    half = {"image_size": (50, 100), "fast_axis": (0, 0, 1), "slow_axis": (0, -1, 0)}
+    panels = (
+        PlacedPanel(origin_mm=(80.0, 45.0, -45.0), **half),
+        PlacedPanel(first=(50, 0), origin_mm=(80.0, 0.0, -45.0), **half),
+    )
+    split = Detector(image_size=(100, 100), pixel_size_mm=0.9, panels=panels)
+    for ice in (powder(), Ice(**SPOTS)):
+        one, two = render(ice, whole), render(ice, split)
+        np.testing.assert_allclose(two, one, rtol=1e-4, atol=1e-5 * one.max())
+
+
+def test_spots_whose_light_grazes_a_panels_plane_do_not_flood_it():
+    """They would land far off with widths that grow without end."""
+    steep = Detector(
+        image_size=(100, 100), pixel_size_mm=0.9, distance_mm=60.0, fast_axis=(-2.0, 0.0, 1.0)
+    )
+    ice = Ice(**SPOTS | {"grain_size_mm": 6e-4, "mosaic_rms_deg": 0.3})
+    spots = np.mean([render(ice, steep, seed=seed) for seed in range(12)], axis=0)
+    rings = render(powder(grain_size_mm=6e-4), steep)
+    assert spots.sum() == pytest.approx(rings.sum(), rel=0.1)
+    assert np.median(spots) <= np.median(rings) + 1e-3 * rings.max()
 
 
 @pytest.mark.parametrize(

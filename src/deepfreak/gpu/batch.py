@@ -9,7 +9,7 @@ simulator (NUMBA_ENABLE_CUDASIM=1) they are numpy arrays, and the same code runs
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -138,13 +138,17 @@ class Renderer:
             out[:, pixels] = value
         return out
 
-    def expected(self, shots: Sequence[Shot]) -> Any:
-        """Return the expected photons of `shots`, (n, slow, fast) float32 on the device."""
+    def expected(self, shots: Sequence[Shot], *, spots: bool = True) -> Any:
+        """Return the expected photons of `shots`, (n, slow, fast) float32 on the device.
+
+        Without `spots` those of everything beside them.
+        """
         from deepfreak.gpu import kernels
 
         size = (len(shots), *self.experiment.detector.image_size)
         photons = self._device.zeros(size, np.float32)
-        self._add_spots(photons, shots)
+        if spots:
+            self._add_spots(photons, shots)
         wavelengths = np.array([[shot.wavelength_A] for shot in shots])
         amounts = np.array([self._amounts(shot) for shot in shots])
         self._launch(
@@ -161,11 +165,8 @@ class Renderer:
 
     def expose(self, shot: Shot) -> tuple[Float, Truth]:
         """Return the expected photons of a shot, (slow, fast), and the truth, on the host."""
-        background = self._device.get(self.expected([replace(shot, crystal_volume_mm3=0)])[0])
-        if shot.crystal_volume_mm3 > 0:
-            total = self._device.get(self.expected([shot])[0])
-        else:
-            total = background
+        total = self._device.get(self.expected([shot])[0])
+        background = self._device.get(self.expected([shot], spots=False)[0])
         return total, truth_of(shot, bragg=total - background, background=background)
 
     def _add_spots(self, photons: Any, shots: Sequence[Shot]) -> None:
@@ -200,7 +201,7 @@ class Renderer:
         for panel in experiment.detector.resolved_panels():
             part = sums[(slice(None), *panel.region)]
             panel_rows = self._device.put(in_subpixels(panel, oversample).ravel())
-            kernels.add_landings[self._device.blocks, 128](
+            kernels.add_landings[self._device.blocks, self._device.threads // 2](
                 part,
                 lattices,
                 self._F,
@@ -310,7 +311,7 @@ class Renderer:
         return masks
 
     def _launch(self, kernel: Any, images: Any, *arguments: Any) -> None:
-        kernel[self._device.blocks, 256](images, *arguments)
+        kernel[self._device.blocks, self._device.threads](images, *arguments)
 
 
 def images_on_gpu(experiment: Experiment, *, seed: int, first: int, count: int) -> Any:
@@ -327,12 +328,12 @@ class _Device:
         self._simulated = bool(config.ENABLE_CUDASIM)
         self._kernels: dict[tuple[int, int], Any] = {}
         if self._simulated:
-            self.blocks = 2
+            self.blocks, self.threads = 1, 4
             return
         import torch
 
         properties = torch.cuda.get_device_properties(torch.cuda.current_device())
-        self.blocks = 16 * properties.multi_processor_count
+        self.blocks, self.threads = 16 * properties.multi_processor_count, 256
 
     def put(self, array: NDArray[Any]) -> Any:
         """Return a copy of `array` on the device."""

@@ -37,6 +37,16 @@ def matrix(row, first):
     return (vector(row, first), vector(row, first + 3), vector(row, first + 6))
 
 
+@cuda.jit(device=True)
+def rows_of(matrices, lattice, m):
+    """Return one of (lattices, domains, 3, 3) as three rows."""
+    return (
+        (matrices[lattice, m, 0, 0], matrices[lattice, m, 0, 1], matrices[lattice, m, 0, 2]),
+        (matrices[lattice, m, 1, 0], matrices[lattice, m, 1, 1], matrices[lattice, m, 1, 2]),
+        (matrices[lattice, m, 2, 0], matrices[lattice, m, 2, 1], matrices[lattice, m, 2, 2]),
+    )
+
+
 @cuda.jit
 def find_candidates(lattices, F, hkl_min, found, candidates):
     """List (lattice, h, k, l) of the reflections near the sphere; a thread walks one (h, k).
@@ -149,10 +159,10 @@ def add_landings(
         strength = amplitude * amplitude * row[STRENGTH]
         half_g_sqr = (gx * gx + gy * gy + gz * gz) / 2
         for m in range(cuda.threadIdx.x, domains.shape[1], cuda.blockDim.x):
-            U = domains[lattice, m]
-            g0 = U[0, 0] * gx + U[0, 1] * gy + U[0, 2] * gz
-            g1 = U[1, 0] * gx + U[1, 1] * gy + U[1, 2] * gz
-            g2 = U[2, 0] * gx + U[2, 1] * gy + U[2, 2] * gz
+            first, second, third = rows_of(domains, lattice, m)
+            g0 = first[0] * gx + first[1] * gy + first[2] * gz
+            g1 = second[0] * gx + second[1] * gy + second[2] * gz
+            g2 = third[0] * gx + third[1] * gy + third[2] * gz
             error = (g0 * k0[0] + g1 * k0[1] + g2 * k0[2] + half_g_sqr) * wavelength
             if abs(error) >= reach:
                 continue
@@ -183,7 +193,7 @@ def add_landings(
                             g2,
                             k0,
                             wavelength,
-                            edges[lattice, m],
+                            rows_of(edges, lattice, m),
                             cells,
                             panel,
                             shape,

@@ -100,7 +100,7 @@ class Water:
 class Air:
     """Air along the beam (Appendix A: 5 mm), all of it taken to be at the crystal.
 
-    `compton` adds what the molecules scatter incoherently, a third of the light at 2 A resolution.
+    `compton` adds what the molecules scatter incoherently, a fifth of the light at 2 A resolution.
     """
 
     material: Literal["air"] = "air"

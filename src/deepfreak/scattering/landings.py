@@ -187,7 +187,7 @@ def brightness_at(
     gz: float,
     k0: Vector,
     wavelength: float,
-    edges: Array,
+    edges: Matrix,
     cells: Vector,
     panel: PanelRows,
     shape: int,
@@ -195,7 +195,7 @@ def brightness_at(
 ) -> float:
     """Return (F_latt / volume)^2 of a domain at the centre of subpixel (f, s), exactly.
 
-    `g` is the domain's own reflection, `edges` its rows N U a, (3, 3).
+    `g` is the domain's own reflection, `edges` its rows N U a.
     """
     u, v = f + 0.5, s + 0.5
     x = panel[0][0] + u * panel[1][0] + v * panel[2][0]
@@ -205,9 +205,9 @@ def brightness_at(
     x = x * inverse - k0[0] - gx
     y = y * inverse - k0[1] - gy
     z = z * inverse - k0[2] - gz
-    t0 = edges[0, 0] * x + edges[0, 1] * y + edges[0, 2] * z
-    t1 = edges[1, 0] * x + edges[1, 1] * y + edges[1, 2] * z
-    t2 = edges[2, 0] * x + edges[2, 1] * y + edges[2, 2] * z
+    t0 = edges[0][0] * x + edges[0][1] * y + edges[0][2] * z
+    t1 = edges[1][0] * x + edges[1][1] * y + edges[1][2] * z
+    t2 = edges[2][0] * x + edges[2][1] * y + edges[2][2] * z
     hr_sqr = t0 * t0 + t1 * t1 + t2 * t2
     # beyond the half-way point another reflection is the nearest
     if (
@@ -218,6 +218,16 @@ def brightness_at(
     ):
         return 0.0
     return math.exp(-2 * hr_sqr / GAUSS_WIDTH) if shape == GAUSS else 1.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _rows(m: Array) -> Matrix:
+    """Return a matrix (3, 3) as `brightness_at` takes it."""
+    return (
+        (m[0, 0], m[0, 1], m[0, 2]),
+        (m[1, 0], m[1, 1], m[1, 2]),
+        (m[2, 0], m[2, 1], m[2, 2]),
+    )
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -460,7 +470,7 @@ def add_landings(
                         U[6, m] * gx + U[7, m] * gy + U[8, m] * gz,
                         k0,
                         wavelength,
-                        edges[m],
+                        _rows(edges[m]),
                         cells,
                         panel,
                         shape,

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepfreak.errors import InputError, OutputError
+from deepfreak.errors import BackendError, InputError, OutputError
 from deepfreak.experiment import Experiment
 from deepfreak.exposure import scatter, simulate
 from deepfreak.frames import read_frames
+from deepfreak.gpu import batch
 from deepfreak.image_files import choose_shots, header_of, shots, write_shots
 from deepfreak.noise import to_8_bits
 from deepfreak.recipe import experiment_from, load_recipe, settings_of
@@ -162,15 +163,12 @@ def test_a_class_that_never_comes_ends_the_search(
         choose_shots(experiment_from(table), seed=0, count=2, only="blank")
 
 
-def test_without_the_gpu_module_the_gpu_backend_is_refused_in_one_line(
+def test_without_a_gpu_its_backend_is_refused_in_one_line(
     experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def missing(name: str) -> None:
-        raise ModuleNotFoundError(f"No module named {name!r}")
-
-    monkeypatch.setattr(shots, "import_module", missing)
+    monkeypatch.setattr(batch, "missing_on_this_machine", lambda: "needs an NVIDIA GPU")
     chosen = choose_shots(experiment, seed=0, count=1)
-    with pytest.raises(InputError, match="--backend cpu") as caught:
+    with pytest.raises(BackendError, match="needs an NVIDIA GPU") as caught:
         write_shots(chosen, tmp_path / "new", form="cbf", backend="gpu")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "new").exists()

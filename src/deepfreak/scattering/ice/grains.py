@@ -210,6 +210,12 @@ def _draw(
         t = height / toward
         center_f = (t * (d * fast).sum() - offset_fast) / pixel_size - 0.5
         center_s = (t * (d * slow).sum() - offset_slow) / pixel_size - 0.5
+        # far off a tilted panel, light grazes its plane and its spot there would have no end
+        if (
+            abs(center_f - image.shape[1] / 2) > 1.5 * image.shape[1]
+            or abs(center_s - image.shape[0] / 2) > 1.5 * image.shape[0]
+        ):
+            continue
         sine = math.sqrt(d[1] * d[1] + d[2] * d[2])
         ff, fs, ss = own_variance, 0.0, own_variance
         for axis in range(2):
@@ -225,23 +231,37 @@ def _draw(
             ff += f * f
             fs += f * s
             ss += s * s
-        reach_f, reach_s = DRAWN_SIGMAS * math.sqrt(ff), DRAWN_SIGMAS * math.sqrt(ss)
-        first_f, last_f = math.ceil(center_f - reach_f), math.floor(center_f + reach_f)
-        first_s, last_s = math.ceil(center_s - reach_s), math.floor(center_s + reach_s)
-        if last_f < 0 or last_s < 0 or first_f >= image.shape[1] or first_s >= image.shape[0]:
-            continue
-        determinant = ff * ss - fs * fs
-        # first the sum, so that what is drawn adds up to the spot's photons
-        total = 0.0
-        for s in range(first_s, last_s + 1):
-            for f in range(first_f, last_f + 1):
-                y, x = s - center_s, f - center_f
-                total += math.exp(-(ss * x * x - 2 * fs * x * y + ff * y * y) / (2 * determinant))
-        for s in range(max(first_s, 0), min(last_s + 1, image.shape[0])):
-            for f in range(max(first_f, 0), min(last_f + 1, image.shape[1])):
-                y, x = s - center_s, f - center_f
-                image[s, f] += (
-                    photons[spot]
-                    / total
-                    * math.exp(-(ss * x * x - 2 * fs * x * y + ff * y * y) / (2 * determinant))
-                )
+        _add_gaussian(image, photons[spot], center_s, center_f, ss, fs, ff)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _add_gaussian(
+    image: NDArray[np.float32],
+    photons: float,
+    center_s: float,
+    center_f: float,
+    ss: float,
+    fs: float,
+    ff: float,
+) -> None:
+    """Add `photons` to `image` as a Gaussian with the covariance [[ss, fs], [fs, ff]] in pixels^2.
+
+    What of it falls beyond the image's edge is lost.
+    """
+    reach_s, reach_f = DRAWN_SIGMAS * math.sqrt(ss), DRAWN_SIGMAS * math.sqrt(ff)
+    first_s, last_s = math.ceil(center_s - reach_s), math.floor(center_s + reach_s)
+    first_f, last_f = math.ceil(center_f - reach_f), math.floor(center_f + reach_f)
+    if last_s < 0 or last_f < 0 or first_s >= image.shape[0] or first_f >= image.shape[1]:
+        return
+    inverse = 0.5 / (ss * ff - fs * fs)
+    # first the sum, so that what is drawn adds up to the spot's photons
+    total = 0.0
+    for s in range(first_s, last_s + 1):
+        for f in range(first_f, last_f + 1):
+            y, x = s - center_s, f - center_f
+            total += math.exp(-inverse * (ss * x * x - 2 * fs * x * y + ff * y * y))
+    for s in range(max(first_s, 0), min(last_s + 1, image.shape[0])):
+        for f in range(max(first_f, 0), min(last_f + 1, image.shape[1])):
+            y, x = s - center_s, f - center_f
+            share = math.exp(-inverse * (ss * x * x - 2 * fs * x * y + ff * y * y)) / total
+            image[s, f] += photons * share
