@@ -1,27 +1,35 @@
 """What a simulated shot costs, by stage, and what following reflections saves.
 
-Run: python benchmarks/simulator.py [--slow-pixels 64]
+Run: python benchmarks/simulator.py [--reference-seconds 5.9] [--reference-square-seconds 40]
 
-Times are core-milliseconds in one thread, the median of several runs within this process. The
-definition (`by_pixel`) is timed on part of the rows, spread evenly over the panel, and scaled up.
+Times are processor milliseconds in one thread, medians within this process. The definition
+(`by_pixel`) is timed on part of the rows, spread evenly over the panel, and scaled up. Give the
+seconds that the original C program takes on this machine to have them in the table.
 """
 
 import argparse
+import multiprocessing
 import platform
+import resource
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from deepfreak.detector import Panel
+from deepfreak.deviates import poisson
+from deepfreak.experiment import Experiment
 from deepfreak.exposure import background_photons, bragg_photons
-from deepfreak.noise import calibration_map, detect, point_spread, read_out, to_8_bits
+from deepfreak.noise import detect, point_spread, read_out, to_8_bits
 from deepfreak.recipe import load_recipe
 from deepfreak.scattering.bragg import Lattice, Method, bragg_intensity
 from deepfreak.shot import Shot
 
-PAIR_NS = 20.0  # what the original C program takes for a (subpixel, domain) pair
+PAIR_NS = 20.0  # what the original C program takes for a (subpixel, domain) pair of a tophat spot
+Render = Callable[[Method], object]
 
 
 def core_ms(work: Callable[[], object], runs: int = 7) -> float:
@@ -35,101 +43,170 @@ def core_ms(work: Callable[[], object], runs: int = 7) -> float:
     return 1e3 * float(np.median(times))
 
 
-def bragg_work(shot: Shot, *, rows: int | None = None) -> tuple[Callable[[Method], object], float]:
-    """Return a renderer of the shot's spots, fast or slow, and its (subpixel, domain) pairs."""
+def typical_shot(experiment: Experiment) -> Shot:
+    """Return a shot of a whole crystal by a mean pulse."""
+    drawn = experiment.draw(seed=0, index=1)
+    volume = experiment.crystal.volume_mm3
+    return replace(drawn, photons=1e12, crystal_volume_mm3=volume, label=3)
+
+
+def bragg_work(shot: Shot, *, rows: int | None = None) -> tuple[Render, float]:
+    """Return a renderer of the shot's spots by any method, and its (subpixel, domain) pairs."""
     experiment = shot.experiment
     factors = experiment.structure_factors()
     axes = shot.real_axes(factors)[0]
-    detector = experiment.detector
-    fast, slow = detector.axes
-    size = (rows or detector.image_size[0], detector.image_size[1])
+    whole = experiment.detector.resolved_panels()[0]
+    size = (rows or whole.image_size[0], whole.image_size[1])
+    # fewer rows, further apart, see the same mix of angles
+    step = whole.image_size[0] / size[0]
+    panel = Panel(
+        image_size=size,
+        origin_mm=whole.origin_mm,
+        fast_axis=whole.fast_axis,
+        slow_axis=whole.slow_axis * step if rows else whole.slow_axis,
+        pixel_size_mm=whole.pixel_size_mm,
+    )
     lattice = Lattice(
         F=factors.F,
         hkl_min=np.array(factors.hkl_min),
         real_axes=axes,
         domains=shot.domains()[0],
         cells=experiment.crystal.domain_cells(axes[0]),
-        shape="tophat",
-    )
-    # fewer rows, further apart, see the same mix of angles
-    step = detector.image_size[0] / size[0]
-    panel = Panel(
-        image_size=size,
-        origin_mm=detector.origin_mm,
-        fast_axis=fast,
-        slow_axis=slow * step if rows else slow,
-        pixel_size_mm=detector.pixel_size_mm,
+        shape=experiment.crystal.xtal_shape,
     )
     oversample = experiment.crystal.oversample
-    sources = np.array([[*experiment.beam.direction, shot.wavelength_A, 1.0]])
     pairs = size[0] * size[1] * oversample**2 * len(lattice.domains)
 
     def render(method: Method) -> object:
         return bragg_intensity(
-            lattice, panel, sources=sources, oversample=oversample, method=method
+            lattice, panel, sources=shot.sources(), oversample=oversample, method=method
         )
 
     return render, float(pairs)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--slow-rows", type=int, default=32)
-    options = parser.parse_args()
-    experiment = load_recipe("diffranet")
-    shot = replace(
-        experiment.draw(seed=0, index=1),
-        photons=1e12,
-        crystal_volume_mm3=experiment.crystal.volume_mm3,
-        label=3,
-    )
-    dark = replace(shot, photons=0.0, crystal_volume_mm3=0.0)
-    empty = replace(shot, crystal_volume_mm3=0.0)
-    print(f"{platform.processor() or platform.machine()}, one thread\n")
-
-    render, pairs = bragg_work(shot)
-    fast_ms = core_ms(lambda: render("landings"))
-    slow_render, slow_pairs = bragg_work(shot, rows=options.slow_rows)
-    slow_ms = core_ms(lambda: slow_render("by_pixel"), runs=1) * pairs / slow_pairs
+def bragg_table(
+    shot: Shot, *, slow_rows: int, reference_s: float, reference_square_s: float
+) -> None:
+    """Print the Bragg part by method, tophat and square."""
     print("Bragg part of one Appendix A image                      core-ms    ratio")
-    pair_ms = pairs * PAIR_NS * 1e-6
-    for name, ms in (
-        ("reflections followed to the detector", fast_ms),
-        ("every subpixel and domain (definition, compiled)", slow_ms),
-        (f"at {PAIR_NS:.0f} ns a pair, the C program's rate", pair_ms),
+    square_crystal = replace(shot.experiment.crystal, xtal_shape="square")
+    square = replace(shot, experiment=replace(shot.experiment, crystal=square_crystal))
+    for name, one, method, seconds in (
+        ("tophat", shot, "landings", reference_s),
+        ("square", square, "by_row", reference_square_s),
     ):
-        print(f"  {name:<50} {ms:10.1f} {ms / fast_ms:8.1f}")
+        render, pairs = bragg_work(one)
+        fast_ms = core_ms(partial(render, method), runs=7 if name == "tophat" else 1)
+        slow_render, slow_pairs = bragg_work(one, rows=slow_rows)
+        slow_ms = core_ms(partial(slow_render, "by_pixel"), runs=1) * pairs / slow_pairs
+        table = [(f"{name}, {method}", fast_ms), (f"{name}, the definition, compiled", slow_ms)]
+        if name == "tophat":
+            table.append((f"at {PAIR_NS:.0f} ns a pair", pairs * PAIR_NS * 1e-6))
+        if seconds:
+            table.append((f"{name}, the original C program", 1e3 * seconds))
+        for label, ms in table:
+            print(f"  {label:<50} {ms:10.1f} {ms / fast_ms:8.1f}")
 
-    spots, background = bragg_photons(shot), background_photons(shot)
-    expected = spots + background
-    response = experiment.detector.response
-    size = experiment.detector.image_size
+
+def stage_table(shot: Shot) -> None:
+    """Print what the stages of a shot cost, and whole shots of each kind."""
+    experiment = shot.experiment
+    detector = experiment.detector
+    response = detector.response
     rng = np.random.default_rng(0)
-    observed = rng.poisson(expected).astype(np.float32)
+    expected = bragg_photons(shot) + background_photons(shot)
+    observed = poisson(expected, rng)
+    counts = np.clip(observed, 0, 65025).astype(np.uint16)
     stages: dict[str, Callable[[], object]] = {
-        "domains": shot.domains,
         "Bragg": lambda: bragg_photons(shot),
-        "background": lambda: background_photons(shot),
-        "calibration": lambda: expected * calibration_map(response, size),
-        "Poisson": lambda: rng.poisson(expected),
+        "water and air": lambda: background_photons(shot),
+        "Poisson": lambda: poisson(expected, rng),
         "point spread": lambda: point_spread(
-            observed,
-            fwhm_mm=response.psf_fwhm_mm,
-            pixel_size_mm=experiment.detector.pixel_size_mm,
+            observed, fwhm_mm=response.psf_fwhm_mm, pixel_size_mm=detector.pixel_size_mm
         ),
         "read-out": lambda: read_out(observed, response, rng),
-        "8 bits": lambda: to_8_bits(observed.astype(np.uint16)),
+        "8 bits": lambda: to_8_bits(counts),
     }
     print("\nA whole shot by stage                                    core-ms")
     for name, work in stages.items():
         print(f"  {name:<50} {core_ms(work):10.1f}")
-    for name, one in (("diffraction", shot), ("no crystal", empty), ("dark", dark)):
+    empty = replace(shot, crystal_volume_mm3=0.0)
+    for name, one in (
+        ("diffraction", shot),
+        ("no crystal", empty),
+        ("dark", replace(empty, photons=0.0)),
+    ):
 
         def whole(one: Shot = one) -> object:
             photons = bragg_photons(one) + background_photons(one)
-            return to_8_bits(detect(photons, experiment.detector, rng))
+            return to_8_bits(detect(photons, detector, rng))
 
         print(f"  {'whole shot, ' + name:<50} {core_ms(whole):10.1f}")
+
+
+def growth_table(shot: Shot) -> None:
+    """Print how the cost grows with pixels and with domains, against their numbers."""
+    experiment = shot.experiment
+    print("\nWhat the Bragg part grows with               core-ms   pixels x domains")
+    fine = replace(experiment.detector, image_size=(4096, 4096), pixel_size_mm=0.172 / 8)
+    for name, changed, factor in (
+        ("512 x 512, 300 domains", experiment, 1.0),
+        ("4096 x 4096, same solid angle", replace(experiment, detector=fine), 64.0),
+        (
+            "1,000 domains",
+            replace(experiment, crystal=replace(experiment.crystal, mosaic_domains=1000)),
+            1000 / 300,
+        ),
+    ):
+        render, _ = bragg_work(replace(shot, experiment=changed))
+        ms = core_ms(partial(render, "landings"), runs=3)
+        print(f"  {name:<40} {ms:10.1f} {factor:10.1f} x")
+
+
+def simulate_some(first: int) -> float:
+    """Simulate 20 diffraction shots and return this process's peak memory in MB."""
+    experiment = load_recipe("diffranet")
+    shot = typical_shot(experiment)
+    for i in range(20):
+        one = replace(shot, index=first + i)
+        photons = bragg_photons(one) + background_photons(one)
+        detect(photons, experiment.detector, one.noise_generator())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def process_table() -> None:
+    """Print the rate of one and of two processes, and their memory."""
+    print("\nDiffraction shots a second, wall time")
+    rates = []
+    for processes in (1, 2):
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(processes, mp_context=context) as pool:
+            list(pool.map(simulate_some, [0] * processes))
+            start = time.perf_counter()
+            memory = max(pool.map(simulate_some, range(0, 40 * processes, 20)))
+            rates.append(40 * processes / (time.perf_counter() - start))
+        ratio = rates[-1] / rates[0]
+        print(f"  {processes} process(es): {rates[-1]:.1f}/s, x {ratio:.2f}, {memory:.0f} MB each")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--slow-rows", type=int, default=32)
+    parser.add_argument("--reference-seconds", type=float, default=0.0)
+    parser.add_argument("--reference-square-seconds", type=float, default=0.0)
+    options = parser.parse_args()
+    print(f"{platform.processor() or platform.machine()}, one thread\n")
+    shot = typical_shot(load_recipe("diffranet"))
+    bragg_table(
+        shot,
+        slow_rows=options.slow_rows,
+        reference_s=options.reference_seconds,
+        reference_square_s=options.reference_square_seconds,
+    )
+    stage_table(shot)
+    growth_table(shot)
+    process_table()
 
 
 if __name__ == "__main__":
