@@ -3,8 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 import deepfreak as df
 
 FOLDER = Path(__file__).parent / "images"
@@ -37,28 +35,62 @@ def five_classes() -> None:
     figure.savefig(FOLDER / "classes.png", dpi=110, pil_kwargs={"optimize": True})
 
 
-def spots() -> None:
-    """Draw a strong shot, with part of it enlarged."""
+PHYSICS = {
+    "Appendix A": [],
+    "Gaussian spots, further lattices": [
+        "crystal.xtal_shape=gauss",
+        "crystal.extra_lattices=3.0",
+    ],
+    "hexagonal ice, powder": [
+        (
+            "background=[{material='water',thickness_mm=0.01},"
+            "{material='ice',thickness_mm=0.01,grain_size_mm=1e-4}]"
+        )
+    ],
+    "cubic ice, grains": [
+        (
+            "background=[{material='water',thickness_mm=0.01},"
+            "{material='ice',form='cubic',thickness_mm=0.01,grain_size_mm=0.001,grains='spots'}]"
+        )
+    ],
+    "disorder, Compton": ["crystal.disorder_B_A2=60", "crystal.compton=true"],
+    "SASE spectrum, 2 %": ["beam.spectrum={kind='sase',bandwidth=0.02,spike_width=0.002,steps=12}"],
+    "bar, beamstop, bad pixels": [
+        "detector.obstacles=[{kind='bar',width_mm=4.0},{kind='beamstop',radius_mm=4.0}]",
+        "detector.bad_pixels={dead_fraction=0.001,hot_fraction=0.001}",
+    ],
+    "2 degrees about the spindle": [
+        "crystal.spindle.range_deg=2.0",
+        "crystal.spindle.steps=8",
+    ],
+    "modules": [
+        "detector.modules={rows=3,columns=2,module_size=[160,250],gap=[16,12]}",
+    ],
+    "tilted, 60 mm": ["detector.distance_mm=60", "detector.fast_axis=[0.5,0,0.9]"],
+}
+
+
+def physics() -> None:
+    """Draw one strong shot through what a recipe can say."""
     from matplotlib.figure import Figure
 
-    experiment = df.load_recipe("diffranet")
-    shot = replace(
-        experiment.draw(seed=3, index=1),
-        label=4,
-        photons=1.5e12,
-        crystal_volume_mm3=experiment.crystal.volume_mm3,
-    )
-    image, _ = df.simulate(shot)
-    figure = Figure(figsize=(10, 5.1), layout="constrained", facecolor="white")
-    whole, part = figure.subplots(1, 2)
-    whole.imshow(np.asarray(image), cmap="gray", vmin=0, vmax=90)
-    part.imshow(image[250:378, 250:378], cmap="gray", vmin=10, vmax=120, interpolation="nearest")
-    for axes in (whole, part):
+    figure = Figure(figsize=(12.5, 5.6), layout="constrained", facecolor="white")
+    for axes, (title, changes) in zip(figure.subplots(2, 5).ravel(), PHYSICS.items(), strict=True):
+        experiment = df.load_recipe("diffranet", changes=changes)
+        shot = replace(
+            experiment.draw(seed=5, index=4),
+            photons=1.5e12,
+            crystal_volume_mm3=0.5 * experiment.crystal.volume_mm3,
+        )
+        image, _ = df.simulate(shot)
+        shown = image.reshape(256, 2, 256, 2).max(axis=(1, 3))
+        axes.imshow(shown, cmap="gray", vmin=0, vmax=100, interpolation="nearest")
+        axes.set_title(title, fontsize=9)
         axes.set_axis_off()
-    figure.savefig(FOLDER / "strong.png", dpi=100, pil_kwargs={"optimize": True})
+    figure.savefig(FOLDER / "physics.png", dpi=100, pil_kwargs={"optimize": True})
 
 
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
     five_classes()
-    spots()
+    physics()
