@@ -27,14 +27,14 @@ from deepfreak.detector import (
 from deepfreak.errors import BackendError
 from deepfreak.experiment import Experiment
 from deepfreak.exposure import Truth, truth_of
-from deepfreak.noise import point_spread, point_spread_kernel
+from deepfreak.gpu.device import Device, missing_on_this_machine
 from deepfreak.scattering.amorphous import form_factor, molecules
 from deepfreak.scattering.bragg import Ellipsoid, Lattice, in_subpixels, largest_turn
 from deepfreak.scattering.by_pixel import GAUSS, SHAPES
 from deepfreak.scattering.constants import R_E_SQR_M2
 from deepfreak.scattering.disorder import cell_intensity
 from deepfreak.scattering.ice import Ice
-from deepfreak.scattering.landings import shell_thickness
+from deepfreak.scattering.spots import shell_thickness
 from deepfreak.scattering.tables import interpolate
 from deepfreak.shot import Shot
 
@@ -48,23 +48,6 @@ CANDIDATES_PER_LATTICE = 120_000
 # Whole-number intensities stay below 2^62 even if every domain of some reflections hits one pixel.
 LARGEST_SUM = 2.0**62
 OVERLAPS = 64.0
-
-
-def missing_on_this_machine() -> str | None:
-    """Return in one line what a GPU backend lacks here and how to get it, or None."""
-    from numba import config, cuda
-
-    if config.ENABLE_CUDASIM:
-        return None
-    try:
-        import torch
-    except ImportError:
-        return "the GPU backend needs torch with CUDA: pip install 'deepfreak[gpu]'"
-    if not torch.cuda.is_available():
-        return "the GPU backend needs an NVIDIA GPU and a CUDA build of torch, found none"
-    if not cuda.is_available():
-        return "the GPU backend needs numba-cuda for this driver: pip install 'deepfreak[gpu]'"
-    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -93,7 +76,7 @@ class Renderer:
         if lacking:
             raise BackendError(lacking)
         self.experiment = experiment
-        self._device = _Device()
+        self._device = Device()
         factors = experiment.structure_factors()
         detector = experiment.detector
         self._factors = factors
@@ -317,73 +300,6 @@ class Renderer:
 def images_on_gpu(experiment: Experiment, *, seed: int, first: int, count: int) -> Any:
     """Return `count` 8-bit images as a tensor on the GPU; see `Renderer` to make many."""
     return Renderer(experiment).render(seed=seed, first=first, count=count).images
-
-
-class _Device:
-    """Where tensors live: torch on a GPU, numpy under the simulator."""
-
-    def __init__(self) -> None:
-        from numba import config
-
-        self._simulated = bool(config.ENABLE_CUDASIM)
-        self._kernels: dict[tuple[int, int], Any] = {}
-        if self._simulated:
-            self.blocks, self.threads = 1, 4
-            return
-        import torch
-
-        properties = torch.cuda.get_device_properties(torch.cuda.current_device())
-        self.blocks, self.threads = 16 * properties.multi_processor_count, 256
-
-    def put(self, array: NDArray[Any]) -> Any:
-        """Return a copy of `array` on the device."""
-        contiguous = np.array(array, order="C")
-        if self._simulated:
-            return contiguous
-        import torch
-
-        if contiguous.dtype == np.uint64:
-            # torch computes nothing with these; the kernel reads the same bits as unsigned
-            contiguous = contiguous.view(np.int64)
-        return torch.from_numpy(contiguous).cuda()
-
-    def get(self, tensor: Any) -> NDArray[Any]:
-        """Return a copy of `tensor` on the host."""
-        copy: NDArray[Any] = np.array(tensor) if self._simulated else tensor.cpu().numpy()
-        return copy
-
-    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        """Return zeros on the device."""
-        if self._simulated:
-            return np.zeros(shape, dtype=dtype)
-        import torch
-
-        names = {np.float32: torch.float32, np.int64: torch.int64, np.int32: torch.int32}
-        names[np.uint8] = torch.uint8
-        return torch.zeros(shape, dtype=names[dtype], device="cuda")
-
-    def point_spread(self, photons: Any, fwhm_mm: float, pixel_size_mm: float) -> Any:
-        """Return `noise.point_spread` of each image of a stack."""
-        if self._simulated:
-            spread = [
-                point_spread(image, fwhm_mm=fwhm_mm, pixel_size_mm=pixel_size_mm)
-                for image in photons
-            ]
-            return np.stack(spread)
-        import torch
-
-        slow, fast = photons.shape[1:]
-        padded = (2 * slow, 2 * fast)
-        if (slow, fast) not in self._kernels:
-            kernel = point_spread_kernel(
-                (slow - 1, fast - 1), fwhm_mm=fwhm_mm, pixel_size_mm=pixel_size_mm
-            )
-            wrapped = np.zeros(padded, dtype=np.float32)
-            wrapped[: 2 * slow - 1, : 2 * fast - 1] = kernel
-            wrapped = np.roll(wrapped, (1 - slow, 1 - fast), axis=(0, 1))
-            self._kernels[slow, fast] = torch.fft.rfft2(self.put(wrapped))
-        spectrum = torch.fft.rfft2(photons, s=padded) * self._kernels[slow, fast]
-        return torch.fft.irfft2(spectrum, s=padded)[:, :slow, :fast]
 
 
 def _only_on_cpu(experiment: Experiment) -> str | None:

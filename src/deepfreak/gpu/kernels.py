@@ -1,6 +1,6 @@
 """The kernels: candidates, landings, expected photons, counts, 8 bits.
 
-What a thread computes stands in `scattering.landings` and `deviates`; numba compiles those
+What a thread computes stands in `scattering.spots` and `deviates`; numba compiles those
 functions for either device.
 """
 
@@ -11,7 +11,7 @@ from numba import cuda
 
 from deepfreak.deviates import poisson_deviate
 from deepfreak.gpu.philox import normal_pair
-from deepfreak.scattering.landings import (
+from deepfreak.scattering.spots import (
     brightness_at,
     crossing,
     lands_at,
