@@ -81,6 +81,7 @@ class Renderer:
         detector = experiment.detector
         self._factors = factors
         self._F = self._device.put(factors.F)
+        self._F_largest = float(factors.F.max())
         self._hkl_min = self._device.put(np.array(factors.hkl_min, dtype=np.int64))
         oversample = experiment.crystal.oversample
         self._bragg_factors = self._device.put(
@@ -215,8 +216,8 @@ class Renderer:
         all_axes = shot.real_axes(factors)
         cells = crystal.domain_cells(all_axes[0][0])
         steps, count = crystal.spindle.steps, crystal.mosaic_domains
-        F_largest = float(factors.F.max())
-        unit = LARGEST_SUM / (OVERLAPS * F_largest**2 * count * crystal.oversample**2 * steps)
+        most = OVERLAPS * self._F_largest**2 * count * crystal.oversample**2 * steps
+        unit = LARGEST_SUM / most
         rows: list[Array] = []
         domains: list[Array] = []
         edges: list[Array] = []
