@@ -56,7 +56,7 @@ def find_files(paths: Iterable[Path]) -> list[Path]:
 
 
 def read_frames(
-    path: Path, *, mask: Valid | None = None, geometry: Geometry | None = None
+    path: str | Path, *, mask: Valid | None = None, geometry: Geometry | None = None
 ) -> Iterator[Frame]:
     """Yield the frames of a file, one at a time.
 
@@ -81,12 +81,12 @@ def read_frames(
 
 @contextmanager
 def open_frames(
-    path: Path, *, mask: Valid | None = None, geometry: Geometry | None = None
+    path: str | Path, *, mask: Valid | None = None, geometry: Geometry | None = None
 ) -> Iterator[FrameFile]:
     """Open a file so that its frames can be read by number; see `read_frames`."""
     with ExitStack() as stack:
         with _as_frame_errors():  # not around the caller's block, whose errors are its own
-            file = stack.enter_context(_unpacked(path))
+            file = stack.enter_context(_unpacked(Path(path)))
             opened = stack.enter_context(_reader(file, str(path), geometry))
 
         def read(index: int) -> Frame:

@@ -28,7 +28,7 @@ MANIFEST = "manifest.json"
 SHIPPED = "default.skops"
 
 
-def save_model(model: ForestModel, path: Path, *, overwrite: bool = False) -> None:
+def save_model(model: ForestModel, path: str | Path, *, overwrite: bool = False) -> None:
     """Write `model` to `path`, beside its final name first.
 
     Raises
@@ -49,11 +49,11 @@ def save_model(model: ForestModel, path: Path, *, overwrite: bool = False) -> No
             f"expected a model of at most {MAX_FILE_BYTES >> 20} MB, found "
             f"{buffer.getbuffer().nbytes >> 20} MB: use fewer or shallower trees"
         )
-    with whole_file(path, overwrite=overwrite) as partial:
+    with whole_file(Path(path), overwrite=overwrite) as partial:
         partial.write_bytes(buffer.getvalue())
 
 
-def load_model(path: Path | None = None) -> ForestModel:
+def load_model(path: str | Path | None = None) -> ForestModel:
     """Return the model in the file `path`, or the one that ships with the package.
 
     No code from the file is run, its sizes are checked before they are believed, and the forest
@@ -65,7 +65,7 @@ def load_model(path: Path | None = None) -> ForestModel:
         The file is missing, damaged, not a model, or does not work with this scikit-learn.
     """
     label = "the shipped model" if path is None else str(path)
-    content = _read(path)
+    content = _read(None if path is None else Path(path))
     try:
         return _parse(content)
     except ModelError as error:
