@@ -39,6 +39,7 @@ def save_model(model: ForestModel, path: str | Path, *, overwrite: bool = False)
     """
     import skops.io
 
+    path = Path(path)
     check_output(path, overwrite=overwrite)
     buffer = io.BytesIO()
     skops.io.dump(model.forest, buffer, compression=zipfile.ZIP_DEFLATED, compresslevel=9)
@@ -49,7 +50,7 @@ def save_model(model: ForestModel, path: str | Path, *, overwrite: bool = False)
             f"expected a model of at most {MAX_FILE_BYTES >> 20} MB, found "
             f"{buffer.getbuffer().nbytes >> 20} MB: use fewer or shallower trees"
         )
-    with whole_file(Path(path), overwrite=overwrite) as partial:
+    with whole_file(path, overwrite=overwrite) as partial:
         partial.write_bytes(buffer.getvalue())
 
 
