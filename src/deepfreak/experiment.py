@@ -16,6 +16,7 @@ from deepfreak.scattering.amorphous import Air, Table, Water
 from deepfreak.scattering.disorder import debye_waller
 from deepfreak.scattering.ice import Ice
 from deepfreak.settings import Fraction, NonNegative, settings
+from deepfreak.splits import DatasetPlan
 from deepfreak.structure_factors import (
     Model,
     Reflections,
@@ -104,6 +105,7 @@ class Experiment:
     detector: Detector
     background: tuple[Matter, ...] = ()
     classes: Classes
+    dataset: DatasetPlan | None = None
 
     def draw(self, *, seed: int, index: int) -> "Shot":
         """Return shot `index` of the series that `seed` names; see `shot.draw`."""

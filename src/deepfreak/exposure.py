@@ -13,8 +13,10 @@ from deepfreak.scattering.ice import Ice, ice_photons
 from deepfreak.settings import settings
 from deepfreak.shot import Matrix, Shot
 from deepfreak.spectrum import bandwidth_rms
+from deepfreak.spots import count_spots
 
 Float = NDArray[np.float32]
+Cell = tuple[float, float, float, float, float, float]
 
 
 def scatter(shot: Shot) -> Float:
@@ -111,14 +113,31 @@ def has_ice(shot: Shot) -> bool:
 
 @settings
 class Truth:
-    """The physics that made an image, for each of its columns in a data set."""
+    """The physics that made an image, for each of its columns in a data set.
+
+    Parameters
+    ----------
+    orientation, cell
+        Of the first crystal: rows of its rotation; a, b, c in A and alpha, beta, gamma in degrees,
+        strained as it was, or None without a crystal.
+    spots_3sigma, spots_5sigma
+        How many spots rise that far above the noise around them; see `spots.count_spots`.
+    d_min_A
+        Finest spacing of a spot above 5 sigma; None without one.
+    lattices, ice
+        How many crystals diffracted, and whether ice did.
+    """
 
     pulse_photons: float
     wavelength_A: float
     orientation: Matrix
+    cell: Cell | None
     crystal_volume_mm3: float
     bragg_photons: float
     background_photons: float
+    spots_3sigma: float
+    spots_5sigma: float
+    d_min_A: float | None
     lattices: float
     ice: float
 
@@ -132,16 +151,32 @@ def expose(shot: Shot) -> tuple[Float, Truth]:
 
 def truth_of(shot: Shot, *, bragg: Float, background: Float) -> Truth:
     """Return the truth about a shot, whose expected photons are given in two parts."""
+    spots = count_spots(bragg, background, shot.experiment.detector, shot.wavelength_A)
     return Truth(
         pulse_photons=shot.photons,
         wavelength_A=shot.wavelength_A,
         orientation=shot.orientation,
+        cell=_cell(shot),
         crystal_volume_mm3=shot.crystal_volume_mm3,
         bragg_photons=float(bragg.sum(dtype=np.float64)),
         background_photons=float(background.sum(dtype=np.float64)),
+        spots_3sigma=spots.above_3_sigma,
+        spots_5sigma=spots.above_5_sigma,
+        d_min_A=spots.d_min_A,
         lattices=len(shot.crystals) if shot.crystal_volume_mm3 > 0 else 0,
         ice=has_ice(shot),
     )
+
+
+def _cell(shot: Shot) -> Cell | None:
+    """Return lengths in A and angles in degrees of the first crystal's cell."""
+    if shot.crystal_volume_mm3 == 0:
+        return None
+    axes = shot.real_axes(shot.experiment.structure_factors())[0][0]
+    a, b, c = (float(length) for length in np.linalg.norm(axes, axis=1))
+    cosines = axes @ axes.T / np.outer([a, b, c], [a, b, c])
+    alpha, beta, gamma = np.degrees(np.arccos(cosines[[1, 0, 0], [2, 2, 1]])).tolist()
+    return (a, b, c, alpha, beta, gamma)
 
 
 def simulate(shot: Shot) -> tuple[NDArray[np.uint8], Truth]:

@@ -50,8 +50,12 @@ def check_output(path: Path, *, overwrite: bool, expected_bytes: int = 0) -> Non
 
 
 @contextmanager
-def whole_file(path: Path, *, overwrite: bool) -> Iterator[Path]:
+def whole_file(
+    path: Path, *, overwrite: bool, left: str = "nothing was left behind"
+) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it when the block ends well, else remove it.
+
+    `left` says in an error what remains of the work.
 
     Raises
     ------
@@ -68,13 +72,15 @@ def whole_file(path: Path, *, overwrite: bool) -> Iterator[Path]:
             raise OutputError(f"{path} appeared meanwhile; it was left as it is")
         partial.replace(path)
     except OSError as error:
-        raise OutputError(_cannot_write(path, error)) from error
+        raise OutputError(f"cannot write {path}: {reason_of(error)}; {left}") from error
     finally:
         partial.unlink(missing_ok=True)
 
 
 @contextmanager
-def whole_hdf5(path: Path, *, overwrite: bool) -> Iterator[tuple["h5py.File", Callable[[], None]]]:
+def whole_hdf5(
+    path: Path, *, overwrite: bool, left: str = "nothing was left behind"
+) -> Iterator[tuple["h5py.File", Callable[[], None]]]:
     """Give an HDF5 file to fill, as `whole_file` does, and a check to call now and then.
 
     The check ends the block if a write has failed; without it, that is noticed at the end.
@@ -82,7 +88,7 @@ def whole_hdf5(path: Path, *, overwrite: bool) -> Iterator[tuple["h5py.File", Ca
     import h5py
 
     with (
-        whole_file(path, overwrite=overwrite) as partial,
+        whole_file(path, overwrite=overwrite, left=left) as partial,
         partial.open("w+b", buffering=0) as raw,
     ):
         sink = _Sink(raw)
@@ -144,7 +150,7 @@ class _Sink(io.RawIOBase):
         return True
 
 
-def _cannot_write(path: Path, error: OSError) -> str:
+def reason_of(error: OSError) -> str:
+    """Return in a few words why a write failed."""
     full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-    reason = "no space left on the disk" if full else (error.strerror or str(error))
-    return f"cannot write {path}: {reason}; nothing was left behind"
+    return "no space left on the disk" if full else (error.strerror or str(error))

@@ -21,6 +21,22 @@ _LEAST_SHARE = 0.01
 _LEAST_SIDE = 64
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """Where in a frame an image is taken from.
+
+    Attributes
+    ----------
+    factor
+        Pixels of the frame along each side of one of the image's.
+    origin
+        The frame's pixel (slow, fast) at the image's corner; negative where it hangs over.
+    """
+
+    factor: int
+    origin: tuple[int, int]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Prepared:
     """A frame as models see it.
@@ -43,7 +59,7 @@ class Prepared:
     origin: tuple[int, int]
 
 
-def prepare(frame: Frame, size: int = SIZE) -> Prepared:
+def prepare(frame: Frame, size: int = SIZE, *, window: Window | None = None) -> Prepared:
     """Return `frame` as an image of `size` x `size` pixels.
 
     1. photons = (min(counts, saturation) - pedestal) / gain;
@@ -54,6 +70,9 @@ def prepare(frame: Frame, size: int = SIZE) -> Prepared:
        is known, moved so as to stay inside; a frame smaller than the window is padded as missing;
     4. the shadow of a beamstop is missing (`frames.missing.shadow`; no simulation has one);
     5. floor(sqrt(clip(photons + 10, 0, 65025))).
+
+    With a `window` its factor and origin stand in place of those of steps 2 and 3, and step 4 is
+    left out: who chose it knows where the shadow is (`crop`).
 
     Raises
     ------
@@ -67,14 +86,9 @@ def prepare(frame: Frame, size: int = SIZE) -> Prepared:
             f"expected at least {_LEAST_SIDE} x {_LEAST_SIDE} measured pixels, found {measured} "
             f"in a frame of {slow} x {fast}"
         )
-    factor = max(1, round(min(slow, fast) / size))
-    beam = _on_frame(frame)
-    origin = tuple(
-        _origin(length, size * factor, beam[axis] if beam else length / 2)
-        for axis, length in enumerate((slow, fast))
-    )
-    photons, valid = _binned(frame, (origin[0], origin[1]), factor, size)
-    if not frame.simulated:
+    chosen = middle_window(frame, size) if window is None else window
+    photons, valid = binned(frame, chosen, size)
+    if window is None and not frame.simulated:
         valid &= ~shadow(photons, valid)
     share = np.count_nonzero(valid) / valid.size
     if share < _LEAST_SHARE:
@@ -85,10 +99,24 @@ def prepare(frame: Frame, size: int = SIZE) -> Prepared:
     value = np.clip(photons + np.float32(PEDESTAL), 0, LARGEST)
     image = np.sqrt(value).astype(np.uint8)
     image[~valid] = 0
-    return Prepared(image=image, valid=valid, factor=factor, origin=(origin[0], origin[1]))
+    return Prepared(image=image, valid=valid, factor=chosen.factor, origin=chosen.origin)
 
 
-def _on_frame(frame: Frame) -> tuple[float, float] | None:
+def middle_window(frame: Frame, size: int = SIZE) -> Window:
+    """Return the window of steps 2 and 3 of `prepare`."""
+    slow, fast = frame.counts.shape
+    factor = max(1, round(min(slow, fast) / size))
+    beam = beam_on_frame(frame) or (slow / 2, fast / 2)
+    return Window(
+        factor=factor,
+        origin=(
+            _origin(slow, size * factor, beam[0]),
+            _origin(fast, size * factor, beam[1]),
+        ),
+    )
+
+
+def beam_on_frame(frame: Frame) -> tuple[float, float] | None:
     """Return the direct beam's place, None where it is unknown or, off the frame, no help."""
     if frame.beam_center_px is None:
         return None
@@ -104,12 +132,13 @@ def _origin(length: int, window: int, center: float) -> int:
     return min(max(round(center - window / 2), 0), length - window)
 
 
-def _binned(
-    frame: Frame, origin: tuple[int, int], factor: int, size: int
+def binned(
+    frame: Frame, window: Window, size: int = SIZE
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Return photons and valid pixels, (size, size), of the window at `origin`."""
+    """Return photons and valid pixels, (size, size), of `window`: steps 1 and 2 of `prepare`."""
+    origin, factor = window.origin, window.factor
     inside = tuple(
-        slice(max(start, 0), min(start + size * factor, length))
+        slice(min(max(start, 0), length), max(min(start + size * factor, length), 0))
         for start, length in zip(origin, frame.counts.shape, strict=True)
     )
     valid = frame.valid[inside]

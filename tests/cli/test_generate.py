@@ -12,6 +12,7 @@ import h5py
 import pytest
 
 from deepfreak.cli import main
+from deepfreak.dataset import Dataset
 
 RECIPE = Path(__file__).parents[2] / "src/deepfreak/recipes/diffranet.toml"
 
@@ -136,7 +137,7 @@ def test_a_missing_folder_is_said_before_the_work(
     assert "make it first" in said(capsys)
 
 
-def test_a_full_disk_is_one_line_and_leaves_nothing(recipe: Path, tmp_path: Path) -> None:
+def test_a_full_disk_is_one_line_and_keeps_what_is_done(recipe: Path, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
@@ -147,7 +148,8 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(recipe: Path, tmp_path: Path
         pytest.skip("needs the right to mount a small tmpfs")
     # the guess of the room needed is made to pass, so that the disk fills up on the way
     program = (
-        "import sys; import deepfreak.dataset as d; d.BYTES_PER_IMAGE = 0\n"
+        "import sys, deepfreak.dataset\n"
+        "sys.modules['deepfreak.dataset.series'].BYTES_PER_PIXEL = 0\n"
         "from deepfreak.cli import main; sys.exit(main(sys.argv[1:]))"
     )
     arguments = ["generate", str(recipe), "--count", "60", "--out", str(disk / "out.h5")]
@@ -158,13 +160,14 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(recipe: Path, tmp_path: Path
             capture_output=True,
             text=True,
         )
-        left = list(disk.iterdir())
+        left = [path.name for path in disk.iterdir()]
     finally:
         subprocess.run(["umount", str(disk)], check=True)
     assert done.returncode == 1
     assert len(done.stderr.strip().splitlines()) == 1
     assert "no space left" in done.stderr
-    assert left == []
+    assert "of 60 images are kept in .out.h5.draft" in done.stderr
+    assert left == [".out.h5.draft"]
 
 
 def test_too_small_a_disk_is_said_before_the_work(
@@ -174,21 +177,115 @@ def test_too_small_a_disk_is_said_before_the_work(
     assert "free" in said(capsys)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_ctrl_c_is_one_line_and_leaves_nothing(recipe: Path, tmp_path: Path, workers: int) -> None:
-    folder = tmp_path / "results"
-    folder.mkdir()
-    command = [sys.executable, "-m", "deepfreak", "generate", str(recipe), "--count", "20000"]
-    command += ["--workers", str(workers), "--out", str(folder / "out.h5")]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+def begun(recipe: Path, out: Path, *options: str, count: int = 20_000) -> subprocess.Popen[str]:
+    """Start to generate, and return once work is under way."""
+    command = [sys.executable, "-m", "deepfreak", "generate", str(recipe), "--count", str(count)]
+    process = subprocess.Popen(
+        [*command, "--out", str(out), *options],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     deadline = time.monotonic() + 60
-    # the draft has grown: work is under way
-    while sum(f.stat().st_size for f in folder.iterdir()) < 500_000:
+    while sum(f.stat().st_size for f in out.parent.iterdir()) < 500_000:
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.1)
+    return process
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_is_one_line_and_keeps_what_is_done(
+    recipe: Path, tmp_path: Path, workers: int
+) -> None:
+    folder = tmp_path / "results"
+    folder.mkdir()
+    process = begun(recipe, folder / "out.h5", "--workers", str(workers))
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert err.strip().splitlines() == ["deepfreak: interrupted"]
-    assert list(folder.iterdir()) == []
+    assert err.strip() == (
+        "deepfreak: interrupted; what is done is kept in .out.h5.draft: give the same command "
+        "again to go on"
+    )
+    assert [path.name for path in folder.iterdir()] == [".out.h5.draft"]
+
+
+def test_after_kill_9_the_same_command_makes_the_same_file(recipe: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "results"
+    folder.mkdir()
+    out, whole = folder / "out.h5", tmp_path / "whole.h5"
+    process = begun(recipe, out, count=25)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert [path.name for path in folder.iterdir()] == [".out.h5.draft"]
+    assert run("generate", recipe, "--count", 25, "--out", out, "--workers", 2, "--resume") == 0
+    assert run("generate", recipe, "--count", 25, "--out", whole) == 0
+    assert out.read_bytes() == whole.read_bytes()
+    assert list(folder.iterdir()) == [out]
+
+
+def test_a_second_run_on_the_same_output_is_one_line(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "results"
+    folder.mkdir()
+    process = begun(recipe, folder / "out.h5")
+    try:
+        assert run("generate", recipe, "--count", 20_000, "--out", folder / "out.h5") == 1
+        assert "another process is making" in said(capsys)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_the_recipes_plan_gives_count_seed_and_splits(recipe: Path, tmp_path: Path) -> None:
+    plan = "count = 3\nseed = 7\nsplits = { train = 2, test = 1 }\n"
+    papers = "count = 25000\nsplits = { train = 10000, validation = 2400, test = 12600 }\n"
+    assert papers in recipe.read_text()
+    recipe.write_text(recipe.read_text().replace(papers, plan))
+    out = tmp_path / "out.h5"
+    assert run("generate", recipe, "--out", out) == 0
+    with Dataset.open(out) as data:
+        assert (len(data), data.manifest["seed"]) == (3, 7)
+        assert data.splits == {"train": (0, 2), "test": (2, 1)}
+    assert run("generate", recipe, "--count", 2, "--out", out, "--overwrite") == 0
+    with Dataset.open(out) as data:
+        assert (len(data), data.splits) == (2, {})
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--splits", "train"], "train=10,test=5"),
+        (["--splits", "train=1,train=1"], "train=10,test=5"),
+        (["--splits", "train=9"], "do not fit into 2"),
+        (["--shard", "3/2"], "K/N"),
+        (["--shard", "0/2"], "K/N"),
+        (["--shard", "1/3"], "at most the 2 images"),
+    ],
+)
+def test_parts_that_make_no_sense_are_one_line_and_exit_2(
+    recipe: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    expected: str,
+) -> None:
+    assert run("generate", recipe, "--count", 2, "--out", tmp_path / "out.h5", *options) == 2
+    assert expected in said(capsys)
+    assert list(tmp_path.iterdir()) == [recipe]
+
+
+def test_no_dask_scheduler_is_one_line(
+    recipe: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("distributed", reason="needs Dask: pip install 'deepfreak[dask]'")
+    monkeypatch.setattr("deepfreak.dataset.executors.SECONDS_TO_CONNECT", 1)
+    out = tmp_path / "out.h5"
+    assert run("generate", recipe, "--count", 2, "--out", out, "--dask", "tcp://127.0.0.1:1") == 1
+    assert "no Dask scheduler answers at tcp://127.0.0.1:1" in said(capsys)
+    assert list(tmp_path.iterdir()) == [recipe]

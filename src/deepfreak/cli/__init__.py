@@ -13,10 +13,16 @@ from deepfreak import __version__
 from deepfreak.cli.classify import classify
 from deepfreak.cli.demo import demo
 from deepfreak.cli.evaluate import evaluate
+from deepfreak.cli.export import export
 from deepfreak.cli.fetch import fetch
 from deepfreak.cli.generate import generate
+from deepfreak.cli.import_ import import_
+from deepfreak.cli.join import join
+from deepfreak.cli.prepare import prepare
+from deepfreak.cli.show import show
 from deepfreak.cli.simulate import simulate
 from deepfreak.cli.train import train
+from deepfreak.cli.verify import verify
 from deepfreak.errors import DeepFreakError
 
 INTERRUPTED = 130
@@ -29,7 +35,21 @@ def app() -> None:
     """Simulate serial-crystallography images and tell which frames are worth keeping."""
 
 
-for command in (demo, simulate, generate, train, evaluate, classify, fetch):
+for command in (
+    demo,
+    simulate,
+    generate,
+    join,
+    verify,
+    show,
+    train,
+    evaluate,
+    classify,
+    fetch,
+    import_,
+    export,
+    prepare,
+):
     app.add_command(command)
 
 

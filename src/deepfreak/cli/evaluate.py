@@ -9,6 +9,7 @@ import click
 @click.command()
 @click.argument("model")
 @click.argument("data", type=click.Path(path_type=Path))
+@click.option("--split", metavar="NAME", help="Only this split of DATA.")
 @click.option("--report", type=click.Path(path_type=Path), help="HTML page to write.")
 @click.option("--json", "summary", type=click.Path(path_type=Path), help="JSON summary to write.")
 @click.option(
@@ -19,6 +20,7 @@ def evaluate(
     *,
     model: str,
     data: Path,
+    split: str | None,
     report: Path | None,
     summary: Path | None,
     workers: int,
@@ -42,7 +44,7 @@ def evaluate(
             check_output(output, overwrite=overwrite)
     forest = load_model(None if model == "default" else Path(model))
     click.echo(f"model: {model}, {forest.name}", err=True)
-    with Dataset.open(data) as images:
+    with Dataset.open(data, split=split) as images:
         with progress("images", len(images)) as advance:
             evaluation = judge(forest, images, workers=workers, advance=advance)
         click.echo(format_confusion(evaluation))

@@ -1,16 +1,82 @@
 """`deepfreak generate`: labelled images into one file."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+
+def _splits(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> dict[str, int] | None:
+    """Read `train=10,test=5`."""
+    if value is None:
+        return None
+    splits: dict[str, int] = {}
+    for part in value.split(","):
+        name, _, size = part.partition("=")
+        if not size.strip().isdecimal() or name.strip() in splits:
+            raise click.BadParameter(
+                f"expected names and sizes such as train=10,test=5, found {value!r}"
+            )
+        splits[name.strip()] = int(size)
+    return splits
+
+
+def _shard(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> tuple[int, int]:
+    """Read `2/5`."""
+    if value is None:
+        return (1, 1)
+    k, slash, n = value.partition("/")
+    if not (slash and k.isdecimal() and n.isdecimal() and 1 <= int(k) <= int(n)):
+        raise click.BadParameter(f"expected K/N with 1 <= K <= N, such as 2/5, found {value!r}")
+    return int(k), int(n)
+
+
+@contextmanager
+def _executor(dask: str | None, workers: int) -> Iterator[tuple["Executor | None", int]]:
+    """Give where to work, and how many tasks to hand out at once."""
+    from deepfreak import dataset
+
+    if dask is None:
+        with dataset.worker_processes(workers) as executor:
+            yield executor, max(dataset.AHEAD, 4 * workers)
+    else:
+        with dataset.dask_cluster(dask) as (executor, threads):
+            yield executor, max(dataset.AHEAD, 4 * threads)
 
 
 @click.command()
 @click.argument("recipe")
-@click.option("--count", type=click.IntRange(1), required=True, help="How many images.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--count", type=click.IntRange(1), help="How many images.", show_default="the recipe's"
+)
+@click.option("--seed", type=click.IntRange(0), show_default="the recipe's, or 0")
+@click.option(
+    "--splits",
+    callback=_splits,
+    metavar="NAME=N,...",
+    help="Sizes of consecutive parts.",
+    show_default="the recipe's, for its own count",
+)
+@click.option(
+    "--shard",
+    callback=_shard,
+    metavar="K/N",
+    help="Make only part K of N, counted from 1; `deepfreak join` makes the whole of them.",
+)
 @click.option(
     "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes to use."
+)
+@click.option(
+    "--dask", metavar="ADDRESS", help="Scheduler of a Dask cluster to use in place of processes."
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="HDF5 file to write.")
 @click.option(
@@ -26,20 +92,29 @@ import click
     metavar="NAME=VALUE",
     help="Change a setting of the recipe: beam.wavelength_A=1.3; may be given several times.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
+@click.option("--resume", is_flag=True, help="Only go on with what an earlier run has left.")
+@click.option(
+    "--overwrite", is_flag=True, help="Replace OUT if it exists, and what another run has left."
+)
 def generate(
+    *,
     recipe: str,
-    count: int,
-    seed: int,
+    count: int | None,
+    seed: int | None,
+    splits: dict[str, int] | None,
+    shard: tuple[int, int],
     workers: int,
+    dask: str | None,
     out: Path,
     structure: str | None,
     changes: tuple[str, ...],
+    resume: bool,
     overwrite: bool,
 ) -> None:
     """Simulate labelled images of RECIPE, a TOML file or the name of a shipped recipe.
 
-    Image i depends on the recipe, the seed and i only.
+    Image i depends on the recipe, the seed and i only. A run that was broken off, however roughly,
+    goes on where it was when the same command is given again.
     """
     import numpy as np
 
@@ -48,20 +123,41 @@ def generate(
     from deepfreak.recipe import load_recipe
 
     experiment = load_recipe(recipe, structure=structure, changes=changes)
-    with (
-        dataset.worker_processes(min(workers, count)) as executor,
-        progress(f"simulating {experiment.name}", count) as advance,
-    ):
-        dataset.generate(
-            experiment,
-            count=count,
-            seed=seed,
-            out=out,
-            executor=executor,
-            overwrite=overwrite,
-            advance=advance,
+    plan = experiment.dataset
+    if count is None and plan is None:
+        raise click.UsageError("Missing option '--count': the recipe has no [dataset] count.")
+    number = count if count is not None else plan.count if plan is not None else 0
+    chosen_seed = seed if seed is not None else plan.seed if plan is not None else 0
+    share = dataset.part_of(number, shard)[1]
+    try:
+        with (
+            _executor(dask, min(workers, share)) as (executor, ahead),
+            progress(f"simulating {experiment.name}", share) as advance,
+        ):
+            dataset.generate(
+                experiment,
+                count=number,
+                seed=chosen_seed,
+                out=out,
+                splits=splits,
+                shard=shard,
+                executor=executor,
+                ahead=ahead,
+                overwrite=overwrite,
+                resume=resume,
+                advance=advance,
+            )
+    except KeyboardInterrupt:
+        draft = dataset.draft_path(out)
+        if not draft.exists():
+            raise
+        click.echo(
+            f"deepfreak: interrupted; what is done is kept in {draft.name}: give the same command "
+            "again to go on",
+            err=True,
         )
+        raise click.exceptions.Exit(130) from None
     with dataset.Dataset.open(out) as data:
         numbers = np.bincount(data.labels, minlength=len(data.classes))
     summary = ", ".join(f"{n} {name}" for name, n in zip(data.classes, numbers, strict=True))
-    click.echo(f"{out}: {count} images ({summary})", err=True)
+    click.echo(f"{out}: {share} images ({summary})", err=True)

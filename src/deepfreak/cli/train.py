@@ -44,6 +44,7 @@ def _max_features(_context: click.Context, _parameter: click.Parameter, value: s
 
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
+@click.option("--split", metavar="NAME", help="Only this split of DATA.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Model file to write.")
 @click.option(
     "--extractor", type=click.Choice(["glcm"]), default="glcm", show_default=True,
@@ -78,6 +79,7 @@ def _max_features(_context: click.Context, _parameter: click.Parameter, value: s
 def train(
     *,
     data: Path,
+    split: str | None,
     out: Path,
     extractor: str,
     distances: tuple[int, ...],
@@ -106,7 +108,7 @@ def train(
     check_output(out, overwrite=overwrite)
     numbers = GLCM(distances=distances, angles_deg=angles)
     with (
-        Dataset.open(data) as images,
+        Dataset.open(data, split=split) as images,
         progress("features", len(images)) as advance,
     ):
         model = train_forest(
@@ -125,7 +127,7 @@ def train(
         f"--distances {','.join(map(str, distances))} "
         f"--angles {','.join(f'{angle:g}' for angle in angles)} --trees {trees} "
         f"--max-depth {'none' if max_depth is None else max_depth} --max-features {max_features} "
-        f"--class-weight {class_weight} --seed {seed}"
+        f"--class-weight {class_weight} --seed {seed}" + (f" --split {split}" if split else "")
     )
     model = replace(model, manifest={"command": command, **model.manifest})
     save_model(model, out, overwrite=overwrite)

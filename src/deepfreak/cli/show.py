@@ -1,0 +1,41 @@
+"""`deepfreak show`: what a data set holds."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--report", type=click.Path(path_type=Path), help="HTML page to write.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing page.")
+def show(*, data: Path, report: Path | None, overwrite: bool) -> None:
+    """Show what DATA holds: classes, splits, and the least, middle and largest of each truth."""
+    import numpy as np
+
+    from deepfreak.dataset import Dataset
+    from deepfreak.files import check_output
+    from deepfreak.report.dataset import summary_of_truth, tally, write_dataset_page
+
+    if report is not None:
+        check_output(report, overwrite=overwrite)
+    with Dataset.open(data) as images:
+        manifest = images.manifest
+        made_by = manifest.get("versions", {}).get("deepfreak", "unknown")
+        size = " x ".join(map(str, images.images.shape[1:]))
+        click.echo(f"{data}: {len(images)} images of {size} pixels")
+        click.echo(f"seed {manifest.get('seed', 'unknown')}, made by deepfreak {made_by}")
+        columns = [*images.classes, "images"]
+        width = max(11, *(len(name) + 1 for name in columns))
+        click.echo("\n" + " " * 12 + "".join(f"{name:>{width}}" for name in columns))
+        for name, counts in tally(images):
+            numbers = "".join(f"{number:>{width}}" for number in [*counts, sum(counts)])
+            click.echo(f"{name:<12}{numbers}")
+        rows = summary_of_truth(images)
+        if rows:
+            click.echo(f"\n{'truth':<22}{'least':>12}{'middle':>12}{'largest':>12}")
+        for name, (least, middle, largest) in rows:
+            click.echo(f"{name:<22}{least:>12.5g}{middle:>12.5g}{largest:>12.5g}")
+        if report is not None:
+            # the same sheet of the same file
+            write_dataset_page(report, images, rng=np.random.default_rng(0), overwrite=overwrite)
