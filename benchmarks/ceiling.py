@@ -1,0 +1,70 @@
+"""How well any classifier could do on a recipe's shots: what noise alone leaves undecidable.
+
+Run: python benchmarks/ceiling.py [--recipe diffranet] [--count 600] [--seed 500]
+
+Classes are ranges of the crystal's volume v. An observer who knew everything about a shot but v,
+its orientation and amplitudes included, would still read v off a noisy image with an error of at
+least 1 / sqrt(I), I the Fisher information sum((dE/dv)^2 / (E + s^2)) over pixels, E the expected
+photons and s the read-out noise. The chance that this error carries v over a boundary of its class,
+averaged over shots, bounds every classifier's accuracy from above.
+"""
+
+import argparse
+from dataclasses import replace
+
+import numpy as np
+from scipy.stats import norm
+
+from deepfreak.detector import CCD
+from deepfreak.exposure import background_photons, bragg_photons
+from deepfreak.recipe import load_recipe
+from deepfreak.shot import Shot
+
+
+def chance_of_error(shot: Shot, boundaries: list[float]) -> float:
+    """Return how likely noise carries a shot's volume into another class; `boundaries` ascend.
+
+    The lowest one is half of the least volume of a crystal: below it, none is reported.
+    """
+    response = shot.experiment.detector.response
+    readout = response.readout_noise_adu if isinstance(response, CCD) else 0.0
+    volume = shot.crystal_volume_mm3
+    if shot.photons == 0:
+        return 0.0
+    trial = volume or shot.experiment.crystal.volume_mm3
+
+    spots = bragg_photons(replace(shot, crystal_volume_mm3=trial)).astype(np.float64)
+    expected = background_photons(shot) + spots * (volume / trial)
+    information = ((spots / trial) ** 2 / (expected + readout**2)).sum()
+    sigma = 1 / np.sqrt(information)
+    crossed = [norm.sf(abs(volume - b) / sigma) for b in boundaries]
+    below = [c for b, c in zip(boundaries, crossed, strict=True) if b <= volume]
+    above = [c for b, c in zip(boundaries, crossed, strict=True) if b > volume]
+    return float(max(below, default=0.0) + max(above, default=0.0))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--recipe", default="diffranet")
+    parser.add_argument("--count", type=int, default=600)
+    parser.add_argument("--seed", type=int, default=500)
+    options = parser.parse_args()
+    experiment = load_recipe(options.recipe)
+    whole = experiment.crystal.volume_mm3
+    lows = sorted(lit.crystal_fraction[0] * whole for lit in experiment.classes.lit)
+    least = next(low for low in lows if low > 0)
+    boundaries = [least / 2, *(low for low in lows if low > least)]
+    errors: dict[str, list[float]] = {name: [] for name in experiment.classes.names}
+    for index in range(options.count):
+        shot = experiment.draw(seed=options.seed, index=index)
+        errors[shot.class_name].append(chance_of_error(shot, boundaries))
+    every = np.concatenate([np.array(of_class) for of_class in errors.values()])
+    spread = 1.96 * every.std() / np.sqrt(len(every))
+    print(f"{options.recipe}, {options.count} shots of seed {options.seed}")
+    for name, of_class in errors.items():
+        print(f"  {name:<12} {100 * (1 - np.mean(of_class)):8.3f} %  of {len(of_class)}")
+    print(f"  all          {100 * (1 - every.mean()):8.3f} +- {100 * spread:.3f} %")
+
+
+if __name__ == "__main__":
+    main()
