@@ -71,18 +71,6 @@ def test_rocking_a_small_crystal_gives_the_kinematic_integral(
     assert total == pytest.approx(share * kinematic, rel=tolerance)
 
 
-def test_tophat_holds_more_light_than_the_square_crystal_it_stands_for() -> None:
-    # per reciprocal cell: a ball of radius 0.63 / N to the power 3 against 1 / N^3
-    assert 4 / 3 * np.pi * 0.63**3 == pytest.approx(1.047, abs=1e-3)
-    grid = (np.arange(-500, 500) + 0.5) / 1000
-    square = (np.sin(np.pi * 10 * grid) / np.sin(np.pi * grid)) ** 2
-    assert square.mean() == pytest.approx(10.0, rel=1e-6)
-    x, y, z = np.meshgrid(grid[::20], grid[::20], grid[::20], indexing="ij")
-    assert x.size > 0
-    inside = (10 * x) ** 2 + (10 * y) ** 2 + (10 * z) ** 2 < 0.63**2
-    assert 1e6 * inside.mean() == pytest.approx(1.047e3, rel=0.25)
-
-
 def friedel_ratio(*, wavelength: float, h: int, pixels: int = 240) -> float:
     """Return |I(h) - I(-h)| / (I(h) + I(-h)) of a crystal whose (h 0 0) lies across the beam."""
     box = np.ones((2 * h + 1, 1, 1), dtype=np.float32)
