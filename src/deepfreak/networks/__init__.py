@@ -1,0 +1,84 @@
+"""Networks: the paper's family of ResNet-50s, and the loop that trains any network.
+
+`topology` holds Tables 1 and 9, `recipe` how a network learns (Tables 2, 11, 15, 17),
+`architecture` what a network is before it has weights. These need no torch. `training` holds the
+loop; `batches`, `augmentation`, `processes`, `state` and `curve` are its parts. `network` is what
+comes out, and `checkpoint` its files.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from deepfreak.errors import BackendError
+from deepfreak.networks.architecture import (
+    Architecture,
+    Cost,
+    architecture_from,
+    cost,
+    multiply_adds,
+)
+from deepfreak.networks.recipe import (
+    CONFIGURATION_A,
+    CONFIGURATION_B,
+    CONFIGURATION_C,
+    FOR_PREPROCESSED_IMAGES,
+    FOR_RAW_IMAGES,
+    Augmentation,
+    Configuration,
+    Inputs,
+    Training,
+)
+from deepfreak.networks.topology import DEEPFREAK, TOPOLOGIES, Topology
+
+if TYPE_CHECKING:
+    from deepfreak.networks.batches import Fresh
+    from deepfreak.networks.checkpoint import load_network, save_network
+    from deepfreak.networks.network import NetworkModel
+    from deepfreak.networks.training import Trained, train_network
+
+__all__ = [
+    "CONFIGURATION_A",
+    "CONFIGURATION_B",
+    "CONFIGURATION_C",
+    "DEEPFREAK",
+    "FOR_PREPROCESSED_IMAGES",
+    "FOR_RAW_IMAGES",
+    "TOPOLOGIES",
+    "Architecture",
+    "Augmentation",
+    "Configuration",
+    "Cost",
+    "Fresh",
+    "Inputs",
+    "NetworkModel",
+    "Topology",
+    "Trained",
+    "Training",
+    "architecture_from",
+    "cost",
+    "load_network",
+    "multiply_adds",
+    "save_network",
+    "train_network",
+]
+
+# These need torch, which takes seconds to import and may be missing.
+_NEED_TORCH = {
+    "Fresh": "batches",
+    "NetworkModel": "network",
+    "Trained": "training",
+    "load_network": "checkpoint",
+    "save_network": "checkpoint",
+    "train_network": "training",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 -- a module's attributes have any type
+    if name not in _NEED_TORCH:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return getattr(import_module(f"{__name__}.{_NEED_TORCH[name]}"), name)
+    except ModuleNotFoundError as error:
+        if error.name not in {"torch", "safetensors"}:
+            raise
+        raise BackendError("networks need torch: pip install 'deepfreak[networks]'") from error

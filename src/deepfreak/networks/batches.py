@@ -1,0 +1,260 @@
+"""Where batches come from: stored images, on the device if they fit, or endless fresh shots."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from itertools import count as count_from
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deepfreak.dataset import Dataset, stream
+from deepfreak.errors import DatasetError
+from deepfreak.experiment import Experiment
+from deepfreak.networks.processes import Processes
+from deepfreak.recipe import settings_of
+
+if TYPE_CHECKING:
+    from deepfreak.gpu.batch import Renderer
+
+IMAGES_AT_ONCE = 256
+# Beside the images a GPU must hold the network, its gradients and its maps.
+PART_FOR_IMAGES = 0.5
+# So many of the endless shots are looked at for their mean.
+SHOTS_FOR_MEAN = 512
+SHOTS_AT_ONCE = 16
+
+# First word of a generator's key: each kind of chance has its own.
+ORDER, STEP = 0, 1
+
+
+def generator(seed: int, *key: int) -> np.random.Generator:
+    """Return the generator that `seed` and `key` name, independent of all others."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+
+
+class Batch(NamedTuple):
+    """A process's part of a step: `images` (n, side, side) uint8 and `labels` (n,) int64."""
+
+    images: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Fresh:
+    """Endless shots to train on, of which none is shown twice.
+
+    Parameters
+    ----------
+    series
+        Seed of the shots. With several processes number r takes the series `series` + r; keep
+        validation and test images out of all of them.
+    images_per_epoch
+        Whole batches of them make an epoch.
+    executor, renderer
+        Where shots are simulated; see `dataset.stream`.
+    """
+
+    experiment: Experiment
+    series: int
+    images_per_epoch: int
+    executor: Executor | None = None
+    renderer: "Renderer | None" = None
+
+
+def source_of(data: Dataset | Fresh, processes: Processes) -> "StoredImages | FreshShots":
+    """Return where the batches of `data` come from."""
+    if isinstance(data, Fresh):
+        return FreshShots(data, processes)
+    return StoredImages(data, processes)
+
+
+class StoredImages:
+    """Images of a data set: resident on a GPU that has room for them, else read batch by batch.
+
+    Parameters
+    ----------
+    resident
+        Whether all images are copied to the device now; None means if it is a GPU with room.
+
+    Raises
+    ------
+    DatasetError
+        A class has no image, or images are not square.
+    """
+
+    def __init__(
+        self, data: Dataset, processes: Processes, *, resident: bool | None = None
+    ) -> None:
+        shape = tuple(data.images.shape)
+        if shape[1] != shape[2]:
+            raise DatasetError(
+                f"expected square images, found {shape[1]} x {shape[2]} in {data.path}: "
+                "`deepfreak prepare` makes square ones"
+            )
+        self._data, self._processes = data, processes
+        self.classes, self.side = tuple(data.classes), int(shape[1])
+        self._labels = torch.from_numpy(np.asarray(data.labels, np.int64)).to(processes.device)
+        if resident is None:
+            resident = _fits(int(np.prod(shape)), processes.device)
+        self._resident = self._copy_to_device() if resident else None
+
+    def steps(self, batch: int) -> int:
+        """Return the steps of an epoch; the last may be smaller, but all processes take part."""
+        full, rest = divmod(len(self._data), batch)
+        return full + (rest >= self._processes.count)
+
+    def batches(self, *, batch: int, seed: int, first: int) -> Iterator[Batch]:
+        """Yield the batches of step `first`, `first` + 1, ... over all epochs, without end.
+
+        Each epoch shows every image once, in an order that `seed` and the epoch decide. Of each
+        batch this process gets its share; up to a process's number of images are left out at the
+        end of an epoch that shares cannot divide.
+        """
+        steps, rank, count = self.steps(batch), self._processes.rank, self._processes.count
+        epoch = -1
+        for step in count_from(first):
+            if step // steps != epoch:
+                epoch = step // steps
+                order = generator(seed, ORDER, epoch).permutation(len(self._data))
+            chosen = order[step % steps * batch :][:batch]
+            share = len(chosen) // count
+            yield self._take(chosen[rank * share : (rank + 1) * share])
+
+    def in_order(self, batch: int) -> Iterator[Batch]:
+        """Yield this process's share of all images once, `batch` at a time."""
+        mine = np.arange(self._processes.rank, len(self._data), self._processes.count)
+        for first in range(0, len(mine), batch):
+            yield self._take(mine[first : first + batch])
+
+    def mean(self) -> NDArray[np.float64]:
+        """Return the mean of each pixel (side, side), 0 to 255."""
+        total = torch.zeros((self.side, self.side), dtype=torch.int64)
+        for first in range(0, len(self._data), IMAGES_AT_ONCE):
+            total += self._slice(first).sum(0, dtype=torch.int64).cpu()
+        mean: NDArray[np.float64] = total.numpy() / len(self._data)
+        return mean
+
+    def check_classes(self) -> None:
+        """Refuse images among which a class is missing.
+
+        Raises
+        ------
+        DatasetError
+            In one line with its name.
+        """
+        counts = np.bincount(self._data.labels, minlength=len(self.classes))
+        lacking = [name for name, n in zip(self.classes, counts, strict=True) if n == 0]
+        if lacking:
+            raise DatasetError(
+                f"expected images of each class to learn from, found none of {', '.join(lacking)} "
+                f"in {self._data.path}: generate more images or use another split"
+            )
+
+    def describe(self) -> dict[str, Any]:
+        """Return what tells these images from others, as JSON values."""
+        return {
+            "count": len(self._data),
+            "manifest_sha256": _digest(self._data.manifest),
+            "labels_sha256": hashlib.sha256(self._data.labels.tobytes()).hexdigest(),
+        }
+
+    def _take(self, chosen: NDArray[np.intp]) -> Batch:
+        device = self._processes.device
+        at = torch.from_numpy(chosen).to(device)
+        if self._resident is not None:
+            return Batch(self._resident[at], self._labels[at])
+        images = np.stack([self._data.images[int(index)] for index in chosen])
+        return Batch(torch.from_numpy(images).to(device), self._labels[at])
+
+    def _slice(self, first: int) -> Tensor:
+        """Return `IMAGES_AT_ONCE` images from `first` on, where they are."""
+        if self._resident is not None:
+            return self._resident[first : first + IMAGES_AT_ONCE]
+        # a copy, for torch takes no memory that it may not write to
+        return torch.from_numpy(np.array(self._data.images[first : first + IMAGES_AT_ONCE]))
+
+    def _copy_to_device(self) -> Tensor:
+        shape = (len(self._data), self.side, self.side)
+        resident = torch.empty(shape, dtype=torch.uint8, device=self._processes.device)
+        for first in range(0, len(self._data), IMAGES_AT_ONCE):
+            images = np.array(self._data.images[first : first + IMAGES_AT_ONCE])
+            resident[first : first + len(images)] = torch.from_numpy(images)
+        return resident
+
+
+class FreshShots:
+    """Shots that are simulated when they are needed."""
+
+    def __init__(self, data: Fresh, processes: Processes) -> None:
+        slow, fast = data.experiment.detector.image_size
+        if slow != fast:
+            raise DatasetError(
+                f"expected a detector with square images, found {slow} x {fast}: "
+                "change its image_size"
+            )
+        self._data, self._processes = data, processes
+        self.classes, self.side = data.experiment.classes.names, int(slow)
+
+    def steps(self, batch: int) -> int:
+        """Return the steps of an epoch."""
+        return self._data.images_per_epoch // batch
+
+    def batches(self, *, batch: int, seed: int, first: int) -> Iterator[Batch]:  # noqa: ARG002 -- as StoredImages; the series decides
+        """Yield this process's share of step `first`, `first` + 1, ... without end."""
+        share = batch // self._processes.count
+        yield from self._shots(share, first * share, self._data.series + self._processes.rank)
+
+    def mean(self) -> NDArray[np.float64]:
+        """Return the mean of each pixel (side, side), 0 to 255, over the first shots."""
+        total = torch.zeros((self.side, self.side), dtype=torch.int64)
+        batches = SHOTS_FOR_MEAN // SHOTS_AT_ONCE
+        # all processes look at the same series
+        for images, _ in islice(self._shots(SHOTS_AT_ONCE, 0, self._data.series), batches):
+            total += images.sum(0, dtype=torch.int64).cpu()
+        mean: NDArray[np.float64] = total.numpy() / (batches * SHOTS_AT_ONCE)
+        return mean
+
+    def check_classes(self) -> None:
+        """Do nothing: sooner or later a shot of each class is drawn."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return what tells these shots from others, as JSON values."""
+        return {
+            "experiment_sha256": _digest(settings_of(self._data.experiment)),
+            "series": self._data.series,
+            "images_per_epoch": self._data.images_per_epoch,
+            "backend": "cpu" if self._data.renderer is None else "gpu",
+        }
+
+    def _shots(self, size: int, first: int, series: int) -> Iterator[Batch]:
+        device = self._processes.device
+        made = stream(
+            self._data.experiment,
+            seed=series,
+            batch=size,
+            first=first,
+            executor=self._data.executor,
+            renderer=self._data.renderer,
+        )
+        for images, labels, _ in made:
+            at = torch.from_numpy(labels.astype(np.int64)).to(device)
+            yield Batch(torch.as_tensor(images, device=device), at)
+
+
+def _fits(needed_bytes: int, device: torch.device) -> bool:
+    """Return whether images belong on `device`; main memory has them already, or on disk."""
+    if device.type != "cuda":
+        return False
+    free_bytes, _ = torch.cuda.mem_get_info(device)
+    return bool(needed_bytes < PART_FOR_IMAGES * free_bytes)
+
+
+def _digest(values: Any) -> str:  # noqa: ANN401 -- any JSON values
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

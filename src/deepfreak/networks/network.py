@@ -1,0 +1,117 @@
+"""A network with its inputs: 8-bit images in, logits out; and as a classifier with classes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from deepfreak.errors import FrameError
+from deepfreak.networks.architecture import Architecture
+from deepfreak.networks.recipe import Inputs
+
+IMAGES_AT_ONCE = 16
+
+
+class Network(nn.Module):  # type: ignore[misc] # torch has no types here
+    """What is done to images, then a body of convolutions.
+
+    `mean` (side, side), or (1, 1), is subtracted from pixels divided by 255. It is a buffer and so
+    lies in the same file as the weights.
+    """
+
+    mean: Tensor
+
+    def __init__(self, body: nn.Module, mean: Tensor, *, shrink_to: int | None = None) -> None:
+        super().__init__()
+        self.body, self.shrink_to = body, shrink_to
+        self.register_buffer("mean", mean)
+
+    def forward(self, images: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Return logits (n, classes) of images (n, side, side) of 0 to 255.
+
+        Pixels that are not `valid` (n, side, side) are taken to be as the mean.
+        """
+        pixels = images.float() / 255 - self.mean  # (n, side, side)
+        if valid is not None:
+            pixels = torch.where(valid, pixels, 0)
+        maps = pixels[:, None]  # (n, 1, side, side)
+        if self.shrink_to is not None:
+            size = (self.shrink_to, self.shrink_to)
+            maps = interpolate(maps, size, mode="bilinear", antialias=True)
+        return self.body(maps)
+
+
+def build_network(
+    architecture: Architecture, inputs: Inputs, *, classes: int, side: int
+) -> Network:
+    """Return a network for images of `side` x `side`, with weights from torch's global generator.
+
+    Its mean is 0 until one is copied into it.
+
+    Raises
+    ------
+    RecipeError
+        The architecture does not work at that size.
+    """
+    body = architecture.build(classes=classes, size=inputs.shrink_to or side)
+    shape = (side, side) if inputs.subtract == "pixel mean" else (1, 1)
+    return Network(body, torch.zeros(shape), shrink_to=inputs.shrink_to)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class NetworkModel:
+    """A trained network and where it comes from; a `models.Classifier`.
+
+    `manifest` holds JSON values only: architecture, inputs, training, data, versions.
+    """
+
+    network: Network
+    side: int
+    classes: tuple[str, ...]
+    manifest: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Kind and fingerprint, for logs."""
+        kind = self.manifest["architecture"]["architecture"]
+        return f"{kind} network {self.manifest['weights_sha256'][:8]}"
+
+    def probabilities(
+        self,
+        images: NDArray[np.uint8],
+        valid: NDArray[np.bool_] | None = None,
+        *,
+        workers: int = 1,  # noqa: ARG002 -- torch decides on its threads
+    ) -> NDArray[np.float64]:
+        """Return the probabilities (n, classes) of uint8 images (n, side, side).
+
+        `valid`, bool of the same shape, is true where a pixel measured something.
+
+        Raises
+        ------
+        FrameError
+            Images are of another kind or size.
+        """
+        images = np.asarray(images)
+        if images.dtype != np.uint8 or images.shape[1:] != (self.side, self.side):
+            raise FrameError(
+                f"expected uint8 images of {self.side} x {self.side} for this network, found "
+                f"{images.dtype} {images.shape[1:]}: prepare them"
+            )
+        device = self.network.mean.device
+        rows = np.empty((len(images), len(self.classes)))
+        with torch.inference_mode():
+            for first in range(0, len(images), IMAGES_AT_ONCE):
+                part = slice(first, first + IMAGES_AT_ONCE)
+                # copies, for torch takes no memory that it may not write to
+                pixels = torch.from_numpy(np.array(images[part])).to(device)
+                measured = (
+                    None if valid is None else torch.from_numpy(np.array(valid[part])).to(device)
+                )
+                rows[part] = self.network(pixels, measured).double().softmax(1).cpu().numpy()
+        return rows

@@ -1,0 +1,135 @@
+"""The paper's family of networks: ResNet-50 with other filters, strides and pools (Table 9)."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+
+import pydantic
+from pydantic import Field
+
+from deepfreak.errors import ModelError, RecipeError
+from deepfreak.settings import one_line, settings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# The bounds keep a network that a file describes from asking for all the memory there is.
+Width = Annotated[int, Field(ge=1, le=128)]
+Kernel = Annotated[int, Field(ge=1, le=64)]
+Stride = Annotated[int, Field(ge=1, le=16)]
+Depth = Annotated[int, Field(ge=1, le=64)]
+
+# A bottleneck block gives four times the channels that its 3 x 3 convolution works on.
+EXPANSION = 4
+
+
+@settings
+class Topology:
+    """A residual network of bottleneck blocks for one-channel images.
+
+    Its layers are a convolution, a pool, four stages of blocks, each twice as wide as the one
+    before, a second pool, and one linear layer over all that the second pool leaves.
+
+    Parameters
+    ----------
+    filters
+        Channels of the first convolution and inner channels of the first stage.
+    first_conv_size, first_conv_stride, first_pool_size, first_pool_stride
+        In pixels; padded by half their size. The first pool takes maxima.
+    second_pool_size, second_pool_stride
+        In pixels of the last stage's map; not padded. The second pool takes means.
+    blocks, block_strides
+        Of each stage; the stride is that of the stage's first 3 x 3 convolution.
+    """
+
+    name: ClassVar[str] = "bottlenecks"
+
+    filters: Width = 64
+    first_conv_size: Kernel = 7
+    first_conv_stride: Stride = 2
+    first_pool_size: Kernel = 3
+    first_pool_stride: Stride = 2
+    second_pool_size: Kernel = 7
+    second_pool_stride: Stride = 1
+    blocks: tuple[Depth, Depth, Depth, Depth] = (3, 4, 6, 3)
+    block_strides: tuple[Stride, Stride, Stride, Stride] = (1, 2, 2, 2)
+
+    @property
+    def features(self) -> int:
+        """Channels of the last stage."""
+        return (self.filters << (len(self.blocks) - 1)) * EXPANSION
+
+    def map_sizes(self, size: int) -> tuple[int, ...]:
+        """Return the maps' sides in pixels for images of `size` x `size`.
+
+        After the first convolution, the first pool, each of the four stages, and the second pool.
+
+        Raises
+        ------
+        RecipeError
+            The second pool is larger than the map that it is to pool.
+        """
+        sides = [_padded(size, self.first_conv_size, self.first_conv_stride)]
+        sides.append(_padded(sides[-1], self.first_pool_size, self.first_pool_stride))
+        for stride in self.block_strides:
+            sides.append(_padded(sides[-1], 3, stride))
+        if self.second_pool_size > sides[-1]:
+            raise RecipeError(
+                f"expected a second pool of at most {sides[-1]} x {sides[-1]}, the last map of "
+                f"images of {size} x {size}, found {self.second_pool_size}: use a smaller pool "
+                "or smaller strides"
+            )
+        sides.append((sides[-1] - self.second_pool_size) // self.second_pool_stride + 1)
+        return tuple(sides)
+
+    def settings(self) -> dict[str, Any]:
+        """Return what makes this topology again, as JSON values."""
+        values = pydantic.TypeAdapter(Topology).dump_python(self, mode="json")
+        return {"architecture": self.name, **values}
+
+    @classmethod
+    def from_settings(cls, values: Mapping[str, Any]) -> Self:
+        """Return the topology that `settings` described.
+
+        Raises
+        ------
+        ModelError
+            A value is missing, unknown or out of range.
+        """
+        try:
+            return cls(**{key: value for key, value in values.items() if key != "architecture"})
+        except (pydantic.ValidationError, TypeError) as error:
+            said = one_line(error) if isinstance(error, pydantic.ValidationError) else str(error)
+            raise ModelError(f"the network's topology is wrong: {said}") from error
+
+    def build(self, *, classes: int = 5, size: int = 512) -> "nn.Module":
+        """Return the network, float (n, 1, size, size) to logits (n, classes); see `resnet`."""
+        from deepfreak.networks.resnet import bottleneck_network
+
+        return bottleneck_network(self, classes=classes, size=size)
+
+
+def _padded(side: int, window: int, stride: int) -> int:
+    """Return the side of what a window, padded by half its size, makes of `side` pixels."""
+    return (side + 2 * (window // 2) - window) // stride + 1
+
+
+# Table 9; a variant's number is its place, 0 the default, which at 224 x 224 is plain ResNet-50.
+TOPOLOGIES: tuple[Topology, ...] = (
+    Topology(),
+    Topology(second_pool_size=9, second_pool_stride=2),
+    Topology(second_pool_size=13, second_pool_stride=2),
+    Topology(block_strides=(2, 2, 2, 2)),
+    Topology(first_conv_stride=4),
+    Topology(second_pool_stride=2, block_strides=(2, 2, 2, 2)),
+    Topology(second_pool_size=15, second_pool_stride=2),
+    Topology(second_pool_size=8, block_strides=(2, 2, 2, 2)),
+    Topology(block_strides=(1, 2, 3, 3)),
+    Topology(filters=8),
+    Topology(filters=8, second_pool_stride=2),
+    Topology(second_pool_size=9, second_pool_stride=2, block_strides=(1, 2, 2, 3)),
+    Topology(filters=16, second_pool_size=9, second_pool_stride=2),
+    Topology(filters=16, second_pool_stride=2),
+)
+
+# Table 1: what BOHB chose.
+DEEPFREAK = TOPOLOGIES[8]

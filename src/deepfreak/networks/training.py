@@ -1,0 +1,334 @@
+"""Training in one visible loop: what the weights see, in which order, and what is written when."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from deepfreak.dataset import Dataset
+from deepfreak.errors import BackendError, DatasetError, OutputError, RecipeError
+from deepfreak.files import versions
+from deepfreak.networks.architecture import Architecture
+from deepfreak.networks.augmentation import change, draw_changes
+from deepfreak.networks.batches import (
+    STEP,
+    Fresh,
+    FreshShots,
+    StoredImages,
+    generator,
+    source_of,
+)
+from deepfreak.networks.checkpoint import FORMAT, fingerprint, save_network
+from deepfreak.networks.curve import Epoch, write_curve
+from deepfreak.networks.network import NetworkModel, build_network
+from deepfreak.networks.processes import Processes, processes
+from deepfreak.networks.recipe import Training
+from deepfreak.networks.state import State
+
+CHECKPOINT = "checkpoint.safetensors"
+WEIGHTS = "weights.safetensors"
+CURVE = "curve.jsonl"
+
+# Looking at a GPU's numbers makes it wait, so it is done now and then only.
+STEPS_BETWEEN_CHECKS = 50
+IMAGES_JUDGED_AT_ONCE = 64
+
+Advance = Callable[[int], None]
+Show = Callable[[str, int], AbstractContextManager[Advance]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Trained:
+    """What a training came to: the network, and what each of its epochs brought."""
+
+    model: NetworkModel
+    history: tuple[Epoch, ...]
+
+
+def train_network(  # noqa: C901, PLR0915 -- all that happens to the weights, in one place
+    data: Dataset | Fresh,
+    *,
+    architecture: Architecture,
+    training: Training,
+    out: str | Path,
+    seed: int = 0,
+    validation: Dataset | None = None,
+    until: int | None = None,
+    device: str | None = None,
+    save_every_steps: int = 1000,
+    show: Show | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
+) -> Trained:
+    """Train a network on `data`, or go on where a training in the folder `out` was stopped.
+
+    The weights depend on the images, the settings and the seed, and in their last bits on the
+    device, its threads and the number of processes; not on how often the training was stopped.
+    The folder holds `checkpoint.safetensors`, from which it goes on, `curve.jsonl`, and at the end
+    `weights.safetensors`, which `load_network` reads.
+
+    Parameters
+    ----------
+    data
+        A data set, best a `memory_map`, or `Fresh` shots. All processes that torchrun started
+        share each batch.
+    until
+        After how many epochs to stop, by default all. The training may be called again with a
+        larger number and goes on; with a smaller one, only the history is cut there.
+    device
+        Such as "cpu" or "cuda"; by default a GPU where there is one.
+    save_every_steps
+        How often a checkpoint is written beside the ends of epochs.
+    show
+        What shows progress, such as `progress.progress`.
+    on_epoch
+        Called with what an epoch brought.
+
+    Raises
+    ------
+    DatasetError
+        A class has no image, images are not square, or validation images have other classes.
+    RecipeError
+        The settings do not fit the images, or the processes.
+    OutputError
+        The folder holds another training, or cannot be written.
+    ModelError
+        The checkpoint in it is damaged.
+    BackendError
+        There is no such device, or memory is too small.
+    DeepFreakError
+        The loss became infinite or not a number.
+    """
+    folder = Path(out)
+    last = training.epochs if until is None else until
+    if not 1 <= last <= training.epochs:
+        raise RecipeError(f"expected to stop after 1 to {training.epochs} epochs, found {last}")
+    with processes(device) as group, _reproducible(group.device), _in_one_line(training):
+        source = source_of(data, group)
+        held_out = None if validation is None else StoredImages(validation, group)
+        _check(source, held_out, training, group)
+        plan: dict[str, Any] = {
+            "architecture": architecture.settings(),
+            "training": training.settings(),
+            "classes": list(source.classes),
+            "side": source.side,
+            "seed": seed,
+            "data": source.describe(),
+            "validation": {} if held_out is None else held_out.describe(),
+            "processes": group.count,
+        }
+        torch.manual_seed(seed)
+        network = build_network(
+            architecture, training.inputs, classes=len(source.classes), side=source.side
+        )
+        state = State.of(network, training, group.device)
+        if (folder / CHECKPOINT).exists():
+            state.resume(folder / CHECKPOINT, plan, group)
+        else:
+            _make_folder(folder)
+            _learn_mean(state, source, training)
+
+        half = training.precision == "bf16"
+        parallel = group.together(network)
+        steps = source.steps(training.batch)
+        begin = state.epoch * steps + state.step
+        batches = source.batches(batch=training.batch, seed=seed, first=begin)
+        shown = show if show is not None and group.leads else _silent
+        with shown("training", max(last * steps - begin, 0) * training.batch) as advance:
+            while state.epoch < last:
+                network.train()
+                while state.step < steps:
+                    done = state.epoch * steps + state.step
+                    images, labels = next(batches)  # (n, side, side) uint8, (n,)
+                    # All that is random about a step follows from its number.
+                    rng = generator(seed, STEP, done)
+                    changes = draw_changes(training.augmentation, len(labels) * group.count, rng)
+                    images = change(
+                        images,
+                        changes.share(group.rank, group.count),
+                        pedestal=training.augmentation.pedestal,
+                    )
+                    torch.manual_seed(int(rng.integers(2**62)) + group.rank)
+                    rate = training.learning_rate_at(done / steps)
+                    for parameters in state.optimizer.param_groups:
+                        parameters["lr"] = rate
+
+                    with torch.autocast(group.device.type, torch.bfloat16, enabled=half):
+                        logits = parallel(images)  # (n, classes)
+                        loss = cross_entropy(
+                            logits, labels, label_smoothing=training.label_smoothing
+                        )
+                    state.optimizer.zero_grad(set_to_none=True)
+                    loss.backward()
+                    state.optimizer.step()
+
+                    state.blend(done, training.average)
+                    state.count(loss, logits, labels)
+                    state.step += 1
+                    advance(len(labels) * group.count)
+                    if state.step % STEPS_BETWEEN_CHECKS == 0:
+                        state.check(state.tally)
+                    if state.step % save_every_steps == 0 and state.step < steps:
+                        state.save(folder / CHECKPOINT, plan, group)
+
+                total = group.total(state.tally)
+                state.check(total)
+                loss_sum, hits, count = total.tolist()
+                judged = None if held_out is None else _judge(state, held_out, group, half=half)
+                row = Epoch(
+                    epoch=state.epoch + 1,
+                    learning_rate=rate,
+                    loss=loss_sum / count,
+                    accuracy=hits / count,
+                    validation_loss=None if judged is None else judged[0],
+                    validation_accuracy=None if judged is None else judged[1],
+                    images=int(count),
+                    seconds=round(state.elapsed_s, 3),
+                )
+                state.history.append(row)
+                state.epoch, state.step = state.epoch + 1, 0
+                state.tally.zero_()
+                state.save(folder / CHECKPOINT, plan, group)
+                if group.leads:
+                    write_curve(folder / CURVE, state.history)
+                    if on_epoch is not None:
+                        on_epoch(row)
+
+        model = _model(state, plan, group)
+        if group.leads:
+            save_network(model, folder / WEIGHTS)
+    return Trained(model=model, history=tuple(state.history[:last]))
+
+
+def _check(
+    source: StoredImages | FreshShots,
+    held_out: StoredImages | None,
+    training: Training,
+    group: Processes,
+) -> None:
+    """Refuse what cannot be trained before any work is done."""
+    source.check_classes()
+    if held_out is not None and (held_out.classes, held_out.side) != (source.classes, source.side):
+        raise DatasetError(
+            f"expected validation images of {source.side} x {source.side} in the classes "
+            f"{', '.join(source.classes)}, found {held_out.side} x {held_out.side} in "
+            f"{', '.join(held_out.classes)}: use a data set made like the training images"
+        )
+    if training.batch % group.count:
+        raise RecipeError(
+            f"expected a batch that {group.count} processes can share, found {training.batch}: "
+            f"use a multiple of {group.count}"
+        )
+    if source.steps(training.batch) == 0:
+        raise RecipeError(
+            f"expected at least one batch an epoch, found batches of {training.batch}, which is "
+            "more than there are images: use smaller ones"
+        )
+
+
+def _learn_mean(state: State, source: StoredImages | FreshShots, training: Training) -> None:
+    """Give the network the mean of the training images, as its inputs ask for."""
+    if training.inputs.subtract == "nothing":
+        return
+    mean = torch.from_numpy(source.mean() / 255)
+    mean = mean if training.inputs.subtract == "pixel mean" else mean.mean()
+    for network in (state.network, state.average):
+        network.mean.copy_(mean)
+
+
+def _judge(
+    state: State, held_out: StoredImages, group: Processes, *, half: bool
+) -> tuple[float, float]:
+    """Return mean loss and accuracy of the network that is kept, over images in order."""
+    network = state.average.eval()
+    group.copy_buffers(network)
+    tally = torch.zeros_like(state.tally)
+    with torch.inference_mode():
+        for images, labels in held_out.in_order(IMAGES_JUDGED_AT_ONCE):
+            with torch.autocast(group.device.type, torch.bfloat16, enabled=half):
+                logits = network(images)
+                loss = cross_entropy(logits, labels, reduction="sum")
+            hits = (logits.argmax(1) == labels).sum()
+            tally += torch.stack([loss.double(), hits, torch.full_like(hits, len(labels))])
+    total = group.total(tally)
+    state.check(total)
+    loss_sum, hits_sum, count = total.tolist()
+    return loss_sum / count, hits_sum / count
+
+
+def _model(state: State, plan: dict[str, Any], group: Processes) -> NetworkModel:
+    """Return the network that is kept, with its manifest."""
+    network = state.average.eval()
+    group.copy_buffers(network)
+    result = asdict(state.history[-1])
+    # the same weights give the same file, however long they took
+    del result["seconds"]
+    manifest = {
+        "format": FORMAT,
+        "inputs": plan["training"]["inputs"],
+        **plan,
+        "result": result,
+        "versions": versions("torch", "numpy", "safetensors"),
+        "weights_sha256": fingerprint(network),
+    }
+    return NetworkModel(
+        network=network, side=plan["side"], classes=tuple(plan["classes"]), manifest=manifest
+    )
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"cannot make the folder {folder}: {error.strerror}; choose another --out"
+        ) from error
+
+
+@contextmanager
+def _reproducible(device: torch.device) -> Iterator[None]:
+    """Let equal work give equal bits, and leave torch's settings as they were."""
+    with (
+        torch.random.fork_rng([device] if device.type == "cuda" else []),
+        # without allow_tf32=False what is called float32 would have ten bits of mantissa
+        torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+        ),
+    ):
+        yield
+
+
+@contextmanager
+def _in_one_line(training: Training) -> Iterator[None]:
+    """Say in one line what torch says in many, or in its own words."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise _too_little_memory(training) from error
+    except RuntimeError as error:
+        if "can't allocate memory" in str(error):
+            raise _too_little_memory(training) from error
+        raise
+    except ValueError as error:
+        if "more than 1 value per channel" in str(error):
+            raise RecipeError(
+                "expected more than one pixel or image to normalise over, found maps of one pixel "
+                "in a batch of one: use larger batches, larger images or smaller strides"
+            ) from error
+        raise
+
+
+def _too_little_memory(training: Training) -> BackendError:
+    return BackendError(
+        f"expected memory for batches of {training.batch}, found too little: use smaller batches "
+        "or a smaller network"
+    )
+
+
+@contextmanager
+def _silent(_what: str, _total: int) -> Iterator[Advance]:
+    """Show nothing."""
+    yield lambda _done: None

@@ -1,0 +1,84 @@
+"""Networks that train in a blink; run as a program it trains one, for tests of other processes."""
+
+import os
+import signal
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from deepfreak.dataset import Dataset
+from deepfreak.networks import Augmentation, Inputs, Topology, Training, train_network
+
+SIDE = 32
+SMALL = Topology(filters=2, blocks=(1, 1, 1, 1), second_pool_size=1)
+TRAINING = Training(
+    epochs=3,
+    batch=4,
+    learning_rate=0.02,
+    momentum=0.9,
+    augmentation=Augmentation(turns=True, flips=True, intensity=(0.8, 1.25)),
+)
+
+
+@dataclass(frozen=True)
+class Straight:
+    """One linear layer: nothing in it depends on how a batch is shared."""
+
+    name: ClassVar[str] = "straight"
+
+    def settings(self):
+        return {"architecture": self.name}
+
+    def build(self, *, classes, size):
+        return nn.Sequential(nn.Flatten(), nn.Linear(size**2, classes))
+
+
+@dataclass(frozen=True)
+class Greedy(Straight):
+    """Asks for more memory than there is."""
+
+    def build(self, *, classes, size):  # noqa: ARG002 -- as others
+        class Layer(nn.Linear):
+            def forward(self, maps):
+                return torch.empty(2**52, device=maps.device)
+
+        return Layer(1, classes)
+
+
+def train(data, out, **options):
+    """Train `SMALL`, or what `options` say, on one thread's worth of work."""
+    options = {"architecture": SMALL, "training": TRAINING, "device": "cpu"} | options
+    return train_network(data, out=out, **options)
+
+
+@contextmanager
+def killed_after(images):
+    """Give what `show` calls, which kills this process after so many images."""
+    left = images
+
+    def advance(done):
+        nonlocal left
+        left -= done
+        if left <= 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    yield advance
+
+
+def main(path, out, kill_after):
+    torch.set_num_threads(1)
+    with Dataset.open(path) as data:
+        if int(kill_after):
+            show = lambda _what, _total: killed_after(int(kill_after))  # noqa: E731 -- one line
+            train(data, out, validation=data, save_every_steps=2, show=show)
+        else:
+            training = Training(epochs=2, batch=4, learning_rate=0.1, inputs=Inputs())
+            train(data, out, validation=data, architecture=Straight(), training=training)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
