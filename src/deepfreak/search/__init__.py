@@ -1,0 +1,1 @@
+"""Searching for the settings of classifiers: `classical` (TPE over Table 8) and `bohb`."""

@@ -1,0 +1,257 @@
+import json
+import math
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepfreak.dataset.executors import worker_processes
+from deepfreak.errors import InputError, OutputError
+from deepfreak.search.bohb import Guidance, Hyperband, Outcome, optimize
+
+from .functions import HYPERBAND, ITERATIONS, SPACE, bowl, failing, slow_bowl
+
+ROOT = Path(__file__).parents[4]
+
+
+def searched(function=bowl, *, iterations=ITERATIONS, seed=3, **options):
+    return optimize(function, SPACE, HYPERBAND, iterations=iterations, seed=seed, **options)
+
+
+def test_it_finds_the_best():
+    best = searched(iterations=30).ranking[0]
+    assert (best.settings["kind"], best.budget) == ("bowl", 9)
+    assert best.loss < 0.1  # 0 to 2.9 in the whole space
+
+
+def test_its_suggestions_get_better_than_random_ones():
+    drawn = [made for made in searched(iterations=30).evaluations if made.continue_from is None]
+    by_model = [made.loss for made in drawn if made.from_model]
+    at_random = [made.loss for made in drawn if not made.from_model]
+    assert np.median(by_model) < 0.3 * np.median(at_random)
+
+
+def test_it_makes_the_evaluations_of_hyperband_and_says_so_as_it_goes():
+    done = []
+    found = searched(advance=done.append)
+    assert found.complete
+    assert len(found.evaluations) == sum(done) == HYPERBAND.evaluations(ITERATIONS)
+
+
+def test_settings_and_seed_stay_and_each_budget_continues_from_the_one_before():
+    before = {}
+    for made in searched().evaluations:
+        assert made.continue_from == (
+            b[-1].budget if (b := before.get(made.configuration)) else None
+        )
+        before.setdefault(made.configuration, []).append(made)
+    assert max(map(len, before.values())) == 3
+    for several in before.values():
+        assert len({(tuple(made.settings.items()), made.seed) for made in several}) == 1
+    assert len({several[0].seed for several in before.values()}) == len(before)
+
+
+def test_a_function_that_continues_is_told_from_where():
+    calls = []
+
+    def continuing(settings, budget, seed, *, configuration, continue_from):
+        calls.append((configuration, budget, continue_from))
+        return bowl(settings, budget, seed)
+
+    found = searched(continuing, continues=True)
+    assert calls == [(m.configuration, m.budget, m.continue_from) for m in found.evaluations]
+
+
+def test_the_seed_decides():
+    assert searched() == searched()
+    assert searched(seed=4) != searched()
+
+
+def test_random_fraction_1_is_hyperband_and_uses_no_model():
+    found = searched(guidance=Guidance(random_fraction=1))
+    assert not any(made.from_model for made in found.evaluations)
+    assert any(made.from_model for made in searched().evaluations)
+
+
+def test_what_ends_first_changes_nothing():
+    alone = searched(slow_bowl, under_way=4)
+    with ThreadPoolExecutor(4) as threads:
+        assert searched(slow_bowl, under_way=4, executor=threads) == alone
+    with ThreadPoolExecutor(1) as thread:
+        assert searched(slow_bowl, under_way=4, executor=thread) == alone
+
+
+def test_processes_find_what_this_one_finds():
+    with worker_processes(2) as executor:
+        assert searched(slow_bowl, under_way=2, executor=executor) == searched(
+            slow_bowl, under_way=2
+        )
+
+
+def test_failures_count_as_infinite_loss_and_the_search_goes_on(tmp_path):
+    found = searched(failing, journal=tmp_path / "journal")
+    failed = [made for made in found.evaluations if made.loss == math.inf]
+    assert {made.error for made in failed} == {"ValueError: no such luck", "the loss is nan"}
+    assert len(found.evaluations) == HYPERBAND.evaluations(ITERATIONS)
+    assert not any(made.error for made in found.ranking)
+    assert searched(failing, journal=tmp_path / "journal") == found
+
+
+def test_a_search_where_all_fails_ends_with_an_empty_ranking():
+    assert searched(lambda *_: 1 / 0).ranking == ()
+
+
+def test_info_is_kept_as_the_journal_keeps_it(tmp_path):
+    def function(settings, budget, seed):
+        return Outcome(bowl(settings, budget, seed), {"pair": (1, 2)})
+
+    found = searched(function, journal=tmp_path / "journal")
+    assert found.evaluations[0].info == {"pair": [1, 2]}
+    assert searched(function, journal=tmp_path / "journal") == found
+
+
+def test_info_that_no_journal_can_keep_is_a_failure():
+    made = searched(lambda *_: Outcome(0.0, {"x": object()})).evaluations[0]
+    assert made.error.startswith("TypeError")
+
+
+@pytest.mark.parametrize("last", [1, 2, 20])
+def test_a_killed_search_resumes_to_the_same(tmp_path, last):
+    journal = tmp_path / "journal"
+    command = [sys.executable, "-m", "tests.unit.search.bohb.functions", str(journal), str(last)]
+    killed = subprocess.run(command, cwd=ROOT, check=False)
+    assert killed.returncode == -9
+    assert journal.read_bytes().count(b"\n") == 1 + last - 1
+    calls = []
+
+    def counted(*arguments):
+        calls.append(1)
+        return bowl(*arguments)
+
+    assert searched(counted, journal=journal) == searched()
+    assert len(calls) == HYPERBAND.evaluations(ITERATIONS) - (last - 1)
+
+
+def test_a_journal_cut_anywhere_resumes_to_the_same_with_several_under_way(tmp_path):
+    journal = tmp_path / "journal"
+    with ThreadPoolExecutor(3) as threads:
+        whole = searched(slow_bowl, under_way=3, executor=threads, journal=journal)
+        written = journal.read_bytes()
+        for cut in np.random.default_rng(0).integers(1, len(written), size=8):
+            journal.write_bytes(written[:cut])
+            again = searched(slow_bowl, under_way=3, executor=threads, journal=journal)
+            assert again == whole
+
+
+def test_a_finished_search_goes_on_with_more_iterations(tmp_path):
+    journal = tmp_path / "journal"
+    searched(iterations=2, journal=journal)
+    assert searched(iterations=ITERATIONS, journal=journal) == searched()
+
+
+def test_after_its_time_a_search_begins_nothing_and_can_go_on(tmp_path):
+    journal = tmp_path / "journal"
+    begun = searched(iterations=1, journal=journal)
+    late = searched(journal=journal, time_limit_s=0)
+    assert not late.complete
+    assert late.evaluations == begun.evaluations
+    assert searched(journal=journal) == searched()
+
+
+def test_drawn_settings_come_from_the_journal(tmp_path):
+    journal = tmp_path / "journal"
+    searched(iterations=1, journal=journal)
+    lines = journal.read_text().splitlines()
+    record = json.loads(lines[1])
+    record["settings"]["x"] = 0.125
+    lines[1] = json.dumps(record)
+    del lines[10:]  # later budgets of it are still to come
+    journal.write_text("\n".join(lines) + "\n")
+    again = searched(iterations=1, journal=journal).evaluations
+    assert {m.settings["x"] for m in again if m.configuration == record["configuration"]} == {0.125}
+
+
+@pytest.mark.parametrize(
+    ("options", "difference"),
+    [
+        ({"seed": 5}, "its seed is 3, not 5"),
+        ({"under_way": 2}, "its under_way is 1, not 2"),
+        ({"guidance": Guidance(candidates=3)}, "its guidance differs"),
+        ({"purpose": {"data": "x"}}, "its purpose differs"),
+    ],
+)
+def test_the_journal_of_another_search_is_refused(tmp_path, options, difference):
+    journal = tmp_path / "journal"
+    searched(iterations=1, journal=journal)
+    with pytest.raises(InputError, match=difference):
+        searched(journal=journal, **options)
+
+
+def test_a_damaged_or_foreign_file_is_refused_and_left_as_it_is(tmp_path):
+    journal = tmp_path / "journal"
+    searched(iterations=1, journal=journal)
+    lines = journal.read_bytes().split(b"\n")
+    lines[3] = b"\0" * 20
+    for content, message in (
+        (b"\n".join(lines), "damaged at line 4"),
+        (b"dear diary", "no journal"),
+        (b"dear\ndiary\n", "no journal"),
+        (b'{"kind": "other"}\n', "no journal"),
+        (lines[0] + b'\n{"x": 1}\n', "expected evaluations in the journal, found x"),
+    ):
+        journal.write_bytes(content)
+        with pytest.raises(InputError, match=message):
+            searched(journal=journal)
+        assert journal.read_bytes() == content
+
+
+def test_a_search_with_nothing_under_way_is_refused():
+    with pytest.raises(ValueError, match="under_way must be 1 or more, found 0"):
+        searched(under_way=0)
+
+
+def test_two_searches_do_not_share_a_journal(tmp_path):
+    journal = tmp_path / "journal"
+    errors = []
+
+    def nested(settings, budget, seed):
+        if not errors:
+            with pytest.raises(OutputError, match="another process is writing") as error:
+                searched(journal=journal)
+            errors.append(error.value)
+        return bowl(settings, budget, seed)
+
+    searched(nested, journal=journal)
+    assert errors
+
+
+def test_a_journal_that_cannot_be_made_is_one_line(tmp_path):
+    with pytest.raises(OutputError, match="cannot write .*: No such file or directory"):
+        searched(journal=tmp_path / "missing" / "journal")
+
+
+def test_an_interrupt_ends_the_search_and_the_journal_resumes_it(tmp_path):
+    journal = tmp_path / "journal"
+    calls = []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 7:
+            raise KeyboardInterrupt
+        return bowl(*arguments)
+
+    with pytest.raises(KeyboardInterrupt):
+        searched(interrupted, journal=journal)
+    assert searched(journal=journal) == searched()
+
+
+def test_budgets_survive_the_journal(tmp_path):
+    journal = tmp_path / "journal"
+    hyperband = Hyperband(min_budget=1, max_budget=50)
+    first = optimize(bowl, SPACE, hyperband, iterations=1, journal=journal)
+    calls = []
+    second = optimize(lambda *_: calls.append(1), SPACE, hyperband, iterations=1, journal=journal)
+    assert (second, calls) == (first, [])
