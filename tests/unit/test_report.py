@@ -113,7 +113,8 @@ def test_the_evaluation_page_shows_matrix_plots_and_both_kinds_of_verdicts(tmp_p
     assert len(page.images) == 20
     assert f"5 shown, {wrong - 5} more left out" in page.words
     assert f"15 shown, {evaluation.accuracy.hits - 15} more left out" in page.words
-    assert page.tags.count("svg") == 2
+    assert page.source.count('<svg class="circles"') == 20
+    assert page.tags.count("svg") == 20 + 2
     for count in evaluation.confusion.ravel():
         assert f">{count}</td>" in page.source
     assert "glcm+forest <b>" in page.words

@@ -6,14 +6,16 @@ are added: a pair counts when both of its pixels are valid.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from deepfreak.errors import FrameError, RecipeError
+from deepfreak.features.pixels import check_pixels
 
 PROPERTIES = ("contrast", "dissimilarity", "homogeneity", "ASM", "energy", "correlation")
 LEVELS = 256
@@ -88,6 +90,25 @@ class GLCM:
             "angles_deg": list(self.angles_deg),
         }
 
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return nothing: the settings say it all."""
+        return {}
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """Return the extractor that gave these `settings` and no arrays.
+
+        Raises
+        ------
+        TypeError
+            A setting is unknown or not a list.
+        RecipeError
+            A value is out of range, or there are arrays.
+        """
+        if arrays:
+            raise RecipeError(f"expected no arrays for GLCM, found {', '.join(arrays)}")
+        return cls(**{key: tuple(values) for key, values in settings.items() if key != "extractor"})
+
     def __call__(
         self, image: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None
     ) -> NDArray[np.float64]:
@@ -106,18 +127,18 @@ class GLCM:
             The image is not of that kind, or an offset has no pair of valid pixels.
         """
         levels, indices = _densify(image, valid)
-        by_offset: dict[tuple[int, int], NDArray[np.float64]] = {}
-        for slow, fast in self.offsets:
-            if (slow, fast) not in by_offset:
-                table = count_pairs(indices, levels.size, slow, fast)
-                pairs, features = measure_pairs(table, levels)
-                if pairs == 0:
-                    raise FrameError(
-                        f"expected a pair of valid pixels at the offset ({slow}, {fast}), found "
-                        f"none in {image.shape[0]} x {image.shape[1]} pixels: check the mask"
-                    )
-                by_offset[slow, fast] = features
-        return np.concatenate([by_offset[offset] for offset in self.offsets])
+        offsets = self.offsets
+        distinct = tuple(dict.fromkeys(offsets))
+        pairs, features = measure_offsets(indices, levels, np.array(distinct))
+        for (slow, fast), found in zip(distinct, pairs, strict=True):
+            if found == 0:
+                raise FrameError(
+                    f"expected a pair of valid pixels at the offset ({slow}, {fast}), found "
+                    f"none in {image.shape[0]} x {image.shape[1]} pixels: check the mask"
+                )
+        rows = [distinct.index(offset) for offset in offsets]
+        vector: NDArray[np.float64] = features[rows].ravel()
+        return vector
 
     def counts(
         self, image: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None
@@ -150,25 +171,39 @@ def _densify(
     and a column of the table that nobody reads, and counting needs no branch. Tables over the
     occupied levels only stay in the processor's nearest cache.
     """
-    if image.dtype != np.uint8 or image.ndim != 2:
-        raise FrameError(
-            f"expected a 2-D image of uint8, found {image.ndim}-D of {image.dtype}: prepare it"
-        )
-    if valid is not None and (valid.dtype != np.bool_ or valid.shape != image.shape):
-        raise FrameError(
-            f"expected valid pixels as bool {image.shape}, found {valid.dtype} {valid.shape}"
-        )
-    measured = image.ravel() if valid is None else image[valid]
-    levels = np.flatnonzero(np.bincount(measured, minlength=LEVELS))
+    check_pixels(image, valid)
+    # A copy in memory order, so that the loops are compiled for one layout only.
+    image = np.array(image, order="C")
+    levels = np.flatnonzero(occupied(image.ravel() if valid is None else image[valid]))
     index_of = np.zeros(LEVELS, np.uint16)
     index_of[levels] = np.arange(levels.size, dtype=np.uint16)
-    indices = index_of[image]
+    indices = look_up(index_of, image)
     if valid is not None:
         indices[~valid] = levels.size
     return levels, indices
 
 
-def _count_pairs(indices: NDArray[np.uint16], n: int, slow: int, fast: int) -> NDArray[np.uint32]:
+@njit(cache=True, nogil=True, error_model="numpy")
+def occupied(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return which gray levels `pixels`, 1-D, hold: `np.bincount(pixels, minlength=256) > 0`."""
+    seen = np.zeros(LEVELS, np.bool_)
+    for pixel in pixels:
+        seen[pixel] = True
+    return seen
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def look_up(index_of: NDArray[np.uint16], image: NDArray[np.uint8]) -> NDArray[np.uint16]:
+    """Return `index_of[image]`."""
+    indices = np.empty(image.shape, np.uint16)
+    for row in range(image.shape[0]):
+        for column in range(image.shape[1]):
+            indices[row, column] = index_of[image[row, column]]
+    return indices
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def count_pairs(indices: NDArray[np.uint16], n: int, slow: int, fast: int) -> NDArray[np.uint32]:
     """Count how often index j lies at [+slow, +fast] from index i: (n + 1, n + 1).
 
     The slow equivalent is `for each pixel: table[indices[s, f], indices[s + slow, f + fast]] += 1`.
@@ -197,7 +232,8 @@ def _count_pairs(indices: NDArray[np.uint16], n: int, slow: int, fast: int) -> N
     return table
 
 
-def _measure_pairs(
+@njit(cache=True, nogil=True, error_model="numpy")
+def measure_pairs(
     table: NDArray[np.uint32], levels: NDArray[np.intp]
 ) -> tuple[np.int64, NDArray[np.float64]]:
     """Return the number of pairs and the features, in the order of `PROPERTIES`.
@@ -249,5 +285,20 @@ def _measure_pairs(
     return pairs, features
 
 
-count_pairs = njit(cache=True, nogil=True)(_count_pairs)
-measure_pairs = njit(cache=True, nogil=True)(_measure_pairs)
+@njit(cache=True, nogil=True, error_model="numpy")
+def measure_offsets(
+    indices: NDArray[np.uint16], levels: NDArray[np.intp], offsets: NDArray[np.intp]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the pairs (k,) and the features (k, 6) of `offsets` (k, 2), slow and fast.
+
+    Offset by offset, because one offset's tables fit the nearest cache and those of all do not.
+    18 offsets of a 512 x 512 image took 2.1 ms this way (5 to 30 levels; 2.3 ms with 160 and 4.8
+    with 256), all of them while a row is at hand 2.2 to 2.3 (3.6 and 30), all of them pixel by
+    pixel 5.0 to 5.8 (5.4 and 12).
+    """
+    pairs = np.zeros(len(offsets), np.int64)
+    features = np.zeros((len(offsets), 6))
+    for k in range(len(offsets)):
+        table = count_pairs(indices, levels.size, offsets[k, 0], offsets[k, 1])
+        pairs[k], features[k] = measure_pairs(table, levels)
+    return pairs, features

@@ -1,11 +1,15 @@
-"""Detector images as small pictures inside a page."""
+"""Detector images as small pictures inside a page, and what is drawn over them."""
 
 import base64
 import io
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from deepfreak.errors import FrameError
+from deepfreak.features.peaks import LEAST_SIGMA, Peaks, find_peaks
 
 SIDE = 256
 SHADES = 64
@@ -14,6 +18,10 @@ MISSING_COLOUR = (52, 74, 128)
 # The part of all shown pixels that may be white: a spot is a few pixels in ten thousand.
 WHITE_PART = 0.002
 MIN_WHITE_LEVEL = 24
+# More circles than this hide the picture.
+MOST_CIRCLES = 200
+# In pixels of the picture, `SIDE` of them wide.
+CIRCLE_RADIUS = 3.0
 
 
 def white_level(images: list[NDArray[np.uint8]]) -> int:
@@ -34,7 +42,7 @@ def picture(image: NDArray[np.uint8], valid: NDArray[np.bool_] | None, *, white:
     from PIL import Image
 
     shown = np.ones(image.shape, np.bool_) if valid is None else valid
-    factor = max(1, -(-max(image.shape) // SIDE))
+    factor = _factor(image.shape)
     levels = _brightest(np.where(shown, image, 0).astype(np.uint8), factor)
     shades = np.minimum(levels.astype(np.uint16) * (SHADES - 1) // white, SHADES - 1)
     shades[~_brightest(shown, factor)] = MISSING_SHADE
@@ -44,6 +52,58 @@ def picture(image: NDArray[np.uint8], valid: NDArray[np.bool_] | None, *, white:
     buffer = io.BytesIO()
     png.save(buffer, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circles:
+    """Circles about the peaks of a picture, as SVG.
+
+    `size` is the picture's (width, height) in the units of `path`; `caption` says how many peaks
+    there are and how many have a circle.
+    """
+
+    size: tuple[int, int]
+    path: str
+    caption: str
+
+
+def circles(image: NDArray[np.uint8], valid: NDArray[np.bool_] | None) -> Circles | None:
+    """Return circles about the peaks found on `image`, the highest `MOST_CIRCLES` of them.
+
+    None where no peak can be sought, on an image without valid pixels.
+    """
+    try:
+        peaks = find_peaks(image, valid)
+    except FrameError:
+        return None
+    factor = _factor(image.shape)
+    height, width = (-(-size // factor) for size in image.shape)
+    return Circles(size=(width, height), path=_path(peaks, factor), caption=_count(peaks))
+
+
+def _path(peaks: Peaks, factor: int) -> str:
+    """Return the circles as one path, each of two arcs."""
+    radius = f"{CIRCLE_RADIUS:g}"
+    arcs = (
+        f"a{radius} {radius} 0 1 0 {2 * CIRCLE_RADIUS:g} 0"
+        f"a{radius} {radius} 0 1 0 {-2 * CIRCLE_RADIUS:g} 0"
+    )
+    return "".join(
+        f"M{fast / factor - CIRCLE_RADIUS:.1f} {slow / factor:.1f}{arcs}"
+        for slow, fast in zip(peaks.slow[:MOST_CIRCLES], peaks.fast[:MOST_CIRCLES], strict=True)
+    )
+
+
+def _count(peaks: Peaks) -> str:
+    if len(peaks) == 0:
+        return f"no peak over {LEAST_SIGMA:g} sigma"
+    total = f"{len(peaks)} peak{'s' if len(peaks) > 1 else ''} over {LEAST_SIGMA:g} sigma"
+    return total if len(peaks) <= MOST_CIRCLES else f"{total}, the {MOST_CIRCLES} highest circled"
+
+
+def _factor(shape: tuple[int, ...]) -> int:
+    """Return how many pixels along each side become one of the picture."""
+    return max(1, -(-max(shape) // SIDE))
 
 
 def _brightest(image: NDArray[Any], factor: int) -> NDArray[Any]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from deepfreak.report.figures import Figure
 from deepfreak.report.page import class_colours, write_page
-from deepfreak.report.pictures import picture, white_level
+from deepfreak.report.pictures import circles, picture, white_level
 
 MAX_PICTURES = 60
 
@@ -111,7 +111,10 @@ def write_verdict_page(
 
 
 def gallery(heading: str, verdicts: Sequence[Shown], *, left_out: int = 0) -> dict[str, Any]:
-    """Return what the templates need to show `verdicts`, all on one scale of brightness."""
+    """Return what the templates need to show `verdicts`, all on one scale of brightness.
+
+    The peaks that `find_peaks` finds are circled, whatever the model that judged looks at.
+    """
     white = white_level([verdict.image for verdict in verdicts])
     return {
         "heading": heading,
@@ -121,6 +124,7 @@ def gallery(heading: str, verdicts: Sequence[Shown], *, left_out: int = 0) -> di
         "cards": [
             {
                 "picture": picture(verdict.image, verdict.valid, white=white),
+                "circles": circles(verdict.image, verdict.valid),
                 "caption": verdict.caption,
                 "label": verdict.label,
                 "truth": verdict.truth,

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -152,7 +154,24 @@ def test_impossible_settings_are_refused(settings):
 
 def test_settings_make_the_same_extractor_again():
     glcm = GLCM(distances=(2, 3), angles_deg=(0, 22.5))
-    assert extractor_from(glcm.settings()) == glcm
+    settings = json.loads(json.dumps(glcm.settings()))
+    assert extractor_from(settings) == glcm
+    assert GLCM.from_settings(settings, glcm.arrays()) == glcm
+
+
+def test_arrays_are_no_part_of_a_glcm():
+    with pytest.raises(RecipeError, match="codebook"):
+        GLCM.from_settings({}, {"codebook": np.zeros(3)})
+
+
+def test_offsets_that_coincide_have_the_same_features():
+    glcm = GLCM(distances=(1, 2), angles_deg=(45, 45.5))
+    assert len(set(glcm.offsets)) == 1
+    features = glcm(IMAGES["halo"]).reshape(4, len(PROPERTIES))
+    np.testing.assert_array_equal(features, np.broadcast_to(features[0], features.shape))
+    np.testing.assert_array_equal(
+        features[0], GLCM(distances=(1,), angles_deg=(45,))(IMAGES["halo"])
+    )
 
 
 @pytest.mark.parametrize(
@@ -166,7 +185,7 @@ def test_settings_make_the_same_extractor_again():
     ],
 )
 def test_unknown_extractors_are_refused(settings):
-    with pytest.raises(ModelError, match="extractor"):
+    with pytest.raises(ModelError, match=r"feature extractors|settings in the model"):
         extractor_from(settings)
 
 

@@ -1,0 +1,240 @@
+"""What a detector image would be without its spots: smooth background, and noise about it.
+
+The image is cut into tiles. In each the middle of the gray levels, with the outliers left out,
+gives the level of the background, and the spread below it, which no spot reaches, gives the
+noise. Between the tiles' middles both are interpolated. Nothing has to be known about the beam's
+centre, the detector's gain or its read-out noise.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from deepfreak.errors import FrameError
+from deepfreak.features.pixels import check_pixels
+from deepfreak.prepare import PEDESTAL
+
+Float = NDArray[np.float32]
+Grid = NDArray[np.float64]
+Photons = NDArray[np.float64]
+
+TILE_PX = 32
+LEVELS = 256
+# A tile with fewer valid pixels takes its background from its neighbours.
+LEAST_PIXELS = 64
+# Gray levels within this many spreads of the median make up a tile's background.
+CLIP = 2.0
+# A level is a whole one, however quiet the detector.
+LEAST_SPREAD = 0.5
+# Parts of a normal distribution below its median by more than one and two standard deviations.
+BELOW_ONE_SIGMA = 0.15865525393145707
+BELOW_TWO_SIGMA = 0.02275013194817921
+
+
+def _photons_of_level() -> Photons:
+    """Return the mean photons of each gray level v = floor(sqrt(photons + 10)).
+
+    Of the numbers between v^2 and (v + 1)^2 the mean over sqrt, which counting noise fills evenly,
+    is v^2 + v + 1/3.
+    """
+    level = np.arange(LEVELS, dtype=np.float64)
+    return level * level + level + 1 / 3 - PEDESTAL
+
+
+PHOTONS_OF_LEVEL = _photons_of_level()
+PHOTONS_OF_LEVEL.setflags(write=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Residual:
+    """An image without its background.
+
+    Attributes
+    ----------
+    excess
+        Photons over the background, float32 [slow, fast]; nan where nothing was measured.
+    background, noise
+        The background, and the standard deviation about it, in photons; of the same shape.
+    """
+
+    excess: Float
+    background: Float
+    noise: Float
+
+
+def subtract_background(
+    image: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None
+) -> Residual:
+    """Return what `image` shows over its smooth background.
+
+    Structure that is wider than a tile belongs to the background, so powder rings and streaks
+    remain; `peaks` tells them from spots.
+
+    Parameters
+    ----------
+    image
+        uint8 [slow, fast] of any size, floor(sqrt(photons + 10)) as `prepare` makes it.
+    valid
+        bool [slow, fast], true where a pixel measured something; None means everywhere.
+
+    Raises
+    ------
+    FrameError
+        The image is not of that kind, or has no valid pixel.
+    """
+    check_pixels(image, valid)
+    if valid is None:
+        valid = np.ones(image.shape, np.bool_)
+    if not valid.any():
+        raise FrameError(
+            f"expected a valid pixel, found none in {image.shape[0]} x {image.shape[1]}: "
+            "check the mask"
+        )
+    # one memory layout, so that one function is compiled
+    image, valid = np.ascontiguousarray(image), np.ascontiguousarray(valid)
+    slow, fast = (max(1, round(size / TILE_PX)) for size in image.shape)
+    level, noise = _measure_tiles(image, valid, slow, fast, LEAST_PIXELS, PHOTONS_OF_LEVEL)
+    if np.isnan(level).all():
+        level, noise = _measure_tiles(image, valid, 1, 1, 1, PHOTONS_OF_LEVEL)
+    _fill_empty(level, noise)
+    excess, background, deviation = _interpolate(image, valid, level, noise, PHOTONS_OF_LEVEL)
+    return Residual(excess=excess, background=background, noise=deviation)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _measure_tiles(
+    image: NDArray[np.uint8],
+    valid: NDArray[np.bool_],
+    rows: int,
+    columns: int,
+    least: int,
+    photons: Photons,
+) -> tuple[Grid, Grid]:
+    """Return level and noise in photons of rows x columns tiles, nan below `least` pixels."""
+    slow, fast = image.shape
+    level = np.full((rows, columns), np.nan)
+    noise = np.full((rows, columns), np.nan)
+    counts = np.empty(LEVELS, np.int64)
+    for row in range(rows):
+        for column in range(columns):
+            counts[:] = 0
+            for i in range(row * slow // rows, (row + 1) * slow // rows):
+                for j in range(column * fast // columns, (column + 1) * fast // columns):
+                    if valid[i, j]:
+                        counts[image[i, j]] += 1
+            if counts.sum() >= least:
+                level[row, column], noise[row, column] = _middle(counts, photons)
+    return level, noise
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _middle(counts: NDArray[np.int64], photons: Photons) -> tuple[float, float]:
+    """Return mean and standard deviation in photons of gray levels without outliers.
+
+    A pixel of gray level v counts as spread evenly over v to v + 1.
+    """
+    total = counts.sum()
+    median = _quantile(counts, 0.5 * total)
+    spread = median - _quantile(counts, BELOW_ONE_SIGMA * total)
+    if median < 1:
+        # The lower side was cut off with negative photons; on the other one are spots, few here.
+        spread = max(spread, (_quantile(counts, (1 - BELOW_TWO_SIGMA) * total) - median) / 2)
+    reach = CLIP * max(spread, LEAST_SPREAD)
+    weight = 0.0
+    weighted = 0.0
+    for level in range(LEVELS):
+        inside = min(level + 1.0, median + reach) - max(float(level), median - reach)
+        if inside > 0:
+            weight += inside * counts[level]
+            weighted += inside * counts[level] * photons[level]
+    mean = weighted / weight
+    # A root of photons varies by 1/2 where they are many, less where they are few, and by
+    # 1/sqrt(12) for its fraction that was dropped.
+    light = max(mean, 0.0)
+    counting = 0.25 * light / (light + PEDESTAL) + 1 / 12
+    return mean, max(spread, math.sqrt(counting)) * 2 * math.sqrt(light + PEDESTAL)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _quantile(counts: NDArray[np.int64], rank: float) -> float:
+    """Return the gray level, with its fraction, below which `rank` pixels lie."""
+    below = 0
+    for level in range(LEVELS):
+        if counts[level] > 0 and below + counts[level] >= rank:
+            return float(level + (rank - below) / counts[level])
+        below += counts[level]
+    return float(LEVELS)
+
+
+def _fill_empty(level: Grid, noise: Grid) -> None:
+    """Give tiles without a value the mean of the neighbours that have one, from the edges inwards.
+
+    A tile is filled from those that had a value before its round, so that no direction is special.
+    """
+    while np.isnan(level).any():
+        known = ~np.isnan(level)
+        around = _sum_around(known.astype(np.float64))
+        filled = ~known & (around > 0)
+        for grid in (level, noise):
+            grid[filled] = _sum_around(np.where(known, grid, 0.0))[filled] / around[filled]
+
+
+def _sum_around(grid: Grid) -> Grid:
+    """Return the sum over each tile and its eight neighbours."""
+    padded = np.pad(grid, 1)
+    rows = padded[:-2] + padded[1:-1] + padded[2:]
+    around: Grid = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
+    return around
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _interpolate(
+    image: NDArray[np.uint8],
+    valid: NDArray[np.bool_],
+    level: Grid,
+    noise: Grid,
+    photons: Photons,
+) -> tuple[Float, Float, Float]:
+    """Return excess, background and noise of each pixel.
+
+    Linear between the tiles' middles. Beyond the outermost ones the level goes on with the slope
+    within them, the noise stays.
+    """
+    slow, fast = image.shape
+    rows, columns = level.shape
+    excess = np.empty((slow, fast), np.float32)
+    background = np.empty((slow, fast), np.float32)
+    deviation = np.empty((slow, fast), np.float32)
+    left = np.empty(fast, np.int64)
+    share = np.empty(fast, np.float32)
+    for j in range(fast):
+        at = (j + 0.5) * columns / fast - 0.5
+        left[j] = min(max(math.floor(at), 0), max(columns - 2, 0))
+        share[j] = at - left[j] if columns > 1 else 0.0
+    levels = np.empty(columns + 1, np.float32)
+    noises = np.empty(columns + 1, np.float32)
+    for i in range(slow):
+        at = (i + 0.5) * rows / slow - 0.5
+        above = min(max(math.floor(at), 0), max(rows - 2, 0))
+        below = min(above + 1, rows - 1)
+        part = at - above if rows > 1 else 0.0
+        for column in range(columns):
+            levels[column] = level[above, column] + part * (
+                level[below, column] - level[above, column]
+            )
+            noises[column] = noise[above, column] + min(max(part, 0.0), 1.0) * (
+                noise[below, column] - noise[above, column]
+            )
+        # a neighbour for the only tile of its row
+        levels[columns], noises[columns] = levels[columns - 1], noises[columns - 1]
+        for j in range(fast):
+            k = left[j]
+            smooth = levels[k] + share[j] * (levels[k + 1] - levels[k])
+            quiet = noises[k] + min(max(share[j], 0.0), 1.0) * (noises[k + 1] - noises[k])
+            background[i, j] = smooth
+            deviation[i, j] = quiet
+            excess[i, j] = np.float32(photons[image[i, j]]) - smooth if valid[i, j] else np.nan
+    return excess, background, deviation

@@ -1,0 +1,344 @@
+"""Features kept on disk, so that each image is looked at once however often it is asked for.
+
+A folder for each kind of numbers, named by a hash of what decides them: the images and their valid
+pixels, the extractor, the generation. In it a file for each `BLOCK` of images, which appears whole
+or not at all and ends with a hash of its bytes. What is missing, or is not as it was written, is
+computed again: the folder may be deleted at any time, and any part of it be damaged.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfreak.errors import DatasetError, FrameError
+from deepfreak.features.extraction import Extractor, finite, in_threads
+from deepfreak.features.glcm import GLCM
+from deepfreak.features.sift import SAMPLE, SIFT, VisualWords, nearest
+
+if TYPE_CHECKING:
+    from deepfreak.dataset import Dataset
+
+# To be raised when an extractor gives other numbers, or a file has another layout, than before.
+GENERATION = 1
+# Images a file: what a killed process loses at most.
+BLOCK = 250
+# All that the joint search asks of the co-occurrence matrix (the paper's Table 8).
+FAMILY = GLCM(distances=(1, 2, 4, 5, 8), angles_deg=(0, 45, 90, 135))
+DIGEST_BYTES = hashlib.sha256().digest_size
+
+T = TypeVar("T")
+Advance = Callable[[int], None]
+Arrays = tuple[NDArray[Any], ...]
+Valid = NDArray[np.bool_]
+
+
+def default_folder() -> Path:
+    """Return the folder for features in $DEEPFREAK_CACHE, or in the user's cache."""
+    from deepfreak.structure_factors.cache import cache_folder
+
+    return cache_folder() / "features"
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureCache:
+    """Features of data sets on disk.
+
+    Processes may use one folder at once: they would write the same. A folder that cannot be written
+    only costs the time.
+
+    Parameters
+    ----------
+    folder
+        Made when something is first stored.
+    """
+
+    folder: Path = field(default_factory=default_folder)
+
+    def vectors(
+        self,
+        extractor: Extractor,
+        data: "Dataset",
+        *,
+        workers: int = 1,
+        advance: Advance | None = None,
+    ) -> NDArray[np.float64]:
+        """Return the vectors (n, len(extractor.names)) of all images of `data`.
+
+        The slow equivalent is `extract(extractor, data.images, data.valid)`. Of a GLCM within
+        `FAMILY` the whole family is computed and stored, of visual words the descriptors, so that
+        any other choice of offsets, or of words, is quick. Images are worked on by `workers`
+        threads; `advance` is called with the number of further ones that are done.
+
+        Raises
+        ------
+        DatasetError
+            An image cannot be read, has no pixels to make numbers from, or a number of it is not
+            finite. The image is named, and nothing of its block is stored.
+        """
+        source = _source(data, workers, advance)
+        if isinstance(extractor, VisualWords):
+            return self._histograms(extractor, source)
+        if _within_family(extractor):
+            # An image may lack pairs at an offset that nobody asked for.
+            with suppress(DatasetError):
+                whole = self._rows(FAMILY, source)
+                column = {name: index for index, name in enumerate(FAMILY.names)}
+                return whole[:, [column[name] for name in extractor.names]]
+        return self._rows(extractor, source)
+
+    def descriptors(
+        self, sift: SIFT, data: "Dataset", *, workers: int = 1, advance: Advance | None = None
+    ) -> Iterator[NDArray[np.uint8]]:
+        """Yield the descriptors uint8 (keypoints, 128) of each image of `data`, in their order.
+
+        They are the same for any number of clusters.
+
+        Raises
+        ------
+        DatasetError
+            As `vectors`.
+        """
+        source = _source(data, workers, advance)
+        for block in range(source.blocks):
+            yield from self._described(sift, source, block)
+
+    def words(
+        self,
+        sift: SIFT,
+        train: "Dataset",
+        *,
+        seed: int = 0,
+        workers: int = 1,
+        advance: Advance | None = None,
+    ) -> VisualWords:
+        """Return `sift` fitted to the images of `train`; its codebook is kept as well.
+
+        The slow equivalent is `sift.fit` of `sift.describe` of each image.
+
+        Raises
+        ------
+        DatasetError
+            As `vectors`, or there are fewer different descriptors than words.
+        """
+        source = _source(train, workers, advance)
+        about = {
+            "codebook": [sift.settings(), seed, SAMPLE, _opencv_version(), version("scikit-learn")],
+            "images": source.identity,
+        }
+        file = _File(self.folder, about, 0)
+        kept = file.load()
+        if kept is not None:
+            source.done(len(train))
+            return VisualWords(sift=sift, codebook=kept[0])
+        described = (
+            each for block in range(source.blocks) for each in self._described(sift, source, block)
+        )
+        words = sift.fit(described, seed=seed)
+        file.store((words.codebook,))
+        return words
+
+    def _rows(self, extractor: Extractor, source: "_Source") -> NDArray[np.float64]:
+        """Return the vectors of an extractor that is stored as it is."""
+        names = extractor.names
+        digests = {name: _digest(array) for name, array in extractor.arrays().items()}
+        about = {"vectors": [extractor.settings(), digests]}
+
+        def row(image: NDArray[np.uint8], valid: Valid | None) -> NDArray[np.float64]:
+            return finite(extractor(image, valid), names)
+
+        def rows(block: int) -> Arrays:
+            return (np.stack(list(source.each(row, block))),)
+
+        vectors = np.empty((len(source.data), len(names)))
+        for block in range(source.blocks):
+            vectors[source.slice(block)] = self._block(about, source, block, rows)[0]
+        return vectors
+
+    def _described(self, sift: SIFT, source: "_Source", block: int) -> list[NDArray[np.uint8]]:
+        """Return the descriptors of each image of a block."""
+
+        def describe(block: int) -> Arrays:
+            return _joined(list(source.each(sift.describe, block)))
+
+        about = {"descriptors": [sift.contrast_threshold, _opencv_version()]}
+        return _apart(self._block(about, source, block, describe))
+
+    def _histograms(self, words: VisualWords, source: "_Source") -> NDArray[np.float64]:
+        """Return the vectors of visual words; on disk is the word of each keypoint."""
+        about = {"words": [words.settings(), _digest(words.codebook), _opencv_version()]}
+
+        def assign(block: int) -> Arrays:
+            described = self._described(words.sift, source, block)
+            return _joined([nearest(each, words.codebook).astype(np.uint16) for each in described])
+
+        vectors = np.empty((len(source.data), words.sift.clusters))
+        for block in range(source.blocks):
+            found = _apart(self._block(about, source, block, assign))
+            vectors[source.slice(block)] = [words.histogram(each) for each in found]
+        return vectors
+
+    def _block(
+        self,
+        about: Mapping[str, Any],
+        source: "_Source",
+        block: int,
+        compute: Callable[[int], Arrays],
+    ) -> Arrays:
+        """Return the arrays of a block of images, from disk or from `compute`."""
+        file = _File(self.folder, {**about, "images": source.identity}, block)
+        found = file.load()
+        if found is None:
+            found = compute(block)
+            file.store(found)
+        else:
+            source.done(len(source.indices(block)))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Images, what tells them from others, and how they are worked on."""
+
+    data: "Dataset"
+    identity: Mapping[str, Any]
+    workers: int
+    done: Advance
+
+    @property
+    def blocks(self) -> int:
+        return -(-len(self.data) // BLOCK)
+
+    def slice(self, block: int) -> slice:
+        return slice(block * BLOCK, (block + 1) * BLOCK)
+
+    def indices(self, block: int) -> range:
+        return range(len(self.data))[self.slice(block)]
+
+    def each(self, work: Callable[[NDArray[np.uint8], Valid | None], T], block: int) -> Iterator[T]:
+        """Yield `work(image, valid)` for each image of a block; an error names the image."""
+
+        def one(index: int) -> T:
+            data = self.data
+            try:
+                return work(data.images[index], None if data.valid is None else data.valid[index])
+            except (FrameError, OSError) as error:
+                part = data.manifest.get("split", {}).get("name")
+                where = f"image {index}" + (f" of split {part}" if part else "")
+                raise DatasetError(f"{data.path}, {where}: {error}") from error
+
+        for result in in_threads(one, self.indices(block), workers=self.workers):
+            yield result
+            self.done(1)
+
+
+class _File:
+    """A file of arrays, sealed with a hash of its key, its block and its bytes."""
+
+    def __init__(self, folder: Path, about: Mapping[str, Any], block: int) -> None:
+        text = json.dumps({"generation": GENERATION, "block": BLOCK, **about}, sort_keys=True)
+        key = hashlib.sha256(text.encode()).hexdigest()
+        self._path = folder / key[:32] / f"{block:05d}.npys"
+        # Without these a file under another's name would pass for it.
+        self._seal = hashlib.sha256(f"{key} {block}".encode())
+
+    def load(self) -> Arrays | None:
+        """Return what `store` wrote, or None if nothing intact is there."""
+        try:
+            content = memoryview(self._path.read_bytes())
+        except OSError:
+            return None
+        body, digest = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
+        # Nothing of the file is looked at before it has proved to be what was written.
+        if self._sealed(body) != digest:
+            return None
+        stream = io.BytesIO(body)
+        arrays = []
+        while stream.tell() < len(body):
+            arrays.append(np.load(stream, allow_pickle=False))
+        return tuple(arrays)
+
+    def store(self, arrays: Arrays) -> None:
+        """Write `arrays`, if the folder can be written."""
+        from deepfreak.structure_factors.cache import written_whole
+
+        content = io.BytesIO()
+        for array in arrays:
+            np.save(content, array, allow_pickle=False)
+        with suppress(OSError), written_whole(self._path) as file:
+            file.write(content.getbuffer())
+            file.write(self._sealed(content.getbuffer()))
+
+    def _sealed(self, body: memoryview) -> bytes:
+        seal = self._seal.copy()
+        seal.update(body)
+        return seal.digest()
+
+
+def _source(data: "Dataset", workers: int, advance: Advance | None) -> _Source:
+    return _Source(data, _identity(data), workers, advance or (lambda _: None))
+
+
+def _identity(data: "Dataset") -> dict[str, Any]:
+    """Return what tells the images of `data` and their valid pixels from all others.
+
+    The hash that the manifest holds stands for the images, with a few of them as a check that they
+    are those; where there is none, all are hashed. Valid pixels, which no manifest covers, always.
+    """
+    total = len(data)
+    identity: dict[str, Any] = {"shape": list(data.images.shape)}
+    hashes = data.manifest.get("sha256")
+    known = hashes.get("images") if isinstance(hashes, dict) else data.manifest.get("images_sha256")
+    if isinstance(known, str):
+        identity |= {"images": known, "split": data.manifest.get("split")}
+        looked_at = sorted({0, total // 2, total - 1}) if total else []
+    else:
+        looked_at = list(range(total))
+    pixels = hashlib.sha256()
+    for index in looked_at:
+        pixels.update(np.asarray(data.images[index]).tobytes())
+    identity["pixels"] = pixels.hexdigest()
+    if data.valid is not None:
+        valid = hashlib.sha256()
+        for index in range(total):
+            valid.update(np.packbits(data.valid[index]).tobytes())
+        identity["valid"] = valid.hexdigest()
+    return identity
+
+
+def _within_family(extractor: Extractor) -> bool:
+    return (
+        isinstance(extractor, GLCM)
+        and set(extractor.distances) <= set(FAMILY.distances)
+        and set(extractor.angles_deg) <= set(FAMILY.angles_deg)
+    )
+
+
+def _joined(rows: list[NDArray[Any]]) -> Arrays:
+    """Return arrays of different lengths as one, and their lengths."""
+    return np.concatenate(rows), np.array([len(each) for each in rows])
+
+
+def _apart(arrays: Arrays) -> list[NDArray[Any]]:
+    """Return what `_joined` was given."""
+    joined, lengths = arrays
+    return np.split(joined, np.cumsum(lengths)[:-1])
+
+
+def _digest(array: NDArray[Any]) -> str:
+    about = f"{array.dtype.str} {array.shape} ".encode()
+    return hashlib.sha256(about + np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+def _opencv_version() -> str:
+    import cv2
+
+    return str(cv2.__version__)

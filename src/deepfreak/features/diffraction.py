@@ -1,0 +1,244 @@
+"""What a crystallographer would look at: spots over the background, how many, how bright, where.
+
+Everything but the background's level is a ratio: to the background, to its noise, or to the number
+of valid pixels. A pulse's energy scales crystal and background alike, so that the spots' light over
+the background's says how much crystal the beam met, whatever the pulse (`docs/diffraction.md`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from deepfreak.errors import ModelError
+from deepfreak.features.background import subtract_background
+from deepfreak.features.peaks import FAST, HEIGHT, PHOTONS, SHARPNESS, SIZE, SLOW, Spots, find_spots
+
+Vector = NDArray[np.float64]
+Grid = NDArray[np.float64]
+
+# Of the numbers and their meaning, for models made with others.
+DEFINITION = 1
+
+EXCESS_OVER_SIGMA = (3, 4, 5, 6, 8, 12, 16, 24)
+PIXELS_OVER_SIGMA = (3, 4, 6, 8, 12, 24)
+PIXELS_OVER_BACKGROUND = (0.125, 0.25, 0.5, 1, 2, 4, 8, 16)
+PEAKS_OVER_SIGMA = (5, 8, 12, 20, 40, 80)
+HEIGHT_QUANTILES = (0.5, 0.9, 1.0)
+CELL_QUANTILES = (0.25, 0.5, 0.75)
+# Sharpness and size are those of spots which are no noise.
+CLEAR_SIGMA = 5.0
+# The image is divided into as many cells a side to see where the light is.
+CELLS = 8
+# Numbers of pixels and peaks are those of an image of this many valid pixels.
+STANDARD_PIXELS = 512 * 512
+# Without light a ratio to the background would be one to its error.
+LEAST_BACKGROUND = 1.0
+LEAST_LEVEL = 0.1
+LEAST_RATIO = 1e-6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diffraction:
+    """Statistics of Bragg spots and background; without settings."""
+
+    name: ClassVar[str] = "diffraction"
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """Return the extractor whose `settings` and `arrays` these are.
+
+        Raises
+        ------
+        ModelError
+            They are of another definition of the statistics.
+        """
+        if settings != {"definition": DEFINITION} or arrays:
+            raise ModelError(
+                f"expected definition {DEFINITION} of the extractor diffraction and nothing else, "
+                f"found {dict(settings)}: train the model again"
+            )
+        return cls()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each number is; `docs/diffraction.md` explains them."""
+        return (
+            "background_photons_log10",
+            *(f"excess_over_{sigma}_sigma_log10" for sigma in EXCESS_OVER_SIGMA),
+            *(f"pixels_over_{sigma}_sigma_log10" for sigma in PIXELS_OVER_SIGMA),
+            *(f"pixels_over_{ratio:g}_background_log10" for ratio in PIXELS_OVER_BACKGROUND),
+            "excess_ratio_mean_log10",
+            "excess_ratio_root_mean_log10",
+            "excess_ratio_log_mean_log10",
+            *(f"peaks_over_{sigma}_sigma_log10" for sigma in PEAKS_OVER_SIGMA),
+            *(f"peak_height_q{100 * q:.0f}_sigma_log10" for q in HEIGHT_QUANTILES),
+            "peak_sharpness_median",
+            "peak_size_mean_px",
+            *(f"cell_excess_q{100 * q:.0f}_log10" for q in CELL_QUANTILES),
+            "cell_excess_root_mean_log10",
+            "cell_excess_largest_share",
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """Return what makes this extractor again, as JSON values."""
+        return {"extractor": self.name, "definition": DEFINITION}
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return nothing: nothing was learned."""
+        return {}
+
+    def __call__(self, image: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None) -> Vector:
+        """Return the statistics of one image, float64 (len(names),).
+
+        Parameters
+        ----------
+        image
+            uint8 [slow, fast] of any size, floor(sqrt(photons + 10)) as `prepare` makes it.
+        valid
+            bool [slow, fast], true where a pixel measured something; None means everywhere.
+
+        Raises
+        ------
+        FrameError
+            The image is not of that kind, or has no valid pixel.
+        """
+        residual = subtract_background(image, valid)
+        spots = find_spots(residual)
+        count, light = _sum_cells(residual.excess, residual.background)
+        pixels, photons = count.sum(), light.sum()
+        sums = _sum_pixels(
+            spots.pixels,
+            np.array(EXCESS_OVER_SIGMA, np.float64),
+            np.array(PIXELS_OVER_SIGMA, np.float64),
+            np.array(PIXELS_OVER_BACKGROUND, np.float64),
+        )
+        excess, over_sigma, over_background, means = sums
+        return np.concatenate(
+            (
+                [np.log10(max(photons / pixels, LEAST_LEVEL))],
+                _log_ratio(excess / max(photons, LEAST_BACKGROUND * pixels)),
+                _log_count(over_sigma, pixels),
+                _log_count(over_background, pixels),
+                _log_ratio(means / pixels),
+                _peak_statistics(spots, pixels),
+                _cell_statistics(spots, count, light, image.shape),
+            )
+        )
+
+
+def _log_count(count: Vector | NDArray[np.intp], pixels: float) -> Vector:
+    """Return log10(1 + count in an image of the standard size)."""
+    logarithm: Vector = np.log10(1 + count * (STANDARD_PIXELS / pixels))
+    return logarithm
+
+
+def _log_ratio(ratio: Vector) -> Vector:
+    logarithm: Vector = np.log10(np.maximum(ratio, 0) + LEAST_RATIO)
+    return logarithm
+
+
+def _peak_statistics(spots: Spots, pixels: float) -> Vector:
+    """Return how many peaks there are, how high, how sharp and how large; 0 without any."""
+    heights = np.sort(spots.summits[:, HEIGHT])
+    counts = len(heights) - np.searchsorted(heights, PEAKS_OVER_SIGMA)
+    clear = spots.summits[spots.summits[:, HEIGHT] >= CLEAR_SIGMA]
+    shapes = np.zeros(len(HEIGHT_QUANTILES) + 2)
+    if len(clear):
+        heights = heights[-len(clear) :]
+        places = [int(q * (len(clear) - 1)) for q in HEIGHT_QUANTILES]
+        shapes[:-2] = np.log10(heights[places])
+        shapes[-2] = np.median(clear[:, SHARPNESS])
+        shapes[-1] = np.mean(clear[:, SIZE])
+    return np.concatenate((_log_count(counts, pixels), shapes))
+
+
+def _cell_statistics(spots: Spots, count: Grid, light: Grid, shape: tuple[int, ...]) -> Vector:
+    """Return how evenly the spots' light lies on the image: over few cells a streak's would."""
+    excess = _sum_summits(spots.summits, shape[0], shape[1])
+    # cells that are mostly masked say little
+    measured = count >= 0.25 * count.max()
+    ratio = excess[measured] / np.maximum(light, LEAST_BACKGROUND * count)[measured]
+    total = ratio.sum()
+    places = [int(q * (ratio.size - 1)) for q in CELL_QUANTILES]
+    return np.concatenate(
+        (
+            _log_ratio(np.sort(ratio)[places]),
+            _log_ratio(np.array([np.mean(np.sqrt(ratio)) ** 2])),
+            [ratio.max() / total if total > 0 else 0.0],
+        )
+    )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _sum_cells(excess: NDArray[np.float32], background: NDArray[np.float32]) -> tuple[Grid, Grid]:
+    """Return the number of valid pixels, and the background on them, of each cell."""
+    slow, fast = excess.shape
+    count = np.zeros((CELLS, CELLS))
+    light = np.zeros((CELLS, CELLS))
+    for i in range(slow):
+        row = i * CELLS // slow
+        for column in range(CELLS):
+            total = 0.0
+            pixels = 0
+            # the pixels j for which j * CELLS // fast is the column
+            for j in range(-(-column * fast // CELLS), -(-(column + 1) * fast // CELLS)):
+                if not np.isnan(excess[i, j]):
+                    total += background[i, j]
+                    pixels += 1
+            count[row, column] += pixels
+            light[row, column] += total
+    return count, light
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _sum_summits(summits: NDArray[np.float64], slow: int, fast: int) -> Grid:
+    """Return the photons of the spots in each cell."""
+    excess = np.zeros((CELLS, CELLS))
+    for k in range(len(summits)):
+        row = min(int(summits[k, SLOW] * CELLS / slow), CELLS - 1)
+        column = min(int(summits[k, FAST] * CELLS / fast), CELLS - 1)
+        excess[row, column] += summits[k, PHOTONS]
+    return excess
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _sum_pixels(
+    pixels: NDArray[np.float64], for_excess: Vector, for_sigma: Vector, for_background: Vector
+) -> tuple[Vector, Vector, Vector, Vector]:
+    """Sum over pixels of spots.
+
+    Returns
+    -------
+    excess, over_sigma, over_background
+        Photons of the pixels over each limit in sigma; how many are over each limit in sigma, and
+        over each in units of the background.
+    means
+        Sums of the ratio r of excess to background, of its root, and of log10(1 + r).
+    """
+    excess = np.zeros(for_excess.size)
+    over_sigma = np.zeros(for_sigma.size)
+    over_background = np.zeros(for_background.size)
+    means = np.zeros(3)
+    for k in range(len(pixels)):
+        sigma, photons, background = pixels[k]
+        ratio = photons / max(background, LEAST_BACKGROUND)
+        for limit in range(for_excess.size):
+            if sigma < for_excess[limit]:
+                break
+            excess[limit] += photons
+        for limit in range(for_sigma.size):
+            if sigma < for_sigma[limit]:
+                break
+            over_sigma[limit] += 1
+        for limit in range(for_background.size):
+            if ratio < for_background[limit]:
+                break
+            over_background[limit] += 1
+        means[0] += ratio
+        means[1] += np.sqrt(ratio)
+        means[2] += np.log10(1 + ratio)
+    return excess, over_sigma, over_background, means

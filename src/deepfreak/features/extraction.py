@@ -1,0 +1,114 @@
+"""What an extractor is, and running one over many images."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ClassVar, Protocol, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfreak.errors import FrameError
+
+T = TypeVar("T")
+
+
+class Extractor(Protocol):
+    """What turns one image into a vector.
+
+    It is a frozen dataclass of settings. What JSON cannot hold, such as a codebook, is in `arrays`;
+    `settings` and `arrays` together make the extractor again, in another process or from a file.
+    """
+
+    name: ClassVar[str]
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """Return the extractor that gave these `settings`, less its name, and `arrays`."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each number of the vector is."""
+
+    def settings(self) -> dict[str, Any]:
+        """Return all settings as JSON values, with the extractor's name as "extractor"."""
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return what was learned and JSON cannot hold; for most extractors nothing."""
+
+    def __call__(
+        self, image: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.float64]:
+        """Return the vector of one image [slow, fast], leaving out pixels that are not valid."""
+
+
+class Images(Protocol):
+    """Images that are read when they are asked for: an array or an open HDF5 data set."""
+
+    def __len__(self) -> int:
+        """Return how many images there are."""
+
+    def __getitem__(self, index: int, /) -> NDArray[np.uint8]:
+        """Return one image, uint8 [slow, fast]."""
+
+
+def extract(
+    extractor: Extractor,
+    images: Images,
+    valid: Sequence[NDArray[np.bool_]] | NDArray[np.bool_] | None = None,
+    *,
+    workers: int = 1,
+    advance: Callable[[int], None] | None = None,
+) -> NDArray[np.float64]:
+    """Return the vectors (n, len(extractor.names)) of `images` in their order.
+
+    Images are read as they are needed, by `workers` threads: the extractors' compiled loops run
+    outside the interpreter's lock. `valid` holds one array [slow, fast] for each image, true
+    where a pixel measured something. `advance` is called, from this thread, with the number of
+    further images that are done.
+
+    Raises
+    ------
+    FrameError
+        An image has no pixels to make numbers from, or a number of it is not finite.
+    """
+    total = len(images)
+    names = extractor.names
+    vectors = np.empty((total, len(names)))
+
+    def vector(index: int) -> NDArray[np.float64]:
+        image = np.asarray(images[index])
+        return finite(extractor(image, None if valid is None else valid[index]), names)
+
+    for index, row in enumerate(in_threads(vector, range(total), workers=workers)):
+        vectors[index] = row
+        if advance is not None:
+            advance(1)
+    return vectors
+
+
+def finite(vector: NDArray[np.float64], names: Sequence[str]) -> NDArray[np.float64]:
+    """Return `vector` if all its numbers are; `FrameError` names the first that is not."""
+    wrong = np.flatnonzero(~np.isfinite(vector))
+    if wrong.size:
+        raise FrameError(
+            f"expected finite features, found {names[wrong[0]]} = {vector[wrong[0]]}: "
+            "leave this image out"
+        )
+    return vector
+
+
+def in_threads(work: Callable[[int], T], indices: Sequence[int], *, workers: int) -> Iterator[T]:
+    """Yield `work(index)` for each of `indices`, in their order, from `workers` threads.
+
+    An error is raised when its turn comes; what has not begun by then is not done.
+    """
+    if workers == 1:
+        yield from map(work, indices)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            yield from pool.map(work, indices)
+        except BaseException:
+            # Without this Ctrl-C would wait until all the images have been worked off.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

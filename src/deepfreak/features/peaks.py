@@ -1,0 +1,297 @@
+"""Bragg peaks on a detector image: compact, standing alone, over local noise.
+
+Each pixel well over the background climbs to its highest neighbour, and so on; those that arrive
+at the same summit are a spot. Summits of rings, streaks, edges and hot pixels are told from those
+of spots by what surrounds them.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from deepfreak.features.background import Residual, subtract_background
+
+Float = NDArray[np.float32]
+Labels = NDArray[np.int32]
+
+# Columns of `Spots.summits`.
+SLOW, FAST, HEIGHT, PHOTONS, SIZE, SHARPNESS = range(6)
+
+LEAST_SIGMA = 5.0
+MOST_PEAKS = 10_000
+# A spot ends where it is less than this over the background.
+EDGE_SIGMA = 3.0
+
+# A summit is one of a ring, a streak or an edge, not of a spot, if along one of eight directions
+# light goes on to both sides: of ten places this far from it, three pixels wide each, at most three
+# have less than a quarter of its excess, noise added, and at least five have more.
+RIDGE_PX = (3, 4, 5, 6, 7)
+RIDGE_HITS = 5
+RIDGE_MISSES = 3
+RIDGE_SHARE = 0.25
+RIDGE_NOISE_SIGMA = 1.25
+# More pixels than this at half height or above are no spot but a patch.
+LARGEST_PX = 40
+# A spot this bright shows on the pixels beside it; where the brightest of them has less than
+# `LEAST_FLANK` of its excess, it is a pixel that is wrong.
+FLANK_SIGMA = 75.0
+LEAST_FLANK = 0.04
+
+
+def _ridge_offsets() -> NDArray[np.int64]:
+    """Return offsets (8 directions, 10 places, 3 pixels across, slow and fast) to look at."""
+    turn = np.pi * np.arange(8)[:, None, None] / 8
+    along = np.array([sign * px for px in RIDGE_PX for sign in (1, -1)])[:, None]
+    across = np.array([0, 1, -1])
+    slow = np.sin(turn) * along + np.cos(turn) * across
+    fast = np.cos(turn) * along - np.sin(turn) * across
+    offsets: NDArray[np.int64] = np.rint(np.stack([slow, fast], axis=-1)).astype(np.int64)
+    return offsets
+
+
+RIDGES = _ridge_offsets()
+RIDGES.setflags(write=False)
+MARGIN = int(np.abs(RIDGES).max())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Peaks:
+    """Peaks in the order of their height, the highest first; arrays of one length.
+
+    Attributes
+    ----------
+    slow, fast
+        Centre of mass in pixels from the image's corner, a pixel's centre at + 0.5.
+    height_sigma
+        Excess of the highest pixel over the background, in standard deviations of the noise.
+    photons
+        Excess over the background of all its pixels, which are those over `EDGE_SIGMA`.
+    size_px
+        How many of them are at least half as high as the highest.
+    """
+
+    slow: NDArray[np.float64]
+    fast: NDArray[np.float64]
+    height_sigma: NDArray[np.float64]
+    photons: NDArray[np.float64]
+    size_px: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.slow)
+
+
+def find_peaks(
+    image: NDArray[np.uint8],
+    valid: NDArray[np.bool_] | None = None,
+    *,
+    least_sigma: float = LEAST_SIGMA,
+) -> Peaks:
+    """Return the peaks of an image that rise `least_sigma` over its background, or none.
+
+    At most `MOST_PEAKS`, the highest.
+
+    Raises
+    ------
+    FrameError
+        The image cannot be used; see `subtract_background`.
+    """
+    spots = find_spots(subtract_background(image, valid))
+    summits = spots.summits[spots.summits[:, HEIGHT] >= least_sigma]
+    # equal heights stay in the order of memory
+    summits = summits[np.argsort(-summits[:, HEIGHT], kind="stable")[:MOST_PEAKS]]
+    return Peaks(
+        slow=summits[:, SLOW],
+        fast=summits[:, FAST],
+        height_sigma=summits[:, HEIGHT],
+        photons=summits[:, PHOTONS],
+        size_px=summits[:, SIZE].astype(np.int64),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Spots:
+    """All that may be light of spots, however faint.
+
+    Attributes
+    ----------
+    pixels
+        (n, 3): excess in standard deviations of the noise, excess in photons, and background in
+        photons of each pixel over `EDGE_SIGMA` that belongs to a spot.
+    summits
+        (m, 6), a row a spot in the order of memory: the numbers that `Peaks` holds, and the
+        highest pixel's share of the photons.
+    """
+
+    pixels: NDArray[np.float64]
+    summits: NDArray[np.float64]
+
+
+def find_spots(residual: Residual) -> Spots:
+    """Return the spots of an image without its background."""
+    pixels, summits = _find_spots(residual.excess, residual.background, residual.noise, RIDGES)
+    return Spots(pixels=pixels, summits=summits)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _find_spots(
+    excess: Float, background: Float, noise: Float, ridges: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    bright = _bright_pixels(excess, noise)
+    summit_of, summits = _climb(excess, bright)
+    table = np.zeros((len(summits), 6))
+    for k in range(len(bright)):
+        i, j = bright[k]
+        row = table[summit_of[k]]
+        s, f = summits[summit_of[k]]
+        value = excess[i, j]
+        row[SLOW] += value * (i - s)
+        row[FAST] += value * (j - f)
+        row[PHOTONS] += value
+        row[SIZE] += value >= 0.5 * excess[s, f]
+    kept = np.empty(len(summits), np.bool_)
+    padded = _padded(excess)
+    width = padded.shape[1]
+    around = padded.ravel()
+    steps = ridges[..., 0] * width + ridges[..., 1]
+    for k in range(len(summits)):
+        s, f = summits[k]
+        row = table[k]
+        row[SLOW] = s + 0.5 + row[SLOW] / row[PHOTONS]
+        row[FAST] = f + 0.5 + row[FAST] / row[PHOTONS]
+        row[HEIGHT] = excess[s, f] / noise[s, f]
+        row[SHARPNESS] = excess[s, f] / row[PHOTONS]
+        kept[k] = (
+            row[SIZE] <= LARGEST_PX
+            and not _is_lone(excess, s, f, row[HEIGHT])
+            and not _is_on_ridge(around, (s + MARGIN) * width + f + MARGIN, steps, noise[s, f])
+        )
+    pixels = np.empty((len(bright), 3))
+    count = 0
+    for k in range(len(bright)):
+        if kept[summit_of[k]]:
+            i, j = bright[k]
+            pixels[count, 0] = excess[i, j] / noise[i, j]
+            pixels[count, 1] = excess[i, j]
+            pixels[count, 2] = background[i, j]
+            count += 1
+    return pixels[:count].copy(), table[kept]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _bright_pixels(excess: Float, noise: Float) -> NDArray[np.int64]:
+    """Return the pixels (n, 2) over `EDGE_SIGMA`, in the order of memory."""
+    slow, fast = excess.shape
+    columns = np.empty(fast, np.int64)
+    found = np.empty((1024, 2), np.int64)
+    count = 0
+    for i in range(slow):
+        here = 0
+        for j in range(fast):
+            # without a branch; false where nan
+            columns[here] = j
+            here += excess[i, j] > EDGE_SIGMA * noise[i, j]
+        if count + here > len(found):
+            larger = np.empty((2 * (count + here), 2), np.int64)
+            larger[:count] = found[:count]
+            found = larger
+        for k in range(here):
+            found[count + k, 0], found[count + k, 1] = i, columns[k]
+        count += here
+    return found[:count].copy()
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _climb(excess: Float, bright: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return for each of the bright pixels the number of its summit, and the summits (m, 2).
+
+    Among equals the first in memory is the higher.
+    """
+    slow, fast = excess.shape
+    # number of the summit of pixels that have climbed, + 1
+    label = np.zeros((slow, fast), np.int32)
+    path = np.empty((len(bright), 2), np.int64)
+    summit_of = np.empty(len(bright), np.int64)
+    summits = np.empty((len(bright), 2), np.int64)
+    count = 0
+    for k in range(len(bright)):
+        i, j = bright[k]
+        steps = 0
+        while label[i, j] == 0:
+            path[steps, 0], path[steps, 1] = i, j
+            steps += 1
+            up, right = i, j
+            for s in range(max(i - 1, 0), min(i + 2, slow)):
+                for f in range(max(j - 1, 0), min(j + 2, fast)):
+                    value, best = excess[s, f], excess[up, right]
+                    first = s < up or (s == up and f < right)
+                    if value > best or (value == best and first):
+                        up, right = s, f
+            if up == i and right == j:
+                summits[count, 0], summits[count, 1] = i, j
+                count += 1
+                label[i, j] = count
+            i, j = up, right
+        for step in range(steps):
+            label[path[step, 0], path[step, 1]] = label[i, j]
+        summit_of[k] = label[i, j] - 1
+    return summit_of, summits[:count].copy()
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _padded(excess: Float) -> Float:
+    """Return the excess with nan all around, as far as ridges are looked for."""
+    slow, fast = excess.shape
+    padded = np.full((slow + 2 * MARGIN, fast + 2 * MARGIN), np.nan, np.float32)
+    for i in range(slow):
+        for j in range(fast):
+            padded[i + MARGIN, j + MARGIN] = excess[i, j]
+    return padded
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _is_on_ridge(around: Float, middle: int, steps: NDArray[np.int64], noise: float) -> bool:
+    """Say whether the light of a summit goes on to both sides along a line.
+
+    Parameters
+    ----------
+    around, middle
+        All of `_padded`, row after row, and where in it the summit is.
+    steps
+        `RIDGES` in numbers of pixels from there.
+    """
+    least = RIDGE_SHARE * around[middle] + RIDGE_NOISE_SIGMA * noise
+    directions, places, pixels = steps.shape
+    for direction in range(directions):
+        hits = 0
+        misses = 0
+        for place in range(places):
+            bright = False
+            measured = False
+            for pixel in range(pixels):
+                value = around[middle + steps[direction, place, pixel]]
+                # both false where nan
+                bright |= value >= least
+                measured |= value < least
+            hits += bright
+            misses += measured & (not bright)
+            # Asked once only: a branch that cannot be foreseen costs more than some pixels.
+            if place == RIDGE_MISSES and misses > RIDGE_MISSES:
+                break
+        if hits >= RIDGE_HITS and misses <= RIDGE_MISSES:
+            return True
+    return False
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _is_lone(excess: Float, i: int, j: int, height_sigma: float) -> bool:
+    """Say whether a summit is brighter than a spot can be that lights none of its neighbours."""
+    if height_sigma < FLANK_SIGMA:
+        return False
+    slow, fast = excess.shape
+    for s in range(max(i - 1, 0), min(i + 2, slow)):
+        for f in range(max(j - 1, 0), min(j + 2, fast)):
+            if (s != i or f != j) and excess[s, f] >= LEAST_FLANK * excess[i, j]:
+                return False
+    return True
