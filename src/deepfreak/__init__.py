@@ -28,10 +28,15 @@ if TYPE_CHECKING:
     from deepfreak.exposure import scatter as scatter
     from deepfreak.exposure import simulate as simulate
     from deepfreak.features import GLCM as GLCM
+    from deepfreak.features import LBP as LBP
+    from deepfreak.features import SIFT as SIFT
+    from deepfreak.features import Diffraction as Diffraction
     from deepfreak.frames import read_frames as read_frames
+    from deepfreak.models import SVM as SVM
+    from deepfreak.models import Forest as Forest
     from deepfreak.models import load_model as load_model
     from deepfreak.models import save_model as save_model
-    from deepfreak.models import train_forest as train_forest
+    from deepfreak.models import train as train
     from deepfreak.noise import detect as detect
     from deepfreak.prepare import prepare as prepare
     from deepfreak.recipe import load_recipe as load_recipe
@@ -52,9 +57,9 @@ _HOMES = {
     "evaluation": ("evaluate",),
     "experiment": ("Classes", "Experiment", "LitClass"),
     "exposure": ("scatter", "simulate"),
-    "features": ("GLCM",),
+    "features": ("GLCM", "LBP", "SIFT", "Diffraction"),
     "frames": ("read_frames",),
-    "models": ("load_model", "save_model", "train_forest"),
+    "models": ("SVM", "Forest", "load_model", "save_model", "train"),
     "noise": ("detect",),
     "prepare": ("prepare",),
     "recipe": ("load_recipe",),

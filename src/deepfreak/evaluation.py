@@ -10,13 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.errors import DatasetError
+from deepfreak.exchange.importing import REAL_CLASSES
+from deepfreak.models.group import (
+    WITH_DIFFRACTION,
+    WITHOUT_DIFFRACTION,
+    group_probabilities,
+    grouped,
+)
 
 if TYPE_CHECKING:
     from deepfreak.dataset import Dataset
     from deepfreak.models import Classifier
 
-# A shot of any other class holds crystal diffraction and is worth keeping.
-WITHOUT_CRYSTAL = ("blank", "no-crystal")
 NORMAL_95 = 1.959963984540054
 
 
@@ -64,6 +69,8 @@ class Evaluation:
 
     `truth` is (n,) and `probabilities` (n, classes); the verdict is the most probable class.
     `seconds_per_image` is wall time over n, with `workers` threads and the reading included.
+    `grouped_from` are the classes that were summed to these two, of the model or of the images;
+    empty where none were.
     """
 
     model: str
@@ -73,6 +80,7 @@ class Evaluation:
     probabilities: NDArray[np.float64]
     seconds_per_image: float
     workers: int = 1
+    grouped_from: tuple[str, ...] = ()
 
     @property
     def verdicts(self) -> NDArray[np.intp]:
@@ -90,7 +98,7 @@ class Evaluation:
     @property
     def crystal(self) -> NDArray[np.bool_]:
         """Which classes hold crystal diffraction (classes,)."""
-        return np.array([name not in WITHOUT_CRYSTAL for name in self.classes])
+        return np.array([name not in WITHOUT_DIFFRACTION for name in self.classes])
 
     @property
     def p_crystal(self) -> NDArray[np.float64]:
@@ -134,6 +142,7 @@ class Evaluation:
             "data": self.data,
             "count": self.truth.size,
             "classes": list(self.classes),
+            "grouped_from": list(self.grouped_from),
             "confusion": self.confusion.tolist(),
             "recall": {
                 name: recall.to_json()
@@ -150,6 +159,28 @@ class Evaluation:
         }
 
 
+def must_group(classes: tuple[str, ...], data: "Dataset") -> bool:
+    """Tell whether a model's `classes` and those of `data` are the same only as two groups.
+
+    Raises
+    ------
+    DatasetError
+        They are not even that.
+    """
+    found = tuple(data.classes)
+    if found == tuple(classes):
+        return False
+    if (
+        REAL_CLASSES in {found, tuple(classes)}
+        and {*found, *classes} <= WITH_DIFFRACTION | WITHOUT_DIFFRACTION
+    ):
+        return True
+    raise DatasetError(
+        f"expected the model's classes {', '.join(classes)}, found {', '.join(found)} in "
+        f"{data.path}: use a data set made for this model"
+    )
+
+
 def evaluate(
     model: "Classifier",
     data: "Dataset",
@@ -160,37 +191,41 @@ def evaluate(
 ) -> Evaluation:
     """Let `model` judge every image of `data`, `batch` images in memory at a time.
 
-    `advance` is called with the number of further images judged.
+    Where either has the two classes of real images, with and without diffraction, and the other
+    more, those are grouped: probabilities are summed, labels are renamed. `advance` is called with
+    the number of further images judged.
 
     Raises
     ------
     DatasetError
         `data` is empty or its classes are not the model's.
     """
-    if tuple(data.classes) != tuple(model.classes):
-        raise DatasetError(
-            f"expected the model's classes {', '.join(model.classes)}, found "
-            f"{', '.join(data.classes)} in {data.path}: use a data set made for this model"
-        )
+    classes, known = tuple(data.classes), tuple(model.classes)
+    groups = must_group(known, data)
     total = len(data)
     if total == 0:
         raise DatasetError(f"expected images to judge, found none in {data.path}")
-    probabilities = np.empty((total, len(model.classes)))
+    truth = grouped(data.labels, classes) if groups else np.asarray(data.labels)
+    probabilities = np.empty((total, len(known)))
     start = time.perf_counter()
     for first in range(0, total, batch):
         last = min(first + batch, total)
-        probabilities[first:last] = model.probabilities(data.images[first:last], workers=workers)
+        valid = None if data.valid is None else data.valid[first:last]
+        probabilities[first:last] = model.probabilities(
+            data.images[first:last], valid, workers=workers
+        )
         if advance is not None:
             advance(last - first)
     seconds = time.perf_counter() - start
     return Evaluation(
         model=model.name,
         data=str(data.path),
-        classes=tuple(model.classes),
-        truth=np.asarray(data.labels),
-        probabilities=probabilities,
+        classes=REAL_CLASSES if groups else known,
+        truth=truth,
+        probabilities=group_probabilities(probabilities, known) if groups else probabilities,
         seconds_per_image=seconds / total,
         workers=workers,
+        grouped_from=(known if classes == REAL_CLASSES else classes) if groups else (),
     )
 
 

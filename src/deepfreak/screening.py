@@ -13,9 +13,8 @@ from deepfreak.frames.files import open_frames
 from deepfreak.frames.frame import Frame, Valid
 from deepfreak.frames.geometry import Geometry
 from deepfreak.models.classifier import Classifier
+from deepfreak.models.group import WITH_DIFFRACTION
 from deepfreak.prepare import prepare
-
-CRYSTAL = frozenset({"weak", "good", "strong"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -68,7 +67,7 @@ class Screener:
             raise ModelError(f"expected probabilities from {self.model.name}, found {row.tolist()}")
         probabilities = dict(zip(self.model.classes, map(float, row), strict=True))
         p_crystal = sum(
-            probability for name, probability in probabilities.items() if name in CRYSTAL
+            probability for name, probability in probabilities.items() if name in WITH_DIFFRACTION
         )
         return Verdict(
             file=frame.file,

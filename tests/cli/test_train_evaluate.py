@@ -37,8 +37,8 @@ def test_the_model_file_records_the_command_and_nothing_of_the_machine(folder):
     manifest = load_model(folder / "m.skops").manifest
     assert manifest["command"] == (
         "deepfreak train train.h5 --out m.skops --extractor glcm --distances 1,2,5,8 "
-        "--angles 45,135 --trees 100 --max-depth 20 --max-features sqrt --class-weight none "
-        "--seed 0"
+        "--angles 45,135 --classifier forest --trees 100 --max-depth 20 --max-features sqrt "
+        "--class-weight none --seed 0"
     )
     assert str(folder) not in json.dumps(manifest)
 
@@ -56,17 +56,85 @@ def test_every_setting_reaches_the_model(folder, tmp_path):
         "distances": [1, 3],
         "angles_deg": [0.0, 22.5],
     }
-    assert manifest["forest"] == {
+    assert manifest["classifier"] == {
+        "classifier": "forest",
         "trees": 7,
         "max_depth": None,
         "max_features": 0.5,
         "class_weight": "balanced",
-        "seed": 9,
     }
+    assert manifest["seed"] == 9
+
+
+def test_an_svm_on_patterns_is_trained_and_evaluated(folder, tmp_path, capsys):
+    out = tmp_path / "m.skops"
+    options = (
+        "--extractor lbp --points 8 --radius 1 --classifier svm --C 0.03125 --gamma 0 "
+        "--class-weight 0.35,0.35,0.1,0.1,0.1"
+    )
+    assert main(["train", str(folder / "train.h5"), "--out", str(out), *options.split()]) == 0
+    assert "accuracy cross-validated" in capsys.readouterr().out
+    manifest = load_model(out).manifest
+    assert manifest["extractor"] == {"extractor": "lbp", "points": 8, "radius": 1.0}
+    assert manifest["classifier"] == {
+        "classifier": "svm",
+        "C": 0.03125,
+        "gamma": 0.0,
+        "class_weight": [0.35, 0.35, 0.1, 0.1, 0.1],
+    }
+    assert f" {options} " in manifest["command"]
+    assert main(["evaluate", str(out), str(folder / "test.h5")]) == 0
+    assert "lbp+svm" in capsys.readouterr().err
+
+
+def test_visual_words_are_learned_with_the_model(folder, tmp_path):
+    out = tmp_path / "m.skops"
+    options = "--extractor sift --clusters 4 --contrast-threshold 0.005 --trees 5"
+    assert main(["train", str(folder / "train.h5"), "--out", str(out), *options.split()]) == 0
+    assert load_model(out).extractor.arrays()["codebook"].shape == (4, 128)
+    command = ["train", str(folder / "train.h5"), "--out", str(tmp_path / "n.skops")]
+    assert main([*command, "--extractor", "sift", "--clusters", "5000"]) == 2
+
+
+def test_the_recorded_command_makes_the_same_model(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder)
+    options = "--extractor lbp --radius 1.5 --trees 3 --class-weight 0.1,0.2,0.3,0.2,0.2 --groups"
+    assert main(["train", "train.h5", "--out", str(tmp_path / "m.skops"), *options.split()]) == 0
+    first = load_model(tmp_path / "m.skops")
+    (tmp_path / "m.skops").unlink()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.h5").symlink_to(folder / "train.h5")
+    assert main(first.manifest["command"].split()[1:]) == 0
+    assert load_model(tmp_path / "m.skops").name == first.name
+    assert first.classes == ("no-diffraction", "diffraction")
+
+
+def test_images_of_two_classes_are_judged_by_a_model_of_five(folder, tmp_path, capsys):
+    classes = ("no-diffraction", "diffraction")
+    path = write_labelled(tmp_path / "real.h5", [0, 1, 1, 0], classes=classes)
+    summary = tmp_path / "r.json"
+    assert main(["evaluate", str(folder / "m.skops"), str(path), "--json", str(summary)]) == 0
+    assert "grouped from: blank, no-crystal, weak, good, strong" in capsys.readouterr().out
+    assert json.loads(summary.read_text())["classes"] == list(classes)
+
+
+def test_importance_is_shown_on_the_page_and_stands_in_the_summary(folder, tmp_path, capsys):
+    page, summary = tmp_path / "r.html", tmp_path / "r.json"
+    arguments = [folder / "m.skops", folder / "test.h5", "--report", page, "--json", summary]
+    assert main(["evaluate", *map(str, arguments), "--importance"]) == 0
+    importance = json.loads(summary.read_text())["importance"]
+    assert importance["images"] == 25
+    assert len(importance["features"]) == 48
+    assert {"contrast", "distance 8", "angle 45"} <= {kind["name"] for kind in importance["kinds"]}
+    text = page.read_text()
+    assert "Which kinds of features" in text
+    assert importance["features"][0]["name"] in text
+    assert main(["evaluate", str(folder / "m.skops"), str(folder / "test.h5"), "--importance"]) == 2
+    assert "add --report or --json" in capsys.readouterr().err
 
 
 def test_existing_outputs_are_refused_before_the_work(folder, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("deepfreak.models.train_forest", None)
+    monkeypatch.setattr("deepfreak.models.train", None)
     monkeypatch.setattr("deepfreak.evaluation.evaluate", None)
     taken = tmp_path / "taken"
     taken.write_text("mine")
@@ -96,7 +164,21 @@ def test_existing_outputs_are_refused_before_the_work(folder, tmp_path, capsys, 
         ["--class-weight", "heavy"],
         ["--seed", "-1"],
         ["--workers", "0"],
-        ["--extractor", "lbp"],
+        ["--extractor", "fourier"],
+        ["--classifier", "net"],
+        ["--extractor", "lbp", "--points", "0"],
+        ["--extractor", "lbp", "--radius", "nan"],
+        ["--extractor", "sift", "--clusters", "1"],
+        ["--classifier", "svm", "--C", "0"],
+        ["--classifier", "svm", "--gamma", "inf"],
+        ["--class-weight", "0.1,-0.2,0.3,0.2,0.2"],
+        ["--class-weight", "0.5,0.5"],
+        # what belongs to another choice is not passed over
+        ["--points", "8"],
+        ["--clusters", "100"],
+        ["--C", "32"],
+        ["--extractor", "lbp", "--distances", "1"],
+        ["--classifier", "svm", "--trees", "100"],
     ],
 )
 def test_impossible_settings_are_one_line_and_exit_2(folder, tmp_path, capsys, options):

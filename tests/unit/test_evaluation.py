@@ -1,6 +1,7 @@
 import json
 import math
 
+import h5py
 import numpy as np
 import pytest
 
@@ -42,9 +43,10 @@ class Oracle:
     def __init__(self, verdicts):
         self.left = list(verdicts)
         self.batches = []
+        self.valid = []
 
     def probabilities(self, images, valid=None, *, workers=1):
-        assert valid is None
+        self.valid.append(valid)
         assert workers == 2
         self.batches.append(len(images))
         verdicts, self.left = self.left[: len(images)], self.left[len(images) :]
@@ -151,6 +153,63 @@ def test_every_image_is_judged_once_in_bounded_batches(tmp_path):
     assert evaluation.accuracy == Proportion(5, 7)
     assert evaluation.confusion[4, 3] == evaluation.confusion[1, 2] == 1
     assert evaluation.seconds_per_image > 0
+    assert evaluation.grouped_from == ()
+    assert oracle.valid == [None] * 3
+
+
+def real_set(path, labels, *, splits=None):
+    """Write a set as `deepfreak prepare` does, the first two rows of each image missing."""
+    write_labelled(path, labels, classes=("no-diffraction", "diffraction"), side=16)
+    with h5py.File(path, "a") as file:
+        valid = np.ones((len(labels), 16, 16), np.uint8)
+        valid[:, :2] = 0
+        file["valid"] = valid
+        for name, place in (splits or {}).items():
+            file.require_group("splits").attrs[name] = place
+    return path
+
+
+def test_five_classes_are_summed_to_the_two_of_real_images(tmp_path):
+    oracle = Oracle([0, 1, 2, 3, 4, 2])
+    with Dataset.open(real_set(tmp_path / "real.h5", [0, 0, 1, 1, 1, 0])) as data:
+        evaluation = evaluate(oracle, data, workers=2)
+    assert evaluation.classes == ("no-diffraction", "diffraction")
+    np.testing.assert_array_equal(evaluation.confusion, [[2, 1], [0, 3]])
+    assert evaluation.accuracy == evaluation.crystal_accuracy == Proportion(5, 6)
+    np.testing.assert_array_equal(evaluation.p_crystal, [0, 0, 1, 1, 1, 1])
+    assert evaluation.grouped_from == CLASSES
+    assert evaluation.to_json()["grouped_from"] == list(CLASSES)
+
+
+def test_five_classes_of_images_are_grouped_for_a_model_of_two(tmp_path):
+    oracle = Oracle([0, 0, 1, 1, 0])
+    oracle.classes = ("no-diffraction", "diffraction")
+    with Dataset.open(write_labelled(tmp_path / "data.h5", [0, 1, 2, 3, 4], side=16)) as data:
+        evaluation = evaluate(oracle, data, workers=2)
+    np.testing.assert_array_equal(evaluation.confusion, [[2, 0], [1, 2]])
+    assert evaluation.grouped_from == CLASSES
+
+
+def test_probabilities_are_summed_before_the_verdict(tmp_path):
+    class Undecided(Oracle):
+        def probabilities(self, images, *_valid, **_options):
+            return np.tile([0.4, 0.0, 0.2, 0.2, 0.2], (len(images), 1))
+
+    with Dataset.open(real_set(tmp_path / "real.h5", [1])) as data:
+        assert evaluate(Undecided([]), data).accuracy == Proportion(1, 1)
+
+
+def test_the_model_is_told_which_pixels_are_valid(tmp_path):
+    path = real_set(tmp_path / "real.h5", [0, 0, 1, 1, 1, 0], splits={"test": (2, 4)})
+    oracle = Oracle([2, 3, 4, 1])
+    with Dataset.open(path, split="test") as data:
+        evaluation = evaluate(oracle, data, batch=3, workers=2)
+    assert evaluation.accuracy == Proportion(4, 4)
+    assert [valid.shape for valid in oracle.valid] == [(3, 16, 16), (1, 16, 16)]
+    for valid in oracle.valid:
+        assert valid.dtype == np.bool_
+        assert not valid[:, :2].any()
+        assert valid[:, 2:].all()
 
 
 def test_other_classes_than_the_models_are_refused(tmp_path):

@@ -13,6 +13,10 @@ import click
 @click.option("--report", type=click.Path(path_type=Path), help="HTML page to write.")
 @click.option("--json", "summary", type=click.Path(path_type=Path), help="JSON summary to write.")
 @click.option(
+    "--importance", is_flag=True,
+    help="Also find which features the verdicts rest on; for --report and --json.",
+)  # fmt: skip
+@click.option(
     "--workers", type=click.IntRange(min=1), default=os.cpu_count() or 1, show_default="all cores"
 )
 @click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
@@ -23,12 +27,14 @@ def evaluate(
     split: str | None,
     report: Path | None,
     summary: Path | None,
+    importance: bool,
     workers: int,
     overwrite: bool,
 ) -> None:
     """Judge the images of DATA by MODEL, a file or `default`, and count what is right.
 
-    Prints the confusion matrix as the DiffraNet paper's Table 6 has it, with 95 % intervals.
+    Prints the confusion matrix as the DiffraNet paper's Table 6 has it, with 95 % intervals. Where
+    DATA has two classes, with and without diffraction, five classes are summed to these.
     """
     import json
 
@@ -36,17 +42,22 @@ def evaluate(
     from deepfreak.evaluation import evaluate as judge
     from deepfreak.evaluation import format_confusion, format_percent
     from deepfreak.files import check_output, whole_file
+    from deepfreak.importance import importances_of, steps
     from deepfreak.models import load_model
     from deepfreak.progress import progress
 
+    if importance and report is None and summary is None:
+        raise click.UsageError("--importance is for a report: add --report or --json")
     for output in (report, summary):
         if output is not None:
             check_output(output, overwrite=overwrite)
-    forest = load_model(None if model == "default" else Path(model))
-    click.echo(f"model: {model}, {forest.name}", err=True)
+    loaded = load_model(None if model == "default" else Path(model))
+    click.echo(f"model: {model}, {loaded.name}", err=True)
     with Dataset.open(data, split=split) as images:
         with progress("images", len(images)) as advance:
-            evaluation = judge(forest, images, workers=workers, advance=advance)
+            evaluation = judge(loaded, images, workers=workers, advance=advance)
+        if evaluation.grouped_from:
+            click.echo(f"grouped from: {', '.join(evaluation.grouped_from)}")
         click.echo(format_confusion(evaluation))
         click.echo("")
         click.echo(f"accuracy (%)                    {format_percent(evaluation.accuracy)}")
@@ -55,10 +66,24 @@ def evaluate(
             f"{evaluation.truth.size} images, {1000 * evaluation.seconds_per_image:.2f} ms each "
             f"(workers: {workers}); 95 % intervals in brackets"
         )
+        importances = None
+        if importance:
+            with progress("importance", steps(loaded)) as advance:
+                importances = importances_of(loaded, images, workers=workers, advance=advance)
         if report is not None:
             from deepfreak.report.evaluation import write_evaluation_page
 
-            write_evaluation_page(report, evaluation, images=images.images, overwrite=overwrite)
+            write_evaluation_page(
+                report,
+                evaluation,
+                images=images.images,
+                valid=images.valid,
+                importances=importances,
+                overwrite=overwrite,
+            )
     if summary is not None:
+        values = evaluation.to_json()
+        if importances is not None:
+            values["importance"] = importances.to_json()
         with whole_file(summary, overwrite=overwrite) as partial:
-            partial.write_text(json.dumps(evaluation.to_json(), indent=1) + "\n")
+            partial.write_text(json.dumps(values, indent=1) + "\n")

@@ -47,6 +47,9 @@ class Dataset:
         How the file was made; empty where the file does not say.
     splits
         First image and number of images of each named part.
+    valid
+        (N, slow, fast) bool, read when indexed, true where a pixel measured something; None where
+        all did.
     """
 
     path: Path
@@ -56,6 +59,7 @@ class Dataset:
     truth: dict[str, NDArray[np.float64]]
     manifest: dict[str, Any]
     splits: dict[str, tuple[int, int]] = field(default_factory=dict)
+    valid: Any = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -101,6 +105,7 @@ class Dataset:
             truth={quantity: values[part] for quantity, values in self.truth.items()},
             manifest=self.manifest | {"split": {"name": name, "first": first, "count": count}},
             splits={},
+            valid=None if self.valid is None else _Part(self.valid, first, count),
         )
 
     def batches(
@@ -154,6 +159,12 @@ class Dataset:
                 f"{path}: labels must be 0 to {len(classes) - 1}, "
                 f"found {labels.min()} to {labels.max()}"
             )
+        valid = file.get("valid")
+        if valid is not None and (valid.shape != images.shape or valid.dtype != np.uint8):
+            raise DatasetError(
+                f"{path}: /valid must be {images.shape} uint8, as /images, found "
+                f"{valid.shape} {valid.dtype}"
+            )
         truth = file.get("truth", {})
         return cls(
             path=path,
@@ -163,30 +174,39 @@ class Dataset:
             truth={name: truth[name][:] for name in truth},
             manifest=_manifest(path, file),
             splits=_splits(path, file, len(labels)),
+            valid=None if valid is None else _Part(valid, 0, len(labels), dtype=np.bool_),
         )
 
 
 class _Part:
-    """Consecutive images of a file, read when they are indexed."""
+    """Consecutive images of a file, or their valid pixels, read when they are indexed."""
 
-    def __init__(self, images: h5py.Dataset, first: int, count: int) -> None:
+    def __init__(
+        self,
+        images: "h5py.Dataset | _Part",
+        first: int,
+        count: int,
+        *,
+        dtype: type[np.bool_] | None = None,
+    ) -> None:
         self._images, self._first = images, first
-        self.shape = (count, *images.shape[1:])
-        self.dtype, self.ndim = images.dtype, images.ndim
+        self.shape: tuple[int, ...] = (count, *images.shape[1:])
+        self.dtype: np.dtype[Any] = np.dtype(dtype or images.dtype)
+        self.ndim = len(self.shape)
 
     def __len__(self) -> int:
         return int(self.shape[0])
 
-    def __getitem__(self, index: int | slice) -> NDArray[np.uint8]:
+    def __getitem__(self, index: int | slice) -> NDArray[Any]:
         chosen = range(len(self))[index]  # raises IndexError, as a list does
         if isinstance(chosen, int):
-            image: NDArray[np.uint8] = self._images[self._first + chosen]
-            return image
-        if chosen.step != 1:
-            return np.stack([self._images[self._first + i] for i in chosen])
-        images: NDArray[np.uint8] = self._images[
-            self._first + chosen.start : self._first + max(chosen.start, chosen.stop)
-        ]
+            found = self._images[self._first + chosen]
+        elif chosen.step != 1:
+            found = np.stack([self._images[self._first + i] for i in chosen])
+        else:
+            stop = self._first + max(chosen.start, chosen.stop)
+            found = self._images[self._first + chosen.start : stop]
+        images: NDArray[Any] = np.asarray(found, self.dtype)
         return images
 
 

@@ -2,6 +2,27 @@
 
 from deepfreak.models.classifier import Classifier
 from deepfreak.models.files import load_model, save_model
-from deepfreak.models.forest import ForestModel, train_forest
+from deepfreak.models.fitted import CLASS_WEIGHTS, ClassWeight, Fitted, Learner
+from deepfreak.models.forest import FittedForest, Forest
+from deepfreak.models.group import group_probabilities, group_weights, grouped
+from deepfreak.models.svm import SVM, FittedSVM
+from deepfreak.models.vector_model import VectorModel, train
 
-__all__ = ["Classifier", "ForestModel", "load_model", "save_model", "train_forest"]
+__all__ = [
+    "CLASS_WEIGHTS",
+    "SVM",
+    "ClassWeight",
+    "Classifier",
+    "Fitted",
+    "FittedForest",
+    "FittedSVM",
+    "Forest",
+    "Learner",
+    "VectorModel",
+    "group_probabilities",
+    "group_weights",
+    "grouped",
+    "load_model",
+    "save_model",
+    "train",
+]

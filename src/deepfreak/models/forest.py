@@ -1,64 +1,136 @@
 """A random forest over the numbers of a feature extractor (the paper's section 4.2)."""
 
 import hashlib
-import json
-import platform
 import warnings
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from deepfreak.errors import DatasetError
-from deepfreak.features import Extractor, extract
+from deepfreak.models.fitted import ClassWeight, check_training, weights_by_class
+from deepfreak.settings import settings
 
 if TYPE_CHECKING:
     from sklearn.ensemble import RandomForestClassifier
 
-    from deepfreak.dataset import Dataset
+# Table 8.
+TREES = (10, 100, 1000)
+MAX_FEATURES: tuple[Literal["sqrt"] | float, ...] = ("sqrt", 0.25, 0.5, 0.75)
+MAX_DEPTHS = (None, 2, 4, 6, 8, 10, 20)
 
-FORMAT = 1
 
+@settings
+class Forest:
+    """The settings of a random forest; the defaults are the paper's best (Table 3).
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ForestModel:
-    """A trained forest, the extractor that feeds it, and where both come from.
-
-    `manifest` holds JSON values only: the settings, the data set, the versions, the accuracy out
-    of bag, and a few vectors with their probabilities by which a loaded file is checked.
+    Parameters
+    ----------
+    max_depth
+        Longest path in a tree; None for no limit.
+    max_features
+        Features tried at each split: the square root of their number, or a part of them.
     """
 
-    extractor: Extractor
-    forest: "RandomForestClassifier"
-    classes: tuple[str, ...]
-    manifest: Mapping[str, Any]
+    name: ClassVar[str] = "forest"
 
-    @property
-    def name(self) -> str:
-        """Kind and fingerprint, for logs."""
-        kind = self.extractor.settings()["extractor"]
-        return f"{kind}+forest {self.manifest['forest_sha256'][:8]}"
+    trees: Annotated[int, Field(ge=1, le=2000)] = 100
+    max_depth: Annotated[int, Field(ge=1, le=1000)] | None = 20
+    max_features: Literal["sqrt"] | Annotated[float, Field(gt=0, le=1)] = "sqrt"
+    class_weight: ClassWeight = None
 
-    def probabilities(
+    def settings(self) -> dict[str, Any]:
+        """Return the settings as JSON values."""
+        weight = self.class_weight
+        return {
+            "classifier": self.name,
+            "trees": self.trees,
+            "max_depth": self.max_depth,
+            "max_features": self.max_features,
+            "class_weight": list(weight) if isinstance(weight, tuple) else weight,
+        }
+
+    def fit(
         self,
-        images: NDArray[np.uint8],
-        valid: NDArray[np.bool_] | None = None,
+        vectors: NDArray[np.float64],
+        labels: NDArray[np.integer[Any]],
         *,
+        classes: int,
+        seed: int = 0,
         workers: int = 1,
-    ) -> NDArray[np.float64]:
-        """Return the probabilities (n, classes) of uint8 images (n, slow, fast).
+        held_out: bool = False,
+    ) -> "FittedForest":
+        """Return the forest that vectors (n, k) with labels (n,) teach.
 
-        `valid`, bool of the same shape, is true where a pixel measured something.
+        It does not depend on `workers`, the number of threads. `held_out` asks for the accuracy
+        out of bag.
 
         Raises
         ------
-        FrameError
-            An image is not of that kind or has no valid pixels.
+        DatasetError
+            A class without vectors, or a number that is not finite.
         """
-        return vote(self.forest, extract(self.extractor, images, valid, workers=workers))
+        from sklearn.ensemble import RandomForestClassifier
+
+        check_training(vectors, labels, classes=classes, class_weight=self.class_weight)
+        forest = RandomForestClassifier(
+            n_estimators=self.trees,
+            max_depth=self.max_depth,
+            max_features=self.max_features,
+            class_weight=weights_by_class(self.class_weight),
+            random_state=seed,
+            n_jobs=workers,
+            oob_score=held_out,
+        )
+        with warnings.catch_warnings():
+            # With few trees some images are in every bag; the accuracy is then over the others.
+            warnings.filterwarnings("ignore", message="Some inputs do not have OOB scores")
+            # Its votes over zero trees are 0/0.
+            warnings.filterwarnings("ignore", message="invalid value encountered in divide")
+            forest.fit(vectors, labels)
+        accuracy = _accuracy_out_of_bag(forest, labels) if held_out else None
+        if held_out:
+            # One row an image would make up most of the file.
+            del forest.oob_decision_function_
+        forest.n_jobs = 1
+        # They have done their work; a table of them would need more types in a model's file.
+        forest.class_weight = None
+        return FittedForest(forest=forest, accuracy_held_out=accuracy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FittedForest:
+    """A forest of scikit-learn's, and its accuracy out of bag if that was asked for."""
+
+    name: ClassVar[str] = "forest"
+
+    forest: "RandomForestClassifier"
+    accuracy_held_out: float | None = None
+
+    def probabilities(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the probabilities (n, classes) of vectors (n, k)."""
+        return vote(self.forest, vectors)
+
+    def predict(self, vectors: NDArray[np.float64]) -> NDArray[np.intp]:
+        """Return the most probable class (n,) of vectors (n, k)."""
+        most_probable: NDArray[np.intp] = self.probabilities(vectors).argmax(axis=1)
+        return most_probable
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 over what the trees decide by: features, thresholds, children, parts."""
+        digest = hashlib.sha256()
+        for estimator in self.forest.estimators_:
+            tree = estimator.tree_
+            for array, kind in (
+                (tree.children_left, "<i8"),
+                (tree.children_right, "<i8"),
+                (tree.feature, "<i8"),
+                (tree.threshold, "<f8"),
+                (tree.value, "<f8"),
+            ):
+                digest.update(np.ascontiguousarray(array, dtype=kind).tobytes())
+        return digest.hexdigest()
 
 
 def vote(forest: "RandomForestClassifier", vectors: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -74,135 +146,8 @@ def vote(forest: "RandomForestClassifier", vectors: NDArray[np.float64]) -> NDAr
     return total / len(forest.estimators_)
 
 
-def train_forest(
-    data: "Dataset",
-    *,
-    extractor: Extractor,
-    trees: int = 100,
-    max_depth: int | None = 20,
-    max_features: str | float = "sqrt",
-    class_weight: str | None = None,
-    seed: int = 0,
-    workers: int = 1,
-    advance: Callable[[int], None] | None = None,
-) -> ForestModel:
-    """Return the forest that `data` teaches.
-
-    The settings' own defaults are the paper's best (Table 3). The forest depends on the images,
-    the settings and the seed, not on the number of workers. `advance` is called with
-    the number of further images whose features are known.
-
-    Raises
-    ------
-    DatasetError
-        A class has no image, or a label no class.
-    """
-    from sklearn.ensemble import RandomForestClassifier
-
-    labels = np.asarray(data.labels)
-    class_counts = _count_classes(labels, data.classes)
-    vectors = extract(extractor, data.images, workers=workers, advance=advance)
-    settings = {
-        "trees": trees,
-        "max_depth": max_depth,
-        "max_features": max_features,
-        "class_weight": class_weight,
-        "seed": seed,
-    }
-    forest = RandomForestClassifier(
-        n_estimators=trees,
-        max_depth=max_depth,
-        max_features=max_features,
-        class_weight=class_weight,
-        random_state=seed,
-        n_jobs=workers,
-        oob_score=True,
-    )
-    with warnings.catch_warnings():
-        # With few trees some images are in every bag; the accuracy is then over the others.
-        warnings.filterwarnings("ignore", message="Some inputs do not have OOB scores")
-        # Its votes over zero trees are 0/0.
-        warnings.filterwarnings("ignore", message="invalid value encountered in divide")
-        forest.fit(vectors, labels)
-    out_of_bag = _accuracy_out_of_bag(forest, labels)
-    # One row an image would make up most of the file.
-    del forest.oob_decision_function_
-    forest.n_jobs = 1
-    examples = vectors[
-        [int(np.flatnonzero(labels == label)[0]) for label in range(len(class_counts))]
-    ]
-    manifest = {
-        "format": FORMAT,
-        "classes": list(data.classes),
-        "extractor": extractor.settings(),
-        "features": list(extractor.names),
-        "forest": settings,
-        "data": {
-            "count": len(labels),
-            "class_counts": class_counts,
-            "manifest_sha256": _digest(json.dumps(data.manifest, sort_keys=True).encode()),
-            "manifest": dict(data.manifest),
-        },
-        "accuracy_out_of_bag": out_of_bag,
-        "features_sha256": _digest(vectors.tobytes()),
-        "forest_sha256": fingerprint(forest),
-        "versions": versions(),
-        "check": {
-            "vectors": examples.tolist(),
-            "probabilities": vote(forest, examples).tolist(),
-        },
-    }
-    return ForestModel(
-        extractor=extractor, forest=forest, classes=tuple(data.classes), manifest=manifest
-    )
-
-
-def fingerprint(forest: "RandomForestClassifier") -> str:
-    """Return a SHA-256 over what the trees decide: features, thresholds, children, fractions."""
-    digest = hashlib.sha256()
-    for estimator in forest.estimators_:
-        tree = estimator.tree_
-        for array, kind in (
-            (tree.children_left, "<i8"),
-            (tree.children_right, "<i8"),
-            (tree.feature, "<i8"),
-            (tree.threshold, "<f8"),
-            (tree.value, "<f8"),
-        ):
-            digest.update(np.ascontiguousarray(array, dtype=kind).tobytes())
-    return digest.hexdigest()
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what decides on a model's numbers."""
-    found = {"python": platform.python_version()}
-    for package in ("deepfreak", "numpy", "numba", "scikit-learn", "skops"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            # Run from a source tree that was never installed.
-            found[package] = "unknown"
-    return found
-
-
-def _count_classes(labels: NDArray[np.uint8], classes: tuple[str, ...]) -> dict[str, int]:
-    counts = np.bincount(labels, minlength=len(classes))
-    if counts.size > len(classes):
-        raise DatasetError(
-            f"expected labels below {len(classes)}, the number of classes, found "
-            f"{int(labels.max())}: generate the data set again"
-        )
-    absent = [name for name, count in zip(classes, counts, strict=True) if count == 0]
-    if absent or len(classes) < 2:
-        raise DatasetError(
-            f"expected images of at least two classes and of every one, found none of "
-            f"{', '.join(absent) or 'a second class'} among {labels.size}: generate more images"
-        )
-    return {name: int(count) for name, count in zip(classes, counts, strict=True)}
-
-
 def _accuracy_out_of_bag(
-    forest: "RandomForestClassifier", labels: NDArray[np.uint8]
+    forest: "RandomForestClassifier", labels: NDArray[np.integer[Any]]
 ) -> float | None:
     """Return the accuracy of each image's vote among the trees that did not see it, if any."""
     votes = forest.oob_decision_function_
@@ -210,7 +155,3 @@ def _accuracy_out_of_bag(
     if not judged.any():
         return None
     return float(np.mean(votes[judged].argmax(axis=1) == labels[judged]))
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

@@ -92,3 +92,29 @@ def test_without_a_hash_no_copy_is_made(made: Path, tmp_path: Path) -> None:
         del file.attrs["manifest"]
     with Dataset.open(path) as data, pytest.raises(DatasetError, match="hash of the images"):
         data.memory_map()
+
+
+def test_valid_pixels_are_read_as_booleans_of_each_part(made: Path, tmp_path: Path) -> None:
+    path = Path(shutil.copy(made, tmp_path / "masked.h5"))
+    with h5py.File(path, "a") as file:
+        valid = np.ones(file["images"].shape, np.uint8)
+        valid[7, :5] = 0
+        file["valid"] = valid
+    with Dataset.open(made) as data:
+        assert data.valid is None
+        assert data.split("test").valid is None
+    with Dataset.open(path) as data:
+        part = data.split("test")
+        assert part.valid.shape == part.images.shape
+        for found in (data.valid[7], part.valid[1], part.valid[0:2][1]):
+            assert found.dtype == np.bool_
+            assert not found[:5].any()
+            assert found[5:].all()
+
+
+def test_valid_pixels_of_another_shape_are_refused(made: Path, tmp_path: Path) -> None:
+    path = Path(shutil.copy(made, tmp_path / "masked.h5"))
+    with h5py.File(path, "a") as file:
+        file["valid"] = np.ones((2, 3, 3), np.uint8)
+    with pytest.raises(DatasetError, match="/valid must be"), Dataset.open(path):
+        pass

@@ -1,5 +1,7 @@
 import io
 import json
+import subprocess
+import sys
 import warnings
 import zipfile
 from dataclasses import replace
@@ -10,23 +12,58 @@ import pytest
 
 from deepfreak.dataset import Dataset
 from deepfreak.errors import ModelError, OutputError
-from deepfreak.features import GLCM
-from deepfreak.models import archive, files, load_model, save_model, train_forest
+from deepfreak.features.glcm import GLCM
+from deepfreak.features.sift import SIFT
+from deepfreak.models import SVM, Forest, archive, files, load_model, save_model, train
+from deepfreak.models.vector_model import probe
 from tests.labelled import draw_images, write_labelled
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    path = write_labelled(tmp_path_factory.mktemp("files") / "data.h5", np.arange(40) % 5, side=64)
-    with Dataset.open(path) as data:
-        return train_forest(data, extractor=GLCM(distances=(1,)), trees=4, seed=3)
+def data_file(tmp_path_factory):
+    return write_labelled(tmp_path_factory.mktemp("files") / "data.h5", np.arange(40) % 5, side=64)
+
+
+def learn(data_file, extractor, classifier):
+    with Dataset.open(data_file) as data:
+        return train(data, extractor=extractor, classifier=classifier, seed=3)
+
+
+@pytest.fixture(scope="module")
+def model(data_file):
+    return learn(data_file, GLCM(distances=(1,)), Forest(trees=4))
+
+
+@pytest.fixture(scope="module")
+def svm(data_file):
+    return learn(data_file, GLCM(distances=(1,)), SVM(C=2, gamma=0))
+
+
+@pytest.fixture(scope="module")
+def words(data_file):
+    sift = SIFT(clusters=4, contrast_threshold=0.005)
+    return learn(data_file, sift, Forest(trees=3, class_weight=(0.3, 0.3, 0.1, 0.1, 0.1)))
+
+
+def save(model, folder):
+    path = folder / "model.skops"
+    save_model(model, path)
+    return path
 
 
 @pytest.fixture
 def saved(model, tmp_path):
-    path = tmp_path / "model.skops"
-    save_model(model, path)
-    return path
+    return save(model, tmp_path)
+
+
+@pytest.fixture
+def saved_svm(svm, tmp_path):
+    return save(svm, tmp_path)
+
+
+@pytest.fixture
+def saved_words(words, tmp_path):
+    return save(words, tmp_path)
 
 
 def rewrite(path, *, schema=None, manifest=None, members=None, drop=()):
@@ -73,17 +110,33 @@ def refused(path, match):
     assert "\n" not in str(caught.value)
 
 
-def test_a_loaded_model_answers_as_the_one_saved(model, saved):
-    loaded = load_model(saved)
+@pytest.mark.parametrize("kind", ["model", "svm", "words"])
+def test_a_loaded_model_answers_as_the_one_saved(kind, tmp_path, request):
+    model = request.getfixturevalue(kind)
+    loaded = load_model(save(model, tmp_path))
     images = draw_images(np.arange(10) % 5, seed=8, side=64)
     np.testing.assert_array_equal(loaded.probabilities(images), model.probabilities(images))
-    assert (loaded.name, loaded.classes, loaded.extractor) == (
-        model.name,
-        model.classes,
-        model.extractor,
-    )
+    assert (loaded.name, loaded.classes) == (model.name, model.classes)
+    assert loaded.extractor.settings() == model.extractor.settings()
     assert loaded.manifest == model.manifest
-    assert loaded.forest.n_jobs == 1
+    assert loaded.classifier.accuracy_held_out == model.classifier.accuracy_held_out
+
+
+@pytest.mark.parametrize("kind", ["saved", "saved_svm", "saved_words"])
+def test_no_file_holds_a_pickle(kind, request):
+    with zipfile.ZipFile(request.getfixturevalue(kind)) as held:
+        names = held.namelist()
+    assert all(name.endswith((".npy", ".json")) for name in names)
+
+
+def test_an_svm_needs_no_scikit_learn_to_be_loaded_and_asked(saved_svm):
+    program = (
+        "import sys; import numpy as np; from deepfreak.models import load_model;"
+        f"model = load_model({str(saved_svm)!r});"
+        "model.probabilities(np.arange(64**2).reshape(1, 64, 64).astype(np.uint8));"
+        "assert not {'sklearn', 'skops'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_the_manifest_can_be_read_with_any_zip_tool(model, saved):
@@ -254,7 +307,92 @@ def test_a_forest_that_answers_otherwise_is_refused_with_both_versions(saved):
         manifest["versions"]["scikit-learn"] = "0.99"
         return manifest
 
-    refused(rewrite(saved, manifest=plant), r"made with 0\.99: its forest answers otherwise")
+    refused(rewrite(saved, manifest=plant), r"made with 0\.99: it answers otherwise")
+
+
+def with_array(path, member, change):
+    """Change an array of a file; `change` may return a new one."""
+    with zipfile.ZipFile(path) as old:
+        array = np.load(io.BytesIO(old.read(member)))
+    changed = change(array)
+    buffer = io.BytesIO()
+    np.save(buffer, array if changed is None else changed)
+    return rewrite(path, members={member: buffer.getvalue()})
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("counts", lambda counts: counts + 1),
+        ("counts", lambda counts: counts * [1, -1, 1, 1, 1]),
+        ("counts", lambda counts: counts.astype(np.float64)),
+        ("counts", lambda counts: counts + np.array([2**62, 2**62, 2**62, 2**62, 0])),
+        ("support", lambda support: support[:, :-1]),
+        ("support", lambda support: support[:-1]),
+        ("support", lambda support: support.ravel()),
+        ("support", lambda support: support * np.nan),
+        ("coefficients", lambda coefficients: coefficients[:-1]),
+        ("coefficients", lambda coefficients: coefficients.astype(np.float32)),
+        ("offsets", lambda offsets: offsets[:3]),
+        ("scale", lambda scale: scale * 0),
+        ("gamma", lambda gamma: -gamma),
+        ("temperature", lambda temperature: temperature * 0),
+        ("temperature", lambda temperature: temperature[None]),
+    ],
+)
+def test_an_svm_whose_arrays_do_not_fit_is_refused(saved_svm, name, change):
+    refused(with_array(saved_svm, f"svm/{name}.npy", change), "do not fit one another")
+
+
+def test_an_svm_that_answers_otherwise_is_refused(saved_svm):
+    refused(with_array(saved_svm, "svm/offsets.npy", lambda offsets: offsets + 0.1), "otherwise")
+
+
+def test_an_svm_without_one_of_its_arrays_is_refused(saved_svm):
+    refused(rewrite(saved_svm, drop=("svm/mean.npy",)), "do not fit one another")
+
+
+def test_an_array_of_objects_is_refused_and_never_unpickled(saved_svm):
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([print], dtype=object), allow_pickle=True)
+    refused(rewrite(saved_svm, members={"svm/mean.npy": buffer.getvalue()}), "expected an array")
+
+
+def test_a_codebook_of_another_shape_is_refused(saved_words):
+    member = "extractor/codebook.npy"
+    refused(with_array(saved_words, member, lambda book: book[:-1]), "codebook")
+    refused(rewrite(saved_words, drop=(member,)), "expected a model file|codebook")
+
+
+def test_a_codebook_with_its_words_exchanged_is_noticed(saved_words):
+    member = "extractor/codebook.npy"
+    refused(with_array(saved_words, member, lambda book: book[::-1].copy()), "other numbers")
+
+
+def test_an_extractor_that_has_changed_since_is_noticed(saved, monkeypatch):
+    other = GLCM(distances=(1,))(probe())
+    other[3] *= 1.001
+    monkeypatch.setattr(GLCM, "__call__", lambda *_: other)
+    refused(saved, "deepfreak .*: its extractor finds other numbers")
+
+
+def test_a_file_of_version_0_1_is_still_read_and_can_be_saved_again(model, saved, tmp_path):
+    def old(manifest):
+        forest = manifest.pop("classifier") | {"seed": manifest.pop("seed")}
+        del forest["classifier"]
+        del manifest["check"]["probe"]
+        return manifest | {
+            "format": 1,
+            "forest": forest,
+            "forest_sha256": manifest.pop("classifier_sha256"),
+            "accuracy_out_of_bag": manifest.pop("accuracy_held_out"),
+        }
+
+    loaded = load_model(rewrite(saved, manifest=old))
+    assert loaded.name == model.name
+    assert loaded.manifest == model.manifest
+    save_model(loaded, tmp_path / "again.skops")
+    assert load_model(tmp_path / "again.skops").name == model.name
 
 
 def test_another_version_that_answers_alike_is_accepted(saved):
@@ -272,17 +410,27 @@ def test_another_version_that_answers_alike_is_accepted(saved):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"format": 2}, "format 1, found 2"),
-        ({"extractor": {"extractor": "sift"}}, "extractor 'glcm', found 'sift'"),
-        ({"extractor": {"extractor": "glcm", "distances": [1, 2]}}, "does not fit its manifest"),
-        ({"classes": ["a", "b"]}, "does not fit its manifest"),
+        ({"format": 3}, "format 2, found 3"),
+        ({"format": 1}, "complete manifest"),
+        ({"extractor": {"extractor": "fourier"}}, "found 'fourier'"),
+        ({"extractor": {"extractor": "sift", "clusters": 4}}, "array 'codebook'"),
+        ({"extractor": {"extractor": "lbp"}}, "recorded vectors of 26 features"),
+        ({"extractor": {"extractor": "glcm", "distances": [1, 2]}}, "recorded vectors"),
+        ({"extractor": {"extractor": "glcm", "distances": [7]}}, "extractor finds other numbers"),
+        ({"classes": ["a", "b"]}, "recorded vectors"),
+        ({"classes": [{}, "b"]}, "complete manifest"),
         ({"classes": "blank"}, "complete manifest"),
         ({"classes": ["a", "a"]}, "complete manifest"),
         ({"check": {}}, "complete manifest"),
-        ({"check": {"vectors": [[1.0]], "probabilities": [[1.0]]}}, "recorded answers"),
-        ({"check": {"vectors": "x", "probabilities": []}}, "recorded answers"),
+        ({"check": {"vectors": [[1.0]], "probabilities": [[1.0]]}}, "complete manifest"),
+        ({"check": {"vectors": "x", "probabilities": [], "probe": []}}, "recorded vectors"),
+        ({"classifier": {"classifier": "boosted"}}, "forest or svm, found 'boosted'"),
+        ({"classifier": {"classifier": "svm"}}, "do not fit one another"),
+        ({"classifier": {}}, "found None"),
+        ({"accuracy_held_out": "high"}, "complete manifest"),
         ({"versions": None}, "complete manifest"),
-        ({"forest_sha256": None}, "complete manifest"),
+        ({"classifier_sha256": None}, "complete manifest"),
+        ({"classifier_sha256": "0" * 64}, "found another"),
     ],
 )
 def test_a_manifest_that_does_not_fit_is_refused(saved, change, match):

@@ -1,113 +1,134 @@
-import json
-
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
-from deepfreak.dataset import Dataset
 from deepfreak.errors import DatasetError
-from deepfreak.features import GLCM, extract
-from deepfreak.models import train_forest
-from tests.labelled import CLASSES, draw_images, write_labelled
+from deepfreak.models import CLASS_WEIGHTS, Forest
+from deepfreak.models.forest import MAX_DEPTHS, MAX_FEATURES, TREES, vote
+from tests.unit.models.vectors import draw_vectors
 
-LABELS = np.arange(60) % 5
-
-
-@pytest.fixture(scope="module")
-def labelled(tmp_path_factory):
-    return write_labelled(tmp_path_factory.mktemp("forest") / "data.h5", LABELS)
-
-
-def train(path, **settings):
-    with Dataset.open(path) as data:
-        return train_forest(data, extractor=GLCM(distances=(1, 3)), **settings)
+LABELS = np.arange(150) % 5
 
 
 @pytest.fixture(scope="module")
-def model(labelled):
-    return train(labelled, trees=30, seed=1)
+def vectors():
+    return draw_vectors(LABELS, seed=0)[0]
 
 
-def test_unseen_images_are_told_apart(model):
-    truth = np.arange(25) % 5
-    probabilities = model.probabilities(draw_images(truth, seed=99))
-    assert probabilities.shape == (25, 5)
-    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
-    assert np.mean(probabilities.argmax(axis=1) == truth) > 0.8
+def fit(vectors, labels=LABELS, *, classes=5, seed=1, **settings):
+    workers = settings.pop("workers", 1)
+    held_out = settings.pop("held_out", False)
+    return Forest(**settings).fit(
+        vectors, labels, classes=classes, seed=seed, workers=workers, held_out=held_out
+    )
 
 
-def test_probabilities_are_those_of_scikit_learn(model):
-    images = draw_images(LABELS[:10], seed=5)
-    expected = model.forest.predict_proba(extract(model.extractor, images))
-    np.testing.assert_allclose(model.probabilities(images), expected, atol=1e-14)
+def test_unseen_vectors_are_told_apart(vectors):
+    unseen, truth = draw_vectors(np.arange(100) % 5, seed=9, apart=3)
+    fitted = fit(draw_vectors(LABELS, seed=0, apart=3)[0], trees=30)
+    assert np.mean(fitted.predict(unseen) == truth) > 0.85
 
 
-def test_an_image_is_judged_alike_alone_and_among_others(model):
-    images = draw_images(LABELS[:6], seed=6)
-    alone = np.concatenate([model.probabilities(image[None]) for image in images])
-    np.testing.assert_array_equal(model.probabilities(images, workers=2), alone)
+def test_probabilities_are_those_of_scikit_learn(vectors):
+    fitted = fit(vectors, trees=20)
+    unseen = draw_vectors(LABELS, seed=3)[0]
+    np.testing.assert_allclose(
+        fitted.probabilities(unseen), fitted.forest.predict_proba(unseen), atol=1e-14
+    )
+    np.testing.assert_array_equal(
+        fitted.predict(unseen), fitted.probabilities(unseen).argmax(axis=1)
+    )
 
 
-def test_missing_pixels_do_not_change_the_verdict_into_their_value(model):
-    images = draw_images(LABELS[:5], seed=7)
-    valid = np.ones(images.shape, np.bool_)
-    valid[:, 40:70] = False
-    masked = [
-        model.probabilities(np.where(valid, images, fill).astype(np.uint8), valid)
-        for fill in (0, 255)
-    ]
-    np.testing.assert_array_equal(masked[0], masked[1])
+def test_a_vector_is_judged_alike_alone_and_among_others(vectors):
+    fitted = fit(vectors, trees=20)
+    alone = np.concatenate([vote(fitted.forest, vector[None]) for vector in vectors[:8]])
+    np.testing.assert_array_equal(fitted.probabilities(vectors[:8]), alone)
 
 
-def test_the_forest_depends_on_the_seed_and_not_on_the_workers(labelled, model):
-    assert train(labelled, trees=30, seed=1, workers=3).name == model.name
-    assert train(labelled, trees=30, seed=2).name != model.name
+def test_it_depends_on_the_seed_and_not_on_the_workers(vectors):
+    first = fit(vectors, trees=10).fingerprint()
+    assert fit(vectors, trees=10, workers=3).fingerprint() == first
+    assert fit(vectors, trees=10, seed=2).fingerprint() != first
 
 
-def test_the_manifest_tells_where_the_model_comes_from(model):
-    manifest = model.manifest
-    assert json.loads(json.dumps(manifest, allow_nan=False)) == manifest
-    assert manifest["classes"] == list(CLASSES)
-    assert manifest["forest"] == {
-        "trees": 30,
+def test_the_accuracy_out_of_bag_is_found_where_it_is_asked_for(vectors):
+    assert fit(vectors, trees=10).accuracy_held_out is None
+    asked = fit(vectors, trees=10, held_out=True)
+    assert 0.3 < asked.accuracy_held_out < 1
+    assert asked.fingerprint() == fit(vectors, trees=10).fingerprint()
+
+
+def test_a_single_tree_has_an_accuracy_over_what_it_did_not_see(vectors):
+    assert 0 < fit(vectors, trees=1, held_out=True).accuracy_held_out <= 1
+
+
+def test_defaults_are_the_best_settings_of_the_paper():
+    assert Forest().settings() == {
+        "classifier": "forest",
+        "trees": 100,
         "max_depth": 20,
         "max_features": "sqrt",
         "class_weight": None,
-        "seed": 1,
     }
-    assert manifest["data"]["count"] == 60
-    assert manifest["data"]["class_counts"] == dict.fromkeys(CLASSES, 12)
-    assert manifest["data"]["manifest"]["seed"] == 0
-    assert 0.6 < manifest["accuracy_out_of_bag"] <= 1
-    assert {"deepfreak", "numpy", "scikit-learn"} <= manifest["versions"].keys()
 
 
-def test_defaults_are_the_best_settings_of_the_paper(labelled):
-    forest = train(labelled).forest
-    assert (forest.n_estimators, forest.max_depth, forest.max_features) == (100, 20, "sqrt")
-    assert forest.class_weight is None
-    assert (GLCM().distances, GLCM().angles_deg) == ((1, 2, 5, 8), (45, 135))
+def test_a_heavier_class_is_found_more_often(vectors):
+    labels = np.minimum(LABELS, 1)
+    light, heavy = (
+        fit(vectors, labels, classes=2, trees=30, max_depth=2, class_weight=weight)
+        for weight in ((1.0, 1.0), (50.0, 1.0))
+    )
+    assert (heavy.predict(vectors) == 0).sum() > (light.predict(vectors) == 0).sum()
 
 
-def test_a_single_tree_has_an_accuracy_over_what_it_did_not_see(labelled):
-    model = train(labelled, trees=1)
-    assert 0 < model.manifest["accuracy_out_of_bag"] <= 1
+def test_every_value_of_table_8_is_taken(vectors):
+    assert (len(TREES), len(MAX_FEATURES), len(MAX_DEPTHS)) == (3, 4, 7)
+    for depth, part, weight in zip(
+        MAX_DEPTHS, (*MAX_FEATURES, *MAX_FEATURES[:3]), (*CLASS_WEIGHTS, None, None), strict=True
+    ):
+        fitted = fit(vectors, trees=5, max_depth=depth, max_features=part, class_weight=weight)
+        assert fitted.probabilities(vectors).shape == (150, 5)
 
 
-@pytest.mark.parametrize("labels", [[0, 1, 2, 3] * 3, [2] * 8, []])
-def test_a_class_without_images_is_refused_by_name(tmp_path, labels):
-    path = write_labelled(tmp_path / "few.h5", labels, side=32)
-    with pytest.raises(DatasetError, match="strong"):
-        train(path, trees=5)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"trees": 0},
+        {"trees": 2.5},
+        {"max_depth": 0},
+        {"max_features": 0},
+        {"max_features": 1.5},
+        {"max_features": "log2"},
+        {"class_weight": "heavy"},
+        {"class_weight": (1.0, -1.0)},
+        {"class_weight": (1.0, float("nan"))},
+        {"depth": 3},
+    ],
+)
+def test_impossible_settings_are_refused(wrong):
+    with pytest.raises(ValidationError):
+        Forest(**wrong)
 
 
-def test_a_single_class_is_refused(tmp_path):
-    path = write_labelled(tmp_path / "one.h5", [0] * 5, classes=("blank",), side=32)
-    with pytest.raises(DatasetError, match="second class"):
-        train(path, trees=5)
+def test_what_cannot_be_learned_from_is_refused(vectors):
+    with pytest.raises(DatasetError, match=r"\[30, 30, 30, 60, 0\]"):
+        fit(vectors, np.minimum(LABELS, 3))
+    with pytest.raises(DatasetError, match="two classes or more"):
+        fit(vectors, np.zeros(150, int), classes=1)
+    with pytest.raises(DatasetError, match="labels 0 to 2"):
+        fit(vectors, classes=3)
+    with pytest.raises(DatasetError, match="labels"):
+        fit(vectors[:0], LABELS[:0])
+    with pytest.raises(DatasetError, match="for each of 5 classes, found 2"):
+        fit(vectors, class_weight=(0.7, 0.3))
+    with pytest.raises(DatasetError, match="found \\(150, 6\\)"):
+        fit(vectors, LABELS[:10])
 
 
-def test_two_classes_of_another_kind_can_be_learned(tmp_path):
-    path = write_labelled(tmp_path / "two.h5", [0, 1] * 8, classes=("empty", "full"), side=64)
-    model = train(path, trees=10)
-    assert model.classes == ("empty", "full")
-    assert model.probabilities(draw_images([0, 1, 1], seed=3, side=64)).shape == (3, 2)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e39])
+def test_a_number_that_is_not_finite_is_refused_by_place(vectors, value):
+    spoilt = vectors.copy()
+    spoilt[17, 4] = value
+    with pytest.raises(DatasetError, match="feature 4 of image 17"):
+        fit(spoilt)

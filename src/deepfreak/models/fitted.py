@@ -1,0 +1,143 @@
+"""What forests and SVMs have in common: settings that learn from vectors, and what was learned.
+
+A `Learner` is a frozen dataclass of settings; its `fit` gives a `Fitted`, which takes vectors and
+gives classes or probabilities. Neither knows of images: `vector_model` joins them with an
+extractor.
+"""
+
+from typing import Annotated, Any, ClassVar, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from deepfreak.errors import DatasetError
+
+# None: all images weigh the same; "balanced": all classes do; or a number for each class.
+ClassWeight = (
+    Literal["balanced"] | tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] | None
+)
+
+# Table 8, from blank to strong.
+CLASS_WEIGHTS: tuple[ClassWeight, ...] = (
+    None,
+    "balanced",
+    (0.35, 0.35, 0.1, 0.1, 0.1),
+    (0.3, 0.3, 0.133, 0.133, 0.133),
+    (0.25, 0.25, 0.166, 0.166, 0.166),
+)
+
+# The trees compare single-precision numbers.
+LARGEST = float(np.finfo(np.float32).max)
+
+
+class Fitted(Protocol):
+    """What vectors have taught.
+
+    Attributes
+    ----------
+    name
+        The kind, `forest` or `svm`.
+    accuracy_held_out
+        Part of the training vectors that was judged rightly by what had not seen them; None where
+        that was not asked for or could not be found.
+    """
+
+    name: ClassVar[str]
+
+    @property
+    def accuracy_held_out(self) -> float | None:
+        """See the class."""
+
+    def probabilities(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the probabilities (n, classes) of vectors (n, k)."""
+
+    def predict(self, vectors: NDArray[np.float64]) -> NDArray[np.intp]:
+        """Return the most probable class (n,) of vectors (n, k)."""
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 over all that decides on the answers."""
+
+
+class Learner(Protocol):
+    """The settings of a classifier of vectors."""
+
+    # Learners are dataclasses: `dataclasses.replace` changes a setting.
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+    name: ClassVar[str]
+
+    @property
+    def class_weight(self) -> ClassWeight:
+        """How much each class weighs."""
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings as JSON values, the kind under `classifier`."""
+
+    def fit(
+        self,
+        vectors: NDArray[np.float64],
+        labels: NDArray[np.integer[Any]],
+        *,
+        classes: int,
+        seed: int = 0,
+        workers: int = 1,
+        held_out: bool = False,
+    ) -> Fitted:
+        """Return what `vectors` (n, k) with `labels` (n,) from 0 to `classes` - 1 teach.
+
+        `held_out` asks for what is found from vectors held out: the accuracy and an SVM's
+        temperature. A search that compares predictions has no use for either.
+
+        Raises
+        ------
+        DatasetError
+            A class without vectors, fewer than two classes, or a number that is not finite.
+        """
+
+
+def check_training(
+    vectors: NDArray[np.float64],
+    labels: NDArray[np.integer[Any]],
+    *,
+    classes: int,
+    class_weight: ClassWeight,
+) -> None:
+    """Raise `DatasetError` unless a classifier of `classes` classes can be learned from these."""
+    if vectors.ndim != 2 or labels.shape != vectors.shape[:1]:
+        raise DatasetError(
+            f"expected vectors (n, k) and labels (n,), found {vectors.shape} and {labels.shape}"
+        )
+    counts = np.bincount(labels, minlength=classes) if labels.size else np.zeros(classes, int)
+    if classes < 2 or counts.size > classes or not counts.all():
+        raise DatasetError(
+            f"expected labels 0 to {classes - 1} of two classes or more, each of them there, found "
+            f"{counts.tolist()} images by label: use more images"
+        )
+    check_weights(class_weight, classes)
+    check_finite(vectors)
+
+
+def check_weights(class_weight: ClassWeight, classes: int) -> None:
+    """Raise `DatasetError` if there are weights, but not one for each class."""
+    if isinstance(class_weight, tuple) and len(class_weight) != classes:
+        raise DatasetError(
+            f"expected a class weight for each of {classes} classes, found {len(class_weight)}: "
+            "give as many, balanced or none"
+        )
+
+
+def check_finite(vectors: NDArray[np.float64], names: tuple[str, ...] = ()) -> None:
+    """Raise `DatasetError` naming a number that is nan, infinite or beyond single precision."""
+    wrong = ~(np.abs(vectors) <= LARGEST)
+    if wrong.any():
+        row, column = (int(index) for index in np.argwhere(wrong)[0])
+        name = names[column] if names else f"feature {column}"
+        raise DatasetError(
+            f"expected finite features, found {vectors[row, column]} for {name} of image {row}: "
+            "leave that image out or use another extractor"
+        )
+
+
+def weights_by_class(class_weight: ClassWeight) -> dict[int, float] | str | None:
+    """Return `class_weight` as scikit-learn takes it."""
+    return dict(enumerate(class_weight)) if isinstance(class_weight, tuple) else class_weight
