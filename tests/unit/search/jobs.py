@@ -1,0 +1,52 @@
+"""Functions that the tests have called in child processes."""
+
+import os
+import signal
+import sys
+import time
+import zlib
+
+import numpy as np
+
+
+def echo(argument):
+    print("what a library says on stdout")  # noqa: T201 -- must not come between the answers
+    return {"got": argument, "process": os.getpid()}
+
+
+def die(argument):
+    if argument["how"] == "signal":
+        os.kill(os.getpid(), signal.SIGKILL)
+    print("a last word", file=sys.stderr)  # noqa: T201 -- the reason should have it
+    os._exit(3)
+
+
+def fail(argument):
+    raise ValueError(argument["why"])
+
+
+def sleep(argument):
+    time.sleep(argument["seconds"])
+    return {}
+
+
+def endless_svm(_argument):
+    from sklearn.svm import SVC
+
+    rng = np.random.default_rng(0)
+    SVC(C=2.0**15, gamma=2.0**-9).fit(rng.normal(size=(6000, 5)), rng.integers(0, 2, 6000))
+    return {}
+
+
+def quick_score(task):
+    """Stand in for `trial.score`: an accuracy that depends on the picks, at once.
+
+    The best is a small forest on GLCM, so that it is quick to train in the end.
+    """
+    picks = task["picks"]
+    if picks["extractor"] == 2:
+        raise ValueError("too few descriptors")
+    time.sleep(0.02)
+    good = 60 * (picks["extractor"] == 0) + 30 * (picks.get("forest.trees") == 0)
+    noise = zlib.crc32(repr(sorted(picks.items())).encode()) % 10
+    return {"state": "done", "hits": good + noise, "total": 100}

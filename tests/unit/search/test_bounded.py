@@ -1,0 +1,111 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from deepfreak.search.bounded import (
+    BoundedProcess,
+    CallFailedError,
+    OverTimeError,
+    bounded_workers,
+    call_once,
+)
+
+JOBS = "tests.unit.search.jobs:"
+
+
+def alive(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{process}/stat").read_text()
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def test_one_child_answers_call_after_call_whatever_it_prints():
+    with BoundedProcess(JOBS + "echo") as process:
+        first = process.call({"a": [1, None, "é"]}, seconds=60)
+        second = process.call({}, seconds=60)
+    assert first["got"] == {"a": [1, None, "é"]}
+    assert first["process"] == second["process"] != os.getpid()
+    assert not alive(first["process"])
+
+
+def test_a_call_that_takes_too_long_is_ended_and_the_next_is_answered():
+    with BoundedProcess(JOBS + "sleep") as process:
+        process.call({"seconds": 0}, seconds=60)
+        start = time.monotonic()
+        with pytest.raises(OverTimeError, match=r"stopped after 0\.3 s"):
+            process.call({"seconds": 60}, seconds=0.3)
+        assert time.monotonic() - start < 5
+        assert process.call({"seconds": 0}, seconds=60) == {}
+
+
+def test_a_fit_inside_libsvm_is_ended():
+    start = time.monotonic()
+    with pytest.raises(OverTimeError):
+        call_once(JOBS + "endless_svm", {}, 3)
+    assert time.monotonic() - start < 30
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [("signal", r"died of SIGKILL \(out of memory\?\)"), ("exit", "ended with code 3 a last word")],
+)
+def test_a_child_that_dies_is_one_failed_call(how, said):
+    with BoundedProcess(JOBS + "die") as process:
+        for _ in range(2):
+            with pytest.raises(CallFailedError, match=said):
+                process.call({"how": how}, seconds=60)
+
+
+def test_an_error_is_told_in_one_line():
+    with pytest.raises(CallFailedError, match=r"^ValueError: two lines$"):
+        call_once(JOBS + "fail", {"why": "two\nlines"}, 60)
+
+
+def test_as_many_calls_run_at_once_as_there_are_workers():
+    with bounded_workers(JOBS + "echo", 2) as workers:
+        answers = [workers.submit({"i": i}, 60) for i in range(6)]
+        assert [answer.result()["got"] for answer in answers] == [{"i": i} for i in range(6)]
+        children = {answer.result()["process"] for answer in answers}
+    assert 1 <= len(children) <= 2
+    assert not any(alive(child) for child in children)
+
+
+def test_leaving_does_not_wait_for_what_is_under_way():
+    start = time.monotonic()
+    with bounded_workers(JOBS + "sleep", 1) as workers:
+        workers.submit({"seconds": 0}, 60).result()
+        running = workers.submit({"seconds": 60}, 60)
+        waiting = workers.submit({"seconds": 60}, 60)
+        time.sleep(0.2)
+    assert time.monotonic() - start < 30
+    assert isinstance(running.exception(), CallFailedError)
+    assert waiting.cancelled()
+
+
+def test_children_do_not_outlive_a_killed_parent(tmp_path):
+    program = (
+        "from deepfreak.search.bounded import BoundedProcess\n"
+        f"process = BoundedProcess({JOBS + 'sleep'!r})\n"
+        "process.call({'seconds': 0}, seconds=60)\n"
+        "print(process._child.pid, flush=True)\n"
+        "process.call({'seconds': 60}, seconds=60)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True
+    ) as parent:
+        child = int(parent.stdout.readline())
+        time.sleep(0.2)
+        assert alive(child)
+        parent.send_signal(signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while alive(child):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
