@@ -19,6 +19,8 @@ from deepfreak.cli.generate import generate
 from deepfreak.cli.import_ import import_
 from deepfreak.cli.join import join
 from deepfreak.cli.prepare import prepare
+from deepfreak.cli.reproduce import reproduce
+from deepfreak.cli.search import search
 from deepfreak.cli.show import show
 from deepfreak.cli.simulate import simulate
 from deepfreak.cli.train import train
@@ -49,6 +51,8 @@ for command in (
     import_,
     export,
     prepare,
+    search,
+    reproduce,
 ):
     app.add_command(command)
 

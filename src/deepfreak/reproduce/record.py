@@ -1,0 +1,131 @@
+"""A record: tables with what made them, as Markdown, JSON and HTML in one folder."""
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from deepfreak.errors import OutputError
+from deepfreak.files import versions, whole_file
+from deepfreak.report.page import write_page
+
+Cell = str | int | float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table: a title that names the paper's, heads of columns, lines of cells, and remarks."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """Tables, and how and where they were made.
+
+    Attributes
+    ----------
+    summary
+        The first lines: scale and main result.
+    facts
+        JSON values to keep beside the tables, such as the confusion matrices of every seed.
+    """
+
+    name: str
+    title: str
+    command: str
+    summary: tuple[str, ...]
+    tables: tuple[Table, ...]
+    facts: dict[str, Any]
+
+
+def write_record(record: Record, folder: str | Path, *, day: str | None = None) -> Path:
+    """Write `record` to `folder`/<date>-<name>/ and return that folder.
+
+    A record of the same day and name is replaced: what is published is committed.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be made or written.
+    """
+    day = day or datetime.now(UTC).date().isoformat()
+    place = Path(folder) / f"{day}-{record.name}"
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {place}: {error.strerror or error}") from error
+    made_by = {"date": day, "command": record.command, **made_with()}
+    content = {"made_by": made_by, **asdict(record)}
+    with whole_file(place / "record.json", overwrite=True) as partial:
+        partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    with whole_file(place / "README.md", overwrite=True) as partial:
+        partial.write_text(as_markdown(record, made_by))
+    values = {
+        "title": record.title,
+        "facts": [(key, _plain(value)) for key, value in made_by.items()],
+        "summary": record.summary,
+        "tables": record.tables,
+        "figures": (),
+        "galleries": (),
+    }
+    write_page(place / "record.html", "record.html", values, overwrite=True)
+    return place
+
+
+def made_with() -> dict[str, Any]:
+    """Return the versions and the hardware, as JSON values."""
+    packages = ("numpy", "scipy", "numba", "scikit-learn", "opencv-python-headless", "optuna")
+    return {
+        "python": platform.python_version(),
+        "versions": versions(*packages),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
+        "system": platform.system(),
+    }
+
+
+def as_markdown(record: Record, made_by: dict[str, Any]) -> str:
+    """Return the record as a Markdown page."""
+    lines = [f"# {record.title}", "", *(f"{text}\n" for text in record.summary)]
+    lines += ["| made by | |", "|---|---|"]
+    lines += [f"| {key} | {_cell(_plain(value))} |" for key, value in made_by.items()]
+    for table in record.tables:
+        lines += ["", f"## {table.title}", "", _line(table.columns)]
+        lines += [_line(("---",) * len(table.columns))]
+        lines += [_line(row) for row in table.rows]
+        lines += [f"\n{remark}" for remark in table.remarks]
+    return "\n".join(lines) + "\n"
+
+
+def _line(cells: Sequence[Cell]) -> str:
+    return "| " + " | ".join(_cell(str(cell)) for cell in cells) + " |"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _plain(value: Any) -> str:  # noqa: ANN401 -- any JSON value
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {item}" for key, item in value.items())
+    return str(value)
+
+
+def _processor() -> str:
+    """Return the processor's name, where the system tells it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
