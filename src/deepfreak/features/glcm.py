@@ -214,7 +214,9 @@ def count_pairs(indices: NDArray[np.uint16], n: int, slow: int, fast: int) -> ND
     # it to the same address. Four tables in turn keep the processor from waiting.
     tables = np.zeros((4, (n + 1) * (n + 1)), np.uint32)
     first, second, third, fourth = tables[0], tables[1], tables[2], tables[3]
-    start, stop = max(0, -fast), min(columns, columns - fast)
+    start = max(0, -fast)
+    # An offset wider than the image leaves nothing: a negative end would count from the other side.
+    stop = max(start, min(columns, columns - fast))
     for row in range(max(0, -slow), min(rows, rows - slow)):
         here = indices[row, start:stop]
         there = indices[row + slow, start + fast : stop + fast]

@@ -209,3 +209,13 @@ def test_an_image_that_cannot_be_used_stops_the_rest(workers):
     with pytest.raises(FrameError):
         extract(GLCM(), images, valid, workers=workers, advance=done.append)
     assert sum(done) == 3
+
+
+@pytest.mark.parametrize("angle", [0, 45, 90, 135])
+def test_an_offset_wider_than_the_image_counts_nothing(angle):
+    extractor = GLCM(distances=(8,), angles_deg=(angle,))
+    for shape in ((6, 6), (40, 6), (6, 40)):
+        image = np.full(shape, 7, np.uint8)
+        slow, fast = extractor.offsets[0]
+        counts = extractor.counts(image)
+        assert counts.sum() == 2 * max(0, shape[0] - abs(slow)) * max(0, shape[1] - abs(fast))
