@@ -12,6 +12,7 @@ from deepfreak.evaluation import Evaluation
 from deepfreak.exchange.importing import REAL_CLASSES
 from deepfreak.features.sift import SIFT
 from deepfreak.models.group import group_weights, grouped
+from deepfreak.search.extraction import Progress, no_progress
 
 if TYPE_CHECKING:
     from deepfreak.dataset import Dataset
@@ -66,6 +67,7 @@ def judge(
     cache: "FeatureCache",
     seeds: int = 3,
     workers: int = 1,
+    progress: Progress = no_progress,
     say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Judged]:
     """Teach `contender` the images of `train` and return what it says of each of `others`.
@@ -83,10 +85,13 @@ def judge(
     extractor = contender.extractor
     if isinstance(extractor, SIFT):
         extractor = cache.words(extractor, train, seed=0, workers=workers)
-    vectors = cache.vectors(extractor, train, workers=workers)
-    unseen = {
-        name: cache.vectors(extractor, data, workers=workers) for name, data in others.items()
-    }
+
+    def vectors_of(data: "Dataset") -> NDArray[np.float64]:
+        with progress(f"features {extractor.name}", len(data)) as advance:
+            return cache.vectors(extractor, data, workers=workers, advance=advance)
+
+    vectors = vectors_of(train)
+    unseen = {name: vectors_of(data) for name, data in others.items()}
     evaluations: dict[str, list[Evaluation]] = {name: [] for name in others}
     for seed in range(seeds if classifier.name == "forest" else 1):
         say(f"{contender.name}, seed {seed}")
