@@ -42,7 +42,8 @@ def test_the_tables_stand_beside_the_papers_figures(toy, real, tmp_path, capsys)
         assert f"Table {number}" in titles
     table_5 = next(table for table in record["tables"] if table["title"].startswith("Table 5"))
     assert table_5["rows"][0][1] == "98.45"
-    assert "(2 seeds)" in table_5["rows"][0][2]
+    assert " ± " in table_5["rows"][0][2]
+    assert any("2 seeds" in remark for remark in table_5["remarks"])
     assert {path.name for path in (tmp_path / "work").iterdir()} == {"synthetic", "raw"}
     assert record["facts"]["search"]["counts"]["done"] >= 1
     with open(f"{place}/README.md") as file:

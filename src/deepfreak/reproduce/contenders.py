@@ -52,11 +52,11 @@ class Judged:
 
     @property
     def spread(self) -> str:
-        """Mean and standard deviation over the seeds, in per cent."""
+        """Mean and standard deviation over the seeds, in per cent; without the latter for one."""
         values = self.percents
         if values.size == 1:
             return f"{values[0]:.2f}"
-        return f"{values.mean():.2f} ± {values.std(ddof=1):.2f} ({values.size} seeds)"
+        return f"{values.mean():.2f} ± {values.std(ddof=1):.2f}"
 
 
 def judge(

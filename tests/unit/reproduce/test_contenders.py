@@ -33,7 +33,7 @@ def test_a_forest_is_judged_once_a_seed_and_an_svm_once(tmp_path):
         found = judge(FOREST, data, {"same": data}, cache=FeatureCache(tmp_path / "c"), seeds=2)
         assert len(found["same"].evaluations) == 2
         assert found["same"].percents.size == 2
-        assert "(2 seeds)" in found["same"].spread
+        assert " ± " in found["same"].spread
         svm = Contender(name="an SVM", extractor=FOREST.extractor, classifier=SVM())
         found = judge(svm, data, {"same": data}, cache=FeatureCache(tmp_path / "c"), seeds=2)
         assert len(found["same"].evaluations) == 1
