@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from deepfreak.models import Classifier
 
 NORMAL_95 = 1.959963984540054
+CONFIDENCE_BINS = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,21 @@ class Evaluation:
         return Proportion(int(right.sum()), self.truth.size)
 
     @property
+    def calibration_error(self) -> float:
+        """By how much the verdicts' probabilities are off on average; nan without images.
+
+        In each of `CONFIDENCE_BINS` equal ranges of the verdict's probability: the distance between
+        its mean and the part of the verdicts that are right, weighted by images (Guo et al. 2017).
+        """
+        if self.truth.size == 0:
+            return math.nan
+        confidence = self.probabilities.max(axis=1)
+        right = self.verdicts == self.truth
+        place = np.minimum((confidence * CONFIDENCE_BINS).astype(int), CONFIDENCE_BINS - 1)
+        surplus = np.bincount(place, weights=confidence - right)
+        return float(np.abs(surplus).sum() / self.truth.size)
+
+    @property
     def recall(self) -> tuple[Proportion, ...]:
         """For each class, how many of its images were found."""
         matrix = self.confusion
@@ -154,6 +170,7 @@ class Evaluation:
             },
             "accuracy": self.accuracy.to_json(),
             "crystal_accuracy": self.crystal_accuracy.to_json(),
+            "calibration_error": self.calibration_error if self.truth.size else None,
             "seconds_per_image": self.seconds_per_image,
             "workers": self.workers,
         }

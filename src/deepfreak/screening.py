@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,9 @@ class Verdict:
         What preparing and classifying took, in milliseconds.
     image, valid
         What the model saw: uint8 [slow, fast] and where it is valid.
+    activation
+        What spoke for the verdict, [slow, fast] over the whole image in fewer and larger parts;
+        None where it was not asked for or the model cannot tell.
     """
 
     file: str
@@ -41,6 +45,7 @@ class Verdict:
     ms: float
     image: NDArray[np.uint8] = field(repr=False)
     valid: NDArray[np.bool_] = field(repr=False)
+    activation: NDArray[np.float32] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,32 +57,53 @@ class Failure:
     error: str
 
 
+@runtime_checkable
+class Looking(Protocol):
+    """A model that can say where it looked."""
+
+    def look(
+        self, images: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        """Return probabilities (n, classes) and what spoke for each class (n, classes, h, w)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Screener:
-    """A model that is asked about frames: `Screener(model)(frame)`."""
+    """A model that is asked about frames: `Screener(model)(frame)`.
+
+    With `maps` verdicts hold what spoke for them, if the model can tell.
+    """
 
     model: Classifier
+    maps: bool = False
 
     def __call__(self, frame: Frame) -> Verdict:
         """Return the verdict on one frame; `FrameError` where too little of it was measured."""
         start = time.perf_counter()
         prepared = prepare(frame)
-        row = self.model.probabilities(prepared.image[None], prepared.valid[None])[0]
+        asked = prepared.image[None], prepared.valid[None]
+        maps = None
+        if self.maps and isinstance(self.model, Looking):
+            (row,), (maps,) = self.model.look(*asked)
+        else:
+            (row,) = self.model.probabilities(*asked)
         if not np.isfinite(row).all():
             raise ModelError(f"expected probabilities from {self.model.name}, found {row.tolist()}")
         probabilities = dict(zip(self.model.classes, map(float, row), strict=True))
         p_crystal = sum(
             probability for name, probability in probabilities.items() if name in WITH_DIFFRACTION
         )
+        verdict = int(np.argmax(row))
         return Verdict(
             file=frame.file,
             frame=frame.index,
-            label=self.model.classes[int(np.argmax(row))],
+            label=self.model.classes[verdict],
             probabilities=probabilities,
             p_crystal=min(p_crystal, 1.0),
             ms=(time.perf_counter() - start) * 1e3,
             image=prepared.image,
             valid=prepared.valid,
+            activation=None if maps is None else maps[verdict],
         )
 
 

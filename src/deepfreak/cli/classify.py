@@ -65,6 +65,7 @@ def classify(
     click.echo(f"model: {printable(str(model or 'default'))}, {classifier.name}", err=True)
     found = find_files(files)
     header, line = _form(form, classifier.classes, found)
+    screener = Screener(classifier, maps=report is not None)
     read = failed = 0
 
     def verdicts(stream: TextIO, advance: Callable[[int], None]) -> Iterator["Verdict"]:
@@ -72,7 +73,7 @@ def classify(
         nonlocal read, failed
         stream.write(header)
         counted = _counted(found, advance)
-        for result in screen_files(counted, Screener(classifier), mask=masked, geometry=layout):
+        for result in screen_files(counted, screener, mask=masked, geometry=layout):
             stream.write(line(result))
             stream.flush()
             if isinstance(result, Failure):
@@ -239,6 +240,7 @@ def _shown(verdict: "Verdict") -> "ShownVerdict":
         caption=f"{printable(Path(verdict.file).name)}, frame {verdict.frame}",
         label=verdict.label,
         probabilities=verdict.probabilities,
+        activation=verdict.activation,
     )
 
 

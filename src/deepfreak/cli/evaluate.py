@@ -43,7 +43,7 @@ def evaluate(
     from deepfreak.evaluation import format_confusion, format_percent
     from deepfreak.files import check_output, whole_file
     from deepfreak.importance import importances_of, steps
-    from deepfreak.models import load_model
+    from deepfreak.models import VectorModel, load_model
     from deepfreak.progress import progress
 
     if importance and report is None and summary is None:
@@ -52,6 +52,8 @@ def evaluate(
         if output is not None:
             check_output(output, overwrite=overwrite)
     loaded = load_model(None if model == "default" else Path(model))
+    if importance and not isinstance(loaded, VectorModel):
+        raise click.UsageError("--importance is for models of features, found a network")
     click.echo(f"model: {model}, {loaded.name}", err=True)
     with Dataset.open(data, split=split) as images:
         with progress("images", len(images)) as advance:
@@ -67,7 +69,7 @@ def evaluate(
             f"(workers: {workers}); 95 % intervals in brackets"
         )
         importances = None
-        if importance:
+        if importance and isinstance(loaded, VectorModel):
             with progress("importance", steps(loaded)) as advance:
                 importances = importances_of(loaded, images, workers=workers, advance=advance)
         if report is not None:

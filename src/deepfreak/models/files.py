@@ -1,7 +1,8 @@
-"""A model as one file: a zip archive of arrays and JSON, never of code.
+"""A model as one file: a zip archive of arrays and JSON, never of code; a network as ONNX.
 
-A forest is stored as skops stores it, an SVM and what an extractor has learned as arrays, and the
-manifest lies beside them as `manifest.json`, so any zip tool shows where a model comes from.
+What a file of ONNX is, `network` says. In an archive a forest is stored as skops stores it,
+an SVM and what an extractor has learned as arrays, and the manifest lies beside them as
+`manifest.json`, so any zip tool shows where a model comes from.
 `docs/decisions/0003-model-files.md` tells why a file is believed: by what it contains and by what
 it answers, not by the versions it names.
 """
@@ -13,6 +14,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import fields
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +32,7 @@ from deepfreak.models.archive import (
     write_arrays,
 )
 from deepfreak.models.forest import FittedForest
+from deepfreak.models.network import OnnxModel, network_from
 from deepfreak.models.sound import check_forest, svm_from
 from deepfreak.models.svm import FittedSVM
 from deepfreak.models.vector_model import FORMAT, VectorModel, probe
@@ -41,6 +44,7 @@ MAX_FILE_BYTES = 256 * 2**20
 MANIFEST = "manifest.json"
 EXTRACTOR, SVM_ARRAYS = "extractor", "svm"
 SHIPPED = "default.skops"
+NETWORK = ".onnx"
 PARTS = ("extractor", "classifier", "versions", "check")
 ANSWERS = ("vectors", "probabilities", "probe")
 
@@ -78,33 +82,40 @@ def save_model(model: VectorModel, path: str | Path, *, overwrite: bool = False)
         partial.write_bytes(buffer.getvalue())
 
 
-def load_model(path: str | Path | None = None) -> VectorModel:
+def load_model(path: str | Path | None = None) -> VectorModel | OnnxModel:
     """Return the model in the file `path`, or the one that ships with the package.
 
-    No code from the file is run, its sizes are checked before they are believed, and both the
-    extractor and the classifier must give the answers that the manifest records.
+    A file whose name ends in .onnx holds a network. No code from a file is run, its sizes are
+    checked before they are believed, and a network, or both the extractor and the classifier, must
+    give the answers that the manifest records.
 
     Raises
     ------
     ModelError
         The file is missing, damaged, not a model, or does not work with these versions.
     """
+    source = _shipped() if path is None else Path(path)
     label = "the shipped model" if path is None else str(path)
-    content = _read(None if path is None else Path(path))
+    content = _read(source, label)
     try:
-        return _parse(content)
+        return network_from(content) if source.name.endswith(NETWORK) else _parse(content)
     except ModelError as error:
         raise ModelError(f"{label}: {error}") from error
 
 
-def _read(path: Path | None) -> bytes:
-    source = resources.files("deepfreak.models") / "shipped" / SHIPPED if path is None else path
+def _shipped() -> Traversable:
+    """Return the file of the default model: the network where one is shipped, else the forest."""
+    folder = resources.files("deepfreak.models") / "shipped"
+    network = folder / f"default{NETWORK}"
+    return network if network.is_file() else folder / SHIPPED
+
+
+def _read(source: Traversable, label: str) -> bytes:
     try:
         with source.open("rb") as file:
             content: bytes = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
-        name = "the shipped model" if path is None else path
-        raise ModelError(f"cannot read {name}: {error.strerror or error}") from error
+        raise ModelError(f"cannot read {label}: {error.strerror or error}") from error
     if len(content) > MAX_FILE_BYTES:
         raise ModelError(
             f"expected a model of at most {MAX_FILE_BYTES >> 20} MB, found more: {source} is "

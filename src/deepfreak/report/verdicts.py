@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from deepfreak.report.activation import tint
 from deepfreak.report.figures import Figure
 from deepfreak.report.page import class_colours, write_page
 from deepfreak.report.pictures import circles, picture, white_level
@@ -47,6 +48,10 @@ class Shown(Protocol):
     def probabilities(self) -> Mapping[str, float]:
         """Probability of each class, by its name."""
 
+    @property
+    def activation(self) -> NDArray[np.float32] | None:
+        """What spoke for the verdict, [slow, fast] over the whole image; None if not known."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ShownVerdict:
@@ -58,6 +63,7 @@ class ShownVerdict:
     label: str
     truth: str | None = None
     probabilities: Mapping[str, float]
+    activation: NDArray[np.float32] | None = None
 
     @property
     def correct(self) -> bool | None:
@@ -113,17 +119,20 @@ def write_verdict_page(
 def gallery(heading: str, verdicts: Sequence[Shown], *, left_out: int = 0) -> dict[str, Any]:
     """Return what the templates need to show `verdicts`, all on one scale of brightness.
 
-    The peaks that `find_peaks` finds are circled, whatever the model that judged looks at.
+    The peaks that `find_peaks` finds are circled, whatever the model that judged looks at. What
+    it looked at is tinted, if that is known.
     """
     white = white_level([verdict.image for verdict in verdicts])
     return {
         "heading": heading,
         "left_out": left_out,
         "white": white,
+        "tinted": any(verdict.activation is not None for verdict in verdicts),
         "missing": any(v.valid is not None and not v.valid.all() for v in verdicts),
         "cards": [
             {
                 "picture": picture(verdict.image, verdict.valid, white=white),
+                "tint": None if verdict.activation is None else tint(verdict.activation),
                 "circles": circles(verdict.image, verdict.valid),
                 "caption": verdict.caption,
                 "label": verdict.label,

@@ -1,0 +1,244 @@
+"""A trained network as one ONNX file with everything inside: preprocessing, calibration, maps."""
+
+import copy
+import json
+import warnings
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv_transpose2d, interpolate, pad
+
+from deepfreak.errors import BackendError, ModelError, OutputError
+from deepfreak.files import check_output, versions, whole_file
+from deepfreak.models.network import (
+    FORMAT,
+    INPUTS,
+    MAX_FILE_BYTES,
+    METADATA,
+    OUTPUTS,
+    OnnxModel,
+    answers,
+    network_from,
+    probes,
+)
+from deepfreak.models.svm import softmax
+from deepfreak.networks.calibration import Calibration
+from deepfreak.networks.network import Network, NetworkModel
+
+# The last version of operators that torch's exporter by tracing knows.
+OPSET = 18
+
+
+def export_onnx(
+    model: NetworkModel,
+    path: str | Path,
+    *,
+    calibration: Calibration | None = None,
+    overwrite: bool = False,
+) -> OnnxModel:
+    """Write `model` as ONNX to `path`, and return what `load_model` reads from there.
+
+    The file is read again, and has to give torch's answers, before it gets its name. Its
+    probabilities are those of `model`, after `calibration` where there is one.
+
+    Raises
+    ------
+    OutputError
+        The file exists and `overwrite` is false, cannot be written, or would be too large.
+    ModelError
+        The network has no last maps to look at, or onnxruntime answers otherwise.
+    BackendError
+        The package onnx is missing.
+    """
+    path = Path(path)
+    check_output(path, overwrite=overwrite)
+    temperature = 1.0 if calibration is None else calibration.temperature
+    served = Served(model.network, side=model.side, temperature=temperature).eval()
+    images, valid = (torch.from_numpy(drawn) for drawn in probes(model.side))
+    device = model.network.mean.device
+    with torch.inference_mode():
+        _, maps = served(images, valid)
+        # what is served must answer as the very network that was trained
+        logits = model.network(images.to(device), valid.to(device)).double().cpu().numpy()
+    manifest = {
+        "format": FORMAT,
+        "classes": list(model.classes),
+        "side": model.side,
+        "network": dict(model.manifest),
+        "calibration": None if calibration is None else calibration.to_json(),
+        "versions": versions("torch", "onnx", "onnxruntime", "numpy"),
+        "check": answers(softmax(logits / temperature), maps.numpy()),
+    }
+    content = _onnx(served, manifest, maps_shape=tuple(maps.shape))
+    if len(content) > MAX_FILE_BYTES:
+        raise OutputError(
+            f"{path} would have {len(content) >> 20} MB, more than the {MAX_FILE_BYTES >> 20} MB "
+            "that are read again; use fewer filters"
+        )
+    try:
+        loaded = network_from(content)
+    except ModelError as error:
+        raise ModelError(f"{path} was not written: {error}") from error
+    with whole_file(path, overwrite=overwrite) as partial:
+        partial.write_bytes(content)
+    return loaded
+
+
+class Served(nn.Module):  # type: ignore[misc] # torch has no types here
+    """What the file computes: stored images (n, side, side) to probabilities and maps.
+
+    The maps (n, classes, h, w) say what each part of the image adds to the logit of each class,
+    less the mean over classes, which no softmax sees (Zhou et al. 2016).
+    """
+
+    def __init__(self, network: Network, *, side: int, temperature: float) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(network).cpu().eval()
+        self.temperature = temperature
+        body = with_maps(self.network.body, size=self.network.shrink_to or side)
+        if self.network.shrink_to is not None:
+            # ONNX as traced has no shrinking that averages; two products of matrices are the same
+            body = nn.Sequential(Shrink(side, self.network.shrink_to), body)
+            self.network.shrink_to = None
+        self.network.body = body
+
+    def forward(self, image: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Return probabilities (n, classes) and maps (n, classes, h, w)."""
+        logits, maps = self.network(image, valid)
+        return (logits / self.temperature).softmax(1), maps - maps.mean(1, keepdim=True)
+
+
+def with_maps(body: nn.Module, *, size: int) -> nn.Module:
+    """Return a module that takes what `body` takes, (n, ..., size, size), to (logits, maps).
+
+    Raises
+    ------
+    ModelError
+        It has neither a method `maps` nor the paper's last layers.
+    """
+    if hasattr(body, "maps"):
+        return _Maps(body)
+    if isinstance(body, nn.Sequential) and len(body) > 3:
+        *_, pool, flat, linear = body
+        if (
+            isinstance(pool, nn.AvgPool2d)
+            and isinstance(flat, nn.Flatten)
+            and isinstance(linear, nn.Linear)
+        ):
+            return Attributed(body, size=size)
+    raise ModelError(
+        "expected a network with a method `maps`, or that ends in a pool of means and a linear "
+        f"layer, found {type(body).__name__}: give it such a method"
+    )
+
+
+class _Maps(nn.Module):  # type: ignore[misc] # torch has no types here
+    """A body that knows its maps, called by that name."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        found: tuple[Tensor, Tensor] = self.body.maps(maps)
+        return found
+
+
+class Attributed(nn.Module):  # type: ignore[misc] # torch has no types here
+    """A body of the paper's family, and what each place of its last maps adds to each logit.
+
+    Pool and linear layer are linear together: a class has one weight for each channel and place,
+    and a map's sum is the class's logit less its bias.
+    """
+
+    weights: Tensor
+
+    def __init__(self, body: nn.Sequential, *, size: int) -> None:
+        super().__init__()
+        *convolutions, self.pool, self.flat, self.linear = body
+        self.convolutions = nn.Sequential(*convolutions)
+        with torch.inference_mode():
+            shape = self.convolutions(torch.zeros(1, 1, size, size)).shape
+        self.register_buffer("weights", self._spread(shape[1:]))
+
+    def _spread(self, shape: torch.Size) -> Tensor:
+        """Return the linear layer's weights (classes, channels, h, w), before the pool."""
+        channels, *sides = shape
+        window, stride = int(self.pool.kernel_size), int(self.pool.stride)
+        pooled = [(side - window) // stride + 1 for side in sides]
+        classes = self.linear.out_features
+        own = self.linear.weight.detach().reshape(classes * channels, 1, *pooled)
+        mean = torch.full((1, 1, window, window), window**-2)
+        spread = conv_transpose2d(own, mean, stride=stride)
+        # what no whole window fits into at the ends does not count
+        left = [side - reached for side, reached in zip(sides, spread.shape[2:], strict=True)]
+        whole: Tensor = pad(spread, (0, left[1], 0, left[0])).reshape(classes, channels, *sides)
+        return whole
+
+    def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits (n, classes) and maps (n, classes, h, w) of (n, 1, size, size)."""
+        last = self.convolutions(maps)  # (n, channels, h, w)
+        logits = self.linear(self.flat(self.pool(last)))
+        return logits, (last[:, None] * self.weights).sum(2)
+
+
+class Shrink(nn.Module):  # type: ignore[misc] # torch has no types here
+    """`interpolate` with antialias, as two products of matrices."""
+
+    matrix: Tensor
+
+    def __init__(self, side: int, shrink_to: int) -> None:
+        super().__init__()
+        # what becomes of each row, if it is the only one; columns are left alone
+        rows = interpolate(
+            torch.eye(side)[None, None], (shrink_to, side), mode="bilinear", antialias=True
+        )
+        self.register_buffer("matrix", rows[0, 0])  # (shrink_to, side)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return maps (n, channels, shrink_to, shrink_to) of (n, channels, side, side)."""
+        return self.matrix @ maps @ self.matrix.T
+
+
+def _onnx(served: Served, manifest: Mapping[str, Any], *, maps_shape: tuple[int, ...]) -> bytes:
+    """Return the bytes of the file."""
+    try:
+        import onnx
+    except ModuleNotFoundError as error:
+        raise BackendError("export needs onnx: pip install 'deepfreak[networks]'") from error
+    side = manifest["side"]
+    # two images: what is traced with one is taken for a network of one
+    example = (
+        torch.zeros(2, side, side, dtype=torch.uint8),
+        torch.ones(2, side, side, dtype=torch.bool),
+    )
+    buffer = BytesIO()
+    with warnings.catch_warnings(), torch.inference_mode():
+        # of its age (the newer exporter needs a package of its own) and of what tracing may miss,
+        # which is found out where the file's answers are compared
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            served,
+            example,
+            buffer,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=list(INPUTS),
+            output_names=list(OUTPUTS),
+            dynamic_axes={name: {0: "n"} for name in (*INPUTS, *OUTPUTS)},
+        )
+    graph = onnx.load_model_from_string(buffer.getvalue())
+    shapes = {"probabilities": (len(manifest["classes"]),), "activation": maps_shape[1:]}
+    for put in graph.graph.output:
+        # tracing does not always know that these do not change with n
+        for dimension, length in zip(
+            put.type.tensor_type.shape.dim[1:], shapes[put.name], strict=True
+        ):
+            dimension.dim_value = length
+    graph.metadata_props.add(key=METADATA, value=json.dumps(manifest, allow_nan=False))
+    content: bytes = graph.SerializeToString(deterministic=True)
+    return content
