@@ -25,7 +25,7 @@ def test_a_trained_model_is_evaluated_with_page_and_summary(folder, tmp_path, ca
     said = capsys.readouterr()
     assert "Predicted class" in said.out
     assert "crystal against no crystal (%)" in said.out
-    assert "glcm+forest" in said.err
+    assert "diffraction+forest" in said.err
     values = json.loads(summary.read_text())
     assert values["count"] == 25
     assert values["accuracy"]["value"] > 0.7
@@ -36,9 +36,8 @@ def test_a_trained_model_is_evaluated_with_page_and_summary(folder, tmp_path, ca
 def test_the_model_file_records_the_command_and_nothing_of_the_machine(folder):
     manifest = load_model(folder / "m.skops").manifest
     assert manifest["command"] == (
-        "deepfreak train train.h5 --out m.skops --extractor glcm --distances 1,2,5,8 "
-        "--angles 45,135 --classifier forest --trees 100 --max-depth 20 --max-features sqrt "
-        "--class-weight none --seed 0"
+        "deepfreak train train.h5 --out m.skops --extractor diffraction --classifier forest "
+        "--trees 100 --max-depth 20 --max-features sqrt --class-weight none --seed 0"
     )
     assert str(folder) not in json.dumps(manifest)
 
@@ -46,8 +45,8 @@ def test_the_model_file_records_the_command_and_nothing_of_the_machine(folder):
 def test_every_setting_reaches_the_model(folder, tmp_path):
     out = tmp_path / "m.skops"
     options = (
-        "--distances 1,3 --angles 0,22.5 --trees 7 --max-depth none --max-features 0.5 "
-        "--class-weight balanced --seed 9 --workers 2"
+        "--extractor glcm --distances 1,3 --angles 0,22.5 --trees 7 --max-depth none "
+        "--max-features 0.5 --class-weight balanced --seed 9 --workers 2"
     )
     assert main(["train", str(folder / "train.h5"), "--out", str(out), *options.split()]) == 0
     manifest = load_model(out).manifest
@@ -124,8 +123,8 @@ def test_importance_is_shown_on_the_page_and_stands_in_the_summary(folder, tmp_p
     assert main(["evaluate", *map(str, arguments), "--importance"]) == 0
     importance = json.loads(summary.read_text())["importance"]
     assert importance["images"] == 25
-    assert len(importance["features"]) == 48
-    assert {"contrast", "distance 8", "angle 45"} <= {kind["name"] for kind in importance["kinds"]}
+    assert len(importance["features"]) == 42
+    assert {"excess", "pixels", "peaks"} <= {kind["name"] for kind in importance["kinds"]}
     text = page.read_text()
     assert "Which kinds of features" in text
     assert importance["features"][0]["name"] in text

@@ -85,7 +85,7 @@ def extractor_options(command: F) -> F:
         (
             click.option(
                 "--extractor", type=click.Choice(["glcm", "lbp", "sift", "diffraction"]),
-                default="glcm", show_default=True, help="What turns an image into numbers.",
+                default="diffraction", show_default=True, help="What turns an image into numbers.",
             ),
             click.option(
                 "--distances", default="1,2,5,8", show_default=True, callback=_numbers(int),

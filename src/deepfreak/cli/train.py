@@ -47,8 +47,8 @@ def train(
 ) -> None:
     """Train a forest or an SVM on the images of DATA, a file made by `deepfreak generate`.
 
-    The defaults are the best forest of the DiffraNet paper. The model does not depend on the number
-    of workers.
+    The defaults are diffraction statistics and the forest of the DiffraNet paper. The model does
+    not depend on the number of workers.
     """
     from dataclasses import replace
 
