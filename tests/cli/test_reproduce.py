@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -34,9 +35,8 @@ def test_the_tables_stand_beside_the_papers_figures(toy, real, tmp_path, capsys)
     arguments += ["--work", str(tmp_path / "work"), "--cache", str(tmp_path / "cache")]
     arguments += ["--real", str(real), "--trials", "2", "--seeds", "2", "--workers", "1"]
     assert main(arguments) == 0
-    place = capsys.readouterr().out.strip()
-    with open(f"{place}/record.json") as file:
-        record = json.load(file)
+    place = Path(capsys.readouterr().out.strip())
+    record = json.loads((place / "record.json").read_text())
     titles = [table["title"].partition(":")[0] for table in record["tables"]]
     for number in (3, 4, 5, 7, 12, 13, 14):
         assert f"Table {number}" in titles
@@ -46,8 +46,7 @@ def test_the_tables_stand_beside_the_papers_figures(toy, real, tmp_path, capsys)
     assert any("2 seeds" in remark for remark in table_5["remarks"])
     assert {path.name for path in (tmp_path / "work").iterdir()} == {"synthetic", "raw"}
     assert record["facts"]["search"]["counts"]["done"] >= 1
-    with open(f"{place}/README.md") as file:
-        assert "98.45" in file.read()
+    assert "98.45" in (place / "README.md").read_text()
 
 
 def test_a_data_set_without_splits_is_refused(tmp_path, capsys):
