@@ -1,9 +1,10 @@
 """Networks: the paper's family of ResNet-50s, and the loop that trains any network.
 
-`topology` holds Tables 1 and 9, `recipe` how a network learns (Tables 2, 11, 15, 17),
-`architecture` what a network is before it has weights. These need no torch. `training` holds the
-loop; `batches`, `augmentation`, `processes`, `state` and `curve` are its parts. `network` is what
-comes out, and `checkpoint` its files.
+`topology` holds Tables 1 and 9, `compact` a network of our own, `recipe` how a network learns
+(Tables 2, 11, 15, 17, and ours), `architecture` what a network is before it has weights. These
+need no torch. `training` holds the loop; `batches`, `augmentation`, `processes`, `state` and
+`curve` are its parts. `network` is what comes out, and `checkpoint` its files. `resnet`,
+`compact_network` and `spot_planes` are the layers.
 """
 
 from importlib import import_module
@@ -17,12 +18,14 @@ from deepfreak.networks.architecture import (
     cost,
     multiply_adds,
 )
+from deepfreak.networks.compact import Compact
 from deepfreak.networks.recipe import (
     CONFIGURATION_A,
     CONFIGURATION_B,
     CONFIGURATION_C,
     FOR_PREPROCESSED_IMAGES,
     FOR_RAW_IMAGES,
+    OURS,
     Augmentation,
     Configuration,
     Inputs,
@@ -43,9 +46,11 @@ __all__ = [
     "DEEPFREAK",
     "FOR_PREPROCESSED_IMAGES",
     "FOR_RAW_IMAGES",
+    "OURS",
     "TOPOLOGIES",
     "Architecture",
     "Augmentation",
+    "Compact",
     "Configuration",
     "Cost",
     "Fresh",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from deepfreak.errors import ModelError
+from deepfreak.networks.compact import Compact
 from deepfreak.networks.topology import Topology
 
 if TYPE_CHECKING:
@@ -20,7 +21,12 @@ class Architecture(Protocol):
         """Return what `architecture_from` needs, as JSON values, `name` under "architecture"."""
 
     def build(self, *, classes: int, size: int) -> "nn.Module":
-        """Return a module that takes float images (n, 1, size, size) to logits (n, classes)."""
+        """Return a module that takes float images (n, 1, size, size) to logits (n, classes).
+
+        It may have `missing`, a number that it takes for a pixel that measured nothing; then
+        nothing may be subtracted from its images. It may have a method `with_volume`, which gives
+        the crystal's volume (n,) too, and one named `maps`, which gives activation maps.
+        """
 
 
 def architecture_from(settings: Mapping[str, Any]) -> Architecture:
@@ -34,9 +40,11 @@ def architecture_from(settings: Mapping[str, Any]) -> Architecture:
     name = settings.get("architecture")
     if name == Topology.name:
         return Topology.from_settings(settings)
+    if name == Compact.name:
+        return Compact.from_settings(settings)
     raise ModelError(
-        f"expected a network of the architecture {Topology.name!r}, found {name!r}: use the "
-        "version of deepfreak that made it, or train it again"
+        f"expected a network of the architecture {Topology.name!r} or {Compact.name!r}, found "
+        f"{name!r}: use the version of deepfreak that made it, or train it again"
     )
 
 

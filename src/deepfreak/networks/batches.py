@@ -30,6 +30,9 @@ PART_FOR_IMAGES = 0.5
 SHOTS_FOR_MEAN = 512
 SHOTS_AT_ONCE = 16
 
+# The truth that a network may learn beside the class.
+VOLUME = "crystal_volume_mm3"
+
 # First word of a generator's key: each kind of chance has its own.
 ORDER, STEP = 0, 1
 
@@ -40,10 +43,15 @@ def generator(seed: int, *key: int) -> np.random.Generator:
 
 
 class Batch(NamedTuple):
-    """A process's part of a step: `images` (n, side, side) uint8 and `labels` (n,) int64."""
+    """A process's part of a step.
+
+    `images` (n, side, side) uint8, `labels` (n,) int64, and `volumes` (n,) float32, those of the
+    crystals in mm^3; 0 without a crystal, nan where it is not known.
+    """
 
     images: Tensor
     labels: Tensor
+    volumes: Tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -101,6 +109,8 @@ class StoredImages:
         self._data, self._processes = data, processes
         self.classes, self.side = tuple(data.classes), int(shape[1])
         self._labels = torch.from_numpy(np.asarray(data.labels, np.int64)).to(processes.device)
+        volumes = data.truth.get(VOLUME, np.full(len(data), np.nan))
+        self._volumes = torch.from_numpy(volumes.astype(np.float32)).to(processes.device)
         if resident is None:
             resident = _fits(int(np.prod(shape)), processes.device)
         self._resident = self._copy_to_device() if resident else None
@@ -157,6 +167,20 @@ class StoredImages:
                 f"in {self._data.path}: generate more images or use another split"
             )
 
+    def check_volumes(self) -> None:
+        """Refuse images of which it is not known how much crystal they show.
+
+        Raises
+        ------
+        DatasetError
+            In one line.
+        """
+        if self._volumes.isnan().any():
+            raise DatasetError(
+                f"expected the truth {VOLUME} to learn from, found none in {self._data.path}: use "
+                "simulated images, or a recipe with volume_weight=0"
+            )
+
     def describe(self) -> dict[str, Any]:
         """Return what tells these images from others, as JSON values."""
         return {
@@ -169,9 +193,10 @@ class StoredImages:
         device = self._processes.device
         at = torch.from_numpy(chosen).to(device)
         if self._resident is not None:
-            return Batch(self._resident[at], self._labels[at])
+            return Batch(self._resident[at], self._labels[at], self._volumes[at])
         images = np.stack([self._data.images[int(index)] for index in chosen])
-        return Batch(torch.from_numpy(images).to(device), self._labels[at])
+        pixels = torch.from_numpy(images).to(device)
+        return Batch(pixels, self._labels[at], self._volumes[at])
 
     def _slice(self, first: int) -> Tensor:
         """Return `IMAGES_AT_ONCE` images from `first` on, where they are."""
@@ -216,13 +241,16 @@ class FreshShots:
         total = torch.zeros((self.side, self.side), dtype=torch.int64)
         batches = SHOTS_FOR_MEAN // SHOTS_AT_ONCE
         # all processes look at the same series
-        for images, _ in islice(self._shots(SHOTS_AT_ONCE, 0, self._data.series), batches):
-            total += images.sum(0, dtype=torch.int64).cpu()
+        for batch in islice(self._shots(SHOTS_AT_ONCE, 0, self._data.series), batches):
+            total += batch.images.sum(0, dtype=torch.int64).cpu()
         mean: NDArray[np.float64] = total.numpy() / (batches * SHOTS_AT_ONCE)
         return mean
 
     def check_classes(self) -> None:
         """Do nothing: sooner or later a shot of each class is drawn."""
+
+    def check_volumes(self) -> None:
+        """Do nothing: the volume is known of each shot."""
 
     def describe(self) -> dict[str, Any]:
         """Return what tells these shots from others, as JSON values."""
@@ -243,9 +271,12 @@ class FreshShots:
             executor=self._data.executor,
             renderer=self._data.renderer,
         )
-        for images, labels, _ in made:
-            at = torch.from_numpy(labels.astype(np.int64)).to(device)
-            yield Batch(torch.as_tensor(images, device=device), at)
+        for images, labels, truth in made:
+            yield Batch(
+                torch.as_tensor(images, device=device),
+                torch.from_numpy(labels.astype(np.int64)).to(device),
+                torch.from_numpy(truth[VOLUME].astype(np.float32)).to(device),
+            )
 
 
 def _fits(needed_bytes: int, device: torch.device) -> bool:

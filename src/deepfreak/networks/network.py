@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from deepfreak.errors import FrameError
+from deepfreak.errors import FrameError, RecipeError
 from deepfreak.networks.architecture import Architecture
 from deepfreak.networks.recipe import Inputs
 
@@ -29,21 +29,26 @@ class Network(nn.Module):  # type: ignore[misc] # torch has no types here
     def __init__(self, body: nn.Module, mean: Tensor, *, shrink_to: int | None = None) -> None:
         super().__init__()
         self.body, self.shrink_to = body, shrink_to
+        self.missing: float = getattr(body, "missing", 0.0)
         self.register_buffer("mean", mean)
 
-    def forward(self, images: Tensor, valid: Tensor | None = None) -> Tensor:
+    def forward(
+        self, images: Tensor, valid: Tensor | None = None, *, with_volume: bool = False
+    ) -> Any:  # noqa: ANN401 -- what the body gives: logits, or a tuple that begins with them
         """Return logits (n, classes) of images (n, side, side) of 0 to 255.
 
-        Pixels that are not `valid` (n, side, side) are taken to be as the mean.
+        Pixels that are not `valid` (n, side, side) are taken to be as the mean, unless the body
+        knows what is missing. Asked `with_volume`, the crystal's volume (n,) is given too, by
+        bodies that estimate it.
         """
         pixels = images.float() / 255 - self.mean  # (n, side, side)
         if valid is not None:
-            pixels = torch.where(valid, pixels, 0)
+            pixels = torch.where(valid, pixels, self.missing)
         maps = pixels[:, None]  # (n, 1, side, side)
         if self.shrink_to is not None:
             size = (self.shrink_to, self.shrink_to)
             maps = interpolate(maps, size, mode="bilinear", antialias=True)
-        return self.body(maps)
+        return self.body.with_volume(maps) if with_volume else self.body(maps)
 
 
 def build_network(
@@ -56,9 +61,15 @@ def build_network(
     Raises
     ------
     RecipeError
-        The architecture does not work at that size.
+        The architecture does not work at that size, or not with such inputs.
     """
     body = architecture.build(classes=classes, size=inputs.shrink_to or side)
+    if hasattr(body, "missing") and (inputs.subtract, inputs.shrink_to) != ("nothing", None):
+        raise RecipeError(
+            f"expected images as they are stored for the architecture {architecture.name!r}, found "
+            f"inputs that subtract {inputs.subtract!r} and shrink to {inputs.shrink_to}: use "
+            'Inputs(subtract="nothing")'
+        )
     shape = (side, side) if inputs.subtract == "pixel mean" else (1, 1)
     return Network(body, torch.zeros(shape), shrink_to=inputs.shrink_to)
 

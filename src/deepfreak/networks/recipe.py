@@ -9,6 +9,9 @@ from pydantic import Field
 from deepfreak.networks.topology import DEEPFREAK, TOPOLOGIES, Topology
 from deepfreak.settings import Count, Fraction, NonNegative, Positive, settings
 
+# What volumes are counted in while they are learnt: logarithms of common ones are then near 0.
+VOLUME_UNIT_MM3 = 1e-5
+
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Side = Annotated[int, Field(ge=8, le=4096)]
 
@@ -43,12 +46,16 @@ class Augmentation:
         Range of the factor, drawn log-uniformly, by which its counts above the pedestal change.
     pedestal
         Counts of a pixel without light.
+    gaps
+        Part of the images in which pixels are missing along lines, at an edge or behind a
+        beamstop.
     """
 
     turns: bool = False
     flips: bool = False
     intensity: tuple[Positive, Positive] = (1.0, 1.0)
     pedestal: NonNegative = 10.0
+    gaps: Fraction = 0.0
 
     def __post_init__(self) -> None:
         if self.intensity[0] > self.intensity[1]:
@@ -76,6 +83,9 @@ class Training:
         half a cosine to 0 at `epochs`.
     label_smoothing
         Part of the truth that is spread over all classes.
+    volume_weight
+        If not 0, the network learns the crystal's volume, too: of the images with a crystal, the
+        squared error of the volume's natural logarithm is added to the loss, times this.
     average
         If not 0, the network that is judged and kept is a running mean of the weights, with this
         decay a step; young means decay faster.
@@ -98,6 +108,7 @@ class Training:
     first_decay: Annotated[int, Field(ge=0)] = 10
     warmup_epochs: NonNegative = 0.0
     label_smoothing: BelowOne = 0.0
+    volume_weight: NonNegative = 0.0
     average: BelowOne = 0.0
     precision: Literal["float32", "bf16"] = "float32"
     inputs: Inputs = Inputs()
@@ -157,4 +168,21 @@ FOR_RAW_IMAGES = Configuration(
 FOR_PREPROCESSED_IMAGES = Configuration(
     topology=TOPOLOGIES[10],
     training=Training(learning_rate=4.8311e-3, momentum=0.88172, weight_decay=2.1462e-5, batch=8),
+)
+
+# Ours, for `Compact`; `docs/compact.md` says what each part of it is worth.
+OURS = Training(
+    epochs=25,
+    batch=32,
+    optimizer="adamw",
+    learning_rate=6e-3,
+    momentum=0.9,
+    weight_decay=0.01,
+    decay_all=False,
+    schedule="cosine",
+    warmup_epochs=2.0,
+    volume_weight=10.0,
+    average=0.995,
+    inputs=Inputs(subtract="nothing"),
+    augmentation=Augmentation(turns=True, flips=True, gaps=0.25),
 )

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from deepfreak.dataset import Dataset
 from deepfreak.errors import BackendError, DatasetError, OutputError, RecipeError
 from deepfreak.files import versions
 from deepfreak.networks.architecture import Architecture
-from deepfreak.networks.augmentation import change, draw_changes
+from deepfreak.networks.augmentation import change, draw_changes, measured
 from deepfreak.networks.batches import (
     STEP,
     Fresh,
@@ -24,9 +25,9 @@ from deepfreak.networks.batches import (
 )
 from deepfreak.networks.checkpoint import FORMAT, fingerprint, save_network
 from deepfreak.networks.curve import Epoch, write_curve
-from deepfreak.networks.network import NetworkModel, build_network
+from deepfreak.networks.network import Network, NetworkModel, build_network
 from deepfreak.networks.processes import Processes, processes
-from deepfreak.networks.recipe import Training
+from deepfreak.networks.recipe import VOLUME_UNIT_MM3, Training
 from deepfreak.networks.state import State
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -124,6 +125,7 @@ def train_network(  # noqa: C901, PLR0915 -- all that happens to the weights, in
         network = build_network(
             architecture, training.inputs, classes=len(source.classes), side=source.side
         )
+        _check_volume(network, architecture, training)
         state = State.of(network, training, group.device)
         if (folder / CHECKPOINT).exists():
             state.resume(folder / CHECKPOINT, plan, group)
@@ -132,6 +134,7 @@ def train_network(  # noqa: C901, PLR0915 -- all that happens to the weights, in
             _learn_mean(state, source, training)
 
         half = training.precision == "bf16"
+        with_volume = training.volume_weight > 0
         parallel = group.together(network)
         steps = source.steps(training.batch)
         begin = state.epoch * steps + state.step
@@ -142,27 +145,29 @@ def train_network(  # noqa: C901, PLR0915 -- all that happens to the weights, in
                 network.train()
                 while state.step < steps:
                     done = state.epoch * steps + state.step
-                    images, labels = next(batches)  # (n, side, side) uint8, (n,)
+                    images, labels, volumes = next(batches)  # (n, side, side) uint8, (n,), (n,)
                     # All that is random about a step follows from its number.
                     rng = generator(seed, STEP, done)
                     changes = draw_changes(training.augmentation, len(labels) * group.count, rng)
-                    images = change(
-                        images,
-                        changes.share(group.rank, group.count),
-                        pedestal=training.augmentation.pedestal,
-                    )
+                    changes = changes.share(group.rank, group.count)
+                    images = change(images, changes, pedestal=training.augmentation.pedestal)
+                    valid = measured(changes, side=source.side, device=group.device)
                     torch.manual_seed(int(rng.integers(2**62)) + group.rank)
                     rate = training.learning_rate_at(done / steps)
                     for parameters in state.optimizer.param_groups:
                         parameters["lr"] = rate
 
                     with torch.autocast(group.device.type, torch.bfloat16, enabled=half):
-                        logits = parallel(images)  # (n, classes)
+                        answer = parallel(images, valid, with_volume=with_volume)
+                        logits = answer[0] if with_volume else answer  # (n, classes)
                         loss = cross_entropy(
                             logits, labels, label_smoothing=training.label_smoothing
                         )
+                        aim = loss
+                        if with_volume:
+                            aim = loss + training.volume_weight * _volume_error(answer[1], volumes)
                     state.optimizer.zero_grad(set_to_none=True)
-                    loss.backward()
+                    aim.backward()
                     state.optimizer.step()
 
                     state.blend(done, training.average)
@@ -211,6 +216,8 @@ def _check(
 ) -> None:
     """Refuse what cannot be trained before any work is done."""
     source.check_classes()
+    if training.volume_weight:
+        source.check_volumes()
     if held_out is not None and (held_out.classes, held_out.side) != (source.classes, source.side):
         raise DatasetError(
             f"expected validation images of {source.side} x {source.side} in the classes "
@@ -227,6 +234,24 @@ def _check(
             f"expected at least one batch an epoch, found batches of {training.batch}, which is "
             "more than there are images: use smaller ones"
         )
+
+
+def _check_volume(network: Network, architecture: Architecture, training: Training) -> None:
+    if training.volume_weight and not hasattr(network.body, "with_volume"):
+        raise RecipeError(
+            f"expected a network that estimates volumes, to weigh them {training.volume_weight:g} "
+            f"times, found the architecture {architecture.name!r}: use volume_weight=0"
+        )
+
+
+def _volume_error(estimated: Tensor, volumes: Tensor) -> Tensor:
+    """Return the squared error of the logarithm of volumes (n,) in mm^3, a mean over all images.
+
+    Images without a crystal add nothing.
+    """
+    crystal = volumes > 0
+    truth = (volumes / VOLUME_UNIT_MM3).where(crystal, torch.ones_like(volumes)).log()
+    return ((estimated - truth).square() * crystal).mean()
 
 
 def _learn_mean(state: State, source: StoredImages | FreshShots, training: Training) -> None:
@@ -247,7 +272,7 @@ def _judge(
     group.copy_buffers(network)
     tally = torch.zeros_like(state.tally)
     with torch.inference_mode():
-        for images, labels in held_out.in_order(IMAGES_JUDGED_AT_ONCE):
+        for images, labels, _ in held_out.in_order(IMAGES_JUDGED_AT_ONCE):
             with torch.autocast(group.device.type, torch.bfloat16, enabled=half):
                 logits = network(images)
                 loss = cross_entropy(logits, labels, reduction="sum")

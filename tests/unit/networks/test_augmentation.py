@@ -3,7 +3,9 @@ import pytest
 import torch
 
 from deepfreak.networks import Augmentation
-from deepfreak.networks.augmentation import Changes, change, draw_changes
+from deepfreak.networks.augmentation import Changes, change, draw_changes, measured
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -42,7 +44,45 @@ def test_intensity_multiplies_the_counts_above_the_pedestal():
 
 
 def test_the_shares_of_processes_are_the_whole_batch():
-    drawn = draw_changes(Augmentation(turns=True, intensity=(0.5, 2)), 12, np.random.default_rng(1))
-    for part in range(2):
+    settings = Augmentation(turns=True, intensity=(0.5, 2), gaps=0.5)
+    drawn = draw_changes(settings, 12, np.random.default_rng(1))
+    for part in range(3):
         shares = [drawn.share(rank, 3)[part] for rank in range(3)]
         np.testing.assert_array_equal(np.concatenate(shares), drawn[part])
+
+
+def test_gaps_are_where_they_say():
+    rows, corner = (0.25, 0.5, 0, 1), (-0.5, 0.25, 0.75, 2)
+    gaps = np.array([[rows, corner], [(0, 0, 0, 0), (0.5, 0.5, 0, 1)]], float)
+    valid = measured(Changes(np.zeros(2, int), np.ones(2), gaps), side=8, device=CPU)
+    expected = torch.ones(2, 8, 8, dtype=torch.bool)
+    expected[0, 2:4] = False
+    expected[0, :2, 6:] = False
+    assert torch.equal(valid, expected)
+
+
+def test_without_gaps_all_pixels_are_measured():
+    rng = np.random.default_rng(1)
+    assert measured(draw_changes(Augmentation(), 5, rng), side=8, device=CPU) is None
+    rare = draw_changes(Augmentation(gaps=1e-9), 5, rng)
+    assert measured(rare, side=8, device=CPU) is None
+
+
+def test_as_many_images_have_gaps_as_asked_for():
+    drawn = draw_changes(Augmentation(gaps=0.3), 400, np.random.default_rng(1))
+    valid = measured(drawn, side=64, device=CPU)
+    part = valid.float().mean((1, 2))
+    assert (part < 1).float().mean() == pytest.approx(0.3, abs=0.07)
+    # enough is left to judge
+    assert part.min() > 0.3
+    assert part[part < 1].mean() == pytest.approx(0.88, abs=0.08)
+
+
+def test_asking_for_gaps_leaves_the_other_changes_alone():
+    settings = {"turns": True, "flips": True, "intensity": (0.5, 2)}
+    one, two = (
+        draw_changes(Augmentation(**settings, gaps=gaps), 9, np.random.default_rng(1))
+        for gaps in (0, 0.5)
+    )
+    np.testing.assert_array_equal(one.symmetry, two.symmetry)
+    np.testing.assert_array_equal(one.intensity, two.intensity)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import islice
 
 import h5py
@@ -45,6 +46,21 @@ def test_an_epoch_shows_each_image_once_with_its_label(data):
     ]
     stored = zip(data.images[:], data.labels, strict=True)
     assert sorted(shown) == sorted((image.tobytes(), int(label)) for image, label in stored)
+
+
+def test_images_bring_their_crystals_volume(data):
+    known = replace(data, truth={"crystal_volume_mm3": np.arange(22) * 1e-6})
+    source = source_of(known, ALONE)
+    source.check_volumes()
+    shown = {
+        image.numpy().tobytes(): float(volume)
+        for batch in take(source, 6)
+        for image, volume in zip(batch.images, batch.volumes, strict=True)
+    }
+    for image, volume in zip(data.images[:], np.arange(22) * 1e-6, strict=True):
+        assert shown[image.tobytes()] == pytest.approx(volume)
+    with pytest.raises(DatasetError, match="volume_weight=0"):
+        source_of(data, ALONE).check_volumes()
 
 
 def test_the_order_follows_from_the_seed_and_the_epoch(data):
@@ -123,6 +139,7 @@ def test_fresh_shots_are_those_of_their_series():
     expected = np.stack([simulate(shot)[0] for shot in shots])
     np.testing.assert_array_equal(batch.images.numpy(), expected)
     assert batch.labels.tolist() == [shot.label for shot in shots]
+    assert batch.volumes.tolist() == pytest.approx([shot.crystal_volume_mm3 for shot in shots])
 
 
 def test_each_process_has_a_series_of_fresh_shots():

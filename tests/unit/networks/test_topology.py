@@ -128,7 +128,7 @@ def test_json_makes_the_same_topology_again(topology):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"architecture": "vgg"}, "architecture 'bottlenecks', found 'vgg'"),
+        ({"architecture": "vgg"}, "'bottlenecks' or 'compact', found 'vgg'"),
         ({"filters": 10**9}, "filters"),
         ({"depth": 3}, "depth"),
     ],

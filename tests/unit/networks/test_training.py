@@ -14,7 +14,15 @@ from safetensors.torch import load_file
 
 from deepfreak.dataset import Dataset
 from deepfreak.errors import BackendError, DatasetError, DeepFreakError, OutputError, RecipeError
-from deepfreak.networks import Augmentation, Fresh, Inputs, Topology, Training, load_network
+from deepfreak.networks import (
+    Augmentation,
+    Compact,
+    Fresh,
+    Inputs,
+    Topology,
+    Training,
+    load_network,
+)
 from deepfreak.networks.curve import curve_figure, read_curve
 from tests.gpu.small import small_experiment
 from tests.labelled import write_labelled
@@ -228,6 +236,13 @@ def test_a_batch_that_processes_cannot_share_is_refused(data, tmp_path):
         _check(source_of(data, group), None, TRAINING, group)
 
 
+def test_endless_shots_say_how_much_crystal_they_show(tmp_path):
+    fresh = Fresh(experiment=small_experiment(), series=3, images_per_epoch=8)
+    options = COMPACT | {"architecture": Compact(widths=(2,), hidden=4)}
+    history = train(fresh, tmp_path, **options, until=1).history
+    assert math.isfinite(history[0].loss)
+
+
 def test_endless_shots_train_a_network(tmp_path):
     fresh = Fresh(experiment=small_experiment(), series=3, images_per_epoch=4)
     topology = Topology(filters=1, blocks=(1, 1, 1, 1), second_pool_size=1)
@@ -258,6 +273,69 @@ def test_bf16_is_near_float32(data, tmp_path):
     ]
     assert both[0].loss != both[1].loss
     assert both[0].loss == pytest.approx(both[1].loss, rel=0.05)
+
+
+# Learns volumes, with gaps in images.
+COMPACT = {
+    "architecture": Compact(widths=(3, 4), hidden=8),
+    "training": Training(
+        epochs=3, batch=8, optimizer="adamw", learning_rate=0.01, momentum=0.9, average=0.8,
+        schedule="cosine", volume_weight=2.0, inputs=Inputs(subtract="nothing"),
+        augmentation=Augmentation(turns=True, flips=True, gaps=0.5),
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture
+def with_volumes(data):
+    volumes = np.array([0, 0, 1e-6, 4e-6, 2e-5])[data.labels]
+    return replace(data, truth={"crystal_volume_mm3": volumes})
+
+
+def test_our_network_is_trained_loaded_and_continued(with_volumes, tmp_path):
+    trained = train(with_volumes, tmp_path / "whole", **COMPACT, validation=with_volumes)
+    train(with_volumes, tmp_path / "parts", **COMPACT, validation=with_volumes, until=1)
+    train(with_volumes, tmp_path / "parts", **COMPACT, validation=with_volumes)
+    assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
+    loaded = load_network(tmp_path / "whole" / "weights.safetensors")
+    images = with_volumes.images[:]
+    np.testing.assert_array_equal(loaded.probabilities(images), trained.model.probabilities(images))
+
+
+def test_a_network_learns_volumes_if_asked_to(with_volumes, tmp_path):
+    volumes = torch.from_numpy(with_volumes.truth["crystal_volume_mm3"] / 1e-5)
+    crystal = volumes > 0
+    maps = torch.from_numpy(with_volumes.images[:])[:, None] / 255
+    errors = []
+    for weight in (0, 2):
+        training = replace(
+            COMPACT["training"], epochs=25, volume_weight=weight, augmentation=Augmentation()
+        )
+        options = COMPACT | {"training": training}
+        body = train(with_volumes, tmp_path / str(weight), **options).model.network.body
+        with torch.inference_mode():
+            _, found = body.with_volume(maps)
+        errors.append(float((found - volumes.log())[crystal].square().mean()))
+    assert errors[1] < 0.3 * errors[0]
+
+
+def test_the_error_of_volumes_is_a_logarithm():
+    from deepfreak.networks.training import _volume_error
+
+    estimated = torch.tensor([5.0, 1.0, math.log(2) + 0.5])
+    error = _volume_error(estimated, torch.tensor([0, 1e-5, 2e-5]))
+    assert float(error) == pytest.approx((1 + 0.25) / 3)
+
+
+def test_volumes_that_nobody_knows_are_not_learnt(data, tmp_path):
+    with pytest.raises(DatasetError, match="the truth crystal_volume_mm3"):
+        train(data, tmp_path, **COMPACT)
+
+
+def test_volumes_are_learnt_by_networks_that_estimate_them(with_volumes, tmp_path):
+    training = replace(TRAINING, volume_weight=1.0)
+    with pytest.raises(RecipeError, match="architecture 'bottlenecks': use volume_weight=0"):
+        train(with_volumes, tmp_path, training=training)
 
 
 def test_a_loss_that_is_no_number_stops_in_one_line(data, tmp_path):
