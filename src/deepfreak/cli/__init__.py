@@ -15,6 +15,7 @@ from deepfreak.cli.demo import demo
 from deepfreak.cli.evaluate import evaluate
 from deepfreak.cli.export import export
 from deepfreak.cli.fetch import fetch
+from deepfreak.cli.fit import fit
 from deepfreak.cli.generate import generate
 from deepfreak.cli.import_ import import_
 from deepfreak.cli.join import join
@@ -45,6 +46,7 @@ for command in (
     verify,
     show,
     train,
+    fit,
     evaluate,
     classify,
     fetch,

@@ -7,7 +7,6 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import h5py
-import hdf5plugin
 import numpy as np
 from numpy.typing import NDArray
 
@@ -101,6 +100,8 @@ def compress(image: Image) -> bytes:
 
 def compression() -> dict[str, object]:
     """Return what tells h5py to compress by bitshuffle and LZ4."""
+    import hdf5plugin
+
     return dict(hdf5plugin.Bitshuffle(cname="lz4"))
 
 

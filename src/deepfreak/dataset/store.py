@@ -74,6 +74,8 @@ class Dataset:
         DatasetError
             If it is missing, is not HDF5, does not have the layout, or not that split.
         """
+        import hdf5plugin  # noqa: F401 - its import registers the compression filters
+
         path = Path(path)
         if not path.is_file():
             raise DatasetError(f"no data set {path}; `deepfreak generate` makes one")

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import hdf5plugin
 import numpy as np
 from numpy.typing import NDArray
 
@@ -94,6 +93,8 @@ def write_labelled(
 
 
 def _create(file: "h5py.File", name: str, count: int, size: int) -> "h5py.Dataset":
+    import hdf5plugin
+
     return file.create_dataset(
         name,
         shape=(count, size, size),

@@ -8,25 +8,20 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from deepfreak.dataset import Dataset
-from deepfreak.evaluation import Evaluation, format_percent
+from deepfreak.evaluation import format_percent
 from deepfreak.features import GLCM, Diffraction
 from deepfreak.features.cache import FeatureCache
 from deepfreak.models import SVM, Forest
 from deepfreak.reproduce import paper
 from deepfreak.reproduce.contenders import Contender, Judged, judge, mcnemar
-from deepfreak.reproduce.record import Record, Table
+from deepfreak.reproduce.record import Record, Table, confusion_table
 from deepfreak.search.classical import Plan, search
 from deepfreak.search.extraction import Progress, no_progress
 from deepfreak.search.results import Results
 from deepfreak.search.space import configuration, describe, label, values_of
 from deepfreak.search.trial import Images, Trial
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 # Why figures differ from the published ones, as far as is known.
 DIFFERENCES = (
@@ -164,9 +159,9 @@ def make_record(
         *_table_3(found),
         _table_4(found),
         _table_5(judged),
-        _confusion("Table 12: SVM, test images", svm.first, paper.TABLE_12_SVM),
-        _confusion("Table 13: forest, test images", forest.first, paper.TABLE_13_FOREST),
-        _confusion(f"Beyond the paper: {OURS.name}, test images", ours.first, None),
+        confusion_table("Table 12: SVM, test images", svm.first, paper.TABLE_12_SVM),
+        confusion_table("Table 13: forest, test images", forest.first, paper.TABLE_13_FOREST),
+        confusion_table(f"Beyond the paper: {OURS.name}, test images", ours.first),
         _search_table(found),
         *real,
     )
@@ -299,25 +294,6 @@ def _table_5(judged: Sequence[Mapping[str, Judged]]) -> Table:
             ),
             f"Forests with {judged[0]['test'].percents.size} seeds; an SVM has nothing random.",
         ),
-    )
-
-
-def _confusion(title: str, found: Evaluation, published: "NDArray[np.int_] | None") -> Table:
-    """Return the confusion of ours with the paper's counts in brackets, if there are any."""
-    rows = []
-    for i, (name, recall) in enumerate(zip(found.classes, found.recall, strict=True)):
-        counts = [
-            str(count) if published is None else f"{count} ({published[i, j]})"
-            for j, count in enumerate(found.confusion[i].tolist())
-        ]
-        rows.append((name, *counts, format_percent(recall).strip()))
-    precision = (format_percent(each).strip() for each in found.precision)
-    rows.append(("precision (%)", *precision, format_percent(found.accuracy).strip()))
-    return Table(
-        title=title,
-        columns=("true class", *found.classes, "recall (%)"),
-        rows=tuple(rows),
-        remarks=() if published is None else ("In round brackets: the paper's counts.",),
     )
 
 

@@ -7,12 +7,18 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deepfreak.errors import OutputError
+from deepfreak.evaluation import Evaluation, format_percent
 from deepfreak.files import versions, whole_file
 from deepfreak.report.page import write_page
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Cell = str | int | float
 
@@ -45,6 +51,27 @@ class Record:
     summary: tuple[str, ...]
     tables: tuple[Table, ...]
     facts: dict[str, Any]
+
+
+def confusion_table(
+    title: str, found: Evaluation, published: "NDArray[np.int_] | None" = None
+) -> Table:
+    """Return the confusion of `found` with the paper's counts in brackets, if there are any."""
+    rows = []
+    for i, (name, recall) in enumerate(zip(found.classes, found.recall, strict=True)):
+        counts = [
+            str(count) if published is None else f"{count} ({published[i, j]})"
+            for j, count in enumerate(found.confusion[i].tolist())
+        ]
+        rows.append((name, *counts, format_percent(recall).strip()))
+    precision = (format_percent(each).strip() for each in found.precision)
+    rows.append(("precision (%)", *precision, format_percent(found.accuracy).strip()))
+    return Table(
+        title=title,
+        columns=("true class", *found.classes, "recall (%)"),
+        rows=tuple(rows),
+        remarks=() if published is None else ("In round brackets: the paper's counts.",),
+    )
 
 
 def write_record(record: Record, folder: str | Path, *, day: str | None = None) -> Path:
@@ -83,10 +110,13 @@ def write_record(record: Record, folder: str | Path, *, day: str | None = None) 
 
 def made_with() -> dict[str, Any]:
     """Return the versions and the hardware, as JSON values."""
-    packages = ("numpy", "scipy", "numba", "scikit-learn", "opencv-python-headless", "optuna")
+    packages = (
+        *("numpy", "scipy", "numba", "scikit-learn", "opencv-python-headless", "optuna"),
+        *("torch", "onnxruntime"),
+    )
     return {
         "python": platform.python_version(),
-        "versions": versions(*packages),
+        "versions": versions(*(package for package in packages if _is_installed(package))),
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
         "system": platform.system(),
@@ -118,6 +148,14 @@ def _plain(value: Any) -> str:  # noqa: ANN401 -- any JSON value
     if isinstance(value, dict):
         return ", ".join(f"{key} {item}" for key, item in value.items())
     return str(value)
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _processor() -> str:

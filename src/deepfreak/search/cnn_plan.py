@@ -1,0 +1,88 @@
+"""What a search for the network is to do, in the paper's words and in those of BOHB."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from deepfreak.networks import TOPOLOGIES, Configuration, Topology, Training
+from deepfreak.search.bohb import Hyperband, Space
+from deepfreak.search.bohb.table10 import ITERATIONS, PUBLISHED_CODE, TABLE_10
+from deepfreak.settings import Count, settings
+
+SPACES: Mapping[str, Space] = {"table-10": TABLE_10, "published-code": PUBLISHED_CODE}
+
+
+@settings
+class Plan:
+    """What a search is to do; the defaults are the paper's.
+
+    Parameters
+    ----------
+    iterations, max_epochs, eta
+        Brackets, the largest budget, and the ratio of budgets; the smallest is at least one epoch.
+    space
+        Table 10 as printed, or what the published code searches; see `bohb.table10`.
+    filters
+        The most filters that a topology is given, None for as many as Table 9 says. With fewer it
+        is another, smaller search.
+    precision
+        Of the convolutions; see `Training`.
+    """
+
+    iterations: Count = ITERATIONS
+    max_epochs: Count = 50
+    eta: Annotated[float, Field(ge=2, allow_inf_nan=False)] = 3.0
+    space: Literal["table-10", "published-code"] = "table-10"
+    filters: Count | None = None
+    precision: Literal["float32", "bf16"] = "float32"
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+    @property
+    def hyperband(self) -> Hyperband:
+        """The budgets, in epochs."""
+        return Hyperband(min_budget=1, max_budget=self.max_epochs, eta=self.eta)
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs are trained if none fails, trainings being gone on with."""
+        total = 0
+        for iteration in range(self.iterations):
+            before = 0
+            for budget, runs in self.hyperband.rungs(iteration):
+                total += runs * (epochs_of(budget) - before)
+                before = epochs_of(budget)
+        return total
+
+    def configuration(self, chosen: Mapping[str, Any]) -> Configuration:
+        """Return what `chosen` values of the space stand for."""
+        return Configuration(
+            topology=narrowed(TOPOLOGIES[chosen["topology"]], self.filters),
+            training=Training(
+                epochs=self.max_epochs,
+                batch=chosen["batch_size"],
+                learning_rate=chosen["learning_rate"],
+                momentum=chosen["momentum"],
+                weight_decay=chosen["weight_decay"],
+                precision=self.precision,
+            ),
+        )
+
+
+def narrowed(topology: Topology, filters: int | None) -> Topology:
+    """Return `topology` with no more than `filters` filters."""
+    return (
+        topology if filters is None else replace(topology, filters=min(topology.filters, filters))
+    )
+
+
+def lasting(training: Training, epochs: int) -> Training:
+    """Return `training` for other `epochs`, of which a quarter at most are warm-up."""
+    warmup_epochs = min(training.warmup_epochs, epochs / 4)
+    return replace(training, epochs=epochs, warmup_epochs=warmup_epochs)
+
+
+def epochs_of(budget: float) -> int:
+    """Return the whole number of epochs that a budget buys."""
+    return max(1, round(budget))
