@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from deepfreak.cli.fit import fit
 from deepfreak.errors import OutputError
+from deepfreak.models import load_model
 from deepfreak.networks import (
     FOR_PREPROCESSED_IMAGES,
     OURS,
@@ -54,7 +55,10 @@ def test_a_training_leaves_weights_curve_and_page_and_says_what_came_of_it(toy, 
     assert result.exception is None, result.output
     assert {path.name for path in out.iterdir()} == {
         "checkpoint.safetensors", "weights.safetensors", "curve.jsonl", "report.html",
+        "network.onnx",
     }  # fmt: skip
+    served = load_model(out / "network.onnx")
+    assert served.manifest["calibration"]["split"] == "validation"
     assert "epoch 2 of 2" in result.stderr
     assert "validation accuracy (%)" in result.stdout
     history = read_curve(out / "curve.jsonl")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from deepfreak.dataset import Dataset
-    from deepfreak.networks import Architecture, Fresh, Training
+    from deepfreak.networks import Architecture, Fresh, NetworkModel, Training
 
 COMPACT = "compact"
 CONFIGURATIONS = ("A", "B", "C", "raw", "preprocessed")
@@ -134,9 +134,10 @@ def fit(
                     err=True,
                 )
                 raise click.exceptions.Exit(130) from None
+        if os.environ.get("RANK", "0") != "0":
+            return  # one of several processes tells
         count, side = len(train), trained.model.side
-    if os.environ.get("RANK", "0") != "0":
-        return  # one of several processes tells
+        served = _served(trained.model, held_out, out / "network.onnx")
     last = trained.history[-1]
     million = (
         multiply_adds(chosen, classes=len(trained.model.classes), size=shrink_to or side) / 1e6
@@ -150,11 +151,31 @@ def fit(
     ]
     if last.validation_accuracy is not None:
         facts.append(("validation accuracy (%)", f"{100 * last.validation_accuracy:.2f}"))
-    facts += [("time", hours(last.seconds)), ("seed", str(seed))]
+    facts += [("served", served), ("time", hours(last.seconds)), ("seed", str(seed))]
     write_training_page(
         out / "report.html", title="A network's training", facts=facts, history=trained.history
     )
     click.echo(f"{out / 'weights.safetensors'}: " + ", ".join(f"{k} {v}" for k, v in facts))
+
+
+def _served(model: "NetworkModel", held_out: "Dataset | None", path: Path) -> str:
+    """Write what `classify` takes, calibrated where images are held out; say what came of it."""
+    from deepfreak.errors import OutputError
+    from deepfreak.networks.calibration import calibrate
+    from deepfreak.networks.export import export_onnx
+    from deepfreak.progress import progress
+
+    calibration = None
+    if held_out is not None:
+        with progress("calibrating", len(held_out)) as advance:
+            calibration = calibrate(model, held_out, advance=advance)
+    try:
+        export_onnx(model, path, calibration=calibration, overwrite=True)
+    except OutputError as error:
+        return f"not: {error}"
+    if calibration is None:
+        return f"{path.name}, not calibrated"
+    return f"{path.name}, temperature {calibration.temperature:.3f}"
 
 
 def _chosen(
