@@ -22,7 +22,6 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 from torch import Tensor
-from torch.nn.functional import relu
 
 from deepfreak.dataset import Dataset
 from deepfreak.evaluation import Proportion
@@ -40,16 +39,16 @@ DARKNESS = 10**0.5
 class NoBackground(SpotPlanes):
     """All light counts as that of spots, over a dark image's level."""
 
-    def _background(self, pixels: Tensor) -> Tensor:
-        return torch.full_like(pixels[:, :1], DARKNESS)
+    def _background(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        _, weight = super()._background(pixels)
+        return torch.full_like(weight, DARKNESS), weight
 
 
 class NoLogarithms(CompactNetwork):
     """What decides is the sums themselves."""
 
-    def _hidden(self, means: Tensor) -> tuple[Tensor, Tensor]:
-        first = relu(self.first(means))
-        return first, relu(self.second(first))
+    def _logs(self, means: Tensor) -> Tensor:
+        return means
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ class Compact:
     Parameters
     ----------
     widths
-        Channels of the 3 x 3 convolutions; the first one works on blocks of 4 x 4 pixels, each
-        further one at half the resolution of the one before.
+        Channels of the 3 x 3 convolutions. The first one works on blocks of 4 x 4 pixels, each
+        further one at half the resolution of the one before; of these the means are taken.
     hidden
         Units between the means over the image and the classes.
     """

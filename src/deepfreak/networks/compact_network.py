@@ -1,5 +1,7 @@
 """A `Compact` in torch: planes of spots, convolutions, logarithms of means, three layers."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, relu
@@ -20,13 +22,13 @@ NEARLY_NOTHING = 1e-6
 class CompactNetwork(nn.Module):  # type: ignore[misc] # torch has no types here
     """Sums light over the image and decides by logarithms.
 
-    All features of blocks are at least 0. Of each the mean over what was measured is taken; the
-    logarithms of these means go through two layers to the logarithm of the crystal's volume, and
-    both together through one more to the classes. Nothing is normalised over a batch: images differ
-    so much in brightness that its mean would be noise to each of them.
+    All features of blocks are at least 0, and of each the mean over what was measured is taken. The
+    crystal's volume is a product of powers of these means, corrected by two hidden layers over
+    their logarithms; the classes follow from it and from the hidden layers. Nothing is normalised
+    over a batch: images differ so much in brightness that its mean would be noise to each of them.
     """
 
-    # what `Network` puts where a pixel measured nothing
+    # Gray levels are taken as they are stored, with this where nothing was measured; see `Network`.
     missing = MISSING
 
     def __init__(self, settings: Compact, *, classes: int) -> None:
@@ -41,16 +43,17 @@ class CompactNetwork(nn.Module):  # type: ignore[misc] # torch has no types here
             stages.append(nn.Sequential(convolution, nn.ReLU(inplace=True)))
             channels = width
         self.stages = nn.ModuleList(stages)
-        # blocks a side to one of the features: of light, and of each stage
-        self.scales = (1, *(1 << index for index in range(len(stages))))
-        means = SpotPlanes.LIGHT + sum(settings.widths) + 1
+        # blocks a side to one of the features: of light, and of each stage but the first
+        self.scales = (1, *(1 << index for index in range(1, len(stages))))
+        means = SpotPlanes.LIGHT + sum(settings.widths[1:]) + 1
         self.first = nn.Linear(means, settings.hidden)
         self.second = nn.Linear(settings.hidden, settings.hidden)
+        self.powers = nn.Linear(means, 1)
         self.volume = nn.Linear(settings.hidden, 1)
         self.last = nn.Linear(settings.hidden + 1, classes)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Return logits (n, classes) of images (n, 1, side, side); see `SpotPlanes`."""
+        """Return logits (n, classes) of gray levels (n, 1, side, side); see `SpotPlanes`."""
         return self.with_volume(maps)[0]
 
     def with_volume(self, maps: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,7 +67,8 @@ class CompactNetwork(nn.Module):  # type: ignore[misc] # torch has no types here
     def judge(self, planes: Planes) -> tuple[Tensor, Tensor]:
         """Return logits (n, classes) and volumes (n,) of what `spots` has made of images."""
         _, means = self._features(planes)
-        return self._answers(self._hidden(means)[1])
+        decided = self._decide(means)
+        return decided.logits, decided.volume
 
     def maps(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits (n, classes) and activation maps (n, classes, side / 4, side / 4).
@@ -75,14 +79,14 @@ class CompactNetwork(nn.Module):  # type: ignore[misc] # torch has no types here
         """
         planes = self.spots(maps)
         features, means = self._features(planes)
-        first, second = self._hidden(means)
-        logits, _ = self._answers(second)
-        hidden = self.second.out_features
-        weights = self.last.weight  # (classes, hidden + 1)
-        by_second = weights[:, :hidden] + SHARPNESS * weights[:, hidden:] * self.volume.weight
+        decided = self._decide(means)
+        own, by_volume = self.last.weight.split([self.second.out_features, 1], 1)
+        by_volume = SHARPNESS * by_volume  # (classes, 1)
+        by_second = own + by_volume * self.volume.weight
         # (n, classes, hidden), through the ReLUs that let something pass
-        by_first = (by_second * (second > 0)[:, None]) @ self.second.weight
-        by_log = (by_first * (first > 0)[:, None]) @ self.first.weight
+        by_first = (by_second * (decided.second > 0)[:, None]) @ self.second.weight
+        by_log = (by_first * (decided.first > 0)[:, None]) @ self.first.weight
+        by_log = by_log + by_volume * self.powers.weight
         by_mean = by_log / (SPREAD_OF_LOGS * (means + LEAST_MEAN))[:, None]
         found = torch.zeros_like(planes.weight)
         parts = by_mean[:, :, :-1].split([each.shape[1] for each in features], 2)
@@ -91,7 +95,7 @@ class CompactNetwork(nn.Module):  # type: ignore[misc] # torch has no types here
             # a coarse block's part is shared by those within
             map_of_each = map_of_each * _share(planes.weight, scale) / scale**2
             found = found + interpolate(map_of_each, scale_factor=float(scale))
-        return logits, found
+        return decided.logits, found
 
     def _features(self, planes: Planes) -> tuple[list[Tensor], Tensor]:
         """Return the features of blocks, (n, k, ...) of each stage, and all their means (n, m).
@@ -100,9 +104,10 @@ class CompactNetwork(nn.Module):  # type: ignore[misc] # torch has no types here
         """
         features = [planes.light]
         maps = planes.shape
-        for stage in self.stages:
+        for index, stage in enumerate(self.stages):
             maps = stage(maps)
-            features.append(maps)
+            if index > 0:  # at full resolution the means alone would take as long as the rest
+                features.append(maps)
         with in_float32(maps.device):
             features = [each.float() for each in features]
             means = [
@@ -111,17 +116,28 @@ class CompactNetwork(nn.Module):  # type: ignore[misc] # torch has no types here
             ]
             return features, torch.cat(means, 1)
 
-    def _hidden(self, means: Tensor) -> tuple[Tensor, Tensor]:
-        with in_float32(means.device):
-            logs = ((means + LEAST_MEAN).log() - USUAL_LOG) / SPREAD_OF_LOGS
-            first = relu(self.first(logs))
-            return first, relu(self.second(first))
+    def _logs(self, means: Tensor) -> Tensor:
+        """Return the logarithms of means (n, m), scaled to what layers like."""
+        return ((means + LEAST_MEAN).log() - USUAL_LOG) / SPREAD_OF_LOGS
 
-    def _answers(self, second: Tensor) -> tuple[Tensor, Tensor]:
-        with in_float32(second.device):
-            volume = self.volume(second)
+    def _decide(self, means: Tensor) -> "Decided":
+        """Return what follows from the means (n, m)."""
+        with in_float32(means.device):
+            logs = self._logs(means)
+            first = relu(self.first(logs))
+            second = relu(self.second(first))
+            volume = self.powers(logs) + self.volume(second)
             logits = self.last(torch.cat([second, SHARPNESS * volume], 1))
-            return logits, volume[:, 0]
+        return Decided(first, second, volume[:, 0], logits)
+
+
+class Decided(NamedTuple):
+    """Both hidden layers (n, hidden), and what `with_volume` returns."""
+
+    first: Tensor
+    second: Tensor
+    volume: Tensor
+    logits: Tensor
 
 
 def _share(weight: Tensor, scale: int) -> Tensor:

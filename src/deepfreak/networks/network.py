@@ -29,7 +29,8 @@ class Network(nn.Module):  # type: ignore[misc] # torch has no types here
     def __init__(self, body: nn.Module, mean: Tensor, *, shrink_to: int | None = None) -> None:
         super().__init__()
         self.body, self.shrink_to = body, shrink_to
-        self.missing: float = getattr(body, "missing", 0.0)
+        # a body with it takes gray levels as they are stored
+        self.missing: float | None = getattr(body, "missing", None)
         self.register_buffer("mean", mean)
 
     def forward(
@@ -41,9 +42,12 @@ class Network(nn.Module):  # type: ignore[misc] # torch has no types here
         knows what is missing. Asked `with_volume`, the crystal's volume (n,) is given too, by
         bodies that estimate it.
         """
-        pixels = images.float() / 255 - self.mean  # (n, side, side)
+        if self.missing is None:
+            pixels, missing = images.float() / 255 - self.mean, 0.0  # (n, side, side)
+        else:
+            pixels, missing = images.float(), self.missing
         if valid is not None:
-            pixels = torch.where(valid, pixels, self.missing)
+            pixels = torch.where(valid, pixels, missing)
         maps = pixels[:, None]  # (n, 1, side, side)
         if self.shrink_to is not None:
             size = (self.shrink_to, self.shrink_to)

@@ -11,22 +11,22 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, conv2d, max_pool2d, relu
+from torch.nn.functional import avg_pool2d, conv2d, relu
 
 from deepfreak.networks.compact import BLOCK_PX
 from deepfreak.prepare import PEDESTAL
 
-# Stands for a pixel that measured nothing: even a mean of four with one of them is below 0.
-MISSING = -4.0
-
+BLOCK_PIXELS = BLOCK_PX**2
+# Stands for a pixel that measured nothing. All others of its block together do not make up for it,
+# so that a block's sum says how many there are.
+MISSING = -4096.0
+# Above all gray levels, below the size of the mean of four pixels of which one is missing.
+BEYOND = 512.0
 # What a CPU works on at once; with more it waits for its memory and takes twice as long.
 IMAGES_IN_CACHE = 2
 
-LEVELS = 255.0
 # A gray level v stands for roots of counts between v and v + 1.
 HALF = 0.5
-# Above all gray levels.
-BEYOND = 2 * LEVELS
 # Blocks a side over which the background is averaged: smooth, and wider than what spots fill.
 SMOOTH_BLOCKS = 9
 # In gray levels: counting and the dropped fraction make 1/4 + 1/12 of variance, pixels whose
@@ -48,11 +48,10 @@ class Planes(NamedTuple):
     Attributes
     ----------
     light
-        (n, 2, side / 4, side / 4): the spots' light over the background's, of roots of counts and
-        of counts, summed over a block's pixels.
+        (n, 2, side / 4, side / 4): the light of spots over that of the background, by roots of
+        counts and by counts; the latter as if one pixel had all of the block's.
     shape
-        (n, 4, side / 4, side / 4): of what pixels have over background and noise, in gray levels,
-        log(1 + sum) and log(1 + maximum); log(1 + light) of counts; and `level`.
+        (n, 3, side / 4, side / 4): log(1 + light in sigma), log(1 + light by counts), `level`.
     level
         (n, 1, side / 4, side / 4): the background's gray level over 32.
     weight
@@ -69,68 +68,63 @@ class SpotPlanes(nn.Module):  # type: ignore[misc] # torch has no types here
     """Makes `Planes`, which turn with the image, and in which missing pixels leave no trace."""
 
     # how many planes `light` and `shape` have
-    LIGHT, SHAPE = 2, 4
+    LIGHT, SHAPE = 2, 3
 
-    ones: Tensor
     to_channels: Tensor
-    quarters: Tensor
+    to_means: Tensor
+    to_sum: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        pixels, half = BLOCK_PX**2, BLOCK_PX // 2
-        each = torch.eye(pixels).reshape(pixels, 1, BLOCK_PX, BLOCK_PX)
-        # (4, 16): the mean of 2 x 2 of a block's pixels
-        means = each.reshape(pixels, 2, half, 2, half).mean((2, 4)).reshape(pixels, 4).T
-        # what `pixel_unshuffle` does, for which onnxruntime takes ten times as long
-        self.register_buffer("ones", torch.ones(1, pixels, 1, 1))
+        half = BLOCK_PX // 2
+        each = torch.eye(BLOCK_PIXELS).reshape(BLOCK_PIXELS, 1, BLOCK_PX, BLOCK_PX)
+        means = each.reshape(BLOCK_PIXELS, 2, half, 2, half).mean((2, 4)).reshape(-1, 4).T
+        # what `pixel_unshuffle` does
         self.register_buffer("to_channels", each)
-        self.register_buffer("quarters", means[:, :, None, None].contiguous())
+        # a block's pixels to the means of its quarters, and to their sum
+        self.register_buffer("to_means", means[:, :, None, None].contiguous())
+        self.register_buffer("to_sum", torch.ones(1, BLOCK_PIXELS, 1, 1))
 
-    def forward(self, maps: Tensor) -> Planes:
-        """Return the planes of images (n, 1, side, side): gray levels over 255, or `MISSING`."""
-        if maps.device.type != "cpu" or torch.jit.is_tracing():
-            return self._planes(maps)
-        parts = [self._planes(part) for part in maps.split(IMAGES_IN_CACHE)]
+    def forward(self, levels: Tensor) -> Planes:
+        """Return the planes of images (n, 1, side, side) of gray levels or `MISSING`."""
+        if levels.device.type != "cpu" or torch.jit.is_tracing():
+            return self._planes(levels)
+        parts = [self._planes(part) for part in levels.split(IMAGES_IN_CACHE)]
         return Planes(*(torch.cat(planes) for planes in zip(*parts, strict=True)))
 
-    def _planes(self, maps: Tensor) -> Planes:
-        # eight bits of mantissa would not do for the squares of 255
-        with in_float32(maps.device):
-            # (n, 16, side / 4, side / 4)
-            levels = maps.float() * LEVELS
-            pixels = conv2d(levels, self.to_channels, stride=BLOCK_PX)
-            background = self._background(pixels)
-            least = background + LIGHT_SIGMAS * _sigma(background)
-            roots = relu(pixels - least)
-            total = self._sum(roots)
-            # what (v + 1/2)^2 is over the same of `least`, where v is over `least`
-            photons = self._sum(roots.square()) + 2 * (least + HALF) * total
+    def _planes(self, levels: Tensor) -> Planes:
+        # eight bits of mantissa would not do for counts
+        with in_float32(levels.device):
+            pixels = conv2d(levels.float(), self.to_channels, stride=BLOCK_PX)  # (n, 16, ...)
+            background, weight = self._background(pixels)
+            sigma = _sigma(background)
+            least = background + LIGHT_SIGMAS * sigma
+            roots = conv2d(relu(pixels - least), self.to_sum)  # (n, 1, ...)
+            # what (least + roots + 1/2)^2 is over (least + 1/2)^2
+            photons = roots * (roots + 2 * least + 1)
             usual = relu((background + HALF).square() - PEDESTAL) + 1
-            light = torch.cat([total / background.clamp_min(1), photons / usual], 1)
-            summit = relu(max_pool2d(levels, BLOCK_PX) - least)
+            light = torch.cat([roots / background.clamp_min(1), photons / usual], 1)
             level = background / USUAL_LEVEL
-            shape = torch.cat([total.log1p(), summit.log1p(), light[:, 1:].log1p(), level], 1)
-            weight = self._sum((pixels >= 0).to(pixels)) / BLOCK_PX**2
+            shape = torch.cat([(roots / sigma).log1p(), light[:, 1:].log1p(), level], 1)
         return Planes(light, shape, level, weight)
 
-    def _sum(self, pixels: Tensor) -> Tensor:
-        """Return the sum (n, 1, ...) of a block's pixels (n, 16, ...); a convolution is faster."""
-        return conv2d(pixels, self.ones)
-
-    def _background(self, pixels: Tensor) -> Tensor:
-        """Return the background's gray level, (n, 1, ...), of pixels (n, 16, ...)."""
-        quarters = conv2d(pixels, self.quarters)  # (n, 4, ...)
-        whole = (quarters >= 0).to(pixels)  # without a missing pixel
-        one, two, three, four = (quarters * whole + BEYOND * (1 - whole)).split(1, 1)
-        darkest = torch.minimum(torch.minimum(one, two), torch.minimum(three, four))
-        known = (darkest < BEYOND).to(pixels)
-        least = darkest * known
+    def _background(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return gray level of the background and `weight`, (n, 1, ...), of pixels (n, 16, ...)."""
+        one, two, three, four = conv2d(pixels, self.to_means).split(1, 1)
+        total = (one + two + three + four) * (BLOCK_PIXELS / 4)
+        weight = (total / -MISSING).floor() / BLOCK_PIXELS + 1
+        # without its sign a quarter with a missing pixel is `BEYOND`, and never the least
+        least = torch.minimum(
+            torch.minimum(one.abs(), two.abs()), torch.minimum(three.abs(), four.abs())
+        )
+        known = (least < BEYOND).to(pixels)
+        least = least * known
         # far from all that is known, the mean of the image; without any, 0
         everywhere = least.mean((2, 3), keepdim=True)
         share = known.mean((2, 3), keepdim=True).clamp_min(NEARLY_NOTHING)
         around = _smooth(least) + NEARLY_NOTHING * everywhere
         smooth = around / (_smooth(known) + NEARLY_NOTHING * share)
-        return smooth + LEAST_OF_FOUR * _sigma(smooth)
+        return smooth + LEAST_OF_FOUR * _sigma(smooth), weight
 
 
 def in_float32(device: torch.device) -> AbstractContextManager[None]:
