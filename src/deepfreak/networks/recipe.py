@@ -170,7 +170,7 @@ FOR_PREPROCESSED_IMAGES = Configuration(
     training=Training(learning_rate=4.8311e-3, momentum=0.88172, weight_decay=2.1462e-5, batch=8),
 )
 
-# Ours, for `Compact`; `docs/compact.md` says what each part of it is worth.
+# Ours, for `Compact`; see `docs/compact.md`.
 OURS = Training(
     epochs=25,
     batch=32,
