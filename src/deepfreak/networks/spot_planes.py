@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, conv2d, relu
+from torch.nn.functional import avg_pool2d, conv2d, max_pool2d, relu
 
 from deepfreak.networks.compact import BLOCK_PX
 from deepfreak.prepare import PEDESTAL
@@ -37,6 +37,8 @@ UNEVEN = 0.02
 LEAST_OF_FOUR = 0.515
 # Light begins so many sigma over the background.
 LIGHT_SIGMAS = 2.0
+# And no noise, whatever else a block holds, in a pixel so many sigma over the background.
+CLEAR_SIGMAS = (4.0, 8.0, 16.0)
 # A background of this gray level is 1 in the plane that shows it.
 USUAL_LEVEL = 32.0
 NEARLY_NOTHING = 1e-6
@@ -48,10 +50,12 @@ class Planes(NamedTuple):
     Attributes
     ----------
     light
-        (n, 2, side / 4, side / 4): the light of spots over that of the background, by roots of
-        counts and by counts; the latter as if one pixel had all of the block's.
+        (n, 5, side / 4, side / 4): the light of spots over that of the background: by roots of
+        counts, of all pixels and of what the brightest has over 4, 8 and 16 sigma, where nothing
+        is noise; and by counts, as if one pixel had all of the block's.
     shape
-        (n, 3, side / 4, side / 4): log(1 + light in sigma), log(1 + light by counts), `level`.
+        (n, 4, side / 4, side / 4): log(1 + x) of light in sigma, of the brightest pixel's over
+        2 sigma, and of light by counts; `level`.
     level
         (n, 1, side / 4, side / 4): the background's gray level over 32.
     weight
@@ -68,7 +72,7 @@ class SpotPlanes(nn.Module):  # type: ignore[misc] # torch has no types here
     """Makes `Planes`, which turn with the image, and in which missing pixels leave no trace."""
 
     # how many planes `light` and `shape` have
-    LIGHT, SHAPE = 2, 3
+    LIGHT, SHAPE = 2 + len(CLEAR_SIGMAS), 4
 
     to_channels: Tensor
     to_means: Tensor
@@ -95,7 +99,8 @@ class SpotPlanes(nn.Module):  # type: ignore[misc] # torch has no types here
     def _planes(self, levels: Tensor) -> Planes:
         # eight bits of mantissa would not do for counts
         with in_float32(levels.device):
-            pixels = conv2d(levels.float(), self.to_channels, stride=BLOCK_PX)  # (n, 16, ...)
+            levels = levels.float()
+            pixels = conv2d(levels, self.to_channels, stride=BLOCK_PX)  # (n, 16, ...)
             background, weight = self._background(pixels)
             sigma = _sigma(background)
             least = background + LIGHT_SIGMAS * sigma
@@ -103,9 +108,15 @@ class SpotPlanes(nn.Module):  # type: ignore[misc] # torch has no types here
             # what (least + roots + 1/2)^2 is over (least + 1/2)^2
             photons = roots * (roots + 2 * least + 1)
             usual = relu((background + HALF).square() - PEDESTAL) + 1
-            light = torch.cat([roots / background.clamp_min(1), photons / usual], 1)
+            brightest = max_pool2d(levels, BLOCK_PX) - background
+            clear = [relu(brightest - sigmas * sigma) for sigmas in CLEAR_SIGMAS]
+            by_roots = torch.cat([roots, *clear], 1) / background.clamp_min(1)
+            by_counts = photons / usual
+            light = torch.cat([by_roots, by_counts], 1)
+            summit = relu(brightest / sigma - LIGHT_SIGMAS)
             level = background / USUAL_LEVEL
-            shape = torch.cat([(roots / sigma).log1p(), light[:, 1:].log1p(), level], 1)
+            logs = torch.cat([roots / sigma, summit, by_counts], 1).log1p()
+            shape = torch.cat([logs, level], 1)
         return Planes(light, shape, level, weight)
 
     def _background(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
