@@ -8,6 +8,7 @@ a blank stays blank.
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from deepfreak.errors import FrameError
@@ -136,39 +137,67 @@ def binned(
     frame: Frame, window: Window, size: int = SIZE
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return photons and valid pixels, (size, size), of `window`: steps 1 and 2 of `prepare`."""
-    origin, factor = window.origin, window.factor
-    inside = tuple(
-        slice(min(max(start, 0), length), max(min(start + size * factor, length), 0))
-        for start, length in zip(origin, frame.counts.shape, strict=True)
+    (slow, fast), factor = window.origin, window.factor
+    top = np.float32(np.inf if frame.saturation is None else frame.saturation)
+    return _bins(
+        np.ascontiguousarray(frame.counts),
+        np.ascontiguousarray(frame.valid),
+        top,
+        np.float32(frame.pedestal),
+        np.float32(frame.gain),
+        slow,
+        fast,
+        factor,
+        size,
     )
-    valid = frame.valid[inside]
-    counts = frame.counts[inside].astype(np.float32)
-    if frame.saturation is not None:
-        np.minimum(counts, np.float32(frame.saturation), out=counts)
-    counts -= np.float32(frame.pedestal)
-    counts /= np.float32(frame.gain)
-    if not valid.all():
-        counts[~valid] = 0
-    padding = tuple(
-        (max(-start, 0), size * factor - (part.stop - part.start) - max(-start, 0))
-        for start, part in zip(origin, inside, strict=True)
-    )
-    if any(any(sides) for sides in padding):
-        counts, valid = np.pad(counts, padding), np.pad(valid, padding)
-    pixels = factor * factor
-    total = _sums(counts, factor)
-    measured = _sums(valid.astype(np.uint16), factor)
-    enough = 2 * measured.astype(np.int32) >= pixels
-    share = pixels / np.maximum(measured, 1).astype(np.float32)
-    return np.where(enough, total * share.astype(np.float32), np.float32(0)), enough
 
 
-def _sums(values: NDArray[np.generic], factor: int) -> NDArray[np.generic]:
-    """Return the sums over bins; row by row, then column by column, which suits the memory.
+@njit(cache=True, nogil=True, error_model="numpy")
+def _bins(
+    counts: NDArray[np.generic],
+    valid: NDArray[np.bool_],
+    top: np.float32,
+    pedestal: np.float32,
+    gain: np.float32,
+    slow: int,
+    fast: int,
+    factor: int,
+    size: int,
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return what `binned` does, reading each pixel once.
 
-    Slow equivalent: values.reshape(n, factor, m, factor).sum(axis=(1, 3)).
+    Slow equivalent, for a window inside the frame, with photons 0 where not valid:
+    photons.reshape(size, factor, size, factor).sum((1, 3)) * factor**2 / measured.
     """
-    if factor == 1:
-        return values
-    rows = sum((values[i::factor] for i in range(1, factor)), start=values[::factor])
-    return sum((rows[:, i::factor] for i in range(1, factor)), start=rows[:, ::factor])
+    rows, columns = counts.shape
+    zero, one = np.float32(0), np.float32(1)
+    photons = np.zeros((size, size), np.float32)
+    enough = np.zeros((size, size), np.bool_)
+    first = max(0, fast)
+    last = min(fast + size * factor, columns)
+    # sums over the rows of a bin, which stay in the processor's cache
+    total = np.empty(size * factor, np.float32)
+    measured = np.empty(size * factor, np.float32)
+    inside_total, inside_measured = total[first - fast :], measured[first - fast :]
+    pixels = np.float32(factor * factor)
+    for bin_row in range(size):
+        total[:] = zero
+        measured[:] = zero
+        begin = slow + bin_row * factor
+        for i in range(max(begin, 0), min(begin + factor, rows)):
+            # views and no branch, so that several pixels are taken at once
+            here, there = counts[i, first:last], valid[i, first:last]
+            for j in range(len(here)):
+                value = np.float32(here[j])
+                value = value if value < top else top
+                inside_total[j] += value if there[j] else zero
+                inside_measured[j] += one if there[j] else zero
+        for place in range(size):
+            light, share = zero, zero
+            for j in range(place * factor, (place + 1) * factor):
+                light += total[j]
+                share += measured[j]
+            if share + share >= pixels:
+                enough[bin_row, place] = True
+                photons[bin_row, place] = (light - share * pedestal) / gain * (pixels / share)
+    return photons, enough

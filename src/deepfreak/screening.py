@@ -32,6 +32,8 @@ class Verdict:
         What preparing and classifying took, in milliseconds.
     image, valid
         What the model saw: uint8 [slow, fast] and where it is valid.
+    factor, origin
+        Where that lies in the frame; see `Prepared`.
     activation
         What spoke for the verdict, [slow, fast] over the whole image in fewer and larger parts;
         None where it was not asked for or the model cannot tell.
@@ -45,6 +47,8 @@ class Verdict:
     ms: float
     image: NDArray[np.uint8] = field(repr=False)
     valid: NDArray[np.bool_] = field(repr=False)
+    factor: int = 1
+    origin: tuple[int, int] = (0, 0)
     activation: NDArray[np.float32] | None = field(default=None, repr=False)
 
 
@@ -103,6 +107,8 @@ class Screener:
             ms=(time.perf_counter() - start) * 1e3,
             image=prepared.image,
             valid=prepared.valid,
+            factor=prepared.factor,
+            origin=prepared.origin,
             activation=None if maps is None else maps[verdict],
         )
 

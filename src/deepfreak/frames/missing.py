@@ -7,6 +7,7 @@ A dark pixel is a measurement, and hiding it would make a blank frame look lit.
 from typing import TypeVar
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -149,12 +150,24 @@ def _surroundings(root: NDArray[np.float32], seen: Valid) -> NDArray[np.float32]
 
 def _block_sum(values: NDArray[np.generic], block: int = BLOCK) -> NDArray[np.float32]:
     """Return the sums of blocks of `block` x `block` pixels; those at the far edges are partial."""
-    dtype = np.float32
-    rows = np.add.reduceat(values, np.arange(0, values.shape[0], block), axis=0, dtype=dtype)
-    sums: NDArray[np.float32] = np.add.reduceat(
-        rows, np.arange(0, values.shape[1], block), axis=1, dtype=dtype
-    )
+    slow, fast = values.shape
+    sums: NDArray[np.float32] = np.zeros((-(-slow // block), -(-fast // block)), np.float32)
+    _add_blocks(np.ascontiguousarray(values), block, sums)
     return sums
+
+
+@njit(cache=True, nogil=True)
+def _add_blocks(values: NDArray[np.generic], block: int, sums: NDArray[np.float32]) -> None:
+    slow, fast = values.shape
+    columns = np.empty(fast, np.float32)
+    for row in range(sums.shape[0]):
+        columns[:] = np.float32(0)
+        for i in range(row * block, min((row + 1) * block, slow)):
+            line = values[i]
+            for j in range(len(line)):
+                columns[j] += np.float32(line[j])
+        for j in range(fast):
+            sums[row, j // block] += columns[j]
 
 
 def _unblock(blocks: NDArray[T], shape: tuple[int, ...], block: int = BLOCK) -> NDArray[T]:
