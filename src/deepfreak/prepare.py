@@ -139,7 +139,7 @@ def binned(
     """Return photons and valid pixels, (size, size), of `window`: steps 1 and 2 of `prepare`."""
     (slow, fast), factor = window.origin, window.factor
     top = np.float32(np.inf if frame.saturation is None else frame.saturation)
-    return _bins(
+    found: tuple[NDArray[np.float32], NDArray[np.bool_]] = _bins(
         np.ascontiguousarray(frame.counts),
         np.ascontiguousarray(frame.valid),
         top,
@@ -150,6 +150,7 @@ def binned(
         factor,
         size,
     )
+    return found
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -188,8 +189,7 @@ def _bins(
             # views and no branch, so that several pixels are taken at once
             here, there = counts[i, first:last], valid[i, first:last]
             for j in range(len(here)):
-                value = np.float32(here[j])
-                value = value if value < top else top
+                value = min(np.float32(here[j]), top)
                 inside_total[j] += value if there[j] else zero
                 inside_measured[j] += one if there[j] else zero
         for place in range(size):

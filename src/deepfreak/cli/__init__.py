@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import click
 
 from deepfreak import __version__
+from deepfreak.cli.account import account
+from deepfreak.cli.bench import bench
 from deepfreak.cli.classify import classify
 from deepfreak.cli.demo import demo
 from deepfreak.cli.evaluate import evaluate
@@ -19,13 +21,18 @@ from deepfreak.cli.fit import fit
 from deepfreak.cli.generate import generate
 from deepfreak.cli.import_ import import_
 from deepfreak.cli.join import join
+from deepfreak.cli.listen import listen
 from deepfreak.cli.prepare import prepare
+from deepfreak.cli.replay import replay
 from deepfreak.cli.reproduce import reproduce
+from deepfreak.cli.score import score
 from deepfreak.cli.search import search
 from deepfreak.cli.show import show
 from deepfreak.cli.simulate import simulate
 from deepfreak.cli.train import train
+from deepfreak.cli.vary import vary
 from deepfreak.cli.verify import verify
+from deepfreak.cli.watch import watch
 from deepfreak.errors import DeepFreakError
 
 INTERRUPTED = 130
@@ -43,12 +50,19 @@ for command in (
     simulate,
     generate,
     join,
+    vary,
     verify,
     show,
     train,
     fit,
     evaluate,
     classify,
+    watch,
+    listen,
+    replay,
+    bench,
+    score,
+    account,
     fetch,
     import_,
     export,

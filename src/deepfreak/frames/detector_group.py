@@ -15,6 +15,7 @@ _WAVELENGTHS = (
     "/entry/instrument/beam/incident_wavelength",
     "/entry/sample/beam/incident_wavelength",
     "/entry/instrument/monochromator/wavelength",
+    "/entry_1/instrument_1/beam_1/incident_wavelength",
 )
 _MM_IN = {"m": 1e3, "cm": 10.0, "mm": 1.0, "um": 1e-3, "micron": 1e-3, "microns": 1e-3}
 # CXI's flags that mean "no measurement": invalid, hot, dead, shadowed, to be ignored, bad,

@@ -81,7 +81,7 @@ class SeriesEnded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
-    """Something arrived that cannot be understood, or a source has lost its connection; one line."""
+    """Something came that cannot be understood, or a source lost its connection; one line."""
 
     message: str
 

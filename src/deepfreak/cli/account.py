@@ -1,0 +1,55 @@
+"""`deepfreak account`: what came of a session, frame by frame number."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+MOST_GAPS = 20
+
+
+@click.command()
+@click.argument("session", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="All of it as JSON.")
+def account(*, session: Path, as_json: bool) -> int:
+    """Tell of each series in SESSION, a folder of `listen` or `watch`, what is missing, by number.
+
+    It may be asked while the session runs.
+    """
+    from deepfreak.cli.classify import printable
+    from deepfreak.live.ledger import read_ledger
+
+    with read_ledger(session / "ledger.sqlite") as ledger:
+        accounts = ledger.accounts()
+        recorded, decisions = ledger.last, ledger.decisions()
+        duplicates = ledger.count("duplicates")
+    missed = sum(each.missed_count for each in accounts)
+    if as_json:
+        values = {
+            "recorded": recorded,
+            "decisions": decisions,
+            "missed": missed,
+            "duplicates": duplicates,
+            "series": [asdict(each) | {"missed_count": each.missed_count} for each in accounts],
+        }
+        click.echo(json.dumps(values, indent=1))
+        return 0
+    decided = ", ".join(f"{count} {name}" for name, count in decisions.items() if count)
+    click.echo(
+        f"recorded {recorded} ({decided or 'nothing'}), missed {missed}, duplicates {duplicates}"
+    )
+    for each in accounts:
+        of = "" if each.expected is None else f" of {each.expected}"
+        state = "ended" if each.ended else "open"
+        gaps = ", ".join(_gap(*gap) for gap in each.missed[:MOST_GAPS])
+        more = f" and {len(each.missed) - MOST_GAPS} more gaps" * (len(each.missed) > MOST_GAPS)
+        click.echo(
+            f"{printable(each.series)}: {each.received}{of}, {state}, missed {each.missed_count}"
+            + (f": {gaps}{more}" if gaps else "")
+        )
+    return 0
+
+
+def _gap(first: int, last: int) -> str:
+    return str(first) if first == last else f"{first}-{last}"

@@ -1,0 +1,39 @@
+"""`deepfreak listen`: verdicts on what a detector streams."""
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from deepfreak.cli.live_options import live_options, run_session, settings_from
+
+if TYPE_CHECKING:
+    from deepfreak.live.events import Source
+    from deepfreak.live.ledger import Ledger
+
+
+@click.command()
+@click.argument("address")
+@live_options
+@click.option(
+    "--protocol", type=click.Choice(["auto", "v1", "v2"]), default="auto", show_default=True,
+    help="DECTRIS's Stream V1 (port 9999) or V2 (port 31001).",
+)  # fmt: skip
+@click.option("--channel", help="Which of several thresholds to judge; else the first.")
+def listen(
+    *,
+    address: str,
+    protocol: Literal["auto", "v1", "v2"],
+    channel: str | None,
+    **options: Any,  # noqa: ANN401 -- of all kinds
+) -> int:
+    """Judge the frames that a detector sends at ADDRESS, such as tcp://detector:31001.
+
+    When frames come faster than they can be judged, a fair part of them is looked at and the rest
+    is counted. Ctrl-C ends it; the same command goes on, after a crash as well.
+    """
+    from deepfreak.live.dectris.receive import Listener
+
+    def source(ledger: "Ledger") -> "Source":
+        return Listener(address, protocol=protocol, known=ledger.__contains__)
+
+    return run_session(settings_from({**options, "channel": channel}), source, name=address)

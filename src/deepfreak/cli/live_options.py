@@ -1,0 +1,156 @@
+"""What `watch`, `listen` and `beam` have in common: options, and the run itself."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from deepfreak.live.session import Dashboard, MakeSource, Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+DASHBOARD = "127.0.0.1:8000"
+
+_OPTIONS = (
+    click.option(
+        "--out", type=click.Path(path_type=Path), required=True,
+        help="Folder of the session; one that is there is gone on with.",
+    ),
+    click.option("--model", type=click.Path(path_type=Path), help="A model; else the default one."),
+    click.option(
+        "--scores", type=click.Path(path_type=Path),
+        help="The model's scores, of `deepfreak score`; else those beside it.",
+    ),
+    click.option(
+        "--min-hit-recall", type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        default=0.99, show_default=True, help="The part of hits that must not be discarded.",
+    ),
+    click.option(
+        "--max-empty-kept", type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        default=0.01, show_default=True,
+        help="The part of frames without a crystal that may be kept without doubt.",
+    ),
+    click.option(
+        "--workers", type=click.IntRange(1, 512), default=os.cpu_count() or 1,
+        show_default="all cores", help="Processes that judge.",
+    ),
+    click.option("--hits", type=click.Choice(["nxmx", "cxi"]), help="Copy frames to keep to HDF5."),
+    click.option(
+        "--forward", metavar="ADDRESS",
+        help="Send frames to keep to CrystFEL (--zmq-input), such as tcp://127.0.0.1:5002.",
+    ),
+    click.option(
+        "--forward-kind", type=click.Choice(["publish", "answer"]), default="publish",
+        show_default=True, help="To who subscribes, or to who asks (--zmq-request).",
+    ),
+    click.option(
+        "--dashboard", metavar="[HOST:PORT]", is_flag=False, flag_value=DASHBOARD,
+        help=f"Serve a page about it, by default at {DASHBOARD}.",
+    ),
+    click.option(
+        "--token", help="What a browser must know; needed for an address that others can reach.",
+        envvar="DEEPFREAK_TOKEN",
+    ),
+    click.option("--raster", metavar="ROWSxCOLUMNS", help="Frames are a raster scan: map it."),
+    click.option("--serpentine", is_flag=True, help="Every second row of it runs backwards."),
+    click.option(
+        "--queue", type=click.IntRange(2, 100_000), default=256, show_default=True,
+        help="The most frames that wait for a verdict.",
+    ),
+    click.option(
+        "--spool", type=click.Path(path_type=Path),
+        help="Folder of frames that wait, best in memory (/dev/shm/...).", show_default="OUT/spool",
+    ),
+)  # fmt: skip
+
+
+def live_options(command: F) -> F:
+    """Give `command` the options of a session."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def settings_from(options: dict[str, Any]) -> "Settings":
+    """Return the settings that `live_options` have gathered."""
+    from deepfreak.live.intake import Limits
+    from deepfreak.live.session import Settings
+
+    values = dict(options)
+    dashboard = _dashboard(values)
+    limits = Limits(frames=values.pop("queue"))
+    return Settings(dashboard=dashboard, limits=limits, **values)
+
+
+def run_session(settings: "Settings", make_source: "MakeSource", *, name: str) -> int:
+    """Run until the source ends or Ctrl-C; say what came of it."""
+    from deepfreak.live.session import open_session
+
+    def say(line: str) -> None:
+        click.echo(f"deepfreak: {line}", err=True)
+
+    with (
+        _stopped_by_signals() as stop,
+        open_session(settings, make_source, name=name, say=say) as session,
+    ):
+        click.echo(f"model: {session.model}; {session.policy.promise()}", err=True)
+        if session.address is not None:
+            token = settings.dashboard.token if settings.dashboard is not None else None
+            click.echo(f"page: {session.address}/" + (f"?token={token}" if token else ""), err=True)
+        click.echo(f"ready: {name}", err=True)
+        summary = session.until(stop)
+    decided = ", ".join(f"{count} {name}" for name, count in summary["decisions"].items() if count)
+    click.echo(
+        f"received {summary['received']}, recorded {summary['recorded']} ({decided or 'nothing'}), "
+        f"missed {summary['missed']}, duplicates {summary['duplicates']}, "
+        f"troubles {summary['troubles']}"
+    )
+    return 0
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[threading.Event]:
+    """Give an event that the first Ctrl-C or SIGTERM sets; a second one ends the program."""
+    stop = threading.Event()
+
+    def end(_number: int, _frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        print("deepfreak: finishing what has come; once more ends at once", file=sys.stderr)  # noqa: T201
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _dashboard(values: dict[str, Any]) -> "Dashboard | None":
+    """Return where the page is served, and take its options out of `values`."""
+    from deepfreak.live.session import Dashboard
+
+    address, token = values.pop("dashboard"), values.pop("token")
+    raster, serpentine = values.pop("raster"), values.pop("serpentine")
+    if address is None:
+        return None
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise click.UsageError(f"expected --dashboard HOST:PORT, found {address:.60}")
+    made = Dashboard(host=host.strip("[]"), port=int(port), token=token, serpentine=serpentine)
+    return made if raster is None else replace(made, raster=_raster(raster))
+
+
+def _raster(text: str) -> tuple[int, int]:
+    rows, _, columns = text.lower().partition("x")
+    if not (rows.isdecimal() and columns.isdecimal()):
+        raise click.UsageError(f"expected --raster ROWSxCOLUMNS such as 20x50, found {text:.40}")
+    return int(rows), int(columns)

@@ -1,0 +1,165 @@
+"""`deepfreak replay`: speak like a detector."""
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+if TYPE_CHECKING:
+    from deepfreak.live.replay import Recording
+
+
+@click.command()
+@click.argument("what", metavar="RECIPE_OR_FILE")
+@click.option(
+    "--rate", type=click.FloatRange(0, min_open=True), metavar="HZ",
+    help="Frames a second; without it, as fast as they are taken.",
+)  # fmt: skip
+@click.option("--count", type=click.IntRange(1), help="How many frames; without it, endlessly.")
+@click.option(
+    "--distinct", type=click.IntRange(1, 100_000), default=64, show_default=True,
+    help="How many of them differ; made before the first one leaves.",
+)  # fmt: skip
+@click.option(
+    "--bind", metavar="ADDRESS", default="tcp://127.0.0.1:31001", show_default=True,
+    help="Where to wait for a listener.",
+)  # fmt: skip
+@click.option("--protocol", type=click.Choice(["v2", "v1"]), default="v2", show_default=True)
+@click.option(
+    "--compression", type=click.Choice(["bslz4", "lz4", "none"]), default="bslz4", show_default=True
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the shots.")
+@click.option("--series", type=click.IntRange(1), default=1, show_default=True, help="Its number.")
+@click.option("--unique-id", metavar="NAME", help="Its name for ever; else a new one.")
+@click.option("--first", type=click.IntRange(0), default=0, help="Number of the first frame.")
+@click.option(
+    "--high-water", type=click.IntRange(1), default=1000, show_default=True,
+    help="How many frames wait for a listener before they are dropped.",
+)  # fmt: skip
+@click.option(
+    "--wait", "within_s", type=click.FloatRange(0), default=30.0, show_default=True,
+    help="Seconds to wait for a listener at first; 0 begins without one.",
+)  # fmt: skip
+@click.option(
+    "--truth", type=click.Path(path_type=Path), help="CSV to write: number, label, and if taken."
+)
+@click.option(
+    "--workers", type=click.IntRange(1), default=os.cpu_count() or 1, show_default="all cores",
+    help="Processes that simulate.",
+)  # fmt: skip
+def replay(
+    *,
+    what: str,
+    rate: float | None,
+    count: int | None,
+    distinct: int,
+    bind: str,
+    protocol: Literal["v1", "v2"],
+    compression: Literal["none", "bslz4", "lz4"],
+    seed: int,
+    series: int,
+    unique_id: str | None,
+    first: int,
+    high_water: int,
+    within_s: float,
+    truth: Path | None,
+    workers: int,
+) -> int:
+    """Send simulated shots of a recipe, or the frames of a detector file, as a detector does.
+
+    Each frame carries its class and the time at which it left, so that `listen` can be measured
+    without a detector. Frames that nobody takes in time are dropped and counted.
+    """
+    from deepfreak.errors import InputError
+    from deepfreak.files import check_output
+    from deepfreak.live.dectris.speak import Speaker
+    from deepfreak.live.replay import replay as send
+    from deepfreak.live.replay import tell
+    from deepfreak.progress import progress
+
+    if truth is not None:
+        check_output(truth, overwrite=False)
+    with Speaker(
+        bind, protocol=protocol, compression=compression, high_water=high_water
+    ) as speaker:
+        # bound first, so that a listener may come while frames are made
+        recording = _recording(
+            what,
+            distinct=min(distinct, count or distinct),
+            seed=seed,
+            compression=compression,
+            protocol=protocol,
+            workers=workers,
+        )
+        click.echo(f"sending {recording.name} at {speaker.address}", err=True)
+        if within_s and not speaker.wait(within_s):
+            raise InputError(
+                f"nobody has listened at {speaker.address} within {within_s:g} s: begin "
+                f"`deepfreak listen {speaker.address}`"
+            )
+        began = time.perf_counter()
+        with progress("sending", count or 0) as advance:
+            done = send(
+                recording,
+                speaker,
+                count=count,
+                rate_hz=rate,
+                series=series,
+                unique_id=unique_id,
+                first=first,
+                must_listen=within_s > 0,
+                advance=advance,
+            )
+        click.echo(tell(done, time.perf_counter() - began))
+    if truth is not None:
+        _write_truth(truth, recording, first, count or 0, set(done.dropped))
+    return 0
+
+
+def _recording(
+    what: str,
+    *,
+    distinct: int,
+    seed: int,
+    compression: Literal["none", "bslz4", "lz4"],
+    protocol: Literal["v1", "v2"],
+    workers: int,
+) -> "Recording":
+    """Make the frames to send."""
+    from deepfreak.dataset import worker_processes
+    from deepfreak.live.replay import record_file, record_shots
+    from deepfreak.progress import progress
+    from deepfreak.recipe import load_recipe
+
+    path = Path(what)
+    with progress("preparing", distinct) as advance:
+        if path.is_file() and path.suffix != ".toml":
+            return record_file(
+                path, count=distinct, compression=compression, protocol=protocol, advance=advance
+            )
+        experiment = load_recipe(what)
+        experiment.structure_factors()  # fills the cache before the workers ask for it
+        with worker_processes(workers) as executor:
+            return record_shots(
+                experiment,
+                seed=seed,
+                count=distinct,
+                compression=compression,
+                protocol=protocol,
+                executor=executor,
+                advance=advance,
+            )
+
+
+def _write_truth(
+    path: Path, recording: "Recording", first: int, count: int, dropped: set[int]
+) -> None:
+    from deepfreak.files import whole_file
+
+    with whole_file(path, overwrite=False) as partial, partial.open("w") as file:
+        file.write("number,label,taken\n")
+        for number in range(first, count):
+            label = recording.frames[number % len(recording.frames)][1].get("label", "")
+            file.write(f"{number},{label},{int(number not in dropped)}\n")

@@ -1,0 +1,64 @@
+"""`deepfreak score`: what a promise about lost hits is made from."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from deepfreak.live.scores import Scores
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--split", metavar="NAME", help="Only the images of this split.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), show_default="beside the model",
+    help="File for the scores.",
+)  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Replace the file.")
+def score(*, model: Path, data: Path, split: str | None, out: Path | None, overwrite: bool) -> int:
+    """Ask MODEL (`default`: the one that ships) about the labelled images of DATA.
+
+    The images must be new to the model: fresh shots of `deepfreak generate` with another seed, or
+    labelled real frames of `deepfreak prepare`. `watch` and `listen` take their thresholds from
+    what is found.
+    """
+    from deepfreak.dataset import Dataset
+    from deepfreak.files import check_output
+    from deepfreak.live.scores import score as ask
+    from deepfreak.live.scores import scores_path, write_scores
+    from deepfreak.models import load_model
+    from deepfreak.progress import progress
+
+    named = str(model) != "default"
+    if out is None and not named:
+        raise click.UsageError("expected --out FILE for the scores of the default model")
+    path = out or scores_path(model)
+    check_output(path, overwrite=overwrite)
+    classifier = load_model(model if named else None)
+    with Dataset.open(data) as whole:
+        images = whole if split is None else whole.split(split)
+        with progress("scoring", len(images)) as advance:
+            scores = ask(classifier, images, advance=advance)
+    write_scores(scores, path, overwrite=overwrite)
+    click.echo(f"{path}: {scores.hits} hits, {scores.empties} frames without, {scores.model}")
+    for recall in (0.9, 0.99, 0.999, 0.9999):
+        click.echo(f"  --min-hit-recall {recall:g}: {_would(scores, recall)}")
+    return 0
+
+
+def _would(scores: "Scores", recall: float) -> str:
+    """Return what a policy would do with this."""
+    from deepfreak.errors import InputError
+    from deepfreak.live.policy import policy_from
+
+    try:
+        policy = policy_from(scores, min_hit_recall=recall)
+    except InputError as error:
+        return f"refused: {error}"
+    return (
+        f"discards below {policy.discard_below:.4g}, keeps from {policy.keep_from:.4g}; hits not "
+        f"discarded {policy.hit_recall[0]:.4%}, at least {policy.hit_recall[1]:.4%}"
+    )

@@ -1,0 +1,58 @@
+"""`deepfreak watch`: verdicts on files while they arrive."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from deepfreak.cli.live_options import live_options, run_session, settings_from
+
+if TYPE_CHECKING:
+    from deepfreak.live.events import Source
+    from deepfreak.live.ledger import Ledger
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@live_options
+@click.option("--mask", type=click.Path(path_type=Path), help="Image, not 0 where to leave out.")
+@click.option(
+    "--geometry", type=click.Path(path_type=Path),
+    help="CrystFEL .geom, DIALS .expt or pyFAI .poni.",
+)  # fmt: skip
+@click.option(
+    "--until-idle", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
+    help="End when nothing new has come for so long.",
+)  # fmt: skip
+def watch(
+    *,
+    paths: tuple[Path, ...],
+    mask: Path | None,
+    geometry: Path | None,
+    until_idle: float | None,
+    **options: Any,  # noqa: ANN401 -- of all kinds
+) -> int:
+    """Judge detector files in PATHS, folders, as they arrive, in any order and format.
+
+    Files that are still being written are waited for. What was there before is judged first. Ctrl-C
+    ends it; the same command goes on where it was, after a crash as well.
+    """
+    from dataclasses import replace
+
+    from deepfreak.live.folder.watch import FolderSource
+
+    def source(ledger: "Ledger") -> "Source":
+        contexts = {began.series: began.context for began, _ in ledger.series()}
+        return FolderSource(
+            paths,
+            known=lambda series: ledger.seen(series).whole_until,
+            context_of=contexts.get,
+            until_idle_s=until_idle,
+            mask=mask,
+            geometry=geometry,
+        )
+
+    settings = settings_from(options)
+    # files wait where they are
+    settings = replace(settings, limits=replace(settings.limits, when_full="wait"))
+    return run_session(settings, source, name=", ".join(map(str, paths)))

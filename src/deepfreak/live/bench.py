@@ -1,0 +1,268 @@
+"""What this machine sustains: frames a second and their latency, through a real socket.
+
+A process of its own speaks like a detector; here the whole program listens: decompression,
+preparation, model, policy, ledger and lists. First it sends as fast as frames are taken, which
+gives the capacity; then at parts of it, which gives latencies. The processor's time for each frame,
+of all our processes and without the detector's, tells what one core would sustain alone.
+"""
+
+import multiprocessing
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from deepfreak.errors import DeepFreakError
+from deepfreak.experiment import Experiment
+from deepfreak.frames.frame import Facts
+from deepfreak.live.dectris.compression import decode
+from deepfreak.live.dectris.receive import Listener
+from deepfreak.live.dectris.speak import Speaker, encode_pixels
+from deepfreak.live.events import Event, SeriesEnded
+from deepfreak.live.intake import Limits
+from deepfreak.live.ledger import read_ledger
+from deepfreak.live.replay import Recording, record_shots, replay
+from deepfreak.live.session import Settings, open_session
+
+DISTINCT = 32
+SECONDS_TO_START = 60.0
+LEAST_FRAMES = 20
+# Of the capacity; latency is a matter of how much of it is used.
+LOADS = (0.5, 0.8, 0.95, 1.5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """A detector's frames: how many pixels, and how they are made from simulated ones."""
+
+    name: str
+    shape: tuple[int, int]
+    counts: type[np.unsignedinteger[Any]] = np.uint16
+
+
+SIZES = (
+    Size(name="512 x 512", shape=(512, 512)),
+    Size(name="1 Mpx", shape=(1062, 1028)),
+    Size(name="4 Mpx", shape=(2162, 2068), counts=np.uint32),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What came of a stream at one rate.
+
+    Attributes
+    ----------
+    offered_hz
+        Frames a second that were sent; None for as fast as they were taken.
+    judged_hz
+        Frames a second that got a verdict.
+    core_ms
+        Processor milliseconds for each of these, of all our processes.
+    p50_ms, p99_ms
+        From leaving the detector to the verdict in hand.
+    sent, not_taken, received, left_out, missed
+        Numbers of frames.
+    """
+
+    offered_hz: float | None
+    judged_hz: float
+    core_ms: float
+    p50_ms: float
+    p99_ms: float
+    sent: int
+    not_taken: int
+    received: int
+    left_out: int
+    missed: int
+
+
+def frames_of(experiment: Experiment, size: Size, *, seed: int, count: int) -> Recording:
+    """Return shots as frames of `size`, each pixel's light spread over those that it becomes."""
+    whole = record_shots(experiment, seed=seed, count=count)
+    if size.shape == experiment.detector.image_size:
+        return whole
+    rng = np.random.default_rng(seed)
+    frames = tuple(
+        (encode_pixels(_enlarged(decode(coded), size, rng)), truth) for coded, truth in whole.frames
+    )
+    facts = Facts(gain=1.0, saturation=float(np.iinfo(size.counts).max - 1))
+    return replace(whole, frames=frames, facts=facts)
+
+
+def _enlarged(
+    counts: NDArray[np.uint16], size: Size, rng: np.random.Generator
+) -> NDArray[np.unsignedinteger[Any]]:
+    """Return counts of a finer detector with the same light; its pixels are those of a counter."""
+    factor = max(1, round(min(size.shape) / min(counts.shape)))
+    light = np.maximum(counts.astype(np.float64) - 10, 0) / factor**2
+    fine = rng.poisson(np.kron(light, np.ones((factor, factor))))
+    padding = [(0, max(0, want - have)) for want, have in zip(size.shape, fine.shape, strict=True)]
+    whole = np.pad(fine, padding, mode="wrap")[: size.shape[0], : size.shape[1]]
+    found: NDArray[np.unsignedinteger[Any]] = whole.astype(size.counts)
+    return found
+
+
+def measure(
+    recording: Recording, *, settings: Settings, seconds: float, rate_hz: float | None
+) -> Measured:
+    """Send frames for so many seconds, and return what came of them.
+
+    Without a rate nothing is left out: the detector waits for us.
+
+    Raises
+    ------
+    DeepFreakError
+        The detector's process does not start, or no frame comes through.
+    """
+    limits = settings.limits
+    if rate_hz is None:
+        limits = Limits(frames=4 * settings.workers, when_full="wait")
+    with (
+        tempfile.TemporaryDirectory(prefix="deepfreak-bench-") as folder,
+        _detector(recording, rate_hz=rate_hz, seconds=seconds) as detector,
+    ):
+        settings = replace(settings, out=Path(folder, "session"), limits=limits)
+
+        def source(_ledger: object) -> _OneSeries:
+            return _OneSeries(detector.address, give_up_s=seconds + SECONDS_TO_START)
+
+        with open_session(settings, source, name="bench") as session:
+            before = _processor_s(session.processes)
+            session.run.until(threading.Event())
+            used = _processor_s(session.processes) - before
+            counts = session.run.counts()
+        with read_ledger(settings.out / "ledger.sqlite") as ledger:
+            rows = [row.outcome for rows in ledger.after(0) for row in rows]
+        sent, not_taken = detector.said()
+    judged = [row for row in rows if row.decision not in {"left-out", "unreadable"}]
+    if len(judged) < LEAST_FRAMES:
+        raise DeepFreakError(
+            f"expected at least {LEAST_FRAMES} verdicts, found {len(judged)}: measure for longer"
+        )
+    late_ms = np.array([1e3 * (row.decided - (row.sent or row.received)) for row in judged])
+    decided = np.array([row.decided for row in judged])
+    return Measured(
+        offered_hz=rate_hz,
+        judged_hz=(len(judged) - 1) / float(np.ptp(decided)),
+        core_ms=1e3 * used / len(judged),
+        p50_ms=float(np.quantile(late_ms, 0.5)),
+        p99_ms=float(np.quantile(late_ms, 0.99)),
+        sent=sent,
+        not_taken=not_taken,
+        received=counts.received,
+        left_out=sum(row.decision == "left-out" for row in rows),
+        missed=counts.missed,
+    )
+
+
+def seconds_to_first_verdict(recording: Recording, *, settings: Settings) -> float:
+    """Return how long a session takes from nothing to its first verdict, with a model to load."""
+    with (
+        tempfile.TemporaryDirectory(prefix="deepfreak-bench-") as folder,
+        _detector(recording, rate_hz=100.0, seconds=0.5) as detector,
+    ):
+        out = Path(folder, "session")
+        command = [sys.executable, "-m", "deepfreak", "listen", detector.address]
+        command += ["--out", str(out), "--workers", str(settings.workers)]
+        for name, file in (("--model", settings.model), ("--scores", settings.scores)):
+            command += [] if file is None else [name, str(file)]
+        began = time.time()
+        with subprocess.Popen(  # noqa: S603 -- ourselves
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as one:
+            try:
+                while time.time() - began < SECONDS_TO_START:
+                    lines = out / "verdicts.jsonl"
+                    if lines.exists() and lines.stat().st_size:
+                        return time.time() - began
+                    time.sleep(0.01)
+            finally:
+                one.kill()
+    raise DeepFreakError(f"no verdict came within {SECONDS_TO_START:.0f} s of the start")
+
+
+class _OneSeries:
+    """A detector's stream until the end of its first series."""
+
+    def __init__(self, address: str, *, give_up_s: float) -> None:
+        self._listener = Listener(address)
+        self._give_up_s = give_up_s
+
+    def events(self) -> Iterator[Event | None]:
+        """Yield what the detector says."""
+        until = time.monotonic() + self._give_up_s
+        for event in self._listener.events():
+            yield event
+            if isinstance(event, SeriesEnded) or time.monotonic() > until:
+                return
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Detector:
+    address: str
+    pipe: Connection
+
+    def said(self) -> tuple[int, int]:
+        """Return how many frames have left, and how many nobody took."""
+        if not self.pipe.poll(SECONDS_TO_START):
+            raise DeepFreakError("the detector's process does not end: is the machine overloaded?")
+        sent, not_taken = self.pipe.recv()
+        return int(sent), int(not_taken)
+
+
+@contextmanager
+def _detector(
+    recording: Recording, *, rate_hz: float | None, seconds: float
+) -> Iterator[_Detector]:
+    """Give a process that sends as soon as somebody listens."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(
+        target=_speak, args=(recording, rate_hz, seconds, theirs), daemon=True
+    )
+    process.start()
+    try:
+        if not ours.poll(SECONDS_TO_START):
+            raise DeepFreakError(
+                "the detector's process does not start: is the machine overloaded?"
+            )
+        yield _Detector(address=str(ours.recv()), pipe=ours)
+    finally:
+        process.kill()
+        process.join()
+
+
+def _speak(recording: Recording, rate_hz: float | None, seconds: float, pipe: Connection) -> None:
+    """Be a detector; runs in a process of its own."""
+    with Speaker("tcp://127.0.0.1:*", high_water=20) as speaker:
+        pipe.send(speaker.address)
+        if not speaker.wait(SECONDS_TO_START):
+            return
+        until = time.monotonic() + seconds
+        done = replay(
+            recording,
+            speaker,
+            count=None,
+            rate_hz=rate_hz,
+            stopped=lambda: time.monotonic() > until,
+        )
+        pipe.send((done.sent, len(done.dropped)))
+        speaker.close(within_s=SECONDS_TO_START)
+
+
+def _processor_s(processes: Iterable[int]) -> float:
+    """Return the processor seconds that processes have used."""
+    times = [psutil.Process(number).cpu_times() for number in processes]
+    return float(sum(one.user + one.system for one in times))

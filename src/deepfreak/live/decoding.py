@@ -1,0 +1,78 @@
+"""Payloads to frames: which decoder each kind of series needs."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+from deepfreak.errors import FrameError
+from deepfreak.frames.frame import Frame
+from deepfreak.live.events import SeriesBegan
+
+Decode = Callable[[bytes | memoryview, int], Frame]
+
+# Of so many series a worker keeps what it needs to decode them, masks and open files among it.
+SERIES_KEPT = 4
+
+
+class Decoders:
+    """The decoders of the series that frames come from now.
+
+    Parameters
+    ----------
+    channel
+        Which of several images of a detector with several thresholds; None for the first.
+    """
+
+    def __init__(self, *, channel: str | None = None) -> None:
+        self._channel = channel
+        self._began: dict[str, SeriesBegan] = {}
+        self._open: OrderedDict[str, Decode] = OrderedDict()
+
+    def begin(self, began: SeriesBegan) -> None:
+        """Take note of a series; said again, it is opened anew."""
+        self._began[began.series] = began
+        self._close(began.series)
+
+    def frame(self, series: str, payload: bytes | memoryview, number: int) -> Frame:
+        """Return a frame.
+
+        Raises
+        ------
+        FrameError
+            It cannot be decoded, or nothing is known of its series.
+        """
+        decode = self._open.get(series)
+        if decode is None:
+            began = self._began.get(series)
+            if began is None:
+                raise FrameError("expected a frame of a series that has begun, found another")
+            decode = self._open[series] = _decoder(began, self._channel)
+            while len(self._open) > SERIES_KEPT:
+                self._close(next(iter(self._open)))
+        self._open.move_to_end(series)
+        return decode(payload, number)
+
+    def close(self) -> None:
+        """Close all files."""
+        for series in list(self._open):
+            self._close(series)
+
+    def _close(self, series: str) -> None:
+        decode = self._open.pop(series, None)
+        close = getattr(decode, "close", None)
+        if close is not None:
+            close()
+
+
+def _decoder(began: SeriesBegan, channel: str | None) -> Decode:
+    """Return what decodes the frames of a series."""
+    if began.kind == "file":
+        from deepfreak.live.folder.decode import decoder as of_file
+
+        return of_file(began.context, series=began.series)
+    if began.kind == "shot":
+        from deepfreak.live.simulated import decoder as of_shot
+
+        return of_shot(began.context, series=began.series)
+    from deepfreak.live.dectris.decode import decoder as of_stream
+
+    return of_stream(began.kind, began.context, series=began.series, channel=channel)

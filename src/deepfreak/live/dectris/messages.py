@@ -1,0 +1,162 @@
+"""What a DECTRIS detector says, whichever protocol it speaks: a start, images, an end."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from deepfreak.errors import FrameError
+from deepfreak.frames.frame import Facts, Valid
+from deepfreak.frames.headers import facts
+
+MOST_FRAMES = 1_000_000_000  # of a series; more is taken for a damaged message
+MOST_CHANNELS = 16
+_LONGEST_NAME = 128
+_LONGEST_VALUE = 64
+_MOST_TRUTHS = 16
+
+# What detectors name series and channels, and what is harmless in a path, a page and a log.
+_NAME = re.compile(r"[A-Za-z0-9][\w .:+()-]*", re.ASCII)
+_UNSAFE = re.compile(r"[^\w .:+()-]", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """A series begins.
+
+    Attributes
+    ----------
+    series_id, unique_id
+        The detector's count of its series, which begins again when it is restarted, and the name
+        that Stream V2 gives a series for ever.
+    expected
+        How many images there will be, None where that is not said.
+    shape
+        Of each image, (slow, fast).
+    channels
+        Names of an image's channels (thresholds), in their order.
+    facts
+        What `Frame` tells of each image.
+    masks
+        By channel [slow, fast], true where a pixel is to be left out.
+    simulated
+        Whether our own simulation speaks here.
+    about
+        What a person wants to know, as JSON values.
+    """
+
+    series_id: int
+    unique_id: str | None = None
+    expected: int | None = None
+    shape: tuple[int, int] | None = None
+    dtype: str | None = None
+    channels: tuple[str, ...] = ()
+    facts: Facts = field(default_factory=Facts)
+    masks: Mapping[str, Valid] = field(default_factory=dict, repr=False)
+    simulated: bool = False
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """An image has been taken; its pixels stay in the message. `truth`, `sent`: see `Arrival`."""
+
+    series_id: int
+    unique_id: str | None = None
+    number: int
+    truth: Mapping[str, Any] | None = None
+    sent: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """A series is over."""
+
+    series_id: int
+    unique_id: str | None = None
+
+
+Message = Start | Image | End
+
+
+def read_count(value: object, what: str, *, most: int = MOST_FRAMES) -> int:
+    """Return a whole number from 0 to `most`; `FrameError` for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+        raise FrameError(f"expected {what} from 0 to {most}, found {shown(value)}")
+    return value
+
+
+def read_name(value: object, what: str) -> str:
+    """Return a name of letters, digits and ` _.:+()-`; `FrameError` for anything else."""
+    if not isinstance(value, str) or len(value) > _LONGEST_NAME or not _NAME.fullmatch(value):
+        raise FrameError(
+            f"expected {what} of at most {_LONGEST_NAME} letters, digits and _.:+-, "
+            f"found {shown(value)}"
+        )
+    return value
+
+
+def read_number(value: object) -> float | None:
+    """Return a finite number, None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def read_text(value: object) -> str | None:
+    """Return a text that fits in a line, None for anything else or an empty one."""
+    if not isinstance(value, str):
+        return None
+    text = "".join(letter for letter in value[:_LONGEST_NAME] if letter.isprintable()).strip()
+    return text or None
+
+
+def own_words(user_data: object) -> Mapping[str, object]:
+    """Return what our own replay adds to a message: the map "deepfreak" in its user data."""
+    if isinstance(user_data, dict):
+        words = user_data.get("deepfreak")
+        if isinstance(words, dict):
+            return words
+    return {}
+
+
+def read_truth(words: Mapping[str, object]) -> Mapping[str, Any] | None:
+    """Return what is said to be known of an image, None where it is not said in a sensible way."""
+    truth = words.get("truth")
+    if not isinstance(truth, dict) or len(truth) > _MOST_TRUTHS:
+        return None
+    for key, value in truth.items():
+        if not isinstance(key, str) or len(key) > _LONGEST_VALUE:
+            return None
+        is_text = isinstance(value, str) and len(value) <= _LONGEST_VALUE and value.isprintable()
+        if not (is_text or isinstance(value, bool) or read_number(value) is not None):
+            return None
+    return dict(truth)
+
+
+def read_sent(words: Mapping[str, object]) -> float | None:
+    """Return when the image is said to have been sent, in seconds since 1970."""
+    sent = read_number(words.get("sent"))
+    return sent if sent is not None and sent > 0 else None
+
+
+def own_facts(words: Mapping[str, object]) -> Facts:
+    """Return what only a simulated detector needs to say: its pedestal and gain."""
+    return facts(pedestal=read_number(words.get("pedestal")), gain=read_number(words.get("gain")))
+
+
+def shown(value: object) -> str:
+    """Return `value` as it may stand in an error: short, on one line, without paths or markup."""
+    match value:
+        case str():
+            return repr(_UNSAFE.sub("?", value[:40]))
+        case bool() | None | float():
+            return repr(value)
+        case int():
+            return repr(value) if abs(value) < 1 << 64 else "a huge number"
+    return f"a value of type {type(value).__name__}"

@@ -1,0 +1,142 @@
+"""What tells a file from another one of the same name, and the context that says so for ever."""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from deepfreak.errors import FrameError
+from deepfreak.frames.frame import FrameFile, Valid
+from deepfreak.frames.geometry import Geometry, read_geometry
+from deepfreak.frames.mask import read_mask
+
+_DIGEST_BYTES = 16
+_MOST_CONTEXT_BYTES = 1 << 16
+_NONE = type(None)
+UNREAD = ""  # the digest of what could not be read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """A file as it was when its first frame was given out.
+
+    Attributes
+    ----------
+    path
+        Absolute.
+    inode, size, mtime_ns
+        While these stay, so does the file.
+    digest
+        Of its bytes; of an HDF5 file, which may grow, of its first frame. Hexadecimal.
+    """
+
+    path: str
+    inode: int
+    size: int
+    mtime_ns: int
+    digest: str
+
+    def is_unchanged(self, state: os.stat_result) -> bool:
+        """Return whether nobody can have written the file since, nor put another in its place."""
+        now = state.st_ino, state.st_size, state.st_mtime_ns
+        return (self.inode, self.size, self.mtime_ns) == now
+
+    def is_same(self, other: "Identity | None") -> bool:
+        """Return whether this is the same file as `other`, as far as can be told."""
+        if other is None:
+            return False
+        mine = self.inode, self.size, self.mtime_ns
+        if mine == (other.inode, other.size, other.mtime_ns):
+            return True
+        return self.digest == other.digest != UNREAD
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What a decoder needs to read the frames of a file.
+
+    Attributes
+    ----------
+    frames
+        How many the file has, None where it may grow.
+    mask, geometry
+        Paths of their files.
+    """
+
+    identity: Identity
+    frames: int | None
+    mask: str | None = None
+    geometry: str | None = None
+
+    def pack(self) -> bytes:
+        """Return it as JSON, `unpack` backwards."""
+        return json.dumps(asdict(self)).encode("ascii")
+
+
+def unpack(context: bytes) -> Context:
+    """Return the context that `Context.pack` made bytes of; `FrameError` if that did not."""
+    wrong = FrameError(
+        "expected the context of a file, found something else: was the ledger written by another "
+        "version?"
+    )
+    if len(context) > _MOST_CONTEXT_BYTES:
+        raise wrong
+    try:
+        table = json.loads(context)
+        of_file = table["identity"]
+        return Context(
+            identity=Identity(
+                path=_of_kind(of_file["path"], str),
+                inode=_of_kind(of_file["inode"], int),
+                size=_of_kind(of_file["size"], int),
+                mtime_ns=_of_kind(of_file["mtime_ns"], int),
+                digest=_of_kind(of_file["digest"], str),
+            ),
+            frames=_of_kind(table["frames"], int, _NONE),
+            mask=_of_kind(table["mask"], str, _NONE),
+            geometry=_of_kind(table["geometry"], str, _NONE),
+        )
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise wrong from error
+
+
+def digest_of_bytes(path: str) -> str:
+    """Return the digest of a file's bytes."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(
+            file, lambda: hashlib.blake2b(digest_size=_DIGEST_BYTES)
+        ).hexdigest()
+
+
+def digest_of_first_frame(file: FrameFile) -> str:
+    """Return the digest of the first frame's counts, `UNREAD` where it cannot be read."""
+    try:
+        counts = file.read(0).counts
+    except FrameError:
+        return UNREAD
+    digest = hashlib.blake2b(
+        repr((counts.shape, counts.dtype.str)).encode(), digest_size=_DIGEST_BYTES
+    )
+    digest.update(counts.tobytes())
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=2)
+def mask_of(path: str | None) -> Valid | None:
+    """Return the mask in the file `path`, None without."""
+    return None if path is None else read_mask(Path(path))
+
+
+@lru_cache(maxsize=2)
+def geometry_of(path: str | None) -> Geometry | None:
+    """Return the geometry in the file `path`, None without."""
+    return None if path is None else read_geometry(Path(path))
+
+
+def _of_kind(value: Any, *kinds: type) -> Any:  # noqa: ANN401 - checked here
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        raise TypeError("a value of another kind")
+    return value

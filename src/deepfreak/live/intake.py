@@ -1,0 +1,310 @@
+"""The receiving side of a run: what a source gives, each frame once, into the spool and a queue.
+
+It runs in a thread of its own and does nothing else, so that a detector's socket never waits for a
+verdict. When the machine cannot keep up, a fair part of the frames is taken and the rest is noted
+as left out; when the disk is full nothing is received, so that a frame is either ours or was never.
+"""
+
+import os
+import threading
+import time
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from deepfreak.errors import OutputError
+from deepfreak.live.events import (
+    Arrival,
+    Outcome,
+    SeriesBegan,
+    SeriesEnded,
+    Source,
+    Trouble,
+)
+from deepfreak.live.judge import Job
+from deepfreak.live.ledger import LARGEST_NUMBER, Account, Ledger, account_of
+from deepfreak.live.seen import Seen
+from deepfreak.live.spool import Spool
+
+T = TypeVar("T")
+Notice = SeriesBegan | SeriesEnded | Trouble
+
+# With less of the queue taken, every frame is looked at; from there to full, ever fewer.
+SAMPLE_FROM = 0.5
+SECONDS_BETWEEN_LOOKS = 0.005
+# How long a full disk is left in peace before it is tried again.
+SECONDS_TO_RETRY = 0.5
+_HASH_RANGE = 1 << 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much may wait.
+
+    Attributes
+    ----------
+    frames, bytes
+        The most that wait for a worker; more is left out, or waited with, as `when_full` says.
+    when_full
+        "sample": of what a detector sends, a fair part is looked at, whatever is in it; "wait":
+        the source keeps what is not taken, as a folder does.
+    """
+
+    frames: int = 256
+    bytes: int = 512 << 20
+    when_full: Literal["sample", "wait"] = "sample"
+
+
+class Intake:
+    """Receives; the other thread takes from `queue`, `left_out` and `notices`.
+
+    Parameters
+    ----------
+    say
+        Gets a line when something is wrong.
+
+    Attributes
+    ----------
+    queue
+        Frames to judge, and before its first frame each series.
+    left_out
+        Outcomes of frames that were not looked at.
+    failure
+        What ended the source, if it was an error.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        ledger: Ledger,
+        spool: Spool,
+        limits: Limits,
+        say: Callable[[str], None],
+    ) -> None:
+        self._source, self._ledger, self._spool = source, ledger, spool
+        self._limits, self._say = limits, say
+        self.queue: deque[Job | SeriesBegan] = deque()
+        self.left_out: deque[Outcome] = deque()
+        self.notices: deque[Notice] = deque()
+        self.failure: BaseException | None = None
+        self.duplicates, self.troubles = ledger.count("duplicates"), ledger.count("troubles")
+        self._seen: dict[str, Seen] = {}
+        self._began: dict[str, SeriesBegan] = {}
+        self._expected: dict[str, int | None] = {}
+        self._ended: set[str] = set()
+        self._stop = threading.Event()
+        self._disk_is_full = False
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._reader, False)
+        os.set_blocking(self._writer, False)
+        self._thread = threading.Thread(target=self._receive, name="deepfreak intake", daemon=True)
+
+    def start(self) -> None:
+        """Take up what an earlier run left, and begin to receive."""
+        for began, ended in self._ledger.series():
+            self._know(began)
+            self._seen[began.series] = self._ledger.seen(began.series)
+            if ended:
+                self._ended.add(began.series)
+        for path, arrival in self._spool.left():
+            seen = self._seen.get(arrival.series)
+            if seen is None or not seen.add(arrival.number):
+                self._spool.drop(path)  # its verdict is in the ledger
+            else:
+                self.queue.append(_job(arrival, path))
+        self._thread.start()
+
+    @property
+    def receiving(self) -> bool:
+        """Whether more may come."""
+        return self._thread.is_alive()
+
+    @property
+    def bell(self) -> int:
+        """What becomes readable when something has come, for `multiprocessing.connection.wait`."""
+        return self._reader
+
+    def hush(self) -> None:
+        """Make `bell` unreadable again."""
+        with _unless_blocked():
+            os.read(self._reader, 1 << 16)
+
+    def stop(self) -> None:
+        """Receive no more; what has come is in the queue."""
+        self._stop.set()
+
+    def close(self) -> None:
+        """Stop, and free what is held."""
+        self.stop()
+        self._thread.join(5)
+        if not self._thread.is_alive():
+            os.close(self._reader)
+            os.close(self._writer)
+
+    def accounts(self) -> tuple[Account, ...]:
+        """Return what has come of each series, and what has not."""
+        return tuple(
+            account_of(
+                series, seen, expected=self._expected.get(series), ended=series in self._ended
+            )
+            for series, seen in list(self._seen.items())
+        )
+
+    @property
+    def received(self) -> int:
+        """How many frames have come, each once."""
+        return sum(seen.count for seen in list(self._seen.values()))
+
+    @property
+    def missed(self) -> int:
+        """How many numbers are missing."""
+        return sum(
+            seen.missing_count(self._due(series)) for series, seen in list(self._seen.items())
+        )
+
+    def trouble(self, line: str) -> None:
+        """Note that something is wrong, for people and for the record."""
+        self.troubles += 1
+        self._say(line)
+        self.notices.append(Trouble(message=line))
+
+    def _due(self, series: str) -> int | None:
+        """Return how many frames should have come: all that were announced, once it has ended."""
+        return self._expected.get(series) if series in self._ended else None
+
+    def _know(self, began: SeriesBegan) -> None:
+        if began.expected is not None or began.series not in self._expected:
+            self._expected[began.series] = began.expected
+        # who came in the middle of a series knows less of it than was known before
+        if began.series not in self._began:
+            self._seen.setdefault(began.series, Seen())
+            self._began[began.series] = began
+            self.queue.append(began)
+
+    def _receive(self) -> None:
+        try:
+            with closing(self._source.events()) as events:  # type: ignore[type-var] # a generator
+                for event in events:
+                    if self._stop.is_set():
+                        return
+                    if isinstance(event, Arrival):
+                        self._take(event)
+                    elif event is not None:
+                        self._hear(event)
+        except BaseException as error:  # noqa: BLE001 -- raised by the other thread
+            self.failure = error
+        finally:
+            self._ring()
+
+    def _hear(self, event: Notice) -> None:
+        if isinstance(event, SeriesBegan):
+            self._insist(lambda: self._ledger.begin(event))
+            self._ended.discard(event.series)
+            self._know(event)
+        elif isinstance(event, SeriesEnded):
+            self._insist(lambda: self._ledger.end(event.series, event.expected))
+            self._ended.add(event.series)
+            if event.expected is not None:
+                self._expected[event.series] = event.expected
+        else:
+            self.trouble(event.message)
+            return
+        self.notices.append(event)
+
+    def _take(self, arrival: Arrival) -> None:
+        """Put a frame into the spool and the queue, or leave it out for want of time."""
+        seen, began = self._seen.get(arrival.series), self._began.get(arrival.series)
+        if seen is None or began is None or not 0 <= arrival.number < LARGEST_NUMBER:
+            self.trouble(f"frame {arrival.number} of a series that has not begun was not taken")
+            return
+        if arrival.number in seen:
+            # a folder that is looked through again gives again what it has
+            self.duplicates += began.kind != "file"
+            return
+        if self._limits.when_full == "wait":
+            while self._fill() >= 1 and not self._stop.wait(SECONDS_BETWEEN_LOOKS):
+                pass
+        elif not self._is_chosen(arrival):
+            seen.add(arrival.number)
+            self.left_out.append(_left_out(arrival))
+            self._ring()
+            return
+        path: Path | None = None
+        if len(arrival.payload):
+            path = self._insist(lambda: self._spool.put(arrival))
+            if path is None:
+                return  # the program ends, and this frame had not reached us
+        seen.add(arrival.number)
+        self.queue.append(_job(arrival, path))
+        if len(self.queue) == 1:
+            self._ring()
+
+    def _fill(self) -> float:
+        """Return how full the queue is: 1 or more is full."""
+        return max(
+            len(self.queue) / self._limits.frames, self._spool.waiting_bytes / self._limits.bytes
+        )
+
+    def _is_chosen(self, arrival: Arrival) -> bool:
+        """Decide by the frame's number alone whether it is looked at, less often if many wait."""
+        fill = self._fill()
+        if fill < SAMPLE_FROM:
+            return True
+        drawn = zlib.crc32(f"{arrival.series}\n{arrival.number}".encode()) / _HASH_RANGE
+        return drawn < (1 - fill) / (1 - SAMPLE_FROM)
+
+    def _insist(self, write: Callable[[], T]) -> T | None:
+        """Return what `write` does, tried again until there is room; None if the run ends."""
+        while True:
+            try:
+                done = write()
+            except OutputError as error:
+                if not self._disk_is_full:
+                    self._disk_is_full = True
+                    self.trouble(f"{error}; nothing is received until it can be written")
+                if self._stop.wait(SECONDS_TO_RETRY):
+                    return None
+            else:
+                if self._disk_is_full:
+                    self._disk_is_full = False
+                    self._say("there is room on the disk again")
+                return done
+
+    def _ring(self) -> None:
+        with _unless_blocked():
+            os.write(self._writer, b"!")
+
+
+def _job(arrival: Arrival, path: Path | None) -> Job:
+    return Job(
+        series=arrival.series,
+        number=arrival.number,
+        path=path,
+        received=arrival.received,
+        sent=arrival.sent,
+        truth=arrival.truth,
+    )
+
+
+def _left_out(arrival: Arrival) -> Outcome:
+    return Outcome(
+        series=arrival.series,
+        number=arrival.number,
+        decision="left-out",
+        received=arrival.received,
+        sent=arrival.sent,
+        decided=time.time(),
+        truth=arrival.truth,
+    )
+
+
+@contextmanager
+def _unless_blocked() -> Iterator[None]:
+    """Let go of a pipe that is full, which wakes as well, or empty."""
+    with suppress(BlockingIOError):
+        yield

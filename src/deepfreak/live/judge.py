@@ -1,0 +1,154 @@
+"""What a worker does with one frame: decode, prepare, classify, decide."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deepfreak.errors import FrameError, InputError
+from deepfreak.frames.frame import Frame
+from deepfreak.live.decoding import Decoders
+from deepfreak.live.events import Outcome, Peaks, Picture
+from deepfreak.live.policy import Policy
+from deepfreak.live.spool import read
+from deepfreak.models import Classifier
+from deepfreak.screening import Screener, Verdict
+
+# A frame is saturated if more of its measured pixels are at the top than a few spots' middles take.
+SATURATED_SHARE = 2e-4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A frame to judge.
+
+    Attributes
+    ----------
+    path
+        Its file in the spool; None where the decoder needs none.
+    picture
+        Whether people want to see it.
+    """
+
+    series: str
+    number: int
+    path: Path | None
+    received: float
+    sent: float | None = None
+    truth: Mapping[str, Any] | None = field(default=None, compare=False)
+    picture: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judge:
+    """A model and a policy; what becomes of frames.
+
+    Attributes
+    ----------
+    peaks
+        Whether the peaks of all frames to keep are wanted.
+    """
+
+    model: Classifier
+    policy: Policy
+    decoders: Decoders
+    peaks: bool = False
+    clock: Callable[[], float] = time.time
+
+    def __call__(self, job: Job) -> Outcome:
+        """Return what becomes of a frame; one that cannot be read has that as its outcome."""
+        start = time.perf_counter()
+        try:
+            frame = self.decoders.frame(job.series, payload_of(job), job.number)
+            verdict = Screener(self.model, maps=job.picture)(frame)
+            decision = self.policy.decide(verdict.p_crystal)
+            peaks = picture = None
+            if (self.peaks and decision == "keep") or job.picture:
+                peaks, picture = _found(frame, verdict)
+        except InputError as error:
+            return self._unreadable(job, str(error), start)
+        # whatever a frame is made of, the next one has its turn
+        except Exception as error:  # noqa: BLE001
+            return self._unreadable(job, f"{type(error).__name__}: {error}", start)
+        return Outcome(
+            series=job.series,
+            number=job.number,
+            decision=decision,
+            label=verdict.label,
+            probabilities=tuple(verdict.probabilities.values()),
+            p_crystal=verdict.p_crystal,
+            saturated=is_saturated(frame),
+            level=float(verdict.image.mean(where=verdict.valid)),
+            received=job.received,
+            sent=job.sent,
+            decided=self.clock(),
+            ms=(time.perf_counter() - start) * 1e3,
+            truth=job.truth,
+            picture=picture if job.picture else None,
+            peaks=peaks if self.peaks and decision == "keep" else None,
+        )
+
+    def _unreadable(self, job: Job, reason: str, start: float) -> Outcome:
+        return Outcome(
+            series=job.series,
+            number=job.number,
+            decision="unreadable",
+            received=job.received,
+            sent=job.sent,
+            decided=self.clock(),
+            ms=(time.perf_counter() - start) * 1e3,
+            error=f"{' '.join(reason.split()):.300}",
+            truth=job.truth,
+        )
+
+
+def payload_of(job: Job) -> bytes | memoryview:
+    """Return what was received of a frame."""
+    if job.path is None:
+        return b""
+    arrival = read(job.path)
+    if (arrival.series, arrival.number) != (job.series, job.number):
+        raise FrameError("expected the frame that was put into the spool, found another")
+    return arrival.payload
+
+
+def is_saturated(frame: Frame) -> bool:
+    """Return whether too many pixels are at or over the largest trusted count."""
+    if frame.saturation is None:
+        return False
+    over = np.count_nonzero((frame.counts >= frame.saturation) & frame.valid)
+    return bool(over > SATURATED_SHARE * frame.counts.size)
+
+
+def _found(frame: Frame, verdict: Verdict) -> tuple[Peaks, Picture]:
+    """Return the peaks in pixels of the frame, and the picture with its own."""
+    from deepfreak.features.peaks import find_peaks
+
+    found = find_peaks(verdict.image, verdict.valid)
+    (slow, fast), factor = verdict.origin, verdict.factor
+    picture = Picture(
+        image=verdict.image,
+        valid=verdict.valid,
+        peaks=np.stack([found.slow, found.fast], axis=1),
+        activation=verdict.activation,
+    )
+    peaks = Peaks(
+        slow=found.slow * factor + slow,
+        fast=found.fast * factor + fast,
+        photons=found.photons,
+        height_sigma=found.height_sigma,
+    )
+    inside = (peaks.slow >= 0) & (peaks.fast >= 0)
+    inside &= (peaks.slow < frame.counts.shape[0]) & (peaks.fast < frame.counts.shape[1])
+    return (
+        Peaks(
+            slow=peaks.slow[inside],
+            fast=peaks.fast[inside],
+            photons=peaks.photons[inside],
+            height_sigma=peaks.height_sigma[inside],
+        ),
+        picture,
+    )

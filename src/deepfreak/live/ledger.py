@@ -1,0 +1,357 @@
+"""The ledger: one verdict for every frame that reached us, in one SQLite file.
+
+It is what a restart goes on from. A frame is its series and its number; the table does not take it
+twice. Write-ahead logging makes what was committed survive `kill -9`; a power failure may cost the
+last moment, whose frames are in the spool on the same disk, if they were written.
+"""
+
+import json
+import sqlite3
+import struct
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deepfreak.errors import InputError, OutputError
+from deepfreak.live.events import DECISIONS, Outcome, Recorded, SeriesBegan
+from deepfreak.live.seen import Seen
+
+FORMAT = 1
+_TABLES = """
+CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS series (
+    id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, kind TEXT NOT NULL, context BLOB NOT NULL,
+    expected INTEGER, ended INTEGER NOT NULL DEFAULT 0, facts TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS frames (
+    sequence INTEGER PRIMARY KEY, series INTEGER NOT NULL REFERENCES series,
+    number INTEGER NOT NULL, decision INTEGER NOT NULL, label TEXT,
+    probabilities BLOB, p_crystal REAL,
+    saturated INTEGER NOT NULL, level REAL, received REAL NOT NULL, sent REAL,
+    decided REAL NOT NULL, ms REAL NOT NULL, error TEXT, truth TEXT, UNIQUE (series, number));
+CREATE TABLE IF NOT EXISTS counts (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+"""
+_COLUMNS = (
+    "sequence, series, number, decision, label, probabilities, p_crystal, saturated, level, "
+    "received, sent, decided, ms, error, truth"
+)
+_ROWS_AT_ONCE = 1000
+# SQLite's integers; a frame number beyond is no number.
+LARGEST_NUMBER = 2**62
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """Of one series: what was announced, what came, and the gaps (first, last) in what came.
+
+    Before a series has ended, frames after the last that came are not yet missed.
+    """
+
+    series: str
+    expected: int | None
+    received: int
+    ended: bool
+    missed: tuple[tuple[int, int], ...]
+
+    @property
+    def missed_count(self) -> int:
+        """How many numbers the gaps have."""
+        return sum(last + 1 - first for first, last in self.missed)
+
+
+def account_of(series: str, seen: Seen, *, expected: int | None, ended: bool) -> Account:
+    """Return the account of a series of which `seen` has come."""
+    return Account(
+        series=series,
+        expected=expected,
+        received=seen.count,
+        ended=ended,
+        missed=tuple(seen.missing(expected if ended else None)),
+    )
+
+
+class Ledger:
+    """An open ledger; `open_ledger` gives one.
+
+    Attributes
+    ----------
+    about
+        What the run was begun with, as JSON values: model, classes, policy.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, path: Path, about: Mapping[str, Any]
+    ) -> None:
+        self.path, self.about = path, about
+        self._connection = connection
+        # the receiver begins series while verdicts are written
+        self._turn = threading.RLock()
+        self._ids = {name: key for key, name in self._rows("SELECT id, name FROM series")}
+        self._names = {key: name for name, key in self._ids.items()}
+        self.last = int(self._rows("SELECT COALESCE(MAX(sequence), 0) FROM frames")[0][0])
+
+    def begin(self, began: SeriesBegan) -> None:
+        """Take up a series; one that is there already only learns how many frames to expect.
+
+        Raises
+        ------
+        OutputError
+            The disk is full.
+        """
+        facts = json.dumps(dict(began.facts))
+        with self._writing() as write:
+            write(
+                "INSERT INTO series (name, kind, context, expected, facts) VALUES (?, ?, ?, ?, ?) "
+                "ON CONFLICT (name) DO UPDATE SET expected = COALESCE(excluded.expected, expected)",
+                (began.series, began.kind, began.context, began.expected, facts),
+            )
+        if began.series not in self._ids:
+            key = self._rows("SELECT id FROM series WHERE name = ?", began.series)[0][0]
+            self._ids[began.series], self._names[key] = key, began.series
+
+    def end(self, series: str, expected: int | None) -> None:
+        """Note that no more frames of a series will come."""
+        with self._writing() as write:
+            write(
+                "UPDATE series SET ended = 1, expected = COALESCE(?, expected) WHERE name = ?",
+                (expected, series),
+            )
+
+    def __contains__(self, series: str) -> bool:
+        return series in self._ids
+
+    def series(self) -> Iterator[tuple[SeriesBegan, bool]]:
+        """Yield all series, and whether each has ended."""
+        for name, kind, context, expected, ended, facts in self._rows(
+            "SELECT name, kind, context, expected, ended, facts FROM series ORDER BY id"
+        ):
+            began = SeriesBegan(
+                series=name, kind=kind, context=context, expected=expected, facts=json.loads(facts)
+            )
+            yield began, bool(ended)
+
+    def seen(self, series: str) -> Seen:
+        """Return the numbers of a series that have a row."""
+        if series not in self._ids:
+            return Seen()
+        # in a run of neighbours, number less rank is the same
+        intervals = self._rows(
+            "SELECT MIN(number), MAX(number) FROM (SELECT number, number - ROW_NUMBER() OVER "
+            "(ORDER BY number) AS run FROM frames WHERE series = ?) GROUP BY run ORDER BY 1",
+            self._ids[series],
+        )
+        return Seen.of_intervals(intervals)
+
+    def accounts(self) -> tuple[Account, ...]:
+        """Return what has been recorded of each series, and what is missing."""
+        return tuple(
+            account_of(began.series, self.seen(began.series), expected=began.expected, ended=ended)
+            for began, ended in self.series()
+        )
+
+    def record(
+        self, outcomes: Sequence[Outcome], counts: Mapping[str, int] | None = None
+    ) -> list[Recorded]:
+        """Give each outcome its place, all of them or none; set the counts of that name.
+
+        Raises
+        ------
+        OutputError
+            The disk is full; nothing was recorded.
+        """
+        rows = [
+            Recorded(sequence=self.last + 1 + place, outcome=outcome)
+            for place, outcome in enumerate(outcomes)
+        ]
+        with self._writing() as write:
+            for row in rows:
+                write(
+                    f"INSERT INTO frames ({_COLUMNS}) VALUES ({', '.join('?' * 15)})",  # noqa: S608
+                    self._values(row),
+                )
+            for name, value in (counts or {}).items():
+                write("INSERT OR REPLACE INTO counts VALUES (?, ?)", (name, value))
+        self.last += len(rows)
+        return rows
+
+    def count(self, name: str) -> int:
+        """Return a count that `record` has set, 0 if it has not."""
+        found = self._rows("SELECT value FROM counts WHERE name = ?", name)
+        return int(found[0][0]) if found else 0
+
+    def after(self, sequence: int) -> Iterator[list[Recorded]]:
+        """Yield what was recorded after `sequence`, in order, some rows at a time."""
+        while rows := self._rows(
+            f"SELECT {_COLUMNS} FROM frames WHERE sequence > ? ORDER BY sequence LIMIT ?",  # noqa: S608
+            sequence,
+            _ROWS_AT_ONCE,
+        ):
+            found = [self._recorded(row) for row in rows]
+            sequence = found[-1].sequence
+            yield found
+
+    def decisions(self) -> dict[str, int]:
+        """Return how many frames each decision has."""
+        found = dict(self._rows("SELECT decision, COUNT(*) FROM frames GROUP BY decision"))
+        return {name: found.get(index, 0) for index, name in enumerate(DECISIONS)}
+
+    def _values(self, row: Recorded) -> tuple[Any, ...]:
+        outcome = row.outcome
+        packed = struct.pack(f"<{len(outcome.probabilities)}d", *outcome.probabilities)
+        return (
+            row.sequence,
+            self._ids[outcome.series],
+            outcome.number,
+            DECISIONS.index(outcome.decision),
+            outcome.label,
+            packed,
+            outcome.p_crystal,
+            outcome.saturated,
+            outcome.level,
+            outcome.received,
+            outcome.sent,
+            outcome.decided,
+            outcome.ms,
+            outcome.error,
+            None if outcome.truth is None else json.dumps(dict(outcome.truth)),
+        )
+
+    def _recorded(self, row: tuple[Any, ...]) -> Recorded:
+        sequence, series, number, decision, label, packed, p_crystal, saturated, level = row[:9]
+        received, sent, decided, ms, error, truth = row[9:]
+        outcome = Outcome(
+            series=self._names[series],
+            number=number,
+            decision=DECISIONS[decision],
+            label=label,
+            probabilities=struct.unpack(f"<{len(packed) // 8}d", packed),
+            p_crystal=p_crystal,
+            saturated=bool(saturated),
+            level=level,
+            received=received,
+            sent=sent,
+            decided=decided,
+            ms=ms,
+            error=error,
+            truth=None if truth is None else json.loads(truth),
+        )
+        return Recorded(sequence=sequence, outcome=outcome)
+
+    def _rows(self, statement: str, *values: object) -> list[Any]:
+        with self._turn:
+            return self._connection.execute(statement, values).fetchall()
+
+    @contextmanager
+    def _writing(self) -> Iterator[Any]:
+        """Give what executes statements, all of which hold or none."""
+        try:
+            with self._turn, self._connection:
+                self._connection.execute("BEGIN IMMEDIATE")
+                yield self._connection.execute
+        except sqlite3.OperationalError as error:
+            raise OutputError(f"cannot write the ledger {self.path}: {error}") from error
+
+
+@contextmanager
+def open_ledger(path: Path, about: Mapping[str, Any]) -> Iterator[Ledger]:
+    """Give the ledger at `path`, new or to go on with, which no other program may write meanwhile.
+
+    Raises
+    ------
+    InputError
+        The file is no ledger of ours, or was begun with something else than `about`: verdicts of
+        two models do not belong into one record.
+    OutputError
+        It is in use, or cannot be written.
+    """
+    wanted = json.dumps(dict(about), sort_keys=True)
+    with _only_one(path):
+        try:
+            connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        except sqlite3.Error as error:
+            raise OutputError(f"cannot open the ledger {path}: {error}") from error
+        try:
+            found = _prepare(connection, path, wanted)
+            if found != wanted:
+                changed = _difference(json.loads(found), about)
+                raise InputError(
+                    f"{path} was begun with {changed}: give another --out, or the same settings"
+                )
+            yield Ledger(connection, path, about)
+        finally:
+            connection.close()
+
+
+@contextmanager
+def read_ledger(path: Path) -> Iterator[Ledger]:
+    """Give a ledger to read, which another program may be writing.
+
+    Raises
+    ------
+    InputError
+        There is none.
+    """
+    if not path.is_file():
+        raise InputError(f"expected a ledger at {path}, found none: is this a session's folder?")
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    try:
+        with _as_input_error(path):
+            connection.execute("PRAGMA trusted_schema = OFF")
+            about = json.loads(connection.execute("SELECT value FROM about").fetchone()[0])
+            yield Ledger(connection, path, about)
+    finally:
+        connection.close()
+
+
+@contextmanager
+def _as_input_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.DatabaseError, ValueError, TypeError) as error:
+        raise InputError(f"expected a ledger, found a damaged or foreign file: {path}") from error
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, wanted: str) -> str:
+    """Make what is missing, and return what the ledger was begun with."""
+    try:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        tables = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
+        if version != FORMAT and tables:
+            raise InputError(f"expected a ledger of format {FORMAT}, found another file: {path}")
+        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "trusted_schema = OFF"):
+            connection.execute(f"PRAGMA {pragma}")
+        connection.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {FORMAT}; COMMIT;")
+        with connection:
+            connection.execute("INSERT OR IGNORE INTO about VALUES ('about', ?)", (wanted,))
+        return str(connection.execute("SELECT value FROM about").fetchone()[0])
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):
+            raise OutputError(f"cannot write the ledger {path}: {error}") from error
+        raise InputError(f"expected a ledger, found a damaged or foreign file: {path}") from error
+
+
+@contextmanager
+def _only_one(path: Path) -> Iterator[None]:
+    """Hold the lock beside the ledger: it goes with the process that holds it."""
+    import fcntl
+
+    try:
+        with path.with_name(f"{path.name}.lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise OutputError(
+                    f"another run writes {path}: stop it or give another --out"
+                ) from None
+            yield
+    except FileNotFoundError as error:
+        raise OutputError(f"no folder {path.parent} for the ledger; make it first") from error
+
+
+def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """Return in a few words what tells the settings of two runs apart."""
+    names = [name for name in {**found, **wanted} if found.get(name) != wanted.get(name)]
+    name = names[0] if names else "other settings"
+    return f"{name} {found.get(name)!s:.60}, not {wanted.get(name)!s:.60}"

@@ -1,0 +1,137 @@
+"""Which frames to keep: thresholds that follow from the loss one accepts.
+
+A frame is discarded only if hits score so low so rarely that, with a confidence of 95 %, no more
+than the accepted part of all hits is lost. It is kept without doubt if frames without a crystal
+score so high as rarely as is accepted for these. Between the two nobody knows: unsure. The bounds
+are those of Clopper and Pearson (1934), one-sided, which hold for every number of images.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import betaincinv
+
+from deepfreak.errors import InputError
+from deepfreak.live.events import Decision
+from deepfreak.live.scores import Scores, thresholds
+
+CONFIDENCE = 0.95
+MIN_HIT_RECALL = 0.99
+MAX_EMPTY_KEPT = 0.01
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Two thresholds on `p_crystal`, and what they promise.
+
+    Attributes
+    ----------
+    discard_below, keep_from
+        Frames that score less are discarded, those that score as much or more are kept.
+    min_hit_recall
+        The part of hits that is not discarded, at the least.
+    hit_recall, empty_kept
+        What was measured: (value, bound), the bound being where the truth lies on the safe side
+        of with a confidence of 95 %.
+    hits, empties, data, simulated
+        On how many images of which kind.
+    """
+
+    discard_below: float
+    keep_from: float
+    min_hit_recall: float
+    hit_recall: tuple[float, float]
+    empty_kept: tuple[float, float]
+    hits: int
+    empties: int
+    data: str
+    simulated: bool
+
+    def decide(self, p_crystal: float) -> Decision:
+        """Return what to do with a frame."""
+        if p_crystal < self.discard_below:
+            return "discard"
+        return "keep" if p_crystal >= self.keep_from else "unsure"
+
+    def promise(self) -> str:
+        """Return in a sentence what holds, and for which frames."""
+        of = "simulated shots of the kind it was measured on" if self.simulated else "such frames"
+        return (
+            f"at most {1 - self.min_hit_recall:.3%} of hits are discarded: measured "
+            f"{1 - self.hit_recall[0]:.3%}, at most {1 - self.hit_recall[1]:.3%} with "
+            f"{CONFIDENCE:.0%} confidence, on {self.hits} hits of {self.data}; it holds for {of}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the values and the promise as JSON."""
+        return {
+            "discard_below": self.discard_below,
+            "keep_from": self.keep_from,
+            "min_hit_recall": self.min_hit_recall,
+            "hit_recall": list(self.hit_recall),
+            "empty_kept": list(self.empty_kept),
+            "promise": self.promise(),
+        }
+
+
+def policy_from(
+    scores: Scores,
+    *,
+    min_hit_recall: float = MIN_HIT_RECALL,
+    max_empty_kept: float = MAX_EMPTY_KEPT,
+) -> Policy:
+    """Return the policy that discards most while it keeps what is asked of it.
+
+    Raises
+    ------
+    InputError
+        The images are too few to prove it, or the model is not good enough.
+    """
+    if not (0 < min_hit_recall < 1 and 0 < max_empty_kept < 1):
+        raise InputError("expected accepted losses between 0 and 1, both excluded")
+    accepted = 1 - min_hit_recall
+    needed = int(np.ceil(np.log(1 - CONFIDENCE) / np.log(min_hit_recall)))
+    if scores.hits < needed:
+        raise InputError(
+            f"a hit recall of {min_hit_recall:.6g} takes at least {needed} labelled hits to prove, "
+            f"found {scores.hits} in {scores.data}: ask for less, or `deepfreak score` more images"
+        )
+    at = thresholds()
+    lost = np.array(scores.hits_below)
+    lost_at_most = _at_most(lost, scores.hits)
+    allowed = np.flatnonzero(lost_at_most <= accepted)
+    if not len(allowed):
+        raise InputError(
+            f"a hit recall of {min_hit_recall:.6g} cannot be had: this model scores {lost[0]} of "
+            f"{scores.hits} hits below every threshold; ask for less"
+        )
+    low = int(allowed[-1])
+    kept = np.array(scores.empties_from)
+    kept_at_most = _at_most(kept, scores.empties)
+    clean = np.flatnonzero(kept_at_most <= max_empty_kept)
+    # where no threshold is clean, only the very highest scores are beyond doubt
+    high = max(int(clean[0]) if len(clean) else len(at) - 1, low)
+    return Policy(
+        discard_below=float(at[low]),
+        keep_from=float(at[high]),
+        min_hit_recall=min_hit_recall,
+        hit_recall=(1 - lost[low] / scores.hits, float(1 - lost_at_most[low])),
+        empty_kept=(
+            float(kept[high] / scores.empties) if scores.empties else 0.0,
+            float(kept_at_most[high]),
+        ),
+        hits=scores.hits,
+        empties=scores.empties,
+        data=scores.data,
+        simulated=scores.simulated,
+    )
+
+
+def _at_most(found: NDArray[np.int64], total: int) -> NDArray[np.float64]:
+    """Return the upper bound of the part of which `found` of `total` were counted."""
+    bound: NDArray[np.float64] = np.where(
+        found >= total, 1.0, betaincinv(found + 1, np.maximum(total - found, 1), CONFIDENCE)
+    )
+    return bound

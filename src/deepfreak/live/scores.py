@@ -1,0 +1,168 @@
+"""How a model scores labelled images: what a promise about lost hits can be made from.
+
+Of each image only `p_crystal` counts. The scores of thousands are kept as counts over a fine grid
+of thresholds, which is all that a policy asks for, in a small JSON file beside the model.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pydantic
+from numpy.typing import NDArray
+from pydantic import Field
+
+from deepfreak.errors import ModelError
+from deepfreak.files import whole_file
+from deepfreak.settings import one_line, settings
+
+if TYPE_CHECKING:
+    from deepfreak.dataset import Dataset
+    from deepfreak.models import Classifier
+
+FORMAT = 1
+SUFFIX = ".scores.json"
+MAX_FILE_BYTES = 1 << 20
+# Thresholds lie evenly in log odds, from one in a hundred million to the reverse.
+FARTHEST, STEP = 18.4, 0.05
+_STEPS = round(2 * FARTHEST / STEP) + 1
+# Of a class of shots, between which the model's images have their mean gray level.
+COMMON = (0.001, 0.999)
+IMAGES_AT_ONCE = 256
+
+
+def thresholds() -> NDArray[np.float64]:
+    """Return the values of `p_crystal` at which scores are counted, ascending."""
+    odds = np.exp(np.linspace(-FARTHEST, FARTHEST, _STEPS))
+    found: NDArray[np.float64] = odds / (1 + odds)
+    return found
+
+
+@settings
+class Scores:
+    """What a model says of images with and without crystal diffraction.
+
+    Parameters
+    ----------
+    model
+        Name and fingerprint of the model.
+    data
+        What the images are, in a few words.
+    simulated
+        Whether they were; a promise then holds for shots like these.
+    hits, empties
+        How many images with and without crystal diffraction.
+    hits_below, empties_from
+        For each of `thresholds`, how many hits score less, and how many empties as much or more.
+    levels
+        Mean gray levels between which all but the rarest of the images lie.
+    """
+
+    model: str
+    data: str
+    simulated: bool
+    hits: int = Field(ge=1)
+    empties: int = Field(ge=0)
+    hits_below: tuple[int, ...] = Field(min_length=_STEPS, max_length=_STEPS)
+    empties_from: tuple[int, ...] = Field(min_length=_STEPS, max_length=_STEPS)
+    levels: tuple[float, float]
+
+    def __post_init__(self) -> None:
+        below, above = np.array(self.hits_below), np.array(self.empties_from)
+        ordered = (np.diff(below) >= 0).all() and (np.diff(above) <= 0).all()
+        in_range = below[0] >= 0 and below[-1] <= self.hits and above[-1] >= 0
+        if not (ordered and in_range and above[0] <= self.empties):
+            raise ValueError("counts of hits rise and those of empties fall, within their numbers")
+
+
+def score(
+    model: "Classifier", data: "Dataset", *, advance: Callable[[int], None] | None = None
+) -> Scores:
+    """Return how `model` scores the images of `data`.
+
+    Raises
+    ------
+    DatasetError
+        Its classes do not tell whether there is a crystal.
+    """
+    from deepfreak.models.group import groups
+
+    is_hit = groups(data.classes)[np.asarray(data.labels)].astype(bool)
+    crystal = groups(model.classes).astype(bool)
+    p_crystal = np.empty(len(data))
+    levels = np.empty(len(data))
+    for first in range(0, len(data), IMAGES_AT_ONCE):
+        images = np.asarray(data.images[first : first + IMAGES_AT_ONCE])
+        here = slice(first, first + len(images))
+        p_crystal[here] = model.probabilities(images)[:, crystal].sum(1)
+        levels[here] = images.mean((1, 2))
+        if advance is not None:
+            advance(len(images))
+    at = thresholds()
+    hits, empties = np.sort(p_crystal[is_hit]), np.sort(p_crystal[~is_hit])
+    split = data.manifest.get("split", {}).get("name")
+    return Scores(
+        model=model.name,
+        data=data.path.name + ("" if split is None else f", split {split}"),
+        simulated="experiment" in data.manifest,
+        hits=len(hits),
+        empties=len(empties),
+        hits_below=tuple(np.searchsorted(hits, at, "left").tolist()),
+        empties_from=tuple((len(empties) - np.searchsorted(empties, at, "left")).tolist()),
+        levels=tuple(np.quantile(levels, COMMON).tolist()),
+    )
+
+
+def scores_path(model: Path) -> Path:
+    """Return where the scores of the model in a file lie: beside it."""
+    return model.with_name(model.name + SUFFIX)
+
+
+def write_scores(scores: Scores, path: Path, *, overwrite: bool = False) -> None:
+    """Write scores to a JSON file."""
+    with whole_file(path, overwrite=overwrite) as partial:
+        partial.write_text(json.dumps({"format": FORMAT, **asdict(scores)}) + "\n")
+
+
+def read_scores(source: Path | Traversable, *, model: str) -> Scores:
+    """Return the scores in a file.
+
+    Raises
+    ------
+    ModelError
+        The file is missing, damaged, or tells of another model than that of the name `model`.
+    """
+    try:
+        with source.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise ModelError(
+            f"expected the model's scores in {source.name}, found none: `deepfreak score` makes "
+            "them from labelled images"
+        ) from error
+    if len(content) > MAX_FILE_BYTES:
+        raise ModelError(f"expected scores in {source.name}, found more than a megabyte")
+    try:
+        values: Mapping[str, Any] = json.loads(content)
+        known = {key: value for key, value in values.items() if key != "format"}
+        scores = pydantic.TypeAdapter(Scores).validate_python(known)
+    except pydantic.ValidationError as error:
+        raise ModelError(f"expected scores in {source.name}: {one_line(error)}") from error
+    except (ValueError, AttributeError) as error:
+        raise ModelError(f"expected scores in {source.name}, found other text") from error
+    if scores.model != model:
+        raise ModelError(
+            f"expected scores of {model} in {source.name}, found those of {scores.model:.80}: "
+            "`deepfreak score` makes them anew"
+        )
+    return scores
+
+
+def shipped_scores() -> Traversable:
+    """Return the file of the default model's scores."""
+    return resources.files("deepfreak.models") / "shipped" / f"default{SUFFIX}"

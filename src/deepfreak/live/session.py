@@ -1,0 +1,356 @@
+"""A session of live screening, put together: everything that a run needs, from a few settings.
+
+A folder holds all that a session writes::
+
+    ledger.sqlite      every verdict; from it the session goes on
+    verdicts.jsonl     the same as lines of JSON
+    hits.lst           frames to keep, as CrystFEL reads a list
+    hits/              their pixels and peaks, where they were asked for
+    spool/             frames that wait for a verdict
+    summary.json       what came of it
+"""
+
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from deepfreak.errors import InputError, OutputError
+from deepfreak.files import reason_of, whole_file
+from deepfreak.live.events import HitSink, Recorded, RecordSink, Source
+from deepfreak.live.intake import Limits, Notice
+from deepfreak.live.ledger import Account, Ledger, open_ledger
+from deepfreak.live.policy import MAX_EMPTY_KEPT, MIN_HIT_RECALL, Policy, policy_from
+from deepfreak.live.run import Counts, Run, Watcher
+from deepfreak.live.scores import Scores, read_scores, scores_path, shipped_scores
+from deepfreak.live.spool import Spool
+from deepfreak.live.workers import Task, Workers
+
+if TYPE_CHECKING:
+    from deepfreak.live.sinks.metrics import Metrics
+    from deepfreak.live.tally import Tally
+    from deepfreak.models import Classifier
+
+Say = Callable[[str], None]
+MakeSource = Callable[[Ledger], Source]
+
+FRAMES_PER_FILE = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dashboard:
+    """Where the page is served; see `web`.
+
+    Attributes
+    ----------
+    token
+        What a browser must know; needed where others can reach the address.
+    raster, serpentine
+        As in `Tally`.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    token: str | None = None
+    raster: tuple[int, int] | None = None
+    serpentine: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a session does.
+
+    Attributes
+    ----------
+    out
+        Its folder, made if there is none.
+    model, scores
+        Files; None for those that ship, or for the scores beside the model.
+    min_hit_recall, max_empty_kept
+        See `policy_from`.
+    hits
+        The form in which frames to keep are copied, None for not at all.
+    forward, forward_kind
+        Address at which they are sent on, as CrystFEL takes them; see `CrystFELSocket`.
+    channel
+        See `Decoders`.
+    spool
+        Where frames wait, by default in the session's folder.
+    """
+
+    out: Path
+    model: Path | None = None
+    scores: Path | None = None
+    min_hit_recall: float = MIN_HIT_RECALL
+    max_empty_kept: float = MAX_EMPTY_KEPT
+    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    limits: Limits = field(default_factory=Limits)
+    hits: Literal["nxmx", "cxi"] | None = None
+    frames_per_file: int = FRAMES_PER_FILE
+    forward: str | None = None
+    forward_kind: Literal["publish", "answer"] = "publish"
+    channel: str | None = None
+    spool: Path | None = None
+    dashboard: Dashboard | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Session:
+    """A session that is ready to run; `processes` are those that work for it, this one first."""
+
+    run: Run
+    processes: tuple[int, ...]
+    settings: Settings
+    policy: Policy
+    model: str
+    address: str | None
+
+    def until(self, stop: threading.Event) -> dict[str, Any]:
+        """Work until the source ends or `stop` is set; write and return the summary."""
+        try:
+            self.run.until(stop)
+        finally:
+            summary = {"model": self.model, "policy": self.policy.to_json(), **self.run.summary()}
+            with whole_file(self.settings.out / "summary.json", overwrite=True) as partial:
+                partial.write_text(json.dumps(summary, indent=1) + "\n")
+        return summary
+
+
+@contextmanager
+def open_session(
+    settings: Settings, make_source: MakeSource, *, name: str, say: Say = lambda _: None
+) -> Iterator[Session]:
+    """Give a session whose workers are ready.
+
+    Parameters
+    ----------
+    make_source
+        Gets the ledger, which knows what an earlier run has had.
+    name
+        What people call the source.
+    say
+        Gets a line when something happens that a person should know.
+
+    Raises
+    ------
+    InputError
+        The model has no scores, cannot prove what is asked, or the folder holds a session of
+        another kind.
+    OutputError
+        The folder cannot be written, or another session writes it.
+    """
+    from deepfreak.models import load_model
+
+    _make(settings.out)
+    model = load_model(settings.model)
+    scores = _scores(settings, model.name)
+    policy = policy_from(
+        scores, min_hit_recall=settings.min_hit_recall, max_empty_kept=settings.max_empty_kept
+    )
+    about = {
+        "model": model.name,
+        "classes": list(model.classes),
+        "discard below": policy.discard_below,
+        "keep from": policy.keep_from,
+    }
+    with ExitStack() as stack:
+        task = Task(
+            model=settings.model,
+            policy=policy,
+            channel=settings.channel,
+            peaks=settings.hits is not None or settings.forward is not None,
+        )
+        # they start while the rest is made
+        workers = stack.enter_context(closing(Workers(task, count=settings.workers)))
+        ledger = stack.enter_context(open_ledger(settings.out / "ledger.sqlite", about))
+        records, hits, each_turn = _sinks(stack, settings, model)
+        watchers: list[Watcher] = []
+        address = None
+        if settings.dashboard is not None:
+            facts = {"source": name, "model": model.name, "policy": policy.promise()}
+            board, address = _serve(
+                stack, settings.dashboard, model, policy=policy, scores=scores, facts=facts
+            )
+            watchers.append(board)
+        workers.wait_until_ready()
+        # not before: what a detector sends into a socket that nobody reads would be lost with us
+        source = make_source(ledger)
+        run = Run(
+            source,
+            workers=workers,
+            ledger=ledger,
+            spool=Spool(settings.spool or settings.out / "spool"),
+            classes=tuple(model.classes),
+            limits=settings.limits,
+            records=records,
+            hits=hits,
+            watchers=watchers,
+            each_turn=each_turn,
+            channel=settings.channel,
+            pictures=settings.dashboard is not None,
+            say=say,
+        )
+        yield Session(
+            processes=(os.getpid(), *workers.processes),
+            run=run,
+            settings=settings,
+            policy=policy,
+            model=model.name,
+            address=address,
+        )
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {folder}: {reason_of(error)}") from error
+
+
+def _scores(settings: Settings, model: str) -> Scores:
+    if settings.scores is not None:
+        return read_scores(settings.scores, model=model)
+    if settings.model is None:
+        return read_scores(shipped_scores(), model=model)
+    return read_scores(scores_path(settings.model), model=model)
+
+
+def _sinks(
+    stack: ExitStack, settings: Settings, model: "Classifier"
+) -> tuple[list[RecordSink], list[HitSink], list[Callable[[], None]]]:
+    """Return where verdicts go, where frames go, and what must be done now and then for them."""
+    from deepfreak.live.sinks.crystfel_list import CrystFELList
+    from deepfreak.live.sinks.records import JsonLines
+
+    hits: list[HitSink] = []
+    each_turn: list[Callable[[], None]] = []
+    place = None
+    classes = tuple(model.classes)
+    if settings.hits is not None:
+        from deepfreak.live.sinks.hit_files import HitFiles
+
+        files = HitFiles(
+            settings.out / "hits",
+            form=settings.hits,
+            frames_per_file=settings.frames_per_file,
+            classes=classes,
+        )
+        hits.append(stack.enter_context(closing(files)))
+        place = files.place
+    if settings.forward is not None:
+        from deepfreak.live.sinks.crystfel_zmq import CrystFELSocket
+
+        socket = CrystFELSocket(settings.forward, kind=settings.forward_kind)
+        hits.append(stack.enter_context(closing(socket)))
+        each_turn.append(socket.answer)
+    lines = JsonLines(settings.out / "verdicts.jsonl", classes=classes)
+    listed = CrystFELList(settings.out / "hits.lst", place=place)
+    records: list[RecordSink] = [
+        stack.enter_context(closing(lines)),
+        stack.enter_context(closing(listed)),
+    ]
+    return records, hits, each_turn
+
+
+class _Board:
+    """Tells the dashboard and Prometheus what happens."""
+
+    def __init__(self, tally: "Tally", metrics: "Metrics") -> None:
+        self._tally, self._metrics = tally, metrics
+        self._left_out = 0
+
+    def add(self, rows: Sequence[Recorded]) -> None:
+        self._left_out += sum(row.outcome.decision == "left-out" for row in rows)
+        self._tally.add(rows)
+        self._metrics.add(rows)
+
+    def notice(self, event: Notice) -> None:
+        self._tally.notice(event)
+
+    def count(self, counts: Counts, accounts: tuple[Account, ...]) -> None:
+        del accounts
+        self._tally.set_counts(
+            duplicates=counts.duplicates,
+            missed=counts.missed,
+            left_out=self._left_out,
+            waiting=counts.waiting,
+            capacity=counts.capacity,
+            workers=counts.workers,
+        )
+        self._metrics.set_counts(
+            duplicates=counts.duplicates,
+            missed=counts.missed,
+            troubles=counts.troubles,
+            waiting=counts.waiting,
+        )
+
+
+def _serve(
+    stack: ExitStack,
+    dashboard: Dashboard,
+    model: "Classifier",
+    *,
+    policy: Policy,
+    scores: Scores,
+    facts: dict[str, Any],
+) -> tuple[_Board, str]:
+    """Begin to serve the page; return who tells it what happens, and where it is."""
+    from deepfreak.live.sinks.metrics import Metrics
+    from deepfreak.live.tally import Tally
+    from deepfreak.live.web.app import make_app
+    from deepfreak.live.web.security import security_for
+    from deepfreak.live.web.server import serve
+
+    security = security_for(dashboard.host, dashboard.token)
+    tally = Tally(
+        classes=model.classes,
+        facts=facts,
+        levels=scores.levels,
+        raster=dashboard.raster,
+        serpentine=dashboard.serpentine,
+    )
+    metrics = Metrics()
+    app = make_app(
+        tally=tally,
+        metrics=metrics.text,
+        classify=lambda content, suffix: classify_bytes(content, suffix, model, policy),
+        security=security,
+    )
+    handle = serve(app, host=dashboard.host, port=dashboard.port)
+    stack.callback(handle.stop)
+    return _Board(tally, metrics), handle.address
+
+
+def classify_bytes(
+    content: bytes, suffix: str, model: "Classifier", policy: Policy
+) -> dict[str, Any]:
+    """Return the verdict on the first frame of a file that somebody has sent, as JSON values.
+
+    Raises
+    ------
+    InputError
+        It cannot be read as a detector image.
+    """
+    import tempfile
+
+    from deepfreak.frames import open_frames
+    from deepfreak.screening import Screener
+
+    with tempfile.TemporaryDirectory(prefix="deepfreak-") as folder:
+        path = Path(folder, f"image{suffix}")
+        path.write_bytes(content)
+        with open_frames(path) as file:
+            if file.count < 1:
+                raise InputError("expected an image, found a file of none")
+            verdict = Screener(model)(file.read(0))
+    return {
+        "label": verdict.label,
+        "probabilities": verdict.probabilities,
+        "p_crystal": verdict.p_crystal,
+        "decision": policy.decide(verdict.p_crystal),
+        "ms": verdict.ms,
+    }

@@ -1,0 +1,184 @@
+"""CrystFEL's list of frames, as `indexamajig -i` reads it: the frames to keep.
+
+A line is a file's name, a space and the frame in it, which begins with `//`::
+
+    /data/run7/image_0042.cbf //       the only frame of a file
+    /data/hits/hits-00001.h5 //17      frame 17, from 0, of the stack that the geometry names
+
+A frame of a stream of which no copy is kept has no file: its series stands in the place of one,
+which tells people, not CrystFEL, which frame it was.
+
+Such a list can hold neither comments nor frames that were not kept, so `NAME.lst.position` beside
+it says how far it has got.
+"""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from deepfreak.errors import OutputError
+from deepfreak.files import reason_of
+from deepfreak.live.events import Outcome, Recorded
+from deepfreak.live.sinks.growing_file import GrowingFile
+from deepfreak.live.sinks.records import require_next
+
+# Where a copy of frame (series, number) lies: a file and the frame's number in it.
+Place = Callable[[str, int], tuple[Path, int] | None]
+
+KIND = "deepfreak list position 1"
+LONGEST_LINE = 1022  # bytes: CrystFEL reads that many, and takes the rest for another line
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_ONE_FRAME = re.compile(r"\.(cbf|img|mccd|edf|tiff?)(\.gz|\.bz2)?$", re.IGNORECASE)
+
+
+class CrystFELList:
+    """A `RecordSink` that lists the frames to keep; a list of an earlier run is gone on with.
+
+    A batch is first stated in the position file, which is replaced as a whole, and then added to
+    the list. Whatever ends the process between the two, or in the middle of the second, leaves a
+    list that lacks the end of what was stated: opening it adds that. So no line is ever taken
+    back, which a program that follows the list would not notice.
+
+    Parameters
+    ----------
+    place
+        Gives the file into which a frame was copied, None if it was not; lines then name the copy.
+
+    Attributes
+    ----------
+    left_out
+        How many frames were not listed, since their line is longer than CrystFEL can read.
+
+    Raises
+    ------
+    OutputError
+        The list is not ours or was changed, or cannot be written.
+    """
+
+    def __init__(self, path: Path, *, place: Place | None = None) -> None:
+        self.left_out = 0
+        self._place = place
+        self._position = path.with_name(f"{path.name}.position")
+        self._file = GrowingFile(path)
+        try:
+            self._last = self._go_on()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def last(self) -> int:
+        """Return the sequence number of the last outcome that the list takes into account."""
+        return self._last
+
+    def write(self, rows: Sequence[Recorded]) -> None:
+        """List those rows that are to be kept; they are safe from `kill -9` when this returns.
+
+        Raises
+        ------
+        OutputError
+            The rows do not follow on the last ones, or cannot be written; the list is then as it
+            was.
+        """
+        if not rows:
+            return
+        require_next(rows, self._last, self._file.path)
+        kept = (row.outcome for row in rows if row.outcome.decision == "keep")
+        lines = [line for line in map(self._line, kept) if len(line) <= LONGEST_LINE + 1]
+        too_long = sum(row.outcome.decision == "keep" for row in rows) - len(lines)
+        self._state(rows[-1].sequence, b"".join(lines))
+        if lines:
+            self._file.append(b"".join(lines))
+        self._last = rows[-1].sequence
+        self.left_out += too_long
+
+    def close(self) -> None:
+        """Take no more."""
+        self._file.close()
+
+    def _line(self, outcome: Outcome) -> bytes:
+        copy = self._place(outcome.series, outcome.number) if self._place else None
+        if copy is not None:
+            file, index = copy
+            return _spelled(f"{file.absolute()} //{index}")
+        if outcome.number == 0 and _ONE_FRAME.search(outcome.series):
+            return _spelled(f"{outcome.series} //")
+        return _spelled(f"{outcome.series} //{outcome.number}")
+
+    def _state(self, sequence: int, lines: bytes) -> None:
+        """Say that the list is to have these lines behind those that it has."""
+        stated = {
+            "kind": KIND,
+            "sequence": sequence,
+            "bytes": self._file.size,
+            "lines": lines.decode("utf-8", "surrogateescape"),
+        }
+        partial = self._position.with_name(f".{self._position.name}.partial")
+        try:
+            partial.write_text(json.dumps(stated), encoding="ascii")
+            partial.replace(self._position)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise OutputError(
+                f"cannot write {self._position}: {reason_of(error)}; the list was left as it was"
+            ) from error
+
+    def _go_on(self) -> int:
+        """Add what a killed process had stated and not written; return how far the list is."""
+        stated = _read_position(self._position)
+        if stated is None and self._file.size:
+            raise self._not_ours("its .position file is missing")
+        if stated is None or (stated[1] and not self._file.size):
+            # new, or removed to have it made again
+            self._state(0, b"")
+            return 0
+        sequence, begin, lines = stated
+        if self._file.size < begin:
+            raise self._not_ours("it is shorter than it was")
+        if self._file.size > begin + len(lines):
+            raise self._not_ours("it is longer than it was")
+        written = self._file.read(begin, self._file.size)
+        if not lines.startswith(written):
+            raise self._not_ours("its end was changed")
+        self._file.append(lines[len(written) :])
+        return sequence
+
+    def _not_ours(self, why: str) -> OutputError:
+        return OutputError(
+            f"expected a list of an earlier run in {self._file.path}, found that {why}; it was "
+            "left as it is: choose another name, or remove it to have it made again"
+        )
+
+
+def _spelled(text: str) -> bytes:
+    """Return a line of `text`; what would end it or move a terminal's cursor, as %XX."""
+    safe = _CONTROL.sub(lambda found: f"%{ord(found[0]):02X}", text)
+    try:
+        # names of files that are no UTF-8 go back to the bytes they are
+        return safe.encode("utf-8", "surrogateescape") + b"\n"
+    except UnicodeEncodeError:
+        return safe.encode("utf-8", "backslashreplace") + b"\n"
+
+
+def _read_position(path: Path) -> tuple[int, int, bytes] | None:
+    """Return sequence number, length before the last batch, and that batch; None without."""
+    try:
+        text = path.read_text(encoding="ascii")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError):
+        text = ""
+    try:
+        stated = json.loads(text)
+    except (ValueError, RecursionError):
+        stated = None
+    match stated:
+        case {"kind": kind, "sequence": int(sequence), "bytes": int(size), "lines": str(lines)} if (
+            kind == KIND and sequence >= 0 and size >= 0
+        ):
+            return sequence, size, lines.encode("utf-8", "surrogateescape")
+    raise OutputError(
+        f"expected a position of an earlier run in {path}, found something else; remove it and its "
+        "list to have both made again"
+    )

@@ -1,0 +1,239 @@
+"""Frames to keep, on a ZeroMQ socket, for `indexamajig --zmq-input`.
+
+::
+
+    indexamajig --zmq-input=tcp://HOST:PORT --data-format=msgpack --peaks=msgpack ...
+        with --zmq-subscribe=deepfreak    kind "publish": every reader gets every frame
+        or   --zmq-request=next           kind "answer": each frame goes to one reader
+
+Each of indexamajig's workers is a reader of its own: with more than one (`-j`), "answer" is what
+shares the frames out between them.
+"""
+
+from collections import deque
+from typing import TYPE_CHECKING, Literal
+
+from deepfreak.errors import InputError, OutputError
+from deepfreak.live.events import Hit
+from deepfreak.live.sinks.crystfel_message import pack_hit
+
+if TYPE_CHECKING:
+    import zmq
+
+# CrystFEL takes each part of a message for a frame, but drops those of at most 15 bytes.
+LONGEST_TOPIC = 15
+LONGEST_REQUEST = 1024  # bytes; a peer that sends more is cut off
+_MOST_REQUESTS = 1000  # unanswered, and read in one go
+_LINGER_MS = 1000  # for what is still on its way when the socket is closed
+
+
+class CrystFELSocket:
+    """A `HitSink` that sends each frame to whoever is there, and never waits for a reader.
+
+    Parameters
+    ----------
+    address
+        Where to listen, such as "tcp://127.0.0.1:5002"; port * is any free one.
+    kind
+        "publish" for readers that subscribe to `topic`, "answer" for readers that ask.
+    queue
+        The most frames that wait in memory for a reader ("publish": for each reader).
+
+    Attributes
+    ----------
+    address
+        Where it listens, with the port that it got.
+    sent
+        How many frames have been handed to ZeroMQ for a reader. Those on their way to one that
+        dies are lost.
+    dropped
+        How many frames were not taken: nobody was there, or the reader was too slow and the queue
+        full. Exact for "answer", and for "publish" with one reader. With several, a frame for which
+        one has no room still goes to the others; ZeroMQ tells of the first such frame only, so that
+        the count is a lower bound, and the frame is in `sent` as well.
+
+    Raises
+    ------
+    InputError
+        The topic is longer than CrystFEL can take.
+    OutputError
+        The address cannot be listened on.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        kind: Literal["publish", "answer"],
+        topic: str = "deepfreak",
+        queue: int = 16,
+    ) -> None:
+        import zmq
+
+        if len(topic.encode()) > LONGEST_TOPIC:
+            raise InputError(
+                f"expected a topic of at most {LONGEST_TOPIC} bytes, found {topic!r:.40}: CrystFEL "
+                "would take a longer one for a frame"
+            )
+        if queue < 1:
+            raise InputError(f"expected a queue of at least 1 frame, found {queue}")
+        self.sent = self.dropped = 0
+        self._context = zmq.Context()
+        self._readers: _Subscribers | _Askers
+        try:
+            socket = self._context.socket(zmq.XPUB if kind == "publish" else zmq.ROUTER)
+            socket.set_hwm(queue)
+            socket.setsockopt(zmq.MAXMSGSIZE, LONGEST_REQUEST)
+            if kind == "publish":
+                self._readers = _Subscribers(socket, topic.encode())
+            else:
+                self._readers = _Askers(socket, queue)
+            socket.bind(address)
+        except zmq.ZMQError as error:
+            self._context.destroy(linger=0)
+            raise OutputError(
+                f"cannot listen on {address}: {error.strerror}; expected such as "
+                "tcp://127.0.0.1:5002"
+            ) from error
+        self._socket = socket
+        self.address: str = socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+    def keep(self, hit: Hit) -> None:
+        """Send a frame, or count it as dropped; without a reader it is not even decoded.
+
+        Raises
+        ------
+        FrameError
+            The frame cannot be decoded.
+        """
+        if not self._readers.present():
+            self.dropped += 1
+            return
+        sent, dropped = self._readers.offer(pack_hit(hit))
+        self.sent += sent
+        self.dropped += dropped
+
+    def answer(self) -> None:
+        """Give waiting frames to readers that have asked meanwhile; `keep` does so as well.
+
+        It costs a few microseconds, and lets readers have the last frames before a pause.
+        """
+        self.sent += self._readers.serve()
+
+    def close(self) -> None:
+        """Stop listening; frames that nobody has asked for count as dropped."""
+        self.answer()
+        self.dropped += self._readers.waiting()
+        self._context.destroy(linger=_LINGER_MS)
+
+
+class _Subscribers:
+    """Readers that want every frame."""
+
+    def __init__(self, socket: "zmq.Socket[bytes]", topic: bytes) -> None:
+        import zmq
+
+        self._socket = socket
+        self._topic = topic
+        self._count = 0
+        socket.setsockopt(zmq.XPUB_VERBOSER, 1)  # tell of each one that comes and goes
+
+    def present(self) -> bool:
+        import zmq
+
+        for _ in range(_MOST_REQUESTS):
+            try:
+                said = self._socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                break
+            if self._topic.startswith(said[1:]):  # what a subscription names is a beginning
+                change = {b"\x01": 1, b"\x00": -1}.get(said[:1], 0)
+                self._count = max(0, self._count + change)
+        return self._count > 0
+
+    def offer(self, message: bytes) -> tuple[int, int]:
+        """Return whether a reader got the frame, and whether one had no room for it."""
+        if self._send(message, lossy=False):
+            return 1, 0
+        if self._count == 1:
+            return 0, 1
+        # one that hangs does not keep the others from getting it
+        self._send(message, lossy=True)
+        return 1, 1
+
+    def serve(self) -> int:
+        self.present()
+        return 0
+
+    def waiting(self) -> int:
+        return 0
+
+    def _send(self, message: bytes, *, lossy: bool) -> bool:
+        """Return whether there was room for all readers; if not, `lossy` sends to the others."""
+        import zmq
+
+        self._socket.setsockopt(zmq.XPUB_NODROP, 0 if lossy else 1)
+        try:
+            self._socket.send_multipart([self._topic, message], zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
+
+class _Askers:
+    """Readers that ask for the next frame, and get one that no other gets."""
+
+    def __init__(self, socket: "zmq.Socket[bytes]", queue: int) -> None:
+        import zmq
+
+        self._socket = socket
+        self._queue = queue
+        # readers that have asked, in their order; one that asks without end counts once
+        self._requests: dict[bytes, None] = {}
+        self._frames: deque[bytes] = deque()
+        self._known = False
+        socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # say when a reader has gone
+
+    def present(self) -> bool:
+        """Return whether anybody has ever asked: the next request may come at any time."""
+        import zmq
+
+        for _ in range(_MOST_REQUESTS):
+            try:
+                parts = self._socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                break
+            if len(parts) != 3 or parts[1]:
+                continue  # a REQ socket sends an empty part before its request
+            if len(self._requests) < _MOST_REQUESTS:
+                self._requests[parts[0]] = None
+                self._known = True
+        return self._known
+
+    def offer(self, message: bytes) -> tuple[int, int]:
+        """Queue a frame behind those that wait; return how many were sent, how many dropped."""
+        self._frames.append(message)
+        sent, dropped = self.serve(), 0
+        while len(self._frames) > self._queue:
+            self._frames.popleft()  # the oldest: feedback is about now
+            dropped += 1
+        return sent, dropped
+
+    def serve(self) -> int:
+        import zmq
+
+        self.present()
+        sent = 0
+        while self._frames and self._requests:
+            reader = next(iter(self._requests))
+            del self._requests[reader]
+            try:
+                self._socket.send_multipart([reader, b"", self._frames[0]], zmq.NOBLOCK)
+            except zmq.ZMQError:  # that reader has gone; the next one gets the frame
+                continue
+            self._frames.popleft()
+            sent += 1
+        return sent
+
+    def waiting(self) -> int:
+        return len(self._frames)

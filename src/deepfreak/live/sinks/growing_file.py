@@ -1,0 +1,124 @@
+"""A file that only ever grows by whole pieces: all of a piece is in it, or nothing."""
+
+import os
+import stat
+from pathlib import Path
+
+from deepfreak.errors import OutputError
+from deepfreak.files import reason_of
+
+_BLOCK = 1 << 16
+_LONGEST_LINE = 1 << 22
+
+
+class GrowingFile:
+    """An open file, locked against a second writer; made if there is none.
+
+    `size` is where the next piece goes. Whoever opens the file decides what a torn end means and
+    calls `cut` or `append`.
+
+    Raises
+    ------
+    OutputError
+        It cannot be written, it is no plain file, or another process writes it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor = _open_locked(path)
+        self.size = os.fstat(self._descriptor).st_size
+
+    def append(self, piece: bytes) -> None:
+        """Add a piece, which is safe from `kill -9` when this returns.
+
+        Raises
+        ------
+        OutputError
+            It cannot be written; the file is then as it was.
+        """
+        self._require_in_place()
+        try:
+            _write(self._descriptor, piece, self.size)
+        except OSError as error:
+            os.ftruncate(self._descriptor, self.size)
+            raise OutputError(
+                f"cannot write {self.path}: {reason_of(error)}; it was left as it was"
+            ) from error
+        self.size += len(piece)
+
+    def cut(self, size: int) -> None:
+        """Drop what is behind the first `size` bytes."""
+        os.ftruncate(self._descriptor, size)
+        self.size = size
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Return the bytes from `start` up to `stop`, fewer at the end."""
+        return os.pread(self._descriptor, max(0, stop - start), start)
+
+    def last_line(self) -> tuple[bytes, bytes]:
+        """Return the last whole line, empty if there is none, and what is torn behind it.
+
+        Raises
+        ------
+        OutputError
+            A line is longer than any of ours.
+        """
+        end, tail = self.size, b""
+        while end and tail.count(b"\n") < 2:
+            if len(tail) > _LONGEST_LINE:
+                raise OutputError(
+                    f"expected {self.path} to be one of ours, found a line of more than "
+                    f"{_LONGEST_LINE >> 20} MiB; choose another name"
+                )
+            start = max(0, end - _BLOCK)
+            tail, end = self.read(start, end) + tail, start
+        whole, newline, torn = tail.rpartition(b"\n")
+        if not newline:
+            return b"", torn
+        return whole.rpartition(b"\n")[2], torn
+
+    def close(self) -> None:
+        """Let another process write it."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _require_in_place(self) -> None:
+        """Raise `OutputError` where what is written would land in a file that nobody finds."""
+        try:
+            same = os.path.samestat(os.fstat(self._descriptor), self.path.stat())
+        except FileNotFoundError:
+            same = False
+        if not same:
+            raise OutputError(
+                f"{self.path} was moved or removed while it was written; start again to rebuild it"
+            )
+
+
+def _open_locked(path: Path) -> int:
+    import fcntl
+
+    try:
+        # without O_NONBLOCK a pipe would wait for its reader
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {reason_of(error)}") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OutputError(f"expected the name of a plain file, found a device or pipe: {path}")
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise OutputError(
+            f"another process writes {path}: stop it or choose another name"
+        ) from None
+    return descriptor
+
+
+def _write(descriptor: int, piece: bytes, place: int) -> None:
+    """Write all of `piece` at `place`."""
+    view = memoryview(piece)
+    while view:
+        written = os.pwrite(descriptor, view, place)
+        view, place = view[written:], place + written

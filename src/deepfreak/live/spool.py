@@ -1,0 +1,139 @@
+"""The spool: frames that have reached us and have no verdict yet, one file each.
+
+It carries frames from the receiver to the workers, which read the files, and it is what survives
+`kill -9`: a frame belongs to us from the moment its file is whole, and its file goes when the
+ledger has its verdict. The files live in the page cache and are gone before a disk would write
+them; a folder in memory (/dev/shm) spares even that.
+"""
+
+import json
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from deepfreak.errors import FrameError, OutputError
+from deepfreak.files import reason_of
+from deepfreak.live.events import Arrival
+
+# Length of the JSON that says whose payload this is, and of the payload.
+_HEAD = struct.Struct("<4sIQ")
+_MARK = b"DFS1"
+_LONGEST_FACTS = 1 << 20
+_SUFFIX = ".frame"
+
+
+class Spool:
+    """A folder of frames that wait.
+
+    Attributes
+    ----------
+    waiting_bytes
+        What the files in it take.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.waiting_bytes = 0
+        self._next = 0
+        self._sizes: dict[Path, int] = {}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot make the folder {folder}: {reason_of(error)}") from error
+
+    def put(self, arrival: Arrival) -> Path:
+        """Keep a frame and return its file; when this returns it survives the program.
+
+        Raises
+        ------
+        OutputError
+            There is no room; nothing of the frame is left.
+        """
+        facts = json.dumps(
+            {
+                "series": arrival.series,
+                "number": arrival.number,
+                "received": arrival.received,
+                "sent": arrival.sent,
+                "truth": None if arrival.truth is None else dict(arrival.truth),
+            }
+        ).encode()
+        payload = memoryview(arrival.payload).cast("B")
+        path = self.folder / f"{self._next:012d}{_SUFFIX}"
+        self._next += 1
+        size = _HEAD.size + len(facts) + len(payload)
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            try:
+                # a file whose end is missing was never ours: its length says so
+                _write(descriptor, [_HEAD.pack(_MARK, len(facts), len(payload)), facts, payload])
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            raise OutputError(
+                f"cannot keep a frame in {path.parent}: {reason_of(error)}"
+            ) from error
+        self._sizes[path] = size
+        self.waiting_bytes += size
+        return path
+
+    def drop(self, path: Path) -> None:
+        """Forget a frame whose verdict is in the ledger."""
+        self.waiting_bytes -= self._sizes.pop(path, 0)
+        path.unlink(missing_ok=True)
+
+    def left(self) -> Iterator[tuple[Path, Arrival]]:
+        """Yield what a run before this one left, oldest first; what was torn is removed.
+
+        The payload stays in the file.
+        """
+        for path in sorted(self.folder.glob(f"*{_SUFFIX}")):
+            self._next = max(self._next, _number(path) + 1)
+            try:
+                arrival = read(path)
+            except FrameError:
+                path.unlink(missing_ok=True)
+                continue
+            size = path.stat().st_size
+            self._sizes[path] = size
+            self.waiting_bytes += size
+            yield path, arrival
+
+
+def read(path: Path) -> Arrival:
+    """Return the frame in a file of the spool.
+
+    Raises
+    ------
+    FrameError
+        It is torn, or none of ours.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise FrameError(f"cannot be read from the spool: {reason_of(error)}") from error
+    if len(content) < _HEAD.size:
+        raise FrameError("expected a whole frame in the spool, found a torn file")
+    mark, facts_length, payload_length = _HEAD.unpack_from(content)
+    start = _HEAD.size + facts_length
+    if mark != _MARK or facts_length > _LONGEST_FACTS or start + payload_length != len(content):
+        raise FrameError("expected a whole frame in the spool, found a torn file")
+    facts = json.loads(content[_HEAD.size : start])
+    return Arrival(payload=memoryview(content)[start:], **facts)
+
+
+def _number(path: Path) -> int:
+    return int(path.stem) if path.stem.isdigit() else 0
+
+
+def _write(descriptor: int, parts: list[bytes | memoryview]) -> None:
+    """Write all of `parts`."""
+    views = [memoryview(part) for part in parts]
+    while views:
+        written = os.writev(descriptor, views)
+        while views and written >= len(views[0]):
+            written -= len(views.pop(0))
+        if written:
+            views[0] = views[0][written:]

@@ -1,0 +1,103 @@
+"""Detectors to listen to, and ears."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfreak.frames.frame import Frame
+from deepfreak.live.dectris.decode import decoder
+from deepfreak.live.dectris.messages import Start
+from deepfreak.live.dectris.receive import Listener
+from deepfreak.live.dectris.speak import Speaker
+from deepfreak.live.events import Arrival, Event, SeriesBegan, SeriesEnded, Trouble
+
+SHAPE = (24, 40)  # slow, fast: no square, so that a confusion of the two is seen
+PATIENCE = 100  # ticks of a tenth of a second
+
+
+def a_start(**changes: object) -> Start:
+    """A detector that says everything, for three images."""
+    mask = np.zeros(SHAPE, dtype=np.bool_)
+    mask[3:5, 7:9] = True
+    said = {
+        "series_id": 7,
+        "unique_id": "01HXAMPLE",
+        "expected": 3,
+        "shape": SHAPE,
+        "dtype": "uint16",
+        "channels": ("threshold_1",),
+        "facts": {
+            "saturation": 5000.0,
+            "beam_center_px": (11.5, 20.25),
+            "pixel_size_mm": 0.075,
+            "distance_mm": 120.0,
+            "wavelength_A": 1.25,
+        },
+        "masks": {"threshold_1": mask},
+        "about": {"detector": "EIGER2 X", "count_time_s": 0.01, "energy_eV": 9918.7},
+    }
+    return Start(**(said | changes))
+
+
+def counts_of(number: int, dtype: str = "<u2") -> NDArray[np.generic]:
+    """An image that no other equals."""
+    rng = np.random.default_rng(number)
+    return rng.poisson(3.0 + number, SHAPE).astype(dtype)
+
+
+@contextmanager
+def connected(*, protocol: str = "v2", **settings: object) -> Iterator[tuple[Speaker, Listener]]:
+    """A speaker and who listens to it."""
+    with Speaker("tcp://127.0.0.1:*", protocol=protocol, **settings) as speaker:
+        listener = Listener(speaker.address)
+        try:
+            assert speaker.wait(5.0)
+            yield speaker, listener
+        finally:
+            listener.close()
+
+
+def heard(
+    source: Listener | Iterator[Event | None], until: Callable[[list[Event]], bool]
+) -> list[Event]:
+    """What is said until enough was heard; too long a silence fails."""
+    events = source.events() if isinstance(source, Listener) else source
+    found: list[Event] = []
+    silence = 0
+    for event in events:
+        if event is None:
+            silence += 1
+            assert silence < PATIENCE, f"nothing more after {found}"
+            continue
+        found.append(event)
+        if until(found):
+            break
+    return found
+
+
+def ends(many: int = 1) -> Callable[[list[Event]], bool]:
+    """Whether so many series have ended."""
+    return lambda found: sum(isinstance(event, SeriesEnded) for event in found) == many
+
+
+def of_kind(events: list[Event], kind: type) -> list:
+    """The events of one kind."""
+    return [event for event in events if isinstance(event, kind)]
+
+
+def frames(events: list[Event], *, channel: str | None = None) -> list[Frame]:
+    """The frames of all arrivals, decoded with what their series began with."""
+    began = {event.series: event for event in of_kind(events, SeriesBegan)}
+    made = []
+    for arrival in of_kind(events, Arrival):
+        of = began[arrival.series]
+        read = decoder(of.kind, of.context, series=of.series, channel=channel)
+        made.append(read(arrival.payload, arrival.number))
+    return made
+
+
+def troubles(events: list[Event]) -> list[str]:
+    """What went wrong."""
+    return [event.message for event in of_kind(events, Trouble)]

@@ -1,0 +1,139 @@
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+
+import pytest
+
+from deepfreak.errors import InputError, OutputError
+from deepfreak.live.events import Outcome, SeriesBegan
+from deepfreak.live.ledger import open_ledger
+
+ABOUT = {"model": "forest 1", "classes": ["blank", "weak"]}
+BEGAN = SeriesBegan(series="run 1", kind="shot", context=b"\x00mask", expected=10, facts={"a": 1})
+
+
+def outcome(number: int, **changes) -> Outcome:
+    made = Outcome(
+        series="run 1",
+        number=number,
+        decision="keep",
+        label="weak",
+        probabilities=(0.25, 0.75),
+        p_crystal=0.75,
+        received=1.0,
+        decided=2.0,
+        truth={"label": "weak"},
+    )
+    return replace(made, **changes)
+
+
+def test_verdicts_come_back_as_they_were_and_in_order(tmp_path):
+    rows = [
+        outcome(0),
+        outcome(2, decision="unreadable", label=None, probabilities=(), error="x"),
+    ]
+    with open_ledger(tmp_path / "l.sqlite", ABOUT) as ledger:
+        ledger.begin(BEGAN)
+        ledger.record(rows[:1])
+        ledger.record(rows[1:], {"duplicates": 3})
+    with open_ledger(tmp_path / "l.sqlite", ABOUT) as ledger:
+        found = [row for rows in ledger.after(0) for row in rows]
+        assert [row.sequence for row in found] == [1, 2]
+        for row, made in zip(found, rows, strict=True):
+            assert {name: getattr(row.outcome, name) for name in Outcome.__slots__} == {
+                name: getattr(made, name) for name in Outcome.__slots__
+            }
+        assert ledger.count("duplicates") == 3
+        assert ledger.decisions()["keep"] == 1
+        (series,) = ledger.series()
+        assert series == (BEGAN, False)
+        assert [ledger.seen("run 1").whole_until, ledger.seen("run 1").count] == [1, 2]
+
+
+def test_no_frame_has_two_verdicts(tmp_path):
+    with open_ledger(tmp_path / "l.sqlite", ABOUT) as ledger:
+        ledger.begin(BEGAN)
+        ledger.record([outcome(0)])
+        with pytest.raises(sqlite3.IntegrityError):
+            ledger.record([outcome(1), outcome(0)])
+        assert ledger.last == 1
+        assert ledger.seen("run 1").count == 1
+
+
+def test_verdicts_of_two_models_are_not_mixed(tmp_path):
+    with open_ledger(tmp_path / "l.sqlite", ABOUT):
+        pass
+    with (
+        pytest.raises(InputError, match=r"model forest 1, not forest 2"),
+        open_ledger(tmp_path / "l.sqlite", ABOUT | {"model": "forest 2"}),
+    ):
+        pass
+
+
+def test_one_run_at_a_time(tmp_path):
+    with (
+        open_ledger(tmp_path / "l.sqlite", ABOUT),
+        pytest.raises(OutputError, match="another run"),
+        open_ledger(tmp_path / "l.sqlite", ABOUT),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("content", [b"no database at all, but text" * 100, None])
+def test_a_foreign_file_is_refused_and_kept(tmp_path, content):
+    path = tmp_path / "l.sqlite"
+    if content is None:
+        with sqlite3.connect(path) as other:
+            other.execute("CREATE TABLE theirs (a)")
+        other.close()
+    else:
+        path.write_bytes(content)
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="expected a ledger"), open_ledger(path, ABOUT):
+        pass
+    assert path.read_bytes()[:100] == before[:100]
+
+
+def test_series_learn_what_to_expect(tmp_path):
+    with open_ledger(tmp_path / "l.sqlite", ABOUT) as ledger:
+        ledger.begin(replace(BEGAN, expected=None))
+        ledger.begin(BEGAN)
+        ledger.end("run 1", None)
+        assert list(ledger.series()) == [(BEGAN, True)]
+        assert "run 1" in ledger
+        assert "run 2" not in ledger
+
+
+def test_a_kill_leaves_whole_batches(tmp_path):
+    program = f"""
+        from pathlib import Path
+        from deepfreak.live.ledger import open_ledger
+        from tests.live.test_ledger import ABOUT, BEGAN, outcome
+        with open_ledger(Path({str(tmp_path / "l.sqlite")!r}), ABOUT) as ledger:
+            ledger.begin(BEGAN)
+            number = ledger.last
+            while True:
+                ledger.record([outcome(number + i) for i in range(10)])
+                number += 10
+                print(number, flush=True)
+    """
+    told = 0
+    for _ in range(3):
+        with subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(program)],
+            stdout=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        ) as child:
+            for _ in range(20):
+                told = int(child.stdout.readline())
+            child.send_signal(signal.SIGKILL)
+            rest = child.stdout.read().split()
+        told = int(rest[-1]) if rest else told
+        with open_ledger(tmp_path / "l.sqlite", ABOUT) as ledger:
+            assert ledger.last in {told, told + 10}
+            seen = ledger.seen("run 1")
+            assert seen.whole_until == seen.count == ledger.last

@@ -1,0 +1,124 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from deepfreak.errors import InputError, ModelError
+from deepfreak.live.policy import policy_from
+from deepfreak.live.scores import Scores, read_scores, thresholds, write_scores
+
+
+def scores(hits, empties, **changes) -> Scores:
+    at = thresholds()
+    hits, empties = np.sort(hits), np.sort(empties)
+    made = Scores(
+        model="m",
+        data="d",
+        simulated=True,
+        hits=len(hits),
+        empties=len(empties),
+        hits_below=tuple(np.searchsorted(hits, at).tolist()),
+        empties_from=tuple((len(empties) - np.searchsorted(empties, at)).tolist()),
+        levels=(1.0, 2.0),
+    )
+    return replace(made, **changes)
+
+
+@pytest.fixture
+def good():
+    rng = np.random.default_rng(0)
+    hits = 1 / (1 + np.exp(-rng.normal(6, 2, 12_000)))
+    empties = 1 / (1 + np.exp(-rng.normal(-6, 2, 9_000)))
+    return hits, empties
+
+
+@pytest.mark.parametrize("recall", [0.9, 0.99, 0.999])
+def test_losses_are_within_what_is_accepted(good, recall):
+    hits, empties = good
+    policy = policy_from(scores(hits, empties), min_hit_recall=recall)
+    lost = np.mean([policy.decide(p) == "discard" for p in hits])
+    assert lost == pytest.approx(1 - policy.hit_recall[0])
+    assert policy.hit_recall[1] >= recall
+    # as much is discarded as may be: a step further would break the promise
+    at = thresholds()
+    further = at[np.searchsorted(at, policy.discard_below) + 1]
+    count = int((hits < further).sum())
+    assert binom.cdf(count, len(hits), 1 - recall) > 0.05
+    assert np.mean([policy.decide(p) == "keep" for p in empties]) <= 0.01
+    assert policy.discard_below <= policy.keep_from
+
+
+def test_the_promise_holds_as_often_as_it_says():
+    """Of many measurements of the same model, at most 5 % allow a threshold that loses more."""
+    rng = np.random.default_rng(1)
+    broken = 0
+    for _ in range(400):
+        odds = rng.logistic(5, 1, 2_000)
+        policy = policy_from(
+            scores(1 / (1 + np.exp(-odds)), np.full(100, 1e-6)), min_hit_recall=0.99
+        )
+        threshold = np.log(policy.discard_below / (1 - policy.discard_below))
+        true_loss = 1 / (1 + np.exp(-(threshold - 5)))
+        broken += true_loss > 0.01
+    assert broken <= 400 * 0.05 + 3 * np.sqrt(400 * 0.05 * 0.95)
+    assert broken > 0  # else it would be needlessly careful
+
+
+def test_what_images_cannot_prove_is_refused(good):
+    hits, empties = good
+    with pytest.raises(
+        InputError, match="takes at least 29956 labelled hits to prove, found 12000"
+    ):
+        policy_from(scores(hits, empties), min_hit_recall=0.9999)
+    with pytest.raises(InputError, match="takes at least 299 labelled hits"):
+        policy_from(scores(hits[:200], empties), min_hit_recall=0.99)
+
+
+def test_a_model_that_sees_nothing_is_refused():
+    blind = scores(np.zeros(5000), np.zeros(5000))
+    with pytest.raises(InputError, match="cannot be had"):
+        policy_from(blind, min_hit_recall=0.99)
+
+
+def test_one_that_takes_everything_for_a_hit_keeps_nothing_without_doubt():
+    policy = policy_from(scores(np.full(5000, 0.99), np.full(5000, 0.99)))
+    assert policy.decide(0.99) == "unsure"
+
+
+def test_the_promise_says_for_which_frames_it_holds(good):
+    simulated = policy_from(scores(*good))
+    measured = policy_from(scores(*good, simulated=False))
+    assert "simulated shots" in simulated.promise()
+    assert "simulated" not in measured.promise()
+    assert "12000 hits" in simulated.promise()
+
+
+def test_scores_come_back_from_their_file(good, tmp_path):
+    made = scores(*good)
+    write_scores(made, tmp_path / "m.scores.json")
+    assert read_scores(tmp_path / "m.scores.json", model="m") == made
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda v: v | {"model": "other"}, "scores of m "),
+        (lambda v: v | {"hits_below": [5, 3]}, "expected scores"),
+        (lambda v: v | {"hits": -1}, "expected scores"),
+        (lambda v: v | {"empties_from": v["hits_below"]}, "expected scores"),
+        (lambda v: [v], "found other text"),
+    ],
+)
+def test_scores_that_cannot_be_are_refused(good, tmp_path, change, message):
+    path = tmp_path / "m.scores.json"
+    write_scores(scores(*good), path)
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    with pytest.raises(ModelError, match=message):
+        read_scores(path, model="m")
+
+
+def test_scores_that_are_not_there_are_asked_for(tmp_path):
+    with pytest.raises(ModelError, match="deepfreak score"):
+        read_scores(tmp_path / "none.scores.json", model="m")
