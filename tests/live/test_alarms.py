@@ -137,7 +137,8 @@ def test_alarms_do_not_flicker_about_their_threshold():
         seen.append(names(alarms.update(Readings(now=NOW + second, ice=share))))
     assert seen[0] == []
     assert all(each == ["ice"] for each in seen[1:])
-    assert alarms.update(Readings(now=NOW + 68, ice=Proportion(4, 100)))
+    (alarm,) = alarms.update(Readings(now=NOW + 68, ice=Proportion(4, 100)))
+    assert alarm.text.startswith("over for 9 s: ice in")
     assert not alarms.update(Readings(now=NOW + 69, ice=Proportion(4, 100)))
 
 

@@ -61,6 +61,16 @@ class Stream:
             self.tally.add(rows(made))
 
 
+def serving(stream, *, token=None, port=0):
+    app = make_app(
+        tally=stream.tally,
+        metrics=lambda: (b"", "text/plain"),
+        classify=None,
+        security=Security(token=token),
+    )
+    return serve(app, host="127.0.0.1", port=port)
+
+
 @pytest.fixture(scope="module")
 def stream():
     find()
@@ -71,13 +81,7 @@ def stream():
 
 @pytest.fixture(scope="module")
 def address(stream):
-    app = make_app(
-        tally=stream.tally,
-        metrics=lambda: (b"", "text/plain"),
-        classify=None,
-        security=Security(token=TOKEN),
-    )
-    handle = serve(app, host="127.0.0.1", port=0)
+    handle = serving(stream, token=TOKEN)
     yield handle.address
     handle.stop()
 
@@ -269,13 +273,7 @@ def test_an_alarm_changes_the_large_words_and_colour(browser, stream):
 
 
 def test_what_is_old_does_not_look_like_now(browser, address, stream, tmp_path):
-    app = make_app(
-        tally=stream.tally,
-        metrics=lambda: (b"", "text/plain"),
-        classify=None,
-        security=Security(),
-    )
-    handle = serve(app, host="127.0.0.1", port=0)
+    handle = serving(stream)
     another = Chromium(tmp_path / "chromium")
     try:
         another.open(handle.address)
@@ -283,7 +281,7 @@ def test_what_is_old_does_not_look_like_now(browser, address, stream, tmp_path):
         handle.stop()
         another.wait_for("document.body.dataset.severity === 'lost'")
         assert text(another, "#link").startswith("no connection, last heard")
-        handle = serve(app, host="127.0.0.1", port=handle.port)
+        handle = serving(stream, port=handle.port)
         another.wait_for("document.body.dataset.link === 'live'")
         assert text(another, "#link") == "live"
     finally:

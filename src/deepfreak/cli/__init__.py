@@ -11,6 +11,7 @@ import click
 
 from deepfreak import __version__
 from deepfreak.cli.account import account
+from deepfreak.cli.beam import beam
 from deepfreak.cli.bench import bench
 from deepfreak.cli.classify import classify
 from deepfreak.cli.demo import demo
@@ -59,6 +60,7 @@ for command in (
     classify,
     watch,
     listen,
+    beam,
     replay,
     bench,
     score,

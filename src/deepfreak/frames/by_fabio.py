@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepfreak.errors import FrameError
-from deepfreak.frames.frame import Counts, Facts, Frame, FrameFile, Valid, require_shape
+from deepfreak.frames.frame import Counts, Extent, Facts, Frame, FrameFile, Valid, require_shape
 from deepfreak.frames.headers import (
     bruker_facts,
     dectris_facts,
@@ -42,6 +42,7 @@ def open_by_fabio(path: Path, name: str) -> Iterator[FrameFile]:
         yield FrameFile(
             count=max(1, int(image.nframes)),
             read=lambda index: _frame(image, start, name, index),
+            look=lambda: _look(image),
         )
     finally:
         with _quiet(), contextlib.suppress(Exception):  # nothing was written that could be lost
@@ -59,12 +60,24 @@ def read_array(path: Path) -> Counts:
     return _two_axes(data)
 
 
-def _frame(image: "FabioImage", start: bytes, name: str, index: int) -> Frame:
+def _look(image: "FabioImage") -> Extent:
+    """Raise `FrameError` unless the last image can be read; quicker than making a frame of it."""
+    count = max(1, int(image.nframes))
+    _read(image, count - 1)
+    return Extent(ready=count, written=count, expected=count)
+
+
+def _read(image: "FabioImage", index: int) -> tuple["FabioImage", Counts]:
+    """Return one image of a file, and its counts [slow, fast]."""
     with _quiet() as complaints:
         one = image if image.nframes <= 1 else image.getframe(index)
         data = one.data
     _refuse_padding(complaints)
-    counts = _two_axes(data)
+    return one, _two_axes(data)
+
+
+def _frame(image: "FabioImage", start: bytes, name: str, index: int) -> Frame:
+    one, counts = _read(image, index)
     header: Mapping[str, object] = one.header
     text = "\n".join(f"{key} {value}" for key, value in header.items())
     detector = any(word in text.upper() for word in ("PILATUS", "EIGER"))

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from deepfreak.errors import FrameError
-from deepfreak.frames.frame import Counts, Facts, Frame, FrameFile, require_shape
+from deepfreak.frames.frame import Counts, Extent, Facts, Frame, FrameFile, require_shape
 from deepfreak.frames.headers import dectris_facts, facts, number
 from deepfreak.frames.missing import sentinels, unlit
 
@@ -36,7 +36,17 @@ _TYPES = {
 @contextmanager
 def open_cbf(path: Path, name: str) -> Iterator[FrameFile]:
     """Open a CBF file of one image; `name` is what the user calls it."""
-    yield FrameFile(count=1, read=lambda index: read_cbf(path, name, index))
+    yield FrameFile(
+        count=1, read=lambda index: read_cbf(path, name, index), look=lambda: _look(path)
+    )
+
+
+def _look(path: Path) -> Extent:
+    """Raise `FrameError` unless the image is as long as its header says; quicker than reading."""
+    content = path.read_bytes()
+    section, start = _find_image(content)
+    _data(_binary_header(content[section:start]), content, start + len(_STARTER))
+    return Extent(ready=1, written=1, expected=1)
 
 
 def read_cbf(path: Path, name: str, index: int = 0) -> Frame:
@@ -48,13 +58,7 @@ def read_cbf(path: Path, name: str, index: int = 0) -> Frame:
         Truncated, several images, or a compression other than byte offset and none.
     """
     content = path.read_bytes()
-    section = content.find(_SECTION)
-    start = content.find(_STARTER, section)
-    if section < 0 or start < 0:
-        raise FrameError(
-            f"expected a CBF image, found {len(content)} bytes without one: "
-            "the file is truncated or not a CBF; copy it again"
-        )
+    section, start = _find_image(content)
     text = content[:section].decode("latin-1")
     counts = _decode(_binary_header(content[section:start]), content, start + len(_STARTER))
     detector = re.search(r"PILATUS|EIGER", text, re.IGNORECASE)
@@ -66,6 +70,18 @@ def read_cbf(path: Path, name: str, index: int = 0) -> Frame:
         valid &= ~unlit(counts, valid)
     found = dectris_facts(text) if detector else _imgcif_facts(text)
     return Frame(file=name, index=index, counts=counts, valid=valid, **found)
+
+
+def _find_image(content: bytes) -> tuple[int, int]:
+    """Return where the binary section's header starts, and where that ends."""
+    section = content.find(_SECTION)
+    start = content.find(_STARTER, section)
+    if section < 0 or start < 0:
+        raise FrameError(
+            f"expected a CBF image, found {len(content)} bytes without one: "
+            "the file is truncated or not a CBF; copy it again"
+        )
+    return section, start
 
 
 def _binary_header(section: bytes) -> dict[str, str]:
@@ -85,15 +101,9 @@ def _decode(header: dict[str, str], content: bytes, start: int) -> Counts:
     )
     depth = number(header, "X-Binary-Size-Third-Dimension") or 1
     require_shape(shape)
-    size = _size(header, "X-Binary-Size")
-    if content.find(_STARTER, start + size) >= 0 or depth > 1:
+    data = _data(header, content, start)
+    if content.find(_STARTER, start + len(data)) >= 0 or depth > 1:
         raise FrameError("expected one image in a CBF file, found several: split the file")
-    data = content[start : start + size]
-    if len(data) < size:
-        raise FrameError(
-            f"expected {size} bytes of image data, found {len(data)}: "
-            "the file is truncated; copy it again"
-        )
     kind = header.get("X-Binary-Element-Type", "signed 32-bit integer").strip()
     if kind not in _TYPES:
         raise FrameError(f"expected CBF values of a known type, found {kind!r:.60}")
@@ -117,6 +127,18 @@ def _decode(header: dict[str, str], content: bytes, start: int) -> Counts:
         )
     native: Counts = values.reshape(shape).astype(dtype.newbyteorder("="), copy=False)
     return native
+
+
+def _data(header: dict[str, str], content: bytes, start: int) -> bytes:
+    """Return the bytes of the image that starts at byte `start`."""
+    size = _size(header, "X-Binary-Size")
+    data = content[start : start + size]
+    if len(data) < size:
+        raise FrameError(
+            f"expected {size} bytes of image data, found {len(data)}: "
+            "the file is truncated; copy it again"
+        )
+    return data
 
 
 def _byte_offset(data: bytes, pixels: int, dtype: np.dtype[np.generic]) -> Counts:

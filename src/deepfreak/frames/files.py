@@ -7,14 +7,14 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO
 
 from deepfreak.errors import DeepFreakError, FrameError
 from deepfreak.frames.by_fabio import open_by_fabio
 from deepfreak.frames.cbf import MAGIC as CBF_MAGIC
 from deepfreak.frames.cbf import open_cbf
-from deepfreak.frames.frame import Frame, FrameFile, Valid
+from deepfreak.frames.frame import Extent, Frame, FrameFile, Valid
 from deepfreak.frames.geometry import Geometry, assemble
 from deepfreak.frames.hdf5 import is_hdf5, open_hdf5
 from deepfreak.frames.hdf5_search import linked_files
@@ -45,12 +45,12 @@ def find_files(paths: Iterable[Path]) -> list[Path]:
     for path in paths:
         inside = [path]
         if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if _is_image_name(file)) or [path]
+            inside = sorted(file for file in path.rglob("*") if _is_image(file)) or [path]
         for file in inside:
             files.setdefault(file.resolve(), file)
     linked: set[Path] = set()
     for resolved, file in files.items():
-        if file.suffix.lower() in _HDF5_SUFFIXES:
+        if is_hdf5_name(file.name):
             linked |= linked_files(resolved)
     return [file for resolved, file in files.items() if resolved not in linked]
 
@@ -81,13 +81,21 @@ def read_frames(
 
 @contextmanager
 def open_frames(
-    path: str | Path, *, mask: Valid | None = None, geometry: Geometry | None = None
+    path: str | Path,
+    *,
+    mask: Valid | None = None,
+    geometry: Geometry | None = None,
+    growing: bool = False,
 ) -> Iterator[FrameFile]:
-    """Open a file so that its frames can be read by number; see `read_frames`."""
+    """Open a file so that its frames can be read by number; see `read_frames`.
+
+    With `growing` somebody may still be writing it: HDF5 is opened as a reader of SWMR files does
+    it, without a lock that would keep the writer out, and may hold no frame yet; `look` tells.
+    """
     with ExitStack() as stack:
         with _as_frame_errors():  # not around the caller's block, whose errors are its own
             file = stack.enter_context(_unpacked(Path(path)))
-            opened = stack.enter_context(_reader(file, str(path), geometry))
+            opened = stack.enter_context(_reader(file, str(path), geometry, growing=growing))
 
         def read(index: int) -> Frame:
             with _as_frame_errors():
@@ -100,7 +108,14 @@ def open_frames(
                 frame = assemble(frame, geometry)
                 return replace(frame, valid=apply_mask(frame.valid, mask))
 
-        yield FrameFile(count=opened.count, read=read)
+        def look() -> Extent:
+            with _as_frame_errors():
+                if opened.look is not None:
+                    return opened.look()
+                opened.read(opened.count - 1)  # says if the file is cut short
+                return Extent(ready=opened.count, written=opened.count, expected=opened.count)
+
+        yield FrameFile(count=opened.count, read=read, look=look)
 
 
 @contextmanager
@@ -125,12 +140,23 @@ def _one_line(error: object) -> str:
     return f"{text:.200}"
 
 
-def _is_image_name(path: Path) -> bool:
-    name = path.name.lower()
+def is_image_name(name: str) -> bool:
+    """Return whether a file of this name, without folders, can be a detector's."""
+    name = name.lower()
+    if name.startswith("."):
+        return False
     for packed in _PACKED:
         name = name.removesuffix(packed)
-    is_image = Path(name).suffix in SUFFIXES or _NUMBERED.search(name) is not None
-    return is_image and not name.startswith(".") and path.is_file()
+    return PurePath(name).suffix in SUFFIXES or _NUMBERED.search(name) is not None
+
+
+def is_hdf5_name(name: str) -> bool:
+    """Return whether a file of this name is an HDF5 file."""
+    return PurePath(name.lower()).suffix in _HDF5_SUFFIXES
+
+
+def _is_image(path: Path) -> bool:
+    return is_image_name(path.name) and path.is_file()
 
 
 @contextmanager
@@ -173,12 +199,14 @@ def _copy(packed: bz2.BZ2File | gzip.GzipFile, file: IO[bytes]) -> None:
         raise FrameError("the compressed file is truncated; copy it again") from error
 
 
-def _reader(path: Path, name: str, geometry: Geometry | None) -> AbstractContextManager[FrameFile]:
+def _reader(
+    path: Path, name: str, geometry: Geometry | None, *, growing: bool
+) -> AbstractContextManager[FrameFile]:
     """Return the reader for what `path` holds, going by its first bytes."""
     with path.open("rb") as file:
         start = file.read(512)
     if is_hdf5(path, start):
-        return open_hdf5(path, name, geometry)
+        return open_hdf5(path, name, geometry, growing=growing)
     reader: Callable[[Path, str], AbstractContextManager[FrameFile]] = open_by_fabio
     if start.startswith(CBF_MAGIC) or path.suffix.lower() == ".cbf":
         reader = open_cbf

@@ -68,12 +68,45 @@ class Facts(TypedDict, total=False):
     wavelength_A: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extent:
+    """How much of a file that may still be growing is there.
+
+    Attributes
+    ----------
+    ready
+        So many frames from the first on can be read.
+    written
+        One more than the number of the last frame that is there, behind gaps as it may be.
+    expected
+        How many there will be, None where the file does not say.
+    waiting
+        The line that says why there may come more, None if all is there.
+    missing_file
+        Whether it waits for another file, to which it links.
+    swmr
+        Whether the last frames are written so that others may read them at once.
+    """
+
+    ready: int
+    written: int
+    expected: int | None = None
+    waiting: str | None = None
+    missing_file: bool = False
+    swmr: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FrameFile:
-    """An open file: how many frames it holds, and `read(index)`, which may raise `FrameError`."""
+    """An open file: how many frames it holds, and `read(index)`, which may raise `FrameError`.
+
+    `look()` tells how much of a file is there that somebody may still be writing; it raises
+    `FrameError` for one that is cut short. `read` then knows the frames that it has found.
+    """
 
     count: int
     read: Callable[[int], Frame]
+    look: Callable[[], Extent] | None = None
 
 
 def require_shape(shape: tuple[int, ...]) -> None:

@@ -72,7 +72,8 @@ def linked_files(path: Path) -> set[Path]:
     """Return the files that hold the images of the master file `path`; none for any other file."""
     found: set[Path] = set()
     try:
-        with h5py.File(path, "r") as file:
+        # as a reader who keeps no writer out
+        with h5py.File(path, "r", swmr=True, locking=False) as file:
             for name in _GROUPS:
                 group = file.get(name)
                 for key in group if isinstance(group, h5py.Group) else ():

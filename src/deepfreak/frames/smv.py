@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from deepfreak.errors import FrameError
-from deepfreak.frames.frame import Frame, FrameFile, require_shape
+from deepfreak.frames.frame import Counts, Extent, Frame, FrameFile, require_shape
 from deepfreak.frames.headers import number, smv_facts
 from deepfreak.frames.missing import counts_photons, sentinels, unlit
 
@@ -44,11 +44,32 @@ def is_smv(start: bytes) -> bool:
 @contextmanager
 def open_smv(path: Path, name: str) -> Iterator[FrameFile]:
     """Open an SMV file; `name` is what the user calls it."""
-    yield FrameFile(count=1, read=lambda index: read_smv(path, name, index))
+    yield FrameFile(
+        count=1, read=lambda index: read_smv(path, name, index), look=lambda: _look(path)
+    )
+
+
+def _look(path: Path) -> Extent:
+    """Raise `FrameError` unless the image is as long as its header says; quicker than reading."""
+    _read(path)
+    return Extent(ready=1, written=1, expected=1)
 
 
 def read_smv(path: Path, name: str, index: int = 0) -> Frame:
     """Return the frame of an SMV file; `FrameError` where header and data do not fit."""
+    header, counts = _read(path)
+    name_of_detector = " ".join(header.get(key, "") for key in ("DETECTOR_TYPE", "BEAMLINE"))
+    counting = "PILATUS" in name_of_detector.upper() or "EIGER" in name_of_detector.upper()
+    valid = sentinels(counts, photon_counting=counting)
+    simulated = header.get("BEAMLINE", "").lower() == "fake"
+    if not (counting or simulated or counts_photons(counts)):
+        valid &= ~unlit(counts, valid)
+    found = smv_facts(header, counts.shape[0])
+    return Frame(file=name, index=index, counts=counts, valid=valid, simulated=simulated, **found)
+
+
+def _read(path: Path) -> tuple[dict[str, str], Counts]:
+    """Return the header and the counts [slow, fast]."""
     with path.open("rb") as file:
         match = _HEADER.match(file.read(512))
         header_bytes = int(match[1]) if match else 0
@@ -68,15 +89,8 @@ def read_smv(path: Path, name: str, index: int = 0) -> Frame:
             f"expected {expected} bytes of image data, found {len(data)}: "
             "the file is truncated; copy it again"
         )
-    counts = np.frombuffer(data, dtype).astype(dtype.newbyteorder("=")).reshape(shape)
-    name_of_detector = " ".join(header.get(key, "") for key in ("DETECTOR_TYPE", "BEAMLINE"))
-    counting = "PILATUS" in name_of_detector.upper() or "EIGER" in name_of_detector.upper()
-    valid = sentinels(counts, photon_counting=counting)
-    simulated = header.get("BEAMLINE", "").lower() == "fake"
-    if not (counting or simulated or counts_photons(counts)):
-        valid &= ~unlit(counts, valid)
-    found = smv_facts(header, shape[0])
-    return Frame(file=name, index=index, counts=counts, valid=valid, simulated=simulated, **found)
+    counts: Counts = np.frombuffer(data, dtype).astype(dtype.newbyteorder("=")).reshape(shape)
+    return header, counts
 
 
 def _split(header: bytes) -> dict[str, str]:

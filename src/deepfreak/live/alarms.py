@@ -298,7 +298,7 @@ class Alarms:
             "unlike training": drift,
         }
         self._standing: dict[str, Alarm] = {}
-        self._found: dict[str, float] = {}
+        self._found: dict[str, tuple[float, Finding]] = {}
 
     @property
     def names(self) -> list[str]:
@@ -307,22 +307,28 @@ class Alarms:
 
     def update(self, readings: Readings) -> tuple[Alarm, ...]:
         """Return the alarms that stand, the gravest first and of these the oldest."""
+        now = readings.now
         for name, look in self._looks.items():
             stood = self._standing.get(name)
             finding = look(readings, self.settings if stood is None else self._relaxed)
             if finding is not None:
-                self._found[name] = readings.now
-                self._standing[name] = Alarm(
-                    name=name,
-                    since=readings.now if stood is None else stood.since,
-                    text=finding.text,
-                    severity=finding.severity,
-                )
-            elif stood is not None and readings.now - self._found[name] >= self.settings.hold_s:
-                del self._standing[name]
+                since = now if stood is None else stood.since
+                self._found[name] = now, finding
+                self._standing[name] = _alarm(name, since, finding.text, finding)
+            elif stood is not None:
+                last, found = self._found[name]
+                if now - last >= self.settings.hold_s:
+                    del self._standing[name]
+                    continue
+                text = f"over for {_seconds(now - last)}: {found.text}"
+                self._standing[name] = _alarm(name, stood.since, text, found)
         return tuple(
             sorted(self._standing.values(), key=lambda alarm: (_RANK[alarm.severity], alarm.since))
         )
+
+
+def _alarm(name: str, since: float, text: str, finding: Finding) -> Alarm:
+    return Alarm(name=name, since=since, text=text, severity=finding.severity)
 
 
 def _exceeds(share: Proportion, most: float, settings: AlarmSettings) -> bool:

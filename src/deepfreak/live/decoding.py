@@ -11,6 +11,8 @@ Decode = Callable[[bytes | memoryview, int], Frame]
 
 # Of so many series a worker keeps what it needs to decode them, masks and open files among it.
 SERIES_KEPT = 4
+# So many are remembered; who asks for frames must say again what began before those.
+SERIES_KNOWN = 1000
 
 
 class Decoders:
@@ -29,7 +31,10 @@ class Decoders:
 
     def begin(self, began: SeriesBegan) -> None:
         """Take note of a series; said again, it is opened anew."""
+        self._began.pop(began.series, None)
         self._began[began.series] = began
+        while len(self._began) > SERIES_KNOWN:
+            self._began.pop(next(iter(self._began)))
         self._close(began.series)
 
     def frame(self, series: str, payload: bytes | memoryview, number: int) -> Frame:

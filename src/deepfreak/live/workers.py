@@ -8,7 +8,7 @@ import contextlib
 import multiprocessing
 import signal
 import time
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from deepfreak.errors import DeepFreakError
+from deepfreak.live.decoding import SERIES_KNOWN
 from deepfreak.live.events import Outcome, SeriesBegan
 from deepfreak.live.judge import Job
 from deepfreak.live.policy import Policy
@@ -55,7 +56,7 @@ class _Worker:
     process: BaseProcess
     pipe: Connection
     jobs: deque[Job] = field(default_factory=deque)
-    series: set[str] = field(default_factory=set)
+    series: OrderedDict[str, None] = field(default_factory=OrderedDict)  # that it knows
     ready: bool = False
     judged: int = 0
     since: float = 0.0  # when it was given the frame that it is at
@@ -101,7 +102,7 @@ class Workers:
         """Take note of a series; those workers hear of it that get its frames."""
         self._began[began.series] = began
         for worker in self._crew:
-            worker.series.discard(began.series)
+            worker.series.pop(began.series, None)
 
     @property
     def processes(self) -> list[int]:
@@ -130,7 +131,9 @@ class Workers:
             if job.series not in worker.series:
                 if job.series in self._began:
                     worker.pipe.send(self._began[job.series])
-                worker.series.add(job.series)
+                worker.series[job.series] = None
+                if len(worker.series) > SERIES_KNOWN:
+                    worker.series.popitem(last=False)
             worker.pipe.send(job)
 
     def outcomes(self, timeout: float, also: Iterable[Any] = ()) -> Iterator[tuple[Job, Outcome]]:

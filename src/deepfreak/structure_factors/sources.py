@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 PDB_PREFIX = "pdb:"
+# So many random amplitudes, or fewer, are not worth a file in the cache.
+FEW_REFLECTIONS = 500_000
 Cell = tuple[float, float, float, float, float, float]
 
 
@@ -96,6 +99,8 @@ def structure_factors_for(source: Wilson | Model | Reflections, d_min_A: float) 
         case Wilson():
             settings["d_min_A"] = d_min_A
             compute = partial(_wilson, source, d_min_A)
+            if prod(source.cell[:3]) < FEW_REFLECTIONS * d_min_A**3:
+                return compute()  # as quick as reading a file, of which there could be thousands
         case Model():
             path = _coordinate_file(source.file)
             settings |= {"d_min_A": d_min_A, "file": path.name, "content": _content_hash(path)}

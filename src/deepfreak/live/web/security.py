@@ -143,6 +143,10 @@ class Guard:
     def _refusal(self, scope: Scope) -> Response | None:
         """Return the answer to a request that does not get through; None for one that does."""
         headers = Headers(scope=scope)
+        return self._misplaced(scope, headers) or self._unknown(scope, headers)
+
+    def _misplaced(self, scope: Scope, headers: Headers) -> Response | None:
+        """Refuse what is not meant for this server or does not come from its page."""
         if sum(len(name) + len(value) for name, value in headers.raw) > MOST_HEADER_BYTES:
             return refusal(
                 431, f"expected at most {MOST_HEADER_BYTES} bytes of headers, found more"
@@ -151,6 +155,10 @@ class Guard:
             return refusal(421, "expected a Host header that names this server")
         if not _from_here(scope, headers):
             return refusal(403, "expected a request from this server's own page")
+        return None
+
+    def _unknown(self, scope: Scope, headers: Headers) -> Response | None:
+        """Refuse whoever does not show the token."""
         if self.security.token is None or scope["path"] == "/healthz":
             return None
         cookie_name = _cookie_name(scope)

@@ -41,9 +41,9 @@ export function showAlarms({ alarms, watched, now }) {
   const list = at("alarms");
   list.hidden = alarms.length === 0;
   at("no-alarm").hidden = alarms.length > 0;
-  setText(at("alarms-title"), alarms.length ? `Alarms: ${alarms.length}` : "No alarm");
+  setText(at("alarms-title"), alarms.length ? `Alarms: ${alarms.length}` : "No alarm; watched are");
   if (at("no-alarm").children.length !== watched.length) {
-    at("no-alarm").replaceChildren(...watched.map((name) => withSign(make("li"), TICK, make("span", "", `no: ${name}`))));
+    at("no-alarm").replaceChildren(...watched.map((name) => withSign(make("li"), TICK, make("span", "", name))));
   }
   const known = new Map([...list.children].map((item) => [item.dataset.name, item]));
   const items = alarms.map((alarm) => {
