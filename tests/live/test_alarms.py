@@ -223,3 +223,11 @@ def test_trouble_at_a_source_is_shown_and_forgotten():
     tally.add(rows([outcome(0, NOW + 5)]))
     tally.snapshot(NOW + 30)
     assert tally.snapshot(NOW + 41)["alarms"] == []
+
+
+def test_only_what_has_numbers_is_said_to_be_watched():
+    blind = Tally(classes=CLASSES, started=NOW)
+    assert not {"ice", "unlike training"} & set(blind.snapshot(NOW)["watched"])
+    seeing = Tally(classes=CLASSES, levels=(1.0, 9.0), started=NOW)
+    seeing.add(rows([outcome(0, NOW, truth={"ice": False})]))
+    assert {"ice", "unlike training", "no frames"} <= set(seeing.snapshot(NOW)["watched"])

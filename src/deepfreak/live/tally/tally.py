@@ -163,7 +163,7 @@ class Tally:
                 "classes": list(self.classes),
                 "state": self._state(alarms, recent),
                 "alarms": [alarm.to_json() for alarm in alarms],
-                "watched": self._alarms.names,
+                "watched": self._watched(),
                 "hit_rate": {**recent.to_json(), "window_s": _HIT_RATE_S},
                 "totals": self._totals_to_json(),
                 "rate_hz": float(speed[: len(DECISIONS)].sum() / _SPEED_S),
@@ -238,6 +238,15 @@ class Tally:
             troubles=sum(now - at <= settings.trouble_s for at, _ in self._troubles),
             came_since=last_frame > trouble_at,
         )
+
+    def _watched(self) -> list[str]:
+        """Return the names of the alarms for which there are numbers."""
+        unknown = set()
+        if self._columns.levels is None:
+            unknown.add("unlike training")
+        if not self._totals[ICE_KNOWN]:
+            unknown.add("ice")
+        return [name for name in self._alarms.names if name not in unknown]
 
     def _state(self, alarms: Sequence[Alarm], recent: Proportion) -> dict[str, str]:
         """Return in a word or two how the run is."""
