@@ -1,7 +1,7 @@
 """`deepfreak fit`: train a network."""
 
 import os
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,11 @@ VARIANTS = tuple(map(str, range(14)))
     help="Judge the images of this split after each epoch.",
 )  # fmt: skip
 @click.option(
+    "--also", metavar="FILE", type=click.Path(path_type=Path), multiple=True,
+    help="Learn from all images of FILE, too, but only whether they show diffraction: made by "
+    "`deepfreak vary`, or labelled frames of `deepfreak prepare`. May be given several times.",
+)  # fmt: skip
+@click.option(
     "--fresh", metavar="SEED", type=click.IntRange(0, 2**63 - 1),
     help="Learn from new shots of DATA's recipe, of that series, as many an epoch as it has.",
 )  # fmt: skip
@@ -65,6 +70,7 @@ def fit(
     out: Path,
     split: str | None,
     validation: str | None,
+    also: tuple[Path, ...],
     fresh: int | None,
     filters: int | None,
     shrink_to: int | None,
@@ -109,7 +115,12 @@ def fit(
             err=True,
         )
 
-    with _opened(data, split, validation) as (train, held_out):
+    if also and fresh is not None:
+        raise click.UsageError("--also mixes images with those of DATA: leave --fresh out")
+    with (
+        _opened(data, split, validation) as (train, held_out),
+        _further(also, folder=out if memory_map else None) as further,
+    ):
         if training.volume_weight and fresh is None and VOLUME not in train.truth:
             # as in sets that were not simulated here
             click.echo(f"{data} does not tell the crystals' volumes: not learnt", err=True)
@@ -122,6 +133,7 @@ def fit(
                     training=training,
                     out=out,
                     seed=seed,
+                    also=further,
                     validation=held_out,
                     device=device,
                     show=progress,
@@ -136,7 +148,7 @@ def fit(
                 raise click.exceptions.Exit(130) from None
         if os.environ.get("RANK", "0") != "0":
             return  # one of several processes tells
-        count, side = len(train), trained.model.side
+        count, side = len(train) + sum(map(len, further)), trained.model.side
         served = _served(trained.model, held_out, out / "network.onnx")
     last = trained.history[-1]
     million = (
@@ -242,6 +254,19 @@ def _opened(
             data if learned is None else data.split(learned),
             None if judged is None else data.split(judged),
         )
+
+
+@contextmanager
+def _further(files: tuple[Path, ...], *, folder: Path | None) -> "Iterator[tuple[Dataset, ...]]":
+    """Give the data sets in `files`, with their images copied into `folder` if there is one."""
+    from deepfreak.dataset import Dataset
+
+    with ExitStack() as stack:
+        opened = tuple(stack.enter_context(Dataset.open(file)) for file in files)
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            opened = tuple(data.memory_map(folder) for data in opened)
+        yield opened
 
 
 @contextmanager

@@ -21,7 +21,9 @@ from deepfreak.dataset.proof import Proof as Proof
 from deepfreak.dataset.proof import verify as verify
 from deepfreak.dataset.series import BYTES_PER_PIXEL as BYTES_PER_PIXEL
 from deepfreak.dataset.series import generate as generate
+from deepfreak.dataset.series import make as make
 from deepfreak.dataset.series import part_of as part_of
 from deepfreak.dataset.shards import join as join
 from deepfreak.dataset.store import Dataset as Dataset
 from deepfreak.dataset.store import LabelledImages as LabelledImages
+from deepfreak.dataset.store import Layout as Layout

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -86,9 +87,9 @@ def verify(
         rule, reason = _rule(data)
         chosen = np.sort(rng.choice(len(data), min(sample, len(data)), replace=False)).tolist()
         try:
-            experiment = experiment_from(data.manifest["experiment"], where="its experiment")
+            work = _work(data)
             if chosen:
-                problems += _problems_of_sample(data, experiment, chosen, rule, executor)
+                problems += _problems_of_sample(data, work, chosen, rule, executor)
         except (DeepFreakError, pydantic.ValidationError) as error:
             problems.append(f"images cannot be simulated again: {error}")
             chosen = []
@@ -107,7 +108,8 @@ def _problems_of_manifest(data: Dataset) -> list[str]:
     if manifest.get("kind") != KIND:
         return ["it has no manifest of `deepfreak generate`, against which it could be proved"]
     wanted: dict[str, type] = {
-        "experiment": dict,
+        # varied images have no experiment of their own
+        "varied" if "varied" in manifest else "experiment": dict,
         "seed": int,
         "first": int,
         "count": int,
@@ -167,13 +169,25 @@ def _rule(data: Dataset) -> tuple[Rule, str]:
     return "equal bytes", "same versions, backend and processor features"
 
 
+def _work(data: Dataset) -> Callable[[int], Simulated]:
+    """Return what makes the image of an index of the series again."""
+    seed = data.manifest["seed"]
+    if "varied" in data.manifest:
+        return partial(_vary, seed)
+    experiment = experiment_from(data.manifest["experiment"], where="its experiment")
+    return partial(_simulate, experiment, seed)
+
+
 def _problems_of_sample(
-    data: Dataset, experiment: Experiment, chosen: list[int], rule: Rule, executor: Executor | None
+    data: Dataset,
+    work: Callable[[int], Simulated],
+    chosen: list[int],
+    rule: Rule,
+    executor: Executor | None,
 ) -> list[str]:
-    seed, first = data.manifest["seed"], data.manifest["first"]
-    tasks = [(experiment, seed, first + index) for index in chosen]
+    tasks = [(data.manifest["first"] + index,) for index in chosen]
     problems = []
-    for index, made in zip(chosen, in_order(executor, _simulate, tasks), strict=True):
+    for index, made in zip(chosen, in_order(executor, work, tasks), strict=True):
         problem = _difference(data, index, made, rule)
         if problem:
             problems.append(f"image {index} is not what recipe and seed make: {problem}")
@@ -185,6 +199,14 @@ def _simulate(experiment: Experiment, seed: int, index: int) -> Simulated:
     shot = experiment.draw(seed=seed, index=index)
     image, truth = simulate(shot)
     return shot.label, image, flat_truth(truth)
+
+
+def _vary(seed: int, index: int) -> Simulated:
+    """Return what varied image `index` is; runs in a worker."""
+    from deepfreak.varied import varied_image
+
+    label, image, truth = varied_image(seed, index)
+    return label, image, flat_truth(truth)
 
 
 def _difference(data: Dataset, index: int, made: Simulated, rule: Rule) -> str | None:

@@ -4,13 +4,15 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from deepfreak.dataset.draft import Draft, draft_path, open_draft
 from deepfreak.dataset.executors import AHEAD, in_order
 from deepfreak.dataset.records import PACKAGES, Record, record_of, unpack
-from deepfreak.dataset.store import fill
+from deepfreak.dataset.store import Layout, fill
 from deepfreak.errors import DatasetError, DeepFreakError, OutputError
 from deepfreak.experiment import Experiment
 from deepfreak.files import check_output, reason_of, versions, whole_hdf5
@@ -65,25 +67,59 @@ def generate(
     DeepFreakError
         If a worker died; what is done stays in the draft.
     """
-    out = Path(out)
     purpose = _purpose(experiment, count=count, seed=seed, splits=splits, shard=shard)
-    rows, columns = experiment.detector.image_size
+    experiment.structure_factors()  # fills the cache before the workers ask for it
+    return make(
+        partial(_simulate_range, experiment, seed),
+        out,
+        purpose=purpose,
+        layout=Layout.of(purpose["experiment"]),
+        executor=executor,
+        ahead=ahead,
+        overwrite=overwrite,
+        resume=resume,
+        advance=advance,
+    )
+
+
+def make(
+    work: Callable[[int, int], list[bytes]],
+    out: str | Path,
+    *,
+    purpose: dict[str, Any],
+    layout: Layout,
+    images_per_task: int = IMAGES_PER_TASK,
+    executor: Executor | None = None,
+    ahead: int = AHEAD,
+    overwrite: bool = False,
+    resume: bool = False,
+    advance: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
+    """Write what `work` makes into one HDF5 file and return its manifest; `generate` has the rest.
+
+    Parameters
+    ----------
+    work
+        Called in a worker for the packed records of images first to last - 1; it is pickled, and
+        what it gives follows from `purpose` and the indices.
+    purpose
+        Everything that the bytes depend on, in JSON types; see `fill`.
+    images_per_task
+        A task ends before an index that is a multiple of it, or at the last.
+    """
+    out = Path(out)
     first, number = purpose["first"], purpose["count"]
     draft_file = draft_path(out)
     there = draft_file.stat().st_size if draft_file.exists() else 0
     # the draft and the file are there at once in the end
-    needed = int(2 * number * rows * columns * BYTES_PER_PIXEL) - there
+    needed = int(2 * number * prod(layout.image_size) * BYTES_PER_PIXEL) - there
     check_output(out, overwrite=overwrite, expected_bytes=needed)
-    experiment.structure_factors()  # fills the cache before the workers ask for it
     with open_draft(out, purpose, replace=overwrite, must_exist=resume) as draft:
         if advance is not None and draft.count:
             advance(draft.count)
-        tasks = (
-            (experiment, seed, start, min(start + IMAGES_PER_TASK, first + number))
-            for start in range(first + draft.count, first + number, IMAGES_PER_TASK)
-        )
+        tasks = _tasks(first + draft.count, first + number, images_per_task)
         try:
-            for batch in in_order(executor, _simulate_range, tasks, ahead=ahead):
+            for batch in in_order(executor, work, tasks, ahead=ahead):
                 _append(draft, batch, number)
                 if advance is not None:
                     advance(len(batch))
@@ -96,8 +132,17 @@ def generate(
             orphan.unlink()  # of a run that was killed while it wrote the file
         left = _kept(draft, number)
         with whole_hdf5(out, overwrite=overwrite, left=left) as (file, check_disk):
-            manifest = fill(file, _checked(draft, check_disk), purpose=purpose)
+            records = _checked(draft, check_disk)
+            manifest = fill(file, records, purpose=purpose, layout=layout)
     return manifest
+
+
+def _tasks(first: int, last: int, images: int) -> Iterator[tuple[int, int]]:
+    """Yield ranges that make up first to last - 1, each within a block of so many `images`."""
+    while first < last:
+        end = min((first // images + 1) * images, last)
+        yield first, end
+        first = end
 
 
 def _append(draft: Draft, batch: list[bytes], number: int) -> None:

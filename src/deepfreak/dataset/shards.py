@@ -13,6 +13,7 @@ from deepfreak.dataset.series import BYTES_PER_PIXEL
 from deepfreak.dataset.store import (
     KIND,
     Dataset,
+    Layout,
     fill,
     sha256_of_labels,
     sha256_of_truth,
@@ -71,7 +72,8 @@ def join(
                 if advance is not None:
                     advance(done)
 
-            return fill(file, _records(parts, step), purpose=purpose)
+            layout = Layout.of(purpose["experiment"])
+            return fill(file, _records(parts, step), purpose=purpose, layout=layout)
 
 
 def _check_kind(part: Dataset) -> None:

@@ -239,8 +239,24 @@ def _splits(path: Path, file: h5py.File, total: int) -> dict[str, tuple[int, int
     return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
+class Layout(NamedTuple):
+    """What all images of a file share: size (slow, fast), classes, the name of their choice."""
+
+    image_size: tuple[int, int]
+    classes: tuple[str, ...]
+    label_version: str
+
+    @classmethod
+    def of(cls, experiment: Mapping[str, Any]) -> "Layout":
+        """Return that of an experiment's images, whose settings are given."""
+        slow, fast = experiment["detector"]["image_size"]
+        classes = experiment["classes"]
+        names = (classes["dark"], *(lit["name"] for lit in classes["lit"]))
+        return cls((slow, fast), names, classes["label_version"])
+
+
 def fill(
-    file: h5py.File, records: Iterable[Record], *, purpose: Mapping[str, Any]
+    file: h5py.File, records: Iterable[Record], *, purpose: Mapping[str, Any], layout: Layout
 ) -> dict[str, Any]:
     """Write a whole data set into an empty file and return its manifest.
 
@@ -252,8 +268,7 @@ def fill(
     purpose
         What the records are: experiment, seed, first, count, of, splits, versions.
     """
-    experiment = purpose["experiment"]
-    size = tuple(experiment["detector"]["image_size"])
+    size = layout.image_size
     count = int(purpose["count"])
     images = file.create_dataset(
         "images", shape=(count, *size), dtype=np.uint8, chunks=(1, *size), **compression()
@@ -268,9 +283,8 @@ def fill(
         digests.update(record.digest)
         processors.add(record.processor)
     label = file.create_dataset("label", data=labels)
-    classes = experiment["classes"]
-    label.attrs["classes"] = [classes["dark"], *(lit["name"] for lit in classes["lit"])]
-    label.attrs["label_version"] = classes["label_version"]
+    label.attrs["classes"] = list(layout.classes)
+    label.attrs["label_version"] = layout.label_version
     truth = columns_of(truths)
     group = file.create_group("truth")
     for name, values in truth.items():

@@ -155,7 +155,8 @@ class Workers:
             if not worker.process.is_alive():
                 yield from self._received(worker)
                 yield from self._bury(worker)
-        while self._again and self.room > 0:
+        given = sum(len(worker.jobs) for worker in self._crew)
+        for _ in range(min(len(self._again), JOBS_AHEAD * len(self._crew) - given)):
             self.give(self._again.popleft())
 
     def close(self) -> None:

@@ -58,13 +58,7 @@ def change(images: Tensor, changes: Changes, *, pedestal: float) -> Tensor:
 
     Pixels are square roots of counts; of those, what is above `pedestal` is multiplied.
     """
-    if changes.symmetry.any():
-        changed = torch.empty_like(images)
-        for symmetry in np.unique(changes.symmetry):
-            at = torch.from_numpy(np.flatnonzero(changes.symmetry == symmetry)).to(images.device)
-            turned = torch.rot90(images[at], int(symmetry) % TURNS, (1, 2))
-            changed[at] = turned.flip(2) if symmetry >= TURNS else turned
-        images = changed
+    images = _turned(images, changes)
     if (changes.intensity == 1).all():
         return images
     factor = torch.from_numpy(changes.intensity.astype(np.float32)).to(images.device)
@@ -73,17 +67,36 @@ def change(images: Tensor, changes: Changes, *, pedestal: float) -> Tensor:
     return scaled.clamp(0, 255**2).sqrt()
 
 
-def measured(changes: Changes, *, side: int, device: torch.device) -> Tensor | None:
-    """Return which pixels (n, side, side) measured something, None if all did."""
+def measured(
+    changes: Changes, *, side: int, device: torch.device, valid: Tensor | None = None
+) -> Tensor | None:
+    """Return which pixels (n, side, side) measured something, None if all did.
+
+    `valid`, of the same shape, says which of them did before the images were changed.
+    """
+    if valid is not None:
+        valid = _turned(valid, changes)
     if changes.gaps is None or not changes.gaps.any():
-        return None
+        return valid
     edges = torch.from_numpy(np.rint(changes.gaps * side).astype(np.int64)).to(device)
     pixel = torch.arange(side, device=device)
     # (n, rectangles, side), then (n, side, side)
     rows = (pixel >= edges[:, :, 0:1]) & (pixel < edges[:, :, 1:2])
     columns = (pixel >= edges[:, :, 2:3]) & (pixel < edges[:, :, 3:4])
     hidden = torch.einsum("nri,nrj->nij", rows.float(), columns.float())
-    return hidden == 0
+    return hidden == 0 if valid is None else (hidden == 0) & valid
+
+
+def _turned(images: Tensor, changes: Changes) -> Tensor:
+    """Return `images` (n, side, side) turned and mirrored."""
+    if not changes.symmetry.any():
+        return images
+    changed = torch.empty_like(images)
+    for symmetry in np.unique(changes.symmetry):
+        at = torch.from_numpy(np.flatnonzero(changes.symmetry == symmetry)).to(images.device)
+        turned = torch.rot90(images[at], int(symmetry) % TURNS, (1, 2))
+        changed[at] = turned.flip(2) if symmetry >= TURNS else turned
+    return changed
 
 
 def _draw_gaps(rng: np.random.Generator) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import count as count_from
@@ -17,6 +17,7 @@ from torch import Tensor
 from deepfreak.dataset import Dataset, stream
 from deepfreak.errors import DatasetError
 from deepfreak.experiment import Experiment
+from deepfreak.models.group import groups
 from deepfreak.networks.processes import Processes
 from deepfreak.recipe import settings_of
 
@@ -45,13 +46,15 @@ def generator(seed: int, *key: int) -> np.random.Generator:
 class Batch(NamedTuple):
     """A process's part of a step.
 
-    `images` (n, side, side) uint8, `labels` (n,) int64, and `volumes` (n,) float32, those of the
-    crystals in mm^3; 0 without a crystal, nan where it is not known.
+    `images` (n, side, side) uint8, `labels` (n,) int64, see `Targets`, and `volumes` (n,) float32,
+    those of the crystals in mm^3; 0 without a crystal or where none is to be learnt, nan where it
+    is not known. `valid` (n, side, side) is true where pixels measured something; None if all did.
     """
 
     images: Tensor
     labels: Tensor
     volumes: Tensor
+    valid: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -76,11 +79,25 @@ class Fresh:
     renderer: "Renderer | None" = None
 
 
-def source_of(data: Dataset | Fresh, processes: Processes) -> "StoredImages | FreshShots":
-    """Return where the batches of `data` come from."""
+def source_of(
+    data: Dataset | Fresh, processes: Processes, *, also: Sequence[Dataset] = ()
+) -> "StoredImages | MixedImages | FreshShots":
+    """Return where batches come from: those of `data`, mixed with further images if there are any.
+
+    Raises
+    ------
+    DatasetError
+        Images are not square or of one size, a class has none, groups cannot be formed, or fresh
+        shots are to be mixed with stored images.
+    """
     if isinstance(data, Fresh):
+        if also:
+            raise DatasetError(
+                "expected stored images to mix with further ones, found fresh shots: leave one out"
+            )
         return FreshShots(data, processes)
-    return StoredImages(data, processes)
+    stored = StoredImages(data, processes)
+    return MixedImages(stored, also, processes) if also else stored
 
 
 class StoredImages:
@@ -115,10 +132,12 @@ class StoredImages:
             resident = _fits(int(np.prod(shape)), processes.device)
         self._resident = self._copy_to_device() if resident else None
 
+    def __len__(self) -> int:
+        return len(self._data)
+
     def steps(self, batch: int) -> int:
         """Return the steps of an epoch; the last may be smaller, but all processes take part."""
-        full, rest = divmod(len(self._data), batch)
-        return full + (rest >= self._processes.count)
+        return _steps(len(self._data), batch, self._processes)
 
     def batches(self, *, batch: int, seed: int, first: int) -> Iterator[Batch]:
         """Yield the batches of step `first`, `first` + 1, ... over all epochs, without end.
@@ -127,29 +146,26 @@ class StoredImages:
         batch this process gets its share; up to a process's number of images are left out at the
         end of an epoch that shares cannot divide.
         """
-        steps, rank, count = self.steps(batch), self._processes.rank, self._processes.count
-        epoch = -1
-        for step in count_from(first):
-            if step // steps != epoch:
-                epoch = step // steps
-                order = generator(seed, ORDER, epoch).permutation(len(self._data))
-            chosen = order[step % steps * batch :][:batch]
-            share = len(chosen) // count
-            yield self._take(chosen[rank * share : (rank + 1) * share])
+        for chosen in _shuffled(len(self._data), batch, self._processes, seed=seed, first=first):
+            yield self.take(chosen)
 
     def in_order(self, batch: int) -> Iterator[Batch]:
         """Yield this process's share of all images once, `batch` at a time."""
         mine = np.arange(self._processes.rank, len(self._data), self._processes.count)
         for first in range(0, len(mine), batch):
-            yield self._take(mine[first : first + batch])
+            yield self.take(mine[first : first + batch])
 
     def mean(self) -> NDArray[np.float64]:
         """Return the mean of each pixel (side, side), 0 to 255."""
+        mean: NDArray[np.float64] = self.total().numpy() / len(self._data)
+        return mean
+
+    def total(self) -> Tensor:
+        """Return the sum of all images, (side, side) int64."""
         total = torch.zeros((self.side, self.side), dtype=torch.int64)
         for first in range(0, len(self._data), IMAGES_AT_ONCE):
             total += self._slice(first).sum(0, dtype=torch.int64).cpu()
-        mean: NDArray[np.float64] = total.numpy() / len(self._data)
-        return mean
+        return total
 
     def check_classes(self) -> None:
         """Refuse images among which a class is missing.
@@ -189,14 +205,23 @@ class StoredImages:
             "labels_sha256": hashlib.sha256(self._data.labels.tobytes()).hexdigest(),
         }
 
-    def _take(self, chosen: NDArray[np.intp]) -> Batch:
+    def take(self, chosen: NDArray[np.intp]) -> Batch:
+        """Return the images of these indices."""
         device = self._processes.device
         at = torch.from_numpy(chosen).to(device)
         if self._resident is not None:
-            return Batch(self._resident[at], self._labels[at], self._volumes[at])
-        images = np.stack([self._data.images[int(index)] for index in chosen])
-        pixels = torch.from_numpy(images).to(device)
-        return Batch(pixels, self._labels[at], self._volumes[at])
+            pixels = self._resident[at]
+        else:
+            pixels = self._stacked(self._data.images, chosen)
+        valid = None if self._data.valid is None else self._stacked(self._data.valid, chosen)
+        return Batch(pixels, self._labels[at], self._volumes[at], valid)
+
+    def _stacked(self, stored: Any, chosen: NDArray[np.intp]) -> Tensor:  # noqa: ANN401 -- as in Dataset
+        """Return what a file holds of the images of these indices, read now."""
+        read = [stored[int(index)] for index in chosen]
+        shape = (len(read), self.side, self.side)
+        images = np.stack(read) if read else np.empty(shape, stored.dtype)
+        return torch.from_numpy(images).to(self._processes.device)
 
     def _slice(self, first: int) -> Tensor:
         """Return `IMAGES_AT_ONCE` images from `first` on, where they are."""
@@ -212,6 +237,81 @@ class StoredImages:
             images = np.array(self._data.images[first : first + IMAGES_AT_ONCE])
             resident[first : first + len(images)] = torch.from_numpy(images)
         return resident
+
+
+class MixedImages:
+    """Images whose class is known, and further ones of which only the group is, in one order.
+
+    Labels of the further images are groups, see `Targets`; no volume is learnt from them.
+
+    Raises
+    ------
+    DatasetError
+        Further images have another size, or classes that are neither with nor without diffraction.
+    """
+
+    def __init__(self, stored: StoredImages, also: Sequence[Dataset], processes: Processes) -> None:
+        self.classes, self.side = stored.classes, stored.side
+        self._stored, self._processes = stored, processes
+        self._further = tuple(StoredImages(further, processes) for further in also)
+        for further, data in zip(self._further, also, strict=True):
+            if further.side != self.side:
+                raise DatasetError(
+                    f"expected further images of {self.side} x {self.side}, found "
+                    f"{further.side} x {further.side} in {data.path}: prepare them alike"
+                )
+        self._groups = tuple(
+            torch.from_numpy(groups(further.classes)).to(processes.device)
+            for further in self._further
+        )
+        # where the images of each part begin in the common count, and where the last end
+        self._begins = np.cumsum([0, len(stored), *map(len, self._further)])
+
+    def __len__(self) -> int:
+        return int(self._begins[-1])
+
+    def steps(self, batch: int) -> int:
+        """Return the steps of an epoch."""
+        return _steps(len(self), batch, self._processes)
+
+    def batches(self, *, batch: int, seed: int, first: int) -> Iterator[Batch]:
+        """Yield the batches of step `first`, `first` + 1, ...; see `StoredImages.batches`."""
+        for chosen in _shuffled(len(self), batch, self._processes, seed=seed, first=first):
+            yield self._take(chosen)
+
+    def mean(self) -> NDArray[np.float64]:
+        """Return the mean of each pixel (side, side), 0 to 255, over all images."""
+        total = torch.stack([part.total() for part in (self._stored, *self._further)]).sum(0)
+        mean: NDArray[np.float64] = total.numpy() / len(self)
+        return mean
+
+    def check_classes(self) -> None:
+        """Refuse images among which a class is missing; further ones may lack a group."""
+        self._stored.check_classes()
+
+    def check_volumes(self) -> None:
+        """Refuse images of which it is not known how much crystal they show."""
+        self._stored.check_volumes()
+
+    def describe(self) -> dict[str, Any]:
+        """Return what tells these images from others, as JSON values."""
+        further = [part.describe() for part in self._further]
+        return {**self._stored.describe(), "also": further}
+
+    def _take(self, chosen: NDArray[np.intp]) -> Batch:
+        """Return the images of these indices, those of the same set side by side."""
+        taken = []
+        ends = zip(self._begins[:-1], self._begins[1:], strict=True)
+        for which, (begin, end) in enumerate(ends):
+            inside = chosen[(begin <= chosen) & (chosen < end)] - begin
+            if not len(inside):
+                continue
+            part = (self._stored, *self._further)[which].take(inside)
+            if which > 0:
+                labels = len(self.classes) + self._groups[which - 1][part.labels]
+                part = part._replace(labels=labels, volumes=torch.zeros_like(part.volumes))
+            taken.append(part)
+        return _together(taken)
 
 
 class FreshShots:
@@ -277,6 +377,40 @@ class FreshShots:
                 torch.from_numpy(labels.astype(np.int64)).to(device),
                 torch.from_numpy(truth[VOLUME].astype(np.float32)).to(device),
             )
+
+
+def _steps(images: int, batch: int, processes: Processes) -> int:
+    """Return the steps of an epoch; the last may be smaller, but all processes take part."""
+    full, rest = divmod(images, batch)
+    return full + (rest >= processes.count)
+
+
+def _shuffled(
+    images: int, batch: int, processes: Processes, *, seed: int, first: int
+) -> Iterator[NDArray[np.intp]]:
+    """Yield which images this process shows in step `first`, `first` + 1, ... without end."""
+    steps, rank, count = _steps(images, batch, processes), processes.rank, processes.count
+    epoch = -1
+    for step in count_from(first):
+        if step // steps != epoch:
+            epoch = step // steps
+            order = generator(seed, ORDER, epoch).permutation(images)
+        chosen = order[step % steps * batch :][:batch]
+        share = len(chosen) // count
+        yield chosen[rank * share : (rank + 1) * share]
+
+
+def _together(parts: Sequence[Batch]) -> Batch:
+    """Return batches as one."""
+    images, labels, volumes, valid = zip(*parts, strict=True)
+    if any(each is not None for each in valid):
+        # all that is not said to be missing has measured something
+        known = [
+            torch.ones_like(part.images, dtype=torch.bool) if part.valid is None else part.valid
+            for part in parts
+        ]
+        return Batch(torch.cat(images), torch.cat(labels), torch.cat(volumes), torch.cat(known))
+    return Batch(torch.cat(images), torch.cat(labels), torch.cat(volumes))
 
 
 def _fits(needed_bytes: int, device: torch.device) -> bool:

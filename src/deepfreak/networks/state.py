@@ -71,11 +71,10 @@ class State:
         both = {"network": self.network, "average": self.average}
         return both if self.average is not self.network else {"network": self.network}
 
-    def count(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Add a step's images to the tally; waits for no device."""
-        hits = (logits.argmax(1) == labels).sum()
-        images = torch.full_like(hits, len(labels))
-        self.tally += torch.stack([loss.detach().double() * len(labels), hits, images])
+    def count(self, loss: Tensor, hits: Tensor, images: int) -> None:
+        """Add a step's mean loss, hits and images to the tally; waits for no device."""
+        count = torch.full_like(hits, images)
+        self.tally += torch.stack([loss.detach().double() * images, hits, count])
 
     def blend(self, step: int, decay: float) -> None:
         """Move `average` towards `network` after step `step` of all."""

@@ -1,6 +1,6 @@
 """Training in one visible loop: what the weights see, in which order, and what is written when."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from deepfreak.networks.batches import (
     STEP,
     Fresh,
     FreshShots,
+    MixedImages,
     StoredImages,
     generator,
     source_of,
@@ -29,6 +30,7 @@ from deepfreak.networks.network import Network, NetworkModel, build_network
 from deepfreak.networks.processes import Processes, processes
 from deepfreak.networks.recipe import VOLUME_UNIT_MM3, Training
 from deepfreak.networks.state import State
+from deepfreak.networks.targets import Targets
 
 CHECKPOINT = "checkpoint.safetensors"
 WEIGHTS = "weights.safetensors"
@@ -57,6 +59,7 @@ def train_network(  # noqa: C901, PLR0915 -- all that happens to the weights, in
     training: Training,
     out: str | Path,
     seed: int = 0,
+    also: Sequence[Dataset] = (),
     validation: Dataset | None = None,
     until: int | None = None,
     device: str | None = None,
@@ -76,6 +79,9 @@ def train_network(  # noqa: C901, PLR0915 -- all that happens to the weights, in
     data
         A data set, best a `memory_map`, or `Fresh` shots. All processes that torchrun started
         share each batch.
+    also
+        Further images of which only the group is learned, with diffraction or without: an epoch
+        shows all images of `data` and of these in one order. See `Targets`.
     until
         After how many epochs to stop, by default all. The training may be called again with a
         larger number and goes on; with a smaller one, only the history is cut there.
@@ -91,7 +97,8 @@ def train_network(  # noqa: C901, PLR0915 -- all that happens to the weights, in
     Raises
     ------
     DatasetError
-        A class has no image, images are not square, or validation images have other classes.
+        A class has no image, images are not square, validation images have other classes, or
+        further ones another size or no groups.
     RecipeError
         The settings do not fit the images, or the processes.
     OutputError
@@ -108,7 +115,8 @@ def train_network(  # noqa: C901, PLR0915 -- all that happens to the weights, in
     if not 1 <= last <= training.epochs:
         raise RecipeError(f"expected to stop after 1 to {training.epochs} epochs, found {last}")
     with processes(device) as group, _reproducible(group.device), _in_one_line(training):
-        source = source_of(data, group)
+        source = source_of(data, group, also=also)
+        targets = Targets.of(source.classes, with_groups=bool(also), device=group.device)
         held_out = None if validation is None else StoredImages(validation, group)
         _check(source, held_out, training, group)
         plan: dict[str, Any] = {
@@ -145,13 +153,14 @@ def train_network(  # noqa: C901, PLR0915 -- all that happens to the weights, in
                 network.train()
                 while state.step < steps:
                     done = state.epoch * steps + state.step
-                    images, labels, volumes = next(batches)  # (n, side, side) uint8, (n,), (n,)
+                    # (n, side, side) uint8, (n,), (n,), (n, side, side) bool or None
+                    images, labels, volumes, valid = next(batches)
                     # All that is random about a step follows from its number.
                     rng = generator(seed, STEP, done)
                     changes = draw_changes(training.augmentation, len(labels) * group.count, rng)
                     changes = changes.share(group.rank, group.count)
                     images = change(images, changes, pedestal=training.augmentation.pedestal)
-                    valid = measured(changes, side=source.side, device=group.device)
+                    valid = measured(changes, side=source.side, device=group.device, valid=valid)
                     torch.manual_seed(int(rng.integers(2**62)) + group.rank)
                     rate = training.learning_rate_at(done / steps)
                     for parameters in state.optimizer.param_groups:
@@ -160,7 +169,7 @@ def train_network(  # noqa: C901, PLR0915 -- all that happens to the weights, in
                     with torch.autocast(group.device.type, torch.bfloat16, enabled=half):
                         answer = parallel(images, valid, with_volume=with_volume)
                         logits = answer[0] if with_volume else answer  # (n, classes)
-                        loss = cross_entropy(
+                        loss = targets.loss(
                             logits, labels, label_smoothing=training.label_smoothing
                         )
                         aim = loss
@@ -171,7 +180,7 @@ def train_network(  # noqa: C901, PLR0915 -- all that happens to the weights, in
                     state.optimizer.step()
 
                     state.blend(done, training.average)
-                    state.count(loss, logits, labels)
+                    state.count(loss, targets.hits(logits, labels), len(labels))
                     state.step += 1
                     advance(len(labels) * group.count)
                     if state.step % STEPS_BETWEEN_CHECKS == 0:
@@ -209,7 +218,7 @@ def train_network(  # noqa: C901, PLR0915 -- all that happens to the weights, in
 
 
 def _check(
-    source: StoredImages | FreshShots,
+    source: StoredImages | MixedImages | FreshShots,
     held_out: StoredImages | None,
     training: Training,
     group: Processes,
@@ -254,7 +263,9 @@ def _volume_error(estimated: Tensor, volumes: Tensor) -> Tensor:
     return ((estimated - truth).square() * crystal).mean()
 
 
-def _learn_mean(state: State, source: StoredImages | FreshShots, training: Training) -> None:
+def _learn_mean(
+    state: State, source: StoredImages | MixedImages | FreshShots, training: Training
+) -> None:
     """Give the network the mean of the training images, as its inputs ask for."""
     if training.inputs.subtract == "nothing":
         return
@@ -272,9 +283,9 @@ def _judge(
     group.copy_buffers(network)
     tally = torch.zeros_like(state.tally)
     with torch.inference_mode():
-        for images, labels, _ in held_out.in_order(IMAGES_JUDGED_AT_ONCE):
+        for images, labels, _, valid in held_out.in_order(IMAGES_JUDGED_AT_ONCE):
             with torch.autocast(group.device.type, torch.bfloat16, enabled=half):
-                logits = network(images)
+                logits = network(images, valid)
                 loss = cross_entropy(logits, labels, reduction="sum")
             hits = (logits.argmax(1) == labels).sum()
             tally += torch.stack([loss.double(), hits, torch.full_like(hits, len(labels))])

@@ -1,11 +1,7 @@
 import json
 import math
-import os
-import subprocess
-import sys
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,9 +22,8 @@ from deepfreak.networks import (
 from deepfreak.networks.curve import curve_figure, read_curve
 from tests.gpu.small import small_experiment
 from tests.labelled import write_labelled
-from tests.unit.networks.tiny import SIDE, SMALL, TRAINING, Greedy, Straight, train
+from tests.unit.networks.tiny import SIDE, SMALL, TRAINING, Greedy, Straight, run_program, train
 
-ROOT = Path(__file__).parents[3]
 IMAGES = 22
 
 
@@ -52,14 +47,6 @@ def undisturbed(data, tmp_path_factory):
 
 def weights(folder):
     return (folder / "weights.safetensors").read_bytes()
-
-
-def run_program(*arguments, launcher=()):
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, *launcher, "-m", "tests.unit.networks.tiny", *map(str, arguments)]
-    return subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
 
 
 def test_a_killed_training_goes_on_to_the_same_weights(undisturbed, path, data, tmp_path):

@@ -2,9 +2,11 @@
 
 import os
 import signal
+import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -13,6 +15,7 @@ from torch import nn
 from deepfreak.dataset import Dataset
 from deepfreak.networks import Augmentation, Inputs, Topology, Training, train_network
 
+ROOT = Path(__file__).parents[3]
 SIDE = 32
 SMALL = Topology(filters=2, blocks=(1, 1, 1, 1), second_pool_size=1)
 TRAINING = Training(
@@ -69,12 +72,22 @@ def killed_after(images):
     yield advance
 
 
-def main(path, out, kill_after):
+def run_program(*arguments, launcher=()):
+    """Run this file with arguments of `main` and return what came of it."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *launcher, "-m", "tests.unit.networks.tiny", *map(str, arguments)]
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def main(path, out, kill_after, *further):
     torch.set_num_threads(1)
-    with Dataset.open(path) as data:
+    with Dataset.open(path) as data, ExitStack() as stack:
+        also = [stack.enter_context(Dataset.open(each)) for each in further]
         if int(kill_after):
             show = lambda _what, _total: killed_after(int(kill_after))  # noqa: E731 -- one line
-            train(data, out, validation=data, save_every_steps=2, show=show)
+            train(data, out, also=also, validation=data, save_every_steps=2, show=show)
         else:
             training = Training(epochs=2, batch=4, learning_rate=0.1, inputs=Inputs())
             train(data, out, validation=data, architecture=Straight(), training=training)
