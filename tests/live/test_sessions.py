@@ -113,7 +113,7 @@ def _hits_in(folder):
     found = []
     for path in folder.glob("*.cxi"):
         with h5py.File(path) as file:
-            found += file["/entry_1/deepfreak/number"][()].tolist()
+            found += file["/entry_1/deepfreak_1/number"][()].tolist()
     return sorted(found)
 
 

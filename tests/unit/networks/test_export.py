@@ -47,7 +47,7 @@ class Summed(nn.Module):
 class Own(Straight):
     name = "own"
 
-    def build(self, *, classes, size):  # noqa: ARG002 -- as others
+    def build(self, *, classes, size):
         return Summed(classes)
 
 
