@@ -91,7 +91,7 @@ def fit(
     from dataclasses import replace
 
     from deepfreak.networks import multiply_adds, train_network
-    from deepfreak.networks.batches import VOLUME
+    from deepfreak.networks.batches.batch import VOLUME
     from deepfreak.networks.curve import Epoch
     from deepfreak.progress import progress
     from deepfreak.report.networks import hours, write_training_page

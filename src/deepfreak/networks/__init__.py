@@ -34,7 +34,7 @@ from deepfreak.networks.recipe import (
 from deepfreak.networks.topology import DEEPFREAK, TOPOLOGIES, Topology
 
 if TYPE_CHECKING:
-    from deepfreak.networks.batches import Fresh
+    from deepfreak.networks.batches.fresh import Fresh
     from deepfreak.networks.checkpoint import load_network, save_network
     from deepfreak.networks.network import NetworkModel
     from deepfreak.networks.training import Trained, train_network
@@ -69,7 +69,7 @@ __all__ = [
 
 # These need torch, which takes seconds to import and may be missing.
 _NEED_TORCH = {
-    "Fresh": "batches",
+    "Fresh": "batches.fresh",
     "NetworkModel": "network",
     "Trained": "training",
     "load_network": "checkpoint",

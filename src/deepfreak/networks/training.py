@@ -15,15 +15,10 @@ from deepfreak.errors import BackendError, DatasetError, OutputError, RecipeErro
 from deepfreak.files import versions
 from deepfreak.networks.architecture import Architecture
 from deepfreak.networks.augmentation import change, draw_changes, measured
-from deepfreak.networks.batches import (
-    STEP,
-    Fresh,
-    FreshShots,
-    MixedImages,
-    StoredImages,
-    generator,
-    source_of,
-)
+from deepfreak.networks.batches.fresh import Fresh
+from deepfreak.networks.batches.order import STEP, generator
+from deepfreak.networks.batches.source import Source, source_of
+from deepfreak.networks.batches.stored import StoredImages
 from deepfreak.networks.checkpoint import FORMAT, fingerprint, save_network
 from deepfreak.networks.curve import Epoch, write_curve
 from deepfreak.networks.network import Network, NetworkModel, build_network
@@ -218,7 +213,7 @@ def train_network(  # noqa: C901, PLR0915 -- all that happens to the weights, in
 
 
 def _check(
-    source: StoredImages | MixedImages | FreshShots,
+    source: Source,
     held_out: StoredImages | None,
     training: Training,
     group: Processes,
@@ -263,9 +258,7 @@ def _volume_error(estimated: Tensor, volumes: Tensor) -> Tensor:
     return ((estimated - truth).square() * crystal).mean()
 
 
-def _learn_mean(
-    state: State, source: StoredImages | MixedImages | FreshShots, training: Training
-) -> None:
+def _learn_mean(state: State, source: Source, training: Training) -> None:
     """Give the network the mean of the training images, as its inputs ask for."""
     if training.inputs.subtract == "nothing":
         return

@@ -62,7 +62,7 @@ def our_network(train: "Dataset", *, epochs: int | None = None) -> Candidate:
 
     Where the truth of `train` does not tell the crystals' volumes, it does not learn them.
     """
-    from deepfreak.networks.batches import VOLUME
+    from deepfreak.networks.batches.batch import VOLUME
 
     training = OURS if epochs is None else lasting(OURS, epochs)
     if VOLUME not in train.truth:

@@ -177,7 +177,7 @@ def search(
         `out` holds another search or one under way, or cannot be written.
     """
     from deepfreak.evaluation import must_group
-    from deepfreak.networks.batches import StoredImages
+    from deepfreak.networks.batches.stored import StoredImages
     from deepfreak.networks.processes import processes
     from deepfreak.report.networks import write_cnn_search_page
 

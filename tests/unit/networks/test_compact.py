@@ -64,15 +64,17 @@ def test_it_gives_logits_and_a_map_for_each_class(network, images):
 
 def test_its_cost_is_as_counted_by_hand():
     cheap = cost(SMALL, size=SIDE)
-    weights = 9 * 3 * 3 + 3 + 9 * 3 * 5 + 5  # convolutions
-    weights += 8 * 7 + 7 + 7 * 7 + 7 + (8 + 1) + (7 + 1) + 8 * 5 + 5
+    # five planes of light, the second convolution's channels, and the level
+    means = 5 + 5 + 1
+    weights = 9 * 4 * 3 + 3 + 9 * 3 * 5 + 5  # convolutions
+    weights += means * 7 + 7 + 7 * 7 + 7 + (means + 1) + (7 + 1) + 8 * 5 + 5
     assert cheap.parameters == weights
     blocks = (SIDE // 4) ** 2
-    convolutions = 9 * 3 * 3 * blocks + 9 * 3 * 5 * blocks // 4
+    convolutions = 9 * 4 * 3 * blocks + 9 * 3 * 5 * blocks // 4
     planes = 16 * 16 + 16 * 4 + 16  # convolutions without weights
-    means = (2 + 1) + 5 / 4
-    layers = 8 * 7 + 7 * 7 + 8 + 7 + 8 * 5
-    assert cheap.multiply_adds == convolutions + (planes + means) * blocks + layers
+    averages = (5 + 1) + 5 / 4
+    layers = means * 7 + 7 * 7 + means + 7 + 8 * 5
+    assert cheap.multiply_adds == convolutions + (planes + averages) * blocks + layers
 
 
 def test_it_costs_less_than_a_hundredth_of_the_papers_network():
@@ -154,10 +156,25 @@ def test_light_by_background_does_not_depend_on_the_pulse(crystal):
         planes = spots(levels(expected)[None, None].float())
         # noise alone has light, too, and equally much whatever the crystal
         dark = spots(levels(expected / (1 + light))[None, None].float())
-        found.append(float((planes.light - dark.light)[:, 1].sum() / light.sum()))
+        by_counts = (planes.light - dark.light)[:, -1]
+        found.append(float(by_counts.sum() / light.sum()))
     assert max(found) < 1.12 * min(found)
     # what lies within 2 sigma of the background is lost; two spots of a block count as one
     assert found == pytest.approx([0.9] * 3, abs=0.15)
+
+
+@pytest.mark.parametrize("pulse", [0.05, 0.3, 1, 2])
+def test_what_is_clear_of_noise_is_light_of_spots_alone(pulse):
+    expected, light = scene(pulse, seed=5)
+    dark = SpotPlanes()(levels(expected / (1 + light))[None, None].float()).light[0, 1:-1]
+    assert (dark == 0).all()
+    image = levels(expected / (1 + light))
+    image[57, 70] = 255
+    planes = SpotPlanes()(image[None, None].float())
+    background = planes.level[0, 0, 14, 17] * 32
+    sigma = (1 / 3 + (0.02 * background) ** 2).sqrt()
+    for plane, sigmas in zip(planes.light[0, 1:-1], (4, 8, 16), strict=True):
+        torch.testing.assert_close(plane[14, 17], (255 - background - sigmas * sigma) / background)
 
 
 def test_the_weight_is_the_part_of_a_block_that_is_measured():

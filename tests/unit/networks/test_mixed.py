@@ -12,7 +12,8 @@ from deepfreak.dataset import Dataset
 from deepfreak.errors import DatasetError, OutputError
 from deepfreak.exchange.importing import REAL_CLASSES
 from deepfreak.networks import Compact, Fresh, Inputs, Training
-from deepfreak.networks.batches import StoredImages, source_of
+from deepfreak.networks.batches.source import source_of
+from deepfreak.networks.batches.stored import StoredImages
 from deepfreak.networks.checkpoint import read_record
 from deepfreak.networks.processes import Processes
 from tests.gpu.small import small_experiment

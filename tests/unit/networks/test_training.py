@@ -45,6 +45,11 @@ def undisturbed(data, tmp_path_factory):
     return folder, train(data, folder, validation=data)
 
 
+def learnt(trained):
+    parameters = trained.model.network.parameters()
+    return torch.cat([numbers.detach().flatten() for numbers in parameters])
+
+
 def weights(folder):
     return (folder / "weights.safetensors").read_bytes()
 
@@ -252,14 +257,20 @@ def test_images_are_shrunk_for_a_smaller_network(data, tmp_path):
 
 
 def test_bf16_is_near_float32(data, tmp_path):
-    both = [
-        train(
-            data, tmp_path / precision, training=replace(TRAINING, precision=precision), until=1
-        ).history[0]
-        for precision in ("float32", "bf16")
-    ]
-    assert both[0].loss != both[1].loss
-    assert both[0].loss == pytest.approx(both[1].loss, rel=0.05)
+    # One step with all images, from the same weights. Later steps tell nothing: normalised over a
+    # few pixels, rounding grows until each precision, and each processor's bf16, goes its own way.
+    step = replace(TRAINING, epochs=1, batch=IMAGES)
+    resting = replace(step, learning_rate=1e-12)
+    in_bf16 = replace(step, precision="bf16")
+    start, exact, rounded = (
+        train(data, tmp_path / str(index), training=training)
+        for index, training in enumerate((resting, step, in_bf16))
+    )
+    assert exact.history[0].loss != rounded.history[0].loss
+    assert exact.history[0].loss == pytest.approx(rounded.history[0].loss, rel=0.02)
+    moves = [learnt(after) - learnt(start) for after in (exact, rounded)]
+    assert torch.cosine_similarity(*moves, dim=0) > 0.8
+    assert 0.7 < moves[1].norm() / moves[0].norm() < 1.4
 
 
 # Learns volumes, with gaps in images.

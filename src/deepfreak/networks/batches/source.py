@@ -1,0 +1,33 @@
+"""The choice of where batches come from."""
+
+from collections.abc import Sequence
+
+from deepfreak.dataset import Dataset
+from deepfreak.errors import DatasetError
+from deepfreak.networks.batches.fresh import Fresh, FreshShots
+from deepfreak.networks.batches.mixed import MixedImages
+from deepfreak.networks.batches.stored import StoredImages
+from deepfreak.networks.processes import Processes
+
+Source = StoredImages | MixedImages | FreshShots
+
+
+def source_of(
+    data: Dataset | Fresh, processes: Processes, *, also: Sequence[Dataset] = ()
+) -> Source:
+    """Return where batches come from: those of `data`, mixed with further images if there are any.
+
+    Raises
+    ------
+    DatasetError
+        Images are not square or of one size, a class has none, groups cannot be formed, or fresh
+        shots are to be mixed with stored images.
+    """
+    if isinstance(data, Fresh):
+        if also:
+            raise DatasetError(
+                "expected stored images to mix with further ones, found fresh shots: leave one out"
+            )
+        return FreshShots(data, processes)
+    stored = StoredImages(data, processes)
+    return MixedImages(stored, also, processes) if also else stored
