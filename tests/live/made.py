@@ -10,7 +10,9 @@ from deepfreak.live.events import Hit, Outcome, Peaks, Recorded
 
 CLASSES = ("blank", "no-crystal", "weak", "good", "strong")
 SPAWN = multiprocessing.get_context("forkserver")  # its processes begin without threads
-SPAWN.set_forkserver_preload(["deepfreak.live.sinks.hit_files", "deepfreak.dataset.draft"])
+SPAWN.set_forkserver_preload(
+    ["deepfreak.live.sinks.hit_files", "deepfreak.dataset.draft", "deepfreak.live.judge"]
+)
 
 
 def made_outcome(number, *, series="run-1", **fields):

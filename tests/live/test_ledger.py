@@ -49,8 +49,8 @@ def test_verdicts_come_back_as_they_were_and_in_order(tmp_path):
             }
         assert ledger.count("duplicates") == 3
         assert ledger.decisions()["keep"] == 1
-        (series,) = ledger.series()
-        assert series == (BEGAN, False)
+        assert ledger.began("run 1") == BEGAN
+        assert ledger.began("run 2") is None
         assert [ledger.seen("run 1").whole_until, ledger.seen("run 1").count] == [1, 2]
 
 
@@ -103,9 +103,47 @@ def test_series_learn_what_to_expect(tmp_path):
         ledger.begin(replace(BEGAN, expected=None))
         ledger.begin(BEGAN)
         ledger.end("run 1", None)
-        assert list(ledger.series()) == [(BEGAN, True)]
+        assert ledger.began("run 1") == BEGAN
+        (account,) = ledger.accounts()
+        assert account.ended
+        assert account.missed == ((0, 9),)
         assert "run 1" in ledger
         assert "run 2" not in ledger
+
+
+def test_the_state_of_all_series_is_that_of_each(tmp_path):
+    numbers = {"a": [0, 1, 5], "b": [], "c": [7], "d": [3, 1, 2]}
+    with open_ledger(tmp_path / "l.sqlite", ABOUT) as ledger:
+        for series in numbers:
+            ledger.begin(replace(BEGAN, series=series))
+        for place in range(3):  # rows of one series lie apart
+            ledger.record(
+                [
+                    outcome(those[place], series=series)
+                    for series, those in numbers.items()
+                    if place < len(those)
+                ]
+            )
+        lines = list(ledger.lines())
+        assert [line.series for line in lines] == list(numbers)
+        for line in lines:
+            assert line.seen.count == len(numbers[line.series])
+            assert all(number in line.seen for number in numbers[line.series])
+            seen = ledger.seen(line.series)
+            assert list(line.seen.missing(10)) == list(seen.missing(10))
+
+
+def test_what_goes_wrong_meanwhile_is_not_taken_for_a_missing_folder(tmp_path):
+    with (
+        pytest.raises(FileNotFoundError, match="another file"),
+        open_ledger(tmp_path / "l.sqlite", ABOUT),
+    ):
+        raise FileNotFoundError("another file")
+    with (
+        pytest.raises(OutputError, match="cannot write the ledger"),
+        open_ledger(tmp_path / "none" / "l.sqlite", ABOUT),
+    ):
+        pass
 
 
 def test_a_kill_leaves_whole_batches(tmp_path):

@@ -183,38 +183,6 @@ def test_a_full_disk_stops_the_intake_and_loses_nothing(tmp_path, scores, monkey
     assert sorted(numbers_in(tmp_path / "out")[0]) == list(range(40))
 
 
-def test_a_frame_at_which_workers_die_is_given_up_and_the_next_has_its_turn(tmp_path, scores):
-    from deepfreak.live.judge import Job
-    from deepfreak.live.policy import policy_from
-    from deepfreak.live.scores import read_scores
-    from deepfreak.live.workers import Task, Workers
-    from deepfreak.models import load_model
-
-    policy = policy_from(read_scores(scores, model=load_model().name))
-    workers = Workers(Task(model=None, policy=policy), count=1)
-    try:
-        workers.wait_until_ready()
-        job = Job(series="s", number=1, path=None, received=0.0)
-        workers.give(job)
-        found = []
-        for death in range(2):
-            # stopped first, so that it cannot answer before it dies
-            (pid,) = workers.processes
-            if death == 0:
-                os.kill(pid, signal.SIGSTOP)
-            os.kill(pid, signal.SIGKILL)
-            while not found and workers.deaths <= death:
-                found += list(workers.outcomes(0.1))
-        while not found:
-            found += list(workers.outcomes(0.1))
-    finally:
-        workers.close()
-    assert workers.deaths >= 1
-    (job_, outcome) = found[0]
-    assert job_ == job
-    assert outcome.decision == "unreadable"
-
-
 def test_another_session_in_the_folder_is_refused(tmp_path, scores):
     out, log = tmp_path / "out", tmp_path / "log"
     out.mkdir()

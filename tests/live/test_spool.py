@@ -56,6 +56,54 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
     assert spool.waiting_bytes == 0
 
 
+@pytest.mark.parametrize("damage", [b"\0" * 30, b'{"series": 1', b'{"what": 1}'])
+def test_a_head_of_other_bytes_was_never_ours(tmp_path, damage):
+    path = Spool(tmp_path).put(arrival(1))
+    content = path.read_bytes()
+    facts = content[16 : -len(b"photons")]
+    path.write_bytes(content[:16] + damage.ljust(len(facts)) + b"photons")
+    with pytest.raises(FrameError, match="other bytes"):
+        read(path)
+    assert list(Spool(tmp_path).left()) == []
+
+
+def test_a_frame_that_cannot_be_read_now_is_not_thrown_away(tmp_path, monkeypatch):
+    path = Spool(tmp_path).put(arrival(1))
+
+    def fails(_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("pathlib.Path.read_bytes", fails)
+    with pytest.raises(OutputError, match="Input/output error"):
+        list(Spool(tmp_path).left())
+    assert path.exists()
+
+
+def test_two_sessions_do_not_share_a_folder(tmp_path):
+    with (
+        Spool(tmp_path).held(),
+        pytest.raises(OutputError, match="another session"),
+        Spool(tmp_path).held(),
+    ):
+        pass
+    with Spool(tmp_path).held():
+        pass
+
+
+def test_bytes_are_counted_though_a_frame_comes_while_another_goes(tmp_path):
+    spool = Spool(tmp_path)
+    first = spool.put(arrival(1))
+
+    class Between(dict):
+        def pop(self, *given):
+            spool.put(arrival(2))  # the receiver has its turn here
+            return super().pop(*given)
+
+    spool._sizes = Between(spool._sizes)
+    spool.drop(first)
+    assert spool.waiting_bytes == sum(path.stat().st_size for path in tmp_path.iterdir())
+
+
 def test_bytes_that_wait_are_counted(tmp_path):
     spool = Spool(tmp_path)
     paths = [spool.put(arrival(number, b"x" * 1000)) for number in range(3)]

@@ -2,10 +2,9 @@
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -94,10 +93,11 @@ def run_session(settings: "Settings", make_source: "MakeSource", *, name: str) -
     from deepfreak.live.session import open_session
 
     def say(line: str) -> None:
-        click.echo(f"deepfreak: {line}", err=True)
+        with suppress(OSError):  # a terminal that is gone ends no run
+            click.echo(f"deepfreak: {line}", err=True)
 
     with (
-        _stopped_by_signals() as stop,
+        stopped_by_signals("finishing what has come") as stop,
         open_session(settings, make_source, name=name, say=say) as session,
     ):
         click.echo(f"model: {session.model}; {session.policy.promise()}", err=True)
@@ -116,15 +116,21 @@ def run_session(settings: "Settings", make_source: "MakeSource", *, name: str) -
 
 
 @contextmanager
-def _stopped_by_signals() -> Iterator[threading.Event]:
-    """Give an event that the first Ctrl-C or SIGTERM sets; a second one ends the program."""
+def stopped_by_signals(doing: str) -> Iterator[threading.Event]:
+    """Give an event that the first Ctrl-C or SIGTERM sets; a second one ends the program.
+
+    `doing` says what follows the first one.
+    """
     stop = threading.Event()
+    # not printed: the signal may come in the middle of printing
+    line = f"deepfreak: {doing}; once more ends at once\n".encode()
 
     def end(_number: int, _frame: object) -> None:
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
-        print("deepfreak: finishing what has come; once more ends at once", file=sys.stderr)  # noqa: T201
+        with suppress(OSError):
+            os.write(2, line)
 
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

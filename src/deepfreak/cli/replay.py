@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     "--rate", type=click.FloatRange(0, min_open=True), metavar="HZ",
     help="Frames a second; without it, as fast as they are taken.",
 )  # fmt: skip
-@click.option("--count", type=click.IntRange(1), help="How many frames; without it, endlessly.")
+@click.option(
+    "--count", type=click.IntRange(1),
+    help="How many frames the series has, from 0; without it, endlessly many.",
+)  # fmt: skip
 @click.option(
     "--distinct", type=click.IntRange(1, 100_000), default=64, show_default=True,
     help="How many of them differ; made before the first one leaves.",
@@ -70,8 +73,10 @@ def replay(
     """Send simulated shots of a recipe, or the frames of a detector file, as a detector does.
 
     Each frame carries its class and the time at which it left, so that `listen` can be measured
-    without a detector. Frames that nobody takes in time are dropped and counted.
+    without a detector. Frames that nobody takes in time are dropped and counted. Ctrl-C ends the
+    series.
     """
+    from deepfreak.cli.live_options import stopped_by_signals
     from deepfreak.errors import InputError
     from deepfreak.files import check_output
     from deepfreak.live.dectris.speak import Speaker
@@ -100,7 +105,10 @@ def replay(
                 f"`deepfreak listen {speaker.address}`"
             )
         began = time.perf_counter()
-        with progress("sending", count or 0) as advance:
+        with (
+            stopped_by_signals("ending the series") as stop,
+            progress("sending", count or 0) as advance,
+        ):
             done = send(
                 recording,
                 speaker,
@@ -111,10 +119,12 @@ def replay(
                 first=first,
                 must_listen=within_s > 0,
                 advance=advance,
+                stopped=stop.is_set,
             )
         click.echo(tell(done, time.perf_counter() - began))
     if truth is not None:
-        _write_truth(truth, recording, first, count or 0, set(done.dropped))
+        numbers = range(first, first + done.sent + len(done.dropped))
+        _write_truth(truth, recording, numbers, set(done.dropped))
     return 0
 
 
@@ -153,13 +163,11 @@ def _recording(
             )
 
 
-def _write_truth(
-    path: Path, recording: "Recording", first: int, count: int, dropped: set[int]
-) -> None:
+def _write_truth(path: Path, recording: "Recording", numbers: range, dropped: set[int]) -> None:
     from deepfreak.files import whole_file
 
     with whole_file(path, overwrite=False) as partial, partial.open("w") as file:
         file.write("number,label,taken\n")
-        for number in range(first, count):
+        for number in numbers:
             label = recording.frames[number % len(recording.frames)][1].get("label", "")
             file.write(f"{number},{label},{int(number not in dropped)}\n")

@@ -42,11 +42,14 @@ def watch(
     from deepfreak.live.folder.watch import FolderSource
 
     def source(ledger: "Ledger") -> "Source":
-        contexts = {began.series: began.context for began, _ in ledger.series()}
+        def context_of(series: str) -> bytes | None:
+            began = ledger.began(series)
+            return None if began is None else began.context
+
         return FolderSource(
             paths,
             known=lambda series: ledger.seen(series).whole_until,
-            context_of=contexts.get,
+            context_of=context_of,
             until_idle_s=until_idle,
             mask=mask,
             geometry=geometry,

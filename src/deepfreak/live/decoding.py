@@ -29,6 +29,9 @@ class Decoders:
         self._began: dict[str, SeriesBegan] = {}
         self._open: OrderedDict[str, Decode] = OrderedDict()
 
+    def __contains__(self, series: str) -> bool:
+        return series in self._began
+
     def begin(self, began: SeriesBegan) -> None:
         """Take note of a series; said again, it is opened anew."""
         self._began.pop(began.series, None)

@@ -5,10 +5,10 @@ verdict. When the machine cannot keep up, a fair part of the frames is taken and
 as left out; when the disk is full nothing is received, so that a frame is either ours or was never.
 """
 
+import hashlib
 import os
 import threading
 import time
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -26,8 +26,8 @@ from deepfreak.live.events import (
     Trouble,
 )
 from deepfreak.live.judge import Job
-from deepfreak.live.ledger import LARGEST_NUMBER, Account, Ledger, account_of
-from deepfreak.live.seen import Seen
+from deepfreak.live.ledger import LARGEST_NUMBER, Ledger
+from deepfreak.live.roll import Roll
 from deepfreak.live.spool import Spool
 
 T = TypeVar("T")
@@ -38,7 +38,9 @@ SAMPLE_FROM = 0.5
 SECONDS_BETWEEN_LOOKS = 0.005
 # How long a full disk is left in peace before it is tried again.
 SECONDS_TO_RETRY = 0.5
-_HASH_RANGE = 1 << 32
+# So many outcomes and notices wait for the other thread, then nothing is received.
+MOST_UNSETTLED = 10_000
+_HASH_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +72,7 @@ class Intake:
     Attributes
     ----------
     queue
-        Frames to judge, and before its first frame each series.
+        Frames to judge; the ledger has their series.
     left_out
         Outcomes of frames that were not looked at.
     failure
@@ -88,15 +90,12 @@ class Intake:
     ) -> None:
         self._source, self._ledger, self._spool = source, ledger, spool
         self._limits, self._say = limits, say
-        self.queue: deque[Job | SeriesBegan] = deque()
+        self.queue: deque[Job] = deque()
         self.left_out: deque[Outcome] = deque()
         self.notices: deque[Notice] = deque()
         self.failure: BaseException | None = None
         self.duplicates, self.troubles = ledger.count("duplicates"), ledger.count("troubles")
-        self._seen: dict[str, Seen] = {}
-        self._began: dict[str, SeriesBegan] = {}
-        self._expected: dict[str, int | None] = {}
-        self._ended: set[str] = set()
+        self._roll = Roll()
         self._stop = threading.Event()
         self._disk_is_full = False
         self._reader, self._writer = os.pipe()
@@ -105,18 +104,26 @@ class Intake:
         self._thread = threading.Thread(target=self._receive, name="deepfreak intake", daemon=True)
 
     def start(self) -> None:
-        """Take up what an earlier run left, and begin to receive."""
-        for began, ended in self._ledger.series():
-            self._know(began)
-            self._seen[began.series] = self._ledger.seen(began.series)
-            if ended:
-                self._ended.add(began.series)
+        """Take up what an earlier run left, and begin to receive.
+
+        Raises
+        ------
+        OutputError
+            The spool cannot be read, or holds frames of another session.
+        """
+        for line in self._ledger.lines():
+            self._roll.take_up(line)
         for path, arrival in self._spool.left():
-            seen = self._seen.get(arrival.series)
-            if seen is None or not seen.add(arrival.number):
-                self._spool.drop(path)  # its verdict is in the ledger
-            else:
+            if arrival.series not in self._roll:
+                raise OutputError(
+                    f"expected frames of this session in {self._spool.folder}, found some of "
+                    f"series {arrival.series:.60}, which it does not know: go on with the --out "
+                    "that they belong to, or give another --spool"
+                )
+            if self._roll.add(arrival.series, arrival.number):
                 self.queue.append(_job(arrival, path))
+            else:
+                self._spool.drop(path)  # its verdict is in the ledger
         self._thread.start()
 
     @property
@@ -141,31 +148,21 @@ class Intake:
     def close(self) -> None:
         """Stop, and free what is held."""
         self.stop()
-        self._thread.join(5)
+        if self._thread.ident is not None:  # it has started
+            self._thread.join(5)
         if not self._thread.is_alive():
             os.close(self._reader)
             os.close(self._writer)
 
-    def accounts(self) -> tuple[Account, ...]:
-        """Return what has come of each series, and what has not."""
-        return tuple(
-            account_of(
-                series, seen, expected=self._expected.get(series), ended=series in self._ended
-            )
-            for series, seen in list(self._seen.items())
-        )
-
     @property
     def received(self) -> int:
         """How many frames have come, each once."""
-        return sum(seen.count for seen in list(self._seen.values()))
+        return self._roll.received
 
     @property
     def missed(self) -> int:
         """How many numbers are missing."""
-        return sum(
-            seen.missing_count(self._due(series)) for series, seen in list(self._seen.items())
-        )
+        return self._roll.missed
 
     def trouble(self, line: str) -> None:
         """Note that something is wrong, for people and for the record."""
@@ -173,23 +170,13 @@ class Intake:
         self._say(line)
         self.notices.append(Trouble(message=line))
 
-    def _due(self, series: str) -> int | None:
-        """Return how many frames should have come: all that were announced, once it has ended."""
-        return self._expected.get(series) if series in self._ended else None
-
-    def _know(self, began: SeriesBegan) -> None:
-        if began.expected is not None or began.series not in self._expected:
-            self._expected[began.series] = began.expected
-        # who came in the middle of a series knows less of it than was known before
-        if began.series not in self._began:
-            self._seen.setdefault(began.series, Seen())
-            self._began[began.series] = began
-            self.queue.append(began)
-
     def _receive(self) -> None:
         try:
             with closing(self._source.events()) as events:  # type: ignore[type-var] # a generator
                 for event in events:
+                    while len(self.left_out) + len(self.notices) > MOST_UNSETTLED:
+                        if self._stop.wait(SECONDS_BETWEEN_LOOKS):
+                            break
                     if self._stop.is_set():
                         return
                     if isinstance(event, Arrival):
@@ -203,14 +190,12 @@ class Intake:
 
     def _hear(self, event: Notice) -> None:
         if isinstance(event, SeriesBegan):
+            # who came in the middle of a series knows less of it than the ledger does
             self._insist(lambda: self._ledger.begin(event))
-            self._ended.discard(event.series)
-            self._know(event)
+            self._roll.begin(event)
         elif isinstance(event, SeriesEnded):
             self._insist(lambda: self._ledger.end(event.series, event.expected))
-            self._ended.add(event.series)
-            if event.expected is not None:
-                self._expected[event.series] = event.expected
+            self._roll.end(event.series, event.expected)
         else:
             self.trouble(event.message)
             return
@@ -218,19 +203,22 @@ class Intake:
 
     def _take(self, arrival: Arrival) -> None:
         """Put a frame into the spool and the queue, or leave it out for want of time."""
-        seen, began = self._seen.get(arrival.series), self._began.get(arrival.series)
-        if seen is None or began is None or not 0 <= arrival.number < LARGEST_NUMBER:
-            self.trouble(f"frame {arrival.number} of a series that has not begun was not taken")
+        series, number = arrival.series, arrival.number
+        if series not in self._roll:
+            self.trouble(f"a frame of a series that has not begun was not taken: {series:.60}")
             return
-        if arrival.number in seen:
+        if not 0 <= number < LARGEST_NUMBER:
+            self.trouble(f"a frame whose number can be none was not taken: series {series:.60}")
+            return
+        if self._roll.has(series, number):
             # a folder that is looked through again gives again what it has
-            self.duplicates += began.kind != "file"
+            self.duplicates += self._roll.kind(series) != "file"
             return
         if self._limits.when_full == "wait":
             while self._fill() >= 1 and not self._stop.wait(SECONDS_BETWEEN_LOOKS):
                 pass
         elif not self._is_chosen(arrival):
-            seen.add(arrival.number)
+            self._roll.add(series, number)
             self.left_out.append(_left_out(arrival))
             self._ring()
             return
@@ -239,7 +227,7 @@ class Intake:
             path = self._insist(lambda: self._spool.put(arrival))
             if path is None:
                 return  # the program ends, and this frame had not reached us
-        seen.add(arrival.number)
+        self._roll.add(series, number)
         self.queue.append(_job(arrival, path))
         if len(self.queue) == 1:
             self._ring()
@@ -255,7 +243,10 @@ class Intake:
         fill = self._fill()
         if fill < SAMPLE_FROM:
             return True
-        drawn = zlib.crc32(f"{arrival.series}\n{arrival.number}".encode()) / _HASH_RANGE
+        # a checksum such as CRC-32 would favour columns of a raster scan
+        named = f"{arrival.series}\n{arrival.number}".encode()
+        digest = hashlib.blake2b(named, digest_size=_HASH_BYTES).digest()
+        drawn = int.from_bytes(digest) / (1 << 8 * _HASH_BYTES)
         return drawn < (1 - fill) / (1 - SAMPLE_FROM)
 
     def _insist(self, write: Callable[[], T]) -> T | None:

@@ -9,14 +9,16 @@ import json
 import sqlite3
 import struct
 import threading
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from deepfreak.errors import InputError, OutputError
+from deepfreak.files import reason_of
 from deepfreak.live.events import DECISIONS, Outcome, Recorded, SeriesBegan
+from deepfreak.live.roll import Account, Line
 from deepfreak.live.seen import Seen
 
 FORMAT = 1
@@ -42,36 +44,6 @@ _ROWS_AT_ONCE = 1000
 LARGEST_NUMBER = 2**62
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
-    """Of one series: what was announced, what came, and the gaps (first, last) in what came.
-
-    Before a series has ended, frames after the last that came are not yet missed.
-    """
-
-    series: str
-    expected: int | None
-    received: int
-    ended: bool
-    missed: tuple[tuple[int, int], ...]
-
-    @property
-    def missed_count(self) -> int:
-        """How many numbers the gaps have."""
-        return sum(last + 1 - first for first, last in self.missed)
-
-
-def account_of(series: str, seen: Seen, *, expected: int | None, ended: bool) -> Account:
-    """Return the account of a series of which `seen` has come."""
-    return Account(
-        series=series,
-        expected=expected,
-        received=seen.count,
-        ended=ended,
-        missed=tuple(seen.missing(expected if ended else None)),
-    )
-
-
 class Ledger:
     """An open ledger; `open_ledger` gives one.
 
@@ -93,7 +65,7 @@ class Ledger:
         self.last = int(self._rows("SELECT COALESCE(MAX(sequence), 0) FROM frames")[0][0])
 
     def begin(self, began: SeriesBegan) -> None:
-        """Take up a series; one that is there already only learns how many frames to expect.
+        """Take up a series; one that is there already is open again, and may learn what to expect.
 
         Raises
         ------
@@ -104,7 +76,8 @@ class Ledger:
         with self._writing() as write:
             write(
                 "INSERT INTO series (name, kind, context, expected, facts) VALUES (?, ?, ?, ?, ?) "
-                "ON CONFLICT (name) DO UPDATE SET expected = COALESCE(excluded.expected, expected)",
+                "ON CONFLICT (name) DO UPDATE SET "
+                "expected = COALESCE(excluded.expected, expected), ended = 0",
                 (began.series, began.kind, began.context, began.expected, facts),
             )
         if began.series not in self._ids:
@@ -122,15 +95,16 @@ class Ledger:
     def __contains__(self, series: str) -> bool:
         return series in self._ids
 
-    def series(self) -> Iterator[tuple[SeriesBegan, bool]]:
-        """Yield all series, and whether each has ended."""
-        for name, kind, context, expected, ended, facts in self._rows(
-            "SELECT name, kind, context, expected, ended, facts FROM series ORDER BY id"
-        ):
-            began = SeriesBegan(
-                series=name, kind=kind, context=context, expected=expected, facts=json.loads(facts)
-            )
-            yield began, bool(ended)
+    def began(self, series: str) -> SeriesBegan | None:
+        """Return what a series began with, None if it has not."""
+        if series not in self._ids:
+            return None
+        kind, context, expected, facts = self._rows(
+            "SELECT kind, context, expected, facts FROM series WHERE name = ?", series
+        )[0]
+        return SeriesBegan(
+            series=series, kind=kind, context=context, expected=expected, facts=json.loads(facts)
+        )
 
     def seen(self, series: str) -> Seen:
         """Return the numbers of a series that have a row."""
@@ -144,12 +118,29 @@ class Ledger:
         )
         return Seen.of_intervals(intervals)
 
+    def lines(self) -> Iterator[Line]:
+        """Yield the state of each series, oldest first."""
+        series = self._rows("SELECT id, name, kind, expected, ended FROM series ORDER BY id")
+        # as `seen`, of all at once: there may be a series for each of many files
+        intervals: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
+        for key, first, last in self._rows(
+            "SELECT series, MIN(number), MAX(number) FROM (SELECT series, number, number - "
+            "ROW_NUMBER() OVER (PARTITION BY series ORDER BY number) AS run FROM frames) "
+            "GROUP BY series, run ORDER BY series, 2"
+        ):
+            intervals[key].append((first, last))
+        for key, name, kind, expected, ended in series:
+            yield Line(
+                series=name,
+                kind=kind,
+                expected=expected,
+                ended=bool(ended),
+                seen=Seen.of_intervals(intervals.pop(key, ())),
+            )
+
     def accounts(self) -> tuple[Account, ...]:
         """Return what has been recorded of each series, and what is missing."""
-        return tuple(
-            account_of(began.series, self.seen(began.series), expected=began.expected, ended=ended)
-            for began, ended in self.series()
-        )
+        return tuple(line.account() for line in self.lines())
 
     def record(
         self, outcomes: Sequence[Outcome], counts: Mapping[str, int] | None = None
@@ -338,16 +329,15 @@ def _only_one(path: Path) -> Iterator[None]:
     import fcntl
 
     try:
-        with path.with_name(f"{path.name}.lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise OutputError(
-                    f"another run writes {path}: stop it or give another --out"
-                ) from None
-            yield
-    except FileNotFoundError as error:
-        raise OutputError(f"no folder {path.parent} for the ledger; make it first") from error
+        file = path.with_name(f"{path.name}.lock").open("w")
+    except OSError as error:
+        raise OutputError(f"cannot write the ledger {path}: {reason_of(error)}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OutputError(f"another run writes {path}: stop it or give another --out") from None
+        yield
 
 
 def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

@@ -32,6 +32,7 @@ from deepfreak.live.dectris.speak import Compression, Protocol, Speaker, encode_
 from deepfreak.noise import detect
 
 LISTENER_WITHIN_S = 5.0
+LONGEST_NAP_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -157,12 +158,15 @@ def replay(
 ) -> Sent:
     """Send a series of `count` frames, or of endlessly many, at a rate, or as fast as they go.
 
+    The series is ended in any case.
+
     Parameters
     ----------
     unique_id
         The series' name for ever; a new one, if None.
     first
-        The number of the first frame, after a detector's restart in the middle.
+        The number of the first frame, after a detector's restart in the middle; the last one is
+        still `count` - 1.
     must_listen
         Whether nothing is sent before somebody listens; without a rate each frame waits.
 
@@ -184,10 +188,10 @@ def replay(
         if stopped():
             break
         if rate_hz is not None:
-            late = time.perf_counter() - began - place / rate_hz
-            if late < 0:
-                time.sleep(-late)
-            done.latest_s = max(done.latest_s, late)
+            due = began + place / rate_hz
+            while (early := due - time.perf_counter()) > 0 and not stopped():
+                time.sleep(min(early, LONGEST_NAP_S))
+            done.latest_s = max(done.latest_s, -early)
         elif must_listen:
             speaker.wait(LISTENER_WITHIN_S)
         pixels, truth = recording.frames[number % len(recording.frames)]

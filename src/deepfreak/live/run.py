@@ -7,15 +7,16 @@ whatever instant, a frame that had reached us gets exactly one verdict.
 
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 
-from deepfreak.errors import InputError, OutputError
+from deepfreak.errors import FrameError, InputError, OutputError
 from deepfreak.frames.frame import Frame
-from deepfreak.live.decoding import Decoders
+from deepfreak.live.decoding import SERIES_KNOWN, Decoders
 from deepfreak.live.events import (
     Hit,
     HitSink,
@@ -26,9 +27,10 @@ from deepfreak.live.events import (
     SeriesBegan,
     Source,
 )
+from deepfreak.live.follower import Follower
 from deepfreak.live.intake import SECONDS_TO_RETRY, Intake, Limits, Notice
 from deepfreak.live.judge import Job, payload_of
-from deepfreak.live.ledger import Account, Ledger
+from deepfreak.live.ledger import Ledger
 from deepfreak.live.spool import Spool
 from deepfreak.live.workers import Workers
 
@@ -77,8 +79,8 @@ class Watcher(Protocol):
     def notice(self, event: Notice) -> None:
         """Take note of what a source has said."""
 
-    def count(self, counts: Counts, accounts: tuple[Account, ...]) -> None:
-        """Take the state of the queue, and what has come of each series."""
+    def count(self, counts: Counts) -> None:
+        """Take the state of the run."""
 
 
 class Run:
@@ -120,11 +122,15 @@ class Run:
         say: Callable[[str], None] = lambda _line: None,
     ) -> None:
         self._workers, self._ledger, self._spool = workers, ledger, spool
-        self._records, self._hits, self._watchers = records, hits, watchers
+        self._hits, self._watchers = hits, watchers
         self._classes, self._limits, self._pictures = classes, limits, pictures
         self._each_turn = each_turn
         self._intake = Intake(source, ledger=ledger, spool=spool, limits=limits, say=say)
+        self._followers = [
+            Follower(sink, ledger=ledger, trouble=self._intake.trouble) for sink in records
+        ]
         self._decoders = Decoders(channel=channel)
+        self._series: OrderedDict[str, SeriesBegan] = OrderedDict()
         self._picture_at = self._told_at = 0.0
 
     def until(self, stop: threading.Event) -> None:
@@ -137,16 +143,18 @@ class Run:
             verdict yet stays in the spool for the next run.
         """
         intake = self._intake
-        for sink in self._records:
-            self._catch_up(sink)
-        intake.start()
         try:
+            for follower in self._followers:
+                follower.catch_up()
+            intake.start()
             while True:
                 if stop.is_set():
                     intake.stop()
                 receiving = intake.receiving
                 self._give_out()
                 settled = self._settle_what_came(stop)
+                for follower in self._followers:
+                    follower.catch_up_a_little()
                 for turn in self._each_turn:
                     turn()
                 if time.monotonic() - self._told_at > SECONDS_BETWEEN_COUNTS:
@@ -154,6 +162,9 @@ class Run:
                 waiting = intake.queue or intake.left_out or self._workers.busy
                 if not (receiving or waiting or settled):
                     break
+            for follower in self._followers:
+                follower.catch_up()
+            self._ledger.record([], self._noted())
         finally:
             intake.close()
             self._decoders.close()
@@ -190,15 +201,21 @@ class Run:
         """Give frames to workers that have room."""
         queue = self._intake.queue
         while queue:
-            first = queue[0]
-            if isinstance(first, SeriesBegan):
-                self._workers.begin(first)
-                self._decoders.begin(first)
-            elif self._workers.room > 0:
-                self._workers.give(self._shown(first))
-            else:
+            if self._workers.room < 1:
                 return
-            queue.popleft()
+            job = queue.popleft()
+            self._workers.give(self._shown(job), self._began(job.series))
+
+    def _began(self, series: str) -> SeriesBegan:
+        """Return what a series began with; the ledger has had it since before its first frame."""
+        began = self._series.get(series) or self._ledger.began(series)
+        if began is None:
+            raise FrameError(f"expected series {series:.60} in the ledger, found no such")
+        self._series[series] = began
+        self._series.move_to_end(series)
+        if len(self._series) > SERIES_KNOWN:
+            self._series.popitem(last=False)
+        return began
 
     def _shown(self, job: Job) -> Job:
         """Return the frame, now and then with the wish to see it."""
@@ -222,11 +239,8 @@ class Run:
         if not came and not left_out:
             return False
         rows = self._record(came, left_out, stop)
-        for sink in self._records:
-            if sink.last() == rows[0].sequence - 1:
-                self._write(sink, rows)
-            else:
-                self._catch_up(sink)
+        for follower in self._followers:
+            follower.take(rows)
         for watcher in self._watchers:
             watcher.add(rows)
         for job, _ in came:
@@ -242,7 +256,6 @@ class Run:
     ) -> list[Recorded]:
         """Give frames to keep to their sinks, then all verdicts to the ledger; insist on both."""
         outcomes = [*(outcome for _, outcome in came), *left_out]
-        counts = {"duplicates": self._intake.duplicates, "troubles": self._intake.troubles}
         to_keep = [each for each in came if each[1].decision == "keep"] if self._hits else []
         told = False
         while True:
@@ -250,7 +263,7 @@ class Run:
                 while to_keep:
                     self._keep(*to_keep[0])
                     to_keep.pop(0)
-                return self._ledger.record(outcomes, counts)
+                return self._ledger.record(outcomes, self._noted())
             except OutputError as error:
                 if stop.is_set():
                     raise
@@ -261,7 +274,14 @@ class Run:
 
     def _keep(self, job: Job, outcome: Outcome) -> None:
         def frame() -> Frame:
-            return self._decoders.frame(job.series, payload_of(job), job.number)
+            try:
+                if job.series not in self._decoders:
+                    self._decoders.begin(self._began(job.series))
+                return self._decoders.frame(job.series, payload_of(job), job.number)
+            except InputError:
+                raise
+            except Exception as error:  # as in a worker: the next frame has its turn
+                raise FrameError(f"{type(error).__name__}: {error}") from error
 
         peaks = outcome.peaks if outcome.peaks is not None else _no_peaks()
         hit = Hit(outcome=outcome, classes=self._classes, peaks=peaks, frame=frame)
@@ -271,25 +291,15 @@ class Run:
             except InputError as error:  # as of a file that was taken away meanwhile
                 self._intake.trouble(f"a frame to keep was not copied: {error}")
 
-    def _write(self, sink: RecordSink, rows: Sequence[Recorded]) -> None:
-        """Give rows to a sink; one that cannot take them gets them from the ledger later."""
-        try:
-            sink.write(rows)
-        except OutputError as error:
-            self._intake.trouble(str(error))
-
-    def _catch_up(self, sink: RecordSink) -> None:
-        """Give a sink what the ledger has beyond what it holds."""
-        for rows in self._ledger.after(sink.last()):
-            self._write(sink, rows)
-            if sink.last() != rows[-1].sequence:
-                return  # still no room
+    def _noted(self) -> dict[str, int]:
+        """Return the counts that the ledger keeps beside its rows."""
+        return {"duplicates": self._intake.duplicates, "troubles": self._intake.troubles}
 
     def _tell(self) -> None:
         self._told_at = time.monotonic()
-        counts, accounts = self.counts(), self._intake.accounts()
+        counts = self.counts()
         for watcher in self._watchers:
-            watcher.count(counts, accounts)
+            watcher.count(counts)
 
 
 def _no_peaks() -> Peaks:

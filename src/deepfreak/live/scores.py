@@ -17,7 +17,7 @@ import pydantic
 from numpy.typing import NDArray
 from pydantic import Field
 
-from deepfreak.errors import ModelError
+from deepfreak.errors import DatasetError, ModelError
 from deepfreak.files import whole_file
 from deepfreak.settings import one_line, settings
 
@@ -88,11 +88,16 @@ def score(
     Raises
     ------
     DatasetError
-        Its classes do not tell whether there is a crystal.
+        Its classes do not tell whether there is a crystal, or none of its images shows one.
     """
     from deepfreak.models.group import groups
 
     is_hit = groups(data.classes)[np.asarray(data.labels)].astype(bool)
+    if not is_hit.any():
+        raise DatasetError(
+            f"expected images with crystal diffraction in {data.path.name}, found none among "
+            f"{len(data)}: a promise about hits takes some"
+        )
     crystal = groups(model.classes).astype(bool)
     p_crystal = np.empty(len(data))
     levels = np.empty(len(data))

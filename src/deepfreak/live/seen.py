@@ -10,6 +10,8 @@ class Seen:
     Detectors count upward, so that millions of numbers are a handful of intervals.
     """
 
+    __slots__ = ("_ends", "_firsts", "count")  # there may be one for each of many files
+
     def __init__(self, numbers: Iterable[int] = ()) -> None:
         self._firsts: list[int] = []
         self._ends: list[int] = []  # one past the last of each interval

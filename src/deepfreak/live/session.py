@@ -23,7 +23,7 @@ from deepfreak.errors import InputError, OutputError
 from deepfreak.files import reason_of, whole_file
 from deepfreak.live.events import HitSink, Recorded, RecordSink, Source
 from deepfreak.live.intake import Limits, Notice
-from deepfreak.live.ledger import Account, Ledger, open_ledger
+from deepfreak.live.ledger import Ledger, open_ledger
 from deepfreak.live.policy import MAX_EMPTY_KEPT, MIN_HIT_RECALL, Policy, policy_from
 from deepfreak.live.run import Counts, Run, Watcher
 from deepfreak.live.scores import Scores, read_scores, scores_path, shipped_scores
@@ -167,6 +167,7 @@ def open_session(
         # they start while the rest is made
         workers = stack.enter_context(closing(Workers(task, count=settings.workers)))
         ledger = stack.enter_context(open_ledger(settings.out / "ledger.sqlite", about))
+        spool = stack.enter_context(Spool(settings.spool or settings.out / "spool").held())
         records, hits, each_turn = _sinks(stack, settings, model)
         watchers: list[Watcher] = []
         address = None
@@ -183,7 +184,7 @@ def open_session(
             source,
             workers=workers,
             ledger=ledger,
-            spool=Spool(settings.spool or settings.out / "spool"),
+            spool=spool,
             classes=tuple(model.classes),
             limits=settings.limits,
             records=records,
@@ -271,8 +272,7 @@ class _Board:
     def notice(self, event: Notice) -> None:
         self._tally.notice(event)
 
-    def count(self, counts: Counts, accounts: tuple[Account, ...]) -> None:
-        del accounts
+    def count(self, counts: Counts) -> None:
         self._tally.set_counts(
             duplicates=counts.duplicates,
             missed=counts.missed,

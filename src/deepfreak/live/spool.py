@@ -10,6 +10,7 @@ import json
 import os
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from deepfreak.errors import FrameError, OutputError
@@ -26,21 +27,47 @@ _SUFFIX = ".frame"
 class Spool:
     """A folder of frames that wait.
 
-    Attributes
-    ----------
-    waiting_bytes
-        What the files in it take.
+    One thread puts frames in, another one drops them.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.waiting_bytes = 0
+        # each changed by one thread only: what both add to would lose some of it
+        self._put_bytes = self._dropped_bytes = 0
         self._next = 0
         self._sizes: dict[Path, int] = {}
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"cannot make the folder {folder}: {reason_of(error)}") from error
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What the files in it take."""
+        return self._put_bytes - self._dropped_bytes
+
+    @contextmanager
+    def held(self) -> Iterator["Spool"]:
+        """Keep other sessions out of the folder.
+
+        Raises
+        ------
+        OutputError
+            One is in it.
+        """
+        import fcntl
+
+        folder = os.open(self.folder, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise OutputError(
+                    f"another session keeps its frames in {self.folder}: give another --spool"
+                ) from None
+            yield self
+        finally:
+            os.close(folder)
 
     def put(self, arrival: Arrival) -> Path:
         """Keep a frame and return its file; when this returns it survives the program.
@@ -76,29 +103,37 @@ class Spool:
                 f"cannot keep a frame in {path.parent}: {reason_of(error)}"
             ) from error
         self._sizes[path] = size
-        self.waiting_bytes += size
+        self._put_bytes += size
         return path
 
     def drop(self, path: Path) -> None:
         """Forget a frame whose verdict is in the ledger."""
-        self.waiting_bytes -= self._sizes.pop(path, 0)
+        self._dropped_bytes += self._sizes.pop(path, 0)
         path.unlink(missing_ok=True)
 
     def left(self) -> Iterator[tuple[Path, Arrival]]:
         """Yield what a run before this one left, oldest first; what was torn is removed.
 
         The payload stays in the file.
+
+        Raises
+        ------
+        OutputError
+            A file cannot be read; it is left as it is.
         """
         for path in sorted(self.folder.glob(f"*{_SUFFIX}")):
             self._next = max(self._next, _number(path) + 1)
             try:
-                arrival = read(path)
+                content = path.read_bytes()
+            except OSError as error:
+                raise OutputError(f"cannot read {path}: {reason_of(error)}") from error
+            try:
+                arrival = _unpacked(content)
             except FrameError:
                 path.unlink(missing_ok=True)
                 continue
-            size = path.stat().st_size
-            self._sizes[path] = size
-            self.waiting_bytes += size
+            self._sizes[path] = len(content)
+            self._put_bytes += len(content)
             yield path, arrival
 
 
@@ -114,14 +149,28 @@ def read(path: Path) -> Arrival:
         content = path.read_bytes()
     except OSError as error:
         raise FrameError(f"cannot be read from the spool: {reason_of(error)}") from error
+    return _unpacked(content)
+
+
+def _unpacked(content: bytes) -> Arrival:
+    """Return the frame in the content of a file.
+
+    Raises
+    ------
+    FrameError
+        It is torn, or none of ours.
+    """
     if len(content) < _HEAD.size:
         raise FrameError("expected a whole frame in the spool, found a torn file")
     mark, facts_length, payload_length = _HEAD.unpack_from(content)
     start = _HEAD.size + facts_length
     if mark != _MARK or facts_length > _LONGEST_FACTS or start + payload_length != len(content):
         raise FrameError("expected a whole frame in the spool, found a torn file")
-    facts = json.loads(content[_HEAD.size : start])
-    return Arrival(payload=memoryview(content)[start:], **facts)
+    try:
+        facts = json.loads(content[_HEAD.size : start])
+        return Arrival(payload=memoryview(content)[start:], **facts)
+    except (ValueError, TypeError) as error:  # as after a power failure
+        raise FrameError("expected a whole frame in the spool, found other bytes") from error
 
 
 def _number(path: Path) -> int:

@@ -7,13 +7,16 @@ A frame at which workers die again and again is given up as unreadable.
 import contextlib
 import multiprocessing
 import signal
+import threading
 import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from deepfreak.errors import DeepFreakError
@@ -31,6 +34,8 @@ MOST_STILLBORN = 5
 SECONDS_TO_START = 60.0
 # A frame that takes so long will never end; its worker is killed.
 LONGEST_S = 60.0
+# For what workers are at when all is over.
+SECONDS_TO_END = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +60,13 @@ class Task:
 class _Worker:
     process: BaseProcess
     pipe: Connection
-    jobs: deque[Job] = field(default_factory=deque)
+    sender: threading.Thread
+    post: "SimpleQueue[Any]"  # what the sender has to send
+    jobs: deque[tuple[Job, SeriesBegan]] = field(default_factory=deque)
     series: OrderedDict[str, None] = field(default_factory=OrderedDict)  # that it knows
     ready: bool = False
-    judged: int = 0
-    since: float = 0.0  # when it was given the frame that it is at
+    late: bool = False
+    since: float = field(default_factory=time.monotonic)  # it is at this frame, or starts
 
 
 class Workers:
@@ -74,8 +81,7 @@ class Workers:
     def __init__(self, task: Task, *, count: int) -> None:
         self._task = task
         self._context = multiprocessing.get_context("spawn")
-        self._began: dict[str, SeriesBegan] = {}
-        self._again: deque[Job] = deque()
+        self._again: deque[tuple[Job, SeriesBegan]] = deque()
         self._died_at: Counter[tuple[str, int]] = Counter()
         self._stillborn = 0
         self.deaths = 0
@@ -90,19 +96,13 @@ class Workers:
             None of them starts.
         """
         until = time.monotonic() + SECONDS_TO_START
-        while not any(worker.ready for worker in self._crew):
+        while not self._ready():
             if time.monotonic() > until:
                 raise DeepFreakError(
                     f"no worker was ready after {SECONDS_TO_START:.0f} s: is the machine busy?"
                 )
             for _ in self.outcomes(0.1):
                 pass
-
-    def begin(self, began: SeriesBegan) -> None:
-        """Take note of a series; those workers hear of it that get its frames."""
-        self._began[began.series] = began
-        for worker in self._crew:
-            worker.series.pop(began.series, None)
 
     @property
     def processes(self) -> list[int]:
@@ -116,25 +116,22 @@ class Workers:
 
     @property
     def room(self) -> int:
-        """How many further frames can be given out now."""
-        return JOBS_AHEAD * len(self._crew) - self.busy
+        """How many further frames can be given out now, to workers that are ready."""
+        return JOBS_AHEAD * len(self._ready()) - self.busy
 
-    def give(self, job: Job) -> None:
-        """Give a frame to the worker with least to do; `room` must be at least 1."""
-        ready = [worker for worker in self._crew if worker.ready] or self._crew
-        worker = min(ready, key=lambda one: len(one.jobs))
+    def give(self, job: Job, began: SeriesBegan) -> None:
+        """Give a frame of a series to the worker with least to do; `room` must be at least 1."""
+        worker = min(self._ready(), key=lambda one: len(one.jobs))
         if not worker.jobs:
             worker.since = time.monotonic()
-        worker.jobs.append(job)
-        # a broken pipe is a dead worker, which `outcomes` notices
-        with contextlib.suppress(OSError):
-            if job.series not in worker.series:
-                if job.series in self._began:
-                    worker.pipe.send(self._began[job.series])
-                worker.series[job.series] = None
-                if len(worker.series) > SERIES_KNOWN:
-                    worker.series.popitem(last=False)
-            worker.pipe.send(job)
+        worker.jobs.append((job, began))
+        if job.series not in worker.series:
+            worker.post.put(began)
+            # as its decoders do
+            worker.series[job.series] = None
+            if len(worker.series) > SERIES_KNOWN:
+                worker.series.popitem(last=False)
+        worker.post.put(job)
 
     def outcomes(self, timeout: float, also: Iterable[Any] = ()) -> Iterator[tuple[Job, Outcome]]:
         """Yield what has become of frames, waiting `timeout` seconds at most for the first.
@@ -146,30 +143,36 @@ class Workers:
         for found in wait([*by_pipe, *by_end, *also], timeout):
             if isinstance(found, Connection) and found in by_pipe:
                 yield from self._received(by_pipe[found])
-        late = time.monotonic() - LONGEST_S
+        now = time.monotonic()
         for worker in self._crew:
-            if worker.ready and worker.jobs and worker.since < late:
+            longest_s = LONGEST_S if worker.ready else SECONDS_TO_START
+            if (worker.jobs or not worker.ready) and now - worker.since > longest_s:
+                worker.late = True
                 worker.process.kill()
         # what the dead had said was read first
         for worker in by_end.values():
             if not worker.process.is_alive():
                 yield from self._received(worker)
                 yield from self._bury(worker)
-        given = sum(len(worker.jobs) for worker in self._crew)
-        for _ in range(min(len(self._again), JOBS_AHEAD * len(self._crew) - given)):
-            self.give(self._again.popleft())
+        # these count as busy already
+        for _ in range(min(len(self._again), self.room + len(self._again))):
+            self.give(*self._again.popleft())
 
     def close(self) -> None:
         """End all workers."""
+        until = time.monotonic() + SECONDS_TO_END
         for worker in self._crew:
-            with contextlib.suppress(OSError):
-                worker.pipe.send(None)
+            worker.post.put(None)
         for worker in self._crew:
-            worker.process.join(2)
+            worker.process.join(max(0.0, until - time.monotonic()))
             if worker.process.is_alive():
                 worker.process.kill()
                 worker.process.join()
+            worker.sender.join()
             worker.pipe.close()
+
+    def _ready(self) -> list[_Worker]:
+        return [worker for worker in self._crew if worker.ready]
 
     def _received(self, worker: _Worker) -> Iterator[tuple[Job, Outcome]]:
         with contextlib.suppress(EOFError, OSError):
@@ -177,42 +180,79 @@ class Workers:
                 said = worker.pipe.recv()
                 if isinstance(said, DeepFreakError):
                     raise said
-                worker.ready = True
+                worker.ready, worker.since = True, time.monotonic()
                 if isinstance(said, Outcome):
-                    worker.judged += 1
-                    worker.since = time.monotonic()
-                    self._stillborn = 0
-                    yield worker.jobs.popleft(), said
+                    self._stillborn, worker.late = 0, False
+                    yield worker.jobs.popleft()[0], said
 
     def _bury(self, worker: _Worker) -> Iterator[tuple[Job, Outcome]]:
         """Put another worker in the place of a dead one, and see to the frames that it had."""
         self.deaths += 1
-        if worker.judged == 0 and not worker.ready:
-            self._stillborn += 1
+        self._stillborn += not worker.ready
         if self._stillborn >= MOST_STILLBORN:
             raise DeepFreakError(
                 f"{MOST_STILLBORN} workers died when they had hardly begun, the last with "
                 f"{_how(worker.process.exitcode)}: is there too little memory?"
             )
+        worker.post.put(None)
+        worker.sender.join()  # the pipe is broken, so that it never waits
         worker.pipe.close()
         self._crew[self._crew.index(worker)] = self._start()
-        for place, job in enumerate(worker.jobs):
+        for place, (job, began) in enumerate(worker.jobs):
             key = (job.series, job.number)
             if place == 0:  # the one it was at
                 self._died_at[key] += 1
+                if worker.late:
+                    yield job, _given_up(job, f"no verdict came within {LONGEST_S:.0f} s")
+                    continue
             if self._died_at[key] >= MOST_DEATHS:
-                yield job, _given_up(job, worker.process.exitcode)
+                how = _how(worker.process.exitcode)
+                died = f"{MOST_DEATHS} workers died at this frame, the last with {how}"
+                yield job, _given_up(job, died)
             else:
-                self._again.append(job)
+                self._again.append((job, began))
 
     def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
             target=work, args=(self._task, theirs), daemon=True, name="deepfreak judge"
         )
-        process.start()
+        with _deaf_to_interrupts():
+            process.start()
         theirs.close()
-        return _Worker(process=process, pipe=ours)
+        post: SimpleQueue[Any] = SimpleQueue()
+        sender = threading.Thread(target=_send, args=(post, ours), name="to a judge", daemon=True)
+        sender.start()
+        return _Worker(process=process, pipe=ours, sender=sender, post=post)
+
+
+@contextlib.contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Let processes that are started meanwhile never hear of Ctrl-C.
+
+    It reaches the whole group, and the program decides when its workers end.
+    """
+    resource_tracker.ensure_running()  # its start would undo the following
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _send(post: "SimpleQueue[Any]", pipe: Connection) -> None:
+    """Send what is posted until that is None; runs in a thread.
+
+    What a series begins with may be larger than a pipe holds. Who sends it waits until it is read,
+    which a worker does not do while it has an outcome to say itself, or hangs.
+    """
+    # a broken pipe is a dead worker, which `outcomes` notices
+    with contextlib.suppress(OSError):
+        while True:
+            said = post.get()
+            pipe.send(said)
+            if said is None:
+                return
 
 
 def work(task: Task, pipe: Connection) -> None:
@@ -221,8 +261,6 @@ def work(task: Task, pipe: Connection) -> None:
     from deepfreak.live.judge import Judge
     from deepfreak.models import load_model
 
-    # Ctrl-C reaches the whole group, and the program decides when its workers end
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _one_thread()
     decoders = Decoders(channel=task.channel)
     try:
@@ -230,7 +268,8 @@ def work(task: Task, pipe: Connection) -> None:
             model=load_model(task.model), policy=task.policy, decoders=decoders, peaks=task.peaks
         )
     except DeepFreakError as error:
-        pipe.send(error)
+        with contextlib.suppress(OSError):
+            pipe.send(error)
         return
     _warm_up(judge)
     try:
@@ -265,7 +304,7 @@ def _warm_up(judge: Any) -> None:  # noqa: ANN401 -- a Judge, which is heavy to 
     Screener(judge.model)(frame)
 
 
-def _given_up(job: Job, exit_code: int | None) -> Outcome:
+def _given_up(job: Job, reason: str) -> Outcome:
     return Outcome(
         series=job.series,
         number=job.number,
@@ -273,7 +312,7 @@ def _given_up(job: Job, exit_code: int | None) -> Outcome:
         received=job.received,
         sent=job.sent,
         decided=time.time(),
-        error=f"{MOST_DEATHS} workers died at this frame, the last with {_how(exit_code)}",
+        error=reason,
         truth=job.truth,
     )
 

@@ -8,7 +8,10 @@ from deepfreak.live.events import Picture
 from deepfreak.live.tally import ShownHit
 from deepfreak.live.tally.gallery import MOST
 from deepfreak.report.activation import tint
-from deepfreak.report.pictures import MOST_CIRCLES, picture, white_level
+from deepfreak.report.pictures import picture, white_level
+
+# The pictures are small: more circles than these, of the highest peaks, would hide the spots.
+_MOST_CIRCLES = 40
 
 
 @lru_cache(maxsize=2 * MOST)
@@ -32,7 +35,7 @@ def peaks_to_json(hit: ShownHit) -> dict[str, Any]:
     return {
         "peaks": [
             [round(slow / height, 4), round(fast / width, 4)]
-            for slow, fast in shown.peaks[:MOST_CIRCLES].tolist()
+            for slow, fast in shown.peaks[:_MOST_CIRCLES].tolist()
             if 0 <= slow <= height and 0 <= fast <= width
         ]
     }

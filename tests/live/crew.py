@@ -1,0 +1,66 @@
+"""What stands in for a judge in a worker's process: it does what the truth of a frame tells it.
+
+Its task is a folder, in which the files `stillborn` and `sleepers` say how many workers are still
+to die or to hang when they start, and `gate` keeps those that come after the first one waiting.
+"""
+
+import os
+import signal
+import time
+
+import deepfreak.live.judge  # noqa: F401 -- before the first frame comes, as real ones do
+from deepfreak.live.events import Outcome, SeriesBegan
+
+
+def taken(path):
+    """Take one from the number in a file; return whether there was one."""
+    left = int(path.read_text()) if path.exists() else 0
+    path.write_text(str(max(0, left - 1)))
+    return left > 0
+
+
+def work(folder, pipe):
+    """Judge frames; in place of `workers.work`."""
+    if taken(folder / "stillborn"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if taken(folder / "sleepers"):
+        time.sleep(600)
+    if (folder / "gate").exists():
+        try:
+            (folder / "first").touch(exist_ok=False)
+        except FileExistsError:
+            while (folder / "gate").exists():
+                time.sleep(0.01)
+    known = set()
+    try:
+        pipe.send("ready")
+        while (said := pipe.recv()) is not None:
+            if isinstance(said, SeriesBegan):
+                known.add(said.series)
+            else:
+                pipe.send(judged(folder, said, known))
+    except (EOFError, OSError):
+        pass
+
+
+def judged(folder, job, known):
+    """Return the outcome of a frame, or die or hang at it."""
+    wish = job.truth or {}
+    deaths = folder / f"deaths-{job.number}"
+    if "deaths" in wish and not deaths.exists():
+        deaths.write_text(str(wish["deaths"]))
+    if taken(deaths):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if wish.get("hangs"):
+        time.sleep(600)
+    text = "x" * wish.get("says", 0)
+    if wish.get("mask"):
+        text = str(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))
+    return Outcome(
+        series=job.series,
+        number=job.number,
+        decision="keep" if job.series in known else "unreadable",
+        received=job.received,
+        decided=time.time(),
+        error=text,
+    )

@@ -1,0 +1,129 @@
+"""Runs in this process: a source that says what it is told, workers that answer at once."""
+
+import time
+from collections import deque
+from contextlib import ExitStack, contextmanager
+from multiprocessing.connection import wait
+
+from deepfreak.errors import OutputError
+from deepfreak.live.events import Arrival, Outcome, SeriesBegan, SeriesEnded
+from deepfreak.live.intake import Limits
+from deepfreak.live.ledger import open_ledger
+from deepfreak.live.run import Run
+from deepfreak.live.spool import Spool
+from tests.live.made import CLASSES
+
+BEGAN = SeriesBegan(series="s", kind="shot", expected=10)
+
+
+def arrival(number, *, series="s", payload=b"photons"):
+    """Return a frame that has come."""
+    return Arrival(series=series, number=number, payload=payload, received=1.0)
+
+
+def series_of(numbers, *, began=BEGAN, ended=True, **more):
+    """Return all that is said of a series."""
+    frames = [arrival(number, series=began.series, **more) for number in numbers]
+    return [began, *frames, *([SeriesEnded(series=began.series)] * ended)]
+
+
+class Told:
+    """A source of given events; one that is callable is done instead of said."""
+
+    def __init__(self, events):
+        self._events = events
+
+    def events(self):
+        for event in self._events:
+            if callable(event):
+                event()
+                yield None
+            else:
+                yield event
+
+
+class Answering:
+    """Workers that keep every frame, or decide as they are told."""
+
+    processes = (1,)
+    deaths = 0
+
+    def __init__(self, decide=lambda _job: "keep", *, room=4):
+        self._decide, self._most = decide, room
+        self._jobs = deque()
+        self.told = []
+
+    @property
+    def busy(self):
+        return len(self._jobs)
+
+    @property
+    def room(self):
+        return self._most - len(self._jobs)
+
+    def give(self, job, began):
+        assert job.series == began.series
+        assert self.room > 0
+        self.told.append((job.series, job.number))
+        self._jobs.append(job)
+
+    def outcomes(self, timeout, also=()):
+        if not self._jobs:
+            wait(list(also), timeout)
+        while self._jobs:
+            job = self._jobs.popleft()
+            yield (
+                job,
+                Outcome(
+                    series=job.series,
+                    number=job.number,
+                    decision=self._decide(job),
+                    received=job.received,
+                    decided=time.time(),
+                ),
+            )
+
+
+class Listed:
+    """A list in memory, of which `full` says whether there is room."""
+
+    def __init__(self):
+        self.rows, self.full, self.tries = [], False, 0
+
+    def last(self):
+        return self.rows[-1].sequence if self.rows else 0
+
+    def write(self, rows):
+        self.tries += 1
+        if self.full:
+            raise OutputError("cannot write the list: no space left on the disk")
+        assert rows[0].sequence == self.last() + 1
+        self.rows += rows
+
+    def numbers(self):
+        return [row.outcome.number for row in self.rows]
+
+    def close(self):
+        pass
+
+
+@contextmanager
+def made_run(folder, events, *, workers=None, limits=None, spool=Spool, **options):
+    """Give a run and its ledger."""
+    with ExitStack() as stack:
+        ledger = stack.enter_context(open_ledger(folder / "ledger.sqlite", {}))
+        run = Run(
+            Told(events),
+            workers=workers or Answering(),
+            ledger=ledger,
+            spool=spool(folder / "spool"),
+            classes=CLASSES,
+            limits=limits or Limits(frames=1000),
+            **options,
+        )
+        yield run, ledger
+
+
+def rows_of(ledger):
+    """Return all outcomes of a ledger."""
+    return [row.outcome for rows in ledger.after(0) for row in rows]

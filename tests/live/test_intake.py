@@ -1,0 +1,238 @@
+"""What comes in: each frame once, a fair part of them, and never more than may wait."""
+
+import threading
+from multiprocessing.connection import wait
+from pathlib import Path
+
+import pytest
+
+from deepfreak.errors import OutputError
+from deepfreak.live import intake as module
+from deepfreak.live.events import SeriesBegan, SeriesEnded, Trouble
+from deepfreak.live.intake import Intake, Limits
+from deepfreak.live.ledger import open_ledger
+from deepfreak.live.spool import Spool
+from tests.live.made import made_outcome
+from tests.live.runs import BEGAN, Told, arrival, series_of
+from tests.live.sessions import wait_until
+
+OPEN = Path("/proc/self/fd")
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    with open_ledger(tmp_path / "ledger.sqlite", {}) as opened:
+        yield opened
+
+
+@pytest.fixture
+def intake_of(tmp_path, ledger):
+    made = []
+
+    def make(events, *, limits=None, say=lambda _: None, spool=None):
+        spool = spool or Spool(tmp_path / "spool")
+        limits = limits or Limits(frames=100_000)
+        made.append(Intake(Told(events), ledger=ledger, spool=spool, limits=limits, say=say))
+        return made[-1]
+
+    make.made = made
+    yield make
+    for intake in made:
+        intake.close()
+
+
+def received(intake):
+    """Let it receive all there is."""
+    intake.start()
+    wait_until(lambda: not intake.receiving, "the end of the source")
+    assert intake.failure is None
+    return intake
+
+
+def test_each_frame_is_taken_once(intake_of):
+    came = [0, 1, 1, 3, 0, 2, 2]
+    intake = received(intake_of(series_of(came)))
+    assert [job.number for job in intake.queue] == [0, 1, 3, 2]
+    assert (intake.received, intake.duplicates, intake.missed) == (4, 3, 6)
+
+
+def test_a_file_that_is_looked_through_again_counts_no_duplicates(intake_of):
+    began = SeriesBegan(series="a.cbf", kind="file")
+    intake = received(intake_of(series_of([0, 0], began=began, payload=b"")))
+    assert len(intake.queue) == 1
+    assert intake.duplicates == 0
+
+
+@pytest.mark.parametrize("number", [-1, -(2**70), 2**62, 2**200])
+def test_numbers_that_can_be_none_are_refused(intake_of, number):
+    said = []
+    intake = received(intake_of([BEGAN, arrival(number), arrival(1)], say=said.append))
+    assert [job.number for job in intake.queue] == [1]
+    assert len(said) == 1
+    assert "number can be none" in said[0]
+
+
+def test_a_huge_gap_is_counted_exactly(intake_of):
+    intake = received(intake_of([BEGAN, arrival(2**62 - 1), arrival(0)]))
+    assert intake.missed == 2**62 - 2
+
+
+def test_a_frame_of_no_series_is_refused(intake_of):
+    intake = received(intake_of([arrival(1)]))
+    assert not intake.queue
+    assert "has not begun" in intake.notices[0].message
+
+
+def test_when_the_queue_fills_a_part_is_left_out_whatever_is_in_it(intake_of, tmp_path):
+    limits = Limits(frames=100)
+    one = received(intake_of(series_of(range(2000), payload=b"a"), limits=limits))
+    taken = [job.number for job in one.queue]
+    assert taken[:50] == list(range(50))
+    assert len(taken) <= 100
+    assert sorted(taken + [each.number for each in one.left_out]) == list(range(2000))
+    assert one.received == 2000
+
+
+@pytest.mark.parametrize("fill", [0.6, 0.75, 0.9])
+def test_the_sample_is_fair_to_every_column_of_a_scan(intake_of, monkeypatch, fill):
+    intake = intake_of([])
+    monkeypatch.setattr(intake, "_fill", lambda: fill)
+    count, part = 10_000, (1 - fill) / 0.5
+    for series in ("series", "run-1", "42"):
+        chosen = [
+            intake._is_chosen(arrival(number, series=series, payload=payload))
+            for number in range(count)
+            for payload in (b"one", b"another")
+        ]
+        assert chosen[::2] == chosen[1::2]
+        taken = [number for number in range(count) if chosen[2 * number]]
+        for period in (2, 3, 5, 7, 10, 20):
+            expected = part * count / period
+            for place in range(period):
+                found = sum(number % period == place for number in taken)
+                assert abs(found - expected) < 5 * (expected * (1 - part)) ** 0.5
+
+
+def test_nothing_is_left_out_for_many_series_of_an_earlier_run(intake_of, ledger):
+    for number in range(300):
+        ledger.begin(SeriesBegan(series=str(number), kind="shot"))
+    intake = received(intake_of(series_of(range(20)), limits=Limits(frames=100)))
+    assert len(intake.queue) == 20
+    assert not intake.left_out
+
+
+def test_files_wait(intake_of):
+    intake = intake_of(
+        series_of(range(50), payload=b""), limits=Limits(frames=10, when_full="wait")
+    )
+    intake.start()
+    taken = []
+    while len(taken) < 50:
+        wait_until(lambda: len(intake.queue) == min(10, 50 - len(taken)), "the queue")
+        taken.append(intake.queue.popleft().number)
+        assert len(intake.queue) <= 10
+    assert taken == list(range(50))
+    assert not intake.left_out
+
+
+def test_who_waits_for_room_can_be_stopped(intake_of):
+    intake = intake_of(series_of(range(50)), limits=Limits(frames=2, when_full="wait"))
+    intake.start()
+    wait_until(lambda: len(intake.queue) >= 2, "the queue")
+    intake.stop()
+    wait_until(lambda: not intake.receiving, "the end")
+
+
+def test_what_is_not_settled_is_bounded(intake_of, monkeypatch):
+    """As on a full disk, when the other thread takes nothing."""
+    monkeypatch.setattr(module, "MOST_UNSETTLED", 50)
+    troubles = [Trouble(message="what?")] * 500
+    intake = intake_of([*series_of(range(1000)), *troubles], limits=Limits(frames=2))
+    intake.start()
+    left_out = notices = 0
+    while intake.receiving or intake.left_out or intake.notices:
+        assert len(intake.left_out) + len(intake.notices) <= 52
+        while intake.left_out:
+            intake.left_out.popleft()
+            left_out += 1
+        while intake.notices:
+            notices += isinstance(intake.notices.popleft(), Trouble)
+    assert left_out + len(intake.queue) == 1000
+    assert notices == 500
+
+
+def test_a_full_disk_is_waited_for_and_told_of_once(intake_of, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "SECONDS_TO_RETRY", 0.001)
+    said, tries = [], []
+
+    class Full(Spool):
+        def put(self, frame):
+            tries.append(frame.number)
+            if 3 < len(tries) < 10:
+                raise OutputError("cannot keep a frame: no space left on the disk")
+            return super().put(frame)
+
+    intake = received(
+        intake_of(series_of(range(10)), spool=Full(tmp_path / "full"), say=said.append)
+    )
+    assert [job.number for job in intake.queue] == list(range(10))
+    assert len(said) == 2
+    assert "nothing is received" in said[0]
+    assert "room on the disk again" in said[1]
+
+
+def test_what_was_known_before_is_gone_on_with(intake_of, ledger, tmp_path):
+    ledger.begin(BEGAN)
+    ledger.record([made_outcome(number, series="s") for number in (0, 1, 4)])
+    spool = Spool(tmp_path / "spool")
+    for number in (4, 5):  # the verdict on one of them is in the ledger
+        spool.put(arrival(number))
+    intake = received(intake_of([*series_of([1, 5, 6])]))
+    assert [job.number for job in intake.queue] == [5, 6]
+    assert (intake.received, intake.duplicates) == (5, 2)
+    assert intake.missed == 5  # 2, 3, and 7 to 9
+    assert len(list((tmp_path / "spool").iterdir())) == 2
+
+
+def test_frames_of_another_session_are_left_alone(intake_of, tmp_path):
+    Spool(tmp_path / "spool").put(arrival(1, series="theirs"))
+    intake = intake_of([])
+    with pytest.raises(OutputError, match="series theirs, which it does not know"):
+        intake.start()
+    assert len(list((tmp_path / "spool").iterdir())) == 1
+
+
+def test_a_series_that_goes_on_is_open_again_here_and_on_record(intake_of, ledger):
+    intake = received(intake_of(series_of(range(3))))
+    assert intake.missed == 7
+    intake = received(intake_of([BEGAN]))
+    assert intake.missed == 0  # they may still come
+    (account,) = ledger.accounts()
+    assert not account.ended
+
+
+def test_who_came_in_the_middle_knows_less_than_the_ledger(intake_of, ledger):
+    late = SeriesBegan(series="s", kind="shot", context=b"")
+    ledger.begin(SeriesBegan(series="s", kind="shot", context=b"mask", expected=10))
+    intake = received(intake_of([late, arrival(8), SeriesEnded(series="s")]))
+    assert intake.missed == 9
+    assert ledger.began("s").context == b"mask"
+    assert ledger.began("s").expected == 10
+
+
+def test_the_first_frame_of_a_series_wakes_the_other_thread(intake_of):
+    heard = threading.Event()
+    intake = intake_of([BEGAN, arrival(0), heard.wait])
+    intake.start()
+    assert wait([intake.bell], 5)  # the end of the source would ring as well
+    heard.set()
+
+
+def test_it_leaves_nothing_open(intake_of):
+    before = len(list(OPEN.iterdir())), threading.active_count()
+    intake_of([]).close()  # it was never started
+    started = intake_of(series_of(range(3)))
+    started.start()
+    started.close()
+    intake_of.made.clear()
+    assert (len(list(OPEN.iterdir())), threading.active_count()) == before

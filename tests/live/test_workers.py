@@ -1,0 +1,193 @@
+"""Workers that die, hang and say much; a stand-in judges in their processes."""
+
+import os
+import signal
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepfreak.errors import DeepFreakError
+from deepfreak.live import workers as module
+from deepfreak.live.events import SeriesBegan
+from deepfreak.live.judge import Job
+from deepfreak.live.workers import JOBS_AHEAD, MOST_STILLBORN, Workers
+from tests.live import crew
+from tests.live.made import SPAWN
+from tests.live.sessions import wait_until
+
+BEGAN = SeriesBegan(series="s", kind="shot")
+PATIENCE_S = 30.0
+OPEN = Path("/proc/self/fd")
+
+
+@pytest.fixture(autouse=True)
+def stand_ins(monkeypatch):
+    monkeypatch.setattr(module, "work", crew.work)
+    monkeypatch.setattr(module.multiprocessing, "get_context", lambda _: SPAWN)
+
+
+def job(number, series="s", **wish):
+    return Job(series=series, number=number, path=None, received=1.0, truth=wish)
+
+
+def ready(folder, count=1):
+    workers = Workers(folder, count=count)
+    workers.wait_until_ready()
+    return workers
+
+
+def all_of(workers, jobs=(), *, each_turn=lambda: None):
+    """Give out `jobs` and return all outcomes, as `Run` does."""
+    jobs, found = list(jobs), []
+    until = time.monotonic() + PATIENCE_S
+    while jobs or workers.busy:
+        assert time.monotonic() < until
+        while jobs and workers.room > 0:
+            workers.give(jobs.pop(0), BEGAN)
+        found += workers.outcomes(0.05)
+        each_turn()
+    return {given.number: outcome for given, outcome in found}, len(found)
+
+
+def test_every_frame_has_one_outcome_whoever_is_killed(tmp_path):
+    rng = np.random.default_rng(0)
+    kills = []
+    with closing(ready(tmp_path, 2)) as workers:
+
+        def kill():
+            if len(kills) < 8 and rng.random() < 0.3:
+                kills.append(workers.processes[rng.integers(2)])
+                os.kill(kills[-1], signal.SIGKILL)
+
+        found, count = all_of(workers, map(job, range(300)), each_turn=kill)
+        assert count == len(found) == 300
+        assert kills
+        assert workers.deaths >= 1
+
+
+def test_a_frame_at_which_workers_die_is_given_up_and_the_next_has_its_turn(tmp_path):
+    with closing(ready(tmp_path)) as workers:
+        found, count = all_of(workers, [job(0), job(1, deaths=9), job(2), job(3, deaths=1)])
+        assert count == 4
+        assert [found[number].decision for number in range(4)] == [
+            "keep", "unreadable", "keep", "keep",
+        ]  # fmt: skip
+        assert "2 workers died at this frame, the last with SIGKILL" in found[1].error
+        assert workers.deaths == 3
+
+
+def test_workers_that_die_while_they_start_are_no_fault_of_a_frame(tmp_path):
+    with closing(ready(tmp_path)) as workers:
+        (tmp_path / "stillborn").write_text(str(MOST_STILLBORN - 1))
+        found, _ = all_of(workers, [job(0, deaths=1), job(1)])
+        assert found[0].decision == found[1].decision == "keep"
+        assert workers.deaths == MOST_STILLBORN
+
+
+def test_workers_that_cannot_live_end_the_run(tmp_path):
+    (tmp_path / "stillborn").write_text("100")
+    with (
+        closing(Workers(tmp_path, count=2)) as workers,
+        pytest.raises(DeepFreakError, match="died when they had hardly begun, the last with SIGK"),
+    ):
+        workers.wait_until_ready()
+
+
+def test_a_frame_that_takes_too_long_is_given_up_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LONGEST_S", 1.0)
+    with closing(ready(tmp_path)) as workers:
+        found, count = all_of(workers, [job(0, hangs=True), job(1)])
+        assert count == 2
+        assert found[0].decision == "unreadable"
+        assert "no verdict came within" in found[0].error
+        assert found[1].decision == "keep"
+        assert workers.deaths == 1
+
+
+def test_a_worker_that_hangs_while_it_starts_is_replaced(tmp_path, monkeypatch):
+    with closing(ready(tmp_path)) as workers:
+        monkeypatch.setattr(module, "SECONDS_TO_START", 2.0)
+        (tmp_path / "sleepers").write_text("1")
+        found, _ = all_of(workers, [job(0, deaths=1)])
+        assert found[0].decision == "keep"
+        assert workers.deaths == 2
+
+
+def test_frames_wait_for_workers_that_are_ready(tmp_path):
+    (tmp_path / "gate").touch()
+    with closing(ready(tmp_path, 3)) as workers:
+        assert workers.room == JOBS_AHEAD
+        (tmp_path / "gate").unlink()
+        wait_until(lambda: not list(workers.outcomes(0.01)) and workers.room == 3 * JOBS_AHEAD, "x")
+
+
+def test_what_is_larger_than_a_pipe_stops_nobody(tmp_path):
+    """The worker says something long while it is told something long."""
+    large = SeriesBegan(series="large", kind="shot", context=bytes(8 << 20))
+    with closing(ready(tmp_path)) as workers:
+        workers.give(job(0, says=8 << 20), BEGAN)
+        giving = threading.Thread(
+            target=workers.give, args=(job(1, series="large"), large), daemon=True
+        )
+        giving.start()
+        giving.join(10)
+        assert not giving.is_alive()
+        found, _ = all_of(workers)
+        assert len(found[0].error) == 8 << 20
+        assert found[1].decision == "keep"  # it has heard of the series
+
+
+def test_who_hangs_while_it_is_told_much_is_killed(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LONGEST_S", 1.0)
+    large = SeriesBegan(series="large", kind="shot", context=bytes(8 << 20))
+    with closing(ready(tmp_path)) as workers:
+        workers.give(job(0, hangs=True), BEGAN)
+        workers.give(job(1, series="large"), large)
+        found, _ = all_of(workers)
+        assert found[0].decision == "unreadable"
+        assert found[1].decision == "keep"
+
+
+def test_each_worker_hears_of_a_series_before_its_frames_however_many_there_are(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(module, "SERIES_KNOWN", 3)
+    with closing(ready(tmp_path)) as workers:
+        for number in range(12):
+            series = str(number % 5)
+            workers.give(job(number, series=series), SeriesBegan(series=series, kind="shot"))
+            found, _ = all_of(workers)
+            assert found[number].decision == "keep"
+            assert all(len(worker.series) <= 3 for worker in workers._crew)
+
+
+def test_all_end_together_and_leave_nothing_open(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "SECONDS_TO_END", 0.3)
+    with closing(ready(tmp_path)):
+        pass  # what multiprocessing opens once
+    before = len(list(OPEN.iterdir())), threading.active_count()
+    workers = ready(tmp_path, 4)
+    all_of(workers, [job(0, deaths=1)])
+    wait_until(lambda: not list(workers.outcomes(0.01)) and workers.room == 4 * JOBS_AHEAD, "x")
+    for number in range(4):
+        workers.give(job(10 + number, hangs=True), BEGAN)
+    start = time.monotonic()
+    workers.close()
+    assert time.monotonic() - start < 4 * 0.3 + 2
+    assert not any(Path(f"/proc/{number}").exists() for number in workers.processes)
+    workers._crew.clear()
+    assert len(list(OPEN.iterdir())) <= before[0]
+    assert threading.active_count() <= before[1]
+
+
+def test_interrupts_are_left_to_the_program(tmp_path, monkeypatch):
+    monkeypatch.undo()  # a forkserver would hand down its own mask
+    monkeypatch.setattr(module, "work", crew.work)
+    with closing(ready(tmp_path)) as workers:
+        found, _ = all_of(workers, [job(0, mask=True)])
+    assert found[0].error == "True"
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
