@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from deepfreak.cli import main
+from deepfreak.cli.live_options import Voice
 from deepfreak.live.ledger import open_ledger
 from deepfreak.live.scores import read_scores
 from deepfreak.models import load_model
@@ -106,3 +107,24 @@ def test_a_ledger_without_frames_has_an_account(tmp_path, capsys):
         pass
     assert main(["account", str(tmp_path)]) == 0
     assert "recorded 0 (nothing), missed 0" in capsys.readouterr().out
+
+
+def test_a_flood_of_troubles_is_summed_up(monkeypatch, capsys):
+    now = [5.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    say = Voice()
+    for number in range(1000):
+        say(f"trouble {number}")
+    now[0] = 6.5
+    say("other")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:10] == [f"deepfreak: trouble {number}" for number in range(10)]
+    assert lines[10:] == ["deepfreak: and 990 lines like these", "deepfreak: other"]
+
+
+def test_a_terminal_that_is_gone_ends_no_run(monkeypatch):
+    def gone(*_, **__):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("click.echo", gone)
+    Voice()("a line")

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from itertools import chain, repeat
 
 import pytest
 
@@ -240,7 +241,7 @@ def test_duplicates_are_on_record_though_nothing_follows_them(tmp_path):
 
 def test_stopped_it_receives_no_more_and_judges_what_has_come(tmp_path):
     stop = threading.Event()
-    events = [*series_of(range(7), ended=False), stop.set, *[None] * 100_000, arrival(8)]
+    events = chain(series_of(range(7), ended=False), [stop.set], repeat(None))
     with made_run(tmp_path, events) as (run, ledger):
         run.until(stop)
         assert ledger.last == 7

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 DASHBOARD = "127.0.0.1:8000"
+MOST_LINES_A_SECOND = 10
 
 _OPTIONS = (
     click.option(
@@ -92,13 +94,9 @@ def run_session(settings: "Settings", make_source: "MakeSource", *, name: str) -
     """Run until the source ends or Ctrl-C; say what came of it."""
     from deepfreak.live.session import open_session
 
-    def say(line: str) -> None:
-        with suppress(OSError):  # a terminal that is gone ends no run
-            click.echo(f"deepfreak: {line}", err=True)
-
     with (
         stopped_by_signals("finishing what has come") as stop,
-        open_session(settings, make_source, name=name, say=say) as session,
+        open_session(settings, make_source, name=name, say=Voice()) as session,
     ):
         click.echo(f"model: {session.model}; {session.policy.promise()}", err=True)
         if session.address is not None:
@@ -113,6 +111,28 @@ def run_session(settings: "Settings", make_source: "MakeSource", *, name: str) -
         f"troubles {summary['troubles']}"
     )
     return 0
+
+
+class Voice:
+    """Says lines on stderr, only some of them when there are many: nonsense floods no terminal."""
+
+    def __init__(self) -> None:
+        self._second = self._lines = 0
+
+    def __call__(self, line: str) -> None:
+        """Say a line, or count it for later."""
+        second = int(time.monotonic())
+        if second != self._second:
+            if self._lines > MOST_LINES_A_SECOND:
+                self._echo(f"and {self._lines - MOST_LINES_A_SECOND} lines like these")
+            self._second, self._lines = second, 0
+        self._lines += 1
+        if self._lines <= MOST_LINES_A_SECOND:
+            self._echo(line)
+
+    def _echo(self, line: str) -> None:
+        with suppress(OSError):  # a terminal that is gone ends no run
+            click.echo(f"deepfreak: {line}", err=True)
 
 
 @contextmanager

@@ -179,11 +179,16 @@ def seconds_to_first_verdict(recording: Recording, *, settings: Settings) -> flo
         for name, file in (("--model", settings.model), ("--scores", settings.scores)):
             command += [] if file is None else [name, str(file)]
         began = time.time()
-        with subprocess.Popen(  # noqa: S603 -- ourselves
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        ) as one:
+        said = Path(folder, "said")
+        with (
+            said.open("wb") as errors,
+            subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors) as one,  # noqa: S603 -- ourselves
+        ):
             try:
                 while time.time() - began < SECONDS_TO_START:
+                    if one.poll() is not None:
+                        last = said.read_text().splitlines()[-1:]
+                        raise DeepFreakError(f"the session has ended by itself: {''.join(last)}")
                     lines = out / "verdicts.jsonl"
                     if lines.exists() and lines.stat().st_size:
                         return time.time() - began

@@ -337,6 +337,8 @@ def _only_one(path: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise OutputError(f"another run writes {path}: stop it or give another --out") from None
+        except OSError as error:  # some network file systems have no locks, which SQLite needs
+            raise OutputError(f"cannot lock the ledger {path}: {reason_of(error)}") from error
         yield
 
 

@@ -185,8 +185,6 @@ def replay(
     done = Sent()
     began = time.perf_counter()
     for place, number in enumerate(_numbers(first, count)):
-        if stopped():
-            break
         if rate_hz is not None:
             due = began + place / rate_hz
             while (early := due - time.perf_counter()) > 0 and not stopped():
@@ -194,6 +192,8 @@ def replay(
             done.latest_s = max(done.latest_s, -early)
         elif must_listen:
             speaker.wait(LISTENER_WITHIN_S)
+        if stopped():
+            break
         pixels, truth = recording.frames[number % len(recording.frames)]
         if speaker.image(number, pixels, truth=truth or None):
             done.sent += 1

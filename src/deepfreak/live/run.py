@@ -231,7 +231,7 @@ class Run:
         wait = 0 if intake.left_out or intake.notices else LONGEST_WAIT_S
         came = list(self._workers.outcomes(wait, also=[intake.bell]))
         intake.hush()
-        while intake.notices:
+        for _ in range(len(intake.notices)):
             event = intake.notices.popleft()
             for watcher in self._watchers:
                 watcher.notice(event)

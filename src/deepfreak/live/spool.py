@@ -65,6 +65,8 @@ class Spool:
                 raise OutputError(
                     f"another session keeps its frames in {self.folder}: give another --spool"
                 ) from None
+            except OSError as error:  # some network file systems have no locks
+                raise OutputError(f"cannot lock {self.folder}: {reason_of(error)}") from error
             yield self
         finally:
             os.close(folder)

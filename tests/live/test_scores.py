@@ -1,0 +1,57 @@
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepfreak.errors import DatasetError
+from deepfreak.live.scores import score, thresholds
+
+CLASSES = ("blank", "no-crystal", "weak", "good", "strong")
+
+
+@dataclass
+class Images:
+    """Labelled images, of which the first pixel says how the model scores them."""
+
+    labels: list[int]
+    scores: list[float]
+    classes: tuple = CLASSES
+    path: Path = Path("made.h5")
+    manifest: dict = field(default_factory=dict)
+
+    def __len__(self):
+        return len(self.labels)
+
+    @property
+    def images(self):
+        return np.array(self.scores)[:, None, None] * np.ones((1, 2, 2))
+
+
+class Reads:
+    """A model that says what the first pixel says."""
+
+    name = "reads 1"
+    classes = CLASSES
+
+    def probabilities(self, images):
+        p_crystal = images[:, 0, 0]
+        rows = np.zeros((len(images), 5))
+        rows[:, 0], rows[:, 3] = 1 - p_crystal, p_crystal
+        return rows
+
+
+def test_each_image_is_counted_on_its_side():
+    found = score(Reads(), Images([0, 1, 2, 3, 4], [0.1, 0.7, 0.3, 0.9, 0.8]))
+    assert (found.hits, found.empties, found.simulated) == (3, 2, False)
+    at = thresholds()
+    half = int(np.searchsorted(at, 0.5))
+    assert found.hits_below[half] == 1
+    assert found.empties_from[half] == 1
+    assert found.hits_below[-1] == 3
+    assert found.empties_from[0] == 2
+
+
+def test_images_without_a_crystal_prove_nothing_about_hits():
+    with pytest.raises(DatasetError, match="found none among 3"):
+        score(Reads(), Images([0, 1, 0], [0.1, 0.2, 0.3]))
