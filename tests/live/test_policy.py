@@ -7,7 +7,7 @@ from scipy.stats import binom
 
 from deepfreak.errors import InputError, ModelError
 from deepfreak.live.policy import policy_from
-from deepfreak.live.scores import Scores, read_scores, thresholds, write_scores
+from deepfreak.live.scores import Scores, read_scores, thresholds, together, write_scores
 
 
 def scores(hits, empties, **changes) -> Scores:
@@ -99,6 +99,13 @@ def test_scores_come_back_from_their_file(good, tmp_path):
     made = scores(*good)
     write_scores(made, tmp_path / "m.scores.json")
     assert read_scores(tmp_path / "m.scores.json", model="m") == made
+
+
+def test_scores_of_several_sets_are_those_of_all_their_images(good):
+    hits, empties = good
+    parts = [scores(hits[:5000], empties[:100]), scores(hits[5000:], empties[100:])]
+    whole = scores(hits, empties)
+    assert replace(together(parts), data="d") == whole
 
 
 @pytest.mark.parametrize(

@@ -11,15 +11,14 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.argument("data", type=click.Path(path_type=Path))
-@click.option("--split", metavar="NAME", help="Only the images of this split.")
+@click.argument("data", nargs=-1, required=True, metavar="FILE[:SPLIT]...")
 @click.option(
     "--out", type=click.Path(path_type=Path), show_default="beside the model",
     help="File for the scores.",
 )  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace the file.")
-def score(*, model: Path, data: Path, split: str | None, out: Path | None, overwrite: bool) -> int:
-    """Ask MODEL (`default`: the one that ships) about the labelled images of DATA.
+def score(*, model: Path, data: tuple[str, ...], out: Path | None, overwrite: bool) -> int:
+    """Ask MODEL (`default`: the one that ships) about the labelled images of FILEs.
 
     The images must be new to the model: fresh shots of `deepfreak generate` with another seed, or
     labelled real frames of `deepfreak prepare`. `watch` and `listen` take their thresholds from
@@ -28,7 +27,7 @@ def score(*, model: Path, data: Path, split: str | None, out: Path | None, overw
     from deepfreak.dataset import Dataset
     from deepfreak.files import check_output
     from deepfreak.live.scores import score as ask
-    from deepfreak.live.scores import scores_path, write_scores
+    from deepfreak.live.scores import scores_path, together, write_scores
     from deepfreak.models import load_model
     from deepfreak.progress import progress
 
@@ -38,15 +37,25 @@ def score(*, model: Path, data: Path, split: str | None, out: Path | None, overw
     path = out or scores_path(model)
     check_output(path, overwrite=overwrite)
     classifier = load_model(model if named else None)
-    with Dataset.open(data) as whole:
-        images = whole if split is None else whole.split(split)
-        with progress("scoring", len(images)) as advance:
-            scores = ask(classifier, images, advance=advance)
+    parts = []
+    for name in data:
+        file, split = _file_and_split(name)
+        with Dataset.open(file) as whole:
+            images = whole if split is None else whole.split(split)
+            with progress(f"scoring {name}", len(images)) as advance:
+                parts.append(ask(classifier, images, advance=advance))
+    scores = together(parts)
     write_scores(scores, path, overwrite=overwrite)
     click.echo(f"{path}: {scores.hits} hits, {scores.empties} frames without, {scores.model}")
     for recall in (0.9, 0.99, 0.999, 0.9999):
         click.echo(f"  --min-hit-recall {recall:g}: {_would(scores, recall)}")
     return 0
+
+
+def _file_and_split(name: str) -> tuple[Path, str | None]:
+    """Return what `file.h5:test` names; a file may have a colon in its name."""
+    file, colon, split = name.rpartition(":")
+    return (Path(file), split) if colon and not Path(name).exists() else (Path(name), None)
 
 
 def _would(scores: "Scores", recall: float) -> str:

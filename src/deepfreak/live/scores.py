@@ -5,7 +5,7 @@ of thresholds, which is all that a policy asks for, in a small JSON file beside 
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -104,8 +104,9 @@ def score(
     for first in range(0, len(data), IMAGES_AT_ONCE):
         images = np.asarray(data.images[first : first + IMAGES_AT_ONCE])
         here = slice(first, first + len(images))
-        p_crystal[here] = model.probabilities(images)[:, crystal].sum(1)
-        levels[here] = images.mean((1, 2))
+        valid = None if data.valid is None else np.asarray(data.valid[here])
+        p_crystal[here] = model.probabilities(images, valid)[:, crystal].sum(1)
+        levels[here] = images.mean((1, 2), where=True if valid is None else valid)
         if advance is not None:
             advance(len(images))
     at = thresholds()
@@ -121,6 +122,25 @@ def score(
         empties_from=tuple((len(empties) - np.searchsorted(empties, at, "left")).tolist()),
         levels=tuple(np.quantile(levels, COMMON).tolist()),
     )
+
+
+def together(parts: Sequence[Scores]) -> Scores:
+    """Return the scores of all images of `parts`, which are those of one model."""
+    first = parts[0]
+    return Scores(
+        model=first.model,
+        data="; ".join(part.data for part in parts),
+        simulated=any(part.simulated for part in parts),
+        hits=sum(part.hits for part in parts),
+        empties=sum(part.empties for part in parts),
+        hits_below=_sums(part.hits_below for part in parts),
+        empties_from=_sums(part.empties_from for part in parts),
+        levels=(min(part.levels[0] for part in parts), max(part.levels[1] for part in parts)),
+    )
+
+
+def _sums(counts: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
+    return tuple(sum(each) for each in zip(*counts, strict=True))
 
 
 def scores_path(model: Path) -> Path:
