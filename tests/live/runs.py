@@ -118,7 +118,7 @@ def made_run(folder, events, *, workers=None, limits=None, spool=Spool, **option
             ledger=ledger,
             spool=spool(folder / "spool"),
             classes=CLASSES,
-            limits=limits or Limits(frames=1000),
+            limits=limits or Limits(frames=1000, settle_s=0, write_s=0),
             **options,
         )
         yield run, ledger

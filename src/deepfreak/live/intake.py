@@ -54,11 +54,16 @@ class Limits:
     when_full
         "sample": of what a detector sends, a fair part is looked at, whatever is in it; "wait":
         the source keeps what is not taken, as a folder does.
+    settle_s, write_s
+        How long verdicts are gathered before they go into the ledger together, and from there into
+        lists: a transaction for each would cost as much as a small network.
     """
 
     frames: int = 256
     bytes: int = 512 << 20
     when_full: Literal["sample", "wait"] = "sample"
+    settle_s: float = 0.02
+    write_s: float = 0.1
 
 
 class Intake:

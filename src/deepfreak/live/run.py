@@ -1,7 +1,7 @@
 """The loop: what a source gives goes through the spool to the workers and into the ledger.
 
 Verdicts are settled in this order: frames to keep go to their sinks, all verdicts into the ledger,
-from there to the other sinks, and only then is a frame's file dropped. Whatever is killed at
+then a frame's file is dropped, and lists follow the ledger. Whatever is killed at
 whatever instant, a frame that had reached us gets exactly one verdict.
 """
 
@@ -35,6 +35,7 @@ from deepfreak.live.spool import Spool
 from deepfreak.live.workers import Workers
 
 LONGEST_WAIT_S = 0.05
+MOST_UNSETTLED = 256
 SECONDS_BETWEEN_COUNTS = 0.5
 # People look at a few frames a second.
 SECONDS_BETWEEN_PICTURES = 0.4
@@ -127,11 +128,13 @@ class Run:
         self._each_turn = each_turn
         self._intake = Intake(source, ledger=ledger, spool=spool, limits=limits, say=say)
         self._followers = [
-            Follower(sink, ledger=ledger, trouble=self._intake.trouble) for sink in records
+            Follower(sink, ledger=ledger, trouble=self._intake.trouble, every_s=limits.write_s)
+            for sink in records
         ]
         self._decoders = Decoders(channel=channel)
         self._series: OrderedDict[str, SeriesBegan] = OrderedDict()
-        self._picture_at = self._told_at = 0.0
+        self._came: list[tuple[Job, Outcome]] = []
+        self._settled_at = self._picture_at = self._told_at = 0.0
 
     def until(self, stop: threading.Event) -> None:
         """Work until the source ends or `stop` is set; then finish what has reached us.
@@ -159,7 +162,7 @@ class Run:
                     turn()
                 if time.monotonic() - self._told_at > SECONDS_BETWEEN_COUNTS:
                     self._tell()
-                waiting = intake.queue or intake.left_out or self._workers.busy
+                waiting = intake.queue or intake.left_out or self._workers.busy or self._came
                 if not (receiving or waiting or settled):
                     break
             for follower in self._followers:
@@ -226,18 +229,25 @@ class Run:
         return replace(job, picture=True)
 
     def _settle_what_came(self, stop: threading.Event) -> bool:
-        """Wait for verdicts and settle them; return whether there were any."""
+        """Wait for verdicts and settle those that have come; return whether there were any."""
         intake = self._intake
-        wait = 0 if intake.left_out or intake.notices else LONGEST_WAIT_S
-        came = list(self._workers.outcomes(wait, also=[intake.bell]))
+        unsettled = bool(self._came or intake.left_out or intake.notices)
+        due = self._settled_at + self._limits.settle_s - time.monotonic()
+        wait = max(due, 0.0) if unsettled else LONGEST_WAIT_S
+        self._came += self._workers.outcomes(wait, also=[intake.bell])
         intake.hush()
+        full = len(self._came) + len(intake.left_out) >= MOST_UNSETTLED
+        if not full and time.monotonic() < self._settled_at + self._limits.settle_s:
+            return False
+        self._settled_at = time.monotonic()
         for _ in range(len(intake.notices)):
             event = intake.notices.popleft()
             for watcher in self._watchers:
                 watcher.notice(event)
         left_out = [intake.left_out.popleft() for _ in range(len(intake.left_out))]
-        if not came and not left_out:
+        if not self._came and not left_out:
             return False
+        came, self._came = self._came, []
         rows = self._record(came, left_out, stop)
         for follower in self._followers:
             follower.take(rows)
