@@ -5,7 +5,6 @@ import sys
 import warnings
 import zipfile
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -445,13 +444,3 @@ def test_a_model_keeps_what_the_command_adds_to_its_manifest(model, tmp_path):
     path = tmp_path / "named.skops"
     save_model(replace(model, manifest={"command": "deepfreak train", **model.manifest}), path)
     assert load_model(path).manifest["command"] == "deepfreak train"
-
-
-def test_the_shipped_model_loads_and_is_small():
-    shipped = Path(files.__file__).parent / "shipped" / files.SHIPPED
-    if not shipped.exists():
-        pytest.skip("the shipped model has not been made in this checkout")
-    assert shipped.stat().st_size <= 5 * 2**20
-    model = load_model()
-    assert model.classes == ("blank", "no-crystal", "weak", "good", "strong")
-    assert model.manifest["data"]["count"] >= 4000
