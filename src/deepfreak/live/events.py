@@ -23,7 +23,7 @@ Kind = Literal["dectris-v2", "dectris-v1", "file", "shot"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesBegan:
-    """Frames of a new series may follow; said again for one that is known, it changes nothing.
+    """Frames of a new series may follow; said again of one that is known, it opens that again.
 
     Attributes
     ----------
