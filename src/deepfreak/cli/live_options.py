@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from deepfreak.live.session import Dashboard, MakeSource, Settings
+    from deepfreak.live.board import Dashboard
+    from deepfreak.live.session import MakeSource, Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 DASHBOARD = "127.0.0.1:8000"
@@ -162,7 +163,7 @@ def stopped_by_signals(doing: str) -> Iterator[threading.Event]:
 
 def _dashboard(values: dict[str, Any]) -> "Dashboard | None":
     """Return where the page is served, and take its options out of `values`."""
-    from deepfreak.live.session import Dashboard
+    from deepfreak.live.board import Dashboard
 
     address, token = values.pop("dashboard"), values.pop("token")
     raster, serpentine = values.pop("raster"), values.pop("serpentine")

@@ -13,51 +13,31 @@ A folder holds all that a session writes::
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from deepfreak.errors import InputError, OutputError
+from deepfreak.errors import OutputError
 from deepfreak.files import reason_of, whole_file
-from deepfreak.live.events import HitSink, Recorded, RecordSink, Source
-from deepfreak.live.intake import Limits, Notice
+from deepfreak.live.events import HitSink, RecordSink, Source
+from deepfreak.live.intake import Limits
 from deepfreak.live.ledger import Ledger, open_ledger
 from deepfreak.live.policy import MAX_EMPTY_KEPT, MIN_HIT_RECALL, Policy, policy_from
-from deepfreak.live.run import Counts, Run, Watcher
+from deepfreak.live.run import Run, Watcher
 from deepfreak.live.scores import Scores, read_scores, scores_path, shipped_scores
 from deepfreak.live.spool import Spool
 from deepfreak.live.workers import Task, Workers
 
 if TYPE_CHECKING:
-    from deepfreak.live.sinks.metrics import Metrics
-    from deepfreak.live.tally import Tally
+    from deepfreak.live.board import Dashboard
     from deepfreak.models import Classifier
 
 Say = Callable[[str], None]
 MakeSource = Callable[[Ledger], Source]
 
 FRAMES_PER_FILE = 100
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dashboard:
-    """Where the page is served; see `web`.
-
-    Attributes
-    ----------
-    token
-        What a browser must know; needed where others can reach the address.
-    raster, serpentine
-        As in `Tally`.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 8000
-    token: str | None = None
-    raster: tuple[int, int] | None = None
-    serpentine: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +75,7 @@ class Settings:
     forward_kind: Literal["publish", "answer"] = "publish"
     channel: str | None = None
     spool: Path | None = None
-    dashboard: Dashboard | None = None
+    dashboard: "Dashboard | None" = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -172,8 +152,10 @@ def open_session(
         watchers: list[Watcher] = []
         address = None
         if settings.dashboard is not None:
+            from deepfreak.live.board import serve_board
+
             facts = {"source": name, "model": model.name, "policy": policy.promise()}
-            board, address = _serve(
+            board, address = serve_board(
                 stack, settings.dashboard, model, policy=policy, scores=scores, facts=facts
             )
             watchers.append(board)
@@ -255,102 +237,3 @@ def _sinks(
         stack.enter_context(closing(listed)),
     ]
     return records, hits, each_turn
-
-
-class _Board:
-    """Tells the dashboard and Prometheus what happens."""
-
-    def __init__(self, tally: "Tally", metrics: "Metrics") -> None:
-        self._tally, self._metrics = tally, metrics
-        self._left_out = 0
-
-    def add(self, rows: Sequence[Recorded]) -> None:
-        self._left_out += sum(row.outcome.decision == "left-out" for row in rows)
-        self._tally.add(rows)
-        self._metrics.add(rows)
-
-    def notice(self, event: Notice) -> None:
-        self._tally.notice(event)
-
-    def count(self, counts: Counts) -> None:
-        self._tally.set_counts(
-            duplicates=counts.duplicates,
-            missed=counts.missed,
-            left_out=self._left_out,
-            waiting=counts.waiting,
-            capacity=counts.capacity,
-            workers=counts.workers,
-        )
-        self._metrics.set_counts(
-            duplicates=counts.duplicates,
-            missed=counts.missed,
-            troubles=counts.troubles,
-            waiting=counts.waiting,
-        )
-
-
-def _serve(
-    stack: ExitStack,
-    dashboard: Dashboard,
-    model: "Classifier",
-    *,
-    policy: Policy,
-    scores: Scores,
-    facts: dict[str, Any],
-) -> tuple[_Board, str]:
-    """Begin to serve the page; return who tells it what happens, and where it is."""
-    from deepfreak.live.sinks.metrics import Metrics
-    from deepfreak.live.tally import Tally
-    from deepfreak.live.web.app import make_app
-    from deepfreak.live.web.security import security_for
-    from deepfreak.live.web.server import serve
-
-    security = security_for(dashboard.host, dashboard.token)
-    tally = Tally(
-        classes=model.classes,
-        facts=facts,
-        levels=scores.levels,
-        raster=dashboard.raster,
-        serpentine=dashboard.serpentine,
-    )
-    metrics = Metrics()
-    app = make_app(
-        tally=tally,
-        metrics=metrics.text,
-        classify=lambda content, suffix: classify_bytes(content, suffix, model, policy),
-        security=security,
-    )
-    handle = serve(app, host=dashboard.host, port=dashboard.port)
-    stack.callback(handle.stop)
-    return _Board(tally, metrics), handle.address
-
-
-def classify_bytes(
-    content: bytes, suffix: str, model: "Classifier", policy: Policy
-) -> dict[str, Any]:
-    """Return the verdict on the first frame of a file that somebody has sent, as JSON values.
-
-    Raises
-    ------
-    InputError
-        It cannot be read as a detector image.
-    """
-    import tempfile
-
-    from deepfreak.frames import open_frames
-    from deepfreak.screening import Screener
-
-    with tempfile.TemporaryDirectory(prefix="deepfreak-") as folder:
-        path = Path(folder, f"image{suffix}")
-        path.write_bytes(content)
-        with open_frames(path) as file:
-            if file.count < 1:
-                raise InputError("expected an image, found a file of none")
-            verdict = Screener(model)(file.read(0))
-    return {
-        "label": verdict.label,
-        "probabilities": verdict.probabilities,
-        "p_crystal": verdict.p_crystal,
-        "decision": policy.decide(verdict.p_crystal),
-        "ms": verdict.ms,
-    }
