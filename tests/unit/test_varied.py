@@ -162,7 +162,9 @@ def test_each_kind_of_stray_light_occurs_and_is_light():
     assert 0 in counts
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.name != "powder"], ids=str)
+@pytest.mark.parametrize(
+    "kind", [kind for kind in KINDS if kind.name != "powder"], ids=lambda kind: kind.name
+)
 def test_what_is_no_powder_looks_the_same_from_opposite_sides(kind):
     plane = Plane.about(MIDDLE)
     for seed in range(4):
