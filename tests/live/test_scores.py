@@ -19,6 +19,7 @@ class Images:
     classes: tuple = CLASSES
     path: Path = Path("made.h5")
     manifest: dict = field(default_factory=dict)
+    valid: np.ndarray | None = None
 
     def __len__(self):
         return len(self.labels)
@@ -34,7 +35,8 @@ class Reads:
     name = "reads 1"
     classes = CLASSES
 
-    def probabilities(self, images):
+    def probabilities(self, images, valid=None):
+        self.valid = valid
         p_crystal = images[:, 0, 0]
         rows = np.zeros((len(images), 5))
         rows[:, 0], rows[:, 3] = 1 - p_crystal, p_crystal
@@ -50,6 +52,15 @@ def test_each_image_is_counted_on_its_side():
     assert found.empties_from[half] == 1
     assert found.hits_below[-1] == 3
     assert found.empties_from[0] == 2
+
+
+def test_the_model_hears_of_missing_pixels_and_the_level_leaves_them_out():
+    valid = np.ones((2, 2, 2), np.bool_)
+    valid[:, 1, 1] = False
+    images, model = Images([1, 3], [0.25, 0.75], valid=valid), Reads()
+    found = score(model, images)
+    assert (model.valid == valid).all()
+    assert found.levels == pytest.approx((0.25, 0.75), abs=0.01)
 
 
 def test_images_without_a_crystal_prove_nothing_about_hits():
