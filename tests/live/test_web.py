@@ -77,9 +77,10 @@ def guarded():
 def raw(port, data, *, finish=True):
     """Send bytes and return all that comes back."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
-        connection.sendall(data)
-        if finish:
-            connection.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(OSError):  # a server may refuse, and hang up, before the end
+            connection.sendall(data)
+            if finish:
+                connection.shutdown(socket.SHUT_WR)
         received = b""
         with contextlib.suppress(ConnectionError):
             while chunk := connection.recv(65536):
