@@ -1,19 +1,25 @@
 """What each part of our network and of its recipe is worth: all but one of them, trained again.
 
 Run: python benchmarks/ablation.py DATA --out FOLDER [--train 10000] [--epochs 25] [--seeds 1]
-     [--only NAME ...] [--threads 2]
+     [--only NAME ...] [--also VARIED] [--varied OTHERS] [--at-once 1] [--threads 2]
 
 DATA has the splits train and validation. Every line is trained on the first --train images of the
-former and judged on the latter, so that nothing here has seen the test images. Run it again after
-a kill, and it goes on; another --train or --epochs needs another folder. Besides the accuracy with
-its 95 % interval there are the verdicts that became right and wrong against the whole, with the
-exact p of McNemar's test, and the error of the volume, where it is learnt, at pulses whose light
-leaves no doubt.
+former, and on the varied images of --also if given, and judged on the latter, so that nothing here
+has seen the test images; and on the varied images of --varied, a series of its own, for whether
+there is a crystal. Run it again after a kill, and it goes on; another --train, --epochs or --also
+needs another folder. Besides the accuracy with its 95 % interval there are the verdicts that became
+right and wrong against the whole, with the exact p of McNemar's test, and the error of the volume,
+where it is learnt, at pulses whose light leaves no doubt. A GPU has room for several trainings
+--at-once: one of them alone leaves it waiting for the host.
 """
 
 import argparse
-from collections.abc import Mapping
+import multiprocessing
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,6 +31,7 @@ from torch import Tensor
 
 from deepfreak.dataset import Dataset
 from deepfreak.evaluation import Proportion
+from deepfreak.models.group import group_probabilities
 from deepfreak.networks import OURS, Augmentation, Compact, NetworkModel, Training, train_network
 from deepfreak.networks.compact_network import CompactNetwork
 from deepfreak.networks.recipe import VOLUME_UNIT_MM3
@@ -111,13 +118,20 @@ def first_images(data: Dataset, count: int) -> Dataset:
 def judge(model: NetworkModel, data: Dataset) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """Return which verdicts are right (n,), and the logarithm of each volume (n,)."""
     verdicts, volumes = [], []
+    device = model.network.mean.device
     with torch.inference_mode():
         for first in range(0, len(data), IMAGES_AT_ONCE):
             images = torch.from_numpy(np.array(data.images[first : first + IMAGES_AT_ONCE]))
-            logits, volume = model.network(images, with_volume=True)
-            verdicts.append(logits.argmax(1).numpy())
-            volumes.append(volume.double().numpy())
+            logits, volume = model.network(images.to(device), with_volume=True)
+            verdicts.append(logits.argmax(1).cpu().numpy())
+            volumes.append(volume.double().cpu().numpy())
     return np.concatenate(verdicts) == data.labels, np.concatenate(volumes)
+
+
+def finds_crystals(model: NetworkModel, data: Dataset) -> Proportion:
+    """Return of how many varied images it says rightly whether there is a crystal."""
+    found = group_probabilities(model.probabilities(data.images), model.classes).argmax(1)
+    return Proportion(int((found == data.labels).sum()), len(data))
 
 
 def volume_error(volumes: NDArray[np.float64], truth: Mapping[str, NDArray[np.float64]]) -> float:
@@ -125,6 +139,43 @@ def volume_error(volumes: NDArray[np.float64], truth: Mapping[str, NDArray[np.fl
     own = truth["crystal_volume_mm3"]
     clear = (own > 0) & (truth["pulse_photons"] > BRIGHT_PHOTONS)
     return float(np.std(volumes[clear] - np.log(own[clear] / VOLUME_UNIT_MM3)))
+
+
+@contextmanager
+def opened(options: argparse.Namespace) -> Iterator[tuple[Dataset, Dataset, tuple[Dataset, ...]]]:
+    """Give the images to learn, those to judge, and the varied ones to learn."""
+    with ExitStack() as stack:
+        data, *also = (
+            stack.enter_context(Dataset.open(path)) for path in (options.data, *options.also)
+        )
+        # copies that are mapped, for images are read in another order in every epoch
+        yield (
+            first_images(data.split("train").memory_map(options.out), options.train),
+            data.split("validation").memory_map(options.out),
+            tuple(each.memory_map(options.out) for each in also),
+        )
+
+
+def learnt(options: argparse.Namespace, name: str, seed: int) -> NetworkModel:
+    """Return the network of a line, trained or from its folder."""
+    torch.set_num_threads(options.threads)
+    architecture, training = variants(replace(OURS, epochs=options.epochs))[name]
+    with opened(options) as (train, held_out, also):
+        return train_network(
+            train,
+            also=also,
+            validation=held_out,
+            architecture=architecture,
+            training=training,
+            out=options.out / f"{name} {seed}",
+            seed=seed,
+            show=progress if options.at_once == 1 else None,
+        ).model
+
+
+def train(options: argparse.Namespace, line: tuple[str, int]) -> None:
+    """Train a line in a process of its own."""
+    learnt(options, *line)
 
 
 def main() -> None:
@@ -135,49 +186,62 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=OURS.epochs)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--only", nargs="*", default=None)
+    parser.add_argument("--also", type=Path, nargs="*", default=[])
+    parser.add_argument("--varied", type=Path)
+    parser.add_argument("--at-once", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    whole = replace(OURS, epochs=options.epochs)
     options.out.mkdir(parents=True, exist_ok=True)
+    lines = {
+        name: training
+        for name, (_, training) in variants(OURS).items()
+        if options.only is None or name in ("ours", *options.only)
+    }
+    if options.at_once > 1:
+        with opened(options):  # makes the copies
+            pass
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(options.at_once, mp_context=context) as pool:
+            every = [(name, seed) for seed in range(options.seeds) for name in lines]
+            list(pool.map(partial(train, options), every))
     print(f"{options.train} images, {options.epochs} epochs, {options.seeds} seeds")
-    print("| | validation accuracy (%) | right, wrong against ours | p | volume off by (%) |")
-    print("|---|---|---|---|---|", flush=True)
-    with Dataset.open(options.data) as data:
-        # a copy that is mapped, for images are read in another order in every epoch
-        train = first_images(data.split("train").memory_map(options.out), options.train)
-        held_out = data.split("validation").memory_map(options.out)
-        ours: dict[int, NDArray[np.bool_]] = {}
-        for name, (architecture, training) in variants(whole).items():
-            if options.only is not None and name not in ("ours", *options.only):
-                continue
-            right, gained, lost, errors = [], 0, 0, []
+    print("| | validation (%) | right, wrong against ours | p | volume off by (%) | varied (%) |")
+    print("|---|---|---|---|---|---|", flush=True)
+    ours: dict[int, NDArray[np.bool_]] = {}
+    with ExitStack() as stack:
+        _, held_out, _ = stack.enter_context(opened(options))
+        varied = None
+        if options.varied is not None:
+            varied = stack.enter_context(Dataset.open(options.varied))
+        for name, training in lines.items():
+            right, gained, lost, errors, crystals = [], 0, 0, [], []
             for seed in range(options.seeds):
-                model = train_network(
-                    train,
-                    validation=held_out,
-                    architecture=architecture,
-                    training=training,
-                    out=options.out / f"{name} {seed}",
-                    seed=seed,
-                    show=progress,
-                ).model
+                model = learnt(options, name, seed)
                 hits, volumes = judge(model, held_out)
                 base = ours.setdefault(seed, hits)
                 gained += int((hits & ~base).sum())
                 lost += int((base & ~hits).sum())
                 right.append(hits)
                 errors.append(volume_error(volumes, held_out.truth))
-            every = np.concatenate(right)
-            found = Proportion(int(every.sum()), every.size)
-            low, high = found.interval
+                if varied is not None:
+                    crystals.append(finds_crystals(model, varied))
+            every_hit = np.concatenate(right)
             p = binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
             off = f"{100 * np.mean(errors):.2f}" if training.volume_weight else ""
             print(
-                f"| {name} | {100 * found.value:.2f} ({100 * low:.2f} to {100 * high:.2f}) "
-                f"| +{gained} -{lost} | {p:.2g} | {off} |",
+                f"| {name} | {in_words(Proportion(int(every_hit.sum()), every_hit.size))} "
+                f"| +{gained} -{lost} | {p:.2g} | {off} | {in_words(*crystals)} |",
                 flush=True,
             )
+
+
+def in_words(*found: Proportion) -> str:
+    """Return their sum in per cent, with its 95 % interval."""
+    if not found:
+        return ""
+    whole = Proportion(sum(each.hits for each in found), sum(each.total for each in found))
+    low, high = whole.interval
+    return f"{100 * whole.value:.2f} ({100 * low:.2f} to {100 * high:.2f})"
 
 
 if __name__ == "__main__":

@@ -233,6 +233,10 @@ def networks(
 )  # fmt: skip
 @click.option("--epochs", type=click.IntRange(1), default=24, show_default=True, help="Of B.")
 @click.option("--batch", type=click.IntRange(1), default=32, show_default=True, help="Of B.")
+@click.option(
+    "--steps", type=click.IntRange(1), default=500, show_default=True,
+    help="Of B at the paper's batch of 1, which are timed.",
+)  # fmt: skip
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @click.option("--device", help="Such as cpu or cuda.", show_default="a GPU where there is one")
 @click.option(
@@ -247,6 +251,7 @@ def on_gpu(
     minutes: float,
     epochs: int,
     batch: int,
+    steps: int,
     seed: int,
     device: str | None,
     tiny: bool,
@@ -265,7 +270,7 @@ def on_gpu(
     from deepfreak.reproduce.on_gpu_record import make_record
     from deepfreak.reproduce.record import write_record
 
-    plan = TINY if tiny else Plan(epochs=epochs, batch=batch)
+    plan = TINY if tiny else Plan(epochs=epochs, batch=batch, steps=steps)
     outcome = run(
         load_recipe("diffranet", changes=TINY_CRYSTAL if tiny else ()),
         replace(plan, minutes=minutes, seed=seed),
@@ -280,6 +285,7 @@ def on_gpu(
         "--minutes": f"{minutes:g}",
         "--epochs": None if tiny else epochs,
         "--batch": None if tiny else batch,
+        "--steps": None if tiny else steps,
         "--seed": seed,
         "--device": device,
     }

@@ -7,6 +7,10 @@ from numpy.typing import NDArray
 
 from deepfreak.noise import point_spread, point_spread_kernel
 
+# Always as many: a transform's last bits depend on how many are made at once, and an image must
+# not depend on the batch that it is in.
+TRANSFORMED_AT_ONCE = 8
+
 
 def missing_on_this_machine() -> str | None:
     """Return in one line what a GPU backend lacks here and how to get it, or None."""
@@ -14,6 +18,9 @@ def missing_on_this_machine() -> str | None:
 
     if config.ENABLE_CUDASIM:
         return None
+    if not hasattr(np, "row_stack"):
+        # numba-cuda 0.30 asks for what numpy 2.5 has dropped
+        np.row_stack = np.vstack
     try:
         import torch
     except ImportError:
@@ -88,5 +95,12 @@ class Device:
             wrapped[: 2 * slow - 1, : 2 * fast - 1] = kernel
             wrapped = np.roll(wrapped, (1 - slow, 1 - fast), axis=(0, 1))
             self._kernels[slow, fast] = torch.fft.rfft2(self.put(wrapped))
-        spectrum = torch.fft.rfft2(photons, s=padded) * self._kernels[slow, fast]
-        return torch.fft.irfft2(spectrum, s=padded)[:, :slow, :fast]
+        spread = torch.empty_like(photons)
+        part = torch.zeros((TRANSFORMED_AT_ONCE, slow, fast), device="cuda")
+        for first in range(0, len(photons), TRANSFORMED_AT_ONCE):
+            images = photons[first : first + TRANSFORMED_AT_ONCE]
+            part[: len(images)] = images
+            spectrum = torch.fft.rfft2(part, s=padded) * self._kernels[slow, fast]
+            whole = torch.fft.irfft2(spectrum, s=padded)
+            spread[first : first + len(images)] = whole[: len(images), :slow, :fast]
+        return spread

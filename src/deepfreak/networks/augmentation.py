@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from deepfreak.networks.batches.batch import on_device
 from deepfreak.networks.recipe import Augmentation
 
 TURNS = 4
@@ -61,7 +62,7 @@ def change(images: Tensor, changes: Changes, *, pedestal: float) -> Tensor:
     images = _turned(images, changes)
     if (changes.intensity == 1).all():
         return images
-    factor = torch.from_numpy(changes.intensity.astype(np.float32)).to(images.device)
+    factor = on_device(changes.intensity.astype(np.float32), images.device)
     counts = images.float().square()
     scaled = pedestal + factor[:, None, None] * (counts - pedestal)
     return scaled.clamp(0, 255**2).sqrt()
@@ -78,7 +79,7 @@ def measured(
         valid = _turned(valid, changes)
     if changes.gaps is None or not changes.gaps.any():
         return valid
-    edges = torch.from_numpy(np.rint(changes.gaps * side).astype(np.int64)).to(device)
+    edges = on_device(np.rint(changes.gaps * side).astype(np.int64), device)
     pixel = torch.arange(side, device=device)
     # (n, rectangles, side), then (n, side, side)
     rows = (pixel >= edges[:, :, 0:1]) & (pixel < edges[:, :, 1:2])
@@ -91,12 +92,30 @@ def _turned(images: Tensor, changes: Changes) -> Tensor:
     """Return `images` (n, side, side) turned and mirrored."""
     if not changes.symmetry.any():
         return images
+    turned = _turned_one_by_one if images.device.type == "cpu" else _turned_together
+    return turned(images, changes.symmetry)
+
+
+def _turned_one_by_one(images: Tensor, symmetry: NDArray[np.int64]) -> Tensor:
+    """Return it with one copy of each image, which a CPU likes best."""
     changed = torch.empty_like(images)
-    for symmetry in np.unique(changes.symmetry):
-        at = torch.from_numpy(np.flatnonzero(changes.symmetry == symmetry)).to(images.device)
-        turned = torch.rot90(images[at], int(symmetry) % TURNS, (1, 2))
-        changed[at] = turned.flip(2) if symmetry >= TURNS else turned
+    for image, to, each in zip(images, changed, symmetry.tolist(), strict=True):
+        turned = torch.rot90(image, each % TURNS)
+        to.copy_(turned.flip(1) if each >= TURNS else turned)
     return changed
+
+
+def _turned_together(images: Tensor, symmetry: NDArray[np.int64]) -> Tensor:
+    """Return it in three steps for all images, of which none waits for a GPU.
+
+    A quarter turn is a transposition, then a reflection.
+    """
+    turns, mirrored = symmetry % TURNS, symmetry >= TURNS
+    steps = np.stack([turns % 2 == 1, (turns == 1) | (turns == 2), (turns >= 2) ^ mirrored])
+    transposed, upside_down, left_right = on_device(steps, images.device)[:, :, None, None]
+    images = torch.where(transposed, images.transpose(1, 2), images)
+    images = torch.where(upside_down, images.flip(1), images)
+    return torch.where(left_right, images.flip(2), images)
 
 
 def _draw_gaps(rng: np.random.Generator) -> NDArray[np.float64]:

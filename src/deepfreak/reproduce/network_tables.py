@@ -77,9 +77,10 @@ def accuracy_table(title: str, lines: Sequence[Line], *, remarks: Sequence[str] 
 def compared(one: Line, other: Line) -> str:
     """Return in a sentence whether one classifier is better than another on the same images."""
     only_one, only_other, p = mcnemar(one.evaluation, other.evaluation)
+    said = f"= {p:.1e}" if p > 0 else "< 1e-300"
     return (
         f"{one.name} against {other.name}: {only_one} images were judged rightly by the former "
-        f"only, {only_other} by the latter only; McNemar's exact test p = {p:.1e}."
+        f"only, {only_other} by the latter only; McNemar's exact test p {said}."
     )
 
 

@@ -38,7 +38,7 @@ Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 # Of each class one or two.
 SHOTS_COMPARED = 6
 # What judging, writing and the last epoch need.
-SECONDS_TO_END = 75.0
+SECONDS_TO_END = 60.0
 # Of the time that is left after the images; B is the one that takes long.
 PART_FOR_OURS = 0.4
 IMAGES_OF_PAPER, EPOCHS_OF_PAPER = 10_000, 180
@@ -88,12 +88,16 @@ TINY_CRYSTAL = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learnt:
-    """A network after its training, how that went, and what it says of the test images."""
+    """A network after its training, how that went, and what it says of the test images.
+
+    `as_trained` is what it said before its normalisations' statistics were taken anew, if they were.
+    """
 
     candidate: Candidate
     model: "NetworkModel"
     history: tuple[Epoch, ...]
     evaluation: Evaluation
+    as_trained: Evaluation | None = None
 
     @property
     def seconds_per_epoch(self) -> float:
@@ -247,7 +251,8 @@ class _Teacher:
     def teach(self, candidate: Candidate, *, deadline: float, in_parts: bool = False) -> Learnt:
         """Train to the end, or as many epochs as end before `deadline`, and judge.
 
-        With `in_parts` weights are rounded, as `write_parts` needs them.
+        With `in_parts` weights are rounded, as `write_parts` needs them, and the statistics of
+        normalisations are taken anew.
         """
         done, before = 0, time.monotonic()
 
@@ -277,6 +282,8 @@ class _Teacher:
             )
             return made.model, made.history
 
+        from deepfreak.networks.statistics import with_averaged_statistics
+
         try:
             model, history = train(candidate.training.epochs)
         except _OutOfTimeError:
@@ -284,12 +291,35 @@ class _Teacher:
         if not history:
             # nothing is left to train: this reads the checkpoint of the last epoch
             model, history = train(done)
-        # what is written is judged
-        model = rounded(model) if in_parts else model
+        as_trained = None
+        if in_parts:
+            as_trained = self._judge(candidate, model, "as trained")
+            training = candidate.training
+            with self.progress("statistics", len(self.train)) as advance:
+                model = with_averaged_statistics(
+                    model,
+                    self.train,
+                    batch=training.batch,
+                    half=training.precision == "bf16",
+                    advance=advance,
+                )
+            # what is written is judged
+            model = rounded(model)
+        return Learnt(
+            candidate=candidate,
+            model=model,
+            history=history,
+            evaluation=self._judge(candidate, model),
+            as_trained=as_trained,
+        )
+
+    def _judge(self, candidate: Candidate, model: "NetworkModel", state: str = "") -> Evaluation:
+        """Ask it about the test images."""
         with self.progress(f"judging {candidate.name}", len(self.test)) as advance:
-            evaluation = evaluate(model, self.test, advance=advance)
-        self.say(f"{candidate.name}: {format_percent(evaluation.accuracy).strip()} % of the test")
-        return Learnt(candidate=candidate, model=model, history=history, evaluation=evaluation)
+            found = evaluate(model, self.test, advance=advance)
+        said = f", {state}" if state else ""
+        self.say(f"{candidate.name}{said}: {format_percent(found.accuracy).strip()} % of the test")
+        return found
 
 
 class _OutOfTimeError(Exception):

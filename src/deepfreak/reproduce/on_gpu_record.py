@@ -47,6 +47,7 @@ def make_record(outcome: Outcome, *, command: str) -> "tuple[Record, list[Figure
             "test images."
             for each in (ours, b)
         ),
+        _on_statistics(b),
         "B's weights are rounded to float16, and were judged so. Learning curves: curves.html.",
     )
     record = Record(
@@ -86,6 +87,20 @@ def make_record(outcome: Outcome, *, command: str) -> "tuple[Record, list[Figure
         for each in (b, ours)
     ]
     return record, figures
+
+
+def _on_statistics(b: Learnt) -> str:
+    """Return what B's accuracy owes to how its normalisations are evaluated."""
+    best = max(b.history, key=lambda row: row.validation_accuracy or 0.0)
+    before = "-" if b.as_trained is None else format_percent(b.as_trained.accuracy).strip()
+    return (
+        "B normalises by its batch while it learns, and in its last epoch was right about "
+        f"{100 * b.history[-1].accuracy:.2f} % of the training images so; by fixed statistics it "
+        f"judges worse, those of its last batches ({before} %) or means over all training images "
+        "(above), presumably since pulses differ so much in energy: validation, by the former, "
+        f"was at its best after epoch {best.epoch} with "
+        f"{100 * (best.validation_accuracy or 0):.2f} %."
+    )
 
 
 def _training_table(learnt: Sequence[Learnt], *, images: int) -> Table:

@@ -30,7 +30,7 @@ from deepfreak.structure_factors import Wilson
 if TYPE_CHECKING:
     from deepfreak.scattering.ice.lattice import IceForm
 
-LABEL_VERSION = "varied-1"
+LABEL_VERSION = "varied-2"
 
 # Half the image's diagonal, in pixels: what reaches a corner.
 CORNER_PX = SIZE / math.sqrt(2)

@@ -21,6 +21,8 @@ Array = NDArray[np.float64]
 
 PEAK_PHOTONS = 0.3, 300.0
 HALO_PHOTONS = 3.0, 30_000.0
+# What an arc of a ring is drawn with.
+POINTS_OF_ARC = 9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -131,12 +133,10 @@ def _layer_lines(plane: Plane, rng: np.random.Generator) -> Float:
 
 def _powder(plane: Plane, rng: np.random.Generator) -> Float:
     """Return the rings of any powder, smooth, textured, or of single grains."""
-    count = int(_log_uniform(rng, 1, 13))
-    first = _log_uniform(rng, 15, 300)
-    spaced = rng.random() < 1 / 4
-    radii = first * np.arange(1, count + 1) if spaced else rng.uniform(15, 0.85 * SIZE, count)
-    width, peak = _log_uniform(rng, 0.6, 6), _log_uniform(rng, *PEAK_PHOTONS)
-    grains = _log_uniform(rng, 0.1, 10) if rng.random() < 1 / 3 else 0.0
+    radii = _ring_radii(rng)
+    width, peak = _log_uniform(rng, 0.5, 6), _log_uniform(rng, *PEAK_PHOTONS)
+    grains = _log_uniform(rng, 0.05, 10) if rng.random() < 1 / 2 else 0.0
+    arc = _log_uniform(rng, 1, 30) if rng.random() < 1 / 2 else 0.0
     texture = _texture(plane, rng, share=1 / 3)
     total = np.zeros((SIZE, SIZE), np.float32)
     for radius in radii:
@@ -144,8 +144,22 @@ def _powder(plane: Plane, rng: np.random.Generator) -> Float:
         if grains == 0:
             total += height * _bell((plane.radius - radius) / width)
         else:
-            total += _grainy_ring(plane, rng, radius, width, height=height, grains=grains)
+            total += _grainy_ring(plane, rng, radius, width, height=height, grains=grains, arc=arc)
     return total * texture
+
+
+def _ring_radii(rng: np.random.Generator) -> Array:
+    """Return radii in pixels: of any rings, of layers' equal steps, or of a cubic lattice's."""
+    count = int(_log_uniform(rng, 1, 25))
+    first = _log_uniform(rng, 15, 300)
+    chance = rng.random()
+    if chance < 1 / 4:
+        return first * np.arange(1, count + 1)
+    if chance < 1 / 2:
+        # h^2 + k^2 + l^2 of a face-centred lattice, whose angles are taken to be small
+        sums = np.array([3, 4, 8, 11, 12, 16, 19, 20, 24, 27, 32, 35, 36, 40, 43, 44, 48, 51, 52])
+        return first * np.sqrt(sums[:count] / sums[0])
+    return rng.uniform(15, 0.85 * SIZE, count)
 
 
 def _grainy_ring(
@@ -156,17 +170,23 @@ def _grainy_ring(
     *,
     height: float,
     grains: float,
+    arc: float = 0.0,
 ) -> Float:
     """Return a ring of spots of random brightness, `grains` of them a pixel of its length.
 
-    Its light is that of a smooth one of that height.
+    Each is drawn out along the ring by some pixels, `arc` in the mean. The light is that of a
+    smooth ring of that height.
     """
     count = rng.poisson(grains * 2 * math.pi * radius)
     around = rng.uniform(0, 2 * math.pi, count)
     away = radius + width * rng.standard_normal(count)
+    light = rng.exponential(height * width * math.sqrt(2 * math.pi) / grains, count)
+    if arc > 0:
+        along = np.linspace(-1, 1, POINTS_OF_ARC) * rng.exponential(arc / 2, (count, 1)) / radius
+        around = (around[:, None] + along).ravel()
+        away, light = (np.repeat(each, POINTS_OF_ARC) for each in (away, light / POINTS_OF_ARC))
     row = np.floor(away * np.sin(around) - plane.down[0, 0] + 0.5).astype(np.int64)
     column = np.floor(away * np.cos(around) - plane.right[0, 0] + 0.5).astype(np.int64)
-    light = rng.exponential(height * width * math.sqrt(2 * math.pi) / grains, count)
     inside = (row >= 0) & (row < SIZE) & (column >= 0) & (column < SIZE)
     ring = np.zeros((SIZE, SIZE), np.float32)
     np.add.at(ring, (row[inside], column[inside]), light[inside].astype(np.float32))
@@ -223,5 +243,5 @@ KINDS = (
     Kind(name="halo", share=0.35, draw=_halo),
     Kind(name="streak", share=0.15, draw=_streak),
     Kind(name="layer lines", share=0.1, draw=_layer_lines),
-    Kind(name="powder", share=0.25, draw=_powder),
+    Kind(name="powder", share=0.35, draw=_powder),
 )

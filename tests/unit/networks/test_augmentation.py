@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from deepfreak.networks import Augmentation
+from deepfreak.networks import Augmentation, augmentation
 from deepfreak.networks.augmentation import Changes, change, draw_changes, measured
 
 CPU = torch.device("cpu")
@@ -86,3 +86,11 @@ def test_asking_for_gaps_leaves_the_other_changes_alone():
     )
     np.testing.assert_array_equal(one.symmetry, two.symmetry)
     np.testing.assert_array_equal(one.intensity, two.intensity)
+
+
+def test_a_gpu_turns_images_as_a_cpu_does():
+    images = torch.arange(8 * 36, dtype=torch.int32).reshape(8, 6, 6)
+    every = np.arange(8)
+    together = augmentation._turned_together(images, every)
+    assert torch.equal(together, augmentation._turned_one_by_one(images, every))
+    assert len({tuple(each.flatten().tolist()) for each in together - images}) == 8

@@ -1,7 +1,9 @@
 """What a step is given: images, and what is known of each."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 # The truth that a network may learn beside the class.
@@ -20,3 +22,8 @@ class Batch(NamedTuple):
     labels: Tensor
     volumes: Tensor
     valid: Tensor | None = None
+
+
+def on_device(array: NDArray[Any], device: torch.device) -> Tensor:
+    """Return `array` on `device`, without waiting for what a GPU does meanwhile."""
+    return torch.from_numpy(array).to(device, non_blocking=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from deepfreak.dataset import Dataset
 from deepfreak.errors import DatasetError
-from deepfreak.networks.batches.batch import VOLUME, Batch
+from deepfreak.networks.batches.batch import VOLUME, Batch, on_device
 from deepfreak.networks.batches.order import shuffled, steps_of
 from deepfreak.networks.processes import Processes
 
@@ -130,7 +130,7 @@ class StoredImages:
     def take(self, chosen: NDArray[np.intp]) -> Batch:
         """Return the images of these indices."""
         device = self._processes.device
-        at = torch.from_numpy(chosen).to(device)
+        at = on_device(chosen, device)
         if self._resident is not None:
             pixels = self._resident[at]
         else:
@@ -143,7 +143,7 @@ class StoredImages:
         read = [stored[int(index)] for index in chosen]
         shape = (len(read), self.side, self.side)
         images = np.stack(read) if read else np.empty(shape, stored.dtype)
-        return torch.from_numpy(images).to(self._processes.device)
+        return on_device(images, self._processes.device)
 
     def _slice(self, first: int) -> Tensor:
         """Return `IMAGES_AT_ONCE` images from `first` on, where they are."""
