@@ -17,7 +17,18 @@ from deepfreak.reproduce.parts import join_parts
 ROOT = Path(__file__).parents[3]
 
 # What `scripts/gpu-*` must not need: these are not on every machine with a GPU.
-NOT_THERE = ("sklearn", "skops", "cv2", "optuna", "fabio", "httpx", "rich", "distributed", "onnx")
+NOT_THERE = (
+    "hdf5plugin",
+    "sklearn",
+    "skops",
+    "cv2",
+    "optuna",
+    "fabio",
+    "httpx",
+    "rich",
+    "distributed",
+    "onnx",
+)
 
 
 @contextmanager
