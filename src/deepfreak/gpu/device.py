@@ -20,7 +20,7 @@ def missing_on_this_machine() -> str | None:
         return None
     if not hasattr(np, "row_stack"):
         # numba-cuda 0.30 asks for what numpy 2.5 has dropped
-        np.row_stack = np.vstack
+        np.row_stack = np.vstack  # noqa: NPY201 -- no use of ours
     try:
         import torch
     except ImportError:

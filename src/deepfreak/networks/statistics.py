@@ -1,4 +1,4 @@
-"""Normalisation as the images ask for it: means and variances over many batches, not the last ten."""
+"""Statistics of normalisations: means and variances over many batches, not over the last ten."""
 
 import copy
 from collections.abc import Callable

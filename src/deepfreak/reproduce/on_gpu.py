@@ -90,7 +90,8 @@ TINY_CRYSTAL = (
 class Learnt:
     """A network after its training, how that went, and what it says of the test images.
 
-    `as_trained` is what it said before its normalisations' statistics were taken anew, if they were.
+    `as_trained` is what it said before the statistics of its normalisations were taken anew, if
+    they were.
     """
 
     candidate: Candidate

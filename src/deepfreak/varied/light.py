@@ -23,6 +23,10 @@ PEAK_PHOTONS = 0.3, 300.0
 HALO_PHOTONS = 3.0, 30_000.0
 # What an arc of a ring is drawn with.
 POINTS_OF_ARC = 9
+# h^2 + k^2 + l^2 of a face-centred cubic lattice's rings, whose angles are taken to be small.
+FACE_CENTRED = np.array(
+    [3, 4, 8, 11, 12, 16, 19, 20, 24, 27, 32, 35, 36, 40, 43, 44, 48, 51, 52], np.float64
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -153,13 +157,14 @@ def _ring_radii(rng: np.random.Generator) -> Array:
     count = int(_log_uniform(rng, 1, 25))
     first = _log_uniform(rng, 15, 300)
     chance = rng.random()
+    radii: Array
     if chance < 1 / 4:
-        return first * np.arange(1, count + 1)
-    if chance < 1 / 2:
-        # h^2 + k^2 + l^2 of a face-centred lattice, whose angles are taken to be small
-        sums = np.array([3, 4, 8, 11, 12, 16, 19, 20, 24, 27, 32, 35, 36, 40, 43, 44, 48, 51, 52])
-        return first * np.sqrt(sums[:count] / sums[0])
-    return rng.uniform(15, 0.85 * SIZE, count)
+        radii = first * np.arange(1, count + 1)
+    elif chance < 1 / 2:
+        radii = np.asarray(first * np.sqrt(FACE_CENTRED[:count] / FACE_CENTRED[0]), np.float64)
+    else:
+        radii = rng.uniform(15, 0.85 * SIZE, count)
+    return radii
 
 
 def _grainy_ring(
