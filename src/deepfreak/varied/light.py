@@ -159,7 +159,7 @@ def _ring_radii(rng: np.random.Generator) -> Array:
     chance = rng.random()
     radii: Array
     if chance < 1 / 4:
-        radii = first * np.arange(1, count + 1)
+        radii = first * np.arange(1, count + 1, dtype=np.float64)
     elif chance < 1 / 2:
         radii = np.asarray(first * np.sqrt(FACE_CENTRED[:count] / FACE_CENTRED[0]), np.float64)
     else:
