@@ -93,6 +93,12 @@ def test_the_manifest_tells_how_it_was_made_and_verify_proves_it(made, data):
     assert (proof.problems, proof.simulated, proof.rule) == ((), 2, "equal bytes")
 
 
+def test_images_of_an_earlier_kind_are_not_compared_with_todays(made, monkeypatch):
+    monkeypatch.setattr("deepfreak.varied.experiment.LABEL_VERSION", "varied-9")
+    (problem,) = verify(made[0], rng=np.random.default_rng(0), sample=2).problems
+    assert "of the kind varied-2, and this deepfreak makes varied-9" in problem
+
+
 def test_a_crystal_is_as_bright_as_asked_beside_the_edge_of_visibility():
     experiment = varied_experiment(np.random.default_rng(24))
     drawn = experiment.draw(seed=0, index=0)

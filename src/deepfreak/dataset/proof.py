@@ -6,7 +6,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pydantic
@@ -121,7 +121,21 @@ def _problems_of_manifest(data: Dataset) -> list[str]:
         "backend": str,
     }
     missing = [name for name, kind in wanted.items() if not isinstance(manifest.get(name), kind)]
-    return [f"its manifest lacks {', '.join(missing)}"] if missing else []
+    if missing:
+        return [f"its manifest lacks {', '.join(missing)}"]
+    return _problems_of_variety(manifest["varied"]) if "varied" in manifest else []
+
+
+def _problems_of_variety(varied: dict[str, Any]) -> list[str]:
+    from deepfreak.varied.experiment import LABEL_VERSION
+
+    found = varied.get("version")
+    if found == LABEL_VERSION:
+        return []
+    return [
+        f"its images are of the kind {found}, and this deepfreak makes {LABEL_VERSION}: prove them "
+        "with the one that made them"
+    ]
 
 
 def _problems_of_content(data: Dataset, advance: Callable[[int], None] | None) -> list[str]:
