@@ -132,10 +132,11 @@ def _problems_of_variety(varied: dict[str, Any]) -> list[str]:
     found = varied.get("version")
     if found == LABEL_VERSION:
         return []
-    return [
+    problem = (
         f"its images are of the kind {found}, and this deepfreak makes {LABEL_VERSION}: prove them "
         "with the one that made them"
-    ]
+    )
+    return [problem]
 
 
 def _problems_of_content(data: Dataset, advance: Callable[[int], None] | None) -> list[str]:
