@@ -78,7 +78,7 @@ def test_each_option_reaches_the_training(toy, tmp_path):
     options = (
         "--architecture", "preprocessed", "--split", "test", "--validation", "train",
         "--epochs", 1, "--batch", 5, "--learning-rate", 0.5, "--precision", "bf16",
-        "--seed", 7, "--filters", 1, "--device", "cpu",
+        "--seed", 7, "--filters", 1, "--normalise", "image", "--device", "cpu",
     )  # fmt: skip
     result = run(toy, "--out", tmp_path / "out", *options)
     assert result.exception is None, result.output
@@ -86,7 +86,11 @@ def test_each_option_reaches_the_training(toy, tmp_path):
     training = FOR_PREPROCESSED_IMAGES.training.settings()
     changed = {"epochs": 1, "batch": 5, "learning_rate": 0.5, "precision": "bf16"}
     assert manifest["training"] == json.loads(json.dumps(training | changed))
-    assert manifest["architecture"] == TOPOLOGIES[10].settings() | {"filters": 1}
+    assert manifest["architecture"] == TOPOLOGIES[10].settings() | {
+        "filters": 1,
+        "normalise": "image",
+    }
+    assert load_model(tmp_path / "out" / "network.onnx").side == 512
     assert (manifest["data"]["count"], manifest["validation"]["count"]) == (5, 10)
     assert manifest["seed"] == 7
 
@@ -153,6 +157,7 @@ def test_a_folder_of_another_training_is_not_touched(toy, tmp_path):
         (("--split", "validation"), "two splits"),
         (("--architecture", "14"), "14"),
         (("--architecture", "compact", "--filters", 2), "leave it out"),
+        (("--architecture", "compact", "--normalise", "image"), "--normalise is for"),
         (("--fresh", 1), "a file without one"),
     ],
 )

@@ -3,7 +3,7 @@
 import os
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -46,6 +46,10 @@ VARIANTS = tuple(map(str, range(14)))
 )  # fmt: skip
 @click.option("--filters", type=click.IntRange(1, 128), help="At most so many filters.")
 @click.option(
+    "--normalise", type=click.Choice(["batch", "image"]),
+    help="By what a network of the paper normalises; by image is what batches of one learn.",
+)  # fmt: skip
+@click.option(
     "--shrink-to", metavar="SIDE", type=click.IntRange(8, 4096),
     help="Shrink images to that many pixels first.",
 )  # fmt: skip
@@ -73,6 +77,7 @@ def fit(
     also: tuple[Path, ...],
     fresh: int | None,
     filters: int | None,
+    normalise: Literal["batch", "image"] | None,
     shrink_to: int | None,
     epochs: int | None,
     batch: int | None,
@@ -99,6 +104,7 @@ def fit(
     chosen, training = _chosen(
         architecture,
         filters=filters,
+        normalise=normalise,
         shrink_to=shrink_to,
         epochs=epochs,
         batch=batch,
@@ -194,6 +200,7 @@ def _chosen(
     name: str,
     *,
     filters: int | None,
+    normalise: Literal["batch", "image"] | None,
     shrink_to: int | None,
     **changes: Any,  # noqa: ANN401 -- of all kinds
 ) -> "tuple[Architecture, Training]":
@@ -208,8 +215,9 @@ def _chosen(
 
     architecture: Architecture
     if name == COMPACT:
-        if filters is not None:
-            raise click.UsageError("--filters is for the paper's topologies: leave it out")
+        for option, value in (("--filters", filters), ("--normalise", normalise)):
+            if value is not None:
+                raise click.UsageError(f"{option} is for the paper's topologies: leave it out")
         architecture, training = networks.Compact(), networks.OURS
     else:
         configuration = {
@@ -223,7 +231,7 @@ def _chosen(
             networks.TOPOLOGIES[int(name)] if configuration is None else configuration.topology
         )
         training = networks.Training() if configuration is None else configuration.training
-        architecture = narrowed(topology, filters)
+        architecture = replace(narrowed(topology, filters), normalise=normalise or "batch")
     given = {key: value for key, value in changes.items() if value is not None}
     if shrink_to is not None:
         given["inputs"] = replace(training.inputs, shrink_to=shrink_to)

@@ -38,7 +38,20 @@ def bottleneck_network(topology: Topology, *, classes: int, size: int) -> nn.Mod
         nn.Flatten(),
         nn.Linear(topology.features * last**2, classes),
     ]
-    return nn.Sequential(*layers, *head)
+    network = nn.Sequential(*layers, *head)
+    if topology.normalise == "image":
+        normalise_by_image(network)
+    return network
+
+
+def normalise_by_image(network: nn.Module) -> None:
+    """Let every batch normalisation of `network` normalise each image by itself; weights stay."""
+    for parent in list(network.modules()):
+        for name, layer in parent.named_children():
+            if isinstance(layer, nn.BatchNorm2d):
+                own = nn.InstanceNorm2d(layer.num_features, eps=layer.eps, affine=True)
+                own.weight, own.bias = layer.weight, layer.bias
+                setattr(parent, name, own)
 
 
 class Bottleneck(nn.Module):  # type: ignore[misc] # torch has no types here

@@ -1,7 +1,7 @@
 """The paper's family of networks: ResNet-50 with other filters, strides and pools (Table 9)."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import pydantic
 from pydantic import Field
@@ -39,6 +39,9 @@ class Topology:
         In pixels of the last stage's map; not padded. The second pool takes means.
     blocks, block_strides
         Of each stage; the stride is that of the stage's first 3 x 3 convolution.
+    normalise
+        By the mean and variance of the "batch" while it learns, and by running ones when it judges;
+        or always by those of each "image", as batches of one do while they learn.
     """
 
     name: ClassVar[str] = "bottlenecks"
@@ -52,6 +55,7 @@ class Topology:
     second_pool_stride: Stride = 1
     blocks: tuple[Depth, Depth, Depth, Depth] = (3, 4, 6, 3)
     block_strides: tuple[Stride, Stride, Stride, Stride] = (1, 2, 2, 2)
+    normalise: Literal["batch", "image"] = "batch"
 
     @property
     def features(self) -> int:
@@ -84,6 +88,8 @@ class Topology:
     def settings(self) -> dict[str, Any]:
         """Return what makes this topology again, as JSON values."""
         values = pydantic.TypeAdapter(Topology).dump_python(self, mode="json")
+        if self.normalise == "batch":
+            del values["normalise"]  # networks from before there was a choice are the same
         return {"architecture": self.name, **values}
 
     @classmethod

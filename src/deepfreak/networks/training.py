@@ -1,5 +1,6 @@
 """Training in one visible loop: what the weights see, in which order, and what is written when."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
@@ -342,7 +343,7 @@ def _in_one_line(training: Training) -> Iterator[None]:
             raise _too_little_memory(training) from error
         raise
     except ValueError as error:
-        if "more than 1 value per channel" in str(error):
+        if re.search("more than 1 (value per channel|spatial element)", str(error)):
             raise RecipeError(
                 "expected more than one pixel or image to normalise over, found maps of one pixel "
                 "in a batch of one: use larger batches, larger images or smaller strides"

@@ -88,17 +88,12 @@ TINY_CRYSTAL = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learnt:
-    """A network after its training, how that went, and what it says of the test images.
-
-    `as_trained` is what it said before the statistics of its normalisations were taken anew, if
-    they were.
-    """
+    """A network after its training, how that went, and what it says of the test images."""
 
     candidate: Candidate
     model: "NetworkModel"
     history: tuple[Epoch, ...]
     evaluation: Evaluation
-    as_trained: Evaluation | None = None
 
     @property
     def seconds_per_epoch(self) -> float:
@@ -129,11 +124,15 @@ class Outcome:
 
 
 def configuration_b(plan: Plan) -> Candidate:
-    """Return B for larger batches: the learning rate scaled with them, convolutions in bf16."""
+    """Return B for larger batches: the learning rate scaled with them, convolutions in bf16.
+
+    Each image is normalised by itself, as in the paper's batches of one; by batches it would be
+    another network, and fail on images unlike most of their batch.
+    """
     training = CONFIGURATION_B.training
     return Candidate(
         name="configuration B",
-        architecture=narrowed(CONFIGURATION_B.topology, plan.filters),
+        architecture=replace(narrowed(CONFIGURATION_B.topology, plan.filters), normalise="image"),
         training=replace(
             training,
             epochs=plan.epochs,
@@ -252,8 +251,7 @@ class _Teacher:
     def teach(self, candidate: Candidate, *, deadline: float, in_parts: bool = False) -> Learnt:
         """Train to the end, or as many epochs as end before `deadline`, and judge.
 
-        With `in_parts` weights are rounded, as `write_parts` needs them, and the statistics of
-        normalisations are taken anew.
+        With `in_parts` weights are rounded, as `write_parts` needs them.
         """
         done, before = 0, time.monotonic()
 
@@ -283,8 +281,6 @@ class _Teacher:
             )
             return made.model, made.history
 
-        from deepfreak.networks.statistics import with_averaged_statistics
-
         try:
             model, history = train(candidate.training.epochs)
         except _OutOfTimeError:
@@ -292,35 +288,12 @@ class _Teacher:
         if not history:
             # nothing is left to train: this reads the checkpoint of the last epoch
             model, history = train(done)
-        as_trained = None
-        if in_parts:
-            as_trained = self._judge(candidate, model, "as trained")
-            training = candidate.training
-            with self.progress("statistics", len(self.train)) as advance:
-                model = with_averaged_statistics(
-                    model,
-                    self.train,
-                    batch=training.batch,
-                    half=training.precision == "bf16",
-                    advance=advance,
-                )
-            # what is written is judged
-            model = rounded(model)
-        return Learnt(
-            candidate=candidate,
-            model=model,
-            history=history,
-            evaluation=self._judge(candidate, model),
-            as_trained=as_trained,
-        )
-
-    def _judge(self, candidate: Candidate, model: "NetworkModel", state: str = "") -> Evaluation:
-        """Ask it about the test images."""
+        # what is written is judged
+        model = rounded(model) if in_parts else model
         with self.progress(f"judging {candidate.name}", len(self.test)) as advance:
-            found = evaluate(model, self.test, advance=advance)
-        said = f", {state}" if state else ""
-        self.say(f"{candidate.name}{said}: {format_percent(found.accuracy).strip()} % of the test")
-        return found
+            evaluation = evaluate(model, self.test, advance=advance)
+        self.say(f"{candidate.name}: {format_percent(evaluation.accuracy).strip()} % of the test")
+        return Learnt(candidate=candidate, model=model, history=history, evaluation=evaluation)
 
 
 class _OutOfTimeError(Exception):

@@ -39,15 +39,14 @@ def make_record(outcome: Outcome, *, command: str) -> "tuple[Record, list[Figure
             f"{plan.train:,} training, {plan.validation:,} validation and {plan.test:,} test "
             f"images, one run each, on {outcome.hardware}. Unlike the paper's, B saw each image "
             f"{len(b.history)} times ({plan.epochs} planned; the paper 180, but it converged at "
-            f"20), in batches of {plan.batch} (1), with the learning rate multiplied by "
-            f"{plan.batch} and convolutions in bf16."
+            f"20), in batches of {plan.batch} (1), each image normalised by itself, with the "
+            f"learning rate multiplied by {plan.batch} and convolutions in bf16."
         ),
         *(
             f"{each.candidate.name}: {format_percent(each.evaluation.accuracy).strip()} % of the "
             "test images."
             for each in (ours, b)
         ),
-        _on_statistics(b),
         "B's weights are rounded to float16, and were judged so. Learning curves: curves.html.",
     )
     record = Record(
@@ -87,20 +86,6 @@ def make_record(outcome: Outcome, *, command: str) -> "tuple[Record, list[Figure
         for each in (b, ours)
     ]
     return record, figures
-
-
-def _on_statistics(b: Learnt) -> str:
-    """Return what B's accuracy owes to how its normalisations are evaluated."""
-    best = max(b.history, key=lambda row: row.validation_accuracy or 0.0)
-    before = "-" if b.as_trained is None else format_percent(b.as_trained.accuracy).strip()
-    return (
-        "B normalises by its batch while it learns, and in its last epoch was right about "
-        f"{100 * b.history[-1].accuracy:.2f} % of the training images so; by fixed statistics it "
-        f"judges worse, those of its last batches ({before} %) or means over all training images "
-        "(above), presumably since pulses differ so much in energy: validation, by the former, "
-        f"was at its best after epoch {best.epoch} with "
-        f"{100 * (best.validation_accuracy or 0):.2f} %."
-    )
 
 
 def _training_table(learnt: Sequence[Learnt], *, images: int) -> Table:

@@ -101,14 +101,21 @@ class Runs:
         *,
         device: str | None = None,
         only: Sequence[int] | None = None,
+        by_image: bool = False,
         advance: Callable[[int], None] | None = None,
     ) -> tuple[Evaluation, ...]:
-        """Return what each run, or `only` some, says of `data`."""
+        """Return what each run, or `only` some, says of `data`.
+
+        With `by_image` each image is normalised by its own statistics, not by the running ones.
+        """
+        from deepfreak.networks.normalisation import normalised_by_image
+
         chosen = range(len(self.weights)) if only is None else only
         place = device or _default_device()
+        models = (load_network(self.weights[run], device=place) for run in chosen)
         return tuple(
-            evaluate(load_network(self.weights[run], device=place), data, advance=advance)
-            for run in chosen
+            evaluate(normalised_by_image(model) if by_image else model, data, advance=advance)
+            for model in models
         )
 
 
