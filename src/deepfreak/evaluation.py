@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -155,7 +156,8 @@ class Evaluation:
         """Return the summary as JSON values."""
         return {
             "model": self.model,
-            "data": self.data,
+            # without its folder, for results are published
+            "data": Path(self.data).name,
             "count": self.truth.size,
             "classes": list(self.classes),
             "grouped_from": list(self.grouped_from),
