@@ -15,8 +15,12 @@ from deepfreak.live.events import Outcome, SeriesBegan
 def taken(path):
     """Take one from the number in a file; return whether there was one."""
     left = int(path.read_text()) if path.exists() else 0
-    path.write_text(str(max(0, left - 1)))
-    return left > 0
+    if left == 0:
+        return False
+    rest = path.with_suffix(f".{os.getpid()}")
+    rest.write_text(str(left - 1))
+    rest.replace(path)  # whole, whenever a worker is killed
+    return True
 
 
 def work(folder, pipe):
