@@ -59,7 +59,7 @@ def test_every_frame_has_one_outcome_whoever_is_killed(tmp_path):
     with closing(ready(tmp_path, 2)) as workers:
 
         def kill():
-            # of those that have begun: five in a row that have not are the end, as below
+            # only who has begun: after `MOST_STILLBORN` others in a row the program gives up
             begun = [one.process.pid for one in workers._ready()]
             if begun and len(kills) < 8 and rng.random() < 0.3:
                 process = begun[rng.integers(len(begun))]

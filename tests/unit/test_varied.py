@@ -190,7 +190,8 @@ def test_a_grainy_ring_has_the_light_of_a_smooth_one(arc):
     # light is where the ring is, and lumpy
     on_ring = abs(plane.radius - 150) < 1
     assert grainy[on_ring].mean() == pytest.approx(smooth[on_ring].mean(), rel=0.15)
-    assert grainy[on_ring].std() > 1.5 * smooth[on_ring].std()
+    # arcs smear what single grains leave
+    assert grainy[on_ring].std() > (1.5 if arc else 2) * smooth[on_ring].std()
 
 
 def test_shading_is_mostly_nothing_and_never_darkness():

@@ -18,9 +18,6 @@ def missing_on_this_machine() -> str | None:
 
     if config.ENABLE_CUDASIM:
         return None
-    if not hasattr(np, "row_stack"):
-        # numba-cuda 0.30 asks for what numpy 2.5 has dropped
-        np.row_stack = np.vstack  # noqa: NPY201 -- no use of ours
     try:
         import torch
     except ImportError:

@@ -19,6 +19,10 @@ from deepfreak.scattering.spots import (
     spot_on_panel,
 )
 
+if not hasattr(np, "row_stack"):
+    # numba-cuda 0.30 asks for what numpy 2.5 has dropped, when it compiles its first kernel
+    np.row_stack = np.vstack  # noqa: NPY201 -- no use of ours
+
 # Columns of a lattice's row of numbers, see `batch.lattice_rows`.
 K0, WAVELENGTH, RADIUS_SQR, RADIUS, APPROXIMATION, TURN, THICK = 0, 3, 4, 5, 6, 7, 8
 RECIPROCAL, REAL, CELLS, SPREAD, STRENGTH, SHOT, EXACT, SHAPE = 9, 18, 27, 30, 39, 40, 41, 42

@@ -367,10 +367,11 @@ def test_a_missing_class_stops_in_one_line(tmp_path):
         train(data, tmp_path / "run")
 
 
-def test_one_image_of_one_pixel_cannot_be_normalised(data, tmp_path):
+@pytest.mark.parametrize("normalise", ["batch", "image"])
+def test_one_image_of_one_pixel_cannot_be_normalised(data, tmp_path, normalise):
     training = replace(TRAINING, batch=1)
     with pytest.raises(RecipeError, match="more than one pixel or image"):
-        train(data, tmp_path, training=training)
+        train(data, tmp_path, training=training, architecture=replace(SMALL, normalise=normalise))
 
 
 def test_validation_images_of_other_classes_are_refused(data, tmp_path):
