@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from deepfreak.dataset import Dataset
@@ -16,6 +15,7 @@ from deepfreak.errors import BackendError, DatasetError, OutputError, RecipeErro
 from deepfreak.files import versions
 from deepfreak.networks.architecture import Architecture
 from deepfreak.networks.augmentation import change, draw_changes, measured
+from deepfreak.networks.batches.batch import Batch
 from deepfreak.networks.batches.fresh import Fresh
 from deepfreak.networks.batches.order import STEP, generator
 from deepfreak.networks.batches.source import Source, source_of
@@ -24,8 +24,9 @@ from deepfreak.networks.checkpoint import FORMAT, fingerprint, save_network
 from deepfreak.networks.curve import Epoch, write_curve
 from deepfreak.networks.network import Network, NetworkModel, build_network
 from deepfreak.networks.processes import Processes, processes
-from deepfreak.networks.recipe import VOLUME_UNIT_MM3, Training
+from deepfreak.networks.recipe import Training
 from deepfreak.networks.state import State
+from deepfreak.networks.step import step_of
 from deepfreak.networks.targets import Targets
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -138,8 +139,7 @@ def train_network(  # noqa: C901, PLR0915 -- all that happens to the weights, in
             _learn_mean(state, source, training)
 
         half = training.precision == "bf16"
-        with_volume = training.volume_weight > 0
-        parallel = group.together(network)
+        gradients = step_of(group.together(network), targets, training, group)
         steps = source.steps(training.batch)
         begin = state.epoch * steps + state.step
         batches = source.batches(batch=training.batch, seed=seed, first=begin)
@@ -162,21 +162,12 @@ def train_network(  # noqa: C901, PLR0915 -- all that happens to the weights, in
                     for parameters in state.optimizer.param_groups:
                         parameters["lr"] = rate
 
-                    with torch.autocast(group.device.type, torch.bfloat16, enabled=half):
-                        answer = parallel(images, valid, with_volume=with_volume)
-                        logits = answer[0] if with_volume else answer  # (n, classes)
-                        loss = targets.loss(
-                            logits, labels, label_smoothing=training.label_smoothing
-                        )
-                        aim = loss
-                        if with_volume:
-                            aim = loss + training.volume_weight * _volume_error(answer[1], volumes)
-                    state.optimizer.zero_grad(set_to_none=True)
-                    aim.backward()
+                    # the gradients: forwards and back
+                    loss, hits = gradients(Batch(images, labels, volumes, valid))
                     state.optimizer.step()
 
                     state.blend(done, training.average)
-                    state.count(loss, targets.hits(logits, labels), len(labels))
+                    state.count(loss, hits, len(labels))
                     state.step += 1
                     advance(len(labels) * group.count)
                     if state.step % STEPS_BETWEEN_CHECKS == 0:
@@ -247,16 +238,6 @@ def _check_volume(network: Network, architecture: Architecture, training: Traini
             f"expected a network that estimates volumes, to weigh them {training.volume_weight:g} "
             f"times, found the architecture {architecture.name!r}: use volume_weight=0"
         )
-
-
-def _volume_error(estimated: Tensor, volumes: Tensor) -> Tensor:
-    """Return the squared error of the logarithm of volumes (n,) in mm^3, a mean over all images.
-
-    Images without a crystal add nothing.
-    """
-    crystal = volumes > 0
-    truth = (volumes / VOLUME_UNIT_MM3).where(crystal, torch.ones_like(volumes)).log()
-    return ((estimated - truth).square() * crystal).mean()
 
 
 def _learn_mean(state: State, source: Source, training: Training) -> None:

@@ -328,14 +328,6 @@ def test_a_network_learns_volumes_if_asked_to(with_volumes, tmp_path):
     assert errors[1] < 0.1 < errors[0]
 
 
-def test_the_error_of_volumes_is_a_logarithm():
-    from deepfreak.networks.training import _volume_error
-
-    estimated = torch.tensor([5.0, 1.0, math.log(2) + 0.5])
-    error = _volume_error(estimated, torch.tensor([0, 1e-5, 2e-5]))
-    assert float(error) == pytest.approx((1 + 0.25) / 3)
-
-
 def test_volumes_that_nobody_knows_are_not_learnt(data, tmp_path):
     with pytest.raises(DatasetError, match="the truth crystal_volume_mm3"):
         train(data, tmp_path, **COMPACT)

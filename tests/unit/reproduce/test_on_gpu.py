@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from deepfreak.networks import CONFIGURATION_B, load_network
@@ -50,10 +51,17 @@ def made(tmp_path_factory):
     return *do(folder), folder
 
 
-def test_the_rate_of_b_grows_with_its_batch_and_nothing_else_is_changed():
-    training = configuration_b(Plan()).training
+def test_b_is_the_papers_but_for_its_epochs_and_its_precision():
+    candidate = configuration_b(Plan())
+    assert candidate.architecture == CONFIGURATION_B.topology
+    back = replace(candidate.training, epochs=180, precision="float32")
+    assert back == CONFIGURATION_B.training
+
+
+def test_the_rate_of_b_grows_with_its_batch_and_each_image_is_normalised_by_itself():
+    training = configuration_b(Plan(batch=32)).training
     assert training.learning_rate == pytest.approx(32 * CONFIGURATION_B.training.learning_rate)
-    architecture = configuration_b(Plan()).architecture
+    architecture = configuration_b(Plan(batch=32)).architecture
     assert architecture.normalise == "image"
     assert replace(architecture, normalise="batch") == CONFIGURATION_B.topology
     back = replace(
@@ -83,13 +91,39 @@ def test_the_record_says_first_how_it_differs_from_the_papers(made):
     record, figures = make_record(made[0], command="deepfreak reproduce on-gpu")
     first = record.summary[0]
     assert first.startswith("REDUCED SCALE")
-    for part in ("10 training", "batches of 5", "multiplied by 5", "bf16", "2 times"):
+    for part in ("10 training", "bf16", "2 times"):
         assert part in first
+    assert "batches" not in first
     assert len(figures) == 2
     json.dumps(record.facts, allow_nan=False)
     titles = [table.title for table in record.tables]
     assert titles[0].startswith("Table 5")
-    assert "10 steps of B at the paper's batch of 1" in record.tables[-1].rows[1][0]
+    assert [row[0] for row in record.tables[-1].rows[1:3]] == [
+        "a step of B at the paper's batch of 1, float32",
+        "a step of B at the paper's batch of 1, bf16, with the judging",
+    ]
+
+
+def test_b_is_judged_by_running_statistics_and_as_it_learned(made):
+    outcome, said, _ = made
+    by_image = outcome.b.by_image
+    assert by_image.truth.tolist() == outcome.b.evaluation.truth.tolist()
+    assert not np.allclose(by_image.probabilities, outcome.b.evaluation.probabilities)
+    assert outcome.ours.by_image is None
+    record, _ = make_record(outcome, command="deepfreak reproduce on-gpu")
+    names = [row[0] for row in record.tables[0].rows]
+    assert names[1:] == ["configuration B", "configuration B, each image normalised by itself"]
+    assert len(record.facts["evaluations"]) == 3
+    assert any(line.startswith("configuration B by image: ") for line in said)
+
+
+def test_larger_batches_have_one_line_and_say_so(tmp_path):
+    outcome, _ = do(tmp_path, replace(TINY, batch=5, epochs=1, our_epochs=1))
+    assert outcome.b.by_image is None
+    record, _ = make_record(outcome, command="deepfreak reproduce on-gpu")
+    for part in ("batches of 5", "multiplied by 5", "each image normalised by itself"):
+        assert part in record.summary[0]
+    assert len(record.tables[0].rows) == 2
 
 
 def test_a_plan_that_runs_out_of_time_ends_after_the_epoch_under_way(tmp_path):
