@@ -38,7 +38,7 @@ def run(*arguments):
 
 def test_a_search_leaves_its_journal_results_page_and_networks(toy, tmp_path):
     out = tmp_path / "out"
-    options = ("--out", out, *CHEAP, "--images", 6, "--seed", 4)
+    options = ("--out", out, *CHEAP, "--images", 6, "--seed", 4, "--normalise", "image")
     cut = run(toy, *options, "--time-limit", 0)
     assert cut.exception is None, cut.output
     assert "broken off" in cut.stdout
@@ -47,6 +47,7 @@ def test_a_search_leaves_its_journal_results_page_and_networks(toy, tmp_path):
     assert "1 of 1: " in result.stderr
     assert f"{out}: all 1 of 1 trainings, 0 failed; 1 epochs" in result.stdout
     found = json.loads((out / "results.json").read_text())
+    assert found["plan"]["normalise"] == "image"
     assert found["purpose"]["train"]["count"] == found["purpose"]["judged"]["count"] == 6
     assert found["best"][0]["accuracy"]["total"] == 6
     assert (out / "journal.jsonl").exists()

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -128,6 +129,10 @@ def classical(
 @click.option("--runs", type=click.IntRange(1), help="Of each of the configurations A, B, C.")
 @click.option("--images", type=click.IntRange(1), help="At most so many to learn from.")
 @click.option("--filters", type=click.IntRange(1), help="At most so many a topology.")
+@click.option(
+    "--normalise", type=click.Choice(["batch", "image"]),
+    help="By what the paper's networks do; by image is what batches of one learn.",
+)  # fmt: skip
 @click.option("--device", help="Such as cpu or cuda.", show_default="a GPU where there is one")
 @click.option(
     "--workers", type=click.IntRange(min=1), default=os.cpu_count() or 1, show_default="all cores",
@@ -150,6 +155,7 @@ def networks(
     runs: int | None,
     images: int | None,
     filters: int | None,
+    normalise: str | None,
     device: str | None,
     workers: int,
     cache: Path | None,
@@ -170,12 +176,13 @@ def networks(
 
     variants = {"raw": real, "preprocessed": real_preprocessed}
     searches = {"synthetic": search, "raw": search_raw, "preprocessed": search_preprocessed}
-    changes = {
+    changes: dict[str, Any] = {
         "epochs": epochs,
         "our_epochs": our_epochs,
         "runs": runs,
         "train": images,
         "filters": filters,
+        "normalise": normalise,
     }
     whole = FULL_SCALE if scale == "full" else CPU_SCALE
     request = Request(
@@ -201,6 +208,7 @@ def networks(
             "--runs": runs,
             "--images": images,
             "--filters": filters,
+            "--normalise": normalise,
             "--device": device,
         }
     )

@@ -146,6 +146,10 @@ def classical(
     "--precision", type=click.Choice(["float32", "bf16"]), default="float32", show_default=True,
     help="Of the convolutions.",
 )  # fmt: skip
+@click.option(
+    "--normalise", type=click.Choice(["batch", "image"]), default="batch", show_default=True,
+    help="By what; by image is what batches of one learn, and what they are judged by then.",
+)  # fmt: skip
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option("--device", help="Such as cpu or cuda.", show_default="a GPU where there is one")
 @click.option(
@@ -172,6 +176,7 @@ def cnn(
     images: int | None,
     filters: int | None,
     precision: Any,  # noqa: ANN401 -- one of two names
+    normalise: Any,  # noqa: ANN401 -- one of two names
     seed: int,
     device: str | None,
     time_limit: float | None,
@@ -201,6 +206,7 @@ def cnn(
         space=space,
         filters=filters,
         precision=precision,
+        normalise=normalise,
         seed=seed,
     )
     with _opened(data, validation, simulate=simulate, images=images, workers=workers) as (

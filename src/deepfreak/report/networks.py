@@ -186,6 +186,7 @@ def write_cnn_search_page(path: Path, results: Json, *, overwrite: bool = False)
             ("time", hours(results["seconds"])),
             ("space", plan["space"]),
             ("filters", "as Table 9" if plan["filters"] is None else f"{plan['filters']} at most"),
+            ("normalised by", plan["normalise"]),
             ("trained on", f"{purpose['train']['name']}, {purpose['train']['count']} images"),
             ("chosen on", f"{purpose['judged']['name']}, {purpose['judged']['count']} images"),
             ("seed", str(plan["seed"])),

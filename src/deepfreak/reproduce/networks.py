@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from deepfreak.dataset import Dataset
 from deepfreak.evaluation import Evaluation, format_percent
@@ -27,6 +27,7 @@ from deepfreak.reproduce.classical import PAPER_FOREST, PAPER_SVM
 from deepfreak.reproduce.contenders import Contender
 from deepfreak.reproduce.contenders import judge as judge_classical
 from deepfreak.reproduce.network_tables import (
+    NORMALISED,
     Line,
     accuracy_table,
     compared,
@@ -61,6 +62,8 @@ class Scale:
         Of each of the paper's configurations.
     our_epochs
         Of our network; None for as many as its recipe says.
+    normalise
+        By what the paper's networks do; see `Topology`.
     """
 
     filters: Count | None = None
@@ -70,6 +73,7 @@ class Scale:
     epochs: Count = 180
     runs: Count = 5
     our_epochs: Count | None = None
+    normalise: Literal["batch", "image"] = "batch"
 
     @property
     def images(self) -> dict[str, int | None]:
@@ -120,7 +124,9 @@ def scaled(name: str, configuration: Configuration, scale: Scale) -> Candidate:
     """Return a configuration of the paper at `scale`."""
     return Candidate(
         name=name,
-        architecture=narrowed(configuration.topology, scale.filters),
+        architecture=replace(
+            narrowed(configuration.topology, scale.filters), normalise=scale.normalise
+        ),
         training=replace(configuration.training, epochs=scale.epochs),
     )
 
@@ -188,7 +194,11 @@ def make_record(
         runs = {each: trainer.runs(each) for each in planned}
         say("judging the test images")
         judged = {each: runs[each].judge(test, device=request.device) for each in (b, plain, ours)}
-        judged_by_image = runs[b].judge(test, device=request.device, by_image=True)
+        judged_by_image = (
+            runs[b].judge(test, device=request.device, by_image=True)
+            if scale.normalise == "batch"
+            else ()
+        )
 
         def taught(contender: Contender, data: Dataset) -> Evaluation:
             """Return what a forest or an SVM, taught the same images, says of `data`."""
@@ -231,12 +241,13 @@ def make_record(
         chosen=runs[b].chosen,
         multiply_adds=b.multiply_adds(**shape),
     )
-    by_image = replace(
+    as_it_learned = replace(
         deepfreak,
         name="the same, each image normalised by itself",
         published=None,
         evaluations=judged_by_image,
     )
+    by_image = (as_it_learned,) if judged_by_image else ()
     own = Line(name=ours.name, evaluations=judged[ours], multiply_adds=ours.multiply_adds(**shape))
     record = Record(
         name="networks",
@@ -254,19 +265,14 @@ def make_record(
         tables=(
             accuracy_table(
                 "Table 5: accuracy on the test images (%)",
-                (forest, svm, deepfreak, by_image, own),
+                (forest, svm, deepfreak, *by_image, own),
                 remarks=(
                     (
                         "Of B's runs the one of the highest validation accuracy was chosen. Forest "
                         "and SVM have the paper's settings and learned the same images."
                     ),
-                    (
-                        "B learns in batches of one, so that each image is normalised by itself, "
-                        "and is judged by running statistics, of ten images or so, as the "
-                        "published code does it; the line below has it judged as it learned."
-                    ),
-                    compared(own, deepfreak),
-                    compared(own, by_image),
+                    *((NORMALISED,) if by_image else ()),
+                    *(compared(own, line) for line in (deepfreak, *by_image)),
                 ),
             ),
             confusion_table(
@@ -318,6 +324,8 @@ def scale_told(
     )
     each = f"{scale.epochs} epochs, {scale.runs} run{'s' if scale.runs > 1 else ''} each"
     where = f"on {hardware(device)}"
+    if scale.normalise == "image":
+        where += "; unlike the paper's, networks normalise each image by itself"
     if not scale.reduced:
         return f"Full scale: the paper's widths, {counts}, {each}, {where}."
     width = "the paper's widths" if scale.filters is None else f"at most {scale.filters} filters"

@@ -8,7 +8,7 @@ from deepfreak.evaluation import format_percent
 from deepfreak.networks.curve import curve_figure
 from deepfreak.report.networks import hours
 from deepfreak.reproduce import paper
-from deepfreak.reproduce.network_tables import Line, accuracy_table, compared
+from deepfreak.reproduce.network_tables import NORMALISED, Line, accuracy_table, compared
 from deepfreak.reproduce.on_gpu import SHOTS_COMPARED, Learnt, Outcome, Plan
 from deepfreak.reproduce.record import Record, Table, confusion_table
 
@@ -16,11 +16,6 @@ if TYPE_CHECKING:
     from deepfreak.report.figures import Figure
 
 IMAGES_OF_PAPER, EPOCHS_OF_PAPER = 10_000, 180
-NORMALISED = (
-    "B learns in batches of one, so that each image is normalised by itself, and is judged by "
-    "running statistics, of ten images or so, as the published code does it; the line below has it "
-    "judged as it learned."
-)
 
 
 def make_record(outcome: Outcome, *, command: str) -> "tuple[Record, list[Figure]]":

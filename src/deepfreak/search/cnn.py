@@ -193,6 +193,7 @@ def search(
         "space": plan.space,
         "filters": plan.filters,
         "precision": plan.precision,
+        "normalise": plan.normalise,
     }
     _make_folder(folder)
     total = plan.hyperband.evaluations(plan.iterations)

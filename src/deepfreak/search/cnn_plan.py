@@ -29,6 +29,9 @@ class Plan:
         is another, smaller search.
     precision
         Of the convolutions; see `Training`.
+    normalise
+        By what; see `Topology`. By "batch", as in the paper, a network that learned in small
+        batches is judged by statistics that fit few images.
     """
 
     iterations: Count = ITERATIONS
@@ -37,6 +40,7 @@ class Plan:
     space: Literal["table-10", "published-code"] = "table-10"
     filters: Count | None = None
     precision: Literal["float32", "bf16"] = "float32"
+    normalise: Literal["batch", "image"] = "batch"
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
     @property
@@ -58,7 +62,9 @@ class Plan:
     def configuration(self, chosen: Mapping[str, Any]) -> Configuration:
         """Return what `chosen` values of the space stand for."""
         return Configuration(
-            topology=narrowed(TOPOLOGIES[chosen["topology"]], self.filters),
+            topology=replace(
+                narrowed(TOPOLOGIES[chosen["topology"]], self.filters), normalise=self.normalise
+            ),
             training=Training(
                 epochs=self.max_epochs,
                 batch=chosen["batch_size"],

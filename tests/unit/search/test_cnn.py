@@ -72,6 +72,7 @@ def test_a_choice_stands_for_a_topology_and_its_training():
     assert (training.weight_decay, training.epochs) == (2e-5, 50)
     assert SMALL.configuration(CHOSEN).topology == replace(TOPOLOGIES[8], filters=1)
     assert narrowed(TOPOLOGIES[9], 16).filters == 8
+    assert replace(SMALL, normalise="image").configuration(CHOSEN).topology.normalise == "image"
 
 
 def test_a_search_leaves_results_page_and_the_networks_of_the_largest_budget(made):
