@@ -13,6 +13,7 @@ from deepfreak.errors import FrameError, ModelError
 from deepfreak.models import files, load_model
 from deepfreak.models import network as network_files
 from deepfreak.models.network import METADATA, network_from, probes
+from deepfreak.models.onnx_file import cut_to
 from deepfreak.networks.export import export_onnx
 from tests.unit.networks.served import SIDE, SMALL, images_of, model_of
 
@@ -174,6 +175,44 @@ def test_flipped_bits_are_refused_or_change_nothing_that_matters(content, served
 def test_too_large_a_file_is_refused_before_it_is_looked_at(content, monkeypatch):
     monkeypatch.setattr(network_files, "MAX_FILE_BYTES", 2**20)
     refused(bytes(2**21), "expected a network of at most 1 MB, found 2 MB")
+
+
+def test_verdicts_need_no_operator_of_the_maps(content, served):
+    whole = onnx.load_model_from_string(content)
+    cut = onnx.load_model_from_string(cut_to(content, "probabilities"))
+    onnx.checker.check_model(cut)
+    assert [put.name for put in cut.graph.output] == ["probabilities"]
+    assert cut.graph.input == whole.graph.input
+    assert cut.metadata_props == whole.metadata_props
+    asked = {name for node in cut.graph.node for name in node.input}
+    assert all(asked.union({"probabilities"}) & set(node.output) for node in cut.graph.node)
+    assert {each.name for each in cut.graph.initializer} <= asked
+    assert 0 < len(cut.graph.node) < len(whole.graph.node)
+    assert [node for node in whole.graph.node if node in cut.graph.node] == list(cut.graph.node)
+    images = images_of(2)
+    np.testing.assert_allclose(served.probabilities(images), served.look(images)[0], atol=1e-6)
+
+
+def test_a_cut_to_everything_leaves_everything(content):
+    model = onnx.load_model_from_string(content)
+    with_maps = onnx.load_model_from_string(cut_to(content, "activation"))
+    both = {node.name for node in with_maps.graph.node}
+    both |= {node.name for node in onnx.load_model_from_string(
+        cut_to(content, "probabilities")).graph.node}  # fmt: skip
+    assert both == {node.name for node in model.graph.node}
+
+
+def test_a_cut_of_a_broken_file_says_so(content):
+    def lengthen(model):
+        model.graph.output[0].name = "n" * 200
+
+    broken = changed(content, lengthen)
+    place = broken.index(b"n" * 200)
+    # the name says that it is longer than the output that holds it
+    broken = broken[: place - 2] + b"\xff\x7f" + broken[place:]
+    with pytest.raises(ModelError, match="half of one"):
+        cut_to(broken, "probabilities")
+    refused(broken, "one that it refuses")
 
 
 def test_weights_in_another_file_are_refused(content):
