@@ -23,9 +23,9 @@ class Architecture(Protocol):
     def build(self, *, classes: int, size: int) -> "nn.Module":
         """Return a module that takes float images (n, 1, size, size) to logits (n, classes).
 
-        If it has `missing`, it takes gray levels as they are stored, and that number for a pixel
-        that measured nothing. It may have a method `with_volume`, which gives the crystal's volume
-        (n,) too, and one named `maps`, which gives activation maps.
+        If it has `missing`, it takes gray levels as they are stored, and that number more for a
+        pixel that measured nothing. It may have a method `with_volume`, which gives the crystal's
+        volume (n,) too, and one named `maps`, which gives activation maps.
         """
 
 

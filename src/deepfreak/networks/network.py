@@ -42,14 +42,16 @@ class Network(nn.Module):  # type: ignore[misc] # torch has no types here
         knows what is missing. Asked `with_volume`, the crystal's volume (n,) is given too, by
         bodies that estimate it.
         """
+        pixels = images.float()  # (n, side, side)
         if self.missing is None:
-            pixels, missing = images.float() / 255 - self.mean, 0.0  # (n, side, side)
-        else:
-            pixels, missing = images.float(), self.missing
+            pixels = pixels / 255 - self.mean
         if valid is not None:
-            # what `where` gives, to the bit; onnxruntime takes several times as long to choose
+            # onnxruntime takes several times as long for `where`
             measured = valid.to(pixels.dtype)
-            pixels = pixels * measured + missing * (1 - measured)
+            if self.missing is None:
+                pixels = pixels * measured
+            else:
+                pixels = pixels + self.missing * (1 - measured)
         maps = pixels[:, None]  # (n, 1, side, side)
         if self.shrink_to is not None:
             size = (self.shrink_to, self.shrink_to)

@@ -17,8 +17,8 @@ from deepfreak.networks.compact import BLOCK_PX
 from deepfreak.prepare import PEDESTAL
 
 BLOCK_PIXELS = BLOCK_PX**2
-# Stands for a pixel that measured nothing. All others of its block together do not make up for it,
-# so that a block's sum says how many there are.
+# Added to what a pixel holds that measured nothing. All gray levels of a block together do not make
+# up for it, so that a block's sum says how many there are.
 MISSING = -4096.0
 # Above all gray levels, below the size of the mean of four pixels of which one is missing.
 BEYOND = 512.0
@@ -90,7 +90,7 @@ class SpotPlanes(nn.Module):  # type: ignore[misc] # torch has no types here
         self.register_buffer("to_sum", torch.ones(1, BLOCK_PIXELS, 1, 1))
 
     def forward(self, levels: Tensor) -> Planes:
-        """Return the planes of images (n, 1, side, side) of gray levels or `MISSING`."""
+        """Return the planes of images (n, 1, side, side) of gray levels, some with `MISSING`."""
         if levels.device.type != "cpu" or torch.jit.is_tracing():
             return self._planes(levels)
         parts = [self._planes(part) for part in levels.split(IMAGES_IN_CACHE)]
