@@ -133,6 +133,9 @@ def classical(
     "--normalise", type=click.Choice(["batch", "image"]),
     help="By what the paper's networks do; by image is what batches of one learn.",
 )  # fmt: skip
+@click.option(
+    "--precision", type=click.Choice(["float32", "bf16"]), help="Of the paper's networks."
+)
 @click.option("--device", help="Such as cpu or cuda.", show_default="a GPU where there is one")
 @click.option(
     "--workers", type=click.IntRange(min=1), default=os.cpu_count() or 1, show_default="all cores",
@@ -156,6 +159,7 @@ def networks(
     images: int | None,
     filters: int | None,
     normalise: str | None,
+    precision: str | None,
     device: str | None,
     workers: int,
     cache: Path | None,
@@ -183,6 +187,7 @@ def networks(
         "train": images,
         "filters": filters,
         "normalise": normalise,
+        "precision": precision,
     }
     whole = FULL_SCALE if scale == "full" else CPU_SCALE
     request = Request(
@@ -209,6 +214,7 @@ def networks(
             "--images": images,
             "--filters": filters,
             "--normalise": normalise,
+            "--precision": precision,
             "--device": device,
         }
     )

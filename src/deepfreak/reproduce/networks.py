@@ -64,6 +64,8 @@ class Scale:
         Of our network; None for as many as its recipe says.
     normalise
         By what the paper's networks do; see `Topology`.
+    precision
+        Of their convolutions; see `Training`.
     """
 
     filters: Count | None = None
@@ -74,6 +76,7 @@ class Scale:
     runs: Count = 5
     our_epochs: Count | None = None
     normalise: Literal["batch", "image"] = "batch"
+    precision: Literal["float32", "bf16"] = "float32"
 
     @property
     def images(self) -> dict[str, int | None]:
@@ -127,7 +130,7 @@ def scaled(name: str, configuration: Configuration, scale: Scale) -> Candidate:
         architecture=replace(
             narrowed(configuration.topology, scale.filters), normalise=scale.normalise
         ),
-        training=replace(configuration.training, epochs=scale.epochs),
+        training=replace(configuration.training, epochs=scale.epochs, precision=scale.precision),
     )
 
 
@@ -326,6 +329,8 @@ def scale_told(
     where = f"on {hardware(device)}"
     if scale.normalise == "image":
         where += "; unlike the paper's, networks normalise each image by itself"
+    if scale.precision == "bf16":
+        where += "; convolutions in bf16"
     if not scale.reduced:
         return f"Full scale: the paper's widths, {counts}, {each}, {where}."
     width = "the paper's widths" if scale.filters is None else f"at most {scale.filters} filters"

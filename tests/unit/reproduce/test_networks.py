@@ -86,6 +86,8 @@ def test_full_scale_is_the_papers_and_the_cpus_is_told_apart():
     assert not by_image.reduced
     topology = replace(CONFIGURATION_B.topology, normalise="image")
     assert scaled("B", CONFIGURATION_B, by_image).architecture == topology
+    half = scaled("B", CONFIGURATION_B, replace(FULL_SCALE, precision="bf16")).training
+    assert half == replace(CONFIGURATION_B.training, precision="bf16")
     for change in ({"filters": 8}, {"train": 9}, {"test": 9}, {"epochs": 179}, {"runs": 4}):
         assert replace(FULL_SCALE, **change).reduced
 
@@ -174,10 +176,10 @@ def test_every_table_of_the_paper_is_there_beside_its_figures(made):
 
 @pytest.mark.slow
 def test_networks_that_normalise_by_image_are_judged_once(request_):
-    scale = replace(SCALE, runs=1, normalise="image")
+    scale = replace(SCALE, runs=1, normalise="image", precision="bf16")
     only = replace(request_, work=request_.work / "image", scale=scale, real={}, searches={})
     record, _ = make_record(only, command="deepfreak reproduce")
-    assert "normalise each image by itself" in record.summary[0]
+    assert "normalise each image by itself; convolutions in bf16" in record.summary[0]
     names = [row[0] for row in record.tables[0].rows]
     assert names[2:] == ["DeepFreak (configuration B)", "our network"]
     assert len(record.tables[0].remarks) == 2
