@@ -97,7 +97,7 @@ def classical(
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option(
     "--scale", type=click.Choice(["cpu", "full"]), default="cpu", show_default=True,
-    help="The paper's whole work, for weeks of GPUs, or a reduced one for hours of a CPU.",
+    help="The paper's whole work, for days of a GPU, or a reduced one for hours of a CPU.",
 )  # fmt: skip
 @click.option(
     "--out", type=click.Path(path_type=Path), default="records", show_default=True,

@@ -37,6 +37,9 @@ MODEL: Fields = {
     7: GRAPH,
 }
 
+# Each is looked at and costs memory of its own. What ships has 5,000.
+MAX_FIELDS = 200_000
+
 # Numbers that a cut looks for: a model's graph, its operators, what these take and give, and of its
 # weights and outputs the number of their name.
 GRAPH_OF_MODEL, NODE_OF_GRAPH = 7, 1
@@ -56,9 +59,16 @@ def check_onnx(content: bytes) -> None:
         It holds something else, or is cut off.
     """
     pending: list[tuple[memoryview, Fields]] = [(memoryview(content), MODEL)]
+    count = 0
     while pending:
         message, known = pending.pop()
         for number, value, _ in _fields(message):
+            count += 1
+            if count > MAX_FIELDS:
+                raise ModelError(
+                    f"expected at most {MAX_FIELDS:,} fields of ONNX in a network of ours, found "
+                    "more: do not use this file"
+                )
             if number not in known:
                 raise ModelError(
                     f"expected operators and weights only, found field {number} of ONNX, which no "

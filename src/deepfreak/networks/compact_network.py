@@ -28,7 +28,8 @@ class CompactNetwork(nn.Module):  # type: ignore[misc] # torch has no types here
     over a batch: images differ so much in brightness that its mean would be noise to each of them.
     """
 
-    # Gray levels are taken as they are stored, with this where nothing was measured; see `Network`.
+    # Gray levels are taken as they are stored, with this added where nothing was measured; see
+    # `Network`.
     missing = MISSING
 
     def __init__(self, settings: Compact, *, classes: int) -> None:

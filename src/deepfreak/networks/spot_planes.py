@@ -6,7 +6,8 @@ blocks around is the background's level; what pixels have over it, and over the 
 spots' light. The ratio of the two is the crystal's volume, whatever the pulse's energy.
 """
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 import torch
@@ -138,12 +139,17 @@ class SpotPlanes(nn.Module):  # type: ignore[misc] # torch has no types here
         return smooth + LEAST_OF_FOUR * _sigma(smooth), weight
 
 
-def in_float32(device: torch.device) -> AbstractContextManager[None]:
-    """Return a context in which nothing is computed in bf16, whatever is asked for outside."""
-    if torch.amp.is_autocast_available(device.type):
-        off: AbstractContextManager[None] = torch.autocast(device.type, enabled=False)
-        return off
-    return nullcontext()
+@contextmanager
+def in_float32(device: torch.device) -> Iterator[None]:
+    """Compute nothing in bf16 or TF32 meanwhile, whatever is asked for outside."""
+    with ExitStack() as stack:
+        if torch.amp.is_autocast_available(device.type):
+            stack.enter_context(torch.autocast(device.type, enabled=False))
+        if device.type == "cuda":
+            before = torch.backends.cudnn.allow_tf32
+            torch.backends.cudnn.allow_tf32 = False
+            stack.callback(setattr, torch.backends.cudnn, "allow_tf32", before)
+        yield
 
 
 def _sigma(level: Tensor) -> Tensor:

@@ -69,6 +69,9 @@ class RecordedStep:
     _seen: dict[tuple[bool, torch.dtype], int] = field(default_factory=dict)
     _recordings: "dict[tuple[bool, torch.dtype], _Recording]" = field(default_factory=dict)
     _stream: torch.cuda.Stream = field(init=False)
+    # recordings follow one another, so what one no longer needs serves the next
+    _pool: tuple[int, int] = field(default_factory=torch.cuda.graph_pool_handle)
+    _possible: bool = True
 
     def __post_init__(self) -> None:
         self._stream = torch.cuda.Stream(self.step.device)
@@ -80,13 +83,20 @@ class RecordedStep:
 
     def _do(self, batch: "Batch") -> Answer:
         if len(batch.labels) != self.step.training.batch:
-            return self._now(batch)
+            return self._now(batch)  # the last of an epoch, which may be smaller
         kind = (batch.valid is not None, batch.images.dtype)
         if kind not in self._recordings:
             self._seen[kind] = self._seen.get(kind, 0) + 1
-            if self._seen[kind] <= STEPS_BEFORE_RECORDING:
+            if not self._possible or self._seen[kind] <= STEPS_BEFORE_RECORDING:
                 return self._now(batch)
-            self._recordings[kind] = _Recording.of(self.step, batch)
+            try:
+                made = _Recording.of(self.step, batch, stream=self._stream, pool=self._pool)
+            except RuntimeError:
+                # it keeps its memory, so that a step may have room where a recording has none;
+                # whatever else is wrong, the step itself says
+                self._possible = False
+                return self._now(batch)
+            self._recordings[kind] = made
         return self._recordings[kind].replay(batch)
 
     def _now(self, batch: "Batch") -> Answer:
@@ -110,12 +120,14 @@ class _Recording:
     gradients: tuple[Tensor | None, ...]
 
     @classmethod
-    def of(cls, step: Step, batch: "Batch") -> "_Recording":
+    def of(
+        cls, step: Step, batch: "Batch", *, stream: torch.cuda.Stream, pool: tuple[int, int]
+    ) -> "_Recording":
         own = type(batch)(*(None if each is None else each.clone() for each in batch))
         graph = torch.cuda.CUDAGraph()
         step.network.zero_grad(set_to_none=True)
         # images may be read by another thread meanwhile
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
             answer = step(own)
         parameters = tuple(step.network.parameters())
         gradients = tuple(each.grad for each in parameters)

@@ -320,7 +320,7 @@ def _in_one_line(training: Training) -> Iterator[None]:
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise _too_little_memory(training) from error
     except RuntimeError as error:
-        if "can't allocate memory" in str(error):
+        if re.search("can't allocate memory|CUDA error: out of memory", str(error)):
             raise _too_little_memory(training) from error
         raise
     except ValueError as error:

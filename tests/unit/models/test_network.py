@@ -13,7 +13,7 @@ from deepfreak.errors import FrameError, ModelError
 from deepfreak.models import files, load_model
 from deepfreak.models import network as network_files
 from deepfreak.models.network import METADATA, network_from, probes
-from deepfreak.models.onnx_file import cut_to
+from deepfreak.models.onnx_file import MAX_FIELDS, cut_to
 from deepfreak.networks.export import export_onnx
 from tests.unit.networks.served import SIDE, SMALL, images_of, model_of
 
@@ -213,6 +213,12 @@ def test_a_cut_of_a_broken_file_says_so(content):
     with pytest.raises(ModelError, match="half of one"):
         cut_to(broken, "probabilities")
     refused(broken, "one that it refuses")
+
+
+def test_a_file_of_countless_fields_is_refused(content):
+    # the version, again and again; the last one counts
+    refused(b"\x08\x08" * MAX_FIELDS + content, "at most 200,000 fields")
+    assert network_from(b"\x08\x08" * 1000 + content).classes
 
 
 def test_weights_in_another_file_are_refused(content):
