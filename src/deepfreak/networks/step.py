@@ -1,6 +1,7 @@
 """What one batch asks of the weights; on a GPU recorded once, then replayed without the host."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -89,14 +90,15 @@ class RecordedStep:
             self._seen[kind] = self._seen.get(kind, 0) + 1
             if not self._possible or self._seen[kind] <= STEPS_BEFORE_RECORDING:
                 return self._now(batch)
-            try:
-                made = _Recording.of(self.step, batch, stream=self._stream, pool=self._pool)
-            except RuntimeError:
-                # it keeps its memory, so that a step may have room where a recording has none;
-                # whatever else is wrong, the step itself says
-                self._possible = False
+            with suppress(RuntimeError):
+                self._recordings[kind] = _Recording.of(
+                    self.step, batch, stream=self._stream, pool=self._pool
+                )
+            # a recording keeps its memory, so that a step may have room where it has none; whatever
+            # else is wrong, the step itself says
+            self._possible = kind in self._recordings
+            if not self._possible:
                 return self._now(batch)
-            self._recordings[kind] = made
         return self._recordings[kind].replay(batch)
 
     def _now(self, batch: "Batch") -> Answer:

@@ -111,7 +111,7 @@ def train_network(  # noqa: C901, PLR0915 -- all that happens to the weights, in
     last = training.epochs if until is None else until
     if not 1 <= last <= training.epochs:
         raise RecipeError(f"expected to stop after 1 to {training.epochs} epochs, found {last}")
-    with processes(device) as group, _reproducible(group.device), _in_one_line(training):
+    with processes(device) as group, reproducible(group.device), _in_one_line(training):
         source = source_of(data, group, also=also)
         targets = Targets.of(source.classes, with_groups=bool(also), device=group.device)
         held_out = None if validation is None else StoredImages(validation, group)
@@ -300,7 +300,7 @@ def _make_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _reproducible(device: torch.device) -> Iterator[None]:
+def reproducible(device: torch.device) -> Iterator[None]:
     """Let equal work give equal bits, and leave torch's settings as they were."""
     with (
         torch.random.fork_rng([device] if device.type == "cuda" else []),

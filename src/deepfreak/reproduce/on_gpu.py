@@ -22,6 +22,7 @@ from deepfreak.networks.normalisation import normalised_by_image
 from deepfreak.reproduce.parts import rounded, write_parts
 from deepfreak.reproduce.rendered import agreement, on_cpu, places_in_recipe, render
 from deepfreak.reproduce.runs import Candidate, hardware, our_network
+from deepfreak.reproduce.step_time import seconds_per_step
 from deepfreak.search.cnn import first_images
 from deepfreak.search.cnn_plan import narrowed
 from deepfreak.settings import Count, Positive, settings
@@ -232,7 +233,12 @@ def run(
             deadline=now + PART_FOR_OURS * (deadline - now),
         )
         save_network(ours.model, out / "our-network.safetensors")
-        step_s = _seconds_per_step(plan, train, work, device=device)
+        step_s = seconds_per_step(
+            narrowed(CONFIGURATION_B.topology, plan.filters),
+            CONFIGURATION_B.training,
+            first_images(train, plan.steps),
+            device=device,
+        )
         say(f"{1000 * step_s:.1f} ms a step of configuration B at batch 1 in float32")
         b = teacher.teach(configuration_b(plan), deadline=deadline, in_parts=True)
         write_parts(b.model, out, "configuration-b")
@@ -324,22 +330,6 @@ class _Teacher:
 
 class _OutOfTimeError(Exception):
     """The next epoch would end too late."""
-
-
-def _seconds_per_step(plan: Plan, train: Dataset, work: Path, *, device: str | None) -> float:
-    """Return how long a step of B takes at the paper's batch of one image, in float32."""
-    chosen = first_images(train, plan.steps)
-    made = train_network(
-        chosen,
-        architecture=narrowed(CONFIGURATION_B.topology, plan.filters),
-        # the first epoch warms up
-        training=replace(CONFIGURATION_B.training, epochs=2),
-        out=work / "batch-1",
-        seed=plan.seed,
-        device=device,
-    )
-    first, second = made.history
-    return (second.seconds - first.seconds) / len(chosen)
 
 
 def _make_folder(folder: Path) -> None:

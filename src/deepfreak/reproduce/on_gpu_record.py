@@ -164,9 +164,8 @@ def _cost_table(outcome: Outcome) -> Table:
         ),
         remarks=(
             (
-                f"The float32 step is a mean of {outcome.plan.steps} and the writing of a "
-                "checkpoint. Configurations A and C cost about as much as B, C at batch 2 half the "
-                "steps; Fig. 3 has fifteen such runs."
+                f"The float32 step is a mean of {outcome.plan.steps}. Configurations A and C cost "
+                "about as much as B, C at batch 2 half the steps; Fig. 3 has fifteen such runs."
             ),
         ),
     )

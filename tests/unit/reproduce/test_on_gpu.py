@@ -104,6 +104,12 @@ def test_the_record_says_first_how_it_differs_from_the_papers(made):
     ]
 
 
+def test_steps_are_timed_without_leaving_anything(made):
+    outcome, _, folder = made
+    assert 0 < outcome.step_s < 10
+    assert {path.name for path in (folder / "work").iterdir()} == {"our-network", "configuration-b"}
+
+
 def test_b_is_judged_by_running_statistics_and_as_it_learned(made):
     outcome, said, _ = made
     by_image = outcome.b.by_image
