@@ -9,11 +9,13 @@ from deepfreak.frames.files import find_files, open_frames, read_frames
 from deepfreak.frames.frame import Frame, FrameFile
 from deepfreak.frames.geometry import Geometry, read_geometry
 from deepfreak.frames.mask import read_mask
+from deepfreak.frames.options import ReadOptions
 
 __all__ = [
     "Frame",
     "FrameFile",
     "Geometry",
+    "ReadOptions",
     "find_files",
     "open_frames",
     "read_frames",

@@ -8,17 +8,18 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePath
-from typing import IO
+from typing import IO, Unpack
 
 from deepfreak.errors import DeepFreakError, FrameError
 from deepfreak.frames.by_fabio import open_by_fabio
 from deepfreak.frames.cbf import MAGIC as CBF_MAGIC
 from deepfreak.frames.cbf import open_cbf
-from deepfreak.frames.frame import Extent, Frame, FrameFile, Valid
+from deepfreak.frames.frame import Extent, Frame, FrameFile
 from deepfreak.frames.geometry import Geometry, assemble
 from deepfreak.frames.hdf5 import is_hdf5, open_hdf5
 from deepfreak.frames.hdf5_search import linked_files
 from deepfreak.frames.mask import apply_mask
+from deepfreak.frames.options import ReadOptions
 from deepfreak.frames.plain import MAGICS as PICTURE_MAGICS
 from deepfreak.frames.plain import open_picture
 from deepfreak.frames.smv import is_smv, open_smv
@@ -55,17 +56,13 @@ def find_files(paths: Iterable[Path]) -> list[Path]:
     return [file for resolved, file in files.items() if resolved not in linked]
 
 
-def read_frames(
-    path: str | Path, *, mask: Valid | None = None, geometry: Geometry | None = None
-) -> Iterator[Frame]:
+def read_frames(path: str | Path, **options: Unpack[ReadOptions]) -> Iterator[Frame]:
     """Yield the frames of a file, one at a time.
 
     Parameters
     ----------
-    mask
-        True where a pixel is to be left out; of the frame's shape or of that of its raw data.
-    geometry
-        Where the detector's panels are, or the beam.
+    options
+        What is known beside the file; see `ReadOptions`.
 
     Raises
     ------
@@ -74,24 +71,21 @@ def read_frames(
     GeometryError
         Mask or geometry do not fit the frame.
     """
-    with open_frames(path, mask=mask, geometry=geometry) as file:
+    with open_frames(path, **options) as file:
         for index in range(file.count):
             yield file.read(index)
 
 
 @contextmanager
 def open_frames(
-    path: str | Path,
-    *,
-    mask: Valid | None = None,
-    geometry: Geometry | None = None,
-    growing: bool = False,
+    path: str | Path, *, growing: bool = False, **options: Unpack[ReadOptions]
 ) -> Iterator[FrameFile]:
     """Open a file so that its frames can be read by number; see `read_frames`.
 
     With `growing` somebody may still be writing it: HDF5 is opened as a reader of SWMR files does
     it, without a lock that would keep the writer out, and may hold no frame yet; `look` tells.
     """
+    mask, geometry = options.get("mask"), options.get("geometry")
     with ExitStack() as stack:
         with _as_frame_errors():  # not around the caller's block, whose errors are its own
             file = stack.enter_context(_unpacked(Path(path)))

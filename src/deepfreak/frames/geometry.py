@@ -5,7 +5,6 @@ into one image by moving whole pixels: for each pixel of the image the map says 
 raw data it shows, -1 where no panel is. No value is interpolated, so counts stay counts.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -70,8 +69,9 @@ class Geometry:
     panels
         In the order of the file; none where it speaks only of the beam.
     beam
-        Where the direct beam meets the plane, (x, y) in pixels; without panels a function of the
-        image's shape gives it, (slow, fast) in pixels.
+        Where the direct beam meets the plane, (x, y) in pixels.
+    beam_from_end
+        Without panels: whether `beam` counts from the image's far end, along (x, y).
     data_path, mask_path, mask_good, mask_bad
         Where the images and the mask stand in an HDF5 file, and the mask's bits that must and must
         not be set in a good pixel; without either every value but zero is bad.
@@ -83,7 +83,7 @@ class Geometry:
     panels: tuple[Panel, ...] = ()
     bad: tuple[Bad, ...] = ()
     beam: tuple[float, float] | None = (0.0, 0.0)
-    beam_on_image: Callable[[tuple[int, ...]], tuple[float, float]] | None = None
+    beam_from_end: tuple[bool, bool] = (False, False)
     data_path: str | None = None
     mask_path: str | None = None
     mask_good: int | None = None
@@ -153,13 +153,24 @@ def assemble(frame: Frame, geometry: Geometry | None) -> Frame:
         return frame
     frame = replace(frame, **geometry.facts)
     if not geometry.panels:
-        beam = geometry.beam_on_image
-        return replace(frame, beam_center_px=beam(frame.counts.shape)) if beam else frame
+        beam = _beam_on_image(geometry, frame.counts.shape)
+        return replace(frame, beam_center_px=beam or frame.beam_center_px)
     layout = _layout(geometry, frame.counts.shape)
     shown = layout.source >= 0
     counts = frame.counts.reshape(-1)[layout.source]
     valid = frame.valid.reshape(-1)[layout.source] & shown
     return replace(frame, counts=counts, valid=valid, beam_center_px=layout.beam)
+
+
+def _beam_on_image(geometry: Geometry, shape: tuple[int, ...]) -> tuple[float, float] | None:
+    """Return where the beam meets an image of `shape`, (slow, fast), for a file without panels."""
+    if geometry.beam is None:
+        return None
+    (fast, slow), (fast_from_end, slow_from_end) = geometry.beam, geometry.beam_from_end
+    return (
+        shape[0] - slow if slow_from_end else slow,
+        shape[1] - fast if fast_from_end else fast,
+    )
 
 
 @lru_cache(maxsize=4)

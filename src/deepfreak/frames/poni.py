@@ -46,17 +46,11 @@ def parse(text: str, source: str) -> Geometry:
     fast = (poni2 - distance * math.tan(rot1)) / pixel_fast
     orientation = int(number(config, "orientation") or 3)
 
-    def beam(shape: tuple[int, ...]) -> tuple[float, float]:
-        return (
-            shape[0] - slow if orientation in _SLOW_FROM_END else slow,
-            shape[1] - fast if orientation in _FAST_FROM_END else fast,
-        )
-
     wavelength = number(entries, "wavelength")
     return Geometry(
         source=source,
-        beam=None,
-        beam_on_image=beam,
+        beam=(fast, slow),
+        beam_from_end=(orientation in _FAST_FROM_END, orientation in _SLOW_FROM_END),
         facts=facts(
             pixel_size_mm=pixel_slow * 1e3,
             distance_mm=distance * 1e3 * math.cos(rot1) * math.cos(rot2),

@@ -1,11 +1,13 @@
 import json
+import pickle
 
 import h5py
 import numpy as np
 import pytest
 
 from deepfreak.errors import FrameError, GeometryError
-from deepfreak.frames import read_frames, read_geometry
+from deepfreak.frames import Frame, read_frames, read_geometry
+from deepfreak.frames.geometry import assemble
 from tests.unit.frames import made
 
 TWO_PANELS = """
@@ -274,9 +276,18 @@ def test_pyfais_beam_is_where_pyfais_rotations_put_it(tmp_path):
 
 
 def test_pyfais_orientation_counts_from_the_other_end(tmp_path):
-    plain = geometry(tmp_path, PONI, "a.poni").beam_on_image((150, 130))
-    turned = geometry(tmp_path, PONI.replace(": 3}", ": 1}"), "a.poni").beam_on_image((150, 130))
+    def beam(text):
+        frame = Frame(file="", index=0, counts=np.ones((150, 130)), valid=np.ones((150, 130)) > 0)
+        return assemble(frame, geometry(tmp_path, text, "a.poni")).beam_center_px
+
+    plain, turned = beam(PONI), beam(PONI.replace(": 3}", ": 1}"))
     assert turned == pytest.approx((150 - plain[0], 130 - plain[1]))
+
+
+def test_a_geometry_can_be_sent_to_another_process(tmp_path):
+    sent = geometry(tmp_path, PONI, "a.poni")
+    received = pickle.loads(pickle.dumps(sent))  # noqa: S301 - our own
+    assert (received.beam, received.facts) == (sent.beam, sent.facts)
 
 
 def test_a_poni_file_without_pixels_and_unknown_files_are_refused(tmp_path):
