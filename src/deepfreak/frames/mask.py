@@ -9,8 +9,12 @@ from deepfreak.frames.by_fabio import read_array
 from deepfreak.frames.cbf import MAGIC as CBF_MAGIC
 from deepfreak.frames.cbf import read_cbf
 from deepfreak.frames.frame import Counts, Valid, require_shape
+from deepfreak.frames.hdf5_links import open_to_read
+from deepfreak.frames.hdf5_written import Coverage
 from deepfreak.frames.plain import MAGICS as PICTURE_MAGICS
 from deepfreak.frames.plain import read_picture
+from deepfreak.frames.tiff import MAGICS as TIFF_MAGICS
+from deepfreak.frames.tiff import read_tiff
 
 _NPY = b"\x93NUMPY"
 
@@ -60,32 +64,47 @@ def _read(path: Path) -> Counts:
             raise GeometryError(f"expected numbers in the mask, found {values.dtype}")
         return values
     if start.startswith(b"\x89HDF"):
-        return _from_hdf5(path)
+        return read_hdf5_array(path)
     if start.startswith(CBF_MAGIC):
         return read_cbf(path, str(path)).counts
     if start.startswith(PICTURE_MAGICS):
         return read_picture(path)
+    if start.startswith(TIFF_MAGICS):
+        return read_tiff(path)
     return read_array(path)
 
 
-def _from_hdf5(path: Path) -> Counts:
+def read_hdf5_array(path: Path, place: str | None = None) -> Counts:
+    """Return a data set of an HDF5 file: at `place`, else the only mask in it.
+
+    Raises
+    ------
+    GeometryError
+        There is none, or several.
+    """
     import h5py
     import hdf5plugin  # noqa: F401 - its import registers the compression filters
 
+    def fits(node: object) -> bool:
+        return isinstance(node, h5py.Dataset) and node.ndim >= 2 and node.dtype.kind in "biuf"
+
     found: list[h5py.Dataset] = []
-    with h5py.File(path, "r") as file:
-        file.visititems(
-            lambda _, node: (
-                found.append(node)
-                if isinstance(node, h5py.Dataset) and node.ndim >= 2 and node.dtype.kind in "biuf"
-                else None
-            )
-        )
+    with open_to_read(path) as file:
+        if place is not None:
+            node = file.get(place)
+            found = [node] if fits(node) else []
+        else:
+            file.visititems(lambda _, node: found.append(node) if fits(node) else None)
         named = [node for node in found if "mask" in node.name.lower()] or found
         if len(named) != 1:
             names = ", ".join(node.name for node in named[:4]) or "none"
-            raise GeometryError(f"expected one data set with a mask, found {names}")
+            where = "" if place is None else f" at {place}"
+            raise GeometryError(f"expected one data set with a mask{where}, found {names}")
         require_shape(named[0].shape)
+        if not Coverage(named[0], named[0].ndim).holds(0):
+            raise GeometryError(
+                f"expected values in {named[0].name}, found none: nobody wrote them"
+            )
         values: Counts = named[0][()]
     return values
 
