@@ -65,3 +65,7 @@ class FetchError(DeepFreakError):
 
 class BackendError(DeepFreakError):
     """A GPU, or what it needs, is missing."""
+
+
+class FrameWarning(UserWarning):
+    """A frame was read, but not all that its file says could be used."""

@@ -5,12 +5,13 @@ import gzip
 import os
 import re
 import tempfile
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path, PurePath
 from typing import IO, Unpack
 
-from deepfreak.errors import DeepFreakError, FrameError
+from deepfreak.errors import DeepFreakError, FrameError, FrameWarning
 from deepfreak.frames.by_fabio import open_by_fabio
 from deepfreak.frames.cbf import MAGIC as CBF_MAGIC
 from deepfreak.frames.cbf import open_cbf
@@ -91,10 +92,21 @@ def read_frames(path: str | Path, **options: Unpack[ReadOptions]) -> Iterator[Fr
         The file cannot be read; the message is one line and names no file.
     GeometryError
         Mask or geometry do not fit the frame.
+
+    Warns
+    -----
+    FrameWarning
+        Each of a frame's `notes`, once for the file.
     """
+    said: set[str] = set()
     with open_frames(path, **options) as file:
         for index in range(file.count):
-            yield file.read(index)
+            frame = file.read(index)
+            for note in frame.notes:
+                if note not in said:
+                    said.add(note)
+                    warnings.warn(f"{path}: {note}", FrameWarning, stacklevel=2)
+            yield frame
 
 
 @contextmanager

@@ -361,7 +361,7 @@ def _layout(geometry: Geometry, shape: tuple[int, ...]) -> _Layout:
         shown=shown,
         usable=usable,
         missing={reason: where for reason, where in missing.items() if where.any()},
-        beam=(beam[1] - low[1], beam[0] - low[0]) if beam else None,
+        beam=(float(beam[1] - low[1]), float(beam[0] - low[0])) if beam else None,
     )
 
 

@@ -116,7 +116,7 @@ class Beside:
     ) -> None:
         self._file, self._data, self._path = file, data, path
         self._frames, self._channel = frames, channel
-        self._notes: list[str] = []
+        self._without_units: list[str] = []
         self._entries: dict[str, list[Entry]] = {}
         for entry in _entries(file):
             self._entries.setdefault(entry.path.rpartition("/")[2].lower(), []).append(entry)
@@ -159,8 +159,11 @@ class Beside:
             distance_mm=self._length(_DISTANCE),
             wavelength_A=self._wavelength(0),
         )
-        notes = tuple(dict.fromkeys(self._notes))
-        return combined(known, Facts(notes=notes)) if notes else known
+        if not self._without_units:
+            return known
+        places = ", ".join(dict.fromkeys(self._without_units))
+        note = f"expected lengths with units, found none at {places}: left unknown"
+        return combined(known, Facts(notes=(note,)))
 
     def underload(self) -> float | None:
         """Return the least count that is a measurement, None where nothing says it."""
@@ -386,9 +389,7 @@ class Beside:
             unit = "m"  # CXI's lengths are in metres
         if unit in _MM_IN:
             return _MM_IN[unit]
-        self._notes.append(
-            f"expected a length with units at {entry.path}, found {unit or 'none'}: left unknown"
-        )
+        self._without_units.append(entry.path)
         return None
 
     def _wavelength(self, index: int, *, each: bool = False) -> Found | None:

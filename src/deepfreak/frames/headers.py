@@ -80,7 +80,7 @@ def plain(header: Mapping[str, object], *keys: str) -> float | None:
 
 def times(found: Found | None, factor: float) -> Found | None:
     """Return a number in another unit."""
-    return None if found is None else (found[0] * factor, found[1])
+    return None if found is None else (float(f"{found[0] * factor:.12g}"), found[1])
 
 
 def dectris_facts(text: str) -> Facts:

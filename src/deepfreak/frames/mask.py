@@ -1,8 +1,9 @@
-"""Mask files: which pixels to leave out."""
+"""Mask and dark files: which pixels to leave out, and what they count without light."""
 
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deepfreak.errors import DeepFreakError, GeometryError
 from deepfreak.frames.by_fabio import read_array
@@ -17,6 +18,7 @@ from deepfreak.frames.tiff import MAGICS as TIFF_MAGICS
 from deepfreak.frames.tiff import read_tiff
 
 _NPY = b"\x93NUMPY"
+_MAX_DARK_FRAMES = 100
 
 
 def read_mask(path: Path) -> Valid:
@@ -43,6 +45,46 @@ def read_mask(path: Path) -> Valid:
             f"expected a mask image in {path}, found no such: {text:.150}"
         ) from error
     return np.asarray(values != 0)
+
+
+def read_dark(path: Path, *, channel: str | None = None) -> NDArray[np.float32]:
+    """Return the counts of each pixel without light, from a file of dark frames.
+
+    The mean over at most 100 frames, of the shape of the file's own data; NaN where no frame
+    measured anything. An npy file holds it as it is.
+
+    Raises
+    ------
+    GeometryError
+        The file cannot be read, or its frames differ in size.
+    """
+    from deepfreak.frames.files import open_frames
+
+    total = number = np.zeros(0)
+    try:
+        with path.open("rb") as file:
+            if file.read(len(_NPY)) == _NPY:
+                dark = np.asarray(_read(path), dtype=np.float32)
+                require_shape(dark.shape)
+                return dark
+        with open_frames(path, channel=channel) as file:
+            for index in range(min(file.count, _MAX_DARK_FRAMES)):
+                frame = file.read(index)
+                if index == 0:
+                    total, number = np.zeros(frame.counts.shape), np.zeros(frame.counts.shape)
+                if frame.counts.shape != total.shape:
+                    raise GeometryError("expected dark frames of one size, found several")
+                total += np.where(frame.valid, frame.counts, 0)
+                number += frame.valid
+    except OSError as error:
+        raise GeometryError(f"cannot read {path}: {error.strerror or error}") from error
+    except DeepFreakError as error:
+        raise GeometryError(f"{path}: {error}") from error
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean: NDArray[np.float32] = (total / np.where(number > 0, number, np.nan)).astype(
+            np.float32
+        )
+    return mean
 
 
 def apply_mask(valid: Valid, mask: Valid) -> Valid:

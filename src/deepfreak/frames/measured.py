@@ -67,8 +67,10 @@ def make_frame(
     valid = np.ones(counts.shape, dtype=np.bool_)
     for where in missing.values():
         valid &= ~where
-    if counting or (counting is None and "negative" in missing):
-        known = Facts(gain=1.0, origins={"gain": "a photon counter"})
+    if counting or (counting is None and _tells_a_counter(counts, missing)):
+        known = Facts(
+            pedestal=0.0, gain=1.0, origins=dict.fromkeys(("pedestal", "gain"), "a photon counter")
+        )
         facts = combined(known, facts)
     name = next((name for name in names if name), None)
     if name is not None:
@@ -105,34 +107,37 @@ def missing_by_reason(
     gaps
         Whether areas of one value are sought, where there is no mask.
     """
-    found: dict[str, Valid] = {}
-
-    def add(reason: str, where: Valid) -> None:
-        if where.any():
-            found[reason] = where
-
+    found = {}
     if counts.dtype.kind == "f":
-        add("not finite", ~np.isfinite(counts))
+        found["not finite"] = ~np.isfinite(counts)
     if underload is not None and np.isfinite(underload):
         with np.errstate(invalid="ignore"):
-            add("below the underload value", counts < underload)
+            found["below the underload value"] = np.asarray(counts < underload)
     if mask is not None:
         if mask.shape != counts.shape:
             raise FrameError(
                 f"expected a mask of the frame's shape {counts.shape}, found {mask.shape}"
             )
-        add("detector's mask", mask)
-        return found
-    add("value for no measurement", _marked(counts, eiger=eiger, counting=counting))
+        found["detector's mask"] = mask
+        return _only_real(found)
+    found["value for no measurement"] = _marked(counts, eiger=eiger, counting=counting)
+    found = _only_real(found)
+    if counting is None and _tells_a_counter(counts, found):
+        counting = True
     negative = _negative_marks(counts, found.get("not finite"), counting)
     if negative is not None:
-        found["negative"], counting = negative, True
+        found["negative count"], counting = negative, True
     if gaps and counts.ndim == 2:
         measured = np.ones(counts.shape, dtype=np.bool_)
         for where in found.values():
             measured &= ~where
-        add("gap of one value", find_gaps(counts, measured, counting, saturation))
-    return found
+        found["gap of one value"] = find_gaps(counts, measured, counting, saturation)
+    return _only_real(found)
+
+
+def _only_real(found: dict[str, Valid]) -> dict[str, Valid]:
+    """Return the reasons that some pixel has."""
+    return {reason: where for reason, where in found.items() if where.any()}
 
 
 def _negative_marks(counts: Counts, undefined: Valid | None, counting: bool | None) -> Valid | None:
@@ -144,6 +149,13 @@ def _negative_marks(counts: Counts, undefined: Valid | None, counting: bool | No
         return None
     with np.errstate(invalid="ignore"):
         return np.asarray(counts < 0)
+
+
+def _tells_a_counter(counts: Counts, missing: Mapping[str, Valid]) -> bool:
+    """Return whether the values for no measurement are those that only photon counters write."""
+    if "value for no measurement" in missing and counts.dtype.kind == "u":
+        return counts.dtype.itemsize >= 4
+    return "negative count" in missing
 
 
 def native(counts: Counts) -> Counts:

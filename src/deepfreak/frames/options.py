@@ -1,12 +1,14 @@
 """What a user says about frames before they are read."""
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.frames.frame import Valid
-from deepfreak.frames.geometry import Geometry
+from deepfreak.frames.geometry import Geometry, read_geometry
 
 
 class ReadOptions(TypedDict, total=False):
@@ -28,7 +30,8 @@ class ReadOptions(TypedDict, total=False):
     pedestal
         Counts of a pixel without light, in place of the header's.
     dark
-        The same for each pixel; of the frame's shape or of that of its raw data.
+        The same for each pixel; of the frame's shape or of that of its raw data, NaN where
+        unknown.
     reasons
         Whether `Frame.missing` is filled.
     """
@@ -40,3 +43,34 @@ class ReadOptions(TypedDict, total=False):
     pedestal: float | None
     dark: NDArray[np.float32] | None
     reasons: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadSettings:
+    """`ReadOptions` as the command line gives them: files by their paths."""
+
+    mask: Path | None = None
+    geometry: Path | None = None
+    channel: str | None = None
+    gain: float | None = None
+    pedestal: float | None = None
+    dark: Path | None = None
+
+    def load(self) -> ReadOptions:
+        """Return the options, with what the files hold.
+
+        Raises
+        ------
+        GeometryError
+            A file cannot be read as what it is given for.
+        """
+        from deepfreak.frames.mask import read_dark, read_mask
+
+        options = ReadOptions(channel=self.channel, gain=self.gain, pedestal=self.pedestal)
+        if self.mask is not None:
+            options["mask"] = read_mask(self.mask)
+        if self.geometry is not None:
+            options["geometry"] = read_geometry(self.geometry)
+        if self.dark is not None:
+            options["dark"] = read_dark(self.dark, channel=self.channel)
+        return options

@@ -165,12 +165,14 @@ def test_a_mask_of_another_size_is_refused(tmp_path):
         list(read_frames(path))
 
 
-def test_the_largest_value_is_a_gap_where_many_have_it_and_else_an_overload(tmp_path):
+def test_the_largest_value_of_an_unknown_detector_is_a_gap_as_an_area_and_else_an_overload(
+    tmp_path,
+):
     frames = stack(2)
-    frames[0, 10] = 65535
+    frames[0, 10:14] = 65535
     frames[1, 10, 10] = 65535
     gap, overload = read_frames(write(tmp_path / "a.h5", data=frames))
-    assert not gap.valid[10].any()
+    assert not gap.valid[10:14].any()
     assert overload.valid.all()
 
 
