@@ -7,6 +7,7 @@
     │   ├── RecipeError         a recipe or a setting in it
     │   ├── StructureError      coordinates, reflections or a unit cell
     │   ├── FrameError          a detector image file
+    │   │   └── ReadingStoppedError  one that takes too long, too much memory, or crashes its reader
     │   ├── GeometryError       a geometry or mask file
     │   ├── DatasetError        a file of labelled images
     │   └── ModelError          a saved classifier
@@ -41,6 +42,10 @@ class StructureError(InputError):
 
 class FrameError(InputError):
     """A detector image file cannot be read."""
+
+
+class ReadingStoppedError(FrameError):
+    """Reading a file was stopped: it took too long or too much memory, or crashed its reader."""
 
 
 class GeometryError(InputError):

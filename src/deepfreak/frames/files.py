@@ -35,7 +35,9 @@ _HDF5_SUFFIXES = frozenset({".h5", ".hdf5", ".nxs", ".nx", ".cxi"})
 MOST_UNPACKED_BYTES = 2 << 30
 
 
-def find_files(paths: Iterable[Path]) -> list[Path]:
+def find_files(
+    paths: Iterable[Path], *, links_of: Callable[[Path], set[Path]] = linked_files
+) -> list[Path]:
     """Return the detector files that `paths` name, each once.
 
     A folder stands for the files with a detector's suffix in it and below it, sorted; it stays in
@@ -52,7 +54,7 @@ def find_files(paths: Iterable[Path]) -> list[Path]:
     linked: set[Path] = set()
     for resolved, file in files.items():
         if is_hdf5_name(file.name):
-            linked |= linked_files(resolved)
+            linked |= links_of(resolved)
     return [file for resolved, file in files.items() if resolved not in linked]
 
 
@@ -121,6 +123,8 @@ def _as_frame_errors() -> Iterator[None]:
         raise
     except OSError as error:
         raise FrameError(f"cannot be read: {_one_line(error.strerror or error)}") from error
+    except MemoryError:
+        raise  # of the process, which may be one with limits
     # fabio, Pillow and h5py raise whatever a damaged file makes them stumble over
     except Exception as error:
         raise FrameError(
