@@ -9,10 +9,10 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.errors import InputError, ModelError
-from deepfreak.frames.files import open_frames
-from deepfreak.frames.frame import Frame, Valid
+from deepfreak.errors import InputError, ModelError, ReadingStoppedError
+from deepfreak.frames.frame import Frame, FrameFile, Valid
 from deepfreak.frames.geometry import Geometry
+from deepfreak.frames.guarded import MAX_STOPS, open_guarded
 from deepfreak.models.classifier import Classifier
 from deepfreak.models.group import WITH_DIFFRACTION
 from deepfreak.prepare import prepare
@@ -122,15 +122,32 @@ def screen_files(
 ) -> Iterator[Verdict | Failure]:
     """Yield a verdict or a failure for each frame of each file, in order.
 
-    A file or frame that cannot be read does not keep the others from being read.
+    A file or frame that cannot be read does not keep the others from being read: files are opened
+    in a process with limits (`frames.guarded`).
     """
     for path in files:
         try:
-            with open_frames(path, mask=mask, geometry=geometry) as file:
-                for index in range(file.count):
-                    try:
-                        yield screener(file.read(index))
-                    except InputError as error:
-                        yield Failure(file=str(path), frame=index, error=str(error))
+            with open_guarded(path, mask=mask, geometry=geometry) as file:
+                yield from _screen(path, file, screener)
         except InputError as error:
             yield Failure(file=str(path), frame=None, error=str(error))
+
+
+def _screen(path: Path, file: FrameFile, screener: Screener) -> Iterator[Verdict | Failure]:
+    """Yield what comes of each frame of a file, up to one with which there is no getting on."""
+    stops = 0
+    for index in range(file.count):
+        try:
+            yield screener(file.read(index))
+        except ReadingStoppedError as error:
+            yield Failure(file=str(path), frame=index, error=str(error))
+            stops += 1
+            if stops >= MAX_STOPS and index + 1 < file.count:
+                yield Failure(
+                    file=str(path),
+                    frame=None,
+                    error=f"reading was stopped at {stops} frames: the others were not tried",
+                )
+                return
+        except InputError as error:
+            yield Failure(file=str(path), frame=index, error=str(error))

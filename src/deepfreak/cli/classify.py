@@ -52,18 +52,20 @@ def classify(
     crystal diffraction. The exit code is 3 when some frames could not be read, 2 when none could.
     """
     from deepfreak.files import check_output
-    from deepfreak.frames import find_files, read_geometry, read_mask
+    from deepfreak.frames import read_geometry
+    from deepfreak.frames.guarded import find_files_guarded, read_mask_guarded, shared_process
     from deepfreak.models import load_model
     from deepfreak.screening import Failure, Screener, screen_files
 
     for output in (out, report):
         if output is not None:
             check_output(output, overwrite=overwrite)
-    masked = None if mask is None else read_mask(mask)
+    shared_process().start()  # while the model is loaded
+    masked = None if mask is None else read_mask_guarded(mask)
     layout = None if geometry is None else read_geometry(geometry)
     classifier = load_model(model)
     click.echo(f"model: {printable(str(model or 'default'))}, {classifier.name}", err=True)
-    found = find_files(files)
+    found = find_files_guarded(files)
     header, line = _form(form, classifier.classes, found)
     screener = Screener(classifier, maps=report is not None)
     read = failed = 0

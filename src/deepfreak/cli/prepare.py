@@ -97,7 +97,8 @@ def prepare(
     from contextlib import ExitStack
 
     from deepfreak.files import check_output
-    from deepfreak.frames import find_files, read_geometry, read_mask
+    from deepfreak.frames import read_geometry
+    from deepfreak.frames.guarded import find_files_guarded, read_mask_guarded
     from deepfreak.progress import progress
     from deepfreak.real_images.real_set import mean_of, prepare_real_set
     from deepfreak.real_images.setups import ByHand
@@ -120,7 +121,7 @@ def prepare(
         if target is None:
             raise click.UsageError("expected --mean or --target-mean: the mean to reach")
         made = prepare_real_set(
-            find_files(frames),
+            find_files_guarded(frames),
             labels,
             out,
             target_mean=target,
@@ -128,7 +129,7 @@ def prepare(
             seed=seed,
             together=together,  # type: ignore[arg-type]  # click has checked the choice
             by_hand=ByHand(shadow=shadow, origin=crop, factor=factor),
-            mask=None if mask is None else read_mask(mask),
+            mask=None if mask is None else read_mask_guarded(mask),
             geometry=None if geometry is None else read_geometry(geometry),
             examples=_EXAMPLES if preview is not None else 0,
             overwrite=overwrite,

@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import IO, Unpack
 
+import numpy as np
+
 from deepfreak.errors import DeepFreakError, FrameError
 from deepfreak.frames.by_fabio import open_by_fabio
 from deepfreak.frames.cbf import MAGIC as CBF_MAGIC
@@ -95,7 +97,7 @@ def open_frames(
 
         def read(index: int) -> Frame:
             with _as_frame_errors():
-                frame = opened.read(index)
+                frame = _native(opened.read(index))
                 if mask is None:
                     return assemble(frame, geometry)
                 if mask.shape == frame.counts.shape:  # of the raw data
@@ -112,6 +114,14 @@ def open_frames(
                 return Extent(ready=opened.count, written=opened.count, expected=opened.count)
 
         yield FrameFile(count=opened.count, read=read, look=look)
+
+
+def _native(frame: Frame) -> Frame:
+    """Return a frame whose counts are numbers as this machine has them."""
+    dtype = np.dtype(np.float32) if frame.counts.dtype == np.float16 else frame.counts.dtype
+    if frame.counts.dtype.isnative and dtype == frame.counts.dtype:
+        return frame
+    return replace(frame, counts=frame.counts.astype(dtype.newbyteorder("=")))
 
 
 @contextmanager

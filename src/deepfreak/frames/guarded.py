@@ -7,18 +7,18 @@ process with limits: such a file becomes a `ReadingStoppedError` of one line.
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
 
-from deepfreak.errors import FrameError, ReadingStoppedError
+from deepfreak.errors import FrameError, GeometryError, ReadingStoppedError
 from deepfreak.frames.files import find_files, open_frames
-from deepfreak.frames.frame import MOST_PIXELS, Extent, Frame, FrameFile
+from deepfreak.frames.frame import MOST_PIXELS, Extent, Frame, FrameFile, Valid
 from deepfreak.frames.hdf5_search import linked_files
 from deepfreak.frames.mask import read_mask
 from deepfreak.frames.options import ReadOptions
@@ -27,7 +27,7 @@ from deepfreak.isolation import LimitedProcess, Limits
 MODULES = ("deepfreak.frames.guarded", "hdf5plugin", "fabio")
 MAX_STOPS = 2  # a file at which the process was stopped so often is given up
 
-_CPU_S, _WALL_S, _MAX_S = 8.0, 20.0, 120.0
+_CPU_S, _WALL_S, _MAX_S = 8.0, 15.0, 120.0
 _BYTES_PER_S = 10 << 20  # at which the slowest decompression goes
 _MEMORY, _MAX_MEMORY = 768 << 20, 4 << 30
 _MEMORY_PER_BYTE = 8  # of the file: its content, and the image as 64-bit numbers
@@ -80,7 +80,7 @@ def open_guarded(
         file.close()
 
 
-def find_files_guarded(paths: list[Path]) -> list[Path]:
+def find_files_guarded(paths: Iterable[Path]) -> list[Path]:
     """Return what `find_files` does, but look into HDF5 files in the shared process."""
     return find_files(paths, links_of=linked_files_guarded)
 
@@ -89,10 +89,25 @@ def linked_files_guarded(path: Path, process: LimitedProcess | None = None) -> s
     """Return what `linked_files` does; no file where looking had to be stopped."""
     process = process or shared_process()
     try:
-        found = process.call(_linked, str(path), limits=limits_for(path))
+        found = process.call(links_in_process, str(path), limits=limits_for(path))
     except ReadingStoppedError:
         return set()  # whoever opens it to read says what is wrong with it
     return {Path(name) for name in found}
+
+
+def read_mask_guarded(path: Path) -> Valid:
+    """Return what `read_mask` does, read in the shared process.
+
+    Raises
+    ------
+    GeometryError
+        As `read_mask`.
+    """
+    try:
+        mask: Valid = shared_process().call(read_mask, path, limits=limits_for(path))
+    except ReadingStoppedError as error:
+        raise GeometryError(f"{path}: {error}") from error
+    return mask
 
 
 class _GuardedFile:
@@ -208,5 +223,6 @@ def _close(key: int) -> None:
     context.__exit__(None, None, None)
 
 
-def _linked(path: str) -> list[str]:
+def links_in_process(path: str) -> list[str]:
+    """Return what `linked_files` does, as texts, which can leave a process."""
     return [str(found) for found in linked_files(Path(path))]

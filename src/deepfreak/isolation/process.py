@@ -58,7 +58,7 @@ class Limits:
     """
 
     cpu_s: float = 8.0
-    wall_s: float = 20.0
+    wall_s: float = 15.0
     memory_bytes: int = 768 << 20
     file_bytes: int = 2 << 30
 

@@ -22,10 +22,12 @@ class Decoders:
     ----------
     channel
         Which of several images of a detector with several thresholds; None for the first.
+    guarded
+        Whether files are read in a process with limits: this one must go on whatever they hold.
     """
 
-    def __init__(self, *, channel: str | None = None) -> None:
-        self._channel = channel
+    def __init__(self, *, channel: str | None = None, guarded: bool = False) -> None:
+        self._channel, self._guarded = channel, guarded
         self._began: dict[str, SeriesBegan] = {}
         self._open: OrderedDict[str, Decode] = OrderedDict()
 
@@ -53,7 +55,7 @@ class Decoders:
             began = self._began.get(series)
             if began is None:
                 raise FrameError("expected a frame of a series that has begun, found another")
-            decode = self._open[series] = _decoder(began, self._channel)
+            decode = self._open[series] = _decoder(began, self._channel, guarded=self._guarded)
             while len(self._open) > SERIES_KEPT:
                 self._close(next(iter(self._open)))
         self._open.move_to_end(series)
@@ -71,12 +73,16 @@ class Decoders:
             close()
 
 
-def _decoder(began: SeriesBegan, channel: str | None) -> Decode:
+def _decoder(began: SeriesBegan, channel: str | None, *, guarded: bool) -> Decode:
     """Return what decodes the frames of a series."""
     if began.kind == "file":
         from deepfreak.live.folder.decode import decoder as of_file
 
-        return of_file(began.context, series=began.series)
+        if not guarded:
+            return of_file(began.context, series=began.series)
+        from deepfreak.frames.guarded import open_guarded
+
+        return of_file(began.context, series=began.series, open_file=open_guarded)
     if began.kind == "shot":
         from deepfreak.live.simulated import decoder as of_shot
 

@@ -131,7 +131,7 @@ class Run:
             Follower(sink, ledger=ledger, trouble=self._intake.trouble, every_s=limits.write_s)
             for sink in records
         ]
-        self._decoders = Decoders(channel=channel)
+        self._decoders = Decoders(channel=channel, guarded=True)
         self._series: OrderedDict[str, SeriesBegan] = OrderedDict()
         self._came: list[tuple[Job, Outcome]] = []
         self._settled_at = self._picture_at = self._told_at = 0.0

@@ -18,9 +18,9 @@ from deepfreak.errors import DatasetError, FrameError, InputError
 from deepfreak.exchange.importing import REAL_CLASSES
 from deepfreak.exchange.labelled import Contents, write_labelled
 from deepfreak.files import check_output, whole_hdf5
-from deepfreak.frames.files import open_frames
 from deepfreak.frames.frame import Frame, Valid
 from deepfreak.frames.geometry import Geometry
+from deepfreak.frames.guarded import open_guarded
 from deepfreak.prepare import SIZE
 from deepfreak.real_images.labels import choose_test, read_labels, series_of
 from deepfreak.real_images.setups import ByHand, Setup, SetupKey, Sums, setup_of
@@ -263,7 +263,7 @@ class _Reading:
             rows[-1][1].append(index)
         for path, indices in rows:
             try:
-                with open_frames(path, mask=self.mask, geometry=self.geometry) as file:
+                with open_guarded(path, mask=self.mask, geometry=self.geometry) as file:
                     for index in indices:
                         yield file.read(index)
             except FrameError as error:
@@ -272,7 +272,7 @@ class _Reading:
 
 def _count(file: Path, geometry: Geometry | None) -> int:
     try:
-        with open_frames(file, geometry=geometry) as opened:
+        with open_guarded(file, geometry=geometry) as opened:
             return opened.count
     except InputError as error:
         raise FrameError(f"{file}: {error}") from error

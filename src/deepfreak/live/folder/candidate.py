@@ -93,9 +93,9 @@ class Candidate:
         if self.look_due > now:
             self.state_due = min(self.state_due, self.look_due)
 
-    def looked(self, look: Look, now: float, *, size: int) -> None:
+    def looked(self, look: Look, now: float) -> None:
         """Take note of what a look has found, and look again later, and later each time."""
-        self.last, self.size = look, size
+        self.last, self.size = look, look.size
         if look.extent is not None:
             ready = look.extent.ready
             if not self.seen or self.seen[-1][1] != ready:
