@@ -4,6 +4,6 @@
 memory; what it answers are plain values and arrays (`values`), never pickled objects.
 """
 
-from deepfreak.isolation.process import Limits, LimitedProcess
+from deepfreak.isolation.process import LimitedProcess, Limits
 
 __all__ = ["LimitedProcess", "Limits"]

@@ -64,7 +64,7 @@ def _answer(function: Any, args: Any, kwargs: Any, arrays: int) -> bytes:  # noq
         encoded = encode(found)
         place = 0
         for array in encoded.arrays:
-            data = memoryview(array.reshape(-1).view("u1"))
+            data = array.reshape(-1).view("u1").data
             while data:
                 written = os.pwrite(arrays, data, place)
                 place, data = place + written, data[written:]

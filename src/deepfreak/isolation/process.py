@@ -16,6 +16,7 @@ import time
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -313,14 +314,11 @@ class _Running:
             if self._folder == "":
                 return
             self._process.kill()
-            try:
+            # else the kernel itself waits for a disk, and there is nothing to be done
+            with suppress(subprocess.TimeoutExpired):
                 self._process.wait(_GRACE_S)
-            except subprocess.TimeoutExpired:
-                pass  # the kernel itself waits for a disk; there is nothing to be done
-            try:
+            with suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)  # wakes who waits in another thread
-            except OSError:
-                pass
             self._socket.close()
             os.close(self._arrays)
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -371,7 +369,7 @@ class _Running:
         arrays, place = [], 0
         for dtype, shape in layout:
             array = np.empty(shape, dtype)
-            data = memoryview(array.reshape(-1).view(np.uint8))
+            data = array.reshape(-1).view(np.uint8).data
             while data:
                 count = os.preadv(self._arrays, [data[: 1 << 30]], place)
                 if count == 0:

@@ -12,7 +12,7 @@ from typing import Any
 from deepfreak.frames.guarded import MODULES, limits_for
 from deepfreak.isolation import LimitedProcess
 
-PROCESSES = 2  # started when they are needed: the second when a file keeps the first one busy
+PROCESSES = 3  # started when they are needed: a further one when files keep the others busy
 _PROMPT_S = 0.05  # most answers come sooner
 
 
@@ -54,7 +54,7 @@ class Looking:
             A limit has ended it.
         """
         if key in self._busy:
-            timeout = None if patient else 0
+            timeout = None if patient else 0.0
         else:
             process = self._free_process(patient=patient)
             if process is None:

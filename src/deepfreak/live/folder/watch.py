@@ -250,7 +250,8 @@ class FolderSource:
             own = numbers(os.stat(candidate.path))  # noqa: PTH116 - paths are str, and many
         except OSError:
             return True
-        if own == candidate.links_of and time.monotonic() < candidate.look_due:
+        sought = candidate.links_known or time.monotonic() < candidate.look_due
+        if own == candidate.links_of and sought:
             return True
         try:
             key = ("links", candidate.path, own[0])
@@ -259,7 +260,7 @@ class FolderSource:
             found = [[]]  # the look that follows says what is wrong with it
         if not found:
             return False
-        candidate.links_of = own
+        candidate.links_of, candidate.links_known = own, True
         links = frozenset(found[0])
         if not links or self._taken_before(candidate, links):
             return True
