@@ -24,6 +24,7 @@ from deepfreak.frames.mask import apply_mask
 from deepfreak.frames.options import ReadOptions
 from deepfreak.frames.plain import MAGICS as PICTURE_MAGICS
 from deepfreak.frames.plain import open_picture
+from deepfreak.frames.self_contained import require_self_contained
 from deepfreak.frames.smv import is_smv, open_smv
 
 SUFFIXES = (
@@ -82,17 +83,24 @@ def read_frames(path: str | Path, **options: Unpack[ReadOptions]) -> Iterator[Fr
 
 @contextmanager
 def open_frames(
-    path: str | Path, *, growing: bool = False, **options: Unpack[ReadOptions]
+    path: str | Path,
+    *,
+    growing: bool = False,
+    alone: bool = False,
+    **options: Unpack[ReadOptions],
 ) -> Iterator[FrameFile]:
     """Open a file so that its frames can be read by number; see `read_frames`.
 
     With `growing` somebody may still be writing it: HDF5 is opened as a reader of SWMR files does
     it, without a lock that would keep the writer out, and may hold no frame yet; `look` tells.
+    With `alone` a file that refers to others is refused (`require_self_contained`).
     """
     mask, geometry = options.get("mask"), options.get("geometry")
     with ExitStack() as stack:
         with _as_frame_errors():  # not around the caller's block, whose errors are its own
             file = stack.enter_context(_unpacked(Path(path)))
+            if alone:
+                require_self_contained(file)
             opened = stack.enter_context(_reader(file, str(path), geometry, growing=growing))
 
         def read(index: int) -> Frame:

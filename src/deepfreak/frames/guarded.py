@@ -6,9 +6,8 @@ process with limits: such a file becomes a `ReadingStoppedError` of one line.
 """
 
 import itertools
-import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields
 from functools import lru_cache
 from pathlib import Path
@@ -37,7 +36,7 @@ _keys = itertools.count()
 def limits_for(path: str | Path) -> Limits:
     """Return what one call that reads the file `path` may take, more for larger files."""
     try:
-        size = os.stat(path).st_size
+        size = Path(path).stat().st_size
     except OSError:
         size = 0
     more_s = size / _BYTES_PER_S
@@ -143,10 +142,8 @@ class _GuardedFile:
     def close(self) -> None:
         """Close the file."""
         if self._generation == self._process.generation:
-            try:
+            with suppress(FrameError):  # then it is closed with the process
                 self._process.call(_close, self._key)
-            except FrameError:
-                pass  # it is closed now, with the process
 
     def _of_file(self, function: Any, *args: int) -> Any:  # noqa: ANN401 - both vary
         if self._stops >= MAX_STOPS:

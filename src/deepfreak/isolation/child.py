@@ -84,6 +84,11 @@ def _limit(limits: Any, at_start: int) -> None:  # noqa: ANN401 - of `process`
     signal.setitimer(signal.ITIMER_REAL, limits.wall_s)
 
 
+def limit_memory(more: int) -> None:
+    """Let this process have no more than `more` bytes beyond what it has: `MemoryError` follows."""
+    _set(resource.RLIMIT_DATA, _data_bytes() + more)
+
+
 def _set(which: int, soft: int) -> None:
     hard = resource.getrlimit(which)[1]
     resource.setrlimit(which, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))

@@ -16,7 +16,7 @@ import time
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,6 +137,10 @@ class LimitedProcess:
             kind = getattr(deepfreak.errors, str(found["error"]), InputError)
             raise kind(str(found.get("message", "")))
         return found.get("value")
+
+    def alone(self) -> AbstractContextManager[object]:
+        """Return what keeps other threads from asking, so that several calls belong together."""
+        return self._lock
 
     def replace_if_grown(self) -> None:
         """End a process that has kept much memory; what was open in it is lost."""
