@@ -15,6 +15,7 @@ _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # numbers of system 
 _NO_NEW_PRIVILEGES = 38  # of prctl
 _PATH_BENEATH = 1  # a kind of rule
 _WRITE, _READ, _READ_FOLDER = 1 << 1, 1 << 2, 1 << 3
+_INSTALLED = {"site-packages", "dist-packages"}
 _SYSTEM = ("/usr", "/lib", "/lib64", "/dev/null", "/dev/urandom", "/etc/ld.so.cache")
 
 
@@ -53,7 +54,9 @@ def _libraries() -> list[str]:
     """Return where Python, libraries and compiled code lie."""
     own = Path(__file__).parents[1]
     caches = [Path.home() / ".cache" / name for name in ("deepfreak", "numba")]
-    named = [os.environ.get("NUMBA_CACHE_DIR", ""), *sys.path, *sysconfig.get_paths().values()]
+    # not all of `sys.path`: that may hold the folder where somebody works
+    installed = [path for path in sys.path if Path(path).name in _INSTALLED]
+    named = [os.environ.get("NUMBA_CACHE_DIR", ""), *installed, *sysconfig.get_paths().values()]
     known = [sys.prefix, sys.base_prefix, str(own), *map(str, caches), *named, *_SYSTEM]
     return [path for path in known if path and path != "/"]
 
