@@ -12,6 +12,8 @@ import pytest
 
 from deepfreak.errors import FrameError, InputError, ReadingStoppedError
 from deepfreak.frames.files import open_frames
+from deepfreak.frames.guarded import links_in_process
+from deepfreak.live.folder.identity import digest_of_bytes
 from deepfreak.live.web import judging
 from deepfreak.live.web.judging import UploadJudge
 from tests.live.test_judge import POLICY
@@ -129,28 +131,17 @@ def test_virtual_data_of_the_file_itself_are_judged(judge, tmp_path):
     assert set(answer) == {"label", "probabilities", "p_crystal", "decision", "ms"}
 
 
-def test_nothing_outside_can_be_opened_even_where_a_check_is_passed(judge, secret):
+def test_nothing_outside_can_be_opened_even_where_a_check_is_passed(judge, tmp_path, secret):
+    content_of(tmp_path / "master.h5", external_link, secret)
+    master = str(tmp_path / "master.h5")
+    assert links_in_process(master) == [str(secret)]
     judge(made.cbf(made.photons((512, 512))), ".cbf")
     process = judge._process
-    assert not any(process.call(readable, str(path)) for path in (secret, __file__, "/etc/passwd"))
-    assert not process.call(readable_by_hdf5, str(secret))
-    assert process.call(readable, os.__file__)  # of Python itself
-
-
-def readable(path):
-    try:
-        with open(path, "rb"):  # noqa: PTH123 - as a library does it
-            return True
-    except OSError:
-        return False
-
-
-def readable_by_hdf5(path):
-    try:
-        with h5py.File(path, "r"):
-            return True
-    except OSError:
-        return False
+    for path in (secret, __file__, "/etc/passwd"):
+        with pytest.raises(InputError, match="PermissionError"):
+            process.call(digest_of_bytes, str(path))
+    assert process.call(links_in_process, master) == []  # by HDF5, which does not ask Python
+    assert process.call(digest_of_bytes, os.__file__)  # of Python itself
 
 
 @pytest.mark.parametrize(
