@@ -4,13 +4,13 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import replace
 
 from deepfreak.errors import DeepFreakError, FrameError, ReadingStoppedError
 from deepfreak.frames.files import is_hdf5_name, open_frames
 from deepfreak.frames.frame import Frame, FrameFile
+from deepfreak.live.decoding import OpenFile
 from deepfreak.live.folder.identity import (
     UNREAD,
     Context,
@@ -20,8 +20,6 @@ from deepfreak.live.folder.identity import (
     mask_of,
     unpack,
 )
-
-OpenFile = Callable[..., AbstractContextManager[FrameFile]]
 
 MOST_OPEN = 8  # files of all decoders of a process together
 OPEN_FOR_S = 30.0  # after its last frame a file is closed when another one is asked for
@@ -165,11 +163,11 @@ def decoder(
     *,
     series: str,
     patience_s: float = PATIENCE_S,
-    open_file: OpenFile = open_frames,
+    open_file: OpenFile | None = None,
 ) -> FileDecoder:
     """Return what reads the frames of the file that `context` tells of.
 
-    `open_file` opens it: here, or in a process with limits (`frames.guarded.open_guarded`).
+    `open_file` opens it, by default `open_frames`.
 
     Frames are called by the series, which names no folder outside the watched one.
 
@@ -178,7 +176,7 @@ def decoder(
     FrameError
         The context is not one of `watch`.
     """
-    return FileDecoder(unpack(context), series, patience_s, open_file)
+    return FileDecoder(unpack(context), series, patience_s, open_file or open_frames)
 
 
 def _close_others(mine: FileDecoder) -> None:
