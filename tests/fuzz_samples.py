@@ -71,7 +71,12 @@ EXPT = {
                     "mask": [],
                 }
             ],
-            "hierarchy": {"origin": [0, 0, 0], "children": [{"panel": 0}]},
+            "hierarchy": {
+                "origin": [0.0, 0.0, 0.0],
+                "fast_axis": [1.0, 0.0, 0.0],
+                "slow_axis": [0.0, 1.0, 0.0],
+                "children": [{"panel": 0}],
+            },
         }
     ],
     "experiment": [{"beam": 0, "detector": 0}],
@@ -156,6 +161,4 @@ def _write_network(path):
         "weights_sha256": fingerprint(network),
     }
     classes = ("no", "yes")
-    save_network(
-        NetworkModel(network=network, side=32, classes=classes, manifest=manifest), path
-    )
+    save_network(NetworkModel(network=network, side=32, classes=classes, manifest=manifest), path)

@@ -19,11 +19,23 @@ Each message is one line: what was expected, what was found, what to do. The com
 it and exits with the class's `exit_code`.
 """
 
+MAX_CHARACTERS = 2000
+
 
 class DeepFreakError(Exception):
-    """Base of all errors that deepfreak raises on purpose."""
+    """Base of all errors that deepfreak raises on purpose.
+
+    Its text is one printable line of bounded length, whatever a file or a library has put into it.
+    """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        """Return the message."""
+        lines = super().__str__()[: 2 * MAX_CHARACTERS].splitlines()
+        line = " ".join(part.strip() for part in lines) if len(lines) > 1 else "".join(lines)
+        whole = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+        return whole if len(whole) <= MAX_CHARACTERS else f"{whole[:MAX_CHARACTERS]}..."
 
 
 class InputError(DeepFreakError):

@@ -55,6 +55,7 @@ def _answer(function: Any, args: Any, kwargs: Any, arrays: int) -> bytes:  # noq
         warnings.simplefilter("always")
         try:
             found: dict[str, object] = {"value": function(*args, **kwargs)}
+            encode(found)  # which raises for what is no plain value
         except MemoryError:
             found = {"stopped": "memory"}
         except DeepFreakError as error:
