@@ -9,9 +9,9 @@ from typing import Protocol, Unpack, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.errors import InputError, ModelError
-from deepfreak.frames.files import open_frames
-from deepfreak.frames.frame import Frame
+from deepfreak.errors import InputError, ModelError, ReadingStoppedError
+from deepfreak.frames.frame import Frame, FrameFile
+from deepfreak.frames.guarded import MAX_STOPS, open_guarded
 from deepfreak.frames.options import ReadOptions
 from deepfreak.models.classifier import Classifier
 from deepfreak.models.group import WITH_DIFFRACTION
@@ -122,8 +122,9 @@ def screen_files(
 ) -> Iterator[Verdict | Failure]:
     """Yield a verdict or a failure for each frame of each file, in order.
 
-    A file or frame that cannot be read does not keep the others from being read. Frames for which a
-    file has room but no counts are one failure in a row.
+    A file or frame that cannot be read does not keep the others from being read: files are opened
+    in a process with limits (`frames.guarded`). Frames for which a file has room but no counts are
+    one failure in a row.
 
     Parameters
     ----------
@@ -134,20 +135,38 @@ def screen_files(
     """
     for path in files:
         try:
-            with open_frames(path, **options) as file:
-                for run, is_there in file.runs():
-                    if not is_there:
-                        yield Failure(file=str(path), frame=run.start, error=_not_written(run))
-                        continue
-                    for index in run:
-                        try:
-                            frame = file.read(index)
-                            see(frame)
-                            yield screener(frame)
-                        except InputError as error:
-                            yield Failure(file=str(path), frame=index, error=str(error))
+            with open_guarded(path, **options) as file:
+                yield from _screen(path, file, screener, see)
         except InputError as error:
             yield Failure(file=str(path), frame=None, error=str(error))
+
+
+def _screen(
+    path: Path, file: FrameFile, screener: Screener, see: Callable[[Frame], None]
+) -> Iterator[Verdict | Failure]:
+    """Yield what comes of each frame of a file, up to one with which there is no getting on."""
+    stops = 0
+    for run, is_there in file.runs():
+        if not is_there:
+            yield Failure(file=str(path), frame=run.start, error=_not_written(run))
+            continue
+        for index in run:
+            try:
+                frame = file.read(index)
+                see(frame)
+                yield screener(frame)
+            except ReadingStoppedError as error:
+                yield Failure(file=str(path), frame=index, error=str(error))
+                stops += 1
+                if stops >= MAX_STOPS and index + 1 < file.count:
+                    yield Failure(
+                        file=str(path),
+                        frame=None,
+                        error=f"reading was stopped at {stops} frames: the others were not tried",
+                    )
+                    return
+            except InputError as error:
+                yield Failure(file=str(path), frame=index, error=str(error))
 
 
 def _not_written(run: range) -> str:

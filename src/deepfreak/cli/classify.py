@@ -48,7 +48,7 @@ def classify(
     crystal diffraction. The exit code is 3 when some frames could not be read, 2 when none could.
     """
     from deepfreak.files import check_output
-    from deepfreak.frames import find_files
+    from deepfreak.frames.guarded import find_files_guarded, load_guarded, shared_process
     from deepfreak.frames.notices import Notices
     from deepfreak.models import load_model
     from deepfreak.screening import Failure, Screener, screen_files
@@ -56,10 +56,11 @@ def classify(
     for output in (out, report):
         if output is not None:
             check_output(output, overwrite=overwrite)
-    given = read_settings(options).load()
+    shared_process().start()  # while the model is loaded
+    given = load_guarded(read_settings(options))
     classifier = load_model(model)
     click.echo(f"model: {printable(str(model or 'default'))}, {classifier.name}", err=True)
-    found = find_files(files, given.get("geometry"))
+    found = find_files_guarded(files, given.get("geometry"))
     see = Notices(lambda line: click.echo(f"deepfreak: {printable(line)}", err=True))
     header, line = _form(form, classifier.classes, found)
     screener = Screener(classifier, maps=report is not None)

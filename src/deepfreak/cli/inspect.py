@@ -39,21 +39,21 @@ def inspect(
     """
     from deepfreak.errors import FrameError
     from deepfreak.files import check_output
-    from deepfreak.frames import find_files, open_frames
+    from deepfreak.frames.guarded import find_files_guarded, load_guarded, open_guarded
     from deepfreak.inspection import describe, draw
 
     settings = read_settings(options)
     if picture is not None:
         check_output(picture, overwrite=overwrite)
-    given = settings.load()
+    given = load_guarded(settings)
     given["reasons"] = True
-    found = find_files(files, given.get("geometry"))
+    found = find_files_guarded(files, given.get("geometry"))
     if picture is not None and len(found) > 1:
         raise click.UsageError(f"expected one file to draw with --picture, found {len(found)}")
     failed = 0
     for path in found:
         try:
-            with open_frames(path, **given) as opened:
+            with open_guarded(path, **given) as opened:
                 index = frame or 0
                 read = opened.read(index)
                 record = describe(read, opened.count)

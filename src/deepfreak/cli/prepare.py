@@ -97,7 +97,7 @@ def prepare(
     from contextlib import ExitStack
 
     from deepfreak.files import check_output
-    from deepfreak.frames import find_files
+    from deepfreak.frames.guarded import find_files_guarded, load_guarded
     from deepfreak.frames.notices import Notices
     from deepfreak.progress import progress
     from deepfreak.real_images.real_set import mean_of, prepare_real_set
@@ -109,7 +109,7 @@ def prepare(
         raise click.UsageError("--factor needs --crop: without it both are found")
     if preview is not None:
         check_output(preview, overwrite=overwrite)
-    given = read_settings(options).load()
+    given = load_guarded(read_settings(options))
     shadow = beamstop and (beamstop[1], beamstop[0], beamstop[3], beamstop[2])
     with ExitStack() as stack:
 
@@ -122,7 +122,7 @@ def prepare(
         if target is None:
             raise click.UsageError("expected --mean or --target-mean: the mean to reach")
         made = prepare_real_set(
-            find_files(frames, given.get("geometry")),
+            find_files_guarded(frames, given.get("geometry")),
             labels,
             out,
             target_mean=target,

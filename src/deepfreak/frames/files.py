@@ -23,6 +23,7 @@ from deepfreak.frames.hdf5_search import holds_frames
 from deepfreak.frames.options import ReadOptions
 from deepfreak.frames.plain import MAGICS as PICTURE_MAGICS
 from deepfreak.frames.plain import open_picture
+from deepfreak.frames.self_contained import require_self_contained
 from deepfreak.frames.smv import is_smv, open_smv
 from deepfreak.frames.tiff import MAGICS as TIFF_MAGICS
 from deepfreak.frames.tiff import open_tiff
@@ -37,8 +38,16 @@ _PACKED = (".bz2", ".gz")
 _HDF5_SUFFIXES = frozenset({".h5", ".hdf5", ".nxs", ".nx", ".cxi"})
 MOST_UNPACKED_BYTES = 2 << 30
 
+# The files that a master gives the images of, and whether it does; for a geometry's place.
+HeldBy = Callable[[Path, str | None], tuple[frozenset[Path], bool]]
 
-def find_files(paths: Iterable[Path], geometry: Geometry | None = None) -> list[Path]:
+
+def find_files(
+    paths: Iterable[Path],
+    geometry: Geometry | None = None,
+    *,
+    held_by: HeldBy = holds_frames,
+) -> list[Path]:
     """Return the detector files that `paths` name, each once.
 
     A folder stands for the files with a detector's suffix in it and below it, sorted, through
@@ -57,7 +66,7 @@ def find_files(paths: Iterable[Path], geometry: Geometry | None = None) -> list[
     hidden: set[Path] = set()
     for resolved, file in files.items():
         if is_hdf5_name(file.name):
-            held, gives = holds_frames(file, place)
+            held, gives = held_by(file, place)
             if gives:
                 hidden |= held
             elif held & files.keys():
@@ -111,16 +120,23 @@ def read_frames(path: str | Path, **options: Unpack[ReadOptions]) -> Iterator[Fr
 
 @contextmanager
 def open_frames(
-    path: str | Path, *, growing: bool = False, **options: Unpack[ReadOptions]
+    path: str | Path,
+    *,
+    growing: bool = False,
+    alone: bool = False,
+    **options: Unpack[ReadOptions],
 ) -> Iterator[FrameFile]:
     """Open a file so that its frames can be read by number; see `read_frames`.
 
     With `growing` somebody may still be writing it: HDF5 is opened as a reader of SWMR files does
     it, without a lock that would keep the writer out, and may hold no frame yet; `look` tells.
+    With `alone` a file that refers to others is refused (`require_self_contained`).
     """
     with ExitStack() as stack:
         with _as_frame_errors():  # not around the caller's block, whose errors are its own
             file = stack.enter_context(_unpacked(Path(path)))
+            if alone:
+                require_self_contained(file)
             opened = stack.enter_context(_reader(file, str(path), options, growing=growing))
 
         def read(index: int) -> Frame:
@@ -146,6 +162,8 @@ def _as_frame_errors() -> Iterator[None]:
         raise
     except OSError as error:
         raise FrameError(f"cannot be read: {_one_line(error.strerror or error)}") from error
+    except MemoryError:
+        raise  # of the process, which may be one with limits
     # fabio, Pillow and h5py raise whatever a damaged file makes them stumble over
     except Exception as error:
         raise FrameError(

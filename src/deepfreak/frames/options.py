@@ -1,5 +1,6 @@
 """What a user says about frames before they are read."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -56,8 +57,18 @@ class ReadSettings:
     pedestal: float | None = None
     dark: Path | None = None
 
-    def load(self) -> ReadOptions:
+    def load(
+        self,
+        *,
+        mask: Callable[..., Valid] | None = None,
+        dark: Callable[..., NDArray[np.float32]] | None = None,
+    ) -> ReadOptions:
         """Return the options, with what the files hold.
+
+        Parameters
+        ----------
+        mask, dark
+            Read their files in place of `read_mask` and `read_dark`.
 
         Raises
         ------
@@ -68,9 +79,9 @@ class ReadSettings:
 
         options = ReadOptions(channel=self.channel, gain=self.gain, pedestal=self.pedestal)
         if self.mask is not None:
-            options["mask"] = read_mask(self.mask)
+            options["mask"] = (mask or read_mask)(self.mask)
         if self.geometry is not None:
             options["geometry"] = read_geometry(self.geometry)
         if self.dark is not None:
-            options["dark"] = read_dark(self.dark, channel=self.channel)
+            options["dark"] = (dark or read_dark)(self.dark, channel=self.channel)
         return options

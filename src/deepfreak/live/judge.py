@@ -71,6 +71,8 @@ class Judge:
                 peaks, picture = _found(frame, verdict)
         except InputError as error:
             return self._unreadable(job, str(error), start)
+        except MemoryError:
+            return self._unreadable(job, "reading it takes more memory than a frame may", start)
         # whatever a frame is made of, the next one has its turn
         except Exception as error:  # noqa: BLE001
             return self._unreadable(job, f"{type(error).__name__}: {error}", start)

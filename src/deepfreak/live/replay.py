@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from itertools import count as count_from
-from itertools import islice
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -23,8 +22,8 @@ from deepfreak.detector import CCD, missing_pixels
 from deepfreak.errors import FrameError, InputError
 from deepfreak.experiment import Experiment
 from deepfreak.exposure import has_ice, scatter
-from deepfreak.frames import read_frames
 from deepfreak.frames.frame import Facts, Frame
+from deepfreak.frames.guarded import open_guarded
 from deepfreak.frames.headers import facts
 from deepfreak.live.dectris.compression import CodedArray
 from deepfreak.live.dectris.messages import Start
@@ -112,12 +111,14 @@ def record_file(
         The file cannot be read, its frames differ in size, or hold what no detector sends.
     """
     frames: list[Frame] = []
-    for frame in islice(read_frames(path), count):
-        if frames and frame.counts.shape != frames[0].counts.shape:
-            raise FrameError("expected frames of one size to send, found several")
-        frames.append(frame)
-        if advance is not None:
-            advance(1)
+    with open_guarded(path) as file:
+        for index in range(min(count, file.count)):
+            frame = file.read(index)
+            if frames and frame.counts.shape != frames[0].counts.shape:
+                raise FrameError("expected frames of one size to send, found several")
+            frames.append(frame)
+            if advance is not None:
+                advance(1)
     first = frames[0]
     beam_slow, beam_fast = first.beam_center_px or (None, None)
     known = facts(

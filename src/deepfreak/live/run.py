@@ -16,6 +16,7 @@ import numpy as np
 
 from deepfreak.errors import FrameError, InputError, OutputError
 from deepfreak.frames.frame import Frame
+from deepfreak.frames.guarded import open_guarded
 from deepfreak.live.decoding import SERIES_KNOWN, Decoders
 from deepfreak.live.events import (
     Hit,
@@ -131,7 +132,7 @@ class Run:
             Follower(sink, ledger=ledger, trouble=self._intake.trouble, every_s=limits.write_s)
             for sink in records
         ]
-        self._decoders = Decoders(channel=channel)
+        self._decoders = Decoders(channel=channel, open_file=open_guarded)
         self._series: OrderedDict[str, SeriesBegan] = OrderedDict()
         self._came: list[tuple[Job, Outcome]] = []
         self._settled_at = self._picture_at = self._told_at = 0.0

@@ -156,7 +156,13 @@ def open_session(
 
             facts = {"source": name, "model": model.name, "policy": policy.promise()}
             board, address = serve_board(
-                stack, settings.dashboard, model, policy=policy, scores=scores, facts=facts
+                stack,
+                settings.dashboard,
+                model,
+                model_file=settings.model,
+                policy=policy,
+                scores=scores,
+                facts=facts,
             )
             watchers.append(board)
         workers.wait_until_ready()

@@ -18,8 +18,8 @@ from deepfreak.errors import DatasetError, FrameError, InputError
 from deepfreak.exchange.importing import REAL_CLASSES
 from deepfreak.exchange.labelled import Contents, write_labelled
 from deepfreak.files import check_output, whole_hdf5
-from deepfreak.frames.files import open_frames
 from deepfreak.frames.frame import Frame, Valid
+from deepfreak.frames.guarded import open_guarded
 from deepfreak.frames.options import ReadOptions
 from deepfreak.prepare import SIZE
 from deepfreak.real_images.labels import choose_test, read_labels, series_of
@@ -261,7 +261,7 @@ class _Reading:
     def count(self, file: Path) -> int:
         """Return how many frames a file has."""
         try:
-            with open_frames(file, **self.options) as opened:
+            with open_guarded(file, **self.options) as opened:
                 return opened.count
         except InputError as error:
             raise FrameError(f"{file}: {error}") from error
@@ -275,7 +275,7 @@ class _Reading:
             rows[-1][1].append(index)
         for path, indices in rows:
             try:
-                with open_frames(path, **self.options) as file:
+                with open_guarded(path, **self.options) as file:
                     for index in indices:
                         frame = file.read(index)
                         self.see(frame)

@@ -151,3 +151,8 @@ def without_its_filter(path, frames, *, code=32199):
     assert old in raw
     path.write_bytes(raw.replace(old, new))
     return path
+
+
+def endless_tiff() -> bytes:
+    """Return a TIFF whose directory is followed by itself."""
+    return b"II*\0\x08\0\0\0" + b"\0\0" + (8).to_bytes(4, "little") + bytes(600)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deepfreak.errors import FrameError
+from deepfreak.frames.files import is_hdf5_name
 from deepfreak.frames.frame import FrameFile, Valid
 from deepfreak.frames.geometry import Geometry, read_geometry
 from deepfreak.frames.mask import read_mask
@@ -17,6 +18,7 @@ _DIGEST_BYTES = 16
 _MOST_CONTEXT_BYTES = 1 << 16
 _NONE = type(None)
 UNREAD = ""  # the digest of what could not be read
+UNREADABLE = "unreadable"  # before the digest of the bytes of what could not be read as frames
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,12 +66,15 @@ class Context:
         How many the file has, None where it may grow.
     mask, geometry
         Paths of their files.
+    unreadable
+        Why no frame of it can be read, None where one may.
     """
 
     identity: Identity
     frames: int | None
     mask: str | None = None
     geometry: str | None = None
+    unreadable: str | None = None
 
     def pack(self) -> bytes:
         """Return it as JSON, `unpack` backwards."""
@@ -98,17 +103,44 @@ def unpack(context: bytes) -> Context:
             frames=_of_kind(table["frames"], int, _NONE),
             mask=_of_kind(table["mask"], str, _NONE),
             geometry=_of_kind(table["geometry"], str, _NONE),
+            unreadable=_of_kind(table.get("unreadable"), str, _NONE),
         )
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise wrong from error
 
 
-def digest_of_bytes(path: str) -> str:
-    """Return the digest of a file's bytes."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(
-            file, lambda: hashlib.blake2b(digest_size=_DIGEST_BYTES)
-        ).hexdigest()
+def digest_of_bytes(path: str, size: int | None = None) -> str:
+    """Return the digest of a file's bytes, or of the first `size` of them.
+
+    Raises
+    ------
+    OSError
+        It cannot be read.
+    """
+    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    # a pipe that has taken the file's place must not block
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123
+        left = os.fstat(file.fileno()).st_size if size is None else size
+        while left > 0 and (data := file.read(min(left, 1 << 20))):
+            digest.update(data)
+            left -= len(data)
+    return digest.hexdigest()
+
+
+def has_only_grown(path: str, past: Identity | None, size: int) -> bool:
+    """Return whether the file `path` of `size` bytes is `past` with further bytes behind it.
+
+    Such as a file that was taken for whole while its writer paused. False for HDF5, whose frames
+    tell, and for what could not be read as frames.
+    """
+    if past is None or is_hdf5_name(os.path.basename(path)):  # noqa: PTH119 - a str
+        return False
+    if size < past.size or past.digest == UNREAD or past.digest.startswith(UNREADABLE):
+        return False
+    try:
+        return digest_of_bytes(path, past.size) == past.digest
+    except OSError:
+        return False
 
 
 def digest_of_first_frame(file: FrameFile) -> str:
