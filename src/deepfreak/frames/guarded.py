@@ -94,16 +94,6 @@ def _holds_frames_guarded(path: Path, place: str | None) -> tuple[frozenset[Path
     return frozenset(map(Path, found["files"])), bool(found["gives"])
 
 
-def linked_files_guarded(path: Path, process: LimitedProcess | None = None) -> set[Path]:
-    """Return what `linked_files` does; no file where looking had to be stopped."""
-    process = process or shared_process()
-    try:
-        found = process.call(links_in_process, str(path), limits=limits_for(path))
-    except ReadingStoppedError:
-        return set()  # whoever opens it to read says what is wrong with it
-    return {Path(name) for name in found}
-
-
 def load_guarded(settings: ReadSettings) -> ReadOptions:
     """Return what `ReadSettings.load` does, with mask and dark read in the shared process.
 
@@ -238,9 +228,10 @@ def _close(key: int) -> None:
     context.__exit__(None, None, None)
 
 
-def links_in_process(path: str) -> list[str]:
-    """Return what `linked_files` does, as texts, which can leave a process."""
-    return [str(found) for found in linked_files(Path(path))]
+def links_in_process(path: str, *, place: str | None) -> dict[str, Any]:
+    """Return what `linked_files` does, in values that can leave a process."""
+    files, gives = linked_files(Path(path), place)
+    return {"files": [str(found) for found in files], "gives": gives}
 
 
 def _holds_in_process(path: str, place: str | None) -> dict[str, Any]:

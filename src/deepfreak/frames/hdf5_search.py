@@ -113,18 +113,21 @@ def holds_frames(path: Path, place: str | None) -> tuple[frozenset[Path], bool]:
         return frozenset(), True  # whoever opens it to read says what is wrong with it
 
 
-def linked_files(path: Path) -> set[Path]:
+def linked_files(path: Path, place: str | None = None) -> tuple[set[Path], bool]:
     """Return the files that hold the images of the master file `path`, also those not there yet.
 
-    None for any other file.
+    None for any other file. And whether the master has the geometry's `place`, so that its images
+    can be read through it.
     """
     found: set[Path] = set()
+    gives = True
     try:
         with open_to_read(path) as file:
             found = _linked_parts(file) | _missing_links(file)
+            gives = not found or place is None or _has(file, place)
     except (OSError, RuntimeError, KeyError, ValueError):
         pass  # whoever opens it to read says what is wrong with it
-    return found - {path.resolve()}
+    return found - {path.resolve()}, gives
 
 
 def _linked_parts(file: h5py.File) -> set[Path]:

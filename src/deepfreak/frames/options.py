@@ -1,7 +1,7 @@
 """What a user says about frames before they are read."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypedDict
 
@@ -56,6 +56,15 @@ class ReadSettings:
     gain: float | None = None
     pedestal: float | None = None
     dark: Path | None = None
+
+    def absolute(self) -> "ReadSettings":
+        """Return the same with absolute paths."""
+        return replace(
+            self,
+            mask=None if self.mask is None else self.mask.absolute(),
+            geometry=None if self.geometry is None else self.geometry.absolute(),
+            dark=None if self.dark is None else self.dark.absolute(),
+        )
 
     def load(
         self,

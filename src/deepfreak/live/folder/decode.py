@@ -15,9 +15,8 @@ from deepfreak.live.folder.identity import (
     UNREAD,
     Context,
     digest_of_first_frame,
-    geometry_of,
     has_only_grown,
-    mask_of,
+    options_of,
     unpack,
 )
 
@@ -117,12 +116,7 @@ class FileDecoder:
             context = self._context
             try:
                 file = self._stack.enter_context(
-                    self._open_file(
-                        where,
-                        mask=mask_of(context.mask),
-                        geometry=geometry_of(context.geometry),
-                        growing=True,
-                    )
+                    self._open_file(where, growing=True, **options_of(context.reading))
                 )
                 self._require_same(file)
             except BaseException:

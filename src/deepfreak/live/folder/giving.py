@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 from deepfreak.errors import ReadingStoppedError
 from deepfreak.frames.frame import Extent
+from deepfreak.frames.options import ReadSettings
 from deepfreak.live.events import Arrival, Event, SeriesBegan, SeriesEnded, Trouble
 from deepfreak.live.folder.candidate import Candidate, stamp_of
-from deepfreak.live.folder.identity import UNREAD, Context, Identity, geometry_of, mask_of
+from deepfreak.live.folder.identity import UNREAD, Context, Identity
 from deepfreak.live.folder.look import (
     Look,
     look_from,
@@ -28,8 +29,8 @@ class Giver:
 
     Parameters
     ----------
-    mask, geometry
-        Absolute paths.
+    reading
+        With absolute paths.
     """
 
     def __init__(
@@ -39,14 +40,11 @@ class Giver:
         *,
         settle_s: float,
         patience_s: float,
-        mask: str | None,
-        geometry: str | None,
+        reading: ReadSettings,
     ) -> None:
         self._names, self._looking = names, looking
         self._settle_s, self._patience_s = settle_s, patience_s
-        self._mask, self._geometry = mask, geometry
-        mask_of(mask)  # says now what is wrong with them
-        geometry_of(geometry)
+        self._reading = reading
 
     def attend(self, candidate: Candidate, *, last: bool = False) -> Iterator[Event]:
         """Yield what a candidate has to give now; it is `over` when there will be no more.
@@ -137,7 +135,7 @@ class Giver:
                 ("look", *key),
                 look_in_process,
                 candidate.path,
-                geometry=self._geometry,
+                reading=self._reading,
                 identify=identify,
                 old=old,
                 patient=last,
@@ -222,8 +220,7 @@ class Giver:
         context = Context(
             identity=identity,
             frames=frames,
-            mask=self._mask,
-            geometry=self._geometry,
+            reading=self._reading,
             unreadable=unreadable,
         )
         return SeriesBegan(
@@ -289,6 +286,6 @@ def _is_other(now: Identity, known: Identity | None) -> bool:
 
 def _left_out(candidate: Candidate) -> Trouble:
     return Trouble(
-        message=f"{candidate.label} is left out: the images to which it links were read already, "
-        "each file for itself"
+        message=f"{candidate.label} is left out: the images to which it links are read from their "
+        "own files"
     )

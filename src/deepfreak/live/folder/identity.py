@@ -10,9 +10,8 @@ from typing import Any
 
 from deepfreak.errors import FrameError
 from deepfreak.frames.files import is_hdf5_name
-from deepfreak.frames.frame import FrameFile, Valid
-from deepfreak.frames.geometry import Geometry, read_geometry
-from deepfreak.frames.mask import read_mask
+from deepfreak.frames.frame import FrameFile
+from deepfreak.frames.options import ReadOptions, ReadSettings
 
 _DIGEST_BYTES = 16
 _MOST_CONTEXT_BYTES = 1 << 16
@@ -64,21 +63,20 @@ class Context:
     ----------
     frames
         How many the file has, None where it may grow.
-    mask, geometry
-        Paths of their files.
+    reading
+        What the user gave beside the files.
     unreadable
         Why no frame of it can be read, None where one may.
     """
 
     identity: Identity
     frames: int | None
-    mask: str | None = None
-    geometry: str | None = None
+    reading: ReadSettings = ReadSettings()
     unreadable: str | None = None
 
     def pack(self) -> bytes:
         """Return it as JSON, `unpack` backwards."""
-        return json.dumps(asdict(self)).encode("ascii")
+        return json.dumps(asdict(self), default=os.fspath).encode("ascii")
 
 
 def unpack(context: bytes) -> Context:
@@ -101,8 +99,7 @@ def unpack(context: bytes) -> Context:
                 digest=_of_kind(of_file["digest"], str),
             ),
             frames=_of_kind(table["frames"], int, _NONE),
-            mask=_of_kind(table["mask"], str, _NONE),
-            geometry=_of_kind(table["geometry"], str, _NONE),
+            reading=_settings(table["reading"]),
             unreadable=_of_kind(table.get("unreadable"), str, _NONE),
         )
     except (ValueError, TypeError, KeyError, RecursionError) as error:
@@ -157,15 +154,19 @@ def digest_of_first_frame(file: FrameFile) -> str:
 
 
 @lru_cache(maxsize=2)
-def mask_of(path: str | None) -> Valid | None:
-    """Return the mask in the file `path`, None without."""
-    return None if path is None else read_mask(Path(path))
+def options_of(settings: ReadSettings) -> ReadOptions:
+    """Return what `settings` stand for; mask, geometry and dark are read once."""
+    return settings.load()
 
 
-@lru_cache(maxsize=2)
-def geometry_of(path: str | None) -> Geometry | None:
-    """Return the geometry in the file `path`, None without."""
-    return None if path is None else read_geometry(Path(path))
+def _settings(table: Any) -> ReadSettings:  # noqa: ANN401 - checked here
+    paths = {name: _of_kind(table[name], str, _NONE) for name in ("mask", "geometry", "dark")}
+    return ReadSettings(
+        channel=_of_kind(table["channel"], str, _NONE),
+        gain=_of_kind(table["gain"], float, int, _NONE),
+        pedestal=_of_kind(table["pedestal"], float, int, _NONE),
+        **{name: None if path is None else Path(path) for name, path in paths.items()},
+    )
 
 
 def _of_kind(value: Any, *kinds: type) -> Any:  # noqa: ANN401 - checked here

@@ -7,6 +7,7 @@ from typing import Any
 from deepfreak.errors import InputError
 from deepfreak.frames.files import is_hdf5_name, open_frames
 from deepfreak.frames.frame import Extent, FrameFile
+from deepfreak.frames.options import ReadSettings
 from deepfreak.frames.writing import writing_of
 from deepfreak.live.folder.identity import (
     UNREAD,
@@ -14,7 +15,7 @@ from deepfreak.live.folder.identity import (
     Identity,
     digest_of_bytes,
     digest_of_first_frame,
-    geometry_of,
+    options_of,
 )
 
 
@@ -72,19 +73,19 @@ def look_from(found: dict[str, Any]) -> Look:
 
 
 def look_in_process(
-    path: str, *, geometry: str | None, identify: bool, old: bool
+    path: str, *, reading: ReadSettings, identify: bool, old: bool
 ) -> dict[str, Any]:
     """Return the fields of what `look_at` finds, which can leave a process."""
-    return asdict(look_at(path, geometry=geometry, identify=identify, old=old))
+    return asdict(look_at(path, reading=reading, identify=identify, old=old))
 
 
-def look_at(path: str, *, geometry: str | None, identify: bool, old: bool) -> Look:
+def look_at(path: str, *, reading: ReadSettings, identify: bool, old: bool) -> Look:
     """Look at a file.
 
     Parameters
     ----------
-    geometry
-        The path of its file.
+    reading
+        What the user gave beside the files.
     identify
         Whether to find out which file it is, for which its bytes or first frame are read.
     old
@@ -93,7 +94,7 @@ def look_at(path: str, *, geometry: str | None, identify: bool, old: bool) -> Lo
     hdf5 = is_hdf5_name(os.path.basename(path))  # noqa: PTH119 - paths are str, and many
     try:
         before = state_of(path)
-        with open_frames(path, geometry=geometry_of(geometry), growing=True) as file:
+        with open_frames(path, growing=True, **options_of(reading)) as file:
             extent = _whole(file.count) if old and not hdf5 else _extent(file)
             identity = None
             if identify:

@@ -22,7 +22,8 @@ from pathlib import Path
 
 from deepfreak.errors import InputError, ReadingStoppedError
 from deepfreak.frames.files import is_hdf5_name
-from deepfreak.frames.guarded import links_in_process
+from deepfreak.frames.guarded import links_in_process, load_guarded
+from deepfreak.frames.options import ReadSettings
 from deepfreak.live.events import Event
 from deepfreak.live.folder.candidate import Candidate, numbers
 from deepfreak.live.folder.giving import Giver
@@ -60,13 +61,13 @@ class FolderSource:
         For how long a file that cannot be read, or a data file without its master, is waited for.
     until_idle_s
         Ends the source when nothing new has come for so long; None for never.
-    mask, geometry
-        Files, as `frames.read_mask` and `frames.read_geometry` read them.
+    reading
+        What the user gives beside the files.
 
     Raises
     ------
     InputError
-        A path does not exist, or mask or geometry cannot be read.
+        A path does not exist, or mask, geometry or dark cannot be read.
     """
 
     def __init__(
@@ -79,12 +80,14 @@ class FolderSource:
         poll_s: float = POLL_S,
         patience_s: float = PATIENCE_S,
         until_idle_s: float | None = None,
-        mask: Path | None = None,
-        geometry: Path | None = None,
+        reading: ReadSettings | None = None,
     ) -> None:
         for path in paths:
             if not path.exists():
                 raise InputError(f"expected a folder to watch, found nothing at {path}")
+        reading = (reading or ReadSettings()).absolute()
+        geometry = load_guarded(reading).get("geometry")  # says now what is wrong with the files
+        self._place = None if geometry is None else geometry.data_path
         self._poll_s, self._until_idle_s = poll_s, until_idle_s
         self._names = Names(known, context_of)
         self._looking = looking()
@@ -93,8 +96,7 @@ class FolderSource:
             self._looking,
             settle_s=settle_s,
             patience_s=patience_s,
-            mask=None if mask is None else str(mask.absolute()),
-            geometry=None if geometry is None else str(geometry.absolute()),
+            reading=reading,
         )
         folders = [path.absolute() if path.is_dir() else path.absolute().parent for path in paths]
         roots = list(dict.fromkeys(str(folder) for folder in folders))
@@ -255,14 +257,18 @@ class FolderSource:
             return True
         try:
             key = ("links", candidate.path, own[0])
-            found = self._looking.ask(key, links_in_process, candidate.real, patient=last)
+            found = self._looking.ask(
+                key, links_in_process, candidate.real, patient=last, place=self._place
+            )
         except ReadingStoppedError:
-            found = [[]]  # the look that follows says what is wrong with it
+            found = [{"files": [], "gives": True}]  # the look that follows says what is wrong
         if not found:
             return False
         candidate.links_of, candidate.links_known = own, True
-        links = frozenset(found[0])
-        if not links or self._taken_before(candidate, links):
+        links = frozenset(found[0]["files"])
+        if not found[0]["gives"]:
+            candidate.left_out = True
+        if not links or candidate.left_out or self._taken_before(candidate, links):
             return True
         candidate.links = links
         self._masters.claim(candidate.real, links)
