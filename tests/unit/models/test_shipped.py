@@ -9,7 +9,7 @@ import pytest
 
 from deepfreak.dataset import Dataset, generate
 from deepfreak.evaluation import evaluate
-from deepfreak.live.policy import policy_from
+from deepfreak.live.policy import SURELY_NO, SURELY_YES, policy_from
 from deepfreak.live.scores import read_scores, shipped_scores
 from deepfreak.models import load_model
 from deepfreak.models.network import OnnxModel
@@ -63,6 +63,13 @@ def test_the_promise_can_be_made_from_the_scores_that_ship() -> None:
     policy = policy_from(scores, min_hit_recall=0.999)
     assert policy.discard_below < policy.keep_from
     assert "simulated shots" in policy.promise()
+
+
+@pytest.mark.parametrize("recall", [0.9, 0.99, 0.999])
+def test_the_scores_that_ship_leave_a_band_of_unsure_frames(recall: float) -> None:
+    scores = read_scores(shipped_scores(), model=load_model().name)
+    policy = policy_from(scores, min_hit_recall=recall, of_detector=False)
+    assert policy.discard_below <= SURELY_NO < SURELY_YES <= policy.keep_from
 
 
 BRAGG = ("in16c", "ximg2700", "ximg2701", "snc_newhead", "l-cyst", "b191", "i01f", "Cr8F")
