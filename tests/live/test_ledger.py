@@ -60,9 +60,9 @@ def test_it_goes_on_with_other_settings_only_where_these_may_follow(tmp_path):
         assert ledger.begun_with == ABOUT
         ledger.begin(BEGAN)
         ledger.record([outcome(0)])
-    with pytest.raises(InputError, match="begun with model forest 1, not forest 2"):
-        with open_ledger(path, after, may_follow=lambda found, wanted: found == wanted):
-            pass
+    refusing = open_ledger(path, after, may_follow=lambda found, wanted: found == wanted)
+    with pytest.raises(InputError, match="begun with model forest 1, not forest 2"), refusing:
+        pass
     with open_ledger(path, after, may_follow=lambda found, wanted: found != wanted) as ledger:
         assert (ledger.begun_with, ledger.about, ledger.last) == (ABOUT, after, 1)
     with open_ledger(path, after) as ledger:

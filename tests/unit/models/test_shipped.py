@@ -77,7 +77,7 @@ NO_SPOTS = ("corkcont2", "Mn23", "P40")
 
 
 def test_real_frames_get_the_verdicts_that_the_page_tells_of(shared: Path) -> None:
-    """Eleven with Bragg spots found; streak, diffuse rings and layer lines are no crystals."""
+    """Eleven with Bragg spots score above 0.5; streak, diffuse rings and layer lines below."""
     screener = Screener(load_model())
     for starts, crystal, count in ((BRAGG, True, 11), (NO_SPOTS, False, 3)):
         files = [one for one in sorted((shared / "real").iterdir()) if one.name.startswith(starts)]
