@@ -1,4 +1,4 @@
-"""CrystFEL's list of frames, as `indexamajig -i` reads it: the frames to keep.
+"""CrystFEL's list of frames, as `indexamajig -i` reads it: the frames to keep, or the unsure ones.
 
 A line is a file's name, a space and the frame in it, which begins with `//`::
 
@@ -8,7 +8,7 @@ A line is a file's name, a space and the frame in it, which begins with `//`::
 A frame of a stream of which no copy is kept has no file: its series stands in the place of one,
 which tells people, not CrystFEL, which frame it was.
 
-Such a list can hold neither comments nor frames that were not kept, so `NAME.lst.position` beside
+Such a list can hold neither comments nor frames of other decisions, so `NAME.lst.position` beside
 it says how far it has got.
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from deepfreak.errors import OutputError
 from deepfreak.files import reason_of
-from deepfreak.live.events import Outcome, Recorded
+from deepfreak.live.events import Decision, Outcome, Recorded
 from deepfreak.live.sinks.growing_file import GrowingFile
 from deepfreak.live.sinks.records import require_next
 
@@ -34,7 +34,7 @@ _ONE_FRAME = re.compile(r"\.(cbf|img|mccd|edf|tiff?)(\.gz|\.bz2)?$", re.IGNORECA
 
 
 class CrystFELList:
-    """A `RecordSink` that lists the frames to keep; a list of an earlier run is gone on with.
+    """A `RecordSink` that lists the frames of one decision; an earlier run's list is resumed.
 
     A batch is first stated in the position file, which is replaced as a whole, and then added to
     the list. Whatever ends the process between the two, or in the middle of the second, leaves a
@@ -43,6 +43,8 @@ class CrystFELList:
 
     Parameters
     ----------
+    decision
+        The one whose frames are listed.
     place
         Gives the file into which a frame was copied, None if it was not; lines then name the copy.
 
@@ -57,8 +59,11 @@ class CrystFELList:
         The list is not ours or was changed, or cannot be written.
     """
 
-    def __init__(self, path: Path, *, place: Place | None = None) -> None:
+    def __init__(
+        self, path: Path, *, decision: Decision = "keep", place: Place | None = None
+    ) -> None:
         self.left_out = 0
+        self._decision = decision
         self._place = place
         self._position = path.with_name(f"{path.name}.position")
         self._file = GrowingFile(path)
@@ -73,7 +78,7 @@ class CrystFELList:
         return self._last
 
     def write(self, rows: Sequence[Recorded]) -> None:
-        """List those rows that are to be kept; they are safe from `kill -9` when this returns.
+        """List the rows of its decision; they are safe from `kill -9` when this returns.
 
         Raises
         ------
@@ -84,9 +89,9 @@ class CrystFELList:
         if not rows:
             return
         require_next(rows, self._last, self._file.path)
-        kept = (row.outcome for row in rows if row.outcome.decision == "keep")
-        lines = [line for line in map(self._line, kept) if len(line) <= LONGEST_LINE + 1]
-        too_long = sum(row.outcome.decision == "keep" for row in rows) - len(lines)
+        wanted = [row.outcome for row in rows if row.outcome.decision == self._decision]
+        lines = [line for line in map(self._line, wanted) if len(line) <= LONGEST_LINE + 1]
+        too_long = len(wanted) - len(lines)
         self._state(rows[-1].sequence, b"".join(lines))
         if lines:
             self._file.append(b"".join(lines))
