@@ -11,7 +11,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from itertools import count as count_from
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 from uuid import uuid4
 
 import numpy as np
@@ -25,6 +25,7 @@ from deepfreak.exposure import has_ice, scatter
 from deepfreak.frames.frame import Facts, Frame
 from deepfreak.frames.guarded import open_guarded
 from deepfreak.frames.headers import facts
+from deepfreak.frames.options import ReadOptions
 from deepfreak.live.dectris.compression import CodedArray
 from deepfreak.live.dectris.messages import Start
 from deepfreak.live.dectris.speak import Compression, Protocol, Speaker, encode_pixels
@@ -102,8 +103,14 @@ def record_file(
     compression: Compression = "bslz4",
     protocol: Protocol = "v2",
     advance: Callable[[int], None] | None = None,
+    **options: Unpack[ReadOptions],
 ) -> Recording:
     """Read the first `count` frames of a detector file to send.
+
+    Parameters
+    ----------
+    options
+        What is known beside the file; see `ReadOptions`.
 
     Raises
     ------
@@ -111,7 +118,7 @@ def record_file(
         The file cannot be read, its frames differ in size, or hold what no detector sends.
     """
     frames: list[Frame] = []
-    with open_guarded(path) as file:
+    with open_guarded(path, **options) as file:
         for index in range(min(count, file.count)):
             frame = file.read(index)
             if frames and frame.counts.shape != frames[0].counts.shape:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ class Context:
 
     identity: Identity
     frames: int | None
-    reading: ReadSettings = ReadSettings()
+    reading: ReadSettings = field(default_factory=ReadSettings)
     unreadable: str | None = None
 
     def pack(self) -> bytes:
