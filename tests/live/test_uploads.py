@@ -175,12 +175,12 @@ def test_a_bomb_is_refused_before_it_fills_memory_or_disk(judge, pack, suffix):
 def test_a_file_that_keeps_its_reader_busy_is_stopped_and_the_next_is_judged(
     judge, tmp_path, monkeypatch
 ):
-    limits = judging.Limits(cpu_s=1.0, wall_s=6.0, file_bytes=1 << 28)
+    limits = judging.Limits(cpu_s=1.0, file_bytes=1 << 28)
     monkeypatch.setattr(judging, "LIMITS", limits)
     start = time.monotonic()
     with pytest.raises(ReadingStoppedError, match="damaged"):
         judge(made.endless_tiff(), ".tif")
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 20
     monkeypatch.undo()
     assert judge(made.cbf(made.photons((512, 512))), ".cbf")["label"]
 

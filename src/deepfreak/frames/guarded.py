@@ -26,7 +26,7 @@ from deepfreak.isolation import LimitedProcess, Limits
 MODULES = ("deepfreak.frames.guarded", "hdf5plugin", "fabio")
 MAX_STOPS = 2  # a file at which the process was stopped so often is given up
 
-_CPU_S, _WALL_S, _MAX_S = 8.0, 15.0, 120.0
+_CPU_S, _WALL_S, _MAX_S = 8.0, 90.0, 300.0
 _BYTES_PER_S = 10 << 20  # at which the slowest decompression goes
 _MEMORY, _MAX_MEMORY = 768 << 20, 4 << 30
 _MEMORY_PER_BYTE = 8  # of the file: its content, and the image as 64-bit numbers
@@ -42,7 +42,7 @@ def limits_for(path: str | Path) -> Limits:
     more_s = size / _BYTES_PER_S
     return Limits(
         cpu_s=min(_CPU_S + more_s, _MAX_S),
-        wall_s=min(_WALL_S + 2 * more_s, 2 * _MAX_S),
+        wall_s=min(_WALL_S + 4 * more_s, _MAX_S),
         memory_bytes=min(_MEMORY + _MEMORY_PER_BYTE * size, _MAX_MEMORY),
     )
 

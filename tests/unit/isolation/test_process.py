@@ -18,7 +18,7 @@ from deepfreak.errors import DeepFreakError, FrameError, InputError, ReadingStop
 from deepfreak.isolation import LimitedProcess, Limits
 from deepfreak.isolation import process as module
 
-QUICK = Limits(cpu_s=1.0, wall_s=4.0, memory_bytes=256 << 20, file_bytes=1 << 20)
+QUICK = Limits(cpu_s=1.0, idle_s=1.0, memory_bytes=256 << 20, file_bytes=1 << 20)
 
 
 def give(value):
@@ -145,7 +145,7 @@ def test_a_process_is_asked_again_and_again(process):
     ("misbehave", "args", "reason"),
     [
         (compute, (), "in 1 s, found one that keeps its reader busy"),
-        (wait_in_a_library, (), "in 4 s, found one that is waited for"),
+        (wait_in_a_library, (), "one that is waited for longer than 1 s"),
         (wait_for_a_pipe, ("{folder}/pipe",), "leads to a pipe"),
         (take_memory, (), "256 MB of memory"),
         (take_memory_in_one_piece, (), "256 MB of memory"),
@@ -161,7 +161,7 @@ def test_what_goes_beyond_a_limit_is_stopped_and_the_next_has_its_turn(
     start, generation = time.monotonic(), process.generation
     with pytest.raises(ReadingStoppedError, match=reason) as caught:
         process.call(misbehave, *(one.format(folder=tmp_path) for one in args), limits=QUICK)
-    assert time.monotonic() - start < 8
+    assert time.monotonic() - start < 20
     assert str(caught.value).isprintable()
     assert process.call(give, 3) == 3
     assert process.generation != generation
@@ -225,7 +225,7 @@ def test_another_thread_can_end_a_call(process):
     threading.Timer(0.3, process.close).start()
     start = time.monotonic()
     with pytest.raises(ReadingStoppedError):
-        process.call(wait_in_a_library, limits=Limits(wall_s=30.0))
+        process.call(wait_in_a_library, limits=Limits(idle_s=30.0))
     assert time.monotonic() - start < 5
 
 
