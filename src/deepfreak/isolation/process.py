@@ -167,8 +167,8 @@ class LimitedProcess:
         while True:
             self.start()
             running = self._running
-            if running is None:
-                raise ReadingStoppedError("reading was given up: the program ends")
+            if running is None:  # another thread has closed it at once
+                raise ReadingStoppedError("reading was given up")
             if running.ready:
                 return running
             try:
@@ -176,6 +176,8 @@ class LimitedProcess:
                     Limits(wall_s=START_S, idle_s=START_S, cpu_s=START_S, memory_bytes=4 << 30)
                 )
             except _StoppedError as stopped:
+                if self._running is not running:
+                    raise ReadingStoppedError("reading was given up") from None
                 self.close()
                 self._failed_starts += 1
                 if self._failed_starts >= _MAX_FAILED_STARTS:

@@ -229,6 +229,13 @@ def test_another_thread_can_end_a_call(process):
     assert time.monotonic() - start < 5
 
 
+def test_another_thread_can_end_a_start():
+    process = LimitedProcess(modules=["numba", "h5py"])
+    threading.Timer(0.1, process.close).start()
+    with pytest.raises(ReadingStoppedError, match="given up"):
+        process.call(wait_in_a_library, limits=Limits(idle_s=30.0))
+
+
 def test_nothing_is_left_behind(tmp_path, monkeypatch):
     monkeypatch.setattr(module.tempfile, "tempdir", str(tmp_path))
     gc.collect()
