@@ -197,20 +197,6 @@ def cbf_that_lacks_its_end(number):
     return whole[: whole.rindex(b"--CIF")], whole
 
 
-def edf(*numbers):
-    """Return the bytes of an EDF with an image of each number."""
-    parts = []
-    for number in numbers:
-        image = writers.counts(number).astype("<u2")
-        header = (
-            f"{{\nHeaderID = EH:{number:06d}:000000:000000 ;\nByteOrder = LowByteFirst ;\n"
-            f"DataType = UnsignedShort ;\nDim_1 = {image.shape[1]} ;\nDim_2 = {image.shape[0]} ;\n"
-            f"Image = {number} ;\nSize = {image.nbytes} ;\n"
-        )
-        parts.append(f"{header:<510}}}\n".encode() + image.tobytes())
-    return b"".join(parts)
-
-
 def test_a_file_whose_writer_pauses_before_its_end_is_given_out_once(tmp_path):
     part, whole = cbf_that_lacks_its_end(5)
     path = tmp_path / "a.cbf"
@@ -230,11 +216,11 @@ def test_a_file_whose_writer_pauses_before_its_end_is_given_out_once(tmp_path):
 
 def test_images_that_are_added_to_a_file_are_further_frames_of_it(tmp_path):
     path = tmp_path / "a.edf"
-    path.write_bytes(edf(3))
+    path.write_bytes(made.edf(writers.counts(3)))
     watch = Watch(tmp_path)
     watch.until(has(("a.edf", 0)))
     with path.open("ab") as file:
-        file.write(edf(4, 5))
+        file.write(made.edf(writers.counts(4), writers.counts(5), first=2))
     ledger = watch.until(has(("a.edf", 2)))
     assert ledger.arrived == [("a.edf", 0), ("a.edf", 1), ("a.edf", 2)]
     assert [writers.number_of(ledger.frame("a.edf", number)) for number in range(3)] == [3, 4, 5]
