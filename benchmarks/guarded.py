@@ -51,15 +51,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repetitions", type=int, default=40)
     repetitions = parser.parse_args().repetitions
-    print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}")  # noqa: T201
+    print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}")
     starts = []
     for _ in range(5):
         process = LimitedProcess(modules=MODULES)
         starts.append(milliseconds(process.call, abs, 1))
         calls = [milliseconds(process.call, abs, 1) for _ in range(repetitions)]
         process.close()
-    print(f"start {np.median(starts):.0f} ms, an empty call {np.median(calls):.3f} ms")  # noqa: T201
-    print(f"{'frame':<22}{'here':>10}{'limited':>10}{'ratio':>8}{'more':>10}")  # noqa: T201
+    print(f"start {np.median(starts):.0f} ms, an empty call {np.median(calls):.3f} ms")
+    print(f"{'frame':<22}{'here':>10}{'limited':>10}{'ratio':>8}{'more':>10}")
     with tempfile.TemporaryDirectory() as folder:
         for name, (shape, dtype) in SIZES.items():
             path = Path(folder, "frames.h5")
@@ -73,7 +73,7 @@ def main() -> None:
                 )[4:]
             own, other = np.median(pairs, axis=0)
             ratio = np.median(pairs[:, 1] / pairs[:, 0])
-            print(f"{name:<22}{own:>10.2f}{other:>10.2f}{ratio:>8.2f}{other - own:>10.2f}")  # noqa: T201
+            print(f"{name:<22}{own:>10.2f}{other:>10.2f}{ratio:>8.2f}{other - own:>10.2f}")
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def _damaged_member(data, rng):
 
 
 def outcome(read, path, arguments):
-    """Return what becomes of reading: "read", "refused" and its line, or "fault" and a traceback."""
+    """Return "read", or "refused" and the line, or "fault" and a traceback; seconds and bytes."""
     start = time.perf_counter()
     try:
         read(Path(path), *arguments)

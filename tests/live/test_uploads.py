@@ -7,7 +7,6 @@ import re
 import time
 
 import h5py
-import numpy as np
 import pytest
 
 from deepfreak.errors import FrameError, InputError, ReadingStoppedError

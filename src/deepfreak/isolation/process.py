@@ -230,8 +230,8 @@ class _StoppedError(Exception):
             )
         if self.late or self.exit_code == -signal.SIGALRM:
             return (
-                f"expected a file that is there, found one that is waited for longer than "
-                f"{limits.idle_s:.0f} s: it is damaged, leads to a pipe, or its disk does not answer"
+                "expected a file that is there, found one that is waited for longer than "
+                f"{limits.idle_s:.0f} s: it leads to a pipe, or its disk does not answer"
             )
         return f"reading it ended the process that did so ({self.how()}): it is damaged"
 

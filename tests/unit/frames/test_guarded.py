@@ -166,12 +166,12 @@ def test_memory_stays_bounded(tmp_path, make):
     (path,) = tmp_path.glob("b-*")
     process = guarded.shared_process()
     process.call(abs, 1)
-    before = process._running._rss()
-    most = 0
+    rss = process._running._rss
+    before = most = rss()
 
-    def watched(running=process._running, rss=type(process._running)._rss):
+    def watched():
         nonlocal most
-        most = max(most, rss(running))
+        most = max(most, rss())
         return most
 
     process._running._rss = watched
