@@ -16,6 +16,7 @@ from deepfreak.live.folder.identity import digest_of_bytes
 from deepfreak.live.web import judging
 from deepfreak.live.web.judging import UploadJudge
 from tests.live.test_judge import POLICY
+from tests.live.test_web import running
 from tests.unit.frames import made
 
 REFERS = "expected a file that holds all of its data, found one that refers to other files"
@@ -191,3 +192,18 @@ def test_only_what_is_asked_to_be_alone_is_refused(tmp_path, secret):
         assert file.count == 1
     with pytest.raises(FrameError, match=REFERS), open_frames(path, alone=True):
         pass
+
+
+def test_the_server_answers_one_line_whatever_a_file_refers_to(judge, tmp_path, secret):
+    answers = set()
+    with running(classify=judge) as client:
+        for target in (secret, tmp_path / "nothing.h5"):
+            content = content_of(tmp_path / "sent.h5", external_storage, target)
+            answer = client.post("/classify", files={"file": ("a.h5", content)})
+            answers.add((answer.status_code, answer.text))
+        good = client.post("/classify", content=made.cbf(made.photons((512, 512))))
+    ((status, text),) = answers
+    assert status == 400
+    assert "refers to other files" in text
+    assert str(tmp_path) not in text
+    assert good.json()["label"]

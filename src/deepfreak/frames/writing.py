@@ -6,7 +6,9 @@ that never were.
 
 import contextlib
 import fcntl
+import itertools
 import os
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,18 +129,17 @@ def _of_chunks(
     """Return `frames_written` of chunked data by asking for each chunk."""
     if len(data.id.shape) == axes:
         return 0, 0  # the only frame lacks a piece
-    found = np.zeros(-(-count // frames_a_chunk), dtype=np.int64)
+    # by the chunks that are stored: the file may declare many more
+    found: Counter[int] = Counter()
 
     def visit(chunk: h5py.h5d.StoreInfo) -> None:
-        place = chunk.chunk_offset[0] // frames_a_chunk
-        if place < len(found):
-            found[place] += 1
+        if chunk.chunk_offset[0] < count:
+            found[chunk.chunk_offset[0] // frames_a_chunk] += 1
 
     if stored:
         data.id.chunk_iter(visit)
-    whole = found >= pieces
-    ready = len(whole) if whole.all() else int(np.argmin(whole))
-    last = int(np.flatnonzero(found)[-1]) + 1 if found.any() else 0
+    ready = next(place for place in itertools.count() if found.get(place, 0) < pieces)
+    last = max(found, default=-1) + 1
     return min(ready * frames_a_chunk, count), min(last * frames_a_chunk, count)
 
 

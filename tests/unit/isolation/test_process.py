@@ -278,3 +278,18 @@ def test_a_frame_error_by_itself_keeps_the_process(process):
     with pytest.raises(FrameError):
         process.call(fail, "FrameError", "expected this")
     assert process.generation == generation
+
+
+def limit_then_take(more):
+    from deepfreak.isolation.child import limit_memory
+
+    limit_memory(more)
+    return len(bytes(64 << 20))
+
+
+def test_a_process_can_limit_its_own_memory():
+    process = LimitedProcess(modules=["tests.unit.isolation.test_process"])
+    assert process.call(limit_then_take, 256 << 20) == 64 << 20
+    with pytest.raises(ReadingStoppedError, match="memory"):
+        process.call(limit_then_take, 16 << 20)
+    process.close()
