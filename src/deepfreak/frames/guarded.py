@@ -12,6 +12,7 @@ from dataclasses import asdict, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Unpack
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -124,11 +125,11 @@ class _GuardedFile:
 
     def open(self) -> int:
         """Open the file; return how many frames it has."""
-        self._process.replace_if_grown()
-        count = self._ask(
-            _open, self._key, self._path, growing=self._growing, options=self._options
-        )
-        self._generation = self._process.generation
+        with self._process.alone():
+            self._process.replace_if_grown()
+            _send_options(self._process, self._options)
+            count = self._ask(_open, self._key, self._path, growing=self._growing)
+            self._generation = self._process.generation
         return int(count)
 
     def read(self, index: int) -> Frame:
@@ -164,6 +165,22 @@ class _GuardedFile:
             raise
 
 
+def _send_options(process: LimitedProcess, options: ReadOptions) -> None:
+    """Send what is known beside the file, unless the last file was opened with the same.
+
+    A mask is large, and the map that is made of a geometry is kept with it.
+    """
+    generation, sent = _sent.get(process, (-1, None))
+    same = sent is not None and sent.keys() == options.keys()
+    same = same and all(sent[name] is options[name] for name in options)  # type: ignore[index, literal-required]
+    if generation != process.generation or not same:
+        process.call(_remember, options)
+        _sent[process] = process.generation, options
+
+
+_sent: "WeakKeyDictionary[LimitedProcess, tuple[int, ReadOptions]]" = WeakKeyDictionary()
+
+
 def plain_frame(frame: Frame) -> dict[str, Any]:
     """Return the fields of a frame, which can leave the process; `frame_from` backwards."""
     return {each.name: getattr(frame, each.name) for each in fields(frame)}
@@ -195,10 +212,15 @@ def frame_from(found: dict[str, Any]) -> Frame:
 # What follows runs in the process.
 
 _opened: dict[int, tuple[Any, FrameFile]] = {}
+_options: list[ReadOptions] = [{}]  # of the files that are opened next
 
 
-def _open(key: int, path: str, *, growing: bool, options: ReadOptions) -> int:
-    context = open_frames(path, growing=growing, **options)
+def _remember(options: ReadOptions) -> None:
+    _options[0] = options
+
+
+def _open(key: int, path: str, *, growing: bool) -> int:
+    context = open_frames(path, growing=growing, **_options[0])
     file = context.__enter__()
     _opened[key] = context, file
     return file.count

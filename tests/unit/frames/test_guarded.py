@@ -108,7 +108,7 @@ def test_frames_are_those_of_the_reader_itself(tmp_path, growing):
                 same(there.read(index), here.read(index))
 
 
-def test_mask_and_geometry_are_sent(tmp_path):
+def test_mask_and_geometry_are_sent_once(tmp_path, monkeypatch):
     (tmp_path / "a.cbf").write_bytes(made.cbf(made.photons(SHAPE)))
     (tmp_path / "a.geom").write_text(
         "p/min_fs = 0\np/max_fs = 95\np/min_ss = 0\np/max_ss = 63\np/corner_x = -40\n"
@@ -125,6 +125,22 @@ def test_mask_and_geometry_are_sent(tmp_path):
         open_guarded(tmp_path / "a.cbf", **options) as there,
     ):
         same(there.read(0), here.read(0))
+    calls = []
+    ask = type(guarded.shared_process()).call
+    monkeypatch.setattr(
+        type(guarded.shared_process()),
+        "call",
+        lambda self, function, *args, **more: (
+            calls.append(function.__name__) or ask(self, function, *args, **more)
+        ),
+    )
+    for changed in (options, dict(options), options | {"mask": None}):
+        with (
+            open_frames(tmp_path / "a.cbf", **changed) as here,
+            open_guarded(tmp_path / "a.cbf", **changed) as there,
+        ):
+            same(there.read(0), here.read(0))
+    assert calls.count("_remember") == 1
     with pytest.raises(GeometryError, match=r"none\.npy"):
         read_mask_guarded(tmp_path / "none.npy")
 
