@@ -93,6 +93,7 @@ def test_peaks_are_where_the_frame_has_them():
         (FrameError("expected a frame, found none"), "expected a frame, found none"),
         (ZeroDivisionError("in\nsome library"), "ZeroDivisionError: in some library"),
         (ValueError("x" * 10_000), "ValueError: xxx"),
+        (MemoryError(), "reading it takes more memory than a frame may"),
     ],
 )
 def test_whatever_is_wrong_with_a_frame_is_its_outcome(error, said):

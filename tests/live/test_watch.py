@@ -1,11 +1,11 @@
 """Real programs write files as badly as they can; each frame arrives once, and none is missed."""
 
+import contextlib
 import os
 import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -15,6 +15,7 @@ import pytest
 from deepfreak.errors import FrameError, GeometryError, InputError
 from deepfreak.frames.options import ReadSettings
 from deepfreak.frames.writing import writing_of
+from deepfreak.isolation import Limits
 from deepfreak.live.events import Arrival, SeriesBegan, SeriesEnded, Trouble
 from deepfreak.live.folder.decode import decoder
 from deepfreak.live.folder.watch import FolderSource
@@ -111,7 +112,7 @@ class Watch:
         return self.until(lambda _: time.monotonic() > end)
 
 
-@contextmanager
+@contextlib.contextmanager
 def writer(name, *arguments):
     """Run one of `folder_writers`; give the function that makes it take a step."""
     with subprocess.Popen(
@@ -205,6 +206,86 @@ def test_a_file_that_stays_half_is_given_out_to_be_recorded_and_once_more_when_i
     watch.until(has(("a.img (2)", 0)))
     assert writers.number_of(ledger.frame("a.img (2)")) == 3
     assert len(ledger.arrived) == 2
+
+
+def cbf_that_lacks_its_end(number):
+    whole = made.cbf(writers.counts(number))
+    return whole[: whole.rindex(b"--CIF")], whole
+
+
+def test_a_file_whose_writer_pauses_before_its_end_is_given_out_once(tmp_path):
+    part, whole = cbf_that_lacks_its_end(5)
+    path = tmp_path / "a.cbf"
+    path.write_bytes(part)
+    watch = Watch(tmp_path)
+    with contextlib.suppress(AssertionError):  # a reader may also wait for the end
+        watch.until(has(("a.cbf", 0)), within_s=2)
+    with path.open("ab") as file:
+        file.write(whole[len(part) :])
+    watch.until(has(("a.cbf", 0)))
+    ledger = watch.for_a_while(1.0)
+    assert ledger.arrived == [("a.cbf", 0)]
+    assert writers.number_of(ledger.frame("a.cbf")) == 5
+    Watch(tmp_path, ledger=ledger, until_idle_s=0.3).run()
+    assert ledger.arrived == [("a.cbf", 0)]
+
+
+def test_images_that_are_added_to_a_file_are_further_frames_of_it(tmp_path):
+    path = tmp_path / "a.edf"
+    path.write_bytes(made.edf(writers.counts(3)))
+    watch = Watch(tmp_path)
+    watch.until(has(("a.edf", 0)))
+    with path.open("ab") as file:
+        file.write(made.edf(writers.counts(4), writers.counts(5), first=2))
+    ledger = watch.until(has(("a.edf", 2)))
+    assert ledger.arrived == [("a.edf", 0), ("a.edf", 1), ("a.edf", 2)]
+    assert [writers.number_of(ledger.frame("a.edf", number)) for number in range(3)] == [3, 4, 5]
+
+
+def stuck_file(folder, kind):
+    """Make a file at which a reader never ends, or takes all memory; return its name."""
+    if kind == "loop":
+        (folder / "b.tif").write_bytes(made.endless_tiff())
+        return "b.tif"
+    with h5py.File(folder / "b.h5", "w") as file:
+        if kind == "pipe":
+            os.mkfifo(folder / "pipe")
+            file["entry"] = h5py.ExternalLink("pipe", "/entry")
+        else:
+            file.create_dataset("entry/data/data", (200_000_000, 64, 64), "u2", chunks=(1, 64, 64))
+    return "b.h5"
+
+
+@pytest.fixture
+def quick_limits(monkeypatch):
+    quick = Limits(cpu_s=1.0, idle_s=1.0, memory_bytes=256 << 20)
+    monkeypatch.setattr("deepfreak.live.folder.looking.limits_for", lambda _: quick)
+
+
+@pytest.mark.parametrize("kind", ["loop", "pipe", "frames"])
+def test_a_file_that_holds_its_reader_is_one_unreadable_frame_and_the_rest_comes(
+    tmp_path, quick_limits, kind
+):
+    write(tmp_path / "a.img", 1)
+    name = stuck_file(tmp_path, kind)
+    for number in range(5):
+        write(tmp_path / f"c{number}.img", number)
+    watch = Watch(tmp_path)
+    rest = [("a.img", 0), *((f"c{number}.img", 0) for number in range(5))]
+    ledger = watch.until(has(*rest, (name, 0)), within_s=30)
+    assert sorted(ledger.arrived) == sorted([*rest, (name, 0)])
+    with pytest.raises(FrameError, match="expected a file that"):
+        ledger.frame(name)  # at once, without another try
+    assert watch.for_a_while(1.0).arrived == ledger.arrived
+
+
+def test_nobody_waits_for_a_stuck_file_at_the_end(tmp_path):
+    stuck_file(tmp_path, "pipe")
+    watch = Watch(tmp_path)
+    watch.for_a_while(1.0)
+    start = time.monotonic()
+    watch.events.close()
+    assert time.monotonic() - start < 5
 
 
 @pytest.mark.parametrize("name", ["a.img.tmp", ".a.img", "a.img.part", "a.tmp.img", "a.partial.h5"])

@@ -12,6 +12,7 @@ from dataclasses import asdict, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Unpack
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -27,7 +28,7 @@ from deepfreak.isolation import LimitedProcess, Limits
 MODULES = ("deepfreak.frames.guarded", "hdf5plugin", "fabio")
 MAX_STOPS = 2  # a file at which the process was stopped so often is given up
 
-_CPU_S, _WALL_S, _MAX_S = 8.0, 15.0, 120.0
+_CPU_S, _WALL_S, _MAX_S = 8.0, 90.0, 300.0
 _BYTES_PER_S = 10 << 20  # at which the slowest decompression goes
 _MEMORY, _MAX_MEMORY = 768 << 20, 4 << 30
 _MEMORY_PER_BYTE = 8  # of the file: its content, and the image as 64-bit numbers
@@ -43,7 +44,7 @@ def limits_for(path: str | Path) -> Limits:
     more_s = size / _BYTES_PER_S
     return Limits(
         cpu_s=min(_CPU_S + more_s, _MAX_S),
-        wall_s=min(_WALL_S + 2 * more_s, 2 * _MAX_S),
+        wall_s=min(_WALL_S + 4 * more_s, _MAX_S),
         memory_bytes=min(_MEMORY + _MEMORY_PER_BYTE * size, _MAX_MEMORY),
     )
 
@@ -132,11 +133,11 @@ class _GuardedFile:
 
     def open(self) -> tuple[int, tuple[range, ...]]:
         """Open the file; return how many frames it has, and which were never written."""
-        self._process.replace_if_grown()
-        found = self._ask(
-            _open, self._key, self._path, growing=self._growing, options=self._options
-        )
-        self._generation = self._process.generation
+        with self._process.alone():
+            self._process.replace_if_grown()
+            _send_options(self._process, self._options)
+            found = self._ask(_open, self._key, self._path, growing=self._growing)
+            self._generation = self._process.generation
         return int(found["count"]), tuple(range(*hole) for hole in found["holes"])
 
     def read(self, index: int) -> Frame:
@@ -172,6 +173,22 @@ class _GuardedFile:
             raise
 
 
+def _send_options(process: LimitedProcess, options: ReadOptions) -> None:
+    """Send what is known beside the file, unless the last file was opened with the same.
+
+    A mask is large, and the map that is made of a geometry is kept with it.
+    """
+    generation, sent = _sent.get(process, (-1, None))
+    same = sent is not None and sent.keys() == options.keys()
+    same = same and all(sent[name] is options[name] for name in options)  # type: ignore[index, literal-required]
+    if generation != process.generation or not same:
+        process.call(_remember, options)
+        _sent[process] = process.generation, options
+
+
+_sent: "WeakKeyDictionary[LimitedProcess, tuple[int, ReadOptions]]" = WeakKeyDictionary()
+
+
 def plain_frame(frame: Frame) -> dict[str, Any]:
     """Return the fields of a frame, which can leave the process; `frame_from` backwards."""
     return {each.name: getattr(frame, each.name) for each in fields(frame)}
@@ -203,10 +220,15 @@ def frame_from(found: dict[str, Any]) -> Frame:
 # What follows runs in the process.
 
 _opened: dict[int, tuple[Any, FrameFile]] = {}
+_options: list[ReadOptions] = [{}]  # of the files that are opened next
 
 
-def _open(key: int, path: str, *, growing: bool, options: ReadOptions) -> dict[str, Any]:
-    context = open_frames(path, growing=growing, **options)
+def _remember(options: ReadOptions) -> None:
+    _options[0] = options
+
+
+def _open(key: int, path: str, *, growing: bool) -> dict[str, Any]:
+    context = open_frames(path, growing=growing, **_options[0])
     file = context.__enter__()
     _opened[key] = context, file
     return {"count": file.count, "holes": [[hole.start, hole.stop] for hole in file.holes]}

@@ -1,6 +1,5 @@
 """A process that runs functions with limits of time and memory, and is replaced when it fails."""
 
-import itertools
 import os
 import pickle
 import select
@@ -50,8 +49,9 @@ class Limits:
 
     Attributes
     ----------
-    cpu_s, wall_s
-        Seconds of computing, and by the clock.
+    cpu_s, idle_s, wall_s
+        Seconds of computing, of waiting without computing anything, as for a pipe or a disk, and
+        by the clock, which a busy machine needs more of.
     memory_bytes
         Beyond what the process has after its start.
     file_bytes
@@ -59,7 +59,8 @@ class Limits:
     """
 
     cpu_s: float = 8.0
-    wall_s: float = 15.0
+    idle_s: float = 15.0
+    wall_s: float = 90.0
     memory_bytes: int = 768 << 20
     file_bytes: int = 2 << 30
 
@@ -85,7 +86,6 @@ class LimitedProcess:
         self._modules = list(modules)
         self._lock = threading.RLock()
         self._running: _Running | None = None
-        self._numbers = itertools.count(1)
         self._failed_starts = 0
         self._finalizer: weakref.finalize[..., Any] | None = None
         self.generation = 0
@@ -95,7 +95,6 @@ class LimitedProcess:
         with self._lock:
             if self._running is None:
                 running = self._running = _Running(self._modules)
-                self.generation = next(self._numbers)
                 # nobody may be left to close it
                 self._finalizer = weakref.finalize(self, running.end)
 
@@ -152,6 +151,7 @@ class LimitedProcess:
         """End the process; also while another thread waits for it, whose call then raises."""
         running, self._running = self._running, None
         if running is not None:
+            self.generation += 1
             running.end()
             if self._finalizer is not None:
                 self._finalizer.detach()
@@ -167,13 +167,17 @@ class LimitedProcess:
         while True:
             self.start()
             running = self._running
-            if running is None:
-                raise ReadingStoppedError("reading was given up: the program ends")
+            if running is None:  # another thread has closed it at once
+                raise ReadingStoppedError("reading was given up")
             if running.ready:
                 return running
             try:
-                running.receive(Limits(wall_s=START_S, cpu_s=START_S, memory_bytes=4 << 30))
+                running.receive(
+                    Limits(wall_s=START_S, idle_s=START_S, cpu_s=START_S, memory_bytes=4 << 30)
+                )
             except _StoppedError as stopped:
+                if self._running is not running:
+                    raise ReadingStoppedError("reading was given up") from None
                 self.close()
                 self._failed_starts += 1
                 if self._failed_starts >= _MAX_FAILED_STARTS:
@@ -226,8 +230,8 @@ class _StoppedError(Exception):
             )
         if self.late or self.exit_code == -signal.SIGALRM:
             return (
-                f"expected a file that can be read in {limits.wall_s:.0f} s, found one that is "
-                "waited for longer: it is damaged, leads to a pipe, or its disk does not answer"
+                "expected a file that is there, found one that is waited for longer than "
+                f"{limits.idle_s:.0f} s: it leads to a pipe, or its disk does not answer"
             )
         return f"reading it ended the process that did so ({self.how()}): it is damaged"
 
@@ -294,12 +298,12 @@ class _Running:
         _StoppedError
             None comes in time, or one that makes no sense.
         """
-        until = time.monotonic() + limits.wall_s + _GRACE_S
+        watch = _Watch(self._process.pid, limits)
         most = self._rss_at_start + limits.memory_bytes + _GROWN_BYTES if self.ready else None
-        size = _LENGTH.unpack(self._exactly(_LENGTH.size, until, most))[0]
+        size = _LENGTH.unpack(self._exactly(_LENGTH.size, watch, most))[0]
         if size > MAX_TEXT_BYTES:
             raise _StoppedError
-        text = self._exactly(size, until, most)
+        text = self._exactly(size, watch, most)
         try:
             tagged, layout = layout_of(text)
             arrays = self._read_arrays(layout)
@@ -328,11 +332,11 @@ class _Running:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = ""
 
-    def _exactly(self, size: int, until: float, most_rss: int | None) -> bytes:
+    def _exactly(self, size: int, watch: "_Watch", most_rss: int | None) -> bytes:
         data = bytearray(size)
         view = memoryview(data)
         while view:
-            self._wait(until, most_rss)
+            self._wait(watch, most_rss)
             try:
                 count = self._socket.recv_into(view)
             except OSError:
@@ -342,10 +346,10 @@ class _Running:
             view = view[count:]
         return bytes(data)
 
-    def _wait(self, until: float, most_rss: int | None) -> None:
+    def _wait(self, watch: "_Watch", most_rss: int | None) -> None:
         """Return when there is something to read."""
         while True:
-            if time.monotonic() > until:
+            if watch.is_late():
                 raise _StoppedError(late=True)
             if self._poll.poll(_BETWEEN_LOOKS_S * 1e3):
                 return
@@ -383,6 +387,28 @@ class _Running:
         if place > _KEPT_BYTES:
             os.ftruncate(self._arrays, 0)
         return arrays
+
+
+class _Watch:
+    """Tells when a process has worked, or waited, for longer than it may."""
+
+    def __init__(self, pid: int, limits: Limits) -> None:
+        self._pid, self._idle_s = pid, limits.idle_s
+        self._until = time.monotonic() + limits.wall_s + _GRACE_S
+        self._busy_at, self._computed = time.monotonic(), b""
+
+    def is_late(self) -> bool:
+        """Return whether it is time to stop it."""
+        now = time.monotonic()
+        try:
+            with open(f"/proc/{self._pid}/stat", "rb") as file:  # noqa: PTH123
+                fields = file.read().rpartition(b")")[2].split()
+        except OSError:  # a system that does not tell
+            return now > self._until
+        computed = b" ".join(fields[11:13])  # user and system time
+        if fields[0] == b"R" or computed != self._computed:  # it computes, or would if it could
+            self._busy_at, self._computed = now, computed
+        return now > self._until or now - self._busy_at > self._idle_s
 
 
 def _shared_memory(folder: str) -> int:

@@ -35,7 +35,7 @@ SECONDS_TO_START = 60.0
 # A frame that takes so long will never end; its worker is killed.
 LONGEST_S = 60.0
 # What a worker may take beyond its start; a frame that claims more is unreadable.
-MEMORY_BYTES = 2 << 30
+MEMORY_BYTES = 3 << 29
 # For what workers are at when all is over.
 SECONDS_TO_END = 2.0
 

@@ -1,5 +1,6 @@
 """Detector files as their programs write them, small, for tests."""
 
+import bz2
 import struct
 
 import h5py
@@ -153,6 +154,20 @@ def without_its_filter(path, frames, *, code=32199):
     return path
 
 
-def endless_tiff() -> bytes:
-    """Return a TIFF whose directory is followed by itself."""
-    return b"II*\0\x08\0\0\0" + b"\0\0" + (8).to_bytes(4, "little") + bytes(600)
+def edf(*images, first=1):
+    """Return the bytes of an EDF with these images, counted from `first`."""
+    parts = []
+    for number, image in enumerate(images, start=first):
+        pixels = image.astype("<u2")
+        header = (
+            f"{{\nHeaderID = EH:{number:06d}:000000:000000 ;\nByteOrder = LowByteFirst ;\n"
+            f"DataType = UnsignedShort ;\nDim_1 = {image.shape[1]} ;\nDim_2 = {image.shape[0]} ;\n"
+            f"Image = {number} ;\nSize = {pixels.nbytes} ;\n"
+        )
+        parts.append(f"{header:<510}}}\n".encode() + pixels.tobytes())
+    return b"".join(parts)
+
+
+def slow_bz2():
+    """Return the bytes of a .bz2 file of 700 bytes that takes seconds to unpack."""
+    return bz2.compress(bytes(8 << 20)) * 100

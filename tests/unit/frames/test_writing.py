@@ -1,3 +1,5 @@
+import tracemalloc
+
 import h5py
 import numpy as np
 import pytest
@@ -21,6 +23,16 @@ def room(path, frames, written, *, chunks=(1, *SHAPE)):
 def extent(path):
     with h5py.File(path) as file:
         return frames_written(file["entry/data/data"], 2)
+
+
+def test_frames_that_are_only_declared_cost_no_memory(tmp_path):
+    path = room(tmp_path / "a.h5", 200_000_000, [0, 1, 7])
+    tracemalloc.start()
+    try:
+        assert extent(path) == (2, 8)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_nobody_writes_a_file_that_is_closed(tmp_path):

@@ -12,8 +12,8 @@ from deepfreak.frames.guarded import MODULES
 from deepfreak.isolation import LimitedProcess, Limits
 from deepfreak.live.policy import Policy
 
-LIMITS = Limits(cpu_s=10.0, wall_s=20.0, memory_bytes=1 << 30, file_bytes=256 << 20)
-_LOADING = Limits(cpu_s=60.0, wall_s=60.0, memory_bytes=4 << 30)
+LIMITS = Limits(cpu_s=10.0, wall_s=45.0, memory_bytes=1 << 30, file_bytes=256 << 20)
+_LOADING = Limits(cpu_s=60.0, idle_s=60.0, memory_bytes=4 << 30)
 
 
 class UploadJudge:
