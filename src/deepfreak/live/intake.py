@@ -8,7 +8,6 @@ as left out; when the disk is full nothing is received, so that a frame is eithe
 import hashlib
 import os
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -20,6 +19,7 @@ from deepfreak.errors import OutputError
 from deepfreak.live.events import (
     Arrival,
     Outcome,
+    ResumableSource,
     SeriesBegan,
     SeriesEnded,
     Source,
@@ -80,6 +80,8 @@ class Intake:
         Frames to judge; the ledger has their series.
     left_out
         Outcomes of frames that were not looked at.
+    restarted
+        Series of which the ledger has another start than before; said before the frames behind it.
     failure
         What ended the source, if it was an error.
     """
@@ -98,6 +100,7 @@ class Intake:
         self.queue: deque[Job] = deque()
         self.left_out: deque[Outcome] = deque()
         self.notices: deque[Notice] = deque()
+        self.restarted: deque[str] = deque()
         self.failure: BaseException | None = None
         self.duplicates, self.troubles = ledger.count("duplicates"), ledger.count("troubles")
         self._roll = Roll()
@@ -126,9 +129,11 @@ class Intake:
                     "that they belong to, or give another --spool"
                 )
             if self._roll.add(arrival.series, arrival.number):
-                self.queue.append(_job(arrival, path))
+                self.queue.append(_job(arrival, path, earlier_run=True))
             else:
                 self._spool.drop(path)  # its verdict is in the ledger
+        if isinstance(self._source, ResumableSource):
+            self._source.resume(self._roll.line)
         self._thread.start()
 
     @property
@@ -197,6 +202,8 @@ class Intake:
         if isinstance(event, SeriesBegan):
             # who came in the middle of a series knows less of it than the ledger does
             self._insist(lambda: self._ledger.begin(event))
+            if event.brings_start and event.series in self._roll:
+                self.restarted.append(event.series)
             self._roll.begin(event)
         elif isinstance(event, SeriesEnded):
             self._insist(lambda: self._ledger.end(event.series, event.expected))
@@ -276,12 +283,13 @@ class Intake:
             os.write(self._writer, b"!")
 
 
-def _job(arrival: Arrival, path: Path | None) -> Job:
+def _job(arrival: Arrival, path: Path | None, *, earlier_run: bool = False) -> Job:
     return Job(
         series=arrival.series,
         number=arrival.number,
         path=path,
         received=arrival.received,
+        since=None if earlier_run else arrival.since,
         sent=arrival.sent,
         truth=arrival.truth,
     )
@@ -294,7 +302,7 @@ def _left_out(arrival: Arrival) -> Outcome:
         decision="left-out",
         received=arrival.received,
         sent=arrival.sent,
-        decided=time.time(),
+        decided=arrival.received,
         truth=arrival.truth,
     )
 

@@ -21,23 +21,24 @@ from deepfreak.live.events import DECISIONS, Outcome, Recorded, SeriesBegan
 from deepfreak.live.roll import Account, Line
 from deepfreak.live.seen import Seen
 
-FORMAT = 1
+FORMAT = 2
 _TABLES = """
 CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS series (
     id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, kind TEXT NOT NULL, context BLOB NOT NULL,
-    expected INTEGER, ended INTEGER NOT NULL DEFAULT 0, facts TEXT NOT NULL);
+    expected INTEGER, ended INTEGER NOT NULL DEFAULT 0, facts TEXT NOT NULL, lacks TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS frames (
     sequence INTEGER PRIMARY KEY, series INTEGER NOT NULL REFERENCES series,
     number INTEGER NOT NULL, decision INTEGER NOT NULL, label TEXT,
     probabilities BLOB, p_crystal REAL,
     saturated INTEGER NOT NULL, level REAL, received REAL NOT NULL, sent REAL,
-    decided REAL NOT NULL, ms REAL NOT NULL, error TEXT, truth TEXT, UNIQUE (series, number));
+    decided REAL NOT NULL, ms REAL NOT NULL, error TEXT, truth TEXT, judged_without TEXT,
+    UNIQUE (series, number));
 CREATE TABLE IF NOT EXISTS counts (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 """
 _COLUMNS = (
     "sequence, series, number, decision, label, probabilities, p_crystal, saturated, level, "
-    "received, sent, decided, ms, error, truth"
+    "received, sent, decided, ms, error, truth, judged_without"
 )
 _ROWS_AT_ONCE = 1000
 # SQLite's integers; a frame number beyond is no number.
@@ -67,18 +68,22 @@ class Ledger:
     def begin(self, began: SeriesBegan) -> None:
         """Take up a series; one that is there already is open again, and may learn what to expect.
 
+        A detector's start replaces what was known of the series before.
+
         Raises
         ------
         OutputError
             The disk is full.
         """
-        facts = json.dumps(dict(began.facts))
+        facts, lacks = json.dumps(dict(began.facts)), json.dumps(began.lacks)
+        start = ("context", "facts", "lacks") if began.brings_start else ()
+        replaced = "".join(f", {name} = excluded.{name}" for name in start)
         with self._writing() as write:
             write(
-                "INSERT INTO series (name, kind, context, expected, facts) VALUES (?, ?, ?, ?, ?) "
-                "ON CONFLICT (name) DO UPDATE SET "
-                "expected = COALESCE(excluded.expected, expected), ended = 0",
-                (began.series, began.kind, began.context, began.expected, facts),
+                "INSERT INTO series (name, kind, context, expected, facts, lacks) "  # noqa: S608
+                "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET "
+                f"expected = COALESCE(excluded.expected, expected), ended = 0{replaced}",
+                (began.series, began.kind, began.context, began.expected, facts, lacks),
             )
         if began.series not in self._ids:
             key = self._rows("SELECT id FROM series WHERE name = ?", began.series)[0][0]
@@ -99,11 +104,16 @@ class Ledger:
         """Return what a series began with, None if it has not."""
         if series not in self._ids:
             return None
-        kind, context, expected, facts = self._rows(
-            "SELECT kind, context, expected, facts FROM series WHERE name = ?", series
+        kind, context, expected, facts, lacks = self._rows(
+            "SELECT kind, context, expected, facts, lacks FROM series WHERE name = ?", series
         )[0]
         return SeriesBegan(
-            series=series, kind=kind, context=context, expected=expected, facts=json.loads(facts)
+            series=series,
+            kind=kind,
+            context=context,
+            expected=expected,
+            facts=json.loads(facts),
+            lacks=tuple(json.loads(lacks)),
         )
 
     def seen(self, series: str) -> Seen:
@@ -120,7 +130,16 @@ class Ledger:
 
     def lines(self) -> Iterator[Line]:
         """Yield the state of each series, oldest first."""
-        series = self._rows("SELECT id, name, kind, expected, ended FROM series ORDER BY id")
+        series = self._rows(
+            "SELECT id, name, kind, expected, ended, lacks, json_extract(facts, '$.series') "
+            "FROM series ORDER BY id"
+        )
+        counts = {
+            key: more
+            for key, *more in self._rows(
+                "SELECT series, COUNT(judged_without), MAX(received) FROM frames GROUP BY series"
+            )
+        }
         # as `seen`, of all at once: there may be a series for each of many files
         intervals: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
         for key, first, last in self._rows(
@@ -129,12 +148,16 @@ class Ledger:
             "GROUP BY series, run ORDER BY series, 2"
         ):
             intervals[key].append((first, last))
-        for key, name, kind, expected, ended in series:
+        for key, name, kind, expected, ended, lacks, detector_number in series:
             yield Line(
                 series=name,
                 kind=kind,
                 expected=expected,
                 ended=bool(ended),
+                lacks=tuple(json.loads(lacks)),
+                judged_without=counts.get(key, (0, None))[0],
+                last_received=counts.get(key, (0, None))[1],
+                detector_number=detector_number,
                 seen=Seen.of_intervals(intervals.pop(key, ())),
             )
 
@@ -159,7 +182,7 @@ class Ledger:
         with self._writing() as write:
             for row in rows:
                 write(
-                    f"INSERT INTO frames ({_COLUMNS}) VALUES ({', '.join('?' * 15)})",  # noqa: S608
+                    f"INSERT INTO frames ({_COLUMNS}) VALUES ({', '.join('?' * 16)})",  # noqa: S608
                     self._values(row),
                 )
             for name, value in (counts or {}).items():
@@ -171,6 +194,11 @@ class Ledger:
         """Return a count that `record` has set, 0 if it has not."""
         found = self._rows("SELECT value FROM counts WHERE name = ?", name)
         return int(found[0][0]) if found else 0
+
+    def judged_without(self) -> int:
+        """Return how many frames were judged without a detector's start or mask."""
+        statement = "SELECT COUNT(*) FROM frames WHERE judged_without IS NOT NULL"
+        return int(self._rows(statement)[0][0])
 
     def after(self, sequence: int) -> Iterator[list[Recorded]]:
         """Yield what was recorded after `sequence`, in order, some rows at a time."""
@@ -207,11 +235,12 @@ class Ledger:
             outcome.ms,
             outcome.error,
             None if outcome.truth is None else json.dumps(dict(outcome.truth)),
+            json.dumps(outcome.judged_without) if outcome.judged_without else None,
         )
 
     def _recorded(self, row: tuple[Any, ...]) -> Recorded:
         sequence, series, number, decision, label, packed, p_crystal, saturated, level = row[:9]
-        received, sent, decided, ms, error, truth = row[9:]
+        received, sent, decided, ms, error, truth, judged_without = row[9:]
         outcome = Outcome(
             series=self._names[series],
             number=number,
@@ -227,6 +256,7 @@ class Ledger:
             ms=ms,
             error=error,
             truth=None if truth is None else json.loads(truth),
+            judged_without=tuple(json.loads(judged_without or "[]")),
         )
         return Recorded(sequence=sequence, outcome=outcome)
 
