@@ -30,7 +30,7 @@ def intake_of(tmp_path, ledger):
     made = []
 
     def make(events, *, limits=None, say=lambda _: None, spool=None):
-        spool = spool or Spool(tmp_path / "spool")
+        spool = spool or Spool(tmp_path / "spool", ledger.id)
         limits = limits or Limits(frames=100_000)
         made.append(Intake(Told(events), ledger=ledger, spool=spool, limits=limits, say=say))
         return made[-1]
@@ -175,7 +175,7 @@ def test_a_full_disk_is_waited_for_and_told_of_once(intake_of, tmp_path, monkeyp
             return super().put(frame)
 
     intake = received(
-        intake_of(series_of(range(10)), spool=Full(tmp_path / "full"), say=said.append)
+        intake_of(series_of(range(10)), spool=Full(tmp_path / "full", "a"), say=said.append)
     )
     assert [job.number for job in intake.queue] == list(range(10))
     assert len(said) == 2
@@ -186,7 +186,7 @@ def test_a_full_disk_is_waited_for_and_told_of_once(intake_of, tmp_path, monkeyp
 def test_what_was_known_before_is_gone_on_with(intake_of, ledger, tmp_path):
     ledger.begin(BEGAN)
     ledger.record([made_outcome(number, series="s") for number in (0, 1, 4)])
-    spool = Spool(tmp_path / "spool")
+    spool = Spool(tmp_path / "spool", ledger.id)
     for number in (4, 5):  # the verdict on one of them is in the ledger
         spool.put(arrival(number))
     intake = received(intake_of([*series_of([1, 5, 6])]))
@@ -196,12 +196,16 @@ def test_what_was_known_before_is_gone_on_with(intake_of, ledger, tmp_path):
     assert len(list((tmp_path / "spool").iterdir())) == 2
 
 
-def test_frames_of_another_session_are_left_alone(intake_of, tmp_path):
-    Spool(tmp_path / "spool").put(arrival(1, series="theirs"))
+def test_frames_of_another_session_are_left_alone(intake_of, tmp_path, ledger):
+    # of a series that this session has as well, and a frame that it has recorded
+    path = Spool(tmp_path / "spool", "fedcba9876543210").put(arrival(1))
+    before = path.read_bytes()
+    ledger.begin(BEGAN)
+    ledger.record([made_outcome(1, series="s")])
     intake = intake_of([])
-    with pytest.raises(OutputError, match="series theirs, which it does not know"):
+    with pytest.raises(OutputError, match="some of another one"):
         intake.start()
-    assert len(list((tmp_path / "spool").iterdir())) == 1
+    assert path.read_bytes() == before
 
 
 def test_a_series_that_goes_on_is_open_again_here_and_on_record(intake_of, ledger):

@@ -6,6 +6,7 @@ last moment, whose frames are in the spool on the same disk, if they were writte
 """
 
 import json
+import secrets
 import sqlite3
 import struct
 import threading
@@ -40,6 +41,7 @@ _COLUMNS = (
     "sequence, series, number, decision, label, probabilities, p_crystal, saturated, level, "
     "received, sent, decided, ms, error, truth, judged_without"
 )
+_ABOUT = "SELECT value FROM about WHERE name = 'about'"
 _ROWS_AT_ONCE = 1000
 # SQLite's integers; a frame number beyond is no number.
 LARGEST_NUMBER = 2**62
@@ -52,6 +54,8 @@ class Ledger:
     ----------
     about
         What the run was begun with, as JSON values: model, classes, policy.
+    id
+        Of this ledger alone: 16 hexadecimal digits.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class Ledger:
         self._turn = threading.RLock()
         self._ids = {name: key for key, name in self._rows("SELECT id, name FROM series")}
         self._names = {key: name for name, key in self._ids.items()}
+        self.id = str(self._rows("SELECT value FROM about WHERE name = 'id'")[0][0])
         self.last = int(self._rows("SELECT COALESCE(MAX(sequence), 0) FROM frames")[0][0])
 
     def begin(self, began: SeriesBegan) -> None:
@@ -320,7 +325,9 @@ def read_ledger(path: Path) -> Iterator[Ledger]:
     try:
         with _as_input_error(path):
             connection.execute("PRAGMA trusted_schema = OFF")
-            about = json.loads(connection.execute("SELECT value FROM about").fetchone()[0])
+            if connection.execute("PRAGMA user_version").fetchone()[0] not in {0, FORMAT}:
+                raise InputError(f"expected a ledger of format {FORMAT}, found another one: {path}")
+            about = json.loads(connection.execute(_ABOUT).fetchone()[0])
             yield Ledger(connection, path, about)
     finally:
         connection.close()
@@ -346,7 +353,9 @@ def _prepare(connection: sqlite3.Connection, path: Path, wanted: str) -> str:
         connection.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {FORMAT}; COMMIT;")
         with connection:
             connection.execute("INSERT OR IGNORE INTO about VALUES ('about', ?)", (wanted,))
-        return str(connection.execute("SELECT value FROM about").fetchone()[0])
+            new_id = secrets.token_hex(8)
+            connection.execute("INSERT OR IGNORE INTO about VALUES ('id', ?)", (new_id,))
+        return str(connection.execute(_ABOUT).fetchone()[0])
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError):
             raise OutputError(f"cannot write the ledger {path}: {error}") from error

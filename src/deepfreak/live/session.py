@@ -147,7 +147,9 @@ def open_session(
         # they start while the rest is made
         workers = stack.enter_context(closing(Workers(task, count=settings.workers)))
         ledger = stack.enter_context(open_ledger(settings.out / "ledger.sqlite", about))
-        spool = stack.enter_context(Spool(settings.spool or settings.out / "spool").held())
+        spool = stack.enter_context(
+            Spool(settings.spool or settings.out / "spool", ledger.id).held()
+        )
         records, hits, each_turn = _sinks(stack, settings, model)
         watchers: list[Watcher] = []
         address = None

@@ -287,25 +287,31 @@ def _masks(masks: object, shape: tuple[int, int] | None, unread: Unread) -> dict
             f"expected the pixel masks of at most {MOST_CHANNELS} channels, found {_many(masks)}"
         )
         return {}
-    found: dict[str, Valid] = {}
-    room = _MOST_MASKED
+    coded: dict[str, CodedArray] = {}
+    several = len(masks) > 1
+    fields = {name: f"mask of {shown(name)}" if several else "mask" for name in masks}
     for channel, item in masks.items():
-        name = "mask" if len(masks) == 1 else f"mask of {shown(channel)}"
-        mask = unread.read(name, partial(_mask, channel, item, shape, room))
+        array = unread.read(fields[channel], partial(_coded_mask, channel, item, shape))
+        if array is not None:
+            coded[channel] = array
+    pixels = sum(math.prod(array.shape) for array in coded.values())
+    if pixels > _MOST_MASKED:
+        unread["mask"] = f"expected masks of at most {_MOST_MASKED} pixels, found {pixels}"
+        return {}
+    found: dict[str, Valid] = {}
+    for channel, array in coded.items():
+        mask = unread.read(fields[channel], partial(decode, array))
         if mask is not None:
-            found[channel] = mask
-            room -= mask.size
+            found[channel] = np.asarray(mask != 0)
     return found
 
 
-def _mask(channel: str, item: object, shape: tuple[int, int] | None, room: int) -> Valid:
+def _coded_mask(channel: str, item: object, shape: tuple[int, int] | None) -> CodedArray:
     read_name(channel, "the name of a channel")
     coded = read_array(item)
     if shape is not None and coded.shape != shape:
         raise FrameError(f"expected a pixel mask of {shape} pixels, found {coded.shape}")
-    if math.prod(coded.shape) > room:
-        raise FrameError(f"expected masks of at most {_MOST_MASKED} pixels in all, found more")
-    return np.asarray(decode(coded) != 0)
+    return coded
 
 
 def _about(message: Mapping[str, object]) -> dict[str, Any]:

@@ -49,8 +49,8 @@ class _Run:
         The connection that it comes over; None once that is lost.
     begun, announced, ended
         Whether the rest was told of it, whether its start is known, whether its end has come.
-    context
-        Of its start.
+    context, lacks
+        Of its start, as in `SeriesBegan`.
     seen
         The numbers of its images, for a series without a unique id.
     start
@@ -67,6 +67,7 @@ class _Run:
     announced: bool = False
     ended: bool = False
     context: bytes = field(default=b"", repr=False)
+    lacks: tuple[str, ...] = ()
     seen: Seen = field(default_factory=Seen)
     start: Start | None = None
     broken: bool = False
@@ -254,10 +255,18 @@ class Conversation:
         context = encode_start(start, mask_dtype="u1", dated=False)
         if run.begun and not run.announced:
             self._say(f"series {run.name}: its start came late; later frames are judged with it")
+        elif run.begun and start.lacks and not run.lacks:
+            self._say(
+                f"series {run.name}: another start came, whose {start.lacks[0]} cannot be read; "
+                "the first one is kept"
+            )
+            run.ended = False
+            self._said.append(SeriesBegan(series=run.name, kind=kind))
+            return
         elif run.begun and context != run.context:
             self._say(f"series {run.name}: another start came; later frames are judged with it")
         run.begun = run.announced = True
-        run.ended, run.context = False, context
+        run.ended, run.context, run.lacks = False, context, start.lacks
         for field_, reason in start.unread.items():
             costs = "judged without it" if field_ in start.lacks else "taken as unknown"
             self._say(f"series {run.name}: its {field_} cannot be read, {costs}: {reason}")
