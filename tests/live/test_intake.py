@@ -180,7 +180,7 @@ def test_a_full_disk_is_waited_for_and_told_of_once(intake_of, tmp_path, monkeyp
     assert [job.number for job in intake.queue] == list(range(10))
     assert len(said) == 2
     assert "nothing is received" in said[0]
-    assert "room on the disk again" in said[1]
+    assert "can be written again" in said[1]
 
 
 def test_what_was_known_before_is_gone_on_with(intake_of, ledger, tmp_path):

@@ -2,7 +2,8 @@
 
 It runs in a thread of its own and does nothing else, so that a detector's socket never waits for a
 verdict. When the machine cannot keep up, a fair part of the frames is taken and the rest is noted
-as left out; when the disk is full nothing is received, so that a frame is either ours or was never.
+as left out; while nothing can be written nothing is received, so that a frame is either ours or was
+never.
 """
 
 import hashlib
@@ -36,7 +37,7 @@ Notice = SeriesBegan | SeriesEnded | Trouble
 # With less of the queue taken, every frame is looked at; from there to full, ever fewer.
 SAMPLE_FROM = 0.5
 SECONDS_BETWEEN_LOOKS = 0.005
-# How long a full disk is left in peace before it is tried again.
+# How long a disk that is full, or a ledger that is locked, is left in peace.
 SECONDS_TO_RETRY = 0.5
 # So many outcomes and notices wait for the other thread, then nothing is received.
 MOST_UNSETTLED = 10_000
@@ -105,7 +106,7 @@ class Intake:
         self.duplicates, self.troubles = ledger.count("duplicates"), ledger.count("troubles")
         self._roll = Roll()
         self._stop = threading.Event()
-        self._disk_is_full = False
+        self._stalled = ""  # why nothing can be written
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._reader, False)
         os.set_blocking(self._writer, False)
@@ -262,20 +263,20 @@ class Intake:
         return drawn < (1 - fill) / (1 - SAMPLE_FROM)
 
     def _insist(self, write: Callable[[], T]) -> T | None:
-        """Return what `write` does, tried again until there is room; None if the run ends."""
+        """Return what `write` does, tried again until it succeeds; None if the run ends."""
         while True:
             try:
                 done = write()
             except OutputError as error:
-                if not self._disk_is_full:
-                    self._disk_is_full = True
+                if self._stalled != str(error):
+                    self._stalled = str(error)
                     self.trouble(f"{error}; nothing is received until it can be written")
                 if self._stop.wait(SECONDS_TO_RETRY):
                     return None
             else:
-                if self._disk_is_full:
-                    self._disk_is_full = False
-                    self._say("there is room on the disk again")
+                if self._stalled:
+                    self._stalled = ""
+                    self._say("it can be written again, and frames are received")
                 return done
 
     def _ring(self) -> None:

@@ -43,6 +43,16 @@ _COLUMNS = (
 )
 _ABOUT = "SELECT value FROM about WHERE name = 'about'"
 _ROWS_AT_ONCE = 1000
+_REASONS = {
+    "SQLITE_BUSY": "another program has locked it",
+    "SQLITE_LOCKED": "another program has locked it",
+    "SQLITE_FULL": "no space left on the disk",
+    "SQLITE_READONLY": "it is read-only, or was replaced",
+    "SQLITE_CORRUPT": "it is damaged",
+    "SQLITE_NOTADB": "it is damaged",
+    "SQLITE_IOERR": "the disk reports an error",
+    "SQLITE_CANTOPEN": "it, or a file beside it, cannot be opened",
+}
 # SQLite's integers; a frame number beyond is no number.
 LARGEST_NUMBER = 2**62
 
@@ -78,7 +88,7 @@ class Ledger:
         Raises
         ------
         OutputError
-            The disk is full.
+            It cannot be written, as on a full disk, or while another program has locked it.
         """
         facts, lacks = json.dumps(dict(began.facts)), json.dumps(began.lacks)
         start = ("context", "facts", "lacks") if began.brings_start else ()
@@ -178,7 +188,7 @@ class Ledger:
         Raises
         ------
         OutputError
-            The disk is full; nothing was recorded.
+            It cannot be written, as on a full disk; nothing was recorded.
         """
         rows = [
             Recorded(sequence=self.last + 1 + place, outcome=outcome)
@@ -276,8 +286,10 @@ class Ledger:
             with self._turn, self._connection:
                 self._connection.execute("BEGIN IMMEDIATE")
                 yield self._connection.execute
-        except sqlite3.OperationalError as error:
-            raise OutputError(f"cannot write the ledger {self.path}: {error}") from error
+        except sqlite3.IntegrityError:  # a second verdict on a frame: our fault, not the disk's
+            raise
+        except sqlite3.DatabaseError as error:
+            raise OutputError(f"cannot write the ledger {self.path}: {_reason(error)}") from error
 
 
 @contextmanager
@@ -297,7 +309,7 @@ def open_ledger(path: Path, about: Mapping[str, Any]) -> Iterator[Ledger]:
         try:
             connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         except sqlite3.Error as error:
-            raise OutputError(f"cannot open the ledger {path}: {error}") from error
+            raise OutputError(f"cannot open the ledger {path}: {_reason(error)}") from error
         try:
             found = _prepare(connection, path, wanted)
             if found != wanted:
@@ -358,7 +370,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, wanted: str) -> str:
         return str(connection.execute(_ABOUT).fetchone()[0])
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError):
-            raise OutputError(f"cannot write the ledger {path}: {error}") from error
+            raise OutputError(f"cannot write the ledger {path}: {_reason(error)}") from error
         raise InputError(f"expected a ledger, found a damaged or foreign file: {path}") from error
 
 
@@ -379,6 +391,15 @@ def _only_one(path: Path) -> Iterator[None]:
         except OSError as error:  # some network file systems have no locks, which SQLite needs
             raise OutputError(f"cannot lock the ledger {path}: {reason_of(error)}") from error
         yield
+
+
+def _reason(error: sqlite3.Error) -> str:
+    """Return why SQLite could not write, in words that tell what to do."""
+    name = getattr(error, "sqlite_errorname", "")
+    for beginning, reason in _REASONS.items():
+        if name.startswith(beginning):
+            return reason
+    return str(error)
 
 
 def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

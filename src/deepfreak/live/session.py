@@ -32,6 +32,7 @@ from deepfreak.live.workers import Task, Workers
 
 if TYPE_CHECKING:
     from deepfreak.live.board import Dashboard
+    from deepfreak.live.sinks.hit_files import HitFiles
     from deepfreak.models import Classifier
 
 Say = Callable[[str], None]
@@ -208,34 +209,37 @@ def _sinks(
     stack: ExitStack, settings: Settings, model: "Classifier"
 ) -> tuple[list[RecordSink], list[HitSink], list[Callable[[], None]]]:
     """Return where verdicts go, where frames go, and what must be done now and then for them."""
-    from deepfreak.live.sinks.crystfel_list import CrystFELList
+    from deepfreak.live.sinks.crystfel_list import Copy, CrystFELList
     from deepfreak.live.sinks.records import JsonLines
 
     hits: list[HitSink] = []
     each_turn: list[Callable[[], None]] = []
-    place = None
+    copies: list[HitFiles] = []
     classes = tuple(model.classes)
-    if settings.hits is not None:
-        from deepfreak.live.sinks.hit_files import HitFiles
 
-        files = HitFiles(
+    def place(series: str, number: int) -> Copy | None:
+        return copies[0].place(series, number) if copies else None
+
+    lines = JsonLines(settings.out / "verdicts.jsonl", classes=classes)
+    records: list[RecordSink] = [stack.enter_context(closing(lines))]
+    listed = CrystFELList(settings.out / "hits.lst", place=place)
+    # closed behind the copies, whose last file it has to name
+    records.append(stack.enter_context(closing(listed)))
+    if settings.hits is not None:
+        from deepfreak.live.sinks import hit_files
+
+        files = hit_files.HitFiles(
             settings.out / "hits",
             form=settings.hits,
             frames_per_file=settings.frames_per_file,
             classes=classes,
         )
-        hits.append(stack.enter_context(closing(files)))
-        place = files.place
+        copies.append(stack.enter_context(closing(files)))
+        hits.append(files)
     if settings.forward is not None:
         from deepfreak.live.sinks.crystfel_zmq import CrystFELSocket
 
         socket = CrystFELSocket(settings.forward, kind=settings.forward_kind)
         hits.append(stack.enter_context(closing(socket)))
         each_turn.append(socket.answer)
-    lines = JsonLines(settings.out / "verdicts.jsonl", classes=classes)
-    listed = CrystFELList(settings.out / "hits.lst", place=place)
-    records: list[RecordSink] = [
-        stack.enter_context(closing(lines)),
-        stack.enter_context(closing(listed)),
-    ]
     return records, hits, each_turn
