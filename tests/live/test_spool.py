@@ -4,7 +4,6 @@ from deepfreak.errors import FrameError, OutputError
 from deepfreak.live.events import Arrival
 from deepfreak.live.spool import Spool, read
 
-
 OWNER = "0123456789abcdef"
 
 
