@@ -1,6 +1,7 @@
 """What comes in: each frame once, a fair part of them, and never more than may wait."""
 
 import threading
+import time
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -242,3 +243,57 @@ def test_it_leaves_nothing_open(intake_of):
     started.close()
     intake_of.made.clear()
     assert (len(list(OPEN.iterdir())), threading.active_count()) == before
+
+
+def test_each_reason_why_nothing_can_be_written_is_told_once(intake_of, ledger, monkeypatch):
+    monkeypatch.setattr(module, "SECONDS_TO_RETRY", 0.001)
+    reasons = iter(["locked"] * 3 + ["no space left"] * 3)
+    said, begin = [], ledger.begin
+
+    def fails(event):
+        reason = next(reasons, None)
+        if reason is not None:
+            raise OutputError(f"cannot write the ledger: {reason}")
+        begin(event)
+
+    monkeypatch.setattr(ledger, "begin", fails)
+    received(intake_of(series_of(range(3)), say=said.append))
+    assert [line.split(";")[0] for line in said[:2]] == [
+        "cannot write the ledger: locked",
+        "cannot write the ledger: no space left",
+    ]
+    assert said[2:] == ["it can be written again, and frames are received"]
+
+
+def test_a_start_that_comes_late_is_announced_before_the_frames_behind_it(intake_of, ledger):
+    missed = SeriesBegan(series="7", kind="dectris-v1", lacks=("start",))
+    start = SeriesBegan(series="7", kind="dectris-v1", context=b"mask")
+    frames = [arrival(number, series="7") for number in range(3)]
+    seen = []
+    intake = intake_of([])
+    intake._source = Told(
+        [missed, frames[0], lambda: seen.append(list(intake.restarted)), start, frames[1]]
+    )
+    received(intake)
+    assert seen == [[]]
+    assert list(intake.restarted) == ["7"]
+    assert ledger.began("7") == start
+
+
+def test_latencies_count_from_the_receipt_whatever_the_clock_says(intake_of, monkeypatch):
+    """A step of the wall clock between receipt and verdict, in either direction."""
+    intake = received(intake_of(series_of(range(1))))
+    (job,) = intake.queue
+    for step_s in (-1e9, -3600.0, 3600.0, 1e9):
+        stepped = time.time() + step_s
+        with monkeypatch.context() as patch:
+            patch.setattr("deepfreak.live.judge.time.time", lambda at=stepped: at)
+            assert 0 <= job.now() - job.received < 60
+
+
+def test_a_frame_of_an_earlier_run_is_timed_by_the_wall_clock(intake_of, ledger, tmp_path):
+    ledger.begin(BEGAN)
+    Spool(tmp_path / "spool", ledger.id).put(arrival(5))
+    (job,) = received(intake_of([])).queue
+    assert job.since is None
+    assert job.now() == pytest.approx(time.time(), abs=60)
