@@ -78,7 +78,9 @@ def main() -> None:
         time.sleep(max(0.0, began + moment - time.monotonic()))
         os.killpg(session.pid, signal.SIGKILL)
         session.wait()
-        waiting = {arrival.number for _, arrival in Spool(options.out / "spool").left()}
+        with read_ledger(options.out / "ledger.sqlite") as ledger:
+            spool = Spool(options.out / "spool", ledger.id)
+        waiting = {arrival.number for _, arrival in spool.left()}
         ours = numbers_in(options.out) | waiting
         was_ours |= ours
         rows.append((moment, len(ours), len(waiting)))

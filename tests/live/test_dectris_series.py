@@ -164,6 +164,20 @@ def test_a_damaged_second_start_does_not_replace_the_first(talk):
     assert "the first one is kept" in talk.lines[0]
 
 
+def test_a_series_without_an_end_ends_with_the_next_one(unique_id):
+    other = unique_id and "01HXANOTHER"
+    talk = Talk("v2").hear(
+        start(unique_id=unique_id), *images(0, unique_id=unique_id),
+        start(8, unique_id=other), *images(0, number=8, unique_id=other),
+        end(8, unique_id=other), *images(1, unique_id=unique_id),
+    )  # fmt: skip
+    first, second = talk.names
+    assert talk.roll.line(first).ended
+    assert talk.roll.line(second).ended
+    assert talk.numbers(first) == [0, 1]
+    assert talk.roll.line(first).missed == 1
+
+
 def test_a_number_that_is_used_again_is_another_series(talk):
     for _ in range(3):
         talk.hear(start(), *images(0, 1, 2), end())

@@ -7,6 +7,7 @@ import sqlite3
 from functools import lru_cache
 from itertools import chain
 from itertools import count as count_from
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -97,6 +98,7 @@ def test_kills_of_workers_and_of_the_whole_program_lose_nothing_that_was_receive
                 if round_ < 2:
                     os.killpg(child.pid, signal.SIGKILL)
                     child.wait()
+                    require_listed_files(out)
                     continue
                 assert detector.end(within_s=60)
                 wait_until(lambda: _is_whole(out, count), "the end")
@@ -112,9 +114,16 @@ def test_kills_of_workers_and_of_the_whole_program_lose_nothing_that_was_receive
     assert len(missed) <= 2 * (100 + 10 + 2)
     assert not list((out / "spool").iterdir())
     kept = [row["number"] for row in rows if row["decision"] == "keep"]
-    listed = (out / "hits.lst").read_text().splitlines()
+    listed = require_listed_files(out)
     assert len(listed) == len(set(listed)) == len(kept)
     assert _hits_in(out / "hits") == sorted(kept)
+
+
+def require_listed_files(out):
+    """Return the lines of the list; each file that they name must be there."""
+    lines = (out / "hits.lst").read_text().splitlines()
+    assert all(Path(line.rpartition(" //")[0]).is_file() for line in lines)
+    return lines
 
 
 def _is_whole(out, count):

@@ -11,7 +11,8 @@ the two apart, in this order:
 - a lost connection, or a restart of this program: a series goes on only with numbers beyond those
   that have come.
 
-On an unbroken connection a number that comes twice is the same frame.
+On an unbroken connection a number that comes twice is the same frame. A series whose end was missed
+ends with the next one of its sender.
 """
 
 import time
@@ -33,8 +34,8 @@ Known = Callable[[str], Line | None]
 KINDS: dict[Protocol, Kind] = {"v1": "dectris-v1", "v2": "dectris-v2"}
 # Of so many series it is remembered that they began; what was forgotten is only said again.
 MAX_REMEMBERED = 1000
-# Of one number: those of several senders, and of connections that are lost.
-MAX_OF_ONE_NUMBER = 16
+# Of one number, those of several senders and lost connections; of one sender, those without an end.
+MAX_OPEN = 16
 # An older series without an end was given up, not interrupted.
 MAX_RESUME_S = 3600.0
 
@@ -96,6 +97,8 @@ class Conversation:
         self._numbered: OrderedDict[tuple[Protocol, int], list[_Run]] = OrderedDict()
         self._used: OrderedDict[int, int] = OrderedDict()  # how many series had this number
         self._taken: OrderedDict[str, None] = OrderedDict()  # names of these, given by this run
+        self._open: OrderedDict[int, list[_Run]] = OrderedDict()  # by sender
+        self._sender = 0
         self._said: list[Event] = []
 
     def lost(self, sender: int) -> None:
@@ -126,7 +129,7 @@ class Conversation:
         sender
             The connection that it came over.
         """
-        self._said = []
+        self._said, self._sender = [], sender
         if message.unique_id is not None:
             run = self._unique_run(message, message.unique_id, KINDS[protocol])
         else:
@@ -150,6 +153,10 @@ class Conversation:
             case End() if not run.ended:
                 run.ended = True
                 self._said.append(SeriesEnded(series=run.name))
+                # a detector has one at a time; if more images of others come, they are taken
+                others = [each for each in self._open_of_sender() if each is not run]
+                self._said += [SeriesEnded(series=each.name) for each in others if not each.ended]
+                self._open_of_sender().clear()
         return self._said
 
     def _unique_run(self, message: Message, unique_id: str, kind: Kind) -> _Run:
@@ -246,7 +253,7 @@ class Conversation:
         self._take(run.name)
         if any(each.sender not in {None, sender} and not each.ended for each in runs):
             self._say(f"two detectors send a series {number}: that of the second is {run.name}")
-        runs[:] = [each for each in runs if each.sender != sender][1 - MAX_OF_ONE_NUMBER :]
+        runs[:] = [each for each in runs if each.sender != sender][1 - MAX_OPEN :]
         runs.append(run)
         return run
 
@@ -265,6 +272,8 @@ class Conversation:
             return
         elif run.begun and context != run.context:
             self._say(f"series {run.name}: another start came; later frames are judged with it")
+        if not run.begun:
+            self._open_of_sender().append(run)
         run.begun = run.announced = True
         run.ended, run.context, run.lacks = False, context, start.lacks
         for field_, reason in start.unread.items():
@@ -283,6 +292,7 @@ class Conversation:
 
     def _begin_without_start(self, run: _Run, message: Image | End, kind: Kind) -> None:
         """Say that a series goes on whose start an earlier run knows, or that nobody knows."""
+        self._open_of_sender().append(run)
         run.begun = True
         if run.announced:
             line = self.known(run.name)
@@ -306,6 +316,14 @@ class Conversation:
                 lacks=("start",),
             )
         )
+
+    def _open_of_sender(self) -> list[_Run]:
+        """Return the series that this sender began and, as far as is known, has not ended."""
+        found = self._open.setdefault(self._sender, [])
+        self._open.move_to_end(self._sender)
+        _forget(self._open)
+        del found[:-MAX_OPEN]
+        return found
 
     def _say(self, line: str) -> None:
         self._said.append(Trouble(message=line))
