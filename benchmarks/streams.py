@@ -1,7 +1,7 @@
 """Series without ids from a detector that is restarted, to a session that is killed: what is left.
 
 Run: python benchmarks/streams.py --out FOLDER [--count 5000] [--rate 100] [--kills 10]
-     [--series 500] [--seed 0] [--protocol v1]
+     [--series 250] [--seed 0] [--protocol v1]
 
 A detector sends series of simulated shots, without a unique id, at a rate. It begins a series a
 second after somebody listens, and then waits for nobody. After every third series it is restarted,
@@ -140,7 +140,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=5000)
     parser.add_argument("--rate", type=float, default=100.0)
     parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--series", type=int, default=500, help="images of each")
+    parser.add_argument("--series", type=int, default=250, help="images of each")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--protocol", choices=["v1", "v2"], default="v1")
     options = parser.parse_args()

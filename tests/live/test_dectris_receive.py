@@ -15,7 +15,7 @@ from deepfreak.live.dectris.decode import decoder
 from deepfreak.live.dectris.receive import Listener
 from deepfreak.live.dectris.speak import Speaker, encode_image, encode_pixels
 from deepfreak.live.events import Arrival, SeriesBegan, SeriesEnded
-from deepfreak.live.roll import Line
+from deepfreak.live.roll import Line, Roll
 from deepfreak.live.seen import Seen
 from tests.live.spoken import (
     a_start,
@@ -144,29 +144,24 @@ def test_a_detector_restarted_in_mid_series_begins_a_new_one() -> None:
     assert numbers == [("01HXAMPLE", 0), *(("01HXANOTHER", number) for number in range(3))]
 
 
-def lines(*names: str, numbers=range(5), **state: object) -> dict[str, Line]:
+def rolled(*names: str) -> Roll:
     """What an earlier run received: the last series is open, those before it have ended."""
-    return {
-        name: Line(
-            series=name,
-            kind="dectris-v1",
-            ended=name != names[-1],
-            seen=Seen(numbers),
-            **state,
-        )
-        for name in names
-    }
+    roll = Roll()
+    for name in names:
+        ended = name != names[-1]
+        roll.take_up(Line(series=name, kind="dectris-v1", ended=ended, seen=Seen(range(5))))
+    return roll
 
 
 def test_numbers_of_series_that_come_again_get_new_names() -> None:
     with Speaker("tcp://127.0.0.1:*", protocol="v1") as speaker:
         listener = Listener(speaker.address)
-        listener.resume(lines("7", "7 (2)").get)
+        listener.resume(rolled("7", "7 (2)"))
         whole_series(speaker)
         speaker.start(a_start())
         speaker.image(0, counts_of(0))
         whole_series(speaker)
-        events = heard(listener, ends(2))
+        events = heard(listener, ends(3))
     names = [event.series for event in of_kind(events, SeriesBegan)]
     assert names == ["7 (3)", "7 (4)", "7 (5)"]
     assert [event.series for event in of_kind(events, Arrival)].count("7 (4)") == 1
@@ -175,7 +170,7 @@ def test_numbers_of_series_that_come_again_get_new_names() -> None:
 def test_after_a_restart_of_ours_a_numbered_series_goes_on() -> None:
     with Speaker("tcp://127.0.0.1:*", protocol="v1") as speaker:
         listener = Listener(speaker.address)
-        listener.resume(lines("7", "7 (2)").get)
+        listener.resume(rolled("7", "7 (2)"))
         assert speaker.wait(5)
         speaker.send(encode_image(8, counts_of(8), start=a_start(), protocol="v1"))
         speaker.send(json_v1.encode_end(a_start()))

@@ -44,7 +44,7 @@ class Talk:
     def __init__(self, protocol: str = "v1", roll: Roll | None = None) -> None:
         self.protocol, self.roll = protocol, roll or Roll()
         self.conversation = Conversation()
-        self.conversation.known = self.roll.line
+        self.conversation.resume(self.roll)
         self.events, self.new, self.duplicates = [], [], 0
 
     def hear(self, *messages, sender: int = 0, protocol: str | None = None) -> "Talk":
@@ -301,12 +301,39 @@ def test_after_a_restart_of_ours_frames_of_another_series_are_new(state):
     assert again.lacks("7 (2)") == ("start",)
 
 
+def test_a_series_that_a_restart_of_ours_cut_off_ends_with_the_next_one(unique_id):
+    old, new = (ID, "01HXANOTHER") if unique_id else ("7", None)
+    roll = earlier(line_of(old, protocol="v2", expected=9))
+    again = Talk("v2", roll)
+    again.hear(start(8, unique_id=new), *images(0, number=8, unique_id=new))
+    assert not roll.line(old).ended
+    again.hear(end(8, unique_id=new))
+    assert roll.line(old).ended
+    assert roll.line(old).missed == 4
+
+
+def test_what_another_detector_may_go_on_with_is_not_ended():
+    roll = earlier(line_of("7", numbers=range(5)))
+    again = Talk("v1", roll)
+    again.hear(start(3), sender=5)
+    again.hear(start(4), *images(0, number=4), end(4), sender=9)
+    again.hear(*images(5), sender=5)
+    assert again.numbers("7") == [5]
+
+
 def test_after_a_restart_of_ours_two_detectors_go_on_with_their_series():
     roll = earlier(line_of(numbers=range(10)), line_of("7 (2)", numbers=range(20)))
     again = Talk("v1", roll)
     again.hear(*images(21), sender=5)
     again.hear(*images(11), sender=9)
     assert again.new == [("7 (2)", 21), ("7", 11)]
+
+
+def test_after_a_restart_of_ours_the_last_series_goes_on_not_an_older_one_without_an_end():
+    now = time.time()
+    old = line_of(numbers=range(40), last_received=now - 60)
+    roll = earlier(old, line_of("7 (2)", numbers=range(10), last_received=now - 9))
+    assert Talk("v1", roll).hear(*images(41)).new == [("7 (2)", 41)]
 
 
 def test_after_a_restart_of_ours_a_start_begins_another_series(talk):

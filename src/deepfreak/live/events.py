@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from deepfreak.frames.frame import Frame
-    from deepfreak.live.roll import Line
+    from deepfreak.live.roll import Roll
 
 MAX_TRANSIT_S = 600.0  # between sending and receipt; more is a difference of clocks
 
@@ -128,8 +128,8 @@ class Source(Protocol):
 class ResumableSource(Source, Protocol):
     """A source that must know what was received before."""
 
-    def resume(self, known: "Callable[[str], Line | None]") -> None:
-        """Take what gives the state of a series by its name; called before `events`."""
+    def resume(self, roll: "Roll") -> None:
+        """Take what has been received of each series, kept up to date; called before `events`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

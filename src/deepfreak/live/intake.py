@@ -134,7 +134,7 @@ class Intake:
             else:
                 self._spool.drop(path)  # its verdict is in the ledger
         if isinstance(self._source, ResumableSource):
-            self._source.resume(self._roll.line)
+            self._source.resume(self._roll)
         self._thread.start()
 
     @property

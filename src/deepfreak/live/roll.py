@@ -138,6 +138,10 @@ class Roll:
                 if expected is not None:
                     line.expected = expected
 
+    def lines(self) -> Iterator[Line]:
+        """Yield the state of each series."""
+        yield from self._lines.values()
+
     def line(self, series: str) -> Line | None:
         """Return the state of a series, None if it has not begun."""
         return self._lines.get(series)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Literal
 from deepfreak.errors import FrameError, InputError
 from deepfreak.live.dectris import cbor_v2, json_v1
 from deepfreak.live.dectris.messages import Image
-from deepfreak.live.dectris.series import Conversation, Known, Protocol
+from deepfreak.live.dectris.series import Conversation, Protocol
 from deepfreak.live.events import Event, Trouble
+from deepfreak.live.roll import Roll
 
 if TYPE_CHECKING:
     import zmq
@@ -85,9 +86,9 @@ class Listener:
         self.address = bound if binds else endpoint
         self._link = _Link(self.address, waits=binds, lost=self._conversation.lost)
 
-    def resume(self, known: Known) -> None:
+    def resume(self, roll: Roll) -> None:
         """Take what was received before; see `ResumableSource`."""
-        self._conversation.known = known
+        self._conversation.resume(roll)
 
     def events(self) -> Iterator[Event | None]:
         """Yield what the detector says, without end; see `Source`.

@@ -12,24 +12,22 @@ the two apart, in this order:
   that have come.
 
 On an unbroken connection a number that comes twice is the same frame. A series whose end was missed
-ends with the next one of its sender.
+ends with the next one of its sender, also one that a restart of this program interrupted.
 """
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from deepfreak.live.dectris.cbor_v2 import encode_start
 from deepfreak.live.dectris.messages import UNNUMBERED, End, Image, Message, Start
 from deepfreak.live.events import Arrival, Event, Kind, SeriesBegan, SeriesEnded, Trouble
-from deepfreak.live.roll import Line
+from deepfreak.live.roll import Line, Roll
 from deepfreak.live.seen import Seen
 
 Protocol = Literal["v1", "v2"]
-# The state of a series of this name, None if no such was received.
-Known = Callable[[str], Line | None]
 
 KINDS: dict[Protocol, Kind] = {"v1": "dectris-v1", "v2": "dectris-v2"}
 # Of so many series it is remembered that they began; what was forgotten is only said again.
@@ -38,6 +36,8 @@ MAX_REMEMBERED = 1000
 MAX_OPEN = 16
 # An older series without an end was given up, not interrupted.
 MAX_RESUME_S = 3600.0
+# Series whose last frames came within so long of each other came at the same time.
+AT_ONCE_S = 5.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -82,16 +82,11 @@ class _Run:
 
 
 class Conversation:
-    """What detectors have said so far.
-
-    Attributes
-    ----------
-    known
-        What was received before, by an earlier run of this program as well.
-    """
+    """What detectors have said so far."""
 
     def __init__(self) -> None:
-        self.known: Known = lambda _name: None
+        self._roll = Roll()
+        self._interrupted: list[str] = []
         self._unique: OrderedDict[str, _Run] = OrderedDict()
         self._first_numbers: OrderedDict[str, int] = OrderedDict()  # by unique id
         self._numbered: OrderedDict[tuple[Protocol, int], list[_Run]] = OrderedDict()
@@ -100,6 +95,14 @@ class Conversation:
         self._open: OrderedDict[int, list[_Run]] = OrderedDict()  # by sender
         self._sender = 0
         self._said: list[Event] = []
+
+    def resume(self, roll: Roll) -> None:
+        """Take what has been received, by an earlier run of this program as well."""
+        self._roll = roll
+        kinds = set(KINDS.values())
+        self._interrupted = [
+            line.series for line in roll.lines() if line.kind in kinds and not line.ended
+        ]
 
     def lost(self, sender: int) -> None:
         """Take note that a connection is lost."""
@@ -154,8 +157,9 @@ class Conversation:
                 run.ended = True
                 self._said.append(SeriesEnded(series=run.name))
                 # a detector has one at a time; if more images of others come, they are taken
-                others = [each for each in self._open_of_sender() if each is not run]
-                self._said += [SeriesEnded(series=each.name) for each in others if not each.ended]
+                others = [each.name for each in self._open_of_sender() if not each.ended]
+                others += self._given_up()
+                self._said += [SeriesEnded(series=name) for name in others]
                 self._open_of_sender().clear()
         return self._said
 
@@ -164,7 +168,7 @@ class Conversation:
 
         Detectors never use one twice. Where a simulated one does, the numbers tell series apart.
         """
-        line, number = self.known(unique_id), message.series_id
+        line, number = self._roll.line(unique_id), message.series_id
         if unique_id not in self._first_numbers:
             first = None if line is None else line.detector_number
             self._first_numbers[unique_id] = number if first is None else first
@@ -172,7 +176,7 @@ class Conversation:
         name = unique_id
         if number not in {self._first_numbers[unique_id], UNNUMBERED}:
             name = f"{unique_id} ({number})"
-            line = self.known(name)
+            line = self._roll.line(name)
         run = self._unique.get(name)
         if run is None:
             run = self._unique[name] = _Run(name=name)
@@ -216,20 +220,23 @@ class Conversation:
         """Return the series that goes on after a restart of this program, if any does."""
         if isinstance(message, Start):
             return None
+        now = time.time()
         number = message.number if isinstance(message, Image) else None
-        found: list[tuple[int, Line]] = []
+        found: list[tuple[float, int, Line]] = []
         place = 1
-        while (line := self.known(name := _name(message.series_id, place))) is not None:
+        while (line := self._roll.line(name := _name(message.series_id, place))) is not None:
             place += 1
             free = line.kind == kind and name not in self._taken
-            last = line.last_received
-            recent = last is None or abs(time.time() - last) < MAX_RESUME_S
+            ago = 0.0 if line.last_received is None else abs(now - line.last_received)
             beyond = 0 if number is None else number - line.seen.reach
-            if free and recent and not line.ended and beyond >= 0:
-                found.append((beyond, line))
+            if free and ago < MAX_RESUME_S and not line.ended and beyond >= 0:
+                found.append((ago, beyond, line))
         if not found:
             return None
-        line = min(found, key=lambda each: each[0])[1]
+        latest = min(ago for ago, _, _ in found)
+        # those of several detectors, not one that lost its end before
+        at_last = [each for each in found if each[0] < latest + AT_ONCE_S]
+        line = min(at_last, key=lambda each: each[1])[2]
         run = _Run(name=line.series, seen=line.seen.copy(), broken=True, resumes=True)
         run.announced = "start" not in line.lacks
         self._take(run.name)
@@ -244,7 +251,7 @@ class Conversation:
         """Return a new series of a number, in place of the last one of this sender."""
         number = message.series_id
         place = self._used.get(number, 0) + 1
-        while self.known(_name(number, place)) is not None:
+        while self._roll.line(_name(number, place)) is not None:
             place += 1
         self._used[number] = place
         self._used.move_to_end(number)
@@ -295,7 +302,7 @@ class Conversation:
         self._open_of_sender().append(run)
         run.begun = True
         if run.announced:
-            line = self.known(run.name)
+            line = self._roll.line(run.name)
             lacks = () if line is None else line.lacks
             self._said.append(SeriesBegan(series=run.name, kind=kind, lacks=lacks))
             return
@@ -324,6 +331,17 @@ class Conversation:
         _forget(self._open)
         del found[:-MAX_OPEN]
         return found
+
+    def _given_up(self) -> list[str]:
+        """Return the series of an earlier run that nobody goes on with.
+
+        Where several detectors send, another one may do so still.
+        """
+        if len(self._open) > 1:
+            return []
+        names = [name for name in self._interrupted if name not in self._taken]
+        self._interrupted = []
+        return [name for name in names if name not in self._unique]
 
     def _say(self, line: str) -> None:
         self._said.append(Trouble(message=line))
