@@ -240,3 +240,23 @@ def test_each_ledger_has_an_id_that_stays(tmp_path):
     assert ids[0] == ids[1] != ids[2]
     with read_ledger(tmp_path / "a") as ledger:
         assert ledger.id == ids[0]
+
+
+def test_a_ledger_of_the_first_format_is_gone_on_with(tmp_path):
+    path = tmp_path / "l.sqlite"
+    with open_ledger(path, ABOUT) as ledger:
+        ledger.begin(BEGAN)
+        ledger.record([outcome(0)])
+    with sqlite3.connect(path) as old:
+        old.executescript(
+            "ALTER TABLE series DROP COLUMN lacks; ALTER TABLE frames DROP COLUMN judged_without;"
+            "DELETE FROM about WHERE name = 'id'; PRAGMA user_version = 1;"
+        )
+    old.close()
+    with pytest.raises(InputError, match="brings it up to date"), read_ledger(path):
+        pass
+    with open_ledger(path, ABOUT) as ledger:
+        assert ledger.began("run 1") == BEGAN
+        ledger.record([outcome(1, judged_without=("start",))])
+        rows = [row.outcome for rows in ledger.after(0) for row in rows]
+    assert [row.judged_without for row in rows] == [(), ("start",)]

@@ -37,6 +37,12 @@ CREATE TABLE IF NOT EXISTS frames (
     UNIQUE (series, number));
 CREATE TABLE IF NOT EXISTS counts (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 """
+_UPGRADES = {  # by the format that they begin with
+    1: """
+ALTER TABLE series ADD COLUMN lacks TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE frames ADD COLUMN judged_without TEXT;
+""",
+}
 _COLUMNS = (
     "sequence, series, number, decision, label, probabilities, p_crystal, saturated, level, "
     "received, sent, decided, ms, error, truth, judged_without"
@@ -337,8 +343,11 @@ def read_ledger(path: Path) -> Iterator[Ledger]:
     try:
         with _as_input_error(path):
             connection.execute("PRAGMA trusted_schema = OFF")
-            if connection.execute("PRAGMA user_version").fetchone()[0] not in {0, FORMAT}:
-                raise InputError(f"expected a ledger of format {FORMAT}, found another one: {path}")
+            if connection.execute("PRAGMA user_version").fetchone()[0] in _UPGRADES:
+                raise InputError(
+                    f"expected a ledger of format {FORMAT}, found an older one: {path}; the command "
+                    "that made it, with the same --out, brings it up to date"
+                )
             about = json.loads(connection.execute(_ABOUT).fetchone()[0])
             yield Ledger(connection, path, about)
     finally:
@@ -358,8 +367,11 @@ def _prepare(connection: sqlite3.Connection, path: Path, wanted: str) -> str:
     try:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         tables = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
-        if version != FORMAT and tables:
+        if tables and version not in {FORMAT, *_UPGRADES}:
             raise InputError(f"expected a ledger of format {FORMAT}, found another file: {path}")
+        for old in range(version, FORMAT) if tables else ():
+            upgrade = f"BEGIN; {_UPGRADES[old]} PRAGMA user_version = {old + 1}; COMMIT;"
+            connection.executescript(upgrade)
         for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "trusted_schema = OFF"):
             connection.execute(f"PRAGMA {pragma}")
         connection.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {FORMAT}; COMMIT;")
