@@ -17,12 +17,12 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 
 from deepfreak.exposure import simulate
 from deepfreak.models import load_model
+from deepfreak.models.runtime import onnxruntime
 from deepfreak.networks import TOPOLOGIES, Architecture, Compact, Inputs, NetworkModel, cost
 from deepfreak.networks.checkpoint import fingerprint
 from deepfreak.networks.export import export_onnx
@@ -68,9 +68,10 @@ def serving_ms(model: NetworkModel, images: NDArray[np.uint8]) -> NDArray[np.flo
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
         export_onnx(model, path)
-        options = onnxruntime.SessionOptions()
+        runtime = onnxruntime()
+        options = runtime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     valid = np.ones((1, SIDE, SIDE), np.bool_)
     feeds = [{"image": image[None], "valid": valid} for image in images]
     session.run(None, feeds[0])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from deepfreak.errors import FrameError
 from deepfreak.frames.frame import Frame
-from deepfreak.frames.missing import shadow
+from deepfreak.frames.shadow import shadow
 
 SIZE = 512
 PEDESTAL = 10  # of the simulated detector, Appendix A
@@ -69,7 +69,7 @@ def prepare(frame: Frame, size: int = SIZE, *, window: Window | None = None) -> 
        with less than half of its pixels valid is missing;
     3. the window of size x size bins in the middle of the frame, or about the direct beam where it
        is known, moved so as to stay inside; a frame smaller than the window is padded as missing;
-    4. the shadow of a beamstop is missing (`frames.missing.shadow`; no simulation has one);
+    4. the shadow of a beamstop is missing (`frames.shadow.shadow`; no simulation has one);
     5. floor(sqrt(clip(photons + 10, 0, 65025))).
 
     With a `window` its factor and origin stand in place of those of steps 2 and 3, and step 4 is
@@ -144,7 +144,7 @@ def binned(
         np.ascontiguousarray(frame.valid),
         top,
         np.float32(frame.pedestal),
-        np.float32(frame.gain),
+        np.float32(frame.counts_per_photon),
         slow,
         fast,
         factor,

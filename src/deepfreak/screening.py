@@ -1,18 +1,18 @@
 """A model and its preprocessing behind one call: frames in, verdicts out."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol, Unpack, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.errors import InputError, ModelError
-from deepfreak.frames.files import open_frames
-from deepfreak.frames.frame import Frame, Valid
-from deepfreak.frames.geometry import Geometry
+from deepfreak.errors import InputError, ModelError, ReadingStoppedError
+from deepfreak.frames.frame import Frame, FrameFile
+from deepfreak.frames.guarded import MAX_STOPS, open_guarded
+from deepfreak.frames.options import ReadOptions
 from deepfreak.models.classifier import Classifier
 from deepfreak.models.group import WITH_DIFFRACTION
 from deepfreak.prepare import prepare
@@ -117,20 +117,62 @@ def screen_files(
     files: Iterable[Path],
     screener: Screener,
     *,
-    mask: Valid | None = None,
-    geometry: Geometry | None = None,
+    see: Callable[[Frame], None] = lambda _: None,
+    **options: Unpack[ReadOptions],
 ) -> Iterator[Verdict | Failure]:
     """Yield a verdict or a failure for each frame of each file, in order.
 
-    A file or frame that cannot be read does not keep the others from being read.
+    A file or frame that cannot be read does not keep the others from being read: files are opened
+    in a process with limits (`frames.guarded`). Frames for which a file has room but no counts are
+    one failure in a row.
+
+    Parameters
+    ----------
+    see
+        Called with each frame that was read, for instance to say its notes.
+    options
+        What is known beside the files; see `ReadOptions`.
     """
     for path in files:
         try:
-            with open_frames(path, mask=mask, geometry=geometry) as file:
-                for index in range(file.count):
-                    try:
-                        yield screener(file.read(index))
-                    except InputError as error:
-                        yield Failure(file=str(path), frame=index, error=str(error))
+            with open_guarded(path, **options) as file:
+                yield from _screen(path, file, screener, see)
         except InputError as error:
             yield Failure(file=str(path), frame=None, error=str(error))
+
+
+def _screen(
+    path: Path, file: FrameFile, screener: Screener, see: Callable[[Frame], None]
+) -> Iterator[Verdict | Failure]:
+    """Yield what comes of each frame of a file, up to one with which there is no getting on."""
+    stops = 0
+    for run, is_there in file.runs():
+        if not is_there:
+            yield Failure(file=str(path), frame=run.start, error=_not_written(run))
+            continue
+        for index in run:
+            try:
+                frame = file.read(index)
+                see(frame)
+                yield screener(frame)
+            except ReadingStoppedError as error:
+                yield Failure(file=str(path), frame=index, error=str(error))
+                stops += 1
+                if stops >= MAX_STOPS and index + 1 < file.count:
+                    yield Failure(
+                        file=str(path),
+                        frame=None,
+                        error=f"reading was stopped at {stops} frames: the others were not tried",
+                    )
+                    return
+            except InputError as error:
+                yield Failure(file=str(path), frame=index, error=str(error))
+
+
+def _not_written(run: range) -> str:
+    if len(run) == 1:
+        return f"expected counts of frame {run.start}, found that none were written"
+    return (
+        f"expected counts of frames {run.start} to {run.stop - 1}, found that none of these "
+        f"{len(run)} were written"
+    )

@@ -1,14 +1,18 @@
 """The commands of live screening: what they refuse, and a run each."""
 
 import json
+from dataclasses import replace
+from importlib import resources
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from deepfreak.cli import main
 from deepfreak.cli.live_options import Voice
+from deepfreak.frames import read_frames
 from deepfreak.live.ledger import open_ledger
-from deepfreak.live.scores import read_scores
+from deepfreak.live.scores import read_scores, scores_path, write_scores
 from deepfreak.models import load_model
 from tests.live.sessions import made_scores
 
@@ -62,6 +66,84 @@ def test_watching_a_folder_judges_what_is_there_and_goes_on(tmp_path, scores, ca
     account = json.loads(capsys.readouterr().out)
     assert (account["recorded"], account["missed"]) == (3, 0)
     assert len(account["series"]) == 3
+
+
+@pytest.fixture
+def hot_pixels(tmp_path):
+    """A folder with a dark frame with hot pixels, about which the shipped network is in doubt."""
+    rng = np.random.default_rng(0)
+    counts = np.zeros((1024, 1024), np.uint16)
+    counts[tuple(rng.integers(0, 1024, (2, 18)))] = rng.integers(100, 3000, 18)
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    Image.fromarray(counts).save(folder / "dark.tif")
+    return folder
+
+
+def watched(folder, out, *options):
+    return main(
+        [
+            *("watch", str(folder), "--out", str(out), "--workers", "1", "--until-idle", "1"),
+            *options,
+        ]
+    )
+
+
+def test_without_scores_of_this_detector_a_doubtful_frame_is_unsure_and_saved(
+    tmp_path, hot_pixels, capsys
+):
+    out = tmp_path / "out"
+    assert watched(hot_pixels, out, "--hits", "nxmx") == 0
+    said = capsys.readouterr()
+    assert "recorded 1 (1 unsure)" in said.out
+    summary = json.loads((out / "summary.json").read_text())
+    for told in (said.err, summary["policy"]["promise"]):
+        assert "not on this detector" in told
+        assert "give --scores FILE" in told
+    assert json.loads((out / "verdicts.jsonl").read_text())["decision"] == "unsure"
+    assert (out / "hits.lst").read_text() == ""
+    copy = out / "unsure" / "hits-00001.h5"
+    assert (out / "unsure.lst").read_text() == f"{copy} //0\n"
+    (frame,) = read_frames(copy)
+    assert frame.counts.max() >= 100
+    assert list((out / "hits").glob("*.h5")) == []
+
+
+def test_a_session_of_before_goes_on_with_thresholds_that_discard_less(
+    tmp_path, hot_pixels, scores, capsys
+):
+    out = tmp_path / "out"
+    about = {
+        "model": load_model().name,
+        "classes": list(load_model().classes),
+        "discard below": 0.9241418199787564,
+        "keep from": 0.9241418199787564,
+    }
+    out.mkdir()
+    with open_ledger(out / "ledger.sqlite", about):
+        pass
+    for already in (False, True):
+        assert watched(hot_pixels, out) == 0
+        said = capsys.readouterr()
+        assert "recorded 1 (1 unsure)" in said.out
+        assert ("discard below 0.924, now 0.0293" in said.err) != already
+    # those of its own discard more: that is another session
+    assert watched(hot_pixels, out, "--scores", scores) == 2
+    assert "begun with discard below 0.029" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+def test_scores_beside_a_model_are_of_the_detector_if_measured(
+    tmp_path, hot_pixels, capsys, simulated
+):
+    model = tmp_path / "own.onnx"
+    model.write_bytes((resources.files("deepfreak.models") / "shipped/default.onnx").read_bytes())
+    beside = read_scores(made_scores(scores_path(model), model), model=load_model(model).name)
+    write_scores(replace(beside, simulated=simulated), scores_path(model), overwrite=True)
+    assert watched(hot_pixels, tmp_path / "out", "--model", str(model)) == 0
+    said = capsys.readouterr()
+    assert ("not on this detector" in said.err) == simulated
+    assert ("1 unsure" in said.out) == simulated
 
 
 def test_the_beam_of_a_recipe_is_judged(tmp_path, scores, capsys):

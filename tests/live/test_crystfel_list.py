@@ -37,14 +37,16 @@ def lines_of(rows):
     return b"".join(b"run-1 //%d\n" % number for number in kept)
 
 
-def test_only_frames_to_keep_are_listed_in_order(tmp_path):
+@pytest.mark.parametrize(("decision", "places"), [("keep", (0, 5)), ("unsure", (2,))])
+def test_only_frames_of_its_decision_are_listed_in_order(tmp_path, decision, places):
     outcomes = [
-        made_outcome(number, series="/data/a.h5", decision=decision)
-        for number, decision in enumerate(
+        made_outcome(number, series="/data/a.h5", decision=each)
+        for number, each in enumerate(
             ["keep", "discard", "unsure", "unreadable", "left-out", "keep"]
         )
     ]
-    assert listed(tmp_path, *outcomes) == [("/data/a.h5", b"//0"), ("/data/a.h5", b"//5")]
+    found = listed(tmp_path, *outcomes, decision=decision)
+    assert found == [("/data/a.h5", b"//%d" % place) for place in places]
 
 
 def test_the_frame_of_a_file_of_one_has_the_empty_event(tmp_path):

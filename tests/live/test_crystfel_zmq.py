@@ -1,5 +1,6 @@
 import contextlib
 import struct
+from dataclasses import replace
 
 import msgpack
 import numpy as np
@@ -99,6 +100,13 @@ def test_every_number_of_a_peak_is_a_float_as_crystfel_takes_it_for_one():
     lists = msgpack.unpackb(packed)["peak_list"]
     for name in ("fs", "ss", "intensity"):
         assert {type(value) for value in lists[name]} == {float}
+
+
+@pytest.mark.parametrize("decision", ["keep", "unsure"])
+def test_a_message_says_whether_its_frame_is_unsure(decision):
+    hit = made_hit(0)
+    hit = replace(hit, outcome=replace(hit.outcome, decision=decision))
+    assert msgpack.unpackb(pack_hit(hit))["decision"] == decision
 
 
 def test_no_key_is_the_beginning_of_another():

@@ -9,8 +9,8 @@ import pytest
 import zmq
 
 from deepfreak.errors import FrameError, InputError
-from deepfreak.frames.missing import sentinels
-from deepfreak.live.dectris import json_v1
+from deepfreak.frames.measured import missing_by_reason
+from deepfreak.live.dectris import cbor_v2, json_v1
 from deepfreak.live.dectris.decode import decoder
 from deepfreak.live.dectris.receive import Listener
 from deepfreak.live.dectris.speak import Speaker, encode_image, encode_pixels
@@ -92,8 +92,21 @@ def test_the_largest_value_is_no_measurement(dtype: str) -> None:
     frame = read(encode_image(0, counts, start=start), 0)
     assert not frame.valid[9, 9]
     assert frame.valid.sum() == counts.size - 1
-    slow = sentinels(frame.counts, photon_counting=True, top_is_missing=True)
-    np.testing.assert_array_equal(frame.valid, slow)
+    (missing,) = missing_by_reason(frame.counts, counting=True).values()
+    np.testing.assert_array_equal(frame.valid, ~missing)
+    assert frame.gain == 1.0
+
+
+def test_the_detectors_mask_decides_over_the_value() -> None:
+    counts = counts_of(1, "<u2")
+    counts[9, 9] = counts[3, 3] = 65535
+    mask = np.zeros(counts.shape, dtype=bool)
+    mask[3, 3] = True
+    start = a_start(masks={"threshold_1": mask}, channels=("threshold_1",))
+    read = decoder("dectris-v2", cbor_v2.encode_start(start), series="s")
+    frame = read(encode_image(0, counts, start=start), 0)
+    assert frame.valid[9, 9]  # an overload
+    assert not frame.valid[3, 3]
 
 
 def test_a_difference_of_thresholds_may_be_negative() -> None:

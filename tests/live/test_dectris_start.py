@@ -223,11 +223,10 @@ def test_the_type_of_the_pixels_may_change_within_a_series(protocol):
     read = decoder(began.kind, began.context, series="s")
     for number, dtype in enumerate(["<u2", "<u4", "u1", ">u2"]):
         counts = counts_of(number, dtype)
-        counts[9, 9] = np.iinfo(counts.dtype).max
         image = encode_image(number, counts, start=a_start(), protocol=protocol)
         frame = read(image if protocol == "v2" else json_v1.join(image), number)
         np.testing.assert_array_equal(frame.counts, counts)
-        assert (~frame.valid).sum() == MASK.sum() + 1
+        np.testing.assert_array_equal(frame.valid, ~MASK)
 
 
 def test_v2_images_of_a_unique_id_need_no_series_id():

@@ -1,5 +1,6 @@
 import json
 import resource
+from dataclasses import replace
 from pathlib import Path
 
 import fabio
@@ -57,6 +58,14 @@ def held(folder):
 
 def left(folder):
     return {path.name for path in folder.iterdir()} - {"hits.jsonl"}
+
+
+def test_a_folder_takes_frames_of_its_decision_only(tmp_path):
+    hits = [made_hit(number) for number in range(4)]
+    hits[1:3] = [replace(hit, outcome=replace(hit.outcome, decision="unsure")) for hit in hits[1:3]]
+    for name, decision, numbers in (("hits", "keep", [0, 3]), ("unsure", "unsure", [1, 2])):
+        kept(tmp_path / name, hits, decision=decision)
+        assert held(tmp_path / name) == [("run-1", number) for number in numbers]
 
 
 @pytest.mark.parametrize("form", FORMS)

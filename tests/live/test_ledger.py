@@ -54,6 +54,21 @@ def test_verdicts_come_back_as_they_were_and_in_order(tmp_path):
         assert [ledger.seen("run 1").whole_until, ledger.seen("run 1").count] == [1, 2]
 
 
+def test_it_goes_on_with_other_settings_only_where_these_may_follow(tmp_path):
+    path, after = tmp_path / "l.sqlite", ABOUT | {"model": "forest 2"}
+    with open_ledger(path, ABOUT) as ledger:
+        assert ledger.begun_with == ABOUT
+        ledger.begin(BEGAN)
+        ledger.record([outcome(0)])
+    refusing = open_ledger(path, after, may_follow=lambda found, wanted: found == wanted)
+    with pytest.raises(InputError, match="begun with model forest 1, not forest 2"), refusing:
+        pass
+    with open_ledger(path, after, may_follow=lambda found, wanted: found != wanted) as ledger:
+        assert (ledger.begun_with, ledger.about, ledger.last) == (ABOUT, after, 1)
+    with open_ledger(path, after) as ledger:
+        assert ledger.begun_with == after
+
+
 def test_no_frame_has_two_verdicts(tmp_path):
     with open_ledger(tmp_path / "l.sqlite", ABOUT) as ledger:
         ledger.begin(BEGAN)

@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import binom
 
 from deepfreak.errors import InputError, ModelError
-from deepfreak.live.policy import policy_from
+from deepfreak.live.policy import SURELY_NO, SURELY_YES, policy_from
 from deepfreak.live.scores import Scores, read_scores, thresholds, together, write_scores
 
 
@@ -85,6 +85,34 @@ def test_a_model_that_sees_nothing_is_refused():
 def test_one_that_takes_everything_for_a_hit_keeps_nothing_without_doubt():
     policy = policy_from(scores(np.full(5000, 0.99), np.full(5000, 0.99)))
     assert policy.decide(0.99) == "unsure"
+
+
+@pytest.mark.parametrize("recall", [0.9, 0.99, 0.999])
+def test_without_scores_of_this_detector_there_is_always_a_band_of_unsure(good, recall):
+    hits, empties = good
+    for spread in (1, 3):  # a good model, and one that its images call perfect
+        of_others = scores(hits ** (1 / spread), empties**spread)
+        own = policy_from(of_others, min_hit_recall=recall)
+        policy = policy_from(of_others, min_hit_recall=recall, of_detector=False)
+        assert policy.discard_below <= min(SURELY_NO, own.discard_below)
+        assert policy.keep_from >= SURELY_YES
+        assert policy.empty_kept[1] <= 0.01
+        assert [policy.decide(p) for p in (0.1, 0.5, 0.924, 0.97)] == ["unsure"] * 4
+        assert policy.decide(0.0) == "discard"
+        assert policy.decide(1.0) == "keep"
+        # what is said of lost hits is of the thresholds that hold
+        lost = np.mean(hits ** (1 / spread) < policy.discard_below)
+        assert lost == pytest.approx(1 - policy.hit_recall[0])
+
+
+def test_without_scores_of_this_detector_nothing_is_promised_about_it(good):
+    policy = policy_from(scores(*good), of_detector=False)
+    for told in ("not known", "12000 hits of simulated shots", "not on this detector", "--scores"):
+        assert told in policy.promise()
+    assert policy.to_json()["of_detector"] is False
+    own = policy_from(scores(*good))
+    assert "at most 1.000% of hits are discarded" in own.promise()
+    assert "not on this detector" not in own.promise()
 
 
 def test_the_promise_says_for_which_frames_it_holds(good):

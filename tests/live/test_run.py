@@ -52,6 +52,15 @@ def test_a_frame_is_dropped_only_when_its_copy_and_its_verdict_are_safe(tmp_path
     assert steps == ["keep", "record", "drop", "write"]
 
 
+def test_unsure_frames_are_saved_as_those_to_keep_and_no_others(tmp_path):
+    decisions = ["keep", "unsure", "discard", "unreadable", "unsure"]
+    kept = Kept()
+    workers = Answering(lambda job: decisions[job.number])
+    with made_run(tmp_path, series_of(range(5)), workers=workers, hits=[kept]) as (run, _):
+        run.until(NEVER)
+    assert kept.numbers == [0, 1, 4]
+
+
 class Killed(BaseException):
     """Stands for `kill -9`."""
 

@@ -63,6 +63,21 @@ def test_the_model_hears_of_missing_pixels_and_the_level_leaves_them_out():
     assert found.levels == pytest.approx((0.25, 0.75), abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ("manifest", "simulated"),
+    [
+        ({"experiment": {}}, True),
+        ({"varied": {}}, True),
+        ({"origin": "imported", "variant": "synthetic"}, True),
+        ({"origin": "imported", "variant": "real_raw"}, False),
+        ({"origin": "measured"}, False),
+    ],
+)
+def test_simulated_images_are_known_by_their_manifest(manifest, simulated):
+    found = score(Reads(), Images([0, 3], [0.1, 0.9], manifest=manifest))
+    assert found.simulated == simulated
+
+
 def test_images_without_a_crystal_prove_nothing_about_hits():
     with pytest.raises(DatasetError, match="found none among 3"):
         score(Reads(), Images([0, 1, 0], [0.1, 0.2, 0.3]))

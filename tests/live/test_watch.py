@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from deepfreak.errors import FrameError, GeometryError, InputError
+from deepfreak.frames.options import ReadSettings
 from deepfreak.frames.writing import writing_of
 from deepfreak.live.events import Arrival, SeriesBegan, SeriesEnded, Trouble
 from deepfreak.live.folder.decode import decoder
@@ -22,6 +23,21 @@ from tests.unit.frames import made
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = [sys.executable, "-m", "tests.live.folder_writers"]
+NATIVE = """photon_energy = 22000
+adu_per_photon = 1
+res = 13333.3
+clen = 0.1
+dim0 = %
+dim1 = ss
+dim2 = fs
+data = /entry/data/data
+0/min_fs = 0
+0/max_fs = 149
+0/min_ss = 0
+0/max_ss = 129
+0/corner_x = -64
+0/corner_y = -64
+"""
 QUICK = {"settle_s": 0.1, "poll_s": 0.03, "patience_s": 0.6}
 
 
@@ -523,17 +539,36 @@ def test_mask_and_geometry_apply_in_the_worker(tmp_path):
         "Distance: 0.25\nPoni1: 0.003\nPoni2: 0.002\nRot1: 0\nRot2: 0\nRot3: 0\nWavelength: 1e-10\n"
     )
     write(tmp_path / "a.img", 1)
-    settings = {"mask": tmp_path / "mask.npy", "geometry": tmp_path / "g.poni"}
-    frame = Watch(tmp_path, until_idle_s=0.3, **settings).run().frame("a.img")
+    reading = ReadSettings(
+        mask=tmp_path / "mask.npy", geometry=tmp_path / "g.poni", gain=3.0, pedestal=2.0
+    )
+    frame = Watch(tmp_path, until_idle_s=0.3, reading=reading).run().frame("a.img")
     assert not frame.valid[5].any()
     assert frame.distance_mm == pytest.approx(250)
+    assert (frame.gain, frame.pedestal) == (3, 2)
+
+
+def test_a_master_without_the_geometrys_place_leaves_its_data_files_to_themselves(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    made.eiger(folder, np.ones((4, 130, 150), np.uint32), files=2)
+    (tmp_path / "native.geom").write_text(NATIVE)
+    reading = ReadSettings(geometry=tmp_path / "native.geom")
+    ledger = Watch(folder, until_idle_s=0.5, reading=reading).run()
+    assert "run_master.h5 is left out" in ledger.troubles[0]
+    assert sorted(ledger.arrived) == [
+        ("run_data_000001.h5", 0), ("run_data_000001.h5", 1),
+        ("run_data_000002.h5", 0), ("run_data_000002.h5", 1),
+    ]  # fmt: skip
 
 
 def test_what_is_wrong_with_the_arguments_is_said_at_once(tmp_path):
     with pytest.raises(InputError, match="nothing at"):
         FolderSource([tmp_path / "nothing"], known=lambda _: 0)
     with pytest.raises(GeometryError):
-        FolderSource([tmp_path], known=lambda _: 0, mask=tmp_path / "nothing.npy")
+        FolderSource(
+            [tmp_path], known=lambda _: 0, reading=ReadSettings(mask=tmp_path / "nothing.npy")
+        )
 
 
 @pytest.mark.parametrize(

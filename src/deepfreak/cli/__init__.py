@@ -21,6 +21,7 @@ from deepfreak.cli.fetch import fetch
 from deepfreak.cli.fit import fit
 from deepfreak.cli.generate import generate
 from deepfreak.cli.import_ import import_
+from deepfreak.cli.inspect import inspect
 from deepfreak.cli.join import join
 from deepfreak.cli.listen import listen
 from deepfreak.cli.prepare import prepare
@@ -58,6 +59,7 @@ for command in (
     fit,
     evaluate,
     classify,
+    inspect,
     watch,
     listen,
     beam,

@@ -4,9 +4,11 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
+
+from deepfreak.cli.frame_options import frame_options, read_settings
 
 if TYPE_CHECKING:
     from deepfreak.report.verdicts import ShownVerdict
@@ -29,12 +31,7 @@ _DIGITS = 6
 @click.option("--out", type=click.Path(path_type=Path), help="File for the records, not stdout.")
 @click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
 @click.option("--report", type=click.Path(path_type=Path), help="HTML page to write.")
-@click.option("--mask", type=click.Path(path_type=Path), help="Image, not 0 where to leave out.")
-@click.option(
-    "--geometry",
-    type=click.Path(path_type=Path),
-    help="CrystFEL .geom, DIALS .expt or pyFAI .poni.",
-)
+@frame_options
 def classify(
     *,
     files: tuple[Path, ...],
@@ -43,8 +40,7 @@ def classify(
     out: Path | None,
     overwrite: bool,
     report: Path | None,
-    mask: Path | None,
-    geometry: Path | None,
+    **options: Any,  # noqa: ANN401 -- of all kinds
 ) -> int:
     """Say of each frame in FILES, detector files or folders of them, what is on it.
 
@@ -52,18 +48,20 @@ def classify(
     crystal diffraction. The exit code is 3 when some frames could not be read, 2 when none could.
     """
     from deepfreak.files import check_output
-    from deepfreak.frames import find_files, read_geometry, read_mask
+    from deepfreak.frames.guarded import find_files_guarded, load_guarded, shared_process
+    from deepfreak.frames.notices import Notices
     from deepfreak.models import load_model
     from deepfreak.screening import Failure, Screener, screen_files
 
     for output in (out, report):
         if output is not None:
             check_output(output, overwrite=overwrite)
-    masked = None if mask is None else read_mask(mask)
-    layout = None if geometry is None else read_geometry(geometry)
+    shared_process().start()  # while the model is loaded
+    given = load_guarded(read_settings(options))
     classifier = load_model(model)
     click.echo(f"model: {printable(str(model or 'default'))}, {classifier.name}", err=True)
-    found = find_files(files)
+    found = find_files_guarded(files, given.get("geometry"))
+    see = Notices(lambda line: click.echo(f"deepfreak: {printable(line)}", err=True))
     header, line = _form(form, classifier.classes, found)
     screener = Screener(classifier, maps=report is not None)
     read = failed = 0
@@ -73,7 +71,7 @@ def classify(
         nonlocal read, failed
         stream.write(header)
         counted = _counted(found, advance)
-        for result in screen_files(counted, screener, mask=masked, geometry=layout):
+        for result in screen_files(counted, screener, see=see, **given):
             stream.write(line(result))
             stream.flush()
             if isinstance(result, Failure):

@@ -28,11 +28,11 @@ _OPTIONS = (
     click.option("--model", type=click.Path(path_type=Path), help="A model; else the default one."),
     click.option(
         "--scores", type=click.Path(path_type=Path),
-        help="The model's scores, of `deepfreak score`; else those beside it.",
+        help="Scores of this detector, of `deepfreak score`; without, more frames are unsure.",
     ),
     click.option(
         "--min-hit-recall", type=click.FloatRange(0, 1, min_open=True, max_open=True),
-        default=0.99, show_default=True, help="The part of hits that must not be discarded.",
+        default=0.99, show_default=True, help="The part of scored hits not to discard.",
     ),
     click.option(
         "--max-empty-kept", type=click.FloatRange(0, 1, min_open=True, max_open=True),
@@ -43,10 +43,10 @@ _OPTIONS = (
         "--workers", type=click.IntRange(1, 512), default=os.cpu_count() or 1,
         show_default="all cores", help="Processes that judge.",
     ),
-    click.option("--hits", type=click.Choice(["nxmx", "cxi"]), help="Copy frames to keep to HDF5."),
+    click.option("--hits", type=click.Choice(["nxmx", "cxi"]), help="Copy kept and unsure frames."),
     click.option(
         "--forward", metavar="ADDRESS",
-        help="Send frames to keep to CrystFEL (--zmq-input), such as tcp://127.0.0.1:5002.",
+        help="Send kept and unsure frames to CrystFEL (--zmq-input), at tcp://127.0.0.1:5002 e.g.",
     ),
     click.option(
         "--forward-kind", type=click.Choice(["publish", "answer"]), default="publish",

@@ -2,8 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
+
+from deepfreak.cli.classify import printable
+from deepfreak.cli.frame_options import frame_options, read_settings
 
 _EXAMPLES = 12  # of each setup on the preview
 
@@ -57,10 +61,7 @@ def _integers(names: str) -> Callable[[click.Context, click.Parameter, str | Non
     help="Pixels along the side of a bin, with --crop; else the most that keep it on the frame.",
 )  # fmt: skip
 @click.option("--preview", type=click.Path(path_type=Path), help="HTML page to write.")
-@click.option("--mask", type=click.Path(path_type=Path), help="Image, not 0 where to leave out.")
-@click.option(
-    "--geometry", type=click.Path(path_type=Path), help="CrystFEL .geom, DIALS .expt, pyFAI .poni."
-)
+@frame_options
 @click.option(
     "--test-part", type=click.FloatRange(0, 1), default=0.2, show_default=True,
     help="Of the frames of each class.",
@@ -82,12 +83,11 @@ def prepare(
     crop: tuple[int, int] | None,
     factor: int | None,
     preview: Path | None,
-    mask: Path | None,
-    geometry: Path | None,
     test_part: float,
     together: str,
     seed: int,
     overwrite: bool,
+    **options: Any,  # noqa: ANN401 -- of all kinds
 ) -> None:
     """Make a real data set of FRAMES, detector files or folders of them, and their labels.
 
@@ -97,7 +97,8 @@ def prepare(
     from contextlib import ExitStack
 
     from deepfreak.files import check_output
-    from deepfreak.frames import find_files, read_geometry, read_mask
+    from deepfreak.frames.guarded import find_files_guarded, load_guarded
+    from deepfreak.frames.notices import Notices
     from deepfreak.progress import progress
     from deepfreak.real_images.real_set import mean_of, prepare_real_set
     from deepfreak.real_images.setups import ByHand
@@ -108,6 +109,7 @@ def prepare(
         raise click.UsageError("--factor needs --crop: without it both are found")
     if preview is not None:
         check_output(preview, overwrite=overwrite)
+    given = load_guarded(read_settings(options))
     shadow = beamstop and (beamstop[1], beamstop[0], beamstop[3], beamstop[2])
     with ExitStack() as stack:
 
@@ -120,7 +122,7 @@ def prepare(
         if target is None:
             raise click.UsageError("expected --mean or --target-mean: the mean to reach")
         made = prepare_real_set(
-            find_files(frames),
+            find_files_guarded(frames, given.get("geometry")),
             labels,
             out,
             target_mean=target,
@@ -128,8 +130,8 @@ def prepare(
             seed=seed,
             together=together,  # type: ignore[arg-type]  # click has checked the choice
             by_hand=ByHand(shadow=shadow, origin=crop, factor=factor),
-            mask=None if mask is None else read_mask(mask),
-            geometry=None if geometry is None else read_geometry(geometry),
+            options=given,
+            see=Notices(lambda line: click.echo(f"deepfreak: {printable(line)}", err=True)),
             examples=_EXAMPLES if preview is not None else 0,
             overwrite=overwrite,
             start=start,

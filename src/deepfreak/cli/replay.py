@@ -3,11 +3,14 @@
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from deepfreak.cli.frame_options import frame_options, read_settings
+
 if TYPE_CHECKING:
+    from deepfreak.frames.options import ReadSettings
     from deepfreak.live.replay import Recording
 
 
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
     "--workers", type=click.IntRange(1), default=os.cpu_count() or 1, show_default="all cores",
     help="Processes that simulate.",
 )  # fmt: skip
+@frame_options
 def replay(
     *,
     what: str,
@@ -69,6 +73,7 @@ def replay(
     within_s: float,
     truth: Path | None,
     workers: int,
+    **options: Any,  # noqa: ANN401 -- of all kinds
 ) -> int:
     """Send simulated shots of a recipe, or the frames of a detector file, as a detector does.
 
@@ -86,6 +91,7 @@ def replay(
 
     if truth is not None:
         check_output(truth, overwrite=False)
+    reading = read_settings(options)
     with Speaker(
         bind, protocol=protocol, compression=compression, high_water=high_water
     ) as speaker:
@@ -97,6 +103,7 @@ def replay(
             compression=compression,
             protocol=protocol,
             workers=workers,
+            reading=reading,
         )
         click.echo(f"sending {recording.name} at {speaker.address}", err=True)
         if within_s and not speaker.wait(within_s):
@@ -136,9 +143,11 @@ def _recording(
     compression: Literal["none", "bslz4", "lz4"],
     protocol: Literal["v1", "v2"],
     workers: int,
+    reading: "ReadSettings",
 ) -> "Recording":
     """Make the frames to send."""
     from deepfreak.dataset import worker_processes
+    from deepfreak.frames.guarded import load_guarded
     from deepfreak.live.replay import record_file, record_shots
     from deepfreak.progress import progress
     from deepfreak.recipe import load_recipe
@@ -147,7 +156,12 @@ def _recording(
     with progress("preparing", distinct) as advance:
         if path.is_file() and path.suffix != ".toml":
             return record_file(
-                path, count=distinct, compression=compression, protocol=protocol, advance=advance
+                path,
+                count=distinct,
+                compression=compression,
+                protocol=protocol,
+                advance=advance,
+                **load_guarded(reading),
             )
         experiment = load_recipe(what)
         experiment.structure_factors()  # fills the cache before the workers ask for it

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deepfreak.cli.frame_options import frame_options, read_settings
 from deepfreak.cli.live_options import live_options, run_session, settings_from
 
 if TYPE_CHECKING:
@@ -15,11 +16,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @live_options
-@click.option("--mask", type=click.Path(path_type=Path), help="Image, not 0 where to leave out.")
-@click.option(
-    "--geometry", type=click.Path(path_type=Path),
-    help="CrystFEL .geom, DIALS .expt or pyFAI .poni.",
-)  # fmt: skip
+@frame_options
 @click.option(
     "--until-idle", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
     help="End when nothing new has come for so long.",
@@ -27,8 +24,6 @@ if TYPE_CHECKING:
 def watch(
     *,
     paths: tuple[Path, ...],
-    mask: Path | None,
-    geometry: Path | None,
     until_idle: float | None,
     **options: Any,  # noqa: ANN401 -- of all kinds
 ) -> int:
@@ -41,6 +36,8 @@ def watch(
 
     from deepfreak.live.folder.watch import FolderSource
 
+    reading = read_settings(options)
+
     def source(ledger: "Ledger") -> "Source":
         def context_of(series: str) -> bytes | None:
             began = ledger.began(series)
@@ -51,8 +48,7 @@ def watch(
             known=lambda series: ledger.seen(series).whole_until,
             context_of=context_of,
             until_idle_s=until_idle,
-            mask=mask,
-            geometry=geometry,
+            reading=reading,
         )
 
     settings = settings_from(options)

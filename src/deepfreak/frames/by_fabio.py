@@ -12,19 +12,37 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepfreak.errors import FrameError
-from deepfreak.frames.frame import Counts, Extent, Facts, Frame, FrameFile, Valid, require_shape
+from deepfreak.frames.frame import Counts, Extent, Facts, Frame, FrameFile, require_shape
 from deepfreak.frames.headers import (
     bruker_facts,
     dectris_facts,
+    dectris_name,
     edf_facts,
+    is_mar,
     mar_facts,
-    number,
     oxd_facts,
+    plain,
 )
-from deepfreak.frames.missing import counts_photons, sentinels, unlit
+from deepfreak.frames.measured import make_frame
 
 if TYPE_CHECKING:
     from fabio.fabioimage import FabioImage
+
+
+# Formats that one maker's detectors write.
+_FORMATS = {
+    "PilatusImage": "PILATUS",
+    "MarccdImage": "MarCCD",
+    "BrukerImage": "Bruker CCD",
+    "Bruker86Image": "Bruker CCD",
+    "Bruker100Image": "Bruker CCD",
+    "OxdImage": "Oxford CCD",
+    "KcdImage": "Nonius CCD",
+    "Mar345Image": "mar345",
+    "RaxisImage": "R-AXIS",
+    "AdscImage": "ADSC",
+    "HiPiCImage": None,
+}
 
 
 @contextmanager
@@ -80,13 +98,31 @@ def _frame(image: "FabioImage", start: bytes, name: str, index: int) -> Frame:
     one, counts = _read(image, index)
     header: Mapping[str, object] = one.header
     text = "\n".join(f"{key} {value}" for key, value in header.items())
-    detector = any(word in text.upper() for word in ("PILATUS", "EIGER"))
-    photon_counting = detector or type(image).__name__ == "PilatusImage" or counts_photons(counts)
-    valid = sentinels(counts, photon_counting=photon_counting) & ~_dummies(counts, header)
-    if not photon_counting:
-        valid &= ~unlit(counts, valid)
-    found = _facts(type(image).__name__, header, text, start)
-    return Frame(file=name, index=index, counts=counts, valid=valid, **found)
+    kind = type(image).__name__
+    found = _facts(kind, header, text, start)
+    return make_frame(
+        _without_dummies(counts, header),
+        file=name,
+        index=index,
+        facts=found,
+        names=_detector_names(kind, header, text, start),
+    )
+
+
+def _detector_names(
+    kind: str, header: Mapping[str, object], text: str, start: bytes
+) -> tuple[str | None, ...]:
+    """Return what the header calls the detector, else the one that the format belongs to."""
+    keys = ("Detector", "detector", "DETECTOR", "DETTYPE", "Instrument", "Detector type", "Model")
+    named = [str(header[key])[:80] for key in keys if header.get(key)]
+    marked = re.search(r"PILATUS|EIGER", text, re.IGNORECASE)
+    if dectris_name(text) is not None:
+        named.insert(0, dectris_name(text) or "")
+    if marked is not None:
+        named.append(marked[0].upper())
+    elif is_mar(start):
+        named.append("MarCCD or Rayonix")
+    return (*named, _FORMATS.get(kind))
 
 
 def _require_size(start: bytes) -> None:
@@ -123,14 +159,17 @@ def _two_axes(data: Counts | None) -> Counts:
     return counts.astype(counts.dtype.newbyteorder("="), copy=False)
 
 
-def _dummies(counts: Counts, header: Mapping[str, object]) -> Valid:
-    """Return the pixels that hold the value ESRF's SAXS headers name for "no measurement"."""
-    dummy = number(header, "Dummy", "dummy")
+def _without_dummies(counts: Counts, header: Mapping[str, object]) -> Counts:
+    """Return `counts` with NaN for the value that ESRF's SAXS headers name for "no measurement"."""
+    dummy = plain(header, "Dummy", "dummy")
     if dummy is None:
-        return np.zeros(counts.shape, dtype=np.bool_)
-    width = number(header, "DDummy", "ddummy") or 0.0
-    found: Valid = np.abs(counts.astype(np.float64) - dummy) <= width
-    return found
+        return counts
+    width = plain(header, "DDummy", "ddummy") or 0.0
+    where = np.abs(counts.astype(np.float64) - dummy) <= width
+    if not where.any():
+        return counts
+    wide = np.float64 if counts.dtype.itemsize > 2 else np.float32
+    return np.where(where, wide(np.nan), counts.astype(wide))
 
 
 @contextmanager

@@ -4,6 +4,8 @@ Read here and not by fabio, which waits forever for the image of a file that end
 and fills up one that ends in its image.
 """
 
+import base64
+import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +14,18 @@ from pathlib import Path
 import numpy as np
 
 from deepfreak.errors import FrameError
-from deepfreak.frames.frame import Counts, Extent, Facts, Frame, FrameFile, require_shape
-from deepfreak.frames.headers import dectris_facts, facts, number
-from deepfreak.frames.missing import sentinels, unlit
+from deepfreak.frames.detectors import counts_photons
+from deepfreak.frames.frame import (
+    Counts,
+    Extent,
+    Facts,
+    Frame,
+    FrameFile,
+    combined,
+    require_shape,
+)
+from deepfreak.frames.headers import Found, dectris_facts, dectris_name, facts, number, plain
+from deepfreak.frames.measured import make_frame
 
 MAGIC = b"###CBF"
 _SECTION = b"--CIF-BINARY-FORMAT-SECTION--"
@@ -60,16 +71,55 @@ def read_cbf(path: Path, name: str, index: int = 0) -> Frame:
     content = path.read_bytes()
     section, start = _find_image(content)
     text = content[:section].decode("latin-1")
-    counts = _decode(_binary_header(content[section:start]), content, start + len(_STARTER))
-    detector = re.search(r"PILATUS|EIGER", text, re.IGNORECASE)
-    valid = sentinels(counts, photon_counting=detector is not None)
-    if detector and detector[0].upper() == "EIGER":
-        # converters of EIGER's HDF5 leave its 16 and 32-bit "no measurement" as it stands
-        valid &= (counts != 0xFFFF) & (counts != 0xFFFFFFFF)
-    if not detector:
-        valid &= ~unlit(counts, valid)
-    found = dectris_facts(text) if detector else _imgcif_facts(text)
-    return Frame(file=name, index=index, counts=counts, valid=valid, **found)
+    header = _binary_header(content[section:start])
+    counts = _decode(header, content, start + len(_STARTER))
+    names = _detector_names(text)
+    found = dectris_facts(text) if counts_photons(*names) else _imgcif_facts(text)
+    wrong = _wrong_checksum(header, content, start + len(_STARTER))
+    if wrong is not None:
+        found = combined(found, Facts(notes=(wrong,)))
+    return make_frame(counts, file=name, index=index, facts=found, names=names)
+
+
+def _detector_names(text: str) -> tuple[str | None, ...]:
+    """Return what the header calls the detector.
+
+    `header_convention` names a dialect, not a detector: it counts only where nothing else does.
+    """
+    name = dectris_name(text)
+    if name is None:
+        tags = r"_diffrn_detector\.(?:type|detector|details)[ \t]{1,40}([^\r\n]{1,80})"
+        match = re.search(tags, text)
+        name = match[1].strip(" '\"") if match else None
+    if name is not None and counts_photons(name) is not None:
+        return (name,)
+    # eiger2cbf writes SLS_1.0
+    if re.search(r'header_convention[ \t]{1,40}"?SLS', text):
+        return ("EIGER", name)
+    found = re.search(
+        r"EIGER|PILATUS", re.sub(r"header_convention[^\r\n]*", "", text), re.IGNORECASE
+    )
+    if found is None:
+        found = re.search("PILATUS", text, re.IGNORECASE)
+    return (name, found[0].upper() if found else None)
+
+
+def _wrong_checksum(header: dict[str, str], content: bytes, start: int) -> str | None:
+    """Return the line that says that the image is not the one of which the file has the checksum.
+
+    No error: there are writers of wrong checksums.
+    """
+    expected = header.get("Content-MD5", "").strip()
+    if not expected:
+        return None
+    data = _data(header, content, start)
+    found = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+    if found == expected:
+        return None
+    return (
+        f"expected image data with the Content-MD5 {expected:.24}, found {found}: the file is "
+        "damaged, or its writer wrote a wrong checksum"
+    )
 
 
 def _find_image(content: bytes) -> tuple[int, int]:
@@ -87,7 +137,9 @@ def _find_image(content: bytes) -> tuple[int, int]:
 def _binary_header(section: bytes) -> dict[str, str]:
     """Return the MIME header of the binary section."""
     text = section.decode("latin-1")
-    header = dict(re.findall(r'^\s*([\w-]+):\s*"?([^"\r\n]*)', text, re.MULTILINE))
+    header = dict(
+        re.findall(r'^[ \t]{0,40}([\w-]{1,80}):[ \t]{0,40}"?([^"\r\n]*)', text, re.MULTILINE)
+    )
     conversions = re.search(r'conversions="?([\w-]+)', text)
     header["conversions"] = conversions[1] if conversions else "x-CBF_NONE"
     return header
@@ -99,7 +151,7 @@ def _decode(header: dict[str, str], content: bytes, start: int) -> Counts:
         _size(header, "X-Binary-Size-Second-Dimension"),
         _size(header, "X-Binary-Size-Fastest-Dimension"),
     )
-    depth = number(header, "X-Binary-Size-Third-Dimension") or 1
+    depth = plain(header, "X-Binary-Size-Third-Dimension") or 1
     require_shape(shape)
     data = _data(header, content, start)
     if content.find(_STARTER, start + len(data)) >= 0 or depth > 1:
@@ -154,7 +206,7 @@ def _byte_offset(data: bytes, pixels: int, dtype: np.dtype[np.generic]) -> Count
 
 
 def _size(header: dict[str, str], key: str) -> int:
-    value = number(header, key)
+    value = plain(header, key)
     if value is None or value < 1 or value > 1 << 40:
         raise FrameError(f"expected {key} in the CBF header, found {header.get(key)!r:.40}")
     return int(value)
@@ -164,7 +216,7 @@ def _imgcif_facts(text: str) -> Facts:
     """Return gain, overload and wavelength of a full imgCIF header."""
     import gemmi
 
-    values: dict[str, float | None] = {}
+    values: dict[str, Found | None] = {}
     try:
         block = gemmi.cif.read_string(text[: text.rfind("_array_data.data")]).sole_block()
         for tag in (

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.errors import GeometryError
-from deepfreak.frames.geometry import MOST_PANELS, Bad, Geometry, Panel
-from deepfreak.frames.headers import facts
+from deepfreak.frames.geometry import MAX_PANELS, Bad, Geometry, Panel, PixelRules
+from deepfreak.frames.headers import Found, facts
+from deepfreak.frames.textnumbers import read_number
 
 Vector = NDArray[np.float64]
 
@@ -19,7 +20,7 @@ def parse(text: str, source: str) -> Geometry:
 
     The panels are projected along the normal of the first one, whose fast and slow axes become the
     image's; a group's frame is applied to the panels in it. Masked rectangles, gain, pedestal and
-    the trusted range's upper end are honoured. Mask files it names are pickles and stay unread.
+    trusted range are honoured. A mask file that it names is a pickle, and refused.
 
     Raises
     ------
@@ -32,12 +33,13 @@ def parse(text: str, source: str) -> Geometry:
         detector = models[0]
         descriptions = detector["panels"]
         panels = _in_laboratory(detector)
-    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError) as error:
         raise GeometryError(
             f"expected a DIALS file with a detector in {source}, found none that makes sense"
         ) from error
-    if not 0 < len(panels) <= MOST_PANELS:
-        raise GeometryError(f"expected 1 to {MOST_PANELS} panels in {source}, found {len(panels)}")
+    _refuse_mask_files(content, source)
+    if not 0 < len(panels) <= MAX_PANELS:
+        raise GeometryError(f"expected 1 to {MAX_PANELS} panels in {source}, found {len(panels)}")
     pixel = _vector(descriptions[0], "pixel_size", 2, source)
     if not (pixel > 0).all() or any(
         not np.allclose(_vector(one, "pixel_size", 2, source), pixel, rtol=1e-2)
@@ -60,23 +62,55 @@ def parse(text: str, source: str) -> Geometry:
         beam = (float(hit @ fast / pixel[0]), float(hit @ slow / pixel[1]))
         distance = abs(float(normal @ origin))
     first = descriptions[0]
-    trusted = first.get("trusted_range")
+    trusted = [_trusted(one, source) for one in descriptions]
+
+    def said(key: str) -> Found | None:
+        if first.get(key) is None:
+            return None
+        return read_number(first[key], key, source), f"{key} of {source}"
+
     return Geometry(
         source=source,
         panels=laid,
         bad=_bad(descriptions, source),
+        rules=tuple(
+            PixelRules(panel=str(i), less_than=low)
+            for i, (low, _) in enumerate(trusted)
+            if low is not None
+        ),
         beam=beam,
         modules_by_order=True,
         facts=facts(
-            gain=_scalar(first.get("gain")),
-            pedestal=_scalar(first.get("pedestal")),
-            saturation=_scalar(trusted[1])
-            if isinstance(trusted, list) and len(trusted) == 2
-            else None,
-            pixel_size_mm=float(pixel[0]),
-            distance_mm=distance,
+            gain=said("gain"),
+            pedestal=said("pedestal"),
+            saturation=None
+            if trusted[0][1] is None
+            else (trusted[0][1], f"trusted_range of {source}"),
+            pixel_size_mm=(float(pixel[0]), f"pixel_size of {source}"),
+            distance_mm=None if distance is None else (distance, f"origin of {source}"),
         ),
     )
+
+
+def _refuse_mask_files(content: dict[str, Any], source: str) -> None:
+    """Raise `GeometryError` where an image set names a mask of its own."""
+    imagesets = content.get("imageset")
+    for imageset in imagesets if isinstance(imagesets, list) else ():
+        named = imageset.get("mask") if isinstance(imageset, dict) else None
+        if named:
+            raise GeometryError(
+                f"expected no mask file in {source}, found {str(named)[:80]!r}, which is a pickle "
+                "and not read: write the mask as an image and give it with --mask"
+            )
+
+
+def _trusted(description: dict[str, Any], source: str) -> tuple[float | None, float | None]:
+    """Return the least and the largest count that is trusted, None where unknown."""
+    found = description.get("trusted_range")
+    if found is None:
+        return None, None
+    low, high = _vector({"trusted_range": found}, "trusted_range", 2, source)
+    return float(low), float(high)
 
 
 def _in_laboratory(detector: dict[str, Any]) -> list[tuple[Vector, Vector, Vector]]:
@@ -130,12 +164,13 @@ def _panel(
     """Return a panel in pixels along the image's `axes` (divided by the pixel's size)."""
     origin, fast, slow = place
     size = _vector(description, "image_size", 2, source)
-    offset = description.get("raw_image_offset", [0, 0])
+    offset = _vector({"raw_image_offset": [0, 0]} | description, "raw_image_offset", 2, source)
     x, y = axes
     fast_step = (float(fast @ x * pixel[0]), float(fast @ y * pixel[0]))
     slow_step = (float(slow @ x * pixel[1]), float(slow @ y * pixel[1]))
     flat = fast_step[0] * slow_step[1] - fast_step[1] * slow_step[0]
-    if size.min() < 1 or size.max() > 1 << 17 or abs(flat) < 0.1:
+    inside = np.concatenate([size, offset])
+    if size.min() < 1 or inside.min() < 0 or inside.max() > 1 << 17 or abs(flat) < 0.1:
         raise GeometryError(f"expected panel {name} of {source} of a sensible size and direction")
     return Panel(
         name=name,
@@ -160,7 +195,7 @@ def _bad(descriptions: list[dict[str, Any]], source: str) -> tuple[Bad, ...]:
     """Return the masked rectangles (fast, slow, to fast, to slow), ends left out."""
     regions: list[Bad] = []
     for i, description in enumerate(descriptions):
-        offset = description.get("raw_image_offset", [0, 0])
+        offset = _vector({"raw_image_offset": [0, 0]} | description, "raw_image_offset", 2, source)
         for rectangle in description.get("mask") or ():
             edges = _vector({"mask": rectangle}, "mask", 4, source) + np.tile(offset, 2)
             low, high = (edges[0], edges[1]), (edges[2] - 1, edges[3] - 1)
@@ -171,14 +206,10 @@ def _bad(descriptions: list[dict[str, Any]], source: str) -> tuple[Bad, ...]:
 def _vector(values: dict[str, Any], key: str, length: int, source: str) -> Vector:
     try:
         vector = np.array(values[key], dtype=np.float64)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         vector = np.empty(0)
     if vector.shape != (length,) or not np.isfinite(vector).all():
         raise GeometryError(
-            f"expected {length} numbers for {key} in {source}, found {values.get(key)!r:.60}"
+            f"expected {length} numbers for {key} in {source}, found {str(values.get(key))[:60]}"
         )
     return vector
-
-
-def _scalar(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) else None

@@ -2,27 +2,31 @@
 
 import bz2
 import gzip
+import os
 import re
 import tempfile
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import IO, Unpack
 
-from deepfreak.errors import DeepFreakError, FrameError
+from deepfreak.errors import DeepFreakError, FrameError, FrameWarning
 from deepfreak.frames.by_fabio import open_by_fabio
 from deepfreak.frames.cbf import MAGIC as CBF_MAGIC
 from deepfreak.frames.cbf import open_cbf
+from deepfreak.frames.finishing import finished, require_no_places
 from deepfreak.frames.frame import Extent, Frame, FrameFile
-from deepfreak.frames.geometry import Geometry, assemble
+from deepfreak.frames.geometry import Geometry
 from deepfreak.frames.hdf5 import is_hdf5, open_hdf5
-from deepfreak.frames.hdf5_search import linked_files
-from deepfreak.frames.mask import apply_mask
+from deepfreak.frames.hdf5_search import holds_frames
 from deepfreak.frames.options import ReadOptions
 from deepfreak.frames.plain import MAGICS as PICTURE_MAGICS
 from deepfreak.frames.plain import open_picture
+from deepfreak.frames.self_contained import require_self_contained
 from deepfreak.frames.smv import is_smv, open_smv
+from deepfreak.frames.tiff import MAGICS as TIFF_MAGICS
+from deepfreak.frames.tiff import open_tiff
 
 SUFFIXES = (
     *(".cbf", ".img", ".mccd", ".edf", ".cor", ".tif", ".tiff", ".sfrm", ".gfrm", ".osc", ".stl"),
@@ -34,26 +38,53 @@ _PACKED = (".bz2", ".gz")
 _HDF5_SUFFIXES = frozenset({".h5", ".hdf5", ".nxs", ".nx", ".cxi"})
 MOST_UNPACKED_BYTES = 2 << 30
 
+# The files that a master gives the images of, and whether it does; for a geometry's place.
+HeldBy = Callable[[Path, str | None], tuple[frozenset[Path], bool]]
 
-def find_files(paths: Iterable[Path]) -> list[Path]:
+
+def find_files(
+    paths: Iterable[Path],
+    geometry: Geometry | None = None,
+    *,
+    held_by: HeldBy = holds_frames,
+) -> list[Path]:
     """Return the detector files that `paths` name, each once.
 
-    A folder stands for the files with a detector's suffix in it and below it, sorted; it stays in
-    the list itself when it holds none, so that reading it says so. HDF5 files whose images are
-    reached through a master file in the list are left out.
+    A folder stands for the files with a detector's suffix in it and below it, sorted, through
+    links to folders too; it stays in the list itself when it holds none, so that reading it says
+    so. HDF5 files whose images a master file in the list gives are left out; a master that cannot
+    give them, as the geometry asks for them, is left out instead.
     """
     files: dict[Path, Path] = {}
     for path in paths:
         inside = [path]
         if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if _is_image(file)) or [path]
+            inside = sorted(file for file in _below(path) if _is_image(file)) or [path]
         for file in inside:
             files.setdefault(file.resolve(), file)
-    linked: set[Path] = set()
+    place = geometry.data_path if geometry is not None else None
+    hidden: set[Path] = set()
     for resolved, file in files.items():
         if is_hdf5_name(file.name):
-            linked |= linked_files(resolved)
-    return [file for resolved, file in files.items() if resolved not in linked]
+            held, gives = held_by(file, place)
+            if gives:
+                hidden |= held
+            elif held & files.keys():
+                hidden.add(resolved)
+    return [file for resolved, file in files.items() if resolved not in hidden]
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Yield the files in a folder and below it; a folder that is reached twice counts once."""
+    seen: set[tuple[int, int]] = set()
+    for root, folders, names in os.walk(folder, followlinks=True):
+        state = os.stat(root)  # noqa: PTH116 - a str, and many
+        if (state.st_dev, state.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((state.st_dev, state.st_ino))
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(root, name) for name in names)
 
 
 def read_frames(path: str | Path, **options: Unpack[ReadOptions]) -> Iterator[Frame]:
@@ -70,37 +101,47 @@ def read_frames(path: str | Path, **options: Unpack[ReadOptions]) -> Iterator[Fr
         The file cannot be read; the message is one line and names no file.
     GeometryError
         Mask or geometry do not fit the frame.
+
+    Warns
+    -----
+    FrameWarning
+        Each of a frame's `notes`, once for the file.
     """
+    said: set[str] = set()
     with open_frames(path, **options) as file:
         for index in range(file.count):
-            yield file.read(index)
+            frame = file.read(index)
+            for note in frame.notes:
+                if note not in said:
+                    said.add(note)
+                    warnings.warn(f"{path}: {note}", FrameWarning, stacklevel=2)
+            yield frame
 
 
 @contextmanager
 def open_frames(
-    path: str | Path, *, growing: bool = False, **options: Unpack[ReadOptions]
+    path: str | Path,
+    *,
+    growing: bool = False,
+    alone: bool = False,
+    **options: Unpack[ReadOptions],
 ) -> Iterator[FrameFile]:
     """Open a file so that its frames can be read by number; see `read_frames`.
 
     With `growing` somebody may still be writing it: HDF5 is opened as a reader of SWMR files does
     it, without a lock that would keep the writer out, and may hold no frame yet; `look` tells.
+    With `alone` a file that refers to others is refused (`require_self_contained`).
     """
-    mask, geometry = options.get("mask"), options.get("geometry")
     with ExitStack() as stack:
         with _as_frame_errors():  # not around the caller's block, whose errors are its own
             file = stack.enter_context(_unpacked(Path(path)))
-            opened = stack.enter_context(_reader(file, str(path), geometry, growing=growing))
+            if alone:
+                require_self_contained(file)
+            opened = stack.enter_context(_reader(file, str(path), options, growing=growing))
 
         def read(index: int) -> Frame:
             with _as_frame_errors():
-                frame = opened.read(index)
-                if mask is None:
-                    return assemble(frame, geometry)
-                if mask.shape == frame.counts.shape:  # of the raw data
-                    masked = replace(frame, valid=apply_mask(frame.valid, mask))
-                    return assemble(masked, geometry)
-                frame = assemble(frame, geometry)
-                return replace(frame, valid=apply_mask(frame.valid, mask))
+                return finished(opened.read(index), options)
 
         def look() -> Extent:
             with _as_frame_errors():
@@ -109,7 +150,7 @@ def open_frames(
                 opened.read(opened.count - 1)  # says if the file is cut short
                 return Extent(ready=opened.count, written=opened.count, expected=opened.count)
 
-        yield FrameFile(count=opened.count, read=read, look=look)
+        yield FrameFile(count=opened.count, read=read, look=look, holes=opened.holes)
 
 
 @contextmanager
@@ -121,6 +162,8 @@ def _as_frame_errors() -> Iterator[None]:
         raise
     except OSError as error:
         raise FrameError(f"cannot be read: {_one_line(error.strerror or error)}") from error
+    except MemoryError:
+        raise  # of the process, which may be one with limits
     # fabio, Pillow and h5py raise whatever a damaged file makes them stumble over
     except Exception as error:
         raise FrameError(
@@ -194,13 +237,14 @@ def _copy(packed: bz2.BZ2File | gzip.GzipFile, file: IO[bytes]) -> None:
 
 
 def _reader(
-    path: Path, name: str, geometry: Geometry | None, *, growing: bool
+    path: Path, name: str, options: ReadOptions, *, growing: bool
 ) -> AbstractContextManager[FrameFile]:
     """Return the reader for what `path` holds, going by its first bytes."""
     with path.open("rb") as file:
         start = file.read(512)
     if is_hdf5(path, start):
-        return open_hdf5(path, name, geometry, growing=growing)
+        return open_hdf5(path, name, options, growing=growing)
+    require_no_places(options)
     reader: Callable[[Path, str], AbstractContextManager[FrameFile]] = open_by_fabio
     if start.startswith(CBF_MAGIC) or path.suffix.lower() == ".cbf":
         reader = open_cbf
@@ -208,4 +252,6 @@ def _reader(
         reader = open_smv
     elif start.startswith(PICTURE_MAGICS):
         reader = open_picture
+    elif start.startswith(TIFF_MAGICS):
+        reader = open_tiff
     return reader(path, name)

@@ -1,6 +1,6 @@
 """What every format is turned into."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
@@ -33,13 +33,22 @@ class Frame:
     pedestal
         Counts of a pixel without light.
     gain
-        Counts for each photon; 1 where nothing is known.
+        Counts for each photon, None where unknown; 1 for a photon counter.
     saturation
-        The largest trusted count, None where nothing is known.
+        The largest trusted count, None where unknown.
     beam_center_px
         Where the direct beam meets the image, (slow, fast), in pixels from its corner.
+    detector
+        What the file calls its detector.
     simulated
         True where no beamstop can have cast a shadow.
+    missing
+        The pixels that measured nothing, by reason, each of the shape of `counts`; a pixel may have
+        several reasons. Empty unless asked for (`ReadOptions.reasons`).
+    origins
+        Where each known value was found, by the name of its field.
+    notes
+        What the user should know of the reading: a mask that could not be had, a wrong checksum.
     """
 
     file: str
@@ -47,18 +56,30 @@ class Frame:
     counts: Counts = field(repr=False)
     valid: Valid = field(repr=False)
     pedestal: float = 0.0
-    gain: float = 1.0
+    gain: float | None = None
     saturation: float | None = None
     beam_center_px: tuple[float, float] | None = None
     pixel_size_mm: float | None = None
     distance_mm: float | None = None
     wavelength_A: float | None = None
+    detector: str | None = None
     simulated: bool = False
+    missing: Mapping[str, Valid] = field(default_factory=dict, repr=False)
+    origins: Mapping[str, str] = field(default_factory=dict, repr=False)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def counts_per_photon(self) -> float:
+        """The gain, 1 where it is unknown."""
+        return 1.0 if self.gain is None else self.gain
 
 
 class Facts(TypedDict, total=False):
     """What a header says of a frame: those fields of `Frame` that it knows."""
 
+    detector: str
+    origins: Mapping[str, str]
+    notes: tuple[str, ...]
     pedestal: float
     gain: float
     saturation: float
@@ -100,13 +121,34 @@ class Extent:
 class FrameFile:
     """An open file: how many frames it holds, and `read(index)`, which may raise `FrameError`.
 
-    `look()` tells how much of a file is there that somebody may still be writing; it raises
-    `FrameError` for one that is cut short. `read` then knows the frames that it has found.
+    `holes` are the frames for which there is room but no counts: HDF5 would read zeros. `look()`
+    tells how much of a file is there that somebody may still be writing; it raises `FrameError` for
+    one that is cut short. `read` then knows the frames that it has found.
     """
 
     count: int
     read: Callable[[int], Frame]
     look: Callable[[], Extent] | None = None
+    holes: tuple[range, ...] = ()
+
+    def runs(self) -> Iterator[tuple[range, bool]]:
+        """Yield all frames in order, as runs of those that are there and those that are not."""
+        start = 0
+        for hole in self.holes:
+            if start < hole.start:
+                yield range(start, hole.start), True
+            yield hole, False
+            start = hole.stop
+        if start < self.count:
+            yield range(start, self.count), True
+
+
+def combined(first: Facts, then: Facts) -> Facts:
+    """Return all that two sources say; where both know a value, `then` counts."""
+    both = first | then
+    both["origins"] = {**first.get("origins", {}), **then.get("origins", {})}
+    both["notes"] = (*first.get("notes", ()), *then.get("notes", ()))
+    return both
 
 
 def require_shape(shape: tuple[int, ...]) -> None:

@@ -5,6 +5,7 @@ into one image by moving whole pixels: for each pixel of the image the map says 
 raw data it shows, -1 where no panel is. No value is interpolated, so counts stay counts.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -13,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.errors import GeometryError
-from deepfreak.frames.frame import MOST_PIXELS, Counts, Facts, Frame, Valid
+from deepfreak.frames.frame import MOST_PIXELS, Counts, Facts, Frame, Valid, combined
 
 _STRAIGHT = 0.09  # largest slope (5 degrees) at which a panel is taken for one along the axes
-MOST_PANELS = 4096
-_MOST_FILE_BYTES = 256 << 20
+MAX_PANELS = 4096
+_MAX_FILE_BYTES = 256 << 20
+HC_EV_A = 12398.419843320026  # Planck's constant times the speed of light (CODATA 2018)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,87 @@ class Bad:
     in_plane: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PixelRules:
+    """What else makes pixels of a panel bad.
+
+    Attributes
+    ----------
+    all_bad
+        Whether all of them are.
+    edge
+        How many at each of the panel's edges.
+    less_than, more_than, equal
+        Counts of bad pixels.
+    """
+
+    panel: str
+    all_bad: bool = False
+    edge: int = 0
+    less_than: float | None = None
+    more_than: float | None = None
+    equal: float | None = None
+
+    @property
+    def reads_counts(self) -> bool:
+        """Whether any pixels are bad by their counts."""
+        return any(limit is not None for limit in (self.less_than, self.more_than, self.equal))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileMask:
+    """A mask that stands in an HDF5 file: the data file, or `file`.
+
+    Attributes
+    ----------
+    path
+        The data set; `%` in it stands for what it stands for in the images' path.
+    file, folder
+        Relative to the working directory, else to the geometry's folder.
+    good_bits, bad_bits
+        Bits that must and must not be set in a good pixel; without either zero is good.
+    """
+
+    path: str
+    file: str | None = None
+    folder: str = "."
+    good_bits: int | None = None
+    bad_bits: int | None = None
+
+    def masked(self, values: Counts) -> Valid:
+        """Return which pixels the mask's `values` leave out."""
+        if self.good_bits is None and self.bad_bits is None:
+            return np.asarray(values != 0)
+        good, bad = self.good_bits or 0, self.bad_bits or 0
+        wide = np.asarray(values).astype(np.int64)
+        return np.asarray(((wide & bad) != 0) | ((wide & good) != good))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Located:
+    """A number that stands in the data file: where, and in which unit."""
+
+    path: str
+    unit: str
+    offset_mm: float = 0.0
+
+    def wavelength_A(self, value: float) -> float:
+        """Return the wavelength for a wavelength, photon energy or electrons' voltage."""
+        if not value > 0:
+            raise GeometryError(f"expected a positive number for {self.path}, found {value}")
+        if self.unit in {"m", "A"}:
+            return value * (1e10 if self.unit == "m" else 1.0)
+        in_eV = value * {"eV": 1.0, "keV": 1e3, "MeV": 1e6, "V": 1.0, "kV": 1e3}[self.unit]
+        if self.unit.endswith("eV"):
+            return HC_EV_A / in_eV
+        # electrons: h / sqrt(2 m e V), relativistically (International Tables C, 4.3.1)
+        return 12.2643 / float(np.sqrt(in_eV + 0.97845e-6 * in_eV**2))
+
+    def length_mm(self, value: float) -> float:
+        """Return the length for a number in `unit`, with the offset."""
+        return value * {"m": 1e3, "mm": 1.0}[self.unit] + self.offset_mm
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Geometry:
     """What a geometry file says.
@@ -72,11 +155,16 @@ class Geometry:
         Where the direct beam meets the plane, (x, y) in pixels.
     beam_from_end
         Without panels: whether `beam` counts from the image's far end, along (x, y).
-    data_path, mask_path, mask_good, mask_bad
-        Where the images and the mask stand in an HDF5 file, and the mask's bits that must and must
-        not be set in a good pixel; without either every value but zero is bad.
+    data_path
+        Where the images stand in an HDF5 file; `%` is any group.
+    masks, rules
+        Masks in files, and further rules for bad pixels by panel.
     facts
         What else it says of each frame.
+    located
+        What it says stands in the data file: `wavelength_A`, `distance_mm`.
+    gain_per_eV
+        Counts for each eV of a photon.
     """
 
     source: str
@@ -85,11 +173,12 @@ class Geometry:
     beam: tuple[float, float] | None = (0.0, 0.0)
     beam_from_end: tuple[bool, bool] = (False, False)
     data_path: str | None = None
-    mask_path: str | None = None
-    mask_good: int | None = None
-    mask_bad: int | None = None
+    masks: tuple[FileMask, ...] = ()
+    rules: tuple[PixelRules, ...] = ()
     modules_by_order: bool = False
     facts: Facts = field(default_factory=Facts)
+    located: Mapping[str, Located] = field(default_factory=dict)
+    gain_per_eV: float | None = None
 
     def raw_axes(self, shape: tuple[int, ...]) -> int:
         """Return how many of the last axes of data of `shape` make one frame."""
@@ -98,20 +187,29 @@ class Geometry:
             return 3 if shape[-2:] == size and shape[-3] == len(self.panels) else 2
         return 2 + len(self.panels[0].module) if self.panels else 2
 
-    def masked(self, values: Counts) -> Valid:
-        """Return which pixels a mask's `values` leave out."""
-        if self.mask_good is None and self.mask_bad is None:
-            return np.asarray(values != 0)
-        good, bad = self.mask_good or 0, self.mask_bad or 0
-        wide = np.asarray(values).astype(np.int64)
-        return np.asarray(((wide & bad) != 0) | ((wide & good) != good))
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Layout:
-    """`source` [slow, fast] numbers each pixel's raw value, -1 for none; the beam there."""
+    """How raw data become an image [slow, fast].
 
-    source: NDArray[np.int32]
+    Attributes
+    ----------
+    places
+        Each pixel's raw value by its number, 0 where no panel is.
+    shown
+        Where a panel is.
+    usable
+        Where one is and the geometry leaves nothing out.
+    missing
+        What is not usable, by reason.
+    beam
+        (slow, fast) in pixels.
+    """
+
+    places: NDArray[np.int32]
+    shown: Valid
+    usable: Valid
+    missing: Mapping[str, Valid]
     beam: tuple[float, float] | None
 
 
@@ -133,7 +231,7 @@ def read_geometry(path: Path) -> Geometry:
             f"expected a CrystFEL .geom, DIALS .expt or pyFAI .poni file, found {path}"
         )
     try:
-        if path.stat().st_size > _MOST_FILE_BYTES:
+        if path.stat().st_size > _MAX_FILE_BYTES:
             raise GeometryError(f"expected a geometry of less than 256 MB, found more in {path}")
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
@@ -151,15 +249,65 @@ def assemble(frame: Frame, geometry: Geometry | None) -> Frame:
     """
     if geometry is None:
         return frame
-    frame = replace(frame, **geometry.facts)
+    frame = replace(frame, **combined(_facts_of(frame), geometry.facts))
     if not geometry.panels:
         beam = _beam_on_image(geometry, frame.counts.shape)
-        return replace(frame, beam_center_px=beam or frame.beam_center_px)
+        if beam is None:
+            return frame
+        origins = {**frame.origins, "beam_center_px": geometry.source}
+        return replace(frame, beam_center_px=beam, origins=origins)
     layout = _layout(geometry, frame.counts.shape)
-    shown = layout.source >= 0
-    counts = frame.counts.reshape(-1)[layout.source]
-    valid = frame.valid.reshape(-1)[layout.source] & shown
-    return replace(frame, counts=counts, valid=valid, beam_center_px=layout.beam)
+
+    def laid(raw: Valid) -> Valid:
+        return np.asarray(raw.reshape(-1)[layout.places] & layout.shown)
+
+    flagged = _flagged(geometry, frame.counts)
+    valid = frame.valid if flagged is None else frame.valid & ~flagged
+    missing: dict[str, Valid] = {}
+    if frame.missing:
+        missing |= {reason: laid(where) for reason, where in frame.missing.items()}
+        if flagged is not None:
+            missing["geometry: flagged by value"] = laid(flagged)
+    missing |= layout.missing
+    return replace(
+        frame,
+        counts=frame.counts.reshape(-1)[layout.places],
+        valid=laid(valid) & layout.usable,
+        missing=missing,
+        beam_center_px=layout.beam,
+        origins={**frame.origins, "beam_center_px": geometry.source},
+    )
+
+
+def _facts_of(frame: Frame) -> Facts:
+    return Facts(origins=frame.origins, notes=frame.notes)
+
+
+def _flagged(geometry: Geometry, counts: Counts) -> Valid | None:
+    """Return the raw values that panels call bad by their counts, None without such rules."""
+    rules = {rule.panel: rule for rule in geometry.rules if rule.reads_counts}
+    found: Valid | None = None
+    for panel in () if not rules else _numbered(geometry, counts.shape):
+        rule = rules.get(panel.name)
+        if rule is None:
+            continue
+        part = _part(panel)
+        for limit, compare in (
+            (rule.less_than, np.less),
+            (rule.more_than, np.greater),
+            (rule.equal, np.equal),
+        ):
+            if limit is not None:
+                found = np.zeros(counts.shape, dtype=np.bool_) if found is None else found
+                with np.errstate(invalid="ignore"):
+                    found[part] |= compare(counts[part], limit)
+    return found
+
+
+def _part(panel: Panel) -> tuple[int | slice, ...]:
+    """Return where the panel lies in the raw data."""
+    (slow, fast), (height, width) = panel.first, panel.size
+    return (*panel.module, slice(slow, slow + height), slice(fast, fast + width))
 
 
 def _beam_on_image(geometry: Geometry, shape: tuple[int, ...]) -> tuple[float, float] | None:
@@ -191,15 +339,30 @@ def _layout(geometry: Geometry, shape: tuple[int, ...]) -> _Layout:
     source = np.full((slow, fast), -1, dtype=np.int32)
     for panel in panels:
         _place(panel, shape, low, source)
+    shown = source >= 0
+    places = np.where(shown, source, 0)
+    missing = {"geometry: no panel": ~shown}
     if bad is not None:
-        source[(source >= 0) & bad[source]] = -1
-    for region in geometry.bad:
-        if region.in_plane:
+        missing["geometry: bad pixels"] = bad.reshape(-1)[places] & shown
+    regions = [region for region in geometry.bad if region.in_plane]
+    if regions:
+        in_plane = np.zeros((slow, fast), dtype=np.bool_)
+        for region in regions:
             start = np.clip(np.floor(region.low - low), 0, (fast, slow)).astype(int)
             stop = np.clip(np.ceil(region.high - low), 0, (fast, slow)).astype(int)
-            source[start[1] : stop[1], start[0] : stop[0]] = -1
+            in_plane[start[1] : stop[1], start[0] : stop[0]] = True
+        missing["geometry: bad region"] = in_plane
+    usable = shown.copy()
+    for where in missing.values():
+        usable &= ~where
     beam = geometry.beam
-    return _Layout(source, (beam[1] - low[1], beam[0] - low[0]) if beam else None)
+    return _Layout(
+        places=places,
+        shown=shown,
+        usable=usable,
+        missing={reason: where for reason, where in missing.items() if where.any()},
+        beam=(float(beam[1] - low[1]), float(beam[0] - low[0])) if beam else None,
+    )
 
 
 def _numbered(geometry: Geometry, shape: tuple[int, ...]) -> list[Panel]:
@@ -286,22 +449,25 @@ def _place(
 
 
 def _bad_values(geometry: Geometry, panels: list[Panel], shape: tuple[int, ...]) -> Valid | None:
-    """Return which raw values (flat) the bad regions of panels leave out, None without any."""
+    """Return which raw values the geometry leaves out by their place, None without any."""
     regions = [region for region in geometry.bad if not region.in_plane]
-    if not regions:
+    rules = {rule.panel: rule for rule in geometry.rules if rule.all_bad or rule.edge}
+    if not regions and not rules:
         return None
     bad = np.zeros(shape, dtype=np.bool_)
-    for region in regions:
-        rows = slice(max(0, int(region.low[1])), int(region.high[1]) + 1)
-        columns = slice(max(0, int(region.low[0])), int(region.high[0]) + 1)
-        for panel in panels:
-            if region.panel not in {None, panel.name}:
-                continue
-            inside = np.zeros(shape[-2:], dtype=np.bool_)
-            inside[rows, columns] = True
-            within = np.zeros_like(inside)
-            (r, c), (height, width) = panel.first, panel.size
-            within[r : r + height, c : c + width] = True
-            bad[panel.module] |= inside & within
-    flat: Valid = bad.reshape(-1)
-    return flat
+    for panel in panels:
+        pixels = bad[_part(panel)]
+        rule = rules.get(panel.name)
+        if rule is not None and rule.all_bad:
+            pixels[...] = True
+        if rule is not None and rule.edge:
+            edge = rule.edge
+            pixels[:edge], pixels[-edge:], pixels[:, :edge], pixels[:, -edge:] = (True,) * 4
+        for region in regions:
+            if region.panel in {None, panel.name}:
+                slow, fast = panel.first
+                rows = slice(max(0, int(region.low[1]) - slow), int(region.high[1]) + 1 - slow)
+                columns = slice(max(0, int(region.low[0]) - fast), int(region.high[0]) + 1 - fast)
+                if rows.stop > 0 and columns.stop > 0:
+                    pixels[rows, columns] = True
+    return bad

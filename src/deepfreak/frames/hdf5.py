@@ -13,8 +13,9 @@ import numpy as np
 
 from deepfreak.errors import FrameError
 from deepfreak.frames.frame import FrameFile, require_shape
-from deepfreak.frames.geometry import Geometry
+from deepfreak.frames.hdf5_links import open_to_read
 from deepfreak.frames.hdf5_stack import Stack, require_filters
+from deepfreak.frames.options import ReadOptions
 from deepfreak.frames.plain import from_root
 from deepfreak.frames.writing import writing_of
 
@@ -28,7 +29,7 @@ def is_hdf5(path: Path, start: bytes) -> bool:
 
 @contextmanager
 def open_hdf5(
-    path: Path, name: str, geometry: Geometry | None = None, *, growing: bool = False
+    path: Path, name: str, options: ReadOptions, *, growing: bool = False
 ) -> Iterator[FrameFile]:
     """Open an HDF5 file of frames.
 
@@ -38,26 +39,23 @@ def open_hdf5(
     ------
     FrameError
         No image data set or several, a missing linked file or compression filter, or the modules
-        of a segmented detector without a `geometry`. If `growing`, a writer whose files others
-        must not read, that is without SWMR.
+        of a segmented detector without a geometry; a writer whose files others must not read, that
+        is without SWMR.
     """
     import hdf5plugin  # noqa: F401 - its import registers the compression filters
 
     with ExitStack() as stack:
-        if growing:
-            writing = writing_of(path)
-            if not writing.readable:
-                raise FrameError(
-                    f"expected a finished file, found that {writing.line}: wait for it"
-                )
-            file = stack.enter_context(h5py.File(path, "r", swmr=True, locking=False))
-        else:
-            file = stack.enter_context(h5py.File(path, "r"))
+        writing = writing_of(path)
+        if not writing.readable:
+            raise FrameError(f"expected a finished file, found that {writing.line}: wait for it")
+        file = stack.enter_context(open_to_read(path))
         if _is_our_data_set(file):
             yield _our_frames(file["images"], name)
             return
-        stacked = Stack(file, name, geometry, growing=growing)
-        yield FrameFile(count=stacked.count, read=stacked.read, look=stacked.look)
+        stacked = Stack(file, name, options, growing=growing)
+        yield FrameFile(
+            count=stacked.count, read=stacked.read, look=stacked.look, holes=stacked.holes
+        )
 
 
 def _is_our_data_set(file: h5py.File) -> bool:

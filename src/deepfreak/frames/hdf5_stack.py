@@ -3,23 +3,28 @@
 A file may be growing: its stack gets longer, files appear to which it links.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import h5py
 import numpy as np
 
 from deepfreak.errors import FrameError
-from deepfreak.frames.detector_group import facts_beside, mask_beside, wavelengths_beside
-from deepfreak.frames.frame import Counts, Extent, Facts, Frame, Valid, require_shape
-from deepfreak.frames.geometry import Geometry
+from deepfreak.frames.frame import Counts, Extent, Facts, Frame, Valid, combined, require_shape
+from deepfreak.frames.geometry import HC_EV_A, Geometry
+from deepfreak.frames.hdf5_channels import Channel, channel_of
+from deepfreak.frames.hdf5_facts import Beside
 from deepfreak.frames.hdf5_search import Part, find_parts
+from deepfreak.frames.hdf5_written import Coverage, first_and_last, holes
 from deepfreak.frames.headers import facts
-from deepfreak.frames.missing import counts_photons, sentinels, unlit
-from deepfreak.frames.writing import Writing, frames_written, is_written, writing_of
+from deepfreak.frames.measured import make_frame
+from deepfreak.frames.options import ReadOptions
+from deepfreak.frames.writing import Writing, writing_of
 
-_GAP_SHARE = 0.005  # of pixels at the largest value: more are no overloads
+_MAX_GROUPS = 64  # of images of which the facts beside them are kept
 _COUNTS_OF_IMAGES = ("nimages", "ntrigger")  # EIGER's; their product is the run's
-_MOST_IMAGES = 1 << 31
+_MAX_IMAGES = 1 << 31
 
 # Single modules of segmented detectors, (slow, fast) pixels; files stack them along one axis.
 _MODULES = {
@@ -33,6 +38,27 @@ _ALSO_DETECTORS = {(512, 1024), (514, 1030)}  # in use as single modules
 _CSPAD_SLAB = (1480, 1552)
 
 
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """The frames of one data set: the first one's number, how many, and which were written."""
+
+    part: Part
+    start: int
+    count: int
+    coverage: Coverage | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Group:
+    """What stands beside the data sets of one group."""
+
+    beside: Beside
+    names: tuple[str, ...]
+    facts: Facts
+    underload: float | None
+    mask: Callable[[int], Valid] | None
+
+
 class Stack:
     """The frames of an open file up to the first part whose file is missing.
 
@@ -42,31 +68,36 @@ class Stack:
         As `open_hdf5`; with `growing` not for want of frames.
     """
 
-    def __init__(
-        self, file: h5py.File, name: str, geometry: Geometry | None, *, growing: bool
-    ) -> None:
-        self._file, self._name, self._geometry = file, name, geometry
-        self._growing = growing
+    def __init__(self, file: h5py.File, name: str, options: ReadOptions, *, growing: bool) -> None:
+        self._file, self._name, self._growing = file, name, growing
+        self._geometry = options.get("geometry")
         self._axes = 2
-        self._of_frames: list[tuple[Part, int]] = []
+        self._channel: Channel | None = None
+        self._pieces: list[_Piece] = []
+        self._holes: list[range] = []
         self._extent = Extent(ready=0, written=0)
-        self._beside: tuple[Facts, Callable[[int], Valid | None]] | None = None
-        self._wavelengths: tuple[int, list[float] | None] = (0, None)
-        self._parts = find_parts(file, geometry.data_path if geometry else None)
+        self._groups: dict[str, _Group] = {}
+        self._parts = find_parts(file, self._geometry.data_path if self._geometry else None)
         whole = [part.data for part in self._parts if part.data is not None]
         if whole:
-            self._axes = frame_axes(whole[0].shape, geometry)
+            self._channel = channel_of(whole[0], self._geometry, options.get("channel"))
+            self._axes = frame_axes(whole[0].shape, self._geometry, self._channel)
             require_alike(whole, self._axes)
         elif not growing:
             raise FrameError(self._parts[0].missing or "expected frames, found none")
         self._number()
-        if not self._of_frames and not growing:
-            raise FrameError("expected frames in the HDF5 file, found a stack of none")
+        if not growing and self._extent.written == 0:
+            raise FrameError(self._nothing())
 
     @property
     def count(self) -> int:
         """How many frames it had when it was last looked at; a missing part counts as one."""
-        return len(self._of_frames)
+        return sum(piece.count for piece in self._pieces)
+
+    @property
+    def holes(self) -> tuple[range, ...]:
+        """The frames for which there is room but no counts."""
+        return tuple(self._holes)
 
     def look(self) -> Extent:
         """Return how much there is now.
@@ -87,36 +118,101 @@ class Stack:
         """Return a frame by its number."""
         if not 0 <= index < self.count:
             raise FrameError(f"expected a frame below number {self.count}, found {index}")
-        part, inside = self._of_frames[index]
-        if part.data is None:
+        place = bisect_right(self._pieces, index, key=lambda piece: piece.start) - 1
+        piece = self._pieces[place]
+        part, inside = piece.part, index - piece.start
+        if part.data is None or piece.coverage is None:
             raise FrameError(part.missing or "a linked file is missing")
-        if index >= self._extent.ready and not is_written(part.data, inside, self._axes):
-            raise FrameError(f"expected counts of frame {index}, found that none were written")
-        counts = part.data[()] if part.data.ndim == self._axes else part.data[inside]
+        # what lies before the first hole was found written, but for sources that may go away
+        if (index >= self._extent.ready or part.data.is_virtual) and not piece.coverage.holds(
+            inside
+        ):
+            raise FrameError(
+                part.missing or f"expected counts of frame {index}, found that none were written"
+            )
+        counts = self._counts(part.data, inside)
+        group = self._group(part, counts.shape)
+        unmapped = piece.coverage.unmapped(inside)
+        if unmapped is not None and self._channel is not None:
+            unmapped = unmapped[self._channel.number]
+        found = group.facts
+        wavelength = group.beside.wavelength_A(index)
+        if wavelength is not None:
+            found = combined(found, facts(wavelength_A=wavelength))
+        return make_frame(
+            counts,
+            file=self._name,
+            index=index,
+            facts=combined(found, self._located(index)),
+            names=group.names,
+            mask=None if group.mask is None else group.mask(index),
+            underload=group.underload,
+            unmapped=None if unmapped is None else unmapped.reshape(counts.shape),
+        )
+
+    def _counts(self, data: h5py.Dataset, inside: int) -> Counts:
+        """Return the counts of a frame of one data set, of one channel."""
+        if self._channel is not None:
+            counts: Counts = data[self._channel.selection(inside)]
+            return counts
+        counts = data[()] if data.ndim == self._axes else data[inside]
         if counts.ndim == 3 and self._geometry is None:
             counts = counts[0]
-        found, mask = self._facts_and_mask(part.data)
-        masked = mask(index)
-        valid = _measured(counts, photon_counting=masked is not None)
-        if masked is not None:
-            valid &= ~masked.reshape(valid.shape)
-        wavelength_A = self._wavelength_A(index)
-        if wavelength_A is not None:
-            found = found | facts(wavelength_A=wavelength_A)
-        return Frame(file=self._name, index=index, counts=counts, valid=valid, **found)
+        return counts
 
-    def _facts_and_mask(self, data: h5py.Dataset) -> tuple[Facts, Callable[[int], Valid | None]]:
-        if self._beside is None:
-            mask = mask_beside(self._file, data, self._axes, self._geometry)
-            self._beside = facts_beside(self._file, data), mask
-        return self._beside
+    def _group(self, part: Part, shape: tuple[int, ...]) -> "_Group":
+        """Return what stands beside a data set; those of one group share it."""
+        path = part.path.rpartition("/")[0]
+        if path not in self._groups:
+            channel = None
+            if self._channel is not None:
+                channel = self._channel.number, self._channel.name
+            if len(self._groups) >= _MAX_GROUPS:
+                self._groups.clear()
+            beside = Beside(self._file, part.data, part.path, frames=self.count, channel=channel)
+            place = self._geometry.data_path if self._geometry is not None else None
+            values = () if place is None else _placeholders(place, part.path)
+            mask, notes = beside.mask(shape, self._geometry, values)
+            names = beside.names()
+            self._groups[path] = _Group(
+                beside=beside,
+                names=names,
+                facts=combined(beside.facts(names), Facts(notes=notes)),
+                underload=beside.underload(),
+                mask=mask,
+            )
+        return self._groups[path]
 
-    def _wavelength_A(self, index: int) -> float | None:
-        count, wavelengths = self._wavelengths
-        if count != self.count:
-            wavelengths = wavelengths_beside(self._file, self.count)
-            self._wavelengths = self.count, wavelengths
-        return None if wavelengths is None else wavelengths[index]
+    def _located(self, index: int) -> Facts:
+        """Return what the geometry says stands in this file."""
+        geometry = self._geometry
+        if geometry is None or not geometry.located:
+            return Facts()
+        wavelength_A = distance_mm = gain = None
+        for name, place in geometry.located.items():
+            value = self._number_at(place.path, index)
+            if name == "wavelength_A":
+                wavelength_A = place.wavelength_A(value), place.path
+                if geometry.gain_per_eV is not None and "gain" not in geometry.facts:
+                    gain = (
+                        geometry.gain_per_eV * HC_EV_A / wavelength_A[0],
+                        f"adu_per_eV of {geometry.source} and {place.path}",
+                    )
+            else:
+                distance_mm = place.length_mm(value), place.path
+        return facts(wavelength_A=wavelength_A, distance_mm=distance_mm, gain=gain)
+
+    def _number_at(self, path: str, index: int) -> float:
+        node = self._file.get(path)
+        if isinstance(node, h5py.Dataset) and node.dtype.kind in "iuf" and node.size:
+            if node.size == 1:
+                return float(np.ravel(node[()])[0])
+            if node.ndim >= 1 and node.shape[0] > index and node.size == node.shape[0]:
+                return float(np.ravel(node[index])[0])
+        found = "none" if node is None else f"{getattr(node, 'shape', 'a group')}"
+        raise FrameError(
+            f"expected one number, or one a frame, at {path}, as the geometry says, found {found}"
+        )
 
     def _number(self) -> None:
         """Give numbers to the frames of all parts up to the first one that may still get more.
@@ -126,38 +222,60 @@ class Stack:
         master = writing_of(self._file.filename) if self._growing else Writing()
         waiting, swmr, missing_file = master.line, master.line is not None, False
         unwritten: str | None = None
-        ready, written = 0, 0
-        of_frames: list[tuple[Part, int]] = []
+        ready, written, start = 0, 0, 0
+        pieces: list[_Piece] = []
+        empty: list[range] = []
         for part in self._parts:
             if part.data is None:
                 waiting, missing_file = part.missing, True
                 if not self._growing:
-                    of_frames.append((part, 0))
+                    pieces.append(_Piece(part, start, 1, None))
                 break
             writing = writing_of(part.data.file.filename) if self._growing else master
             if writing.line is not None:
                 waiting, swmr = writing.line, writing.readable
                 if not writing.readable:
                     break
-            start = len(of_frames)
-            count = 1 if part.data.ndim == self._axes else int(part.data.shape[0])
-            of_frames.extend((part, number) for number in range(count))
-            whole, last = frames_written(part.data, self._axes)
+            count = self._frames_of(part.data)
+            coverage = Coverage(part.data, self._axes)
+            pieces.append(_Piece(part, start, count, coverage))
+            runs = coverage.runs()
+            whole, last = first_and_last(runs)
+            empty += [range(start + h.start, start + h.stop) for h in holes(runs, count)]
             if ready == start:
                 ready = start + whole
             written = start + last
+            start += count
+            if part.missing is not None:
+                waiting, missing_file = part.missing, True
+                break
             if whole < count:
                 unwritten = f"{whole} of its {count} frames were written"
             if writing.line is not None:
                 break
-        self._of_frames = of_frames
+        self._pieces, self._holes = pieces, empty
         self._extent = Extent(
             ready=ready,
             written=written,
-            expected=self._expected() or (None if waiting else len(of_frames)),
+            expected=self._expected() or (None if waiting else start),
             waiting=waiting or unwritten,
             missing_file=missing_file,
             swmr=swmr,
+        )
+
+    def _frames_of(self, data: h5py.Dataset) -> int:
+        return 1 if data.ndim == self._axes else int(data.shape[0])
+
+    def _nothing(self) -> str:
+        """Return why there is no frame."""
+        missing = next((part.missing for part in self._parts if part.missing), None)
+        if missing is not None:
+            return missing
+        if not self.count:
+            return "expected frames in the HDF5 file, found a stack of none"
+        return (
+            f"expected counts, found room for {self.count} frames of which none was written: "
+            "was the run broken off?"
         )
 
     def _expected(self) -> int | None:
@@ -171,7 +289,13 @@ class Stack:
             if not isinstance(node, h5py.Dataset) or node.size != 1 or node.dtype.kind not in "iu":
                 return None
             total *= int(np.ravel(node[()])[0])
-        return total if 0 < total < _MOST_IMAGES else None
+        return total if 0 < total < _MAX_IMAGES else None
+
+
+def _placeholders(place: str, path: str) -> tuple[str, ...]:
+    """Return what each % of `place` stands for in `path`."""
+    pairs = zip(place.split("/"), path.split("/"), strict=False)
+    return tuple(found for asked, found in pairs if asked == "%")
 
 
 def _is_swmr(data: h5py.Dataset) -> bool:
@@ -191,20 +315,9 @@ def require_alike(whole: list[h5py.Dataset], axes: int) -> None:
             )
 
 
-def _measured(counts: Counts, *, photon_counting: bool) -> Valid:
-    """Return the pixels of `counts` that hold a measurement, going by the values alone."""
-    top_is_missing = False
-    if counts.dtype.kind == "u":
-        at_top = counts == np.iinfo(counts.dtype).max
-        top_is_missing = photon_counting or float(at_top.mean()) > _GAP_SHARE
-    counting = photon_counting or counts_photons(counts) or top_is_missing
-    valid = sentinels(counts, photon_counting=counting, top_is_missing=top_is_missing)
-    if not counting and counts.ndim == 2:
-        valid &= ~unlit(counts, valid)
-    return valid
-
-
-def frame_axes(shape: tuple[int, ...], geometry: Geometry | None) -> int:
+def frame_axes(
+    shape: tuple[int, ...], geometry: Geometry | None, channel: Channel | None = None
+) -> int:
     """Return how many of the last axes of `shape` make one frame.
 
     Raises
@@ -219,6 +332,8 @@ def frame_axes(shape: tuple[int, ...], geometry: Geometry | None) -> int:
                 f"expected data of {axes} or {axes + 1} axes after {geometry.source}, found {shape}"
             )
         return axes
+    if channel is not None:
+        return len(shape) - channel.axis
     if len(shape) == 4 and shape[1] == 1:
         return 3  # one module: an image
     modules = _modules(shape)

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.errors import FrameError
-from deepfreak.frames.frame import Counts, Frame, FrameFile, require_shape
+from deepfreak.frames.frame import Counts, Facts, Frame, FrameFile, require_shape
+from deepfreak.frames.measured import make_frame
 
 MAGICS = (b"P5", b"P2", b"\x89PNG")
 SIMULATED_PEDESTAL = 10.0  # Appendix A's offset, which the root was taken with
@@ -30,8 +31,7 @@ def _read(path: Path, name: str, index: int) -> Frame:
     picture = read_picture(path)
     if picture.dtype == np.uint8:
         return from_root(picture, name, index)
-    valid = np.ones(picture.shape, dtype=np.bool_)
-    return Frame(file=name, index=index, counts=picture, valid=valid)
+    return make_frame(picture, file=name, index=index, facts=Facts())
 
 
 def from_root(root: NDArray[np.uint8], name: str, index: int) -> Frame:
@@ -44,7 +44,9 @@ def from_root(root: NDArray[np.uint8], name: str, index: int) -> Frame:
         counts=counts,
         valid=valid,
         pedestal=SIMULATED_PEDESTAL,
+        gain=1.0,
         simulated=True,
+        origins={"pedestal": "8-bit square root", "gain": "8-bit square root"},
     )
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from deepfreak.errors import FrameError
-from deepfreak.frames.frame import Counts, Extent, Frame, FrameFile, require_shape
-from deepfreak.frames.headers import number, smv_facts
-from deepfreak.frames.missing import counts_photons, sentinels, unlit
+from deepfreak.frames.frame import Counts, Extent, Frame, FrameFile, combined, require_shape
+from deepfreak.frames.headers import facts, plain, smv_facts
+from deepfreak.frames.measured import make_frame
 
-_HEADER = re.compile(rb"\{\s*HEADER_BYTES\s*=\s*(\d+)\s*;")
+_HEADER = re.compile(rb"\{\s{0,80}HEADER_BYTES\s{0,80}=\s{0,80}(\d{1,12})\s{0,80};")
 _MOST_HEADER_BYTES = 1 << 20
 _TYPES = {
     "unsigned_short": "u2",
@@ -58,14 +58,27 @@ def _look(path: Path) -> Extent:
 def read_smv(path: Path, name: str, index: int = 0) -> Frame:
     """Return the frame of an SMV file; `FrameError` where header and data do not fit."""
     header, counts = _read(path)
-    name_of_detector = " ".join(header.get(key, "") for key in ("DETECTOR_TYPE", "BEAMLINE"))
-    counting = "PILATUS" in name_of_detector.upper() or "EIGER" in name_of_detector.upper()
-    valid = sentinels(counts, photon_counting=counting)
     simulated = header.get("BEAMLINE", "").lower() == "fake"
-    if not (counting or simulated or counts_photons(counts)):
-        valid &= ~unlit(counts, valid)
     found = smv_facts(header, counts.shape[0])
-    return Frame(file=name, index=index, counts=counts, valid=valid, simulated=simulated, **found)
+    if simulated:
+        found = combined(facts(gain=(1.0, "simulated")), found)
+    return make_frame(
+        counts,
+        file=name,
+        index=index,
+        facts=found,
+        names=_detector_names(header),
+        simulated=simulated,
+    )
+
+
+def _detector_names(header: dict[str, str]) -> tuple[str | None, ...]:
+    """Return what the header calls the detector; without a name, the format's own: ADSC's CCDs."""
+    keys = ("DETECTOR_TYPE", "DETECTOR", "CCD_DETECTOR_DESCRIPTION", "DETECTOR_NAMES", "BEAMLINE")
+    names = tuple(header[key] for key in keys if header.get(key))
+    if header.get("BEAMLINE", "").lower() == "fake":
+        return ()
+    return names or (("ADSC",) if "CCD_IMAGE_SATURATION" in header else ())
 
 
 def _read(path: Path) -> tuple[dict[str, str], Counts]:
@@ -113,7 +126,7 @@ def _dtype(header: dict[str, str]) -> np.dtype[np.generic]:
 
 
 def _size(header: dict[str, str], key: str) -> int:
-    value = number(header, key)
+    value = plain(header, key)
     if value is None or value < 1:
         raise FrameError(f"expected {key} in the SMV header, found {header.get(key)!r:.40}")
     return int(value)

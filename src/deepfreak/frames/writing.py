@@ -1,17 +1,10 @@
-"""Whether somebody is writing an HDF5 file, and which of its frames were written.
-
-A data set may have room for frames that nobody has measured yet. HDF5 reads them as zeros: blanks
-that never were.
-"""
+"""Whether somebody is writing an HDF5 file."""
 
 import contextlib
 import fcntl
 import os
 from dataclasses import dataclass
 from pathlib import Path
-
-import h5py
-import numpy as np
 
 from deepfreak.errors import FrameError
 
@@ -83,107 +76,3 @@ def _flags(descriptor: int) -> int:
             return start[11] if start[8] >= _FLAGGED_VERSION else 0
         place = max(512, 2 * place)  # behind a user block, whose size is a power of two
     return 0
-
-
-def frames_written(data: h5py.Dataset, axes: int) -> tuple[int, int]:
-    """Return how many frames from the first on were written, and one more than the last one.
-
-    Parameters
-    ----------
-    axes
-        How many of the last axes make a frame; data of so many hold one.
-    """
-    shape = data.id.shape
-    count = 1 if len(shape) == axes else int(shape[0])
-    if count == 0:
-        return 0, 0
-    if data.is_virtual:
-        return _of_sources(data, count, axes)
-    if data.chunks is None:
-        stored = data.id.get_storage_size() > 0 or data.external is not None
-        return (count, count) if stored else (0, 0)
-    chunks = data.chunks[-axes:] if len(shape) > axes else data.chunks
-    frames_a_chunk = data.chunks[0] if len(shape) > axes else 1
-    pieces = int(np.prod([-(-n // c) for n, c in zip(shape[-axes:], chunks, strict=True)]))
-    stored = data.id.get_num_chunks()
-    if stored >= pieces * -(-count // frames_a_chunk):
-        return count, count
-    return _of_chunks(data, stored, axes, pieces, frames_a_chunk, count)
-
-
-def is_written(data: h5py.Dataset, index: int, axes: int) -> bool:
-    """Return whether frame `index` of `data` was written, at least in its first piece."""
-    if data.is_virtual:
-        return True  # as far as its sources go
-    if data.chunks is None:
-        return data.id.get_storage_size() > 0 or data.external is not None
-    first = (index, *[0] * axes)[-len(data.id.shape) :]
-    return data.id.get_chunk_info_by_coord(first).byte_offset is not None
-
-
-def _of_chunks(
-    data: h5py.Dataset, stored: int, axes: int, pieces: int, frames_a_chunk: int, count: int
-) -> tuple[int, int]:
-    """Return `frames_written` of chunked data by asking for each chunk."""
-    if len(data.id.shape) == axes:
-        return 0, 0  # the only frame lacks a piece
-    found = np.zeros(-(-count // frames_a_chunk), dtype=np.int64)
-
-    def visit(chunk: h5py.h5d.StoreInfo) -> None:
-        place = chunk.chunk_offset[0] // frames_a_chunk
-        if place < len(found):
-            found[place] += 1
-
-    if stored:
-        data.id.chunk_iter(visit)
-    whole = found >= pieces
-    ready = len(whole) if whole.all() else int(np.argmin(whole))
-    last = int(np.flatnonzero(found)[-1]) + 1 if found.any() else 0
-    return min(ready * frames_a_chunk, count), min(last * frames_a_chunk, count)
-
-
-def _of_sources(data: h5py.Dataset, count: int, axes: int) -> tuple[int, int]:
-    """Return `frames_written` of data that are put together from those of other files."""
-    if len(data.id.shape) == axes:
-        return count, count
-    ready, written = count, 0
-    folder = Path(data.file.filename).parent
-    for source in data.virtual_sources():
-        if "%" in source.file_name or "%" in source.dset_name:
-            return count, count  # a rule for names: HDF5 itself stops at the first that is missing
-        low, high = _rows(source.vspace, axes) or (0, count - 1)
-        high = min(high, count - 1)
-        first, last = _rows(source.src_space, axes) or (0, high - low)
-        frames = high - low + 1
-        there = _written_in_source(data, folder, source, axes) - first
-        if last - first + 1 < frames or there >= frames:
-            written = max(written, high + 1)
-            continue  # all there, or mapped in a way that tells nothing
-        ready = min(ready, low + max(there, 0))
-        written = max(written, low + there if there > 0 else 0)
-    return ready, max(ready, written)
-
-
-def _rows(space: h5py.h5s.SpaceID, axes: int) -> tuple[int, int] | None:
-    """Return the first and last frame that is selected in `space`, None for all there are."""
-    if space.get_select_type() == h5py.h5s.SEL_ALL:
-        return None
-    low, high = space.get_select_bounds()
-    return (0, 0) if len(low) == axes else (int(low[0]), int(high[0]))
-
-
-def _written_in_source(
-    data: h5py.Dataset, folder: Path, source: "h5py._hl.vds.VDSmap", axes: int
-) -> int:
-    """Return how many frames of a source were written, 0 while it cannot be read."""
-    if source.file_name == ".":
-        inside = data.file.get(source.dset_name)
-        return frames_written(inside, axes)[0] if isinstance(inside, h5py.Dataset) else 0
-    path = folder / source.file_name
-    try:
-        if not writing_of(path).readable:
-            return 0
-        with h5py.File(path, "r", swmr=True, locking=False) as file:
-            return frames_written(file[source.dset_name], axes)[0]
-    except (OSError, KeyError, FrameError):
-        return 0

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepfreak.errors import InputError
 from deepfreak.live.events import Recorded
 from deepfreak.live.intake import Notice
 from deepfreak.live.policy import Policy
@@ -78,6 +77,7 @@ def serve_board(
     dashboard: Dashboard,
     model: "Classifier",
     *,
+    model_file: Path | None,
     policy: Policy,
     scores: Scores,
     facts: dict[str, Any],
@@ -86,6 +86,7 @@ def serve_board(
     from deepfreak.live.sinks.metrics import Metrics
     from deepfreak.live.tally import Tally
     from deepfreak.live.web.app import make_app
+    from deepfreak.live.web.judging import UploadJudge
     from deepfreak.live.web.security import security_for
     from deepfreak.live.web.server import serve
 
@@ -98,43 +99,14 @@ def serve_board(
         serpentine=dashboard.serpentine,
     )
     metrics = Metrics()
+    judge = UploadJudge(model_file, policy)
+    stack.callback(judge.close)
     app = make_app(
         tally=tally,
         metrics=metrics.text,
-        classify=lambda content, suffix: classify_bytes(content, suffix, model, policy),
+        classify=judge,
         security=security,
     )
     handle = serve(app, host=dashboard.host, port=dashboard.port)
     stack.callback(handle.stop)
     return Board(tally, metrics), handle.address
-
-
-def classify_bytes(
-    content: bytes, suffix: str, model: "Classifier", policy: Policy
-) -> dict[str, Any]:
-    """Return the verdict on the first frame of a file that somebody has sent, as JSON values.
-
-    Raises
-    ------
-    InputError
-        It cannot be read as a detector image.
-    """
-    import tempfile
-
-    from deepfreak.frames import open_frames
-    from deepfreak.screening import Screener
-
-    with tempfile.TemporaryDirectory(prefix="deepfreak-") as folder:
-        path = Path(folder, f"image{suffix}")
-        path.write_bytes(content)
-        with open_frames(path) as file:
-            if file.count < 1:
-                raise InputError("expected an image, found a file of none")
-            verdict = Screener(model)(file.read(0))
-    return {
-        "label": verdict.label,
-        "probabilities": verdict.probabilities,
-        "p_crystal": verdict.p_crystal,
-        "decision": policy.decide(verdict.p_crystal),
-        "ms": verdict.ms,
-    }

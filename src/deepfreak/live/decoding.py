@@ -2,11 +2,13 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from deepfreak.errors import FrameError
-from deepfreak.frames.frame import Frame
+from deepfreak.frames.frame import Frame, FrameFile
 from deepfreak.live.events import SeriesBegan
 
+OpenFile = Callable[..., AbstractContextManager[FrameFile]]
 Decode = Callable[[bytes | memoryview, int], Frame]
 
 # Of so many series a worker keeps what it needs to decode them, masks and open files among it.
@@ -22,10 +24,13 @@ class Decoders:
     ----------
     channel
         Which of several images of a detector with several thresholds; None for the first.
+    open_file
+        What opens files of frames: `open_frames` where None, or `frames.guarded.open_guarded` where
+        the process must go on whatever they hold.
     """
 
-    def __init__(self, *, channel: str | None = None) -> None:
-        self._channel = channel
+    def __init__(self, *, channel: str | None = None, open_file: OpenFile | None = None) -> None:
+        self._channel, self._open_file = channel, open_file
         self._began: dict[str, SeriesBegan] = {}
         self._open: OrderedDict[str, Decode] = OrderedDict()
 
@@ -58,7 +63,7 @@ class Decoders:
             began = self._began.get(series)
             if began is None:
                 raise FrameError("expected a frame of a series that has begun, found another")
-            decode = self._open[series] = _decoder(began, self._channel)
+            decode = self._open[series] = _decoder(began, self._channel, self._open_file)
             while len(self._open) > SERIES_KEPT:
                 self._close(next(iter(self._open)))
         self._open.move_to_end(series)
@@ -82,12 +87,12 @@ class Decoders:
             close()
 
 
-def _decoder(began: SeriesBegan, channel: str | None) -> Decode:
+def _decoder(began: SeriesBegan, channel: str | None, open_file: OpenFile | None) -> Decode:
     """Return what decodes the frames of a series."""
     if began.kind == "file":
         from deepfreak.live.folder.decode import decoder as of_file
 
-        return of_file(began.context, series=began.series)
+        return of_file(began.context, series=began.series, open_file=open_file)
     if began.kind == "shot":
         from deepfreak.live.simulated import decoder as of_shot
 

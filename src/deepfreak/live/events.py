@@ -20,6 +20,8 @@ MAX_TRANSIT_S = 600.0  # between sending and receipt; more is a difference of cl
 
 Decision = Literal["keep", "discard", "unsure", "unreadable", "left-out"]
 DECISIONS: tuple[Decision, ...] = ("keep", "discard", "unsure", "unreadable", "left-out")
+# Of these the pixels are saved.
+SAVED: frozenset[Decision] = frozenset({"keep", "unsure"})
 
 # How the payload of an arrival becomes a frame; `live.decoding` knows them all.
 Kind = Literal["dectris-v2", "dectris-v1", "file", "shot"]
@@ -245,7 +247,7 @@ class RecordSink(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Hit:
-    """A frame to keep. `frame` decodes it; its peaks are found."""
+    """A frame to save, to keep or unsure. `frame` decodes it; its peaks are found."""
 
     outcome: Outcome
     classes: tuple[str, ...]
@@ -254,7 +256,7 @@ class Hit:
 
 
 class HitSink(Protocol):
-    """Takes the frames to keep, before the ledger has their outcome.
+    """Takes the frames of `SAVED` decisions, before the ledger has their outcome.
 
     After a crash a hit may come again: a file must not hold it twice then, a socket may send it
     twice.

@@ -12,7 +12,7 @@ from numba import njit
 from deepfreak.errors import FrameError, InputError
 from deepfreak.frames.frame import Counts, Frame, Valid
 from deepfreak.live.decoding import Decoders
-from deepfreak.live.events import Outcome, Peaks, Picture
+from deepfreak.live.events import SAVED, Outcome, Peaks, Picture
 from deepfreak.live.policy import Policy
 from deepfreak.live.spool import read
 from deepfreak.models import Classifier
@@ -63,7 +63,7 @@ class Judge:
     Attributes
     ----------
     peaks
-        Whether the peaks of all frames to keep are wanted.
+        Whether the peaks of all frames to save are wanted.
     """
 
     model: Classifier
@@ -79,10 +79,13 @@ class Judge:
             verdict = Screener(self.model, maps=job.picture)(frame)
             decision = self.policy.decide(verdict.p_crystal)
             peaks = picture = None
-            if (self.peaks and decision == "keep") or job.picture:
+            wanted = self.peaks and decision in SAVED
+            if wanted or job.picture:
                 peaks, picture = _found(frame, verdict)
         except InputError as error:
             return self._unreadable(job, str(error), start)
+        except MemoryError:
+            return self._unreadable(job, "reading it takes more memory than a frame may", start)
         # whatever a frame is made of, the next one has its turn
         except Exception as error:  # noqa: BLE001
             return self._unreadable(job, f"{type(error).__name__}: {error}", start)
@@ -103,7 +106,7 @@ class Judge:
             truth=job.truth,
             judged_without=self.decoders.lacks(job.series),
             picture=picture if job.picture else None,
-            peaks=peaks if self.peaks and decision == "keep" else None,
+            peaks=peaks if wanted else None,
         )
 
     def _unreadable(self, job: Job, reason: str, start: float) -> Outcome:

@@ -11,7 +11,7 @@ import sqlite3
 import struct
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -69,15 +69,23 @@ class Ledger:
     Attributes
     ----------
     about
-        What the run was begun with, as JSON values: model, classes, policy.
+        What the run goes on with, as JSON values: model, classes, policy.
+    begun_with
+        The same of the run before, if it was opened to write and that was another.
     id
         Of this ledger alone: 16 hexadecimal digits.
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, path: Path, about: Mapping[str, Any]
+        self,
+        connection: sqlite3.Connection,
+        path: Path,
+        about: Mapping[str, Any],
+        *,
+        begun_with: Mapping[str, Any] | None = None,
     ) -> None:
         self.path, self.about = path, about
+        self.begun_with = about if begun_with is None else begun_with
         self._connection = connection
         # the receiver begins series while verdicts are written
         self._turn = threading.RLock()
@@ -299,8 +307,20 @@ class Ledger:
 
 
 @contextmanager
-def open_ledger(path: Path, about: Mapping[str, Any]) -> Iterator[Ledger]:
+def open_ledger(
+    path: Path,
+    about: Mapping[str, Any],
+    *,
+    may_follow: Callable[[Mapping[str, Any], Mapping[str, Any]], bool] = lambda _found, _about: (
+        False
+    ),
+) -> Iterator[Ledger]:
     """Give the ledger at `path`, new or to go on with, which no other program may write meanwhile.
+
+    Parameters
+    ----------
+    may_follow
+        Whether a ledger that was begun with its first argument may go on with its second, `about`.
 
     Raises
     ------
@@ -317,13 +337,17 @@ def open_ledger(path: Path, about: Mapping[str, Any]) -> Iterator[Ledger]:
         except sqlite3.Error as error:
             raise OutputError(f"cannot open the ledger {path}: {_reason(error)}") from error
         try:
-            found = _prepare(connection, path, wanted)
+            with _as_input_error(path):
+                found = _prepare(connection, path, wanted)
+                begun_with = dict(json.loads(found))
             if found != wanted:
-                changed = _difference(json.loads(found), about)
-                raise InputError(
-                    f"{path} was begun with {changed}: give another --out, or the same settings"
-                )
-            yield Ledger(connection, path, about)
+                if not may_follow(begun_with, about):
+                    raise InputError(
+                        f"{path} was begun with {_difference(begun_with, about)}: give another "
+                        "--out, or the same settings"
+                    )
+                _go_on_with(connection, path, wanted)
+            yield Ledger(connection, path, about, begun_with=begun_with)
         finally:
             connection.close()
 
@@ -345,8 +369,8 @@ def read_ledger(path: Path) -> Iterator[Ledger]:
             connection.execute("PRAGMA trusted_schema = OFF")
             if connection.execute("PRAGMA user_version").fetchone()[0] in _UPGRADES:
                 raise InputError(
-                    f"expected a ledger of format {FORMAT}, found an older one: {path}; the command "
-                    "that made it, with the same --out, brings it up to date"
+                    f"expected a ledger of format {FORMAT}, found an older one: {path}; the "
+                    "command that made it, with the same --out, brings it up to date"
                 )
             about = json.loads(connection.execute(_ABOUT).fetchone()[0])
             yield Ledger(connection, path, about)
@@ -384,6 +408,13 @@ def _prepare(connection: sqlite3.Connection, path: Path, wanted: str) -> str:
         if isinstance(error, sqlite3.OperationalError):
             raise OutputError(f"cannot write the ledger {path}: {_reason(error)}") from error
         raise InputError(f"expected a ledger, found a damaged or foreign file: {path}") from error
+
+
+def _go_on_with(connection: sqlite3.Connection, path: Path, wanted: str) -> None:
+    try:
+        connection.execute("UPDATE about SET value = ? WHERE name = 'about'", (wanted,))
+    except sqlite3.DatabaseError as error:
+        raise OutputError(f"cannot write the ledger {path}: {_reason(error)}") from error
 
 
 @contextmanager

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from itertools import count as count_from
-from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 from uuid import uuid4
 
 import numpy as np
@@ -23,9 +22,10 @@ from deepfreak.detector import CCD, missing_pixels
 from deepfreak.errors import FrameError, InputError
 from deepfreak.experiment import Experiment
 from deepfreak.exposure import has_ice, scatter
-from deepfreak.frames import read_frames
 from deepfreak.frames.frame import Facts, Frame
+from deepfreak.frames.guarded import open_guarded
 from deepfreak.frames.headers import facts
+from deepfreak.frames.options import ReadOptions
 from deepfreak.live.dectris.compression import CodedArray
 from deepfreak.live.dectris.messages import Start
 from deepfreak.live.dectris.speak import Compression, Protocol, Speaker, encode_pixels
@@ -103,8 +103,14 @@ def record_file(
     compression: Compression = "bslz4",
     protocol: Protocol = "v2",
     advance: Callable[[int], None] | None = None,
+    **options: Unpack[ReadOptions],
 ) -> Recording:
     """Read the first `count` frames of a detector file to send.
+
+    Parameters
+    ----------
+    options
+        What is known beside the file; see `ReadOptions`.
 
     Raises
     ------
@@ -112,12 +118,14 @@ def record_file(
         The file cannot be read, its frames differ in size, or hold what no detector sends.
     """
     frames: list[Frame] = []
-    for frame in islice(read_frames(path), count):
-        if frames and frame.counts.shape != frames[0].counts.shape:
-            raise FrameError("expected frames of one size to send, found several")
-        frames.append(frame)
-        if advance is not None:
-            advance(1)
+    with open_guarded(path, **options) as file:
+        for index in range(min(count, file.count)):
+            frame = file.read(index)
+            if frames and frame.counts.shape != frames[0].counts.shape:
+                raise FrameError("expected frames of one size to send, found several")
+            frames.append(frame)
+            if advance is not None:
+                advance(1)
     first = frames[0]
     beam_slow, beam_fast = first.beam_center_px or (None, None)
     known = facts(

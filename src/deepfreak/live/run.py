@@ -1,6 +1,6 @@
 """The loop: what a source gives goes through the spool to the workers and into the ledger.
 
-Verdicts are settled in this order: frames to keep go to their sinks, all verdicts into the ledger,
+Verdicts are settled in this order: frames to save go to their sinks, all verdicts into the ledger,
 then a frame's file is dropped, and lists follow the ledger. Whatever is killed at
 whatever instant, a frame that had reached us gets exactly one verdict.
 """
@@ -16,8 +16,10 @@ import numpy as np
 
 from deepfreak.errors import FrameError, InputError, OutputError
 from deepfreak.frames.frame import Frame
+from deepfreak.frames.guarded import open_guarded
 from deepfreak.live.decoding import SERIES_KNOWN, Decoders
 from deepfreak.live.events import (
+    SAVED,
     Hit,
     HitSink,
     Outcome,
@@ -90,7 +92,7 @@ class Run:
     Parameters
     ----------
     records, hits
-        Where verdicts and frames to keep go.
+        Where verdicts, and frames to keep or unsure ones, go.
     watchers
         Who else is told.
     classes
@@ -131,7 +133,7 @@ class Run:
             Follower(sink, ledger=ledger, trouble=self._intake.trouble, every_s=limits.write_s)
             for sink in records
         ]
-        self._decoders = Decoders(channel=channel)
+        self._decoders = Decoders(channel=channel, open_file=open_guarded)
         self._series: OrderedDict[str, SeriesBegan] = OrderedDict()
         self._came: list[tuple[Job, Outcome]] = []
         self._settled_at = self._picture_at = self._told_at = 0.0
@@ -272,15 +274,15 @@ class Run:
         left_out: Sequence[Outcome],
         stop: threading.Event,
     ) -> list[Recorded]:
-        """Give frames to keep to their sinks, then all verdicts to the ledger; insist on both."""
+        """Give frames to save to their sinks, then all verdicts to the ledger; insist on both."""
         outcomes = [*(outcome for _, outcome in came), *left_out]
-        to_keep = [each for each in came if each[1].decision == "keep"] if self._hits else []
+        to_save = [each for each in came if each[1].decision in SAVED] if self._hits else []
         told = False
         while True:
             try:
-                while to_keep:
-                    self._keep(*to_keep[0])
-                    to_keep.pop(0)
+                while to_save:
+                    self._save(*to_save[0])
+                    to_save.pop(0)
                 return self._ledger.record(outcomes, self._noted())
             except OutputError as error:
                 if stop.is_set():
@@ -290,7 +292,7 @@ class Run:
                     self._intake.trouble(f"{error}; verdicts wait until it can be written")
                 time.sleep(SECONDS_TO_RETRY)
 
-    def _keep(self, job: Job, outcome: Outcome) -> None:
+    def _save(self, job: Job, outcome: Outcome) -> None:
         def frame() -> Frame:
             try:
                 if job.series not in self._decoders:
@@ -307,7 +309,7 @@ class Run:
             try:
                 sink.keep(hit)
             except InputError as error:  # as of a file that was taken away meanwhile
-                self._intake.trouble(f"a frame to keep was not copied: {error}")
+                self._intake.trouble(f"a frame to save was not copied: {error}")
 
     def _noted(self) -> dict[str, int]:
         """Return the counts that the ledger keeps beside its rows."""

@@ -54,7 +54,7 @@ class Scores:
     data
         What the images are, in a few words.
     simulated
-        Whether they were; a promise then holds for shots like these.
+        Whether any of them were; a promise then holds for shots like these.
     hits, empties
         How many images with and without crystal diffraction.
     hits_below, empties_from
@@ -115,12 +115,19 @@ def score(
     return Scores(
         model=model.name,
         data=data.path.name + ("" if split is None else f", split {split}"),
-        simulated="experiment" in data.manifest,
+        simulated=_simulated(data.manifest),
         hits=len(hits),
         empties=len(empties),
         hits_below=tuple(np.searchsorted(hits, at, "left").tolist()),
         empties_from=tuple((len(empties) - np.searchsorted(empties, at, "left")).tolist()),
         levels=tuple(np.quantile(levels, COMMON).tolist()),
+    )
+
+
+def _simulated(manifest: Mapping[str, Any]) -> bool:
+    """Return whether a data set says that it was simulated: a recipe's, varied, or DiffraNet's."""
+    return not {"experiment", "varied"}.isdisjoint(manifest) or (
+        manifest.get("variant") == "synthetic"
     )
 
 

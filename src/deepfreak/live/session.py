@@ -5,7 +5,8 @@ A folder holds all that a session writes::
     ledger.sqlite      every verdict; from it the session goes on
     verdicts.jsonl     the same as lines of JSON
     hits.lst           frames to keep, as CrystFEL reads a list
-    hits/              their pixels and peaks, where they were asked for
+    unsure.lst         unsure frames, likewise
+    hits/, unsure/     their pixels and peaks, where they were asked for
     spool/             frames that wait for a verdict
     summary.json       what came of it
 """
@@ -13,7 +14,7 @@ A folder holds all that a session writes::
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from deepfreak.errors import OutputError
 from deepfreak.files import reason_of, whole_file
-from deepfreak.live.events import HitSink, RecordSink, Source
+from deepfreak.live.events import Decision, HitSink, RecordSink, Source
 from deepfreak.live.intake import Limits
 from deepfreak.live.ledger import Ledger, open_ledger
 from deepfreak.live.policy import MAX_EMPTY_KEPT, MIN_HIT_RECALL, Policy, policy_from
@@ -32,13 +33,14 @@ from deepfreak.live.workers import Task, Workers
 
 if TYPE_CHECKING:
     from deepfreak.live.board import Dashboard
-    from deepfreak.live.sinks.hit_files import HitFiles
     from deepfreak.models import Classifier
 
 Say = Callable[[str], None]
 MakeSource = Callable[[Ledger], Source]
 
 FRAMES_PER_FILE = 100
+# Of a list, and of the folder beside it, by what is in them.
+_NAMES: dict[str, Decision] = {"hits": "keep", "unsure": "unsure"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,11 +52,12 @@ class Settings:
     out
         Its folder, made if there is none.
     model, scores
-        Files; None for those that ship, or for the scores beside the model.
+        Files; None for those that ship, or for the scores beside the model. `scores` are those of
+        this detector; see `policy_from`.
     min_hit_recall, max_empty_kept
         See `policy_from`.
     hits
-        The form in which frames to keep are copied, None for not at all.
+        The form in which frames to keep and unsure ones are copied, None for not at all.
     forward, forward_kind
         Address at which they are sent on, as CrystFEL takes them; see `CrystFELSocket`.
     channel
@@ -128,9 +131,12 @@ def open_session(
 
     _make(settings.out)
     model = load_model(settings.model)
-    scores = _scores(settings, model.name)
+    scores, of_detector = _scores(settings, model.name)
     policy = policy_from(
-        scores, min_hit_recall=settings.min_hit_recall, max_empty_kept=settings.max_empty_kept
+        scores,
+        min_hit_recall=settings.min_hit_recall,
+        max_empty_kept=settings.max_empty_kept,
+        of_detector=of_detector,
     )
     about = {
         "model": model.name,
@@ -147,7 +153,16 @@ def open_session(
         )
         # they start while the rest is made
         workers = stack.enter_context(closing(Workers(task, count=settings.workers)))
-        ledger = stack.enter_context(open_ledger(settings.out / "ledger.sqlite", about))
+        ledger = stack.enter_context(
+            open_ledger(settings.out / "ledger.sqlite", about, may_follow=_discards_no_more)
+        )
+        if ledger.begun_with != about:
+            say(
+                f"{settings.out} was begun with thresholds that discard more: discard below "
+                f"{ledger.begun_with['discard below']:.3g}, now {policy.discard_below:.3g}; keep "
+                f"from {ledger.begun_with['keep from']:.3g}, now {policy.keep_from:.3g}; frames "
+                "that have a verdict keep it"
+            )
         spool = stack.enter_context(
             Spool(settings.spool or settings.out / "spool", ledger.id).held()
         )
@@ -159,7 +174,13 @@ def open_session(
 
             facts = {"source": name, "model": model.name, "policy": policy.promise()}
             board, address = serve_board(
-                stack, settings.dashboard, model, policy=policy, scores=scores, facts=facts
+                stack,
+                settings.dashboard,
+                model,
+                model_file=settings.model,
+                policy=policy,
+                scores=scores,
+                facts=facts,
             )
             watchers.append(board)
         workers.wait_until_ready()
@@ -197,45 +218,63 @@ def _make(folder: Path) -> None:
         raise OutputError(f"cannot make the folder {folder}: {reason_of(error)}") from error
 
 
-def _scores(settings: Settings, model: str) -> Scores:
+def _scores(settings: Settings, model: str) -> tuple[Scores, bool]:
+    """Return the model's scores, and whether they are those of this detector.
+
+    They are if they were given by hand, or if somebody scored measured frames with their own model.
+    """
     if settings.scores is not None:
-        return read_scores(settings.scores, model=model)
+        return read_scores(settings.scores, model=model), True
     if settings.model is None:
-        return read_scores(shipped_scores(), model=model)
-    return read_scores(scores_path(settings.model), model=model)
+        return read_scores(shipped_scores(), model=model), False
+    scores = read_scores(scores_path(settings.model), model=model)
+    return scores, not scores.simulated
+
+
+def _discards_no_more(begun_with: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
+    """Return whether a session may go on as `about` says, thresholds being no bolder than before.
+
+    So one that an earlier version began goes on, whose thresholds discarded more.
+    """
+    bounds = ("discard below", "keep from")
+    if {**begun_with, **{name: about[name] for name in bounds}} != about:
+        return False
+    before = [begun_with.get(name) for name in bounds]
+    return (
+        all(isinstance(value, float) for value in before)
+        and about["discard below"] <= before[0]
+        and before[1] <= about["keep from"]
+    )
 
 
 def _sinks(
     stack: ExitStack, settings: Settings, model: "Classifier"
 ) -> tuple[list[RecordSink], list[HitSink], list[Callable[[], None]]]:
     """Return where verdicts go, where frames go, and what must be done now and then for them."""
-    from deepfreak.live.sinks.crystfel_list import Copy, CrystFELList
+    from deepfreak.live.sinks.crystfel_list import CrystFELList
     from deepfreak.live.sinks.records import JsonLines
 
     hits: list[HitSink] = []
     each_turn: list[Callable[[], None]] = []
-    copies: list[HitFiles] = []
     classes = tuple(model.classes)
-
-    def place(series: str, number: int) -> Copy | None:
-        return copies[0].place(series, number) if copies else None
-
     lines = JsonLines(settings.out / "verdicts.jsonl", classes=classes)
     records: list[RecordSink] = [stack.enter_context(closing(lines))]
-    listed = CrystFELList(settings.out / "hits.lst", place=place)
-    # closed behind the copies, whose last file it has to name
-    records.append(stack.enter_context(closing(listed)))
-    if settings.hits is not None:
-        from deepfreak.live.sinks import hit_files
+    for name, decision in _NAMES.items():
+        listed = CrystFELList(settings.out / f"{name}.lst", decision=decision)
+        # closed behind the copies, whose last file it has to name
+        records.append(stack.enter_context(closing(listed)))
+        if settings.hits is not None:
+            from deepfreak.live.sinks.hit_files import HitFiles
 
-        files = hit_files.HitFiles(
-            settings.out / "hits",
-            form=settings.hits,
-            frames_per_file=settings.frames_per_file,
-            classes=classes,
-        )
-        copies.append(stack.enter_context(closing(files)))
-        hits.append(files)
+            files = HitFiles(
+                settings.out / name,
+                form=settings.hits,
+                decision=decision,
+                frames_per_file=settings.frames_per_file,
+                classes=classes,
+            )
+            hits.append(stack.enter_context(closing(files)))
+            listed.place = files.place
     if settings.forward is not None:
         from deepfreak.live.sinks.crystfel_zmq import CrystFELSocket
 

@@ -34,6 +34,8 @@ MOST_STILLBORN = 5
 SECONDS_TO_START = 60.0
 # A frame that takes so long will never end; its worker is killed.
 LONGEST_S = 60.0
+# What a worker may take beyond its start; a frame that claims more is unreadable.
+MEMORY_BYTES = 2 << 30
 # For what workers are at when all is over.
 SECONDS_TO_END = 2.0
 
@@ -261,6 +263,7 @@ def _send(post: "SimpleQueue[Any]", pipe: Connection) -> None:
 
 def work(task: Task, pipe: Connection) -> None:
     """Judge frames until the pipe ends; runs in a process of its own."""
+    from deepfreak.isolation.child import limit_memory
     from deepfreak.live.decoding import Decoders
     from deepfreak.live.judge import Judge
     from deepfreak.models import load_model
@@ -276,6 +279,7 @@ def work(task: Task, pipe: Connection) -> None:
             pipe.send(error)
         return
     _warm_up(judge)
+    limit_memory(MEMORY_BYTES)
     try:
         pipe.send("ready")
         while (said := pipe.recv()) is not None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from deepfreak.errors import FrameError, ModelError
 from deepfreak.features.extraction import in_threads
 from deepfreak.models.onnx_file import check_onnx, cut_to
+from deepfreak.models.runtime import onnxruntime
 from deepfreak.models.vector_model import probe
 
 FORMAT = 1
@@ -200,14 +201,13 @@ def _mean_and_maximum(maps: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 
 def _session(content: bytes) -> Any:  # noqa: ANN401 -- onnxruntime has no types
     """Return a session that computes on the thread that asks it."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
+    runtime = onnxruntime()
+    options = runtime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     # 4: nothing but what is raised anyway
     options.log_severity_level = 4
     try:
-        return onnxruntime.InferenceSession(
+        return runtime.InferenceSession(
             content,
             sess_options=options,
             providers=["CPUExecutionProvider"],
@@ -216,7 +216,7 @@ def _session(content: bytes) -> Any:  # noqa: ANN401 -- onnxruntime has no types
         )
     except Exception as error:  # the runtime raises a dozen kinds on what it cannot build
         raise ModelError(
-            f"expected a network that onnxruntime {onnxruntime.__version__} can run, found one "
+            f"expected a network that onnxruntime {runtime.__version__} can run, found one "
             f"that it refuses ({' '.join(str(error).split())[:200]}): export it again"
         ) from error
 
@@ -307,11 +307,9 @@ def _check_answers(model: OnnxModel) -> None:
         and np.abs(_mean_and_maximum(maps) - summary).max() <= ACTIVATION_TOLERANCE * scale
     )
     if not alike:
-        import onnxruntime
-
         made_with = model.manifest["versions"].get("onnxruntime", "unknown")
         raise ModelError(
-            f"expected the recorded answers with onnxruntime {onnxruntime.__version__}, found "
+            f"expected the recorded answers with onnxruntime {onnxruntime().__version__}, found "
             f"others (made with {made_with}): export it again"
         )
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from deepfreak.frames.frame import Frame, Valid
-from deepfreak.frames.missing import shadow
+from deepfreak.frames.shadow import shadow
 from deepfreak.prepare import SIZE, Window, beam_on_frame, binned, middle_window
 
 # How much of a window must lie on the frame: one taken with less binning would not hang over.
@@ -29,14 +29,14 @@ def photons_of(frame: Frame) -> NDArray[np.float32]:
     counts = frame.counts.astype(np.float32)
     if frame.saturation is not None:
         np.minimum(counts, np.float32(frame.saturation), out=counts)
-    photons = (counts - np.float32(frame.pedestal)) / np.float32(frame.gain)
+    photons = (counts - np.float32(frame.pedestal)) / np.float32(frame.counts_per_photon)
     return np.where(frame.valid, photons, np.float32(0))
 
 
 def find_shadow(frame: Frame) -> Valid:
     """Return the pixels of `frame` (slow, fast) in the shadow of a beamstop or its holder.
 
-    `frames.missing.shadow` on the whole frame, binned as `prepare` would; a simulated frame may be
+    `frames.shadow.shadow` on the whole frame, binned as `prepare` would; a simulated frame may be
     searched too. A thin one, or several in line, that reaches over half of the frame is a bar that
     crosses all of it, also where too little light falls beside it to see it.
     """

@@ -18,9 +18,9 @@ from deepfreak.errors import DatasetError, FrameError, InputError
 from deepfreak.exchange.importing import REAL_CLASSES
 from deepfreak.exchange.labelled import Contents, write_labelled
 from deepfreak.files import check_output, whole_hdf5
-from deepfreak.frames.files import open_frames
 from deepfreak.frames.frame import Frame, Valid
-from deepfreak.frames.geometry import Geometry
+from deepfreak.frames.guarded import open_guarded
+from deepfreak.frames.options import ReadOptions
 from deepfreak.prepare import SIZE
 from deepfreak.real_images.labels import choose_test, read_labels, series_of
 from deepfreak.real_images.setups import ByHand, Setup, SetupKey, Sums, setup_of
@@ -92,8 +92,8 @@ def prepare_real_set(
     seed: int = 0,
     together: Together = "series",
     by_hand: ByHand | None = None,
-    mask: Valid | None = None,
-    geometry: Geometry | None = None,
+    options: ReadOptions | None = None,
+    see: Callable[[Frame], None] = lambda _: None,
     examples: int = 0,
     overwrite: bool = False,
     start: Begin | None = None,
@@ -114,6 +114,10 @@ def prepare_real_set(
     together
         What must not be divided between validation and test: a series of files with one name but
         for their last number, a file, or a frame.
+    options
+        What is known beside the files.
+    see
+        Called with each frame that was read, for instance to say its notes.
     examples
         How many images of each setup to keep for the preview.
     start
@@ -130,12 +134,12 @@ def prepare_real_set(
     paths = [out.with_name(f"{out.stem}_{name}.h5") for name in ("raw", "preprocessed")]
     known = read_labels(labels, files)
     begin = start or (lambda _what, _total: lambda _: None)
-    counts = {file: _count(file, geometry) for file in files}
+    reading = _Reading(options=options or ReadOptions(), see=see)
+    counts = {file: reading.count(file) for file in files}
     known.check_frames(counts)
     wanted = [(file, i, known.of(file, i)) for file in files for i in range(counts[file])]
     for path in paths:
         check_output(path, overwrite=overwrite, expected_bytes=len(wanted) * _BYTES_PER_IMAGE)
-    reading = _Reading(mask=mask, geometry=geometry)
     frames, setups = _survey(wanted, reading, together, by_hand or ByHand(), begin)
     rng = np.random.default_rng(seed)
     test = choose_test(
@@ -251,8 +255,16 @@ def mean_of(path: Path, *, start: Begin | None = None) -> float:
 class _Reading:
     """How frames are read."""
 
-    mask: Valid | None
-    geometry: Geometry | None
+    options: ReadOptions
+    see: Callable[[Frame], None]
+
+    def count(self, file: Path) -> int:
+        """Return how many frames a file has."""
+        try:
+            with open_guarded(file, **self.options) as opened:
+                return opened.count
+        except InputError as error:
+            raise FrameError(f"{file}: {error}") from error
 
     def frames(self, wanted: Iterable[tuple[Path, int]]) -> Iterator[Frame]:
         """Yield frames of files, opening each file once in a row."""
@@ -263,19 +275,13 @@ class _Reading:
             rows[-1][1].append(index)
         for path, indices in rows:
             try:
-                with open_frames(path, mask=self.mask, geometry=self.geometry) as file:
+                with open_guarded(path, **self.options) as file:
                     for index in indices:
-                        yield file.read(index)
+                        frame = file.read(index)
+                        self.see(frame)
+                        yield frame
             except FrameError as error:
                 raise FrameError(f"{path}: {error}") from error
-
-
-def _count(file: Path, geometry: Geometry | None) -> int:
-    try:
-        with open_frames(file, geometry=geometry) as opened:
-            return opened.count
-    except InputError as error:
-        raise FrameError(f"{file}: {error}") from error
 
 
 def _survey(

@@ -126,7 +126,9 @@ def eiger(folder, frames, *, files=2, mask=None, name="run"):
         detector["x_pixel_size"].attrs["units"] = "m"
         detector["detector_distance"] = 120.0
         detector["detector_distance"].attrs["units"] = "mm"
+        detector["description"] = "Dectris EIGER2 test"
         file["entry/instrument/beam/incident_wavelength"] = 0.9
+        file["entry/instrument/beam/incident_wavelength"].attrs["units"] = "angstrom"
         if mask is not None:
             detector["detectorSpecific/pixel_mask"] = mask.astype(np.uint32)
         for i, part in enumerate(parts, start=1):
@@ -149,3 +151,8 @@ def without_its_filter(path, frames, *, code=32199):
     assert old in raw
     path.write_bytes(raw.replace(old, new))
     return path
+
+
+def endless_tiff() -> bytes:
+    """Return a TIFF whose directory is followed by itself."""
+    return b"II*\0\x08\0\0\0" + b"\0\0" + (8).to_bytes(4, "little") + bytes(600)

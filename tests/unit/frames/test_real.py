@@ -10,10 +10,12 @@ from deepfreak.prepare import prepare
 EXPECTED = {
     "Cr8F8140k103.0026": (1, 0.821, 12),
     "Mn23-1_diffScan_0167.tif": (2, 0.888, 11),
+    "MnC22-5_diffScan_0679.tif.bz2": (2, 0.888, 11),
+    "Sa1_40s_067.tif.bz2": (2, 0.786, 23),
     "P40_1_3_00000.tif": (2, 0.894, 4),
     "b191_1_9_1.img": (1, 1.0, 3),
     "ceria_Pilatus2M.hdf5": (3, 0.874, 62),
-    "corkcont2_H_0089.mccd.bz2": (4, 0.51, 3),
+    "corkcont2_H_0089.mccd.bz2": (4, 0.991, 0),
     "i01f0001.edf.bz2": (1, 1.0, 8),
     "in16c_010001.cbf": (1, 0.871, 4),
     "l-cyst_01_00001.cbf.bz2": (3, 0.879, 3),

@@ -4,7 +4,8 @@ import pytest
 
 from deepfreak.errors import FrameError
 from deepfreak.frames import open_frames
-from deepfreak.frames.writing import frames_written, writing_of
+from deepfreak.frames.hdf5_written import frames_written
+from deepfreak.frames.writing import writing_of
 
 SHAPE = (64, 64)
 
@@ -66,7 +67,9 @@ def test_a_frame_counts_when_all_its_chunks_are_there(tmp_path):
     path = room(tmp_path / "a.h5", 3, [0], chunks=(1, 32, 64))
     with h5py.File(path, "a") as file:
         file["entry/data/data"][1, :32] = 5
-    assert extent(path) == (1, 2)
+    assert extent(path) == (1, 1)
+    with open_frames(path) as file, pytest.raises(FrameError, match="frame 1.*none were written"):
+        file.read(1)
 
 
 def test_contiguous_data_are_there_once_anything_was_written(tmp_path):

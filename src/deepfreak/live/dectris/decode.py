@@ -6,7 +6,7 @@ import numpy as np
 
 from deepfreak.errors import FrameError
 from deepfreak.frames.frame import Counts, Frame, Valid
-from deepfreak.frames.missing import sentinels
+from deepfreak.frames.measured import missing_by_reason
 from deepfreak.live.dectris import cbor_v2, json_v1
 from deepfreak.live.dectris.compression import CodedArray, decode
 from deepfreak.live.dectris.messages import Start
@@ -58,7 +58,7 @@ class StreamDecoder:
             counts=counts,
             valid=_valid(counts, measured if fits else None),
             simulated=start.simulated,
-            **start.facts,
+            **({"gain": 1.0} | start.facts),
         )
 
 
@@ -124,14 +124,14 @@ def _pixels(kind: str, payload: bytes | memoryview, channel: str | None) -> Code
 def _valid(counts: Counts, measured: Valid | None) -> Valid:
     """Return where `counts` hold a measurement.
 
-    For unsigned counts this is `missing.sentinels`, of a photon counter whose largest value stands
-    for none, without its second pass. A difference of two thresholds is signed, and its negative
-    values are measurements.
+    The rule is that of `measured`: the detector's mask decides, without one the values do. A
+    difference of two thresholds is signed, and its negative values are measurements.
     """
-    if counts.dtype.kind == "u":
-        valid: Valid = np.not_equal(counts, np.iinfo(counts.dtype).max)
-    else:
-        valid = sentinels(counts, photon_counting=False)
-    if measured is None:
-        return valid
-    return np.logical_and(valid, measured, out=valid)
+    if measured is not None:
+        return measured if counts.dtype.kind != "f" else measured & np.isfinite(counts)
+    unsigned = counts.dtype.kind == "u"
+    missing = missing_by_reason(counts, counting=unsigned, gaps=False)
+    valid = np.ones(counts.shape, dtype=np.bool_)
+    for where in missing.values():
+        valid &= ~where
+    return valid

@@ -34,6 +34,8 @@ class Candidate:
         When to look into it again, and when to ask for its state.
     links, links_of
         The files with its images, if these are not in it, and in which state it linked to them.
+    links_known
+        Whether they were sought since the last look.
     seen
         When so many of its frames could first be read; those of before `settle_s` are safe.
     series, identity, given
@@ -58,6 +60,7 @@ class Candidate:
     delay_s: float = 0.0
     links: frozenset[str] = frozenset()
     links_of: tuple[int, int, int] | None = None
+    links_known: bool = False
     seen: list[tuple[float, int]] = field(default_factory=list)
     series: str | None = None
     identity: Identity | None = None
@@ -93,9 +96,10 @@ class Candidate:
         if self.look_due > now:
             self.state_due = min(self.state_due, self.look_due)
 
-    def looked(self, look: Look, now: float, *, size: int) -> None:
+    def looked(self, look: Look, now: float) -> None:
         """Take note of what a look has found, and look again later, and later each time."""
-        self.last, self.size = look, size
+        self.last, self.size = look, look.size
+        self.links_known = False
         if look.extent is not None:
             ready = look.extent.ready
             if not self.seen or self.seen[-1][1] != ready:

@@ -7,16 +7,16 @@ import weakref
 from contextlib import ExitStack
 from dataclasses import replace
 
-from deepfreak.errors import DeepFreakError, FrameError
+from deepfreak.errors import DeepFreakError, FrameError, ReadingStoppedError
 from deepfreak.frames.files import is_hdf5_name, open_frames
 from deepfreak.frames.frame import Frame, FrameFile
+from deepfreak.live.decoding import OpenFile
 from deepfreak.live.folder.identity import (
     UNREAD,
     Context,
-    digest_of_bytes,
     digest_of_first_frame,
-    geometry_of,
-    mask_of,
+    has_only_grown,
+    options_of,
     unpack,
 )
 
@@ -39,8 +39,11 @@ class FileDecoder:
         The frame cannot be read, or another file has taken the place of the one it was in.
     """
 
-    def __init__(self, context: Context, series: str, patience_s: float) -> None:
+    def __init__(
+        self, context: Context, series: str, patience_s: float, open_file: OpenFile
+    ) -> None:
         self._context, self._series, self._patience_s = context, series, patience_s
+        self._open_file = open_file
         self._grows = is_hdf5_name(os.path.basename(context.identity.path))  # noqa: PTH119
         self._stack = ExitStack()
         self._file: FrameFile | None = None
@@ -52,6 +55,8 @@ class FileDecoder:
         """Return frame `number` of the file."""
         with self._lock:
             self._used = time.monotonic()
+            if self._context.unreadable is not None:
+                raise FrameError(self._context.unreadable)
             try:
                 return self._read_in_time(number)
             except FrameError:
@@ -88,6 +93,8 @@ class FileDecoder:
         while True:
             try:
                 return replace(self._read(number), file=self._series)
+            except ReadingStoppedError:
+                raise  # it would be stopped again
             except FrameError:
                 there = number < self._ready
                 self._close()  # what was opened before may be out of date
@@ -109,12 +116,7 @@ class FileDecoder:
             context = self._context
             try:
                 file = self._stack.enter_context(
-                    open_frames(
-                        where,
-                        mask=mask_of(context.mask),
-                        geometry=geometry_of(context.geometry),
-                        growing=True,
-                    )
+                    self._open_file(where, growing=True, **options_of(context.reading))
                 )
                 self._require_same(file)
             except BaseException:
@@ -134,7 +136,7 @@ class FileDecoder:
                 same = same or digest_of_first_frame(file) == identity.digest
             else:
                 same = identity.is_unchanged(state)
-                same = same or digest_of_bytes(identity.path) == identity.digest
+                same = same or has_only_grown(identity.path, identity, state.st_size)
         except OSError as error:
             raise FrameError(f"cannot be read: {error.strerror}") from error
         if not same:
@@ -150,8 +152,16 @@ class FileDecoder:
         stack.close()
 
 
-def decoder(context: bytes, *, series: str, patience_s: float = PATIENCE_S) -> FileDecoder:
+def decoder(
+    context: bytes,
+    *,
+    series: str,
+    patience_s: float = PATIENCE_S,
+    open_file: OpenFile | None = None,
+) -> FileDecoder:
     """Return what reads the frames of the file that `context` tells of.
+
+    `open_file` opens it, by default `open_frames`.
 
     Frames are called by the series, which names no folder outside the watched one.
 
@@ -160,7 +170,7 @@ def decoder(context: bytes, *, series: str, patience_s: float = PATIENCE_S) -> F
     FrameError
         The context is not one of `watch`.
     """
-    return FileDecoder(unpack(context), series, patience_s)
+    return FileDecoder(unpack(context), series, patience_s, open_file or open_frames)
 
 
 def _close_others(mine: FileDecoder) -> None:

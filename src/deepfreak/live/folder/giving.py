@@ -5,11 +5,20 @@ import stat
 import time
 from collections.abc import Iterator
 
+from deepfreak.errors import ReadingStoppedError
 from deepfreak.frames.frame import Extent
+from deepfreak.frames.options import ReadSettings
 from deepfreak.live.events import Arrival, Event, SeriesBegan, SeriesEnded, Trouble
 from deepfreak.live.folder.candidate import Candidate, stamp_of
-from deepfreak.live.folder.identity import UNREAD, Context, Identity, geometry_of, mask_of
-from deepfreak.live.folder.look import look_at, state_of, unread_identity
+from deepfreak.live.folder.identity import UNREAD, Context, Identity
+from deepfreak.live.folder.look import (
+    Look,
+    look_from,
+    look_in_process,
+    state_of,
+    unread_identity,
+)
+from deepfreak.live.folder.looking import Looking
 from deepfreak.live.folder.names import Names
 
 OLD_S = 3600.0  # beyond any difference between the clocks of two machines
@@ -20,23 +29,22 @@ class Giver:
 
     Parameters
     ----------
-    mask, geometry
-        Absolute paths.
+    reading
+        With absolute paths.
     """
 
     def __init__(
         self,
         names: Names,
+        looking: Looking,
         *,
         settle_s: float,
         patience_s: float,
-        mask: str | None,
-        geometry: str | None,
+        reading: ReadSettings,
     ) -> None:
-        self._names, self._settle_s, self._patience_s = names, settle_s, patience_s
-        self._mask, self._geometry = mask, geometry
-        mask_of(mask)  # says now what is wrong with them
-        geometry_of(geometry)
+        self._names, self._looking = names, looking
+        self._settle_s, self._patience_s = settle_s, patience_s
+        self._reading = reading
 
     def attend(self, candidate: Candidate, *, last: bool = False) -> Iterator[Event]:
         """Yield what a candidate has to give now; it is `over` when there will be no more.
@@ -82,11 +90,15 @@ class Giver:
         known = candidate.identity
         # whether it still is the same file costs reading a frame of it
         identify = not candidate.is_hdf5 or known is None or not _has_grown(known, state, candidate)
-        look = look_at(
-            candidate.path, geometry=geometry_of(self._geometry), identify=identify, old=old
-        )
-        candidate.looked(look, time.monotonic(), size=state.st_size)
+        look = self._found(candidate, state, identify=identify, old=old, last=last)
+        if look is None:
+            candidate.state_due = time.monotonic()
+            return
+        candidate.looked(look, time.monotonic())
         quiet_s = time.monotonic() - candidate.changed
+        if look.stopped and (last or quiet_s >= self._settle_s):
+            yield from self._give_unread(candidate)
+            return
         if look.extent is None:
             if not look.locked and (last or quiet_s >= self._patience_s):
                 yield from self._give_unread(candidate)
@@ -105,6 +117,32 @@ class Giver:
                 quiet=old or last or quiet_s >= self._settle_s,
                 stuck=not look.extent.missing_file and quiet_s >= patience_s,
             )
+
+    def _found(
+        self,
+        candidate: Candidate,
+        state: os.stat_result,
+        *,
+        identify: bool,
+        old: bool,
+        last: bool,
+    ) -> Look | None:
+        """Return what a look finds, None while it has not ended."""
+        # of a file that grows a late answer is still true; of another one that has changed not
+        key = (candidate.path, state.st_ino if candidate.is_hdf5 else candidate.stamp)
+        try:
+            found = self._looking.ask(
+                ("look", *key),
+                look_in_process,
+                candidate.path,
+                reading=self._reading,
+                identify=identify,
+                old=old,
+                patient=last,
+            )
+        except ReadingStoppedError as error:
+            return Look(error=str(error), stopped=True)
+        return look_from(found[0]) if found else None
 
     def _give(
         self, candidate: Candidate, identity: Identity, extent: Extent, *, quiet: bool, stuck: bool
@@ -165,15 +203,25 @@ class Giver:
         candidate.series = past.series
         self._names.give(past.series, identity, max(past.frames, 1), whole=True)
         if past.frames == 0:
-            yield self._began(candidate, identity, 1, frames=1)
+            unreadable = candidate.last.error if candidate.last.stopped else None
+            yield self._began(candidate, identity, 1, frames=1, unreadable=unreadable)
             yield Arrival(series=past.series, number=0, received=time.time())
             yield SeriesEnded(series=past.series, expected=1)
 
     def _began(
-        self, candidate: Candidate, identity: Identity, expected: int | None, *, frames: int | None
+        self,
+        candidate: Candidate,
+        identity: Identity,
+        expected: int | None,
+        *,
+        frames: int | None,
+        unreadable: str | None = None,
     ) -> SeriesBegan:
         context = Context(
-            identity=identity, frames=frames, mask=self._mask, geometry=self._geometry
+            identity=identity,
+            frames=frames,
+            reading=self._reading,
+            unreadable=unreadable,
         )
         return SeriesBegan(
             series=candidate.series or candidate.label,
@@ -238,6 +286,6 @@ def _is_other(now: Identity, known: Identity | None) -> bool:
 
 def _left_out(candidate: Candidate) -> Trouble:
     return Trouble(
-        message=f"{candidate.label} is left out: the images to which it links were read already, "
-        "each file for itself"
+        message=f"{candidate.label} is left out: the images to which it links are read from their "
+        "own files"
     )

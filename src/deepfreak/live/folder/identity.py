@@ -3,20 +3,21 @@
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from deepfreak.errors import FrameError
-from deepfreak.frames.frame import FrameFile, Valid
-from deepfreak.frames.geometry import Geometry, read_geometry
-from deepfreak.frames.mask import read_mask
+from deepfreak.frames.files import is_hdf5_name
+from deepfreak.frames.frame import FrameFile
+from deepfreak.frames.options import ReadOptions, ReadSettings
 
 _DIGEST_BYTES = 16
 _MOST_CONTEXT_BYTES = 1 << 16
 _NONE = type(None)
 UNREAD = ""  # the digest of what could not be read
+UNREADABLE = "unreadable"  # before the digest of the bytes of what could not be read as frames
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,18 +63,20 @@ class Context:
     ----------
     frames
         How many the file has, None where it may grow.
-    mask, geometry
-        Paths of their files.
+    reading
+        What the user gave beside the files.
+    unreadable
+        Why no frame of it can be read, None where one may.
     """
 
     identity: Identity
     frames: int | None
-    mask: str | None = None
-    geometry: str | None = None
+    reading: ReadSettings = field(default_factory=ReadSettings)
+    unreadable: str | None = None
 
     def pack(self) -> bytes:
         """Return it as JSON, `unpack` backwards."""
-        return json.dumps(asdict(self)).encode("ascii")
+        return json.dumps(asdict(self), default=os.fspath).encode("ascii")
 
 
 def unpack(context: bytes) -> Context:
@@ -96,19 +99,45 @@ def unpack(context: bytes) -> Context:
                 digest=_of_kind(of_file["digest"], str),
             ),
             frames=_of_kind(table["frames"], int, _NONE),
-            mask=_of_kind(table["mask"], str, _NONE),
-            geometry=_of_kind(table["geometry"], str, _NONE),
+            reading=_settings(table["reading"]),
+            unreadable=_of_kind(table.get("unreadable"), str, _NONE),
         )
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise wrong from error
 
 
-def digest_of_bytes(path: str) -> str:
-    """Return the digest of a file's bytes."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(
-            file, lambda: hashlib.blake2b(digest_size=_DIGEST_BYTES)
-        ).hexdigest()
+def digest_of_bytes(path: str, size: int | None = None) -> str:
+    """Return the digest of a file's bytes, or of the first `size` of them.
+
+    Raises
+    ------
+    OSError
+        It cannot be read.
+    """
+    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    # a pipe that has taken the file's place must not block
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123
+        left = os.fstat(file.fileno()).st_size if size is None else size
+        while left > 0 and (data := file.read(min(left, 1 << 20))):
+            digest.update(data)
+            left -= len(data)
+    return digest.hexdigest()
+
+
+def has_only_grown(path: str, past: Identity | None, size: int) -> bool:
+    """Return whether the file `path` of `size` bytes is `past` with further bytes behind it.
+
+    Such as a file that was taken for whole while its writer paused. False for HDF5, whose frames
+    tell, and for what could not be read as frames.
+    """
+    if past is None or is_hdf5_name(os.path.basename(path)):  # noqa: PTH119 - a str
+        return False
+    if size < past.size or past.digest == UNREAD or past.digest.startswith(UNREADABLE):
+        return False
+    try:
+        return digest_of_bytes(path, past.size) == past.digest
+    except OSError:
+        return False
 
 
 def digest_of_first_frame(file: FrameFile) -> str:
@@ -125,15 +154,19 @@ def digest_of_first_frame(file: FrameFile) -> str:
 
 
 @lru_cache(maxsize=2)
-def mask_of(path: str | None) -> Valid | None:
-    """Return the mask in the file `path`, None without."""
-    return None if path is None else read_mask(Path(path))
+def options_of(settings: ReadSettings) -> ReadOptions:
+    """Return what `settings` stand for; mask, geometry and dark are read once."""
+    return settings.load()
 
 
-@lru_cache(maxsize=2)
-def geometry_of(path: str | None) -> Geometry | None:
-    """Return the geometry in the file `path`, None without."""
-    return None if path is None else read_geometry(Path(path))
+def _settings(table: Any) -> ReadSettings:  # noqa: ANN401 - checked here
+    paths = {name: _of_kind(table[name], str, _NONE) for name in ("mask", "geometry", "dark")}
+    return ReadSettings(
+        channel=_of_kind(table["channel"], str, _NONE),
+        gain=_of_kind(table["gain"], float, int, _NONE),
+        pedestal=_of_kind(table["pedestal"], float, int, _NONE),
+        **{name: None if path is None else Path(path) for name, path in paths.items()},
+    )
 
 
 def _of_kind(value: Any, *kinds: type) -> Any:  # noqa: ANN401 - checked here

@@ -1,18 +1,21 @@
 """One look at one file: what of it can be read now, and which file it is."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from deepfreak.errors import InputError
 from deepfreak.frames.files import is_hdf5_name, open_frames
 from deepfreak.frames.frame import Extent, FrameFile
-from deepfreak.frames.geometry import Geometry
+from deepfreak.frames.options import ReadSettings
 from deepfreak.frames.writing import writing_of
 from deepfreak.live.folder.identity import (
     UNREAD,
+    UNREADABLE,
     Identity,
     digest_of_bytes,
     digest_of_first_frame,
+    options_of,
 )
 
 
@@ -28,6 +31,10 @@ class Look:
         Why it cannot.
     locked
         Whether that is because a living program writes it.
+    stopped
+        Whether that is because looking had to be stopped: another look would end the same way.
+    size
+        Of the file, in bytes, when the look began.
     identity
         None where it was not asked for, or has changed meanwhile.
     """
@@ -35,6 +42,8 @@ class Look:
     extent: Extent | None = None
     error: str = ""
     locked: bool = False
+    stopped: bool = False
+    size: int = 0
     identity: Identity | None = None
 
 
@@ -53,11 +62,30 @@ def state_of(path: str) -> os.stat_result:
         os.close(handle)
 
 
-def look_at(path: str, *, geometry: Geometry | None, identify: bool, old: bool) -> Look:
+def look_from(found: dict[str, Any]) -> Look:
+    """Return the look of which `look_in_process` gave the fields."""
+    extent, identity = found["extent"], found["identity"]
+    fields = found | {
+        "extent": None if extent is None else Extent(**extent),
+        "identity": None if identity is None else Identity(**identity),
+    }
+    return Look(**fields)
+
+
+def look_in_process(
+    path: str, *, reading: ReadSettings, identify: bool, old: bool
+) -> dict[str, Any]:
+    """Return the fields of what `look_at` finds, which can leave a process."""
+    return asdict(look_at(path, reading=reading, identify=identify, old=old))
+
+
+def look_at(path: str, *, reading: ReadSettings, identify: bool, old: bool) -> Look:
     """Look at a file.
 
     Parameters
     ----------
+    reading
+        What the user gave beside the files.
     identify
         Whether to find out which file it is, for which its bytes or first frame are read.
     old
@@ -66,7 +94,7 @@ def look_at(path: str, *, geometry: Geometry | None, identify: bool, old: bool) 
     hdf5 = is_hdf5_name(os.path.basename(path))  # noqa: PTH119 - paths are str, and many
     try:
         before = state_of(path)
-        with open_frames(path, geometry=geometry, growing=True) as file:
+        with open_frames(path, growing=True, **options_of(reading)) as file:
             extent = _whole(file.count) if old and not hdf5 else _extent(file)
             identity = None
             if identify:
@@ -84,7 +112,7 @@ def look_at(path: str, *, geometry: Geometry | None, identify: bool, old: bool) 
         return Look(error="it changed while it was read")
     if before.st_ino != after.st_ino:
         identity = None
-    return Look(extent=extent, identity=identity)
+    return Look(extent=extent, identity=identity, size=before.st_size)
 
 
 def unread_identity(path: str) -> Identity:
@@ -98,7 +126,8 @@ def unread_identity(path: str) -> Identity:
     state = os.stat(path)  # noqa: PTH116 - paths are str, and many
     try:
         hdf5 = is_hdf5_name(os.path.basename(path))  # noqa: PTH119
-        digest = UNREAD if hdf5 else digest_of_bytes(path)
+        # what is added to it later makes another file of it
+        digest = UNREAD if hdf5 else f"{UNREADABLE} {digest_of_bytes(path)}"
     except OSError:
         digest = UNREAD
     return identity_of(path, state, digest)

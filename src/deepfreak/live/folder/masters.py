@@ -1,19 +1,11 @@
 """Which HDF5 files are read through a master file that links to them."""
 
-from pathlib import Path
-
-from deepfreak.frames.hdf5_search import linked_files
-
 
 class Masters:
     """The links that were found; paths are those without symbolic links."""
 
     def __init__(self) -> None:
         self._master_of: dict[str, str] = {}
-
-    def links_of(self, real: str) -> frozenset[str]:
-        """Return the files with the images of the file `real`, by a look into it."""
-        return frozenset(str(path) for path in linked_files(Path(real)))
 
     def claim(self, real: str, links: frozenset[str]) -> None:
         """Note that the file `real` is the master of `links`."""

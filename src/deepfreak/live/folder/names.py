@@ -7,7 +7,7 @@ from itertools import count as count_from
 from pathlib import PurePath
 
 from deepfreak.errors import FrameError
-from deepfreak.live.folder.identity import Identity, unpack
+from deepfreak.live.folder.identity import Identity, has_only_grown, unpack
 
 Known = Callable[[str], int]
 ContextOf = Callable[[str], bytes | None]
@@ -60,6 +60,8 @@ class Names:
             if past is None:
                 return Given(series, identity, 0)
             if past.identity is None or identity.is_same(past.identity):
+                return past
+            if has_only_grown(identity.path, past.identity, identity.size):
                 return past
         raise AssertionError  # there is no end of numbers
 

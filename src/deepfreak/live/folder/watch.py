@@ -20,12 +20,15 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from deepfreak.errors import InputError
+from deepfreak.errors import InputError, ReadingStoppedError
 from deepfreak.frames.files import is_hdf5_name
+from deepfreak.frames.guarded import links_in_process, load_guarded
+from deepfreak.frames.options import ReadSettings
 from deepfreak.live.events import Event
 from deepfreak.live.folder.candidate import Candidate, numbers
 from deepfreak.live.folder.giving import Giver
 from deepfreak.live.folder.look import state_of
+from deepfreak.live.folder.looking import looking
 from deepfreak.live.folder.masters import Masters
 from deepfreak.live.folder.names import ContextOf, Known, Names, label_of, prefixes
 from deepfreak.live.folder.tree import Found, Gone, Tree
@@ -58,13 +61,13 @@ class FolderSource:
         For how long a file that cannot be read, or a data file without its master, is waited for.
     until_idle_s
         Ends the source when nothing new has come for so long; None for never.
-    mask, geometry
-        Files, as `frames.read_mask` and `frames.read_geometry` read them.
+    reading
+        What the user gives beside the files.
 
     Raises
     ------
     InputError
-        A path does not exist, or mask or geometry cannot be read.
+        A path does not exist, or mask, geometry or dark cannot be read.
     """
 
     def __init__(
@@ -77,20 +80,23 @@ class FolderSource:
         poll_s: float = POLL_S,
         patience_s: float = PATIENCE_S,
         until_idle_s: float | None = None,
-        mask: Path | None = None,
-        geometry: Path | None = None,
+        reading: ReadSettings | None = None,
     ) -> None:
         for path in paths:
             if not path.exists():
                 raise InputError(f"expected a folder to watch, found nothing at {path}")
+        reading = (reading or ReadSettings()).absolute()
+        geometry = load_guarded(reading).get("geometry")  # says now what is wrong with the files
+        self._place = None if geometry is None else geometry.data_path
         self._poll_s, self._until_idle_s = poll_s, until_idle_s
         self._names = Names(known, context_of)
+        self._looking = looking()
         self._giver = Giver(
             self._names,
+            self._looking,
             settle_s=settle_s,
             patience_s=patience_s,
-            mask=None if mask is None else str(mask.absolute()),
-            geometry=None if geometry is None else str(geometry.absolute()),
+            reading=reading,
         )
         folders = [path.absolute() if path.is_dir() else path.absolute().parent for path in paths]
         roots = list(dict.fromkeys(str(folder) for folder in folders))
@@ -110,6 +116,12 @@ class FolderSource:
     def events(self) -> Iterator[Event | None]:
         """Yield what happens to the files; see `events.Source`."""
         self._news = time.monotonic()
+        try:
+            yield from self._all_events()
+        finally:
+            self._looking.stop()
+
+    def _all_events(self) -> Iterator[Event | None]:
         while True:
             start = time.monotonic()
             yield from self._poll_folders()
@@ -142,12 +154,14 @@ class FolderSource:
         """Look after all candidates whose time has come, masters before what they link to."""
         now = time.monotonic()
         due = [one for one in self._pending.values() if last or one.state_due <= now]
+        known = []
         for number, candidate in enumerate(due):
-            self._find_links(candidate)
+            if self._find_links(candidate, last=last):
+                known.append(candidate)
             if number % _BETWEEN_SIGNS == 0:
                 yield None
         sign = time.monotonic()
-        for candidate in due:
+        for candidate in known:
             if candidate.path not in self._pending:
                 continue  # claimed by a master meanwhile
             for event in self._giver.attend(candidate, last=last):
@@ -159,6 +173,8 @@ class FolderSource:
             if time.monotonic() - sign > _NAP_S:
                 yield None
                 sign = time.monotonic()
+        if self._looking.waiting:
+            self._news = time.monotonic()
 
     def _put_away(self, candidate: Candidate) -> None:
         del self._pending[candidate.path]
@@ -225,24 +241,40 @@ class FolderSource:
                 continue  # the tree tells
             self._take(path, self._root_of[path])
 
-    def _find_links(self, candidate: Candidate) -> None:
-        """Find the files to which a master links; they are not read for themselves."""
+    def _find_links(self, candidate: Candidate, *, last: bool) -> bool:
+        """Find the files to which a master links; they are not read for themselves.
+
+        Return whether they are known by now.
+        """
         if not candidate.is_hdf5 or candidate.is_data_file:
-            return
+            return True
         try:
             own = numbers(os.stat(candidate.path))  # noqa: PTH116 - paths are str, and many
         except OSError:
-            return
-        if own == candidate.links_of and time.monotonic() < candidate.look_due:
-            return
-        candidate.links_of = own
-        links = self._masters.links_of(candidate.real)
-        if not links or self._taken_before(candidate, links):
-            return
+            return True
+        sought = candidate.links_known or time.monotonic() < candidate.look_due
+        if own == candidate.links_of and sought:
+            return True
+        try:
+            key = ("links", candidate.path, own[0])
+            found = self._looking.ask(
+                key, links_in_process, candidate.real, patient=last, place=self._place
+            )
+        except ReadingStoppedError:
+            found = [{"files": [], "gives": True}]  # the look that follows says what is wrong
+        if not found:
+            return False
+        candidate.links_of, candidate.links_known = own, True
+        links = frozenset(found[0]["files"])
+        if not found[0]["gives"]:
+            candidate.left_out = True
+        if not links or candidate.left_out or self._taken_before(candidate, links):
+            return True
         candidate.links = links
         self._masters.claim(candidate.real, links)
         for link in links:
             self._pending.pop(self._hdf5.get(link, ""), None)
+        return True
 
     def _taken_before(self, master: Candidate, links: frozenset[str]) -> bool:
         """Return whether images of a master were given out before it was known to be one."""

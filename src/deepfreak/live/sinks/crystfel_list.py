@@ -1,4 +1,4 @@
-"""CrystFEL's list of frames, as `indexamajig -i` reads it: the frames to keep.
+"""CrystFEL's list of frames, as `indexamajig -i` reads it: the frames to keep, or the unsure ones.
 
 A line is a file's name, a space and the frame in it, which begins with `//`::
 
@@ -11,7 +11,7 @@ which tells people, not CrystFEL, which frame it was.
 A copy's line waits until the file is whole, and with it the lines behind it: whoever follows the
 list finds every file that it names.
 
-Such a list can hold neither comments nor frames that were not kept, so `NAME.lst.position` beside
+Such a list can hold neither comments nor frames of other decisions, so `NAME.lst.position` beside
 it says how far it has got.
 """
 
@@ -23,7 +23,7 @@ from pathlib import Path
 
 from deepfreak.errors import OutputError
 from deepfreak.files import reason_of
-from deepfreak.live.events import Outcome, Recorded
+from deepfreak.live.events import Decision, Outcome, Recorded
 from deepfreak.live.sinks.growing_file import GrowingFile
 from deepfreak.live.sinks.records import require_next
 
@@ -48,7 +48,7 @@ _ONE_FRAME = re.compile(r"\.(cbf|img|mccd|edf|tiff?)(\.gz|\.bz2)?$", re.IGNORECA
 
 
 class CrystFELList:
-    """A `RecordSink` that lists the frames to keep; a list of an earlier run is gone on with.
+    """A `RecordSink` that lists the frames of one decision; an earlier run's list is resumed.
 
     A batch is first stated in the position file, which is replaced as a whole, and then added to
     the list. Whatever ends the process between the two, or in the middle of the second, leaves a
@@ -57,11 +57,15 @@ class CrystFELList:
 
     Parameters
     ----------
+    decision
+        The one whose frames are listed.
     place
         Gives the copy of a frame, None if it was not copied; lines then name the copy.
 
     Attributes
     ----------
+    place
+        As given; it may be set until the first rows are written.
     left_out
         How many frames were not listed, since their line is longer than CrystFEL can read.
 
@@ -71,9 +75,12 @@ class CrystFELList:
         The list is not ours or was changed, or cannot be written.
     """
 
-    def __init__(self, path: Path, *, place: Place | None = None) -> None:
+    def __init__(
+        self, path: Path, *, decision: Decision = "keep", place: Place | None = None
+    ) -> None:
         self.left_out = 0
-        self._place = place
+        self._decision = decision
+        self.place = place
         self._waiting: list[Recorded] = []  # from the first whose copy is not whole on
         self._position = path.with_name(f"{path.name}.position")
         self._file = GrowingFile(path)
@@ -91,7 +98,7 @@ class CrystFELList:
         return self._last
 
     def write(self, rows: Sequence[Recorded]) -> None:
-        """List those rows that are to be kept, and those that waited, as far as copies are whole.
+        """List the rows of its decision, and those that waited, as far as copies are whole.
 
         What is listed is safe from `kill -9` when this returns; the rest is in the ledger.
 
@@ -104,8 +111,8 @@ class CrystFELList:
         if not rows:
             return
         require_next(rows, self._last, self._file.path)
-        kept = [row for row in rows if row.outcome.decision == "keep"]
-        self._list([*self._waiting, *kept], until=rows[-1].sequence)
+        wanted = [row for row in rows if row.outcome.decision == self._decision]
+        self._list([*self._waiting, *wanted], until=rows[-1].sequence)
         self._last = rows[-1].sequence
 
     def close(self) -> None:
@@ -116,11 +123,11 @@ class CrystFELList:
         finally:
             self._file.close()
 
-    def _list(self, kept: Sequence[Recorded], *, until: int) -> None:
-        """List frames to keep, up to the first whose copy is not whole; `until` tells of others."""
+    def _list(self, wanted: Sequence[Recorded], *, until: int) -> None:
+        """List frames, up to the first whose copy is not whole; `until` tells of others."""
         lines: list[bytes] = []
         listed = too_long = 0
-        for row in kept:
+        for row in wanted:
             line = self._line(row.outcome)
             if line is None:
                 until = row.sequence - 1
@@ -133,12 +140,12 @@ class CrystFELList:
         self._state(until, b"".join(lines))
         if lines:
             self._file.append(b"".join(lines))
-        self._waiting = list(kept[listed:])
+        self._waiting = list(wanted[listed:])
         self.left_out += too_long
 
     def _line(self, outcome: Outcome) -> bytes | None:
         """Return the line of a frame, None as long as its copy is not whole."""
-        copy = self._place(outcome.series, outcome.number) if self._place else None
+        copy = self.place(outcome.series, outcome.number) if self.place else None
         if copy is not None:
             return _spelled(f"{copy.file.absolute()} //{copy.index}") if copy.whole else None
         if outcome.number == 0 and _ONE_FRAME.search(outcome.series):

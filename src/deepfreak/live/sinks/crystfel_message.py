@@ -12,10 +12,10 @@
     timestamp          seconds since 1970, of receipt
     source             "deepfreak"
 
-and beside what OM sends: series, number, label, p_crystal. `beam_energy` and `detector_distance`
-are missing where the frame does not say them. A CrystFEL geometry names these as it names places
-in a file: `data = detector_data`, `peak_list = peak_list`, `photon_energy = beam_energy eV`,
-`clen = detector_distance mm`.
+and beside what OM sends: series, number, decision ("keep" or "unsure"), label, p_crystal.
+`beam_energy` and `detector_distance` are missing where the frame does not say them. A CrystFEL
+geometry names these as it names places in a file: `data = detector_data`, `peak_list = peak_list`,
+`photon_energy = beam_energy eV`, `clen = detector_distance mm`.
 
 CrystFEL compares a name that it looks for with as much of it as each key is long, so that no key
 may be the beginning of another; and it takes every peak's numbers for floats without looking.
@@ -52,6 +52,7 @@ def pack_hit(hit: Hit) -> bytes:
         "source": "deepfreak",
         "series": _text(outcome.series),
         "number": outcome.number,
+        "decision": outcome.decision,
         "label": outcome.label,
         "p_crystal": outcome.p_crystal,
     }

@@ -1,4 +1,4 @@
-"""Frames to keep, on a ZeroMQ socket, for `indexamajig --zmq-input`.
+"""Frames to keep and unsure ones, on a ZeroMQ socket, for `indexamajig --zmq-input`.
 
 ::
 

@@ -1,4 +1,4 @@
-"""Copies of the frames to keep, with their peaks: HDF5 files that other programs read.
+"""Copies of frames to keep, or of unsure ones, with their peaks, as HDF5 files.
 
 A folder of hits holds::
 
@@ -19,7 +19,7 @@ import h5py
 
 from deepfreak.errors import InputError, OutputError
 from deepfreak.files import reason_of
-from deepfreak.live.events import Hit
+from deepfreak.live.events import Decision, Hit
 from deepfreak.live.sinks.crystfel_list import Copy
 from deepfreak.live.sinks.hit_draft import HitDraft, setup_in
 from deepfreak.live.sinks.hit_index import HitIndex
@@ -40,6 +40,8 @@ class HitFiles:
     ----------
     form
         "nxmx" or "cxi".
+    decision
+        The one whose frames are copied; others are passed over.
     frames_per_file
         A file with fewer is made by `close` and by a frame of another kind only.
     classes
@@ -58,6 +60,7 @@ class HitFiles:
         folder: Path,
         *,
         form: Literal["nxmx", "cxi"],
+        decision: Decision = "keep",
         frames_per_file: int = 100,
         classes: tuple[str, ...],
     ) -> None:
@@ -68,6 +71,7 @@ class HitFiles:
             )
         self._folder = folder
         self._form: str = form
+        self._decision = decision
         self._frames_per_file = frames_per_file
         self._classes = classes
         self._chunks = Chunks()
@@ -86,7 +90,7 @@ class HitFiles:
             raise
 
     def keep(self, hit: Hit) -> None:
-        """Copy a frame; it is safe from `kill -9` when this returns.
+        """Copy a frame of the folder's decision; it is safe from `kill -9` when this returns.
 
         Raises
         ------
@@ -96,6 +100,8 @@ class HitFiles:
         FrameError
             The frame cannot be decoded, or is no image.
         """
+        if hit.outcome.decision != self._decision:
+            return
         series, number = spelled(hit.outcome.series), hit.outcome.number
         if self._index.place(series, number) is not None:
             return

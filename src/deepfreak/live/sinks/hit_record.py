@@ -111,7 +111,7 @@ def setup_of(frame: Frame, *, form: str, classes: tuple[str, ...]) -> Setup:
         "shape": list(frame.counts.shape),
         "dtype": _stored_type(frame).str,
         "pedestal": float(frame.pedestal),
-        "gain": float(frame.gain),
+        "gain": float(frame.counts_per_photon),
         "saturation": _number(frame.saturation),
         "beam_center_px": None if center is None else [float(center[0]), float(center[1])],
         "pixel_size_mm": _number(frame.pixel_size_mm),

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from deepfreak.frames.missing import sentinels, shadow, unlit
+from deepfreak.frames.shadow import shadow
 
 SLOW, FAST = np.mgrid[:512, :512]
 RADIUS = np.hypot(SLOW - 256, FAST - 256)
@@ -10,34 +10,6 @@ EVERYWHERE = np.ones((512, 512), bool)
 
 def poisson(expected):
     return np.random.default_rng(0).poisson(expected).astype(np.float32)
-
-
-def test_infinite_and_undefined_values_are_missing():
-    counts = np.array([[1.0, np.nan], [np.inf, -np.inf]])
-    assert sentinels(counts, photon_counting=False).tolist() == [[True, False], [False, False]]
-
-
-def test_negative_counts_are_missing_on_a_photon_counter_and_noise_on_a_ccd():
-    pilatus = np.array([[0, -1], [-2, 5]])
-    ccd = np.array([[0, -1], [-9, 5]])
-    assert sentinels(pilatus, photon_counting=False).tolist() == [[True, False], [False, True]]
-    assert sentinels(ccd, photon_counting=False).all()
-    assert sentinels(ccd, photon_counting=True).tolist() == [[True, False], [False, True]]
-
-
-def test_the_seams_of_a_mosaic_are_missing():
-    counts = poisson(np.full((512, 512), 60.0)).astype(np.uint16)
-    counts[100:103], counts[:, 511] = 0, 0
-    missing = unlit(counts, EVERYWHERE)
-    assert missing[100:103].all()
-    assert missing[:, 511].all()
-    assert np.count_nonzero(missing) == 3 * 512 + 509
-
-
-def test_a_dark_frame_has_no_seams():
-    counts = poisson(np.full((512, 512), 0.3)).astype(np.uint16)
-    counts[:64, :64] = 0
-    assert not unlit(counts, EVERYWHERE).any()
 
 
 @pytest.mark.parametrize("level", [20, 300, 20_000])

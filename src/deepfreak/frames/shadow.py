@@ -1,7 +1,7 @@
-"""Which pixels measured nothing, where the file itself does not say.
+"""Which pixels lie in the shadow of a beamstop.
 
-Three rules, all conservative: a pixel is called missing only where that is the plain explanation.
-A dark pixel is a measurement, and hiding it would make a blank frame look lit.
+A dark pixel is a measurement, and hiding it would make a blank frame look lit: a shadow is found
+only where it is the plain explanation.
 """
 
 from typing import TypeVar
@@ -11,15 +11,11 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from deepfreak.frames.frame import Counts, Valid
+from deepfreak.frames.frame import Valid
 
 T = TypeVar("T", bound=np.generic)
 
-LIT_COUNTS = 5  # a median at which no area stays at zero by chance
-BRIGHT_COUNTS = 20  # a level at which no single pixel does: exp(-20)
-BLOCK = 8
-
-# A shadow, on blocks of 1/64 of the prepared image
+# On blocks of 1/64 of the prepared image
 SHADOW_BLOCKS = 64
 SHADOW_RATIO = 0.35  # of the photons around it, inside
 SHADOW_THICKEST = 4.5  # blocks from its edge to its middle
@@ -27,59 +23,6 @@ SHADOW_SMALLEST = 4  # blocks
 SHADOW_LARGEST = 0.08  # of the image's area
 SHADOW_LEAST_PHOTONS = 4.0  # a pixel, around it
 SHADOW_SHARP_BORDER = 0.8  # of the blocks behind its edge are bright
-
-
-def sentinels(counts: Counts, *, photon_counting: bool, top_is_missing: bool = False) -> Valid:
-    """Return the valid pixels of `counts`, leaving out the values that stand for "no measurement".
-
-    Floats: NaN and infinities. Signed integers: the smallest of the type, and all negative ones of
-    a photon counter (PILATUS writes -1 in gaps and -2 in defects); without knowing the detector,
-    an image that goes down to -1 or -2 but not further is one. Unsigned integers: the largest of
-    the type, where the format uses it so (`top_is_missing`).
-    """
-    if counts.dtype.kind == "f":
-        return np.asarray(np.isfinite(counts))
-    limits = np.iinfo(counts.dtype)
-    if counts.dtype.kind == "u":
-        largest = np.asarray(counts == limits.max)
-        return ~largest if top_is_missing else np.ones(counts.shape, dtype=np.bool_)
-    lowest = int(counts.min(initial=0))
-    if lowest >= 0:
-        return np.ones(counts.shape, dtype=np.bool_)
-    if photon_counting or lowest >= -2:
-        return np.asarray(counts >= 0)
-    return np.asarray(counts > limits.min)
-
-
-def counts_photons(counts: Counts) -> bool:
-    """Return whether the values alone say that this is a PILATUS or EIGER: -1 or -2 lowest."""
-    return counts.dtype.kind == "i" and -2 <= int(counts.min(initial=0)) < 0
-
-
-def unlit(counts: Counts, valid: Valid) -> Valid:
-    """Return the pixels of an integrating detector [slow, fast] that are zero for want of a sensor.
-
-    Such are the corners around a round taper and the seams between the modules of a mosaic. On a
-    lit frame (median of at least 5 counts outside them) these are the zeros in or beside blocks
-    of 8 x 8 pixels that are zero throughout, and those with a mean of at least 20 counts over the
-    other pixels of the 3 x 3 blocks around them, a quarter of which must be others. On a dark
-    frame, and where values go below zero so that zero is one of many, there are none.
-    """
-    zero: Valid = (counts == 0) & valid
-    none = np.zeros_like(zero)
-    if not zero.any() or float(counts[valid].min()) < 0:
-        return none
-    lit_pixels = _block_sum(valid & ~zero)
-    empty = (lit_pixels == 0) & (_block_sum(zero) > 0)
-    elsewhere = counts[valid & ~_unblock(empty, counts.shape)]
-    if elsewhere.size == 0 or float(np.median(elsewhere)) < LIT_COUNTS:
-        return none
-    total = _block_sum(np.where(valid, counts, 0).astype(np.float32))
-    lit_nearby = ndimage.uniform_filter(lit_pixels, 3, mode="constant")
-    nearby = ndimage.uniform_filter(total, 3, mode="constant")
-    bright = (nearby >= BRIGHT_COUNTS * lit_nearby) & (lit_nearby >= BLOCK * BLOCK / 4)
-    beside: Valid = ndimage.binary_dilation(empty, structure=np.ones((3, 3)))
-    return np.asarray(zero & _unblock(beside | bright, counts.shape))
 
 
 def shadow(photons: NDArray[np.float32], valid: Valid) -> Valid:
@@ -148,7 +91,7 @@ def _surroundings(root: NDArray[np.float32], seen: Valid) -> NDArray[np.float32]
     return mean**2
 
 
-def _block_sum(values: NDArray[np.generic], block: int = BLOCK) -> NDArray[np.float32]:
+def _block_sum(values: NDArray[np.generic], block: int) -> NDArray[np.float32]:
     """Return the sums of blocks of `block` x `block` pixels; those at the far edges are partial."""
     slow, fast = values.shape
     sums: NDArray[np.float32] = np.zeros((-(-slow // block), -(-fast // block)), np.float32)
@@ -170,7 +113,7 @@ def _add_blocks(values: NDArray[np.generic], block: int, sums: NDArray[np.float3
             sums[row, j // block] += columns[j]
 
 
-def _unblock(blocks: NDArray[T], shape: tuple[int, ...], block: int = BLOCK) -> NDArray[T]:
+def _unblock(blocks: NDArray[T], shape: tuple[int, ...], block: int) -> NDArray[T]:
     """Return the pixels' values from those of their blocks."""
     pixels = np.repeat(np.repeat(blocks, block, axis=0), block, axis=1)
     return pixels[: shape[0], : shape[1]]

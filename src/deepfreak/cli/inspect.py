@@ -1,0 +1,111 @@
+"""`deepfreak inspect`: what was understood of detector files."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from deepfreak.cli.classify import ALL_UNREADABLE, SOME_UNREADABLE, printable
+from deepfreak.cli.frame_options import frame_options, read_settings
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--frame", type=click.IntRange(0), metavar="N",
+    help="Frame N of each file, from 0; the first by default.",
+)  # fmt: skip
+@frame_options
+@click.option("--picture", type=click.Path(path_type=Path), help="PNG to draw, of one frame.")
+@click.option(
+    "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True
+)
+@click.option("--overwrite", is_flag=True, help="Replace an existing picture.")
+def inspect(
+    *,
+    files: tuple[Path, ...],
+    frame: int | None,
+    picture: Path | None,
+    form: str,
+    overwrite: bool,
+    **options: Any,  # noqa: ANN401 -- of all kinds
+) -> int:
+    """Show what is understood of detector files.
+
+    For each of FILES, files or folders of them: the frame's size, which pixels measured nothing
+    and why, the gain and other facts, and where each was found. With `--format json` one object a
+    line.
+    """
+    from deepfreak.errors import FrameError
+    from deepfreak.files import check_output
+    from deepfreak.frames.guarded import find_files_guarded, load_guarded, open_guarded
+    from deepfreak.inspection import describe, draw
+
+    settings = read_settings(options)
+    if picture is not None:
+        check_output(picture, overwrite=overwrite)
+    given = load_guarded(settings)
+    given["reasons"] = True
+    found = find_files_guarded(files, given.get("geometry"))
+    if picture is not None and len(found) > 1:
+        raise click.UsageError(f"expected one file to draw with --picture, found {len(found)}")
+    failed = 0
+    for path in found:
+        try:
+            with open_guarded(path, **given) as opened:
+                index = frame or 0
+                read = opened.read(index)
+                record = describe(read, opened.count)
+                if picture is not None:
+                    draw(read, picture, overwrite=overwrite)
+        except FrameError as error:
+            failed += 1
+            name = str(path).encode("utf-8", "backslashreplace").decode()
+            record = {"file": name, "frame": frame, "error": str(error)}
+        click.echo(json.dumps(record, allow_nan=False) if form == "json" else _table(record))
+    if picture is not None and not failed:
+        click.echo(f"picture: {picture}", err=True)
+    if not failed:
+        return 0
+    return SOME_UNREADABLE if failed < len(found) else ALL_UNREADABLE
+
+
+def _table(record: dict[str, Any]) -> str:
+    """Return a record as lines of names, values and where they were found."""
+    lines = [printable(str(record["file"]))]
+    if "error" in record:
+        return f"{lines[0]}\n  cannot be read: {printable(record['error'])}\n"
+    shape, origins = record["shape"], record["from"]
+    pixels = shape[0] * shape[1]
+    lines += [
+        f"  frame        {record['frame']} of {record['frames']}",
+        f"  size         {shape[0]} x {shape[1]} (slow x fast), {record['dtype']}",
+        f"  measured     {record['valid']} of {pixels} pixels ({record['valid'] / pixels:.1%})",
+    ]
+    lines += [f"    missing    {count}: {reason}" for reason, count in record["missing"].items()]
+    if record["saturated"] is not None:
+        lines.append(f"  saturated    {record['saturated']} pixels")
+    units = {
+        "detector": ("detector", ""),
+        "gain": ("gain", "counts per photon"),
+        "pedestal": ("pedestal", "counts"),
+        "saturation": ("saturation", "counts"),
+        "beam_center_px": ("beam", "pixels (slow, fast)"),
+        "pixel_size_mm": ("pixel size", "mm"),
+        "distance_mm": ("distance", "mm"),
+        "wavelength_A": ("wavelength", "A"),
+    }
+    for key, (name, unit) in units.items():
+        value = record[key]
+        text = "unknown" if value is None else f"{_shown(value)} {unit}".rstrip()
+        origin = f"  [{origins[key]}]" if key in origins else ""
+        lines.append(printable(f"  {name:<12} {text}{origin}"))
+    lines += [printable(f"  note         {note}") for note in record["notes"]]
+    return "\n".join(lines) + "\n"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(f"{number:.2f}" for number in value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

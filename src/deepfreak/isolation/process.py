@@ -1,0 +1,394 @@
+"""A process that runs functions with limits of time and memory, and is replaced when it fails."""
+
+import itertools
+import os
+import pickle
+import select
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import warnings
+import weakref
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import deepfreak.errors
+from deepfreak.errors import DeepFreakError, InputError, ReadingStoppedError
+from deepfreak.isolation.values import MAX_TEXT_BYTES, decode, layout_of
+
+START_S = 60.0
+_LENGTH = struct.Struct("<Q")
+_GRACE_S = 2.0  # the kernel's own limits come first
+_BETWEEN_LOOKS_S = 0.1  # at the memory of a process at work
+_GROWN_BYTES = 512 << 20  # beyond its start: a process that has kept so much is replaced
+_KEPT_BYTES = 64 << 20  # of the memory for arrays
+_MAX_FAILED_STARTS = 3
+# Files from outside need no threads, and must not learn what the environment holds.
+_ENVIRONMENT = {
+    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"),
+    # glibc: what an image took is kept for the next one; else a fifth of the time goes into asking
+    "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+}
+_SECRETS = ("DEEPFREAK_TOKEN",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one call may take.
+
+    Attributes
+    ----------
+    cpu_s, wall_s
+        Seconds of computing, and by the clock.
+    memory_bytes
+        Beyond what the process has after its start.
+    file_bytes
+        The largest file that it may write.
+    """
+
+    cpu_s: float = 8.0
+    wall_s: float = 15.0
+    memory_bytes: int = 768 << 20
+    file_bytes: int = 2 << 30
+
+
+class LimitedProcess:
+    """A process that is asked by `call`, by one thread at a time; started when it is needed.
+
+    It hears no Ctrl-C. When it exceeds a limit or crashes, the call raises and the next one gets a
+    new process.
+
+    Parameters
+    ----------
+    modules
+        What it imports at its start, so that the first call need not.
+
+    Attributes
+    ----------
+    generation
+        Which process it is: another number tells that what the one before knew is lost.
+    """
+
+    def __init__(self, *, modules: Sequence[str] = ()) -> None:
+        self._modules = list(modules)
+        self._lock = threading.RLock()
+        self._running: _Running | None = None
+        self._numbers = itertools.count(1)
+        self._failed_starts = 0
+        self._finalizer: weakref.finalize[..., Any] | None = None
+        self.generation = 0
+
+    def start(self) -> None:
+        """Start the process without waiting for it."""
+        with self._lock:
+            if self._running is None:
+                running = self._running = _Running(self._modules)
+                self.generation = next(self._numbers)
+                # nobody may be left to close it
+                self._finalizer = weakref.finalize(self, running.end)
+
+    def call(
+        self,
+        function: Callable[..., Any],
+        *args: Any,  # noqa: ANN401 - of the function
+        limits: Limits | None = None,
+        **kwargs: Any,  # noqa: ANN401 - of the function
+    ) -> Any:  # noqa: ANN401 - of the function
+        """Return what `function`, which stands at the top of a module, gives: plain values, arrays.
+
+        Raises
+        ------
+        ReadingStoppedError
+            It took too long or too much memory, or crashed the process.
+        DeepFreakError
+            What the function raises of it; anything else as `InputError`. Or the process cannot be
+            started.
+        """
+        limits = limits or Limits()
+        with self._lock:
+            running = self._started()
+            try:
+                running.send(pickle.dumps((function, args, kwargs, limits)))
+                found = running.receive(limits)
+            except _StoppedError as stopped:
+                self.close()
+                raise ReadingStoppedError(stopped.reason(limits)) from None
+            except BaseException:  # such as Ctrl-C: the answer would come to the next question
+                self.close()
+                raise
+        for text in found.get("warnings", []):
+            warnings.warn_explicit(text, UserWarning, "deepfreak", 1, registry=_said)
+        if "stopped" in found:
+            self.close()
+            raise ReadingStoppedError(_StoppedError(memory=True).reason(limits))
+        if "error" in found:
+            kind = getattr(deepfreak.errors, str(found["error"]), InputError)
+            raise kind(str(found.get("message", "")))
+        return found.get("value")
+
+    def alone(self) -> AbstractContextManager[object]:
+        """Return what keeps other threads from asking, so that several calls belong together."""
+        return self._lock
+
+    def replace_if_grown(self) -> None:
+        """End a process that has kept much memory; what was open in it is lost."""
+        with self._lock:
+            if self._running is not None and self._running.has_grown():
+                self.close()
+
+    def close(self) -> None:
+        """End the process; also while another thread waits for it, whose call then raises."""
+        running, self._running = self._running, None
+        if running is not None:
+            running.end()
+            if self._finalizer is not None:
+                self._finalizer.detach()
+
+    def _started(self) -> "_Running":
+        """Return the process once it is ready.
+
+        Raises
+        ------
+        DeepFreakError
+            It does not start.
+        """
+        while True:
+            self.start()
+            running = self._running
+            if running is None:
+                raise ReadingStoppedError("reading was given up: the program ends")
+            if running.ready:
+                return running
+            try:
+                running.receive(Limits(wall_s=START_S, cpu_s=START_S, memory_bytes=4 << 30))
+            except _StoppedError as stopped:
+                self.close()
+                self._failed_starts += 1
+                if self._failed_starts >= _MAX_FAILED_STARTS:
+                    self._failed_starts = 0
+                    raise DeepFreakError(
+                        "the process that reads files does not start "
+                        f"({stopped.how()}): is there too little memory?"
+                    ) from None
+            except BaseException:
+                self.close()
+                raise
+            else:
+                self._failed_starts = 0
+                running.begin()
+
+
+_said: dict[Any, Any] = {}
+
+
+class _StoppedError(Exception):
+    """The process has ended, or was ended, before it answered."""
+
+    def __init__(
+        self, exit_code: int | None = None, *, late: bool = False, memory: bool = False
+    ) -> None:
+        super().__init__()
+        self.exit_code, self.late, self.memory = exit_code, late, memory
+
+    def how(self) -> str:
+        if self.late:
+            return "it took too long"
+        if self.exit_code is not None and self.exit_code < 0:
+            try:
+                return signal.Signals(-self.exit_code).name
+            except ValueError:
+                pass
+        return f"exit code {self.exit_code}"
+
+    def reason(self, limits: Limits) -> str:
+        """Return one line."""
+        if self.memory:
+            return (
+                f"expected a file that can be read with {limits.memory_bytes >> 20} MB of memory, "
+                "found one that takes more: it is damaged, or claims more than it holds"
+            )
+        if self.exit_code == -signal.SIGXCPU:
+            return (
+                f"expected a file that can be read in {limits.cpu_s:.0f} s, found one that keeps "
+                "its reader busy for longer: it is damaged, or claims more than it holds"
+            )
+        if self.late or self.exit_code == -signal.SIGALRM:
+            return (
+                f"expected a file that can be read in {limits.wall_s:.0f} s, found one that is "
+                "waited for longer: it is damaged, leads to a pipe, or its disk does not answer"
+            )
+        return f"reading it ended the process that did so ({self.how()}): it is damaged"
+
+
+class _Running:
+    """One process, its socket, and the memory in which it leaves arrays."""
+
+    def __init__(self, modules: list[str]) -> None:
+        self._folder = tempfile.mkdtemp(prefix="deepfreak-")
+        ours, theirs = socket.socketpair()
+        self._socket = ours
+        self._poll = select.poll()
+        self._poll.register(ours, select.POLLIN)
+        self._arrays = _shared_memory(self._folder)
+        arguments = f"{theirs.fileno()}, {self._arrays}, {self._folder!r}, {modules!r}"
+        code = (
+            f"import sys; sys.path[:] = {sys.path!r}\n"
+            f"from deepfreak.isolation.child import main\nmain({arguments})"
+        )
+        environment = {name: value for name, value in os.environ.items() if name not in _SECRETS}
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - ourselves
+                [sys.executable, "-c", code],
+                env=environment | _ENVIRONMENT,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,  # C libraries print what they stumble over
+                pass_fds=(theirs.fileno(), self._arrays),
+                start_new_session=True,  # Ctrl-C is for the program
+            )
+        except OSError as error:
+            self._socket.close()
+            os.close(self._arrays)
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise DeepFreakError(
+                f"cannot start the process that reads files: {error.strerror or error}"
+            ) from error
+        finally:
+            theirs.close()
+        self.ready = False
+        self._ended = threading.Lock()
+        self._rss_at_start = 0
+
+    def begin(self) -> None:
+        """Take note that it is ready."""
+        self.ready = True
+        self._rss_at_start = self._rss()
+
+    def has_grown(self) -> bool:
+        return self.ready and self._rss() - self._rss_at_start > _GROWN_BYTES
+
+    def send(self, said: bytes) -> None:
+        try:
+            self._socket.settimeout(START_S)
+            self._socket.sendall(_LENGTH.pack(len(said)) + said)
+        except OSError:
+            raise self._stopped() from None
+
+    def receive(self, limits: Limits) -> dict[str, Any]:
+        """Return an answer.
+
+        Raises
+        ------
+        _StoppedError
+            None comes in time, or one that makes no sense.
+        """
+        until = time.monotonic() + limits.wall_s + _GRACE_S
+        most = self._rss_at_start + limits.memory_bytes + _GROWN_BYTES if self.ready else None
+        size = _LENGTH.unpack(self._exactly(_LENGTH.size, until, most))[0]
+        if size > MAX_TEXT_BYTES:
+            raise _StoppedError
+        text = self._exactly(size, until, most)
+        try:
+            tagged, layout = layout_of(text)
+            arrays = self._read_arrays(layout)
+            found = decode(tagged, arrays)
+        except (ValueError, RecursionError, OSError):
+            raise _StoppedError from None
+        if not self.ready:
+            return {}
+        if not isinstance(found, dict):
+            raise _StoppedError
+        return found
+
+    def end(self) -> None:
+        """Kill the process and let go of all that was its."""
+        with self._ended:
+            if self._folder == "":
+                return
+            self._process.kill()
+            # else the kernel itself waits for a disk, and there is nothing to be done
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_GRACE_S)
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)  # wakes who waits in another thread
+            self._socket.close()
+            os.close(self._arrays)
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = ""
+
+    def _exactly(self, size: int, until: float, most_rss: int | None) -> bytes:
+        data = bytearray(size)
+        view = memoryview(data)
+        while view:
+            self._wait(until, most_rss)
+            try:
+                count = self._socket.recv_into(view)
+            except OSError:
+                raise self._stopped() from None
+            if count == 0:
+                raise self._stopped()
+            view = view[count:]
+        return bytes(data)
+
+    def _wait(self, until: float, most_rss: int | None) -> None:
+        """Return when there is something to read."""
+        while True:
+            if time.monotonic() > until:
+                raise _StoppedError(late=True)
+            if self._poll.poll(_BETWEEN_LOOKS_S * 1e3):
+                return
+            if most_rss is not None and self._rss() > most_rss:
+                raise _StoppedError(memory=True)
+
+    def _stopped(self) -> _StoppedError:
+        """Return how it has ended; the kernel takes a moment to tell."""
+        try:
+            return _StoppedError(self._process.wait(_GRACE_S))
+        except subprocess.TimeoutExpired:
+            return _StoppedError(late=True)
+
+    def _rss(self) -> int:
+        """Return the memory that it has now, 0 where the system does not tell."""
+        try:
+            with open(f"/proc/{self._process.pid}/statm", "rb") as file:  # noqa: PTH123
+                return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        except (OSError, IndexError):
+            return 0
+
+    def _read_arrays(
+        self, layout: list[tuple["np.dtype[Any]", tuple[int, ...]]]
+    ) -> list[NDArray[Any]]:
+        arrays, place = [], 0
+        for dtype, shape in layout:
+            array = np.empty(shape, dtype)
+            data = array.reshape(-1).view(np.uint8).data
+            while data:
+                count = os.preadv(self._arrays, [data[: 1 << 30]], place)
+                if count == 0:
+                    raise ValueError("an array that was not sent")
+                place, data = place + count, data[count:]
+            arrays.append(array)
+        if place > _KEPT_BYTES:
+            os.ftruncate(self._arrays, 0)
+        return arrays
+
+
+def _shared_memory(folder: str) -> int:
+    """Return a descriptor of memory that two processes share; of a file where there is no such."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("deepfreak", os.MFD_CLOEXEC)
+    place = os.open(f"{folder}/arrays", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    os.unlink(f"{folder}/arrays")  # noqa: PTH108
+    return place

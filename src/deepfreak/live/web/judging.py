@@ -1,0 +1,105 @@
+"""The verdict on a file that somebody has sent, made in a process that can do little else."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from deepfreak.errors import DeepFreakError, FrameError, InputError
+from deepfreak.frames.guarded import MODULES
+from deepfreak.isolation import LimitedProcess, Limits
+from deepfreak.live.policy import Policy
+
+LIMITS = Limits(cpu_s=10.0, wall_s=20.0, memory_bytes=1 << 30, file_bytes=256 << 20)
+_LOADING = Limits(cpu_s=60.0, wall_s=60.0, memory_bytes=4 << 30)
+
+
+class UploadJudge:
+    """Judges files that are sent, one at a time; its process is replaced when a file ends it.
+
+    Parameters
+    ----------
+    model
+        File of the model; None for the one that ships.
+    """
+
+    def __init__(self, model: Path | None, policy: Policy) -> None:
+        self._model, self._policy = model, policy
+        self._process = LimitedProcess(modules=[*MODULES, "deepfreak.live.web.judging"])
+        self._process.start()
+        self._loaded = -1
+
+    def __call__(self, content: bytes, suffix: str) -> dict[str, Any]:
+        """Return the verdict on the first frame of a file, as JSON values.
+
+        Raises
+        ------
+        InputError
+            It cannot be read as a detector image, or refers to other files.
+        """
+        with self._process.alone():
+            if self._loaded != self._process.generation:
+                self._process.call(_load, self._model, limits=_LOADING)
+                self._loaded = self._process.generation
+            found: dict[str, Any] = self._process.call(
+                _judge, content, suffix, self._model, self._policy, limits=LIMITS
+            )
+        return found
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.close()
+
+
+# What follows runs in the process.
+
+
+@lru_cache(maxsize=1)
+def _screener(model: Path | None) -> Callable[[Any], Any]:
+    from deepfreak.models import load_model
+    from deepfreak.screening import Screener
+
+    return Screener(load_model(model))
+
+
+def _load(model: Path | None) -> None:
+    """Load the model; then nothing but libraries and files that are sent can be opened."""
+    import numpy as np
+
+    from deepfreak.frames.frame import Frame
+    from deepfreak.isolation.confine import confine
+
+    counts = np.random.default_rng(0).poisson(20, (512, 512)).astype(np.uint16)
+    valid = np.ones(counts.shape, np.bool_)
+    _screener(model)(Frame(file="warm-up", index=0, counts=counts, valid=valid))
+    os.chdir(tempfile.gettempdir())
+    confine(tempfile.gettempdir())
+
+
+def _judge(content: bytes, suffix: str, model: Path | None, policy: Policy) -> dict[str, Any]:
+    from deepfreak.frames import open_frames
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, f"image{suffix}")
+        path.write_bytes(content)
+        try:
+            with open_frames(path, alone=True) as file:
+                if file.count < 1:
+                    raise InputError("expected an image, found a file of none")
+                verdict = _screener(model)(file.read(0))
+        except DeepFreakError as error:
+            if error.__cause__ is None or isinstance(error.__cause__, DeepFreakError):
+                raise
+            # what a library says may tell of files of this machine, such as whether they exist
+            raise FrameError(
+                "expected a detector image, found what cannot be read as one"
+            ) from None
+    return {
+        "label": verdict.label,
+        "probabilities": verdict.probabilities,
+        "p_crystal": verdict.p_crystal,
+        "decision": policy.decide(verdict.p_crystal),
+        "ms": verdict.ms,
+    }

@@ -1,0 +1,91 @@
+"""onnxruntime reports nothing, whichever process of ours asks it."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[3]
+SEAM = ROOT / "src" / "deepfreak" / "models" / "runtime.py"
+
+SPAWNED = """
+import multiprocessing
+from deepfreak.models import load_model
+
+if __name__ == "__main__":
+    child = multiprocessing.get_context("spawn").Process(target=load_model)
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+"""
+STARTED_AFTERWARDS = """
+import subprocess, sys
+import deepfreak as df
+df.load_model()
+subprocess.run([sys.executable, "-c", "import onnxruntime"], check=True)
+"""
+PROCESSES = {
+    "python": ["-c", "import deepfreak as df; df.load_model()"],
+    "classify": ["-m", "deepfreak", "classify", "frames"],
+    # a main process and its worker
+    "watch": [
+        *("-m", "deepfreak", "watch", "frames", "--out", "out"),
+        *("--workers", "1", "--until-idle", "1"),
+    ],
+    "spawned": ["spawned.py"],
+    "child that is not ours": ["-c", STARTED_AFTERWARDS],
+}
+
+
+def left_at_home(folder: Path, *command: str) -> list[str]:
+    """Run Python in `folder` with an empty home; return what of Microsoft's lies in it then."""
+    home = folder / "home"
+    home.mkdir()
+    env = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
+    # on, as somebody may have set it: ours is off all the same
+    env |= {"HOME": str(home), "ORT_DISABLE_TELEMETRY": "0"}
+    done = subprocess.run(
+        [sys.executable, *command], cwd=folder, env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return [str(one.relative_to(home)) for one in home.rglob("*") if "Microsoft" in one.parts]
+
+
+@pytest.mark.parametrize("kind", PROCESSES)
+def test_no_process_leaves_a_trace_of_telemetry(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "frames").mkdir()
+    frame = np.random.default_rng(0).poisson(6, (512, 512)).astype(np.uint8)
+    Image.fromarray(frame).save(tmp_path / "frames" / "one.png")
+    (tmp_path / "spawned.py").write_text(SPAWNED)
+    assert left_at_home(tmp_path, *PROCESSES[kind]) == []
+
+
+def test_without_us_there_would_be_a_trace(tmp_path: Path) -> None:
+    """Else the tests above would say nothing."""
+    if not left_at_home(tmp_path, "-c", "import onnxruntime"):
+        pytest.skip("this build of onnxruntime leaves nothing in the home folder by itself")
+
+
+def _imported(path: Path) -> set[str]:
+    """Return the modules that a file imports, by `import` or by name."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {name.name.split(".")[0] for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found.add(node.module.split(".")[0])
+        elif isinstance(node, ast.Call) and "import" in ast.unparse(node.func):
+            found |= {str(one.value) for one in node.args if isinstance(one, ast.Constant)}
+    return found
+
+
+def test_nothing_else_imports_onnxruntime() -> None:
+    folders = ("src", "benchmarks", "examples", "scripts", "docs")
+    files = [file for folder in folders for file in (ROOT / folder).rglob("*.py")]
+    assert SEAM in files
+    assert [file for file in files if "onnxruntime" in _imported(file)] == [SEAM]
