@@ -206,7 +206,7 @@ def test_v2_the_mask_of_one_channel_costs_that_of_no_other():
 
 
 def test_a_mask_that_fits_no_image_costs_the_mask_of_that_image():
-    start = v1_start({"shape": [7, 5]}, bytes(4 * 35), x_pixels_in_detector=...)
+    start = v1_start({"shape": [7, 5]}, b"\1" + bytes(4 * 35 - 1), x_pixels_in_detector=...)
     _, began = said_of(start, "v1")
     read = decoder(began.kind, began.context, series="s")
     image = json_v1.join(encode_image(0, counts_of(0), start=a_start(), protocol="v1"))
@@ -214,6 +214,16 @@ def test_a_mask_that_fits_no_image_costs_the_mask_of_that_image():
     assert read.lacks == ("mask",)
     small = json_v1.join(encode_image(1, counts_of(0)[:5, :7], start=a_start(), protocol="v1"))
     read(small, 1)
+    assert read.lacks == ()
+
+
+def test_a_mask_that_names_no_pixel_leaves_the_decision_to_the_values():
+    _, began = said_of(v1_start(blob=bytes(4 * MASK.size)), "v1")
+    counts = counts_of(0)
+    counts[9, 9] = 65535
+    image = json_v1.join(encode_image(0, counts, start=a_start(), protocol="v1"))
+    read = decoder(began.kind, began.context, series="s")
+    assert np.argwhere(~read(image, 0).valid).tolist() == [[9, 9]]
     assert read.lacks == ()
 
 
