@@ -6,6 +6,8 @@ from itertools import chain
 import numpy as np
 import pytest
 import zmq
+from hypothesis import given
+from hypothesis import strategies as st
 
 from deepfreak.live.dectris.messages import End, Image, Start
 from deepfreak.live.dectris.receive import Listener
@@ -398,3 +400,67 @@ def test_a_detector_that_comes_back_over_a_new_connection_has_another_series():
     assert {arrival.series for arrival in of_kind(first, Arrival)} == {"7"}
     assert [arrival.series for arrival in of_kind(then, Arrival)] == ["7 (2)"]
     assert any(isinstance(event, Trouble) for event in then)
+
+
+NUMBERS = st.sampled_from([0, 1, 2, 3, 7, 500, 10**9])
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["start", "image", "image", "image", "end", "lost", "restart"]),
+        st.sampled_from([1, 2]),  # the detector's number of the series
+        NUMBERS,
+        st.sampled_from([None, None, ID]),
+        st.sampled_from([5, 9]),  # sender
+        st.sampled_from(["v1", "v2"]),
+    ),
+    max_size=40,
+)
+
+
+@given(STEPS)
+def test_whatever_comes_each_image_is_passed_on_once_in_a_series_that_has_begun(steps):
+    talk = Talk()
+    kinds = {}
+    for what, number, image, unique_id, sender, protocol in steps:
+        of = {"number": number, "unique_id": unique_id if protocol == "v2" else None}
+        heard_before = len(talk.events)
+        match what:
+            case "start":
+                talk.hear(start(**of), sender=sender, protocol=protocol)
+            case "image":
+                talk.hear(*images(image, **of), sender=sender, protocol=protocol)
+            case "end":
+                talk.hear(end(**of), sender=sender, protocol=protocol)
+            case "lost":
+                talk.conversation.lost(sender)
+            case "restart":
+                talk = Talk(roll=talk.roll)
+                heard_before = 0
+        said = talk.events[heard_before:]
+        arrivals = of_kind(said, Arrival)
+        assert [arrival.number for arrival in arrivals] == ([image] if what == "image" else [])
+        assert all(arrival.series in talk.roll for arrival in arrivals)
+        for began in of_kind(said, SeriesBegan):
+            assert kinds.setdefault(began.series, began.kind) == began.kind
+        assert all(ended.series in talk.roll for ended in of_kind(said, SeriesEnded))
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 3), st.integers(1, 6), st.booleans(), st.booleans()), max_size=8
+    ),
+    st.booleans(),
+)
+def test_no_frame_of_a_restarted_detector_is_a_duplicate(lives, program_too):
+    """Each life of a detector sends series of some images; starts and ends may be missed."""
+    talk, sent = Talk(), 0
+    for many, count, with_start, with_end in lives:
+        talk.conversation.lost(0)
+        if program_too:
+            talk = Talk(roll=talk.roll)
+        for number in range(1, many + 1):
+            talk.hear(*([start(number)] if with_start else []))
+            talk.hear(*images(*range(count), number=number))
+            talk.hear(*([end(number)] if with_end else []))
+            sent += count
+        assert talk.duplicates == 0
+    assert talk.roll.received == sent
