@@ -146,8 +146,12 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True)
     session = Session(options.out)
-    taken, starts = send(options, session)
-    session.finish()
+    try:
+        taken, starts = send(options, session)
+        session.finish()
+    finally:
+        if session.process.poll() is None:
+            session.process.kill()
     rows = [json.loads(line) for line in (options.out / "verdicts.jsonl").open()]
     frames = [(row["truth"]["of"], row["truth"]["image"]) for row in rows]
     recorded = set(frames)

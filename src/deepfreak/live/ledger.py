@@ -6,7 +6,6 @@ last moment, whose frames are in the spool on the same disk, if they were writte
 """
 
 import json
-import secrets
 import sqlite3
 import struct
 import threading
@@ -36,6 +35,7 @@ CREATE TABLE IF NOT EXISTS frames (
     decided REAL NOT NULL, ms REAL NOT NULL, error TEXT, truth TEXT, judged_without TEXT,
     UNIQUE (series, number));
 CREATE TABLE IF NOT EXISTS counts (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+INSERT OR IGNORE INTO about VALUES ('id', lower(hex(randomblob(8))));
 """
 _UPGRADES = {  # by the format that they begin with
     1: """
@@ -401,8 +401,6 @@ def _prepare(connection: sqlite3.Connection, path: Path, wanted: str) -> str:
         connection.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {FORMAT}; COMMIT;")
         with connection:
             connection.execute("INSERT OR IGNORE INTO about VALUES ('about', ?)", (wanted,))
-            new_id = secrets.token_hex(8)
-            connection.execute("INSERT OR IGNORE INTO about VALUES ('id', ?)", (new_id,))
         return str(connection.execute(_ABOUT).fetchone()[0])
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError):
