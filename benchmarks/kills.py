@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from deepfreak.errors import InputError
 from deepfreak.live.ledger import read_ledger
 from deepfreak.live.spool import Spool
 
@@ -41,8 +42,11 @@ def begin(options: argparse.Namespace, log: Path) -> "subprocess.Popen[bytes]":
 
 def numbers_in(out: Path) -> set[int]:
     """Return the numbers that have a verdict."""
-    with read_ledger(out / "ledger.sqlite") as ledger:
-        return {row.outcome.number for rows in ledger.after(0) for row in rows}
+    try:
+        with read_ledger(out / "ledger.sqlite") as ledger:
+            return {row.outcome.number for rows in ledger.after(0) for row in rows}
+    except InputError:  # it is just being made
+        return set()
 
 
 def main() -> None:
@@ -68,7 +72,7 @@ def main() -> None:
     session = begin(options, log)
     lasts = options.count / options.rate
     moments = np.sort(rng.uniform(0.1, 0.9, options.kills)) * lasts
-    while not (options.out / "ledger.sqlite").exists() or not numbers_in(options.out):
+    while not numbers_in(options.out):
         time.sleep(0.2)
     began, was_ours, rows = time.monotonic(), set(), []
     for moment in moments:
@@ -78,7 +82,9 @@ def main() -> None:
         time.sleep(max(0.0, began + moment - time.monotonic()))
         os.killpg(session.pid, signal.SIGKILL)
         session.wait()
-        waiting = {arrival.number for _, arrival in Spool(options.out / "spool").left()}
+        with read_ledger(options.out / "ledger.sqlite") as ledger:
+            spool = Spool(options.out / "spool", ledger.id)
+        waiting = {arrival.number for _, arrival in spool.left()}
         ours = numbers_in(options.out) | waiting
         was_ours |= ours
         rows.append((moment, len(ours), len(waiting)))

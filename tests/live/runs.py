@@ -116,7 +116,7 @@ def made_run(folder, events, *, workers=None, limits=None, spool=Spool, **option
             Told(events),
             workers=workers or Answering(),
             ledger=ledger,
-            spool=spool(folder / "spool"),
+            spool=spool(folder / "spool", ledger.id),
             classes=CLASSES,
             limits=limits or Limits(frames=1000, settle_s=0, write_s=0),
             **options,

@@ -6,7 +6,7 @@ import pytest
 
 from deepfreak.errors import OutputError
 from deepfreak.live.events import Recorded
-from deepfreak.live.sinks.crystfel_list import LONGEST_LINE, CrystFELList
+from deepfreak.live.sinks.crystfel_list import LONGEST_LINE, Copy, CrystFELList
 from tests.live.made import instants, killed, made_outcome, made_rows
 
 
@@ -57,7 +57,7 @@ def test_the_frame_of_a_file_of_one_has_the_empty_event(tmp_path):
 
 
 def test_a_copied_frame_is_listed_where_its_copy_lies(tmp_path):
-    places = {("run-1", 3): (tmp_path / "hits" / "hits-00001.h5", 17)}
+    places = {("run-1", 3): Copy(tmp_path / "hits" / "hits-00001.h5", 17, whole=True)}
     found = listed(
         tmp_path,
         made_outcome(3, decision="keep"),
@@ -65,6 +65,39 @@ def test_a_copied_frame_is_listed_where_its_copy_lies(tmp_path):
         place=lambda series, number: places.get((series, number)),
     )
     assert found == [(str(tmp_path / "hits" / "hits-00001.h5"), b"//17"), ("run-1", b"//6")]
+
+
+def test_a_copy_is_listed_when_its_file_is_whole_and_nothing_behind_it_before(tmp_path):
+    path, whole = tmp_path / "hits.lst", set()
+
+    def place(_series, number):
+        name = f"hits-0000{number // 6}.h5"
+        return Copy(tmp_path / name, number, whole=name in whole)
+
+    sink = CrystFELList(path, place=place)
+    for first in range(1, 19, 3):
+        sink.write(made_rows(first, 3))
+    assert sink.last() == 18
+    assert path.read_bytes() == b""
+    whole.add("hits-00000.h5")
+    sink.write(made_rows(19, 1))
+    events = [event for _, event in as_crystfel_reads(path)]
+    assert events == [b"//0", b"//3"]
+    # killed here, what waited comes again
+    sink._file.close()
+    sink = CrystFELList(path, place=place)
+    assert sink.last() == 6
+    sink.write(made_rows(7, 13))
+    whole |= {"hits-00001.h5", "hits-00002.h5"}
+    sink.close()  # as at the end of a session, when the last file has been made
+    assert [event for _, event in as_crystfel_reads(path)] == [
+        b"//0",
+        b"//3",
+        b"//6",
+        b"//9",
+        b"//12",
+        b"//15",
+    ]
 
 
 def test_a_name_can_neither_begin_a_line_nor_end_one(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 
 from deepfreak.errors import FrameError, InputError, OutputError
 from deepfreak.frames import read_frames
-from deepfreak.live.sinks.crystfel_list import CrystFELList
+from deepfreak.live.sinks.crystfel_list import Copy, CrystFELList
 from deepfreak.live.sinks.hit_files import HitFiles
 from deepfreak.live.sinks.hit_layout import OURS
 from tests.live.made import (
@@ -174,8 +174,8 @@ def test_files_are_made_when_they_are_full_and_when_all_is_over(tmp_path):
     for number in range(7):
         sink.keep(made_hit(number))
     assert left(tmp_path) == {"hits-00001.h5", "hits-00002.h5", ".hits-00003.h5.draft"}
-    assert sink.place("run-1", 4) == (tmp_path / "hits-00002.h5", 1)
-    assert sink.place("run-1", 6) == (tmp_path / "hits-00003.h5", 0)
+    assert sink.place("run-1", 4) == Copy(tmp_path / "hits-00002.h5", 1, whole=True)
+    assert sink.place("run-1", 6) == Copy(tmp_path / "hits-00003.h5", 0, whole=False)
     assert sink.place("run-1", 7) is None
     sink.close()
     assert left(tmp_path) == {"hits-00001.h5", "hits-00002.h5", "hits-00003.h5"}
@@ -276,7 +276,7 @@ def test_the_index_is_completed_wherever_it_was_torn(tmp_path):
     for size in range(0, len(whole), 13):
         index.write_bytes(whole[:size])
         sink = HitFiles(tmp_path, form="nxmx", classes=CLASSES)
-        assert sink.place("run-1", 5) == (tmp_path / "hits-00002.h5", 2)
+        assert sink.place("run-1", 5) == Copy(tmp_path / "hits-00002.h5", 2, whole=True)
         sink.close()
         assert index.read_bytes() == whole
 

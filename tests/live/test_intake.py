@@ -1,6 +1,7 @@
 """What comes in: each frame once, a fair part of them, and never more than may wait."""
 
 import threading
+import time
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def intake_of(tmp_path, ledger):
     made = []
 
     def make(events, *, limits=None, say=lambda _: None, spool=None):
-        spool = spool or Spool(tmp_path / "spool")
+        spool = spool or Spool(tmp_path / "spool", ledger.id)
         limits = limits or Limits(frames=100_000)
         made.append(Intake(Told(events), ledger=ledger, spool=spool, limits=limits, say=say))
         return made[-1]
@@ -72,9 +73,11 @@ def test_numbers_that_can_be_none_are_refused(intake_of, number):
     assert "number can be none" in said[0]
 
 
-def test_a_huge_gap_is_counted_exactly(intake_of):
-    intake = received(intake_of([BEGAN, arrival(2**62 - 1), arrival(0)]))
-    assert intake.missed == 2**62 - 2
+@pytest.mark.parametrize("wild", [10_000, 999_999_999, 2**62 - 1])
+def test_a_wild_frame_number_makes_no_missed_frames(intake_of, ledger, wild):
+    intake = received(intake_of([BEGAN, *map(arrival, [0, 1, wild, 3])]))
+    assert [job.number for job in intake.queue] == [0, 1, wild, 3]
+    assert intake.missed == 1
 
 
 def test_a_frame_of_no_series_is_refused(intake_of):
@@ -173,18 +176,18 @@ def test_a_full_disk_is_waited_for_and_told_of_once(intake_of, tmp_path, monkeyp
             return super().put(frame)
 
     intake = received(
-        intake_of(series_of(range(10)), spool=Full(tmp_path / "full"), say=said.append)
+        intake_of(series_of(range(10)), spool=Full(tmp_path / "full", "a"), say=said.append)
     )
     assert [job.number for job in intake.queue] == list(range(10))
     assert len(said) == 2
     assert "nothing is received" in said[0]
-    assert "room on the disk again" in said[1]
+    assert "can be written again" in said[1]
 
 
 def test_what_was_known_before_is_gone_on_with(intake_of, ledger, tmp_path):
     ledger.begin(BEGAN)
     ledger.record([made_outcome(number, series="s") for number in (0, 1, 4)])
-    spool = Spool(tmp_path / "spool")
+    spool = Spool(tmp_path / "spool", ledger.id)
     for number in (4, 5):  # the verdict on one of them is in the ledger
         spool.put(arrival(number))
     intake = received(intake_of([*series_of([1, 5, 6])]))
@@ -194,12 +197,16 @@ def test_what_was_known_before_is_gone_on_with(intake_of, ledger, tmp_path):
     assert len(list((tmp_path / "spool").iterdir())) == 2
 
 
-def test_frames_of_another_session_are_left_alone(intake_of, tmp_path):
-    Spool(tmp_path / "spool").put(arrival(1, series="theirs"))
+def test_frames_of_another_session_are_left_alone(intake_of, tmp_path, ledger):
+    # of a series that this session has as well, and a frame that it has recorded
+    path = Spool(tmp_path / "spool", "fedcba9876543210").put(arrival(1))
+    before = path.read_bytes()
+    ledger.begin(BEGAN)
+    ledger.record([made_outcome(1, series="s")])
     intake = intake_of([])
-    with pytest.raises(OutputError, match="series theirs, which it does not know"):
+    with pytest.raises(OutputError, match="some of another one"):
         intake.start()
-    assert len(list((tmp_path / "spool").iterdir())) == 1
+    assert path.read_bytes() == before
 
 
 def test_a_series_that_goes_on_is_open_again_here_and_on_record(intake_of, ledger):
@@ -236,3 +243,57 @@ def test_it_leaves_nothing_open(intake_of):
     started.close()
     intake_of.made.clear()
     assert (len(list(OPEN.iterdir())), threading.active_count()) == before
+
+
+def test_each_reason_why_nothing_can_be_written_is_told_once(intake_of, ledger, monkeypatch):
+    monkeypatch.setattr(module, "SECONDS_TO_RETRY", 0.001)
+    reasons = iter(["locked"] * 3 + ["no space left"] * 3)
+    said, begin = [], ledger.begin
+
+    def fails(event):
+        reason = next(reasons, None)
+        if reason is not None:
+            raise OutputError(f"cannot write the ledger: {reason}")
+        begin(event)
+
+    monkeypatch.setattr(ledger, "begin", fails)
+    received(intake_of(series_of(range(3)), say=said.append))
+    assert [line.split(";")[0] for line in said[:2]] == [
+        "cannot write the ledger: locked",
+        "cannot write the ledger: no space left",
+    ]
+    assert said[2:] == ["it can be written again, and frames are received"]
+
+
+def test_a_start_that_comes_late_is_announced_before_the_frames_behind_it(intake_of, ledger):
+    missed = SeriesBegan(series="7", kind="dectris-v1", lacks=("start",))
+    start = SeriesBegan(series="7", kind="dectris-v1", context=b"mask")
+    frames = [arrival(number, series="7") for number in range(3)]
+    seen = []
+    intake = intake_of([])
+    intake._source = Told(
+        [missed, frames[0], lambda: seen.append(list(intake.restarted)), start, frames[1]]
+    )
+    received(intake)
+    assert seen == [[]]
+    assert list(intake.restarted) == ["7"]
+    assert ledger.began("7") == start
+
+
+def test_latencies_count_from_the_receipt_whatever_the_clock_says(intake_of, monkeypatch):
+    """A step of the wall clock between receipt and verdict, in either direction."""
+    intake = received(intake_of(series_of(range(1))))
+    (job,) = intake.queue
+    for step_s in (-1e9, -3600.0, 3600.0, 1e9):
+        stepped = time.time() + step_s
+        with monkeypatch.context() as patch:
+            patch.setattr("deepfreak.live.judge.time.time", lambda at=stepped: at)
+            assert 0 <= job.now() - job.received < 60
+
+
+def test_a_frame_of_an_earlier_run_is_timed_by_the_wall_clock(intake_of, ledger, tmp_path):
+    ledger.begin(BEGAN)
+    Spool(tmp_path / "spool", ledger.id).put(arrival(5))
+    (job,) = received(intake_of([])).queue
+    assert job.since is None
+    assert job.now() == pytest.approx(time.time(), abs=60)

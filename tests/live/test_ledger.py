@@ -10,7 +10,7 @@ import pytest
 
 from deepfreak.errors import InputError, OutputError
 from deepfreak.live.events import Outcome, SeriesBegan
-from deepfreak.live.ledger import open_ledger
+from deepfreak.live.ledger import open_ledger, read_ledger
 
 ABOUT = {"model": "forest 1", "classes": ["blank", "weak"]}
 BEGAN = SeriesBegan(series="run 1", kind="shot", context=b"\x00mask", expected=10, facts={"a": 1})
@@ -190,3 +190,88 @@ def test_a_kill_leaves_whole_batches(tmp_path):
             assert ledger.last in {told, told + 10}
             seen = ledger.seen("run 1")
             assert seen.whole_until == seen.count == ledger.last
+
+
+def test_a_start_replaces_what_was_known_and_nothing_else_does(tmp_path):
+    missed = SeriesBegan(series="7", kind="dectris-v1", context=b"nothing", lacks=("start",))
+    start = replace(missed, context=b"mask", lacks=("mask",), expected=9, facts={"series": 7})
+    with open_ledger(tmp_path / "l.sqlite", ABOUT) as ledger:
+        ledger.begin(missed)
+        ledger.record([outcome(0, series="7", judged_without=("start",))])
+        ledger.begin(start)
+        assert ledger.began("7") == start
+        ledger.begin(missed)
+        ledger.begin(SeriesBegan(series="7", kind="dectris-v1"))  # goes on after a restart
+        assert ledger.began("7") == start
+        (line,) = ledger.lines()
+        assert (line.lacks, line.judged_without) == (("mask",), 1)
+        assert (line.detector_number, line.last_received) == (7, 1.0)
+        assert ledger.judged_without() == 1
+        (row,) = next(ledger.after(0))
+        assert row.outcome.judged_without == ("start",)
+
+
+def test_a_locked_ledger_is_called_locked(tmp_path):
+    path = tmp_path / "l.sqlite"
+    with open_ledger(path, ABOUT) as ledger, sqlite3.connect(path) as other:
+        ledger._connection.execute("PRAGMA busy_timeout = 1")
+        other.execute("BEGIN IMMEDIATE")
+        for write in (lambda: ledger.begin(BEGAN), lambda: ledger.record([])):
+            with pytest.raises(OutputError, match="another program has locked it$"):
+                write()
+        other.rollback()
+        ledger.begin(BEGAN)
+    other.close()
+
+
+@pytest.mark.parametrize(
+    ("pragma", "reason"),
+    [("max_page_count = 1", "no space left on the disk"), ("query_only = 1", "read-only")],
+)
+def test_why_the_ledger_cannot_be_written_is_told(tmp_path, pragma, reason):
+    with open_ledger(tmp_path / "l.sqlite", ABOUT) as ledger:
+        ledger._connection.execute(f"PRAGMA {pragma}")
+        with pytest.raises(OutputError, match=reason):
+            ledger.begin(replace(BEGAN, context=bytes(100_000)))
+
+
+def test_a_damaged_ledger_is_called_damaged(tmp_path):
+    path = tmp_path / "l.sqlite"
+    with open_ledger(path, ABOUT) as ledger:
+        ledger._connection.execute("PRAGMA journal_mode = DELETE")
+        ledger.begin(BEGAN)
+        head = path.read_bytes()[:100]
+        head = head[:24] + b"\xff\xff\xff\xff" + head[28:]  # changed: what is cached is old
+        path.write_bytes(head + bytes(path.stat().st_size - 100))
+        with pytest.raises(OutputError, match="it is damaged"):
+            ledger.begin(replace(BEGAN, series="another"))
+
+
+def test_each_ledger_has_an_id_that_stays(tmp_path):
+    ids = []
+    for name in ("a", "a", "b"):
+        with open_ledger(tmp_path / name, ABOUT) as ledger:
+            ids.append(ledger.id)
+    assert ids[0] == ids[1] != ids[2]
+    with read_ledger(tmp_path / "a") as ledger:
+        assert ledger.id == ids[0]
+
+
+def test_a_ledger_of_the_first_format_is_gone_on_with(tmp_path):
+    path = tmp_path / "l.sqlite"
+    with open_ledger(path, ABOUT) as ledger:
+        ledger.begin(BEGAN)
+        ledger.record([outcome(0)])
+    with sqlite3.connect(path) as old:
+        old.executescript(
+            "ALTER TABLE series DROP COLUMN lacks; ALTER TABLE frames DROP COLUMN judged_without;"
+            "DELETE FROM about WHERE name = 'id'; PRAGMA user_version = 1;"
+        )
+    old.close()
+    with pytest.raises(InputError, match="brings it up to date"), read_ledger(path):
+        pass
+    with open_ledger(path, ABOUT) as ledger:
+        assert ledger.began("run 1") == BEGAN
+        ledger.record([outcome(1, judged_without=("start",))])
+        rows = [row.outcome for rows in ledger.after(0) for row in rows]
+    assert [row.judged_without for row in rows] == [(), ("start",)]

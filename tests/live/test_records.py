@@ -41,6 +41,7 @@ def test_each_row_is_a_line_with_all_that_is_known(tmp_path):
         "received": 1.7e9,
         "latency_ms": 20.0,
         "ms": 12.0,
+        "judged_without": [],
         "error": None,
     }
     assert third["truth"] == {"label": "weak", "ice": True}

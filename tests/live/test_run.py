@@ -255,3 +255,21 @@ def test_stopped_it_receives_no_more_and_judges_what_has_come(tmp_path):
     with made_run(tmp_path, events) as (run, ledger):
         run.until(stop)
         assert ledger.last == 7
+
+
+def test_frames_behind_a_late_start_are_given_out_with_it(tmp_path):
+    class Noting(Answering):
+        def give(self, job, began):
+            self.told.append((job.number, began.context))
+            super().give(job, began)
+
+    missed = SeriesBegan(series="7", kind="dectris-v1", lacks=("start",))
+    start = SeriesBegan(series="7", kind="dectris-v1", context=b"mask")
+    workers, listed = Noting(room=1), Listed()
+    first = [arrival(number, series="7") for number in range(3)]
+    events = [missed, *first, lambda: wait_until(lambda: len(listed.rows) == 3, "three rows")]
+    events += [start, *(arrival(number, series="7") for number in range(3, 6))]
+    with made_run(tmp_path, events, workers=workers, records=[listed]) as (run, _):
+        run.until(NEVER)
+    given = [each for each in workers.told if isinstance(each[0], int)]
+    assert given == [(n, b"") for n in range(3)] + [(n, b"mask") for n in range(3, 6)]

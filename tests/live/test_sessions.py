@@ -4,14 +4,32 @@ import json
 import os
 import signal
 import sqlite3
+from functools import lru_cache
 from itertools import chain
+from itertools import count as count_from
+from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
+from click.testing import CliRunner
 
+from deepfreak.cli.account import account
+from deepfreak.exposure import scatter
+from deepfreak.live.dectris.messages import Start
+from deepfreak.live.dectris.speak import Speaker, encode_image, encode_pixels
 from deepfreak.live.ledger import read_ledger
-from tests.live.sessions import Detector, interrupt, made_scores, recorded, session, wait_until
+from deepfreak.noise import detect
+from deepfreak.recipe import load_recipe
+from tests.live.sessions import (
+    PATIENCE_S,
+    Detector,
+    interrupt,
+    made_scores,
+    recorded,
+    session,
+    wait_until,
+)
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +98,7 @@ def test_kills_of_workers_and_of_the_whole_program_lose_nothing_that_was_receive
                 if round_ < 2:
                     os.killpg(child.pid, signal.SIGKILL)
                     child.wait()
+                    require_listed_files(out)
                     continue
                 assert detector.end(within_s=60)
                 wait_until(lambda: _is_whole(out, count), "the end")
@@ -95,9 +114,16 @@ def test_kills_of_workers_and_of_the_whole_program_lose_nothing_that_was_receive
     assert len(missed) <= 2 * (100 + 10 + 2)
     assert not list((out / "spool").iterdir())
     kept = [row["number"] for row in rows if row["decision"] == "keep"]
-    listed = (out / "hits.lst").read_text().splitlines()
+    listed = require_listed_files(out)
     assert len(listed) == len(set(listed)) == len(kept)
     assert _hits_in(out / "hits") == sorted(kept)
+
+
+def require_listed_files(out):
+    """Return the lines of the list; each file that they name must be there."""
+    lines = (out / "hits.lst").read_text().splitlines()
+    assert all(Path(line.rpartition(" //")[0]).is_file() for line in lines)
+    return lines
 
 
 def _is_whole(out, count):
@@ -193,3 +219,119 @@ def test_another_session_in_the_folder_is_refused(tmp_path, scores):
         assert child.wait(120) == 2
     assert "expected a ledger" in log.read_text()
     assert log.read_text().count("\n") == 1
+
+
+@lru_cache(maxsize=1)
+def hot_frame():
+    """Return counts of a shot without a crystal and with 300 hot pixels, and where these are."""
+    experiment = load_recipe("diffranet")
+    names = experiment.classes.names
+    shots = (experiment.draw(seed=3, index=index) for index in count_from())
+    shot = next(shot for shot in shots if names[shot.label] == "no-crystal")
+    counts = detect(scatter(shot), experiment.detector, shot.noise_generator()).astype(np.uint16)
+    hot = np.zeros(counts.shape, np.bool_)
+    hot.flat[np.random.default_rng(1).choice(hot.size, 300, replace=False)] = True
+    counts[hot] = counts.max() * 2
+    return counts, hot
+
+
+@pytest.mark.parametrize("protocol", ["v1", "v2"])
+def test_frames_without_a_start_are_marked_until_it_comes(tmp_path, scores, protocol):
+    out, log = tmp_path / "out", tmp_path / "log"
+    start = Start(
+        series_id=7,
+        expected=10,
+        shape=(512, 512),
+        channels=("one",),
+        facts={"saturation": 60000.0},
+        masks={"one": hot_frame()[1]},
+    )
+    with (
+        Speaker("tcp://127.0.0.1:*", protocol=protocol) as detector,
+        session(*listening(detector.address, out, scores), log=log) as child,
+    ):
+        assert detector.wait(PATIENCE_S)
+        for number in range(10):
+            if number == 5:
+                wait_until(lambda: recorded(out) == 5, "5 verdicts")
+                assert detector.start(start, within_s=5)
+            pixels = hot_frame()[0]
+            detector.send(encode_image(number, pixels, start=start, protocol=protocol))
+        assert detector.end(within_s=5)
+        wait_until(lambda: recorded(out) == 10, "10 verdicts")
+        assert interrupt(child) == 0, log.read_text()
+    rows = sorted(numbers_in(out)[1], key=lambda row: row["number"])
+    assert [row["judged_without"] for row in rows] == [["start"]] * 5 + [[]] * 5
+    # hot pixels pass for reflections where nobody has named them
+    assert min(row["p_crystal"] for row in rows[:5]) > max(row["p_crystal"] for row in rows[5:])
+    said = log.read_text()
+    assert "series 7: its start was missed; judged without the detector's mask" in said
+    assert "series 7: its start came late; later frames are judged with it" in said
+    summary = json.loads((out / "summary.json").read_text())
+    assert (summary["judged_without"], summary["troubles"]) == (5, 2)
+    shown = CliRunner().invoke(account, [str(out)], standalone_mode=False)
+    assert "7: 10 of 10, ended, missed 0; 5 judged without the detector's start" in shown.output
+    shown = CliRunner().invoke(account, [str(out), "--json"], standalone_mode=False)
+    found = json.loads(shown.output)
+    assert found["judged_without"] == found["series"][0]["judged_without"] == 5
+
+
+def test_a_start_that_was_never_heard_is_told_of_everywhere(tmp_path, scores):
+    out, log = tmp_path / "out", tmp_path / "log"
+    start = Start(series_id=7, channels=("one",))
+    with (
+        Speaker("tcp://127.0.0.1:*", protocol="v1") as detector,
+        session(*listening(detector.address, out, scores), log=log) as child,
+    ):
+        assert detector.wait(PATIENCE_S)
+        for number in (0, 1, 999_999_999, 3):
+            pixels = hot_frame()[0]
+            detector.send(encode_image(number, pixels, start=start, protocol="v1"))
+        wait_until(lambda: recorded(out) == 4, "4 verdicts")
+        assert interrupt(child) == 0, log.read_text()
+    shown = CliRunner().invoke(account, [str(out)], standalone_mode=False)
+    assert (
+        "7: 4, open, missed 1: 2; no start of it is known; 4 judged without the detector's start "
+        "or mask; far from all others: 999999999"
+    ) in shown.output
+
+
+def test_restarts_of_detector_and_program_without_ids_lose_no_frame_as_a_duplicate(
+    tmp_path, scores
+):
+    out, log = tmp_path / "out", tmp_path / "log"
+    start, images = Start(series_id=1, channels=("one",), shape=(512, 512)), 12
+    pixels = encode_pixels(hot_frame()[0], protocol="v1")
+    address, sent = None, 0
+    for round_ in range(3):
+        with session(*listening(address or "tcp://127.0.0.1:31979", out, scores), log=log) as child:
+            address = "tcp://127.0.0.1:31979"
+            for _ in range(2):  # each is another detector that counts from 1 and 0
+                with Speaker(address, protocol="v1") as detector:
+                    assert detector.wait(PATIENCE_S)
+                    if round_ != 1:  # else its start is missed
+                        assert detector.start(start, within_s=5)
+                    for number in range(images):
+                        assert detector.send(
+                            encode_image(number, pixels, start=start, protocol="v1")
+                        )
+                    sent += images
+                    wait_until(lambda count=sent: _received(out) == count, "all of them")
+            if round_ == 0:
+                os.killpg(child.pid, signal.SIGKILL)
+                child.wait()
+                continue
+            assert interrupt(child) == 0, log.read_text()
+    with read_ledger(out / "ledger.sqlite") as ledger:
+        accounts = ledger.accounts()
+        assert ledger.last == sent
+        assert ledger.count("duplicates") == 0
+    assert [each.series for each in accounts] == ["1", *(f"1 ({n})" for n in range(2, 7))]
+    assert all((each.received, each.missed) == (images, ()) for each in accounts)
+    assert [each.judged_without for each in accounts] == [0, 0, images, images, 0, 0]
+
+
+def _received(out):
+    """Return how many frames have a verdict or wait for one."""
+    waiting = {path.name for path in (out / "spool").glob("*.frame")}
+    return recorded(out) + len(waiting)

@@ -252,3 +252,39 @@ def test_counting_costs_little():
     tally.add(given)
     # 200 frames/s have to leave the core to the model; measured: about 10 us a frame
     assert (time.thread_time() - start) / 5000 < 100e-6
+
+
+def test_a_clock_that_is_set_back_hides_nothing_that_follows():
+    tally = made()
+    tally.add(rows(outcome(i, NOW, ms=5) for i in range(50)))
+    earlier = NOW - 7200
+    tally.add(rows(outcome(i, earlier, ms=20) for i in range(50, 100)))
+    found = tally.snapshot(earlier + 1)
+    assert found["latency_ms"]["p50"] == pytest.approx(20, rel=0.15)
+    assert found["rate_hz"] == 5.0
+    assert found["totals"]["frames"] == 100
+    tally.add(rows(outcome(i, NOW + 3600, ms=10) for i in range(100, 150)))  # and ahead
+    assert tally.snapshot(NOW + 3601)["latency_ms"]["p50"] == pytest.approx(10, rel=0.15)
+
+
+@pytest.mark.parametrize("ahead_s", [-1e9, -3600.0, -2.0, 1e4, 1e9])
+def test_a_sender_whose_clock_is_wrong_is_not_believed(ahead_s):
+    tally = made()
+    tally.add(rows(outcome(i, NOW, ms=5, sent=NOW - ahead_s) for i in range(50)))
+    latency = tally.snapshot(NOW + 1)["latency_ms"]
+    assert latency["since"] == "received"
+    assert latency["p99"] == pytest.approx(5, rel=0.15)
+
+
+def test_series_tell_what_is_not_known_of_them_and_no_wild_gap():
+    tally = made()
+    tally.notice(SeriesBegan(series="a", kind="dectris-v1", lacks=("start",)), NOW)
+    wild = [0, 1, 999_999_999]
+    tally.add(rows(outcome(i, NOW, series="a", judged_without=("start",)) for i in wild))
+    found = tally.snapshot(NOW)
+    assert found["series"][0]["lacks"] == ["start"]
+    assert found["series"][0]["missed"] == 0
+    (alarm,) = (alarm for alarm in found["alarms"] if alarm["name"] == "start missing")
+    assert alarm["text"].startswith("3 of 3 frames judged without the detector's start or mask")
+    tally.notice(SeriesBegan(series="a", kind="dectris-v1", context=b"a start"), NOW)
+    assert tally.snapshot(NOW)["series"][0]["lacks"] == []

@@ -195,3 +195,18 @@ def test_interrupts_are_left_to_the_program(tmp_path, monkeypatch):
         found, _ = all_of(workers, [job(0, mask=True)])
     assert found[0].error == "True"
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_another_start_of_a_series_reaches_the_worker_before_the_frames_behind_it(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(module, "work", crew.tells_context)
+    with closing(ready(tmp_path)) as workers:
+        found = {}
+        for number, context in enumerate([b"none", b"none", b"mask", b"mask", b"none"]):
+            while workers.room < 1:
+                found |= {given.number: out.error for given, out in workers.outcomes(1.0)}
+            workers.give(job(number), SeriesBegan(series="s", kind="shot", context=context))
+        while workers.busy:
+            found |= {given.number: out.error for given, out in workers.outcomes(1.0)}
+    assert [found[number] for number in range(5)] == ["none", "none", "mask", "mask", "none"]

@@ -1,12 +1,18 @@
 """`deepfreak account`: what came of a session, frame by frame number."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from deepfreak.cli.classify import printable
+
+if TYPE_CHECKING:
+    from deepfreak.live.roll import Account
+
 MOST_GAPS = 20
+MAX_STRAYS = 5
 
 
 @click.command()
@@ -17,7 +23,6 @@ def account(*, session: Path, as_json: bool) -> int:
 
     It may be asked while the session runs.
     """
-    from deepfreak.cli.classify import printable
     from deepfreak.live.ledger import read_ledger
 
     with read_ledger(session / "ledger.sqlite") as ledger:
@@ -31,7 +36,8 @@ def account(*, session: Path, as_json: bool) -> int:
             "decisions": decisions,
             "missed": missed,
             "duplicates": duplicates,
-            "series": [asdict(each) | {"missed_count": each.missed_count} for each in accounts],
+            "judged_without": sum(each.judged_without for each in accounts),
+            "series": [each.to_json() for each in accounts],
         }
         click.echo(json.dumps(values, indent=1))
         return 0
@@ -47,8 +53,22 @@ def account(*, session: Path, as_json: bool) -> int:
         click.echo(
             f"{printable(each.series)}: {each.received}{of}, {state}, missed {each.missed_count}"
             + (f": {gaps}{more}" if gaps else "")
+            + _remarks(each)
         )
     return 0
+
+
+def _remarks(each: "Account") -> str:
+    """Return what else is to be known of a series."""
+    remarks = ""
+    if each.lacks:
+        remarks += f"; no {' and no '.join(map(printable, each.lacks))} of it is known"
+    if each.judged_without:
+        remarks += f"; {each.judged_without} judged without the detector's start or mask"
+    if each.strays:
+        numbers = ", ".join(_gap(*stray) for stray in each.strays[:MAX_STRAYS])
+        remarks += f"; far from all others: {numbers}"
+    return remarks
 
 
 def _gap(first: int, last: int) -> str:

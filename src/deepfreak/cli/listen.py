@@ -33,7 +33,7 @@ def listen(
     """
     from deepfreak.live.dectris.receive import Listener
 
-    def source(ledger: "Ledger") -> "Source":
-        return Listener(address, protocol=protocol, known=ledger.__contains__)
+    def source(_ledger: "Ledger") -> "Source":
+        return Listener(address, protocol=protocol)
 
     return run_session(settings_from({**options, "channel": channel}), source, name=address)

@@ -99,6 +99,8 @@ class Readings:
         For how long, and how many, nothing but blank frames were judged.
     left_out
         Frames of the last window not looked at, of all that came.
+    without_start
+        Frames judged without a detector's start or mask, of those judged in the last window.
     waiting, capacity
         Of the queue, in frames; a capacity of 0 is not known.
     open_series
@@ -122,6 +124,7 @@ class Readings:
     blank_s: float = 0.0
     blank_frames: int = 0
     left_out: Proportion = field(default_factory=lambda: Proportion(0, 0))
+    without_start: Proportion = field(default_factory=lambda: Proportion(0, 0))
     waiting: int = 0
     capacity: int = 0
     workers: int = 0
@@ -201,6 +204,17 @@ def left_out(readings: Readings, settings: AlarmSettings) -> Finding | None:
         f"({_percent(readings.left_out.value)}) left out in {settings.window_s:g} s: "
         f"{readings.workers} workers cannot keep up",
         severity="critical",
+    )
+
+
+def start_missing(readings: Readings, settings: AlarmSettings) -> Finding | None:
+    """Find that the detector's mask or start is not known: its hot pixels look like reflections."""
+    if readings.without_start.hits == 0:
+        return None
+    return Finding(
+        text=f"{readings.without_start.hits:,} of {readings.without_start.total:,} frames judged "
+        f"without the detector's start or mask in {settings.window_s:g} s: hot pixels may pass "
+        "for reflections"
     )
 
 
@@ -292,6 +306,7 @@ class Alarms:
             "frames left out": left_out,
             "source trouble": source_trouble,
             "no frames": no_frames,
+            "start missing": start_missing,
             "queue fills": queue_fills,
             "saturated frames": saturated,
             "ice": ice,

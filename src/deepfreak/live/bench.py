@@ -151,7 +151,7 @@ def measure(
         raise DeepFreakError(
             f"expected at least {LEAST_FRAMES} verdicts, found {len(judged)}: measure for longer"
         )
-    late_ms = np.array([1e3 * (row.decided - (row.sent or row.received)) for row in judged])
+    late_ms = np.array([row.latency_ms for row in judged])
     decided = np.array([row.decided for row in judged])
     return Measured(
         offered_hz=rate_hz,

@@ -45,6 +45,11 @@ class Decoders:
             self._began.pop(next(iter(self._began)))
         self._close(began.series)
 
+    def forget(self, series: str) -> None:
+        """Know a series no longer, so that it must begin again."""
+        self._began.pop(series, None)
+        self._close(series)
+
     def frame(self, series: str, payload: bytes | memoryview, number: int) -> Frame:
         """Return a frame.
 
@@ -63,6 +68,12 @@ class Decoders:
                 self._close(next(iter(self._open)))
         self._open.move_to_end(series)
         return decode(payload, number)
+
+    def lacks(self, series: str) -> tuple[str, ...]:
+        """Return what the last frame of a series was decoded without; see `SeriesBegan.lacks`."""
+        began, decode = self._began.get(series), self._open.get(series)
+        of_series = () if began is None else began.lacks
+        return tuple(dict.fromkeys((*of_series, *getattr(decode, "lacks", ()))))
 
     def close(self) -> None:
         """Close all files."""

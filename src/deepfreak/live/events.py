@@ -4,15 +4,19 @@ A source yields `Event`s. Workers turn each `Arrival` into an `Outcome`; the led
 in the record.
 """
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from deepfreak.frames.frame import Frame
+    from deepfreak.live.roll import Roll
+
+MAX_TRANSIT_S = 600.0  # between sending and receipt; more is a difference of clocks
 
 Decision = Literal["keep", "discard", "unsure", "unreadable", "left-out"]
 DECISIONS: tuple[Decision, ...] = ("keep", "discard", "unsure", "unreadable", "left-out")
@@ -37,7 +41,9 @@ class SeriesBegan:
     expected
         How many frames it will have, numbered from 0; None where nobody knows.
     facts
-        What a person wants to know of it, as JSON values.
+        What a person wants to know of it, as JSON values; "series" is the detector's own count.
+    lacks
+        What of a detector's start is not known: "start" for all of it, "mask", "configuration".
     """
 
     series: str
@@ -45,6 +51,18 @@ class SeriesBegan:
     context: bytes = field(default=b"", repr=False)
     expected: int | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    lacks: tuple[str, ...] = ()
+
+    @property
+    def brings_start(self) -> bool:
+        """Whether it is a detector's start, which replaces what was known before."""
+        known = bool(self.context) and "start" not in self.lacks
+        return known and self.kind.startswith("dectris")
+
+    @property
+    def detector_number(self) -> int | None:
+        """The detector's own count of the series."""
+        return self.facts.get("series")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +77,10 @@ class Arrival:
         What was received, not yet decoded.
     received
         When, in seconds since 1970.
+    since
+        The same by `time.monotonic`, which nobody sets.
     sent
-        When the sender says that it left, likewise; None where it does not.
+        When the sender says that it left, in seconds since 1970; None where it does not.
     truth
         What is known of the frame beside its pixels, as of a simulated one: "label", and "ice".
     """
@@ -69,6 +89,7 @@ class Arrival:
     number: int
     payload: bytes | memoryview = field(default=b"", repr=False)
     received: float
+    since: float = field(default_factory=time.monotonic, compare=False)
     sent: float | None = None
     truth: Mapping[str, Any] | None = None
 
@@ -92,13 +113,25 @@ Event = SeriesBegan | Arrival | SeriesEnded | Trouble
 
 
 class Source(Protocol):
-    """Where frames come from."""
+    """Where frames come from.
+
+    One that must know what an earlier run has received has a method `resume` as well; see
+    `ResumableSource`.
+    """
 
     def events(self) -> Iterator[Event | None]:
         """Yield what happens, and None at least every tenth of a second when nothing does.
 
         It ends when the source has no more to give. Closing the iterator frees what it holds.
         """
+
+
+@runtime_checkable
+class ResumableSource(Source, Protocol):
+    """A source that must know what was received before."""
+
+    def resume(self, roll: "Roll") -> None:
+        """Take what has been received of each series, kept up to date; called before `events`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -140,9 +173,12 @@ class Outcome:
     level
         Mean gray level of what the model saw, by which drift is noticed; None without a verdict.
     received, sent, decided
-        Seconds since 1970; `sent` where the sender says it.
+        Seconds since 1970; `sent` where the sender says it. `decided` is `received` and what has
+        passed since, also when the clock was set in between.
     ms
         What decoding, preparing and classifying took.
+    judged_without
+        What of the detector's start was not known, as in `SeriesBegan.lacks`.
     picture, peaks
         Where they were asked for.
     """
@@ -161,8 +197,25 @@ class Outcome:
     ms: float = 0.0
     error: str | None = None
     truth: Mapping[str, Any] | None = None
+    judged_without: tuple[str, ...] = ()
     picture: Picture | None = field(default=None, repr=False)
     peaks: Peaks | None = field(default=None, repr=False)
+
+    @property
+    def left_sender(self) -> float | None:
+        """When the frame was sent, None where that is not told or is no time before its receipt.
+
+        The sender's clock may differ from ours by any amount.
+        """
+        if self.sent is None or not 0 <= self.received - self.sent <= MAX_TRANSIT_S:
+            return None
+        return self.sent
+
+    @property
+    def latency_ms(self) -> float:
+        """From the time at which the frame was sent, or else received, to the verdict."""
+        sent = self.left_sender
+        return 1e3 * (self.decided - (self.received if sent is None else sent))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

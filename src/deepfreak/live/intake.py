@@ -2,13 +2,13 @@
 
 It runs in a thread of its own and does nothing else, so that a detector's socket never waits for a
 verdict. When the machine cannot keep up, a fair part of the frames is taken and the rest is noted
-as left out; when the disk is full nothing is received, so that a frame is either ours or was never.
+as left out; while nothing can be written nothing is received, so that a frame is either ours or was
+never.
 """
 
 import hashlib
 import os
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -20,6 +20,7 @@ from deepfreak.errors import OutputError
 from deepfreak.live.events import (
     Arrival,
     Outcome,
+    ResumableSource,
     SeriesBegan,
     SeriesEnded,
     Source,
@@ -36,7 +37,7 @@ Notice = SeriesBegan | SeriesEnded | Trouble
 # With less of the queue taken, every frame is looked at; from there to full, ever fewer.
 SAMPLE_FROM = 0.5
 SECONDS_BETWEEN_LOOKS = 0.005
-# How long a full disk is left in peace before it is tried again.
+# How long a disk that is full, or a ledger that is locked, is left in peace.
 SECONDS_TO_RETRY = 0.5
 # So many outcomes and notices wait for the other thread, then nothing is received.
 MOST_UNSETTLED = 10_000
@@ -80,6 +81,8 @@ class Intake:
         Frames to judge; the ledger has their series.
     left_out
         Outcomes of frames that were not looked at.
+    restarted
+        Series of which the ledger has another start than before; said before the frames behind it.
     failure
         What ended the source, if it was an error.
     """
@@ -98,11 +101,12 @@ class Intake:
         self.queue: deque[Job] = deque()
         self.left_out: deque[Outcome] = deque()
         self.notices: deque[Notice] = deque()
+        self.restarted: deque[str] = deque()
         self.failure: BaseException | None = None
         self.duplicates, self.troubles = ledger.count("duplicates"), ledger.count("troubles")
         self._roll = Roll()
         self._stop = threading.Event()
-        self._disk_is_full = False
+        self._stalled = ""  # why nothing can be written
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._reader, False)
         os.set_blocking(self._writer, False)
@@ -126,9 +130,11 @@ class Intake:
                     "that they belong to, or give another --spool"
                 )
             if self._roll.add(arrival.series, arrival.number):
-                self.queue.append(_job(arrival, path))
+                self.queue.append(_job(arrival, path, earlier_run=True))
             else:
                 self._spool.drop(path)  # its verdict is in the ledger
+        if isinstance(self._source, ResumableSource):
+            self._source.resume(self._roll)
         self._thread.start()
 
     @property
@@ -197,6 +203,8 @@ class Intake:
         if isinstance(event, SeriesBegan):
             # who came in the middle of a series knows less of it than the ledger does
             self._insist(lambda: self._ledger.begin(event))
+            if event.brings_start and event.series in self._roll:
+                self.restarted.append(event.series)
             self._roll.begin(event)
         elif isinstance(event, SeriesEnded):
             self._insist(lambda: self._ledger.end(event.series, event.expected))
@@ -255,20 +263,20 @@ class Intake:
         return drawn < (1 - fill) / (1 - SAMPLE_FROM)
 
     def _insist(self, write: Callable[[], T]) -> T | None:
-        """Return what `write` does, tried again until there is room; None if the run ends."""
+        """Return what `write` does, tried again until it succeeds; None if the run ends."""
         while True:
             try:
                 done = write()
             except OutputError as error:
-                if not self._disk_is_full:
-                    self._disk_is_full = True
+                if self._stalled != str(error):
+                    self._stalled = str(error)
                     self.trouble(f"{error}; nothing is received until it can be written")
                 if self._stop.wait(SECONDS_TO_RETRY):
                     return None
             else:
-                if self._disk_is_full:
-                    self._disk_is_full = False
-                    self._say("there is room on the disk again")
+                if self._stalled:
+                    self._stalled = ""
+                    self._say("it can be written again, and frames are received")
                 return done
 
     def _ring(self) -> None:
@@ -276,12 +284,13 @@ class Intake:
             os.write(self._writer, b"!")
 
 
-def _job(arrival: Arrival, path: Path | None) -> Job:
+def _job(arrival: Arrival, path: Path | None, *, earlier_run: bool = False) -> Job:
     return Job(
         series=arrival.series,
         number=arrival.number,
         path=path,
         received=arrival.received,
+        since=None if earlier_run else arrival.since,
         sent=arrival.sent,
         truth=arrival.truth,
     )
@@ -294,7 +303,7 @@ def _left_out(arrival: Arrival) -> Outcome:
         decision="left-out",
         received=arrival.received,
         sent=arrival.sent,
-        decided=time.time(),
+        decided=arrival.received,
         truth=arrival.truth,
     )
 

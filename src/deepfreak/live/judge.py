@@ -1,7 +1,7 @@
 """What a worker does with one frame: decode, prepare, classify, decide."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ class Job:
     ----------
     path
         Its file in the spool; None where the decoder needs none.
+    since
+        As in `Arrival`; None for a frame that an earlier run received.
     picture
         Whether people want to see it.
     """
@@ -38,9 +40,20 @@ class Job:
     number: int
     path: Path | None
     received: float
+    since: float | None = field(default=None, compare=False)
     sent: float | None = None
     truth: Mapping[str, Any] | None = field(default=None, compare=False)
     picture: bool = False
+
+    def now(self) -> float:
+        """Return the time in seconds since 1970 by the clock that showed `received`.
+
+        The same on the clocks of all processes of a machine, and no step of the wall clock since
+        the receipt changes it.
+        """
+        if self.since is None:
+            return max(self.received, time.time())
+        return self.received + max(0.0, time.monotonic() - self.since)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +70,6 @@ class Judge:
     policy: Policy
     decoders: Decoders
     peaks: bool = False
-    clock: Callable[[], float] = time.time
 
     def __call__(self, job: Job) -> Outcome:
         """Return what becomes of a frame; one that cannot be read has that as its outcome."""
@@ -89,9 +101,10 @@ class Judge:
             level=float(verdict.image.sum() / max(np.count_nonzero(verdict.valid), 1)),
             received=job.received,
             sent=job.sent,
-            decided=self.clock(),
+            decided=job.now(),
             ms=(time.perf_counter() - start) * 1e3,
             truth=job.truth,
+            judged_without=self.decoders.lacks(job.series),
             picture=picture if job.picture else None,
             peaks=peaks if wanted else None,
         )
@@ -103,7 +116,7 @@ class Judge:
             decision="unreadable",
             received=job.received,
             sent=job.sent,
-            decided=self.clock(),
+            decided=job.now(),
             ms=(time.perf_counter() - start) * 1e3,
             error=f"{' '.join(reason.split()):.300}",
             truth=job.truth,

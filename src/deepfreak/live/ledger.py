@@ -21,25 +21,44 @@ from deepfreak.live.events import DECISIONS, Outcome, Recorded, SeriesBegan
 from deepfreak.live.roll import Account, Line
 from deepfreak.live.seen import Seen
 
-FORMAT = 1
+FORMAT = 2
 _TABLES = """
 CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS series (
     id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, kind TEXT NOT NULL, context BLOB NOT NULL,
-    expected INTEGER, ended INTEGER NOT NULL DEFAULT 0, facts TEXT NOT NULL);
+    expected INTEGER, ended INTEGER NOT NULL DEFAULT 0, facts TEXT NOT NULL, lacks TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS frames (
     sequence INTEGER PRIMARY KEY, series INTEGER NOT NULL REFERENCES series,
     number INTEGER NOT NULL, decision INTEGER NOT NULL, label TEXT,
     probabilities BLOB, p_crystal REAL,
     saturated INTEGER NOT NULL, level REAL, received REAL NOT NULL, sent REAL,
-    decided REAL NOT NULL, ms REAL NOT NULL, error TEXT, truth TEXT, UNIQUE (series, number));
+    decided REAL NOT NULL, ms REAL NOT NULL, error TEXT, truth TEXT, judged_without TEXT,
+    UNIQUE (series, number));
 CREATE TABLE IF NOT EXISTS counts (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+INSERT OR IGNORE INTO about VALUES ('id', lower(hex(randomblob(8))));
 """
+_UPGRADES = {  # by the format that they begin with
+    1: """
+ALTER TABLE series ADD COLUMN lacks TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE frames ADD COLUMN judged_without TEXT;
+""",
+}
 _COLUMNS = (
     "sequence, series, number, decision, label, probabilities, p_crystal, saturated, level, "
-    "received, sent, decided, ms, error, truth"
+    "received, sent, decided, ms, error, truth, judged_without"
 )
+_ABOUT = "SELECT value FROM about WHERE name = 'about'"
 _ROWS_AT_ONCE = 1000
+_REASONS = {
+    "SQLITE_BUSY": "another program has locked it",
+    "SQLITE_LOCKED": "another program has locked it",
+    "SQLITE_FULL": "no space left on the disk",
+    "SQLITE_READONLY": "it is read-only, or was replaced",
+    "SQLITE_CORRUPT": "it is damaged",
+    "SQLITE_NOTADB": "it is damaged",
+    "SQLITE_IOERR": "the disk reports an error",
+    "SQLITE_CANTOPEN": "it, or a file beside it, cannot be opened",
+}
 # SQLite's integers; a frame number beyond is no number.
 LARGEST_NUMBER = 2**62
 
@@ -53,6 +72,8 @@ class Ledger:
         What the run goes on with, as JSON values: model, classes, policy.
     begun_with
         The same of the run before, if it was opened to write and that was another.
+    id
+        Of this ledger alone: 16 hexadecimal digits.
     """
 
     def __init__(
@@ -70,23 +91,28 @@ class Ledger:
         self._turn = threading.RLock()
         self._ids = {name: key for key, name in self._rows("SELECT id, name FROM series")}
         self._names = {key: name for name, key in self._ids.items()}
+        self.id = str(self._rows("SELECT value FROM about WHERE name = 'id'")[0][0])
         self.last = int(self._rows("SELECT COALESCE(MAX(sequence), 0) FROM frames")[0][0])
 
     def begin(self, began: SeriesBegan) -> None:
         """Take up a series; one that is there already is open again, and may learn what to expect.
 
+        A detector's start replaces what was known of the series before.
+
         Raises
         ------
         OutputError
-            The disk is full.
+            It cannot be written, as on a full disk, or while another program has locked it.
         """
-        facts = json.dumps(dict(began.facts))
+        facts, lacks = json.dumps(dict(began.facts)), json.dumps(began.lacks)
+        start = ("context", "facts", "lacks") if began.brings_start else ()
+        replaced = "".join(f", {name} = excluded.{name}" for name in start)
         with self._writing() as write:
             write(
-                "INSERT INTO series (name, kind, context, expected, facts) VALUES (?, ?, ?, ?, ?) "
-                "ON CONFLICT (name) DO UPDATE SET "
-                "expected = COALESCE(excluded.expected, expected), ended = 0",
-                (began.series, began.kind, began.context, began.expected, facts),
+                "INSERT INTO series (name, kind, context, expected, facts, lacks) "  # noqa: S608
+                "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET "
+                f"expected = COALESCE(excluded.expected, expected), ended = 0{replaced}",
+                (began.series, began.kind, began.context, began.expected, facts, lacks),
             )
         if began.series not in self._ids:
             key = self._rows("SELECT id FROM series WHERE name = ?", began.series)[0][0]
@@ -107,11 +133,16 @@ class Ledger:
         """Return what a series began with, None if it has not."""
         if series not in self._ids:
             return None
-        kind, context, expected, facts = self._rows(
-            "SELECT kind, context, expected, facts FROM series WHERE name = ?", series
+        kind, context, expected, facts, lacks = self._rows(
+            "SELECT kind, context, expected, facts, lacks FROM series WHERE name = ?", series
         )[0]
         return SeriesBegan(
-            series=series, kind=kind, context=context, expected=expected, facts=json.loads(facts)
+            series=series,
+            kind=kind,
+            context=context,
+            expected=expected,
+            facts=json.loads(facts),
+            lacks=tuple(json.loads(lacks)),
         )
 
     def seen(self, series: str) -> Seen:
@@ -128,7 +159,16 @@ class Ledger:
 
     def lines(self) -> Iterator[Line]:
         """Yield the state of each series, oldest first."""
-        series = self._rows("SELECT id, name, kind, expected, ended FROM series ORDER BY id")
+        series = self._rows(
+            "SELECT id, name, kind, expected, ended, lacks, json_extract(facts, '$.series') "
+            "FROM series ORDER BY id"
+        )
+        counts = {
+            key: more
+            for key, *more in self._rows(
+                "SELECT series, COUNT(judged_without), MAX(received) FROM frames GROUP BY series"
+            )
+        }
         # as `seen`, of all at once: there may be a series for each of many files
         intervals: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
         for key, first, last in self._rows(
@@ -137,12 +177,16 @@ class Ledger:
             "GROUP BY series, run ORDER BY series, 2"
         ):
             intervals[key].append((first, last))
-        for key, name, kind, expected, ended in series:
+        for key, name, kind, expected, ended, lacks, detector_number in series:
             yield Line(
                 series=name,
                 kind=kind,
                 expected=expected,
                 ended=bool(ended),
+                lacks=tuple(json.loads(lacks)),
+                judged_without=counts.get(key, (0, None))[0],
+                last_received=counts.get(key, (0, None))[1],
+                detector_number=detector_number,
                 seen=Seen.of_intervals(intervals.pop(key, ())),
             )
 
@@ -158,7 +202,7 @@ class Ledger:
         Raises
         ------
         OutputError
-            The disk is full; nothing was recorded.
+            It cannot be written, as on a full disk; nothing was recorded.
         """
         rows = [
             Recorded(sequence=self.last + 1 + place, outcome=outcome)
@@ -167,7 +211,7 @@ class Ledger:
         with self._writing() as write:
             for row in rows:
                 write(
-                    f"INSERT INTO frames ({_COLUMNS}) VALUES ({', '.join('?' * 15)})",  # noqa: S608
+                    f"INSERT INTO frames ({_COLUMNS}) VALUES ({', '.join('?' * 16)})",  # noqa: S608
                     self._values(row),
                 )
             for name, value in (counts or {}).items():
@@ -179,6 +223,11 @@ class Ledger:
         """Return a count that `record` has set, 0 if it has not."""
         found = self._rows("SELECT value FROM counts WHERE name = ?", name)
         return int(found[0][0]) if found else 0
+
+    def judged_without(self) -> int:
+        """Return how many frames were judged without a detector's start or mask."""
+        statement = "SELECT COUNT(*) FROM frames WHERE judged_without IS NOT NULL"
+        return int(self._rows(statement)[0][0])
 
     def after(self, sequence: int) -> Iterator[list[Recorded]]:
         """Yield what was recorded after `sequence`, in order, some rows at a time."""
@@ -215,11 +264,12 @@ class Ledger:
             outcome.ms,
             outcome.error,
             None if outcome.truth is None else json.dumps(dict(outcome.truth)),
+            json.dumps(outcome.judged_without) if outcome.judged_without else None,
         )
 
     def _recorded(self, row: tuple[Any, ...]) -> Recorded:
         sequence, series, number, decision, label, packed, p_crystal, saturated, level = row[:9]
-        received, sent, decided, ms, error, truth = row[9:]
+        received, sent, decided, ms, error, truth, judged_without = row[9:]
         outcome = Outcome(
             series=self._names[series],
             number=number,
@@ -235,6 +285,7 @@ class Ledger:
             ms=ms,
             error=error,
             truth=None if truth is None else json.loads(truth),
+            judged_without=tuple(json.loads(judged_without or "[]")),
         )
         return Recorded(sequence=sequence, outcome=outcome)
 
@@ -249,8 +300,10 @@ class Ledger:
             with self._turn, self._connection:
                 self._connection.execute("BEGIN IMMEDIATE")
                 yield self._connection.execute
-        except sqlite3.OperationalError as error:
-            raise OutputError(f"cannot write the ledger {self.path}: {error}") from error
+        except sqlite3.IntegrityError:  # a second verdict on a frame: our fault, not the disk's
+            raise
+        except sqlite3.DatabaseError as error:
+            raise OutputError(f"cannot write the ledger {self.path}: {_reason(error)}") from error
 
 
 @contextmanager
@@ -282,7 +335,7 @@ def open_ledger(
         try:
             connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         except sqlite3.Error as error:
-            raise OutputError(f"cannot open the ledger {path}: {error}") from error
+            raise OutputError(f"cannot open the ledger {path}: {_reason(error)}") from error
         try:
             with _as_input_error(path):
                 found = _prepare(connection, path, wanted)
@@ -314,7 +367,12 @@ def read_ledger(path: Path) -> Iterator[Ledger]:
     try:
         with _as_input_error(path):
             connection.execute("PRAGMA trusted_schema = OFF")
-            about = json.loads(connection.execute("SELECT value FROM about").fetchone()[0])
+            if connection.execute("PRAGMA user_version").fetchone()[0] in _UPGRADES:
+                raise InputError(
+                    f"expected a ledger of format {FORMAT}, found an older one: {path}; the "
+                    "command that made it, with the same --out, brings it up to date"
+                )
+            about = json.loads(connection.execute(_ABOUT).fetchone()[0])
             yield Ledger(connection, path, about)
     finally:
         connection.close()
@@ -333,17 +391,20 @@ def _prepare(connection: sqlite3.Connection, path: Path, wanted: str) -> str:
     try:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         tables = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
-        if version != FORMAT and tables:
+        if tables and version not in {FORMAT, *_UPGRADES}:
             raise InputError(f"expected a ledger of format {FORMAT}, found another file: {path}")
+        for old in range(version, FORMAT) if tables else ():
+            upgrade = f"BEGIN; {_UPGRADES[old]} PRAGMA user_version = {old + 1}; COMMIT;"
+            connection.executescript(upgrade)
         for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "trusted_schema = OFF"):
             connection.execute(f"PRAGMA {pragma}")
         connection.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {FORMAT}; COMMIT;")
         with connection:
             connection.execute("INSERT OR IGNORE INTO about VALUES ('about', ?)", (wanted,))
-        return str(connection.execute("SELECT value FROM about").fetchone()[0])
+        return str(connection.execute(_ABOUT).fetchone()[0])
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError):
-            raise OutputError(f"cannot write the ledger {path}: {error}") from error
+            raise OutputError(f"cannot write the ledger {path}: {_reason(error)}") from error
         raise InputError(f"expected a ledger, found a damaged or foreign file: {path}") from error
 
 
@@ -351,7 +412,7 @@ def _go_on_with(connection: sqlite3.Connection, path: Path, wanted: str) -> None
     try:
         connection.execute("UPDATE about SET value = ? WHERE name = 'about'", (wanted,))
     except sqlite3.DatabaseError as error:
-        raise OutputError(f"cannot write the ledger {path}: {error}") from error
+        raise OutputError(f"cannot write the ledger {path}: {_reason(error)}") from error
 
 
 @contextmanager
@@ -371,6 +432,15 @@ def _only_one(path: Path) -> Iterator[None]:
         except OSError as error:  # some network file systems have no locks, which SQLite needs
             raise OutputError(f"cannot lock the ledger {path}: {reason_of(error)}") from error
         yield
+
+
+def _reason(error: sqlite3.Error) -> str:
+    """Return why SQLite could not write, in words that tell what to do."""
+    name = getattr(error, "sqlite_errorname", "")
+    for beginning, reason in _REASONS.items():
+        if name.startswith(beginning):
+            return reason
+    return str(error)
 
 
 def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

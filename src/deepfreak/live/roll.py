@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from deepfreak.live.events import Kind, SeriesBegan
 from deepfreak.live.seen import Seen
@@ -13,6 +14,16 @@ class Account:
     """Of one series: what was announced, what came, and the gaps (first, last) in what came.
 
     Before a series has ended, frames after the last that came are not yet missed.
+
+    Attributes
+    ----------
+    strays
+        Numbers (first, last) too far from the others for the gap before them to count as missed;
+        see `Seen.strays`.
+    lacks
+        As in `SeriesBegan`.
+    judged_without
+        How many frames were judged without something, as `Outcome.judged_without` tells.
     """
 
     series: str
@@ -20,21 +31,41 @@ class Account:
     received: int
     ended: bool
     missed: tuple[tuple[int, int], ...]
+    strays: tuple[tuple[int, int], ...] = ()
+    lacks: tuple[str, ...] = ()
+    judged_without: int = 0
 
     @property
     def missed_count(self) -> int:
         """How many numbers the gaps have."""
         return sum(last + 1 - first for first, last in self.missed)
 
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return asdict(self) | {"missed_count": self.missed_count}
+
 
 @dataclass(slots=True, kw_only=True)
 class Line:
-    """The state of one series; see `Account`."""
+    """The state of one series; see `Account`.
+
+    Attributes
+    ----------
+    detector_number
+        The detector's own count of its series, None where there is none.
+    last_received
+        When its last frame with a verdict was received, in seconds since 1970, if an earlier run
+        did that.
+    """
 
     series: str
     kind: Kind
     expected: int | None = None
     ended: bool = False
+    lacks: tuple[str, ...] = ()
+    judged_without: int = 0
+    detector_number: int | None = None
+    last_received: float | None = None
     seen: Seen = field(default_factory=Seen)
 
     @property
@@ -55,6 +86,9 @@ class Line:
             received=self.seen.count,
             ended=self.ended,
             missed=tuple(self.seen.missing(self.due)),
+            strays=tuple(self.seen.strays(self.due)),
+            lacks=self.lacks,
+            judged_without=self.judged_without,
         )
 
 
@@ -86,9 +120,13 @@ class Roll:
 
     def begin(self, began: SeriesBegan) -> None:
         """Add a series, or open it again; one that is known may learn how much to expect."""
-        self._lines.setdefault(began.series, Line(series=began.series, kind=began.kind))
+        line = Line(series=began.series, kind=began.kind, lacks=began.lacks)
+        line.detector_number = began.detector_number
+        self._lines.setdefault(began.series, line)
         with self._changed(began.series) as line:
             line.ended = False
+            if began.brings_start:
+                line.lacks = began.lacks
             if began.expected is not None:
                 line.expected = began.expected
 
@@ -99,6 +137,14 @@ class Roll:
                 line.ended = True
                 if expected is not None:
                     line.expected = expected
+
+    def lines(self) -> Iterator[Line]:
+        """Yield the state of each series."""
+        yield from self._lines.values()
+
+    def line(self, series: str) -> Line | None:
+        """Return the state of a series, None if it has not begun."""
+        return self._lines.get(series)
 
     def kind(self, series: str) -> Kind:
         """Return the kind of a series that has begun."""

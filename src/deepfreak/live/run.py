@@ -197,6 +197,7 @@ class Run:
             "received": counts.received,
             "recorded": self._ledger.last,
             "decisions": self._ledger.decisions(),
+            "judged_without": self._ledger.judged_without(),
             "missed": counts.missed,
             "duplicates": counts.duplicates,
             "troubles": counts.troubles,
@@ -212,7 +213,14 @@ class Run:
             self._workers.give(self._shown(job), self._began(job.series))
 
     def _began(self, series: str) -> SeriesBegan:
-        """Return what a series began with; the ledger has had it since before its first frame."""
+        """Return what a series began with; the ledger has had it since before its first frame.
+
+        A start that came late is in the ledger before the frames behind it are in the queue.
+        """
+        while self._intake.restarted:
+            known = self._intake.restarted.popleft()
+            self._series.pop(known, None)
+            self._decoders.forget(known)
         began = self._series.get(series) or self._ledger.began(series)
         if began is None:
             raise FrameError(f"expected series {series:.60} in the ledger, found no such")

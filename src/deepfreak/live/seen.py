@@ -3,6 +3,9 @@
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 
+# One frame proves that so many numbers before it were used; of more, the number may be damaged.
+MAX_GAP_PER_FRAME = 1000
+
 
 class Seen:
     """A set of frame numbers that grows.
@@ -28,6 +31,12 @@ class Seen:
             seen._ends.append(last + 1)
             seen.count += last + 1 - first
         return seen
+
+    def copy(self) -> "Seen":
+        """Return the same numbers as a set of its own."""
+        same = Seen()
+        same._firsts, same._ends, same.count = [*self._firsts], [*self._ends], self.count
+        return same
 
     def __contains__(self, number: int) -> bool:
         place = bisect_right(self._firsts, number) - 1
@@ -59,6 +68,11 @@ class Seen:
         return self._ends[-1] if self._ends else 0
 
     @property
+    def reach(self) -> int:
+        """One past the largest number that is no stray, 0 if there is none."""
+        return self._reach(0)[0]
+
+    @property
     def whole_until(self) -> int:
         """How many numbers there are from 0 on without a gap."""
         return self._ends[0] if self._firsts and self._firsts[0] == 0 else 0
@@ -66,18 +80,49 @@ class Seen:
     def missing(self, expected: int | None = None) -> Iterator[tuple[int, int]]:
         """Yield the gaps (first, last), both included, from 0 to `expected` - 1.
 
-        Without `expected` they end with the largest number that has come: what may still follow is
-        not known.
+        Without `expected` they end with the largest number that has come and is no stray: what may
+        still follow is not known.
         """
-        end = max(expected or 0, self.end)
+        reach, _ = self._reach(expected or 0)
         place = 0
         for first, after in zip(self._firsts, self._ends, strict=True):
+            if first >= reach:
+                break
             if first > place:
                 yield place, first - 1
             place = after
+        end = max(expected or 0, reach)
         if place < end:
             yield place, end - 1
 
     def missing_count(self, expected: int | None = None) -> int:
         """Return how many numbers `missing` yields."""
-        return max(expected or 0, self.end) - self.count
+        reach, strays = self._reach(expected or 0)
+        return max(expected or 0, reach) - (self.count - strays)
+
+    def strays(self, expected: int | None = None) -> Iterator[tuple[int, int]]:
+        """Yield the numbers (first, last) at or over `expected` that are too far from the others.
+
+        The gap before them is larger than `MAX_GAP_PER_FRAME` times the frames behind it, so that
+        it is not counted as missing.
+        """
+        reach, _ = self._reach(expected or 0)
+        for first, after in zip(self._firsts, self._ends, strict=True):
+            if first >= reach and first >= (expected or 0):
+                yield first, after - 1
+
+    def _reach(self, expected: int) -> tuple[int, int]:
+        """Return one past the largest number that is no stray, and how many strays there are."""
+        if self.end - self.count <= MAX_GAP_PER_FRAME:
+            return self.end, 0
+        beyond, strays, kept = 0, 0, len(self._firsts)
+        for place in range(len(self._firsts) - 1, -1, -1):
+            first = self._firsts[place]
+            beyond += self._ends[place] - first
+            # no gap before this one can be too large
+            if first < expected or MAX_GAP_PER_FRAME * beyond >= first:
+                break
+            gap = first - (self._ends[place - 1] if place else 0)
+            if gap > MAX_GAP_PER_FRAME * beyond:
+                strays, kept = beyond, place
+        return (self._ends[kept - 1] if kept else 0), strays

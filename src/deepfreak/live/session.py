@@ -163,7 +163,9 @@ def open_session(
                 f"from {ledger.begun_with['keep from']:.3g}, now {policy.keep_from:.3g}; frames "
                 "that have a verdict keep it"
             )
-        spool = stack.enter_context(Spool(settings.spool or settings.out / "spool").held())
+        spool = stack.enter_context(
+            Spool(settings.spool or settings.out / "spool", ledger.id).held()
+        )
         records, hits, each_turn = _sinks(stack, settings, model)
         watchers: list[Watcher] = []
         address = None
@@ -258,7 +260,9 @@ def _sinks(
     lines = JsonLines(settings.out / "verdicts.jsonl", classes=classes)
     records: list[RecordSink] = [stack.enter_context(closing(lines))]
     for name, decision in _NAMES.items():
-        place = None
+        listed = CrystFELList(settings.out / f"{name}.lst", decision=decision)
+        # closed behind the copies, whose last file it has to name
+        records.append(stack.enter_context(closing(listed)))
         if settings.hits is not None:
             from deepfreak.live.sinks.hit_files import HitFiles
 
@@ -270,9 +274,7 @@ def _sinks(
                 classes=classes,
             )
             hits.append(stack.enter_context(closing(files)))
-            place = files.place
-        listed = CrystFELList(settings.out / f"{name}.lst", decision=decision, place=place)
-        records.append(stack.enter_context(closing(listed)))
+            listed.place = files.place
     if settings.forward is not None:
         from deepfreak.live.sinks.crystfel_zmq import CrystFELSocket
 

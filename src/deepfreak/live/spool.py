@@ -4,10 +4,14 @@ It carries frames from the receiver to the workers, which read the files, and it
 `kill -9`: a frame belongs to us from the moment its file is whole, and its file goes when the
 ledger has its verdict. The files live in the page cache and are gone before a disk would write
 them; a folder in memory (/dev/shm) spares even that.
+
+A file's name says whose it is: `deepfreak-SESSION-000000000012.frame`. Nothing else in the folder
+is read, overwritten or removed.
 """
 
 import json
 import os
+import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,17 +25,22 @@ from deepfreak.live.events import Arrival
 _HEAD = struct.Struct("<4sIQ")
 _MARK = b"DFS1"
 _LONGEST_FACTS = 1 << 20
-_SUFFIX = ".frame"
+_NAME = re.compile(r"deepfreak-([0-9a-z]+)-(\d{12})\.frame")
 
 
 class Spool:
     """A folder of frames that wait.
 
     One thread puts frames in, another one drops them.
+
+    Parameters
+    ----------
+    owner
+        The session's ledger, by its `id`.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, owner: str) -> None:
+        self.folder, self._owner = folder, owner
         # each changed by one thread only: what both add to would lose some of it
         self._put_bytes = self._dropped_bytes = 0
         self._next = 0
@@ -89,18 +98,21 @@ class Spool:
             }
         ).encode()
         payload = memoryview(arrival.payload).cast("B")
-        path = self.folder / f"{self._next:012d}{_SUFFIX}"
+        path = self.folder / f"deepfreak-{self._owner}-{self._next:012d}.frame"
         self._next += 1
         size = _HEAD.size + len(facts) + len(payload)
+        created = False
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            created = True
             try:
                 # a file whose end is missing was never ours: its length says so
                 _write(descriptor, [_HEAD.pack(_MARK, len(facts), len(payload)), facts, payload])
             finally:
                 os.close(descriptor)
         except OSError as error:
-            path.unlink(missing_ok=True)
+            if created:
+                path.unlink(missing_ok=True)
             raise OutputError(
                 f"cannot keep a frame in {path.parent}: {reason_of(error)}"
             ) from error
@@ -114,17 +126,28 @@ class Spool:
         path.unlink(missing_ok=True)
 
     def left(self) -> Iterator[tuple[Path, Arrival]]:
-        """Yield what a run before this one left, oldest first; what was torn is removed.
+        """Yield what an earlier run of this session left, oldest first; what was torn is removed.
 
         The payload stays in the file.
 
         Raises
         ------
         OutputError
-            A file cannot be read; it is left as it is.
+            A file cannot be read, or is of another session; all are left as they are.
         """
-        for path in sorted(self.folder.glob(f"*{_SUFFIX}")):
-            self._next = max(self._next, _number(path) + 1)
+        try:
+            files = [path.name for path in self.folder.iterdir()]
+        except OSError as error:
+            raise OutputError(f"cannot read {self.folder}: {reason_of(error)}") from error
+        names = sorted(filter(None, map(_NAME.fullmatch, files)), key=_number)
+        if any(name[1] != self._owner for name in names):
+            raise OutputError(
+                f"expected frames of this session in {self.folder}, found some of another one: go "
+                "on with the --out that they belong to, or give another --spool"
+            )
+        for name in names:
+            path = self.folder / name[0]
+            self._next = _number(name) + 1
             try:
                 content = path.read_bytes()
             except OSError as error:
@@ -175,8 +198,8 @@ def _unpacked(content: bytes) -> Arrival:
         raise FrameError("expected a whole frame in the spool, found other bytes") from error
 
 
-def _number(path: Path) -> int:
-    return int(path.stem) if path.stem.isdigit() else 0
+def _number(name: re.Match[str]) -> int:
+    return int(name[2])
 
 
 def _write(descriptor: int, parts: list[bytes | memoryview]) -> None:

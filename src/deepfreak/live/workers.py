@@ -65,7 +65,7 @@ class _Worker:
     sender: threading.Thread
     post: "SimpleQueue[Any]"  # what the sender has to send
     jobs: deque[tuple[Job, SeriesBegan]] = field(default_factory=deque)
-    series: OrderedDict[str, None] = field(default_factory=OrderedDict)  # that it knows
+    series: OrderedDict[str, SeriesBegan] = field(default_factory=OrderedDict)  # that it knows
     ready: bool = False
     late: bool = False
     since: float = field(default_factory=time.monotonic)  # it is at this frame, or starts
@@ -122,15 +122,19 @@ class Workers:
         return JOBS_AHEAD * len(self._ready()) - self.busy
 
     def give(self, job: Job, began: SeriesBegan) -> None:
-        """Give a frame of a series to the worker with least to do; `room` must be at least 1."""
+        """Give a frame of a series to the worker with least to do; `room` must be at least 1.
+
+        Another `began` of a series than before replaces that.
+        """
         worker = min(self._ready(), key=lambda one: len(one.jobs))
         if not worker.jobs:
             worker.since = time.monotonic()
         worker.jobs.append((job, began))
-        if job.series not in worker.series:
+        if worker.series.get(job.series) is not began:
             worker.post.put(began)
             # as its decoders do
-            worker.series[job.series] = None
+            worker.series.pop(job.series, None)
+            worker.series[job.series] = began
             if len(worker.series) > SERIES_KNOWN:
                 worker.series.popitem(last=False)
         worker.post.put(job)
@@ -315,7 +319,7 @@ def _given_up(job: Job, reason: str) -> Outcome:
         decision="unreadable",
         received=job.received,
         sent=job.sent,
-        decided=time.time(),
+        decided=job.now(),
         error=reason,
         truth=job.truth,
     )

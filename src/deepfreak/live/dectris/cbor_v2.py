@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,12 @@ from deepfreak.live.dectris.cbor_items import Tagged, read_item
 from deepfreak.live.dectris.compression import CodedArray, decode, encode
 from deepfreak.live.dectris.messages import (
     MOST_CHANNELS,
+    UNNUMBERED,
     End,
     Image,
     Message,
     Start,
+    Unread,
     own_facts,
     own_words,
     read_count,
@@ -57,9 +60,9 @@ def read_message(payload: bytes | memoryview) -> Message:
         It is no message of Stream V2, or one that contradicts itself.
     """
     message = _map(payload)
-    series_id = read_count(message.get("series_id", 0), "a series_id")
     unique = message.get("series_unique_id")
     unique_id = None if unique is None else read_name(unique, "a series_unique_id")
+    series_id = _series_id(message.get("series_id", UNNUMBERED), unique_id)
     match message.get("type"):
         case "start":
             return _start(message, series_id, unique_id)
@@ -97,10 +100,11 @@ def read_pixels(payload: bytes | memoryview, channel: str | None) -> CodedArray:
     return read_array(data[channel])
 
 
-def encode_start(start: Start, *, mask_dtype: str = "<u4") -> bytes:
+def encode_start(start: Start, *, mask_dtype: str = "<u4", dated: bool = True) -> bytes:
     """Return the start message of a series.
 
-    Detectors send masks of 32 bits; to keep one, 8 are enough.
+    Detectors send masks of 32 bits; to keep one, 8 are enough. Without a date, equal series have
+    equal messages.
     """
     import cbor2
 
@@ -112,7 +116,6 @@ def encode_start(start: Start, *, mask_dtype: str = "<u4") -> bytes:
     masks = {name: as_tag(encode(mask.astype(mask_dtype))) for name, mask in start.masks.items()}
     message = {
         "type": "start",
-        "arm_date": cbor2.CBORTag(0, _now()),
         "beam_center_x": float(beam_fast),
         "beam_center_y": float(beam_slow),
         "channels": list(start.channels),
@@ -135,6 +138,8 @@ def encode_start(start: Start, *, mask_dtype: str = "<u4") -> bytes:
         "series_id": start.series_id,
         "virtual_pixel_interpolation_enabled": False,
     }
+    if dated:
+        message["arm_date"] = cbor2.CBORTag(0, _now())
     if start.unique_id is not None:
         message["series_unique_id"] = start.unique_id
     if start.expected is not None:
@@ -199,9 +204,19 @@ def _map(payload: bytes | memoryview) -> dict[str, object]:
     return item
 
 
+def _series_id(found: object, unique_id: str | None) -> int:
+    """Return the series_id, which only a series without a unique id needs."""
+    try:
+        return read_count(found, "a series_id")
+    except FrameError:
+        if unique_id is None:
+            raise
+        return UNNUMBERED
+
+
 def _start(message: Mapping[str, object], series_id: int, unique_id: str | None) -> Start:
-    shape = _shape(message)
-    masks = message.get("pixel_mask")
+    unread = Unread()
+    shape = unread.read("image size", lambda: _shape(message))
     words = own_words(message.get("user_data"))
     expected = message.get("number_of_images")
     known = _facts(message)
@@ -210,14 +225,19 @@ def _start(message: Mapping[str, object], series_id: int, unique_id: str | None)
     return Start(
         series_id=series_id,
         unique_id=unique_id,
-        expected=None if expected is None else read_count(expected, "a number_of_images"),
+        expected=None
+        if expected is None
+        else unread.read("number of images", lambda: read_count(expected, "a number_of_images")),
         shape=shape,
-        dtype=None if dtype is None else read_name(dtype, "an image_dtype"),
-        channels=_channels(message.get("channels", [])),
+        dtype=None
+        if dtype is None
+        else unread.read("image type", lambda: read_name(dtype, "an image_dtype")),
+        channels=unread.read("channels", lambda: _channels(message.get("channels", []))) or (),
         facts=known,
-        masks={} if masks is None else _masks(masks, shape),
+        masks=_masks(message.get("pixel_mask"), shape, unread),
         simulated=words.get("simulated") is True,
         about=_about(message),
+        unread=unread,
     )
 
 
@@ -258,22 +278,40 @@ def _facts(message: Mapping[str, object]) -> Facts:
     )
 
 
-def _masks(masks: object, shape: tuple[int, int] | None) -> dict[str, Valid]:
+def _masks(masks: object, shape: tuple[int, int] | None, unread: Unread) -> dict[str, Valid]:
+    """Return the masks that can be read; one that cannot costs no other one."""
+    if masks is None:
+        return {}
     if not isinstance(masks, dict) or len(masks) > MOST_CHANNELS:
-        raise FrameError(
+        unread["mask"] = (
             f"expected the pixel masks of at most {MOST_CHANNELS} channels, found {_many(masks)}"
         )
-    coded_masks = {
-        read_name(channel, "the name of a channel"): read_array(item)
-        for channel, item in masks.items()
-    }
-    for coded in coded_masks.values():
-        if shape is not None and coded.shape != shape:
-            raise FrameError(f"expected a pixel mask of {shape} pixels, found {coded.shape}")
-    pixels = sum(math.prod(coded.shape) for coded in coded_masks.values())
+        return {}
+    coded: dict[str, CodedArray] = {}
+    several = len(masks) > 1
+    fields = {name: f"mask of {shown(name)}" if several else "mask" for name in masks}
+    for channel, item in masks.items():
+        array = unread.read(fields[channel], partial(_coded_mask, channel, item, shape))
+        if array is not None:
+            coded[channel] = array
+    pixels = sum(math.prod(array.shape) for array in coded.values())
     if pixels > _MOST_MASKED:
-        raise FrameError(f"expected masks of at most {_MOST_MASKED} pixels, found {pixels}")
-    return {channel: np.asarray(decode(coded) != 0) for channel, coded in coded_masks.items()}
+        unread["mask"] = f"expected masks of at most {_MOST_MASKED} pixels, found {pixels}"
+        return {}
+    found: dict[str, Valid] = {}
+    for channel, array in coded.items():
+        mask = unread.read(fields[channel], partial(decode, array))
+        if mask is not None:
+            found[channel] = np.asarray(mask != 0)
+    return found
+
+
+def _coded_mask(channel: str, item: object, shape: tuple[int, int] | None) -> CodedArray:
+    read_name(channel, "the name of a channel")
+    coded = read_array(item)
+    if shape is not None and coded.shape != shape:
+        raise FrameError(f"expected a pixel mask of {shape} pixels, found {coded.shape}")
+    return coded
 
 
 def _about(message: Mapping[str, object]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """From a message to a `Frame`."""
 
-from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -13,14 +12,64 @@ from deepfreak.live.dectris.compression import CodedArray, decode
 from deepfreak.live.dectris.messages import Start
 
 
+class StreamDecoder:
+    """Makes a frame of an image's payload and its number; `decoder` returns one.
+
+    Attributes
+    ----------
+    lacks
+        "mask" if the mask does not fit the last frame, which is then without it.
+    """
+
+    def __init__(
+        self,
+        kind: Literal["dectris-v2", "dectris-v1"],
+        start: Start,
+        *,
+        series: str,
+        channel: str | None,
+        mask: Valid | None,
+    ) -> None:
+        self.lacks: tuple[str, ...] = ()
+        self._kind, self._start, self._series, self._channel = kind, start, series, channel
+        self._measured = None if mask is None else ~mask
+
+    def __call__(self, payload: bytes | memoryview, number: int) -> Frame:
+        """Return the frame.
+
+        Raises
+        ------
+        FrameError
+            The payload is no image, or not one of this series.
+        """
+        start, measured = self._start, self._measured
+        coded = _pixels(self._kind, payload, self._channel)
+        if start.shape is not None and coded.shape != start.shape:
+            raise FrameError(
+                f"expected an image of {start.shape} pixels, as the series' start says, "
+                f"found {coded.shape}"
+            )
+        fits = measured is None or measured.shape == coded.shape
+        self.lacks = () if fits else ("mask",)
+        counts = decode(coded)
+        return Frame(
+            file=self._series,
+            index=number,
+            counts=counts,
+            valid=_valid(counts, measured if fits else None),
+            simulated=start.simulated,
+            **({"gain": 1.0} | start.facts),
+        )
+
+
 def decoder(
     kind: Literal["dectris-v2", "dectris-v1"],
     context: bytes,
     *,
     series: str,
     channel: str | None = None,
-) -> Callable[[bytes | memoryview, int], Frame]:
-    """Return the function that makes a frame of an image's payload and its number.
+) -> StreamDecoder:
+    """Return what makes frames of a series.
 
     Parameters
     ----------
@@ -35,8 +84,7 @@ def decoder(
     Raises
     ------
     FrameError
-        The context is no start message or has no such channel; for the function: the payload is no
-        image, or not one of this series.
+        The context is no start message or has no such channel.
     """
     start = _read_context(context)
     if kind == "dectris-v1":
@@ -44,27 +92,12 @@ def decoder(
     elif start.channels:
         channel = start.channels[0] if channel is None else channel
         _require_channel(channel, start.channels)
-    mask = start.masks.get(channel) if channel is not None else None
-    measured = None if mask is None else ~mask
-
-    def read(payload: bytes | memoryview, number: int) -> Frame:
-        coded = _pixels(kind, payload, channel)
-        if start.shape is not None and coded.shape != start.shape:
-            raise FrameError(
-                f"expected an image of {start.shape} pixels, as the series' start says, "
-                f"found {coded.shape}"
-            )
-        counts = decode(coded)
-        return Frame(
-            file=series,
-            index=number,
-            counts=counts,
-            valid=_valid(counts, measured),
-            simulated=start.simulated,
-            **({"gain": 1.0} | start.facts),
-        )
-
-    return read
+    # the only mask is that of the only channel, though the start names none
+    only = next(iter(start.masks)) if len(start.masks) == 1 and not start.channels else None
+    mask = start.masks.get(channel or only or "")
+    if mask is not None and not mask.any():
+        mask = None  # nobody made one: the values decide
+    return StreamDecoder(kind, start, series=series, channel=channel, mask=mask)
 
 
 def _read_context(context: bytes) -> Start:
@@ -97,8 +130,6 @@ def _valid(counts: Counts, measured: Valid | None) -> Valid:
     difference of two thresholds is signed, and its negative values are measurements.
     """
     if measured is not None:
-        if counts.shape != measured.shape:
-            raise FrameError(f"expected an image of {measured.shape} pixels, found {counts.shape}")
         return measured if counts.dtype.kind != "f" else measured & np.isfinite(counts)
     unsigned = counts.dtype.kind == "u"
     missing = missing_by_reason(counts, counting=unsigned, gaps=False)

@@ -12,7 +12,8 @@ import json
 import re
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn, cast
+from functools import partial
+from typing import Any, cast
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from deepfreak.live.dectris.messages import (
     Image,
     Message,
     Start,
+    Unread,
     own_facts,
     own_words,
     read_count,
@@ -227,31 +229,37 @@ def encode_end(end: End) -> list[bytes]:
 
 def _start(first: Mapping[str, object], parts: Sequence[Part], series_id: int) -> Start:
     config: Mapping[str, object] = {}
+    unread = Unread()
     if first.get("header_detail") != "none" and parts:
-        config = _json(parts[0])
-        parts = parts[1:]
+        config = unread.read("configuration", lambda: _json(parts[0])) or {}
+        rest = parts[1:]
+    else:
+        rest = parts
     shape = None
     fast, slow = config.get("x_pixels_in_detector"), config.get("y_pixels_in_detector")
     if fast and slow:
-        shape = _shape([fast, slow])
+        shape = unread.read("image size", lambda: _shape([fast, slow]))
     masks: dict[str, Valid] = {}
     # each of them has two parts; what is left is the user's
-    while len(parts) >= 2 and (about := _appendix(parts[:1])).get("htype") in _APPENDICES:
+    while len(rest) >= 2 and (about := _appendix(rest[:1])).get("htype") in _APPENDICES:
         if about["htype"] == "dpixelmask-1.0":
-            masks[CHANNEL] = _mask(about, parts[1], shape)
-        parts = parts[2:]
-    words = own_words(_appendix(parts))
+            mask = unread.read("mask", partial(_mask, about, rest[1], shape))
+            if mask is not None:
+                masks[CHANNEL] = mask
+        rest = rest[2:]
+    words = own_words(_appendix(rest))
     known = _facts(config)
     known.update(own_facts(words))
     return Start(
         series_id=series_id,
-        expected=_expected(config),
+        expected=unread.read("number of images", lambda: _expected(config)),
         shape=shape,
         channels=(CHANNEL,),
         facts=known,
         masks=masks,
         simulated=words.get("simulated") is True,
         about=_about(config),
+        unread=unread,
     )
 
 
@@ -260,8 +268,11 @@ def _expected(config: Mapping[str, object]) -> int | None:
     images = config.get("nimages")
     if images is None:
         return None
-    triggers = read_count(config.get("ntrigger", 1), "a number of triggers")
-    return read_count(read_count(images, "a number of images") * triggers, "a number of images")
+    triggers = config.get("ntrigger")
+    found = read_count(images, "a number of images")
+    if triggers is not None:
+        found *= read_count(triggers, "a number of triggers")
+    return read_count(found, "images times triggers")
 
 
 def _mask(about: Mapping[str, object], blob: Part, shape: tuple[int, int] | None) -> Valid:
@@ -325,7 +336,8 @@ def _json(part: Part) -> dict[str, Any]:
     if len(part) > LONGEST_JSON:
         raise FrameError(f"expected JSON of at most {LONGEST_JSON} bytes, found {len(part)}")
     try:
-        found = json.loads(bytes(part), parse_constant=_refuse)
+        # NaN and infinities, which some writers send, are numbers that nobody knows
+        found = json.loads(bytes(part), parse_constant=_unknown)
     except (ValueError, RecursionError) as error:
         raise FrameError("expected JSON, as Stream V1 sends, found other bytes") from error
     if not isinstance(found, dict):
@@ -333,8 +345,8 @@ def _json(part: Part) -> dict[str, Any]:
     return found
 
 
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(constant)
+def _unknown(constant: str) -> None:
+    del constant
 
 
 def _text(value: Mapping[str, object]) -> bytes:

@@ -2,16 +2,19 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from deepfreak.errors import FrameError
 from deepfreak.frames.frame import Facts, Valid
 from deepfreak.frames.headers import facts
 
+T = TypeVar("T")
+
 MOST_FRAMES = 1_000_000_000  # of a series; more is taken for a damaged message
 MOST_CHANNELS = 16
+UNNUMBERED = 0  # the series_id of a message that says none
 _LONGEST_NAME = 128
 _LONGEST_VALUE = 64
 _MOST_TRUTHS = 16
@@ -19,6 +22,18 @@ _MOST_TRUTHS = 16
 # What detectors name series and channels, and what is harmless in a path, a page and a log.
 _NAME = re.compile(r"[A-Za-z0-9][\w .:+()-]*", re.ASCII)
 _UNSAFE = re.compile(r"[^\w .:+()-]", re.ASCII)
+
+
+class Unread(dict[str, str]):
+    """The fields of a start message that cannot be read, and why: each costs only itself."""
+
+    def read(self, field: str, read: Callable[[], T]) -> T | None:
+        """Return what `read` returns; None where it raises `FrameError`, which is noted."""
+        try:
+            return read()
+        except FrameError as error:
+            self[field] = str(error)
+            return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +59,8 @@ class Start:
         Whether our own simulation speaks here.
     about
         What a person wants to know, as JSON values.
+    unread
+        The fields that could not be read, and why.
     """
 
     series_id: int
@@ -56,6 +73,12 @@ class Start:
     masks: Mapping[str, Valid] = field(default_factory=dict, repr=False)
     simulated: bool = False
     about: Mapping[str, Any] = field(default_factory=dict)
+    unread: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """The fields of `unread` that a verdict depends on: a mask, or the configuration."""
+        return tuple(name for name in self.unread if name.startswith(("mask", "configuration")))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from deepfreak.live.dectris import cbor_v2, json_v1
 from deepfreak.live.dectris.messages import Image
 from deepfreak.live.dectris.series import Conversation, Protocol
 from deepfreak.live.events import Event, Trouble
+from deepfreak.live.roll import Roll
 
 if TYPE_CHECKING:
     import zmq
@@ -21,12 +22,6 @@ PORTS: dict[Protocol, int] = {"v1": 9999, "v2": 31001}
 _TICK_MS = 100
 _SECONDS_TO_ANSWER = 3.0  # until it is said that nobody has
 _ADDRESS = re.compile(r"tcp://(?:[\w.-]+|\*|\[[0-9A-Fa-f:.%\w]+\]):(?:\d{1,5}|\*)", re.ASCII)
-
-
-def is_new(series: str) -> bool:
-    """Return that no series was received before, whatever its name."""
-    del series
-    return False
 
 
 class Listener:
@@ -43,8 +38,6 @@ class Listener:
         "auto" tells V1 and V2 apart by each message.
     high_water
         How many messages ZeroMQ keeps for us; with more the detector waits, or drops them.
-    known
-        Whether a series of this name was received before; names are not given twice.
 
     Raises
     ------
@@ -58,7 +51,6 @@ class Listener:
         *,
         protocol: Literal["auto", "v1", "v2"] = "auto",
         high_water: int = 100,
-        known: Callable[[str], bool] = is_new,
     ) -> None:
         import zmq
 
@@ -67,7 +59,7 @@ class Listener:
         if not _ADDRESS.fullmatch(endpoint):
             raise InputError(f"expected an address such as tcp://HOST:31001, found {address:.60}")
         self._protocol = protocol
-        self._conversation = Conversation(known)
+        self._conversation = Conversation()
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.PULL)
         self._socket.setsockopt(zmq.LINGER, 0)
@@ -92,7 +84,11 @@ class Listener:
             ) from error
         bound = self._socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
         self.address = bound if binds else endpoint
-        self._link = _Link(self.address, waits=binds)
+        self._link = _Link(self.address, waits=binds, lost=self._conversation.lost)
+
+    def resume(self, roll: Roll) -> None:
+        """Take what was received before; see `ResumableSource`."""
+        self._conversation.resume(roll)
 
     def events(self) -> Iterator[Event | None]:
         """Yield what the detector says, without end; see `Source`.
@@ -140,16 +136,24 @@ class Listener:
 
     def _receive(self) -> Iterator[Event]:
         """Yield what the next message means."""
+        import zmq
+
         parts = self._socket.recv_multipart(copy=False)
-        received = time.time()
+        received, since = time.time(), time.monotonic()
+        sender = parts[0].get(zmq.SRCFD)
+        # a connection that was lost meanwhile may have had the same descriptor
+        yield from self._link.changes(self._monitor)
         try:
-            yield from self._understood([part.buffer for part in parts], received)
+            buffers = [part.buffer for part in parts]
+            yield from self._understood(buffers, received, since, sender=sender)
         except FrameError as error:
             yield Trouble(message=f"message left out: {error}")
         except Exception as error:  # noqa: BLE001 - no message may end a run in beam time
             yield Trouble(message=f"message left out: it led to {type(error).__name__}")
 
-    def _understood(self, parts: Sequence[memoryview], received: float) -> Iterator[Event]:
+    def _understood(
+        self, parts: Sequence[memoryview], received: float, since: float, *, sender: int
+    ) -> list[Event]:
         protocol = self._protocol
         if protocol == "auto":
             protocol = "v1" if len(parts) > 1 or bytes(parts[0][:1]) == b"{" else "v2"
@@ -163,7 +167,9 @@ class Listener:
             payload = parts[0]
         else:
             raise FrameError(f"expected a message of Stream V2 in one part, found {len(parts)}")
-        yield from self._conversation.events(message, protocol, payload, received=received)
+        return self._conversation.events(
+            message, protocol, payload, received=received, since=since, sender=sender
+        )
 
 
 class _Link:
@@ -176,8 +182,9 @@ class _Link:
         breaks its rules for one not to talk to.
     """
 
-    def __init__(self, address: str, *, waits: bool) -> None:
+    def __init__(self, address: str, *, waits: bool, lost: Callable[[int], None]) -> None:
         self.abandoned = False
+        self._lost_sender = lost
         self._address = address
         self._waits = waits
         self._peers = 0
@@ -191,7 +198,10 @@ class _Link:
         from zmq.utils.monitor import recv_monitor_message
 
         while monitor.poll(0):
-            event = recv_monitor_message(monitor)["event"]
+            message = recv_monitor_message(monitor)
+            event = message["event"]
+            if event == zmq.EVENT_DISCONNECTED:
+                self._lost_sender(message["value"])
             if event == zmq.EVENT_CONNECT_RETRIED:
                 self.abandoned = False
             elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:

@@ -8,6 +8,9 @@ A line is a file's name, a space and the frame in it, which begins with `//`::
 A frame of a stream of which no copy is kept has no file: its series stands in the place of one,
 which tells people, not CrystFEL, which frame it was.
 
+A copy's line waits until the file is whole, and with it the lines behind it: whoever follows the
+list finds every file that it names.
+
 Such a list can hold neither comments nor frames of other decisions, so `NAME.lst.position` beside
 it says how far it has got.
 """
@@ -15,6 +18,7 @@ it says how far it has got.
 import json
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from deepfreak.errors import OutputError
@@ -23,8 +27,18 @@ from deepfreak.live.events import Decision, Outcome, Recorded
 from deepfreak.live.sinks.growing_file import GrowingFile
 from deepfreak.live.sinks.records import require_next
 
-# Where a copy of frame (series, number) lies: a file and the frame's number in it.
-Place = Callable[[str, int], tuple[Path, int] | None]
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Where a copy of a frame lies: a file, which may not be `whole` yet, and its number there."""
+
+    file: Path
+    index: int
+    whole: bool
+
+
+# The copy of frame (series, number), None if there is none.
+Place = Callable[[str, int], Copy | None]
 
 KIND = "deepfreak list position 1"
 LONGEST_LINE = 1022  # bytes: CrystFEL reads that many, and takes the rest for another line
@@ -46,10 +60,12 @@ class CrystFELList:
     decision
         The one whose frames are listed.
     place
-        Gives the file into which a frame was copied, None if it was not; lines then name the copy.
+        Gives the copy of a frame, None if it was not copied; lines then name the copy.
 
     Attributes
     ----------
+    place
+        As given; it may be set until the first rows are written.
     left_out
         How many frames were not listed, since their line is longer than CrystFEL can read.
 
@@ -64,7 +80,8 @@ class CrystFELList:
     ) -> None:
         self.left_out = 0
         self._decision = decision
-        self._place = place
+        self.place = place
+        self._waiting: list[Recorded] = []  # from the first whose copy is not whole on
         self._position = path.with_name(f"{path.name}.position")
         self._file = GrowingFile(path)
         try:
@@ -74,11 +91,16 @@ class CrystFELList:
             raise
 
     def last(self) -> int:
-        """Return the sequence number of the last outcome that the list takes into account."""
+        """Return the sequence number of the last outcome that was taken.
+
+        After a crash it is the last one that the list takes into account: what waited comes again.
+        """
         return self._last
 
     def write(self, rows: Sequence[Recorded]) -> None:
-        """List the rows of its decision; they are safe from `kill -9` when this returns.
+        """List the rows of its decision, and those that waited, as far as copies are whole.
+
+        What is listed is safe from `kill -9` when this returns; the rest is in the ledger.
 
         Raises
         ------
@@ -89,24 +111,43 @@ class CrystFELList:
         if not rows:
             return
         require_next(rows, self._last, self._file.path)
-        wanted = [row.outcome for row in rows if row.outcome.decision == self._decision]
-        lines = [line for line in map(self._line, wanted) if len(line) <= LONGEST_LINE + 1]
-        too_long = len(wanted) - len(lines)
-        self._state(rows[-1].sequence, b"".join(lines))
-        if lines:
-            self._file.append(b"".join(lines))
+        wanted = [row for row in rows if row.outcome.decision == self._decision]
+        self._list([*self._waiting, *wanted], until=rows[-1].sequence)
         self._last = rows[-1].sequence
-        self.left_out += too_long
 
     def close(self) -> None:
-        """Take no more."""
-        self._file.close()
+        """List what waited for copies that are whole now; take no more."""
+        try:
+            if self._waiting:
+                self._list(self._waiting, until=self._last)
+        finally:
+            self._file.close()
 
-    def _line(self, outcome: Outcome) -> bytes:
-        copy = self._place(outcome.series, outcome.number) if self._place else None
+    def _list(self, wanted: Sequence[Recorded], *, until: int) -> None:
+        """List frames, up to the first whose copy is not whole; `until` tells of others."""
+        lines: list[bytes] = []
+        listed = too_long = 0
+        for row in wanted:
+            line = self._line(row.outcome)
+            if line is None:
+                until = row.sequence - 1
+                break
+            listed += 1
+            if len(line) <= LONGEST_LINE + 1:
+                lines.append(line)
+            else:
+                too_long += 1
+        self._state(until, b"".join(lines))
+        if lines:
+            self._file.append(b"".join(lines))
+        self._waiting = list(wanted[listed:])
+        self.left_out += too_long
+
+    def _line(self, outcome: Outcome) -> bytes | None:
+        """Return the line of a frame, None as long as its copy is not whole."""
+        copy = self.place(outcome.series, outcome.number) if self.place else None
         if copy is not None:
-            file, index = copy
-            return _spelled(f"{file.absolute()} //{index}")
+            return _spelled(f"{copy.file.absolute()} //{copy.index}") if copy.whole else None
         if outcome.number == 0 and _ONE_FRAME.search(outcome.series):
             return _spelled(f"{outcome.series} //")
         return _spelled(f"{outcome.series} //{outcome.number}")

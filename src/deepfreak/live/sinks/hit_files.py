@@ -20,6 +20,7 @@ import h5py
 from deepfreak.errors import InputError, OutputError
 from deepfreak.files import reason_of
 from deepfreak.live.events import Decision, Hit
+from deepfreak.live.sinks.crystfel_list import Copy
 from deepfreak.live.sinks.hit_draft import HitDraft, setup_in
 from deepfreak.live.sinks.hit_index import HitIndex
 from deepfreak.live.sinks.hit_layout import SUFFIXES, members
@@ -112,12 +113,16 @@ class HitFiles:
         if len(draft.records) >= self._frames_per_file:
             self._finish(draft)
 
-    def place(self, series: str, number: int) -> tuple[Path, int] | None:
-        """Return the file into which a frame was copied and its index there, None if it was not.
+    def place(self, series: str, number: int) -> Copy | None:
+        """Return where the copy of a frame lies, None if it was not copied.
 
-        The file may not be there yet: then it is a draft that becomes the file.
+        A file that is not whole is a draft still.
         """
-        return self._index.place(spelled(series), number)
+        place = self._index.place(spelled(series), number)
+        if place is None:
+            return None
+        file, index = place
+        return Copy(file, index, file.name in self._index.files)
 
     def close(self) -> None:
         """Make a file of what is left.

@@ -21,6 +21,7 @@ class JsonLines:
 
     Each line has: sequence, series, number, decision, label, probabilities {class: p}, p_crystal,
     saturated, received (seconds since 1970), latency_ms (from receipt to decision), ms (of work),
+    judged_without (what of the detector's start was not known: "start", "mask", "configuration"),
     error; and truth where it is known. What is unknown is null.
 
     Parameters
@@ -110,13 +111,18 @@ def _line(sequence: int, outcome: Outcome, template: str) -> str:
         f'"saturated": {"true" if outcome.saturated else "false"}, '
         f'"received": {_number(outcome.received, 6)}, '
         f'"latency_ms": {_number((outcome.decided - outcome.received) * 1e3, 3)}, '
-        f'"ms": {_number(outcome.ms, 3)}, "error": {error}{truth}}}\n'
+        f'"ms": {_number(outcome.ms, 3)}, "judged_without": {_names(outcome.judged_without)}, '
+        f'"error": {error}{truth}}}\n'
     )
 
 
 def _template(classes: tuple[str, ...]) -> str:
     """Return what makes JSON of as many probabilities, without its braces."""
     return ", ".join(f"{_quoted(name).replace('%', '%%')}: %.6f" for name in classes)
+
+
+def _names(names: tuple[str, ...]) -> str:
+    return f"[{', '.join(map(_quoted, names))}]"
 
 
 def _number(value: float | None, digits: int) -> str:

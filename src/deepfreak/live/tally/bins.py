@@ -30,6 +30,10 @@ class Bins:
             self._numbers[place] = number
         self._counts[place, columns] += 1
 
+    def forget_from(self, time: float) -> None:
+        """Forget what was counted at `time` or later."""
+        self._numbers[self._numbers >= int(time // self.width_s)] = -1
+
     def between(self, first: int, last: int) -> Counts:
         """Return the counts of bins number `first` to `last` - 1, (last - first, columns)."""
         numbers = np.arange(first, last)

@@ -15,7 +15,8 @@ ICE = SATURATED + 2
 LEVEL_KNOWN = SATURATED + 3
 OUTSIDE = SATURATED + 4
 SENT_KNOWN = SATURATED + 5
-_FIRST_CLASS = SATURATED + 6
+WITHOUT_START = SATURATED + 6
+_FIRST_CLASS = SATURATED + 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,9 @@ class Columns:
             low, high = self.levels
             inside = low <= outcome.level <= high
             columns.extend([LEVEL_KNOWN] if inside else [LEVEL_KNOWN, OUTSIDE])
-        if outcome.sent is not None:
+        if outcome.left_sender is not None:
             columns.append(SENT_KNOWN)
-        start = outcome.received if outcome.sent is None else outcome.sent
-        columns.append(self.latency.start + bucket(1e3 * (outcome.decided - start)))
+        if outcome.judged_without:
+            columns.append(WITHOUT_START)
+        columns.append(self.latency.start + bucket(outcome.latency_ms))
         return columns

@@ -1,10 +1,11 @@
 """The series of a run: what was expected of each and what came."""
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from deepfreak.live.events import SeriesBegan, SeriesEnded
+from deepfreak.live.seen import Seen
 
 _MOST = 50
 _LONGEST_NAME = 120
@@ -14,9 +15,9 @@ _LONGEST_NAME = 120
 class _Progress:
     began: float
     expected: int | None = None
-    received: int = 0
     kept: int = 0
-    highest: int = -1
+    lacks: tuple[str, ...] = ()
+    seen: Seen = field(default_factory=Seen)
     announced: bool = False
     ended: bool = False
 
@@ -31,6 +32,8 @@ class SeriesList:
     def began(self, event: SeriesBegan, now: float) -> None:
         """Note that a series may come; one that is known is the same still."""
         progress = self._known(event.series, now)
+        if not progress.announced or event.brings_start:
+            progress.lacks = event.lacks
         progress.announced = True
         if event.expected is not None:
             progress.expected = event.expected
@@ -45,9 +48,8 @@ class SeriesList:
     def add(self, series: str, number: int, *, kept: bool, now: float) -> None:
         """Count a frame."""
         progress = self._known(series, now)
-        progress.received += 1
+        progress.seen.add(number)
         progress.kept += kept
-        progress.highest = max(progress.highest, number)
 
     def open(self) -> tuple[str, float] | None:
         """Return name and beginning of the newest series that began and has not ended, or None."""
@@ -59,7 +61,8 @@ class SeriesList:
     def to_json(self, waiting: int) -> list[dict[str, Any]]:
         """Return the series, the newest first; `waiting` frames of them may still be in a queue.
 
-        Of an open series the frames missed are those before the last that came.
+        Of an open series the frames missed are those before the last that came; "lacks" is what of
+        the detector's start is not known.
         """
         return [
             {
@@ -67,7 +70,8 @@ class SeriesList:
                 "began": progress.began,
                 "ended": progress.ended,
                 "expected": progress.expected,
-                "received": progress.received,
+                "received": progress.seen.count,
+                "lacks": list(progress.lacks),
                 "kept": progress.kept,
                 "missed": _missed(progress, waiting),
             }
@@ -85,10 +89,8 @@ class SeriesList:
 
 
 def _missed(progress: _Progress, waiting: int) -> int:
-    come = progress.highest + 1
-    if progress.ended and progress.expected is not None:
-        come = max(come, progress.expected)
-    return max(0, come - progress.received - waiting)
+    due = progress.expected if progress.ended else None
+    return max(0, progress.seen.missing_count(due) - waiting)
 
 
 def shortened(text: str, longest: int = _LONGEST_NAME) -> str:

@@ -29,6 +29,7 @@ from deepfreak.live.tally.columns import (
     OUTSIDE,
     SATURATED,
     SENT_KNOWN,
+    WITHOUT_START,
     Columns,
 )
 from deepfreak.live.tally.gallery import Gallery, ShownHit
@@ -103,6 +104,7 @@ class Tally:
         self._counts = dict.fromkeys(_COUNTS, 0)
         self._troubles: deque[tuple[float, str]] = deque(maxlen=_TROUBLES)
         self._started = time.time() if started is None else started
+        self._newest = 0.0  # when the last verdict fell
         self._last_frame: float | None = None
         self._blank_since: float | None = None
         self._blank_frames = 0
@@ -183,6 +185,11 @@ class Tally:
             }
 
     def _add(self, sequence: int, outcome: Outcome) -> None:
+        if outcome.decided < self._newest - _SECONDS:  # the clock was set back
+            self._seconds.forget_from(outcome.decided)
+            self._minutes.forget_from(outcome.decided)
+            self._newest, self._last_frame, self._blank_since = 0.0, None, None
+        self._newest = max(self._newest, outcome.decided)
         columns = self._columns.of(outcome)
         judged, kept = outcome.decision in JUDGED, outcome.decision == "keep"
         self._totals[columns] += 1
@@ -228,6 +235,7 @@ class Tally:
             blank_s=0.0 if self._blank_since is None else now - self._blank_since,
             blank_frames=self._blank_frames if came else 0,
             left_out=Proportion(int(sums[LEFT_OUT]), came),
+            without_start=Proportion(int(sums[WITHOUT_START]), judged),
             waiting=self._counts["waiting"],
             capacity=self._counts["capacity"],
             workers=self._counts["workers"],

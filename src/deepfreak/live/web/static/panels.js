@@ -132,11 +132,12 @@ export function showSeries(series, total) {
       count(each.missed),
       count(each.kept),
       rate,
-      each.ended ? "ended" : "open",
+      (each.ended ? "ended" : "open") + each.lacks.map((name) => `, no ${name}`).join(""),
     ];
     row.append(...texts.map((text, i) => make(i ? "td" : "th", "", text)));
     row.firstChild.scope = "row";
     row.children[4].classList.toggle("bad", each.missed > 0);
+    row.lastChild.classList.toggle("bad", each.lacks.length > 0);
     return row;
   });
   at("series").replaceChildren(...rows);
