@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from deepfreak.cli.frame_options import frame_options, read_settings
+from deepfreak.cli.frame_options import frame_options, read_settings, said_once
 
 if TYPE_CHECKING:
     from deepfreak.report.verdicts import ShownVerdict
@@ -49,7 +49,6 @@ def classify(
     """
     from deepfreak.files import check_output
     from deepfreak.frames.guarded import find_files_guarded, load_guarded, shared_process
-    from deepfreak.frames.notices import Notices
     from deepfreak.models import load_model
     from deepfreak.screening import Failure, Screener, screen_files
 
@@ -61,7 +60,7 @@ def classify(
     classifier = load_model(model)
     click.echo(f"model: {printable(str(model or 'default'))}, {classifier.name}", err=True)
     found = find_files_guarded(files, given.get("geometry"))
-    see = Notices(lambda line: click.echo(f"deepfreak: {printable(line)}", err=True))
+    see = said_once()
     header, line = _form(form, classifier.classes, found)
     screener = Screener(classifier, maps=report is not None)
     read = failed = 0

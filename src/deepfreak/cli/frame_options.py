@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from deepfreak.frames.frame import Frame
     from deepfreak.frames.options import ReadSettings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -43,6 +44,20 @@ def frame_options(command: F) -> F:
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
+
+
+def said_once() -> "Callable[[Frame], None]":
+    """Return a function that says on stderr what is new about the reading of a frame."""
+    from deepfreak.cli.classify import printable
+    from deepfreak.frames.notices import Notices
+
+    notices = Notices()
+
+    def see(frame: "Frame") -> None:
+        for note in notices.new(frame):
+            click.echo(f"deepfreak: {printable(f'{frame.file}: {note}')}", err=True)
+
+    return see
 
 
 def read_settings(values: dict[str, Any]) -> "ReadSettings":

@@ -6,8 +6,7 @@ from typing import Any
 
 import click
 
-from deepfreak.cli.classify import printable
-from deepfreak.cli.frame_options import frame_options, read_settings
+from deepfreak.cli.frame_options import frame_options, read_settings, said_once
 
 _EXAMPLES = 12  # of each setup on the preview
 
@@ -98,7 +97,6 @@ def prepare(
 
     from deepfreak.files import check_output
     from deepfreak.frames.guarded import find_files_guarded, load_guarded
-    from deepfreak.frames.notices import Notices
     from deepfreak.progress import progress
     from deepfreak.real_images.real_set import mean_of, prepare_real_set
     from deepfreak.real_images.setups import ByHand
@@ -131,7 +129,7 @@ def prepare(
             together=together,  # type: ignore[arg-type]  # click has checked the choice
             by_hand=ByHand(shadow=shadow, origin=crop, factor=factor),
             options=given,
-            see=Notices(lambda line: click.echo(f"deepfreak: {printable(line)}", err=True)),
+            see=said_once(),
             examples=_EXAMPLES if preview is not None else 0,
             overwrite=overwrite,
             start=start,

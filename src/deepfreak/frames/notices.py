@@ -1,36 +1,22 @@
 """What a run says of the frames that it reads, each thing once."""
 
-from collections.abc import Callable
-
 from deepfreak.frames.frame import Frame
+
+UNKNOWN_GAIN = "the gain is unknown: judged as 1 count for each photon (--gain says it)"
+_MAX_REMEMBERED = 10_000
 
 
 class Notices:
-    """Says each note of the frames of a run once, and that a gain is unknown once.
+    """Keeps the notes of the frames of a run, so that each is said once."""
 
-    Parameters
-    ----------
-    say
-        Takes one line.
-    """
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
+    def __init__(self) -> None:
         self._said: set[str] = set()
 
-    def __call__(self, frame: Frame) -> None:
-        """Say what is new about `frame`."""
-        for note in notes_of(frame):
-            if note not in self._said:
-                self._said.add(note)
-                self._say(f"{frame.file}: {note}")
-
-
-def notes_of(frame: Frame) -> tuple[str, ...]:
-    """Return the notes of a frame, and the one about an unknown gain."""
-    if frame.gain is not None:
-        return frame.notes
-    return (
-        *frame.notes,
-        "the gain is unknown: judged as 1 count for each photon (--gain says it)",
-    )
+    def new(self, frame: Frame) -> tuple[str, ...]:
+        """Return those notes of `frame` that are new, and once that its gain is unknown."""
+        notes = frame.notes if frame.gain is not None else (*frame.notes, UNKNOWN_GAIN)
+        if not notes or len(self._said) >= _MAX_REMEMBERED:
+            return ()
+        found = tuple(note for note in dict.fromkeys(notes) if note not in self._said)
+        self._said.update(found)
+        return found

@@ -179,6 +179,9 @@ class Outcome:
         What decoding, preparing and classifying took.
     judged_without
         What of the detector's start was not known, as in `SeriesBegan.lacks`.
+    notes
+        What the reading of the frame says that the one who judged it has not said before; not
+        recorded.
     picture, peaks
         Where they were asked for.
     """
@@ -198,6 +201,7 @@ class Outcome:
     error: str | None = None
     truth: Mapping[str, Any] | None = None
     judged_without: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     picture: Picture | None = field(default=None, repr=False)
     peaks: Peaks | None = field(default=None, repr=False)
 

@@ -11,6 +11,7 @@ from numba import njit
 
 from deepfreak.errors import FrameError, InputError
 from deepfreak.frames.frame import Counts, Frame, Valid
+from deepfreak.frames.notices import Notices
 from deepfreak.live.decoding import Decoders
 from deepfreak.live.events import SAVED, Outcome, Peaks, Picture
 from deepfreak.live.policy import Policy
@@ -64,12 +65,15 @@ class Judge:
     ----------
     peaks
         Whether the peaks of all frames to save are wanted.
+    notices
+        Keeps what was said of the reading of frames.
     """
 
     model: Classifier
     policy: Policy
     decoders: Decoders
     peaks: bool = False
+    notices: Notices = field(default_factory=Notices)
 
     def __call__(self, job: Job) -> Outcome:
         """Return what becomes of a frame; one that cannot be read has that as its outcome."""
@@ -105,6 +109,7 @@ class Judge:
             ms=(time.perf_counter() - start) * 1e3,
             truth=job.truth,
             judged_without=self.decoders.lacks(job.series),
+            notes=self.notices.new(frame),
             picture=picture if job.picture else None,
             peaks=peaks if wanted else None,
         )

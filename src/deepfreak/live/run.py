@@ -38,6 +38,7 @@ from deepfreak.live.workers import Workers
 
 LONGEST_WAIT_S = 0.05
 MOST_UNSETTLED = 256
+MAX_NOTES = 1000  # of the reading of frames that a run says
 SECONDS_BETWEEN_COUNTS = 0.5
 # People look at a few frames a second.
 SECONDS_BETWEEN_PICTURES = 0.4
@@ -135,6 +136,7 @@ class Run:
         ]
         self._decoders = Decoders(channel=channel, open_file=open_guarded)
         self._series: OrderedDict[str, SeriesBegan] = OrderedDict()
+        self._say, self._said_notes = say, set[str]()
         self._came: list[tuple[Job, Outcome]] = []
         self._settled_at = self._picture_at = self._told_at = 0.0
 
@@ -258,6 +260,8 @@ class Run:
         if not self._came and not left_out:
             return False
         came, self._came = self._came, []
+        for _, outcome in came:
+            self._say_notes(outcome)
         rows = self._record(came, left_out, stop)
         for follower in self._followers:
             follower.take(rows)
@@ -267,6 +271,13 @@ class Run:
             if job.path is not None:
                 self._spool.drop(job.path)
         return True
+
+    def _say_notes(self, outcome: Outcome) -> None:
+        """Say what the reading of a frame tells, once; each worker has told it."""
+        for note in outcome.notes:
+            if note not in self._said_notes and len(self._said_notes) < MAX_NOTES:
+                self._said_notes.add(note)
+                self._say(f"{outcome.series}: {note}")
 
     def _record(
         self,

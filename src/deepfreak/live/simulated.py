@@ -221,6 +221,7 @@ def decoder(context: bytes, *, series: str) -> ShotDecoder:
             counts=np.broadcast_to(np.uint16(0), (rows, columns)),
             valid=_unpack_mask(table["measuring"], rows, columns),
             pedestal=_finite(table["pedestal"]),
+            gain=1.0,
             saturation=_finite(table["saturation"]),
             beam_center_px=(slow, fast),
             pixel_size_mm=_finite(table["pixel_size_mm"]),

@@ -95,8 +95,6 @@ def decoder(
     # the only mask is that of the only channel, though the start names none
     only = next(iter(start.masks)) if len(start.masks) == 1 and not start.channels else None
     mask = start.masks.get(channel or only or "")
-    if mask is not None and not mask.any():
-        mask = None  # nobody made one: the values decide
     return StreamDecoder(kind, start, series=series, channel=channel, mask=mask)
 
 
