@@ -15,7 +15,7 @@ from deepfreak.frames.frame import Counts, Extent, Facts, Frame, Valid, combined
 from deepfreak.frames.geometry import HC_EV_A, Geometry
 from deepfreak.frames.hdf5_channels import Channel, channel_of
 from deepfreak.frames.hdf5_facts import Beside
-from deepfreak.frames.hdf5_search import Part, find_parts
+from deepfreak.frames.hdf5_search import Part, find_parts, not_there
 from deepfreak.frames.hdf5_written import Coverage, first_and_last, holes
 from deepfreak.frames.headers import facts
 from deepfreak.frames.measured import make_frame
@@ -127,8 +127,11 @@ class Stack:
         if (index >= self._extent.ready or part.data.is_virtual) and not piece.coverage.holds(
             inside
         ):
+            lacking = piece.coverage.lacking(inside)
             raise FrameError(
-                part.missing or f"expected counts of frame {index}, found that none were written"
+                f"expected counts of frame {index}, found that none were written"
+                if lacking is None
+                else not_there(part.path, lacking)
             )
         counts = self._counts(part.data, inside)
         group = self._group(part, counts.shape)
