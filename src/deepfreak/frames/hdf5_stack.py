@@ -172,7 +172,15 @@ class Stack:
                 channel = self._channel.number, self._channel.name
             if len(self._groups) >= _MAX_GROUPS:
                 self._groups.clear()
-            beside = Beside(self._file, part.data, part.path, frames=self.count, channel=channel)
+            beside = Beside(
+                self._file,
+                part.data,
+                part.path,
+                frames=self.count,
+                more=self._growing or self._extent.waiting is not None,
+                channel=channel,
+                channels=1 if self._channel is None else part.data.shape[self._channel.axis],
+            )
             place = self._geometry.data_path if self._geometry is not None else None
             values = () if place is None else _placeholders(place, part.path)
             mask, notes = beside.mask(shape, self._geometry, values)
@@ -256,6 +264,7 @@ class Stack:
                 unwritten = f"{whole} of its {count} frames were written"
             if writing.line is not None:
                 break
+        self._groups.clear()  # what they know depends on the number of frames
         self._pieces, self._holes = pieces, empty
         self._extent = Extent(
             ready=ready,
