@@ -202,12 +202,13 @@ class Beside:
             A mask has another size than the frames, or the geometry names one that is not there.
         """
         notes: list[str] = []
-        masks = [
-            self._named_mask(mask, shape, values)
+        named = [
+            (_filled(mask.path, values), mask)
             for mask in (geometry.masks if geometry is not None else ())
             if mask.file is None
         ]
-        own = self._own_mask(shape, notes)
+        masks = [self._named_mask(path, mask, shape) for path, mask in named]
+        own = self._own_mask(shape, notes, frozenset(path for path, _ in named))
         if own is not None:
             masks.append(own)
         if not masks:
@@ -215,11 +216,8 @@ class Beside:
         return lambda index: np.logical_or.reduce([one(index) for one in masks]), tuple(notes)
 
     def _named_mask(
-        self, mask: FileMask, shape: tuple[int, ...], values: tuple[str, ...]
+        self, path: str, mask: FileMask, shape: tuple[int, ...]
     ) -> Callable[[int], Valid]:
-        path = mask.path
-        for value in values:
-            path = path.replace("%", value, 1)
         node = self._file.get(path)
         if not isinstance(node, h5py.Dataset):
             raise FrameError(f"expected a mask at {path}, as the geometry says, found none there")
@@ -228,7 +226,10 @@ class Beside:
             raise FrameError(f"expected a mask at {path}, as the geometry says, found {unusable}")
         return self._by_frame(Entry(path, node), node, shape, mask.masked)
 
-    def _own_mask(self, shape: tuple[int, ...], notes: list[str]) -> Callable[[int], Valid] | None:
+    def _own_mask(
+        self, shape: tuple[int, ...], notes: list[str], named: frozenset[str]
+    ) -> Callable[[int], Valid] | None:
+        """Return the mask that the geometry has not `named`, with bits of its own."""
         candidates: list[tuple[Entry, Callable[[Counts], Valid]]] = [
             (entry, _any_flag) for name in _MASKS for entry in self._entries.get(name, ())
         ]
@@ -239,6 +240,8 @@ class Beside:
             if entry.path.rpartition("/")[0] == parent or "detector" in entry.path.lower()
         ]
         for entry, flags in candidates:
+            if entry.path in named:
+                continue
             if entry.node is None:
                 target = broken_link(self._file, entry.path) or "what it links to"
                 notes.append(
@@ -448,6 +451,13 @@ class Beside:
         if value is None and entry.node is not None and entry.node.ndim == 1 and not each:
             value = _weighted(entry.node)
         return value
+
+
+def _filled(path: str, values: tuple[str, ...]) -> str:
+    """Return a geometry's path with `values` in the places of its %."""
+    for value in values:
+        path = path.replace("%", value, 1)
+    return path
 
 
 def _unusable(node: h5py.Dataset) -> str | None:
