@@ -167,9 +167,10 @@ class Stack:
         """Return what stands beside a data set; those of one group share it."""
         path = part.path.rpartition("/")[0]
         if path not in self._groups:
-            channel = None
+            channel, channels = None, 1
             if self._channel is not None:
                 channel = self._channel.number, self._channel.name
+                channels = self._channel.count
             if len(self._groups) >= _MAX_GROUPS:
                 self._groups.clear()
             beside = Beside(
@@ -179,7 +180,7 @@ class Stack:
                 frames=self.count,
                 more=self._growing or self._extent.waiting is not None,
                 channel=channel,
-                channels=1 if self._channel is None else part.data.shape[self._channel.axis],
+                channels=channels,
             )
             place = self._geometry.data_path if self._geometry is not None else None
             values = () if place is None else _placeholders(place, part.path)

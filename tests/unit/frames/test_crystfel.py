@@ -268,9 +268,11 @@ def test_a_mask_that_cannot_be_had_is_an_error(tmp_path, change):
 
 @pytest.mark.parametrize(
     "line",
-    ["mask9_data = /m", "bad_pixel_map = x", "flag_between = 3", "mask0_invert = 1", "p0/maskedpixels = 3",
-     "badx/min_zz = 3", "dim9x = 3"],
-)  # fmt: skip
+    [
+        *("mask9_data = /m", "bad_pixel_map = x", "flag_between = 3", "mask0_invert = 1"),
+        *("p0/maskedpixels = 3", "badx/min_zz = 3", "dim9x = 3"),
+    ],
+)
 def test_keys_that_may_name_pixels_and_that_nobody_knows_are_refused(tmp_path, line):
     head, tail = ("", f"{line}\n") if "/" in line.split("=")[0] else (f"{line}\n", "")
     with pytest.raises(GeometryError, match="expected"):
