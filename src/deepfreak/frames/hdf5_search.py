@@ -17,6 +17,7 @@ from deepfreak.frames.hdf5_links import (
     source_file,
     sources_of,
 )
+from deepfreak.frames.writing import writing_of
 
 _GROUPS = ("/entry/data", "/entry1/data", "/entry/instrument/detector")
 _PLACES = (
@@ -255,6 +256,12 @@ def _follow(group: h5py.Group, key: str, path: str) -> Part:
     try:
         data = group[key]
     except (KeyError, OSError, RuntimeError) as error:
+        link = group.get(key, getlink=True)
+        target = None
+        if isinstance(link, h5py.ExternalLink):
+            target = linked_path(group.file, link.filename)
+        if target is not None and not (writing := writing_of(target)).readable:
+            return Part(None, path, f"{target.name}: {writing.refusal}")
         broken = broken_link(group.file, f"{group.name.rstrip('/')}/{key}")
         if broken is not None:
             return Part(None, path, not_there(path, broken))

@@ -286,6 +286,9 @@ class Stack:
             return missing
         if not self.count:
             return "expected frames in the HDF5 file, found a stack of none"
+        for piece in self._pieces:
+            if piece.coverage is not None and (lacking := piece.coverage.lacking(0)) is not None:
+                return not_there(piece.part.path, lacking)
         return (
             f"expected counts, found room for {self.count} frames of which none was written: "
             "was the run broken off?"

@@ -88,12 +88,24 @@ class Coverage:
         return empty if empty.any() else None
 
     def lacking(self, index: int) -> str | None:
-        """Return the file or data set that a frame needs and that is not there, None for none."""
+        """Return the file or data set that a frame needs and that is not there, None for none.
+
+        Raises
+        ------
+        FrameError
+            It is there, and a program writes it.
+        """
         for part in self._parts:
             if part.number_in_source(index) is not None:
+                path = source_file(self._data.file, part.source)
+                if path is not None and path.is_file():
+                    writing = writing_of(path)
+                    if not writing.readable:
+                        raise FrameError(f"{path.name}: {writing.refusal}")
                 with _opened(self._data, part.source) as inside:
                     if inside is None:
-                        return part.source.file_name
+                        name = part.source.file_name
+                        return part.source.path if name == "." or path is not None else name
                     found = missing_file(inside, self._depth)
                 if found is not None:
                     return found

@@ -109,7 +109,8 @@ def test_the_marks_in_an_edf_are_missing(tmp_path, dtype, mark, order):
         "float32": "FloatValue", "float64": "DoubleValue",
     }  # fmt: skip
     header = (
-        f"{{\nHeaderID = EH:000001:000000:000000;\nByteOrder = {order};\nDataType = {names[dtype]};\n"
+        f"{{\nHeaderID = EH:000001:000000:000000;\nByteOrder = {order};\n"
+        f"DataType = {names[dtype]};\n"
         f"Dim_1 = {SHAPE[1]};\nDim_2 = {SHAPE[0]};\nSize = {image.nbytes};\n"
     )
     stored = image.astype(image.dtype.newbyteorder("<" if order.startswith("Low") else ">"))

@@ -130,9 +130,8 @@ def test_no_frame_of_a_truncated_file_is_made_up(tmp_path, big, kind, share):
             for index in range(file.count):
                 try:
                     np.testing.assert_array_equal(file.read(index).counts, images[index])
-                except FrameError as error:
+                except FrameError:
                     errors += 1
-                    assert "\n" not in str(error)
     except FrameError:
         errors += 1
     assert errors, "a truncated file was read without a word"
