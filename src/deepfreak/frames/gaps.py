@@ -2,7 +2,7 @@
 
 The rule asks for what noise cannot do by chance, in units of the noise itself, so that neither gain
 nor pedestal matter. Zeros of a photon counter are measurements, and so are those of a shadow, whose
-edges are soft.
+edges are soft or which is an island in the frame.
 """
 
 import numpy as np
@@ -45,8 +45,11 @@ def gaps(counts: Counts, valid: Valid, counting: bool | None, saturation: float 
     seeds, values, pixels = _solid(
         np.ascontiguousarray(counts), np.ascontiguousarray(valid), bool(counting)
     )
+    limit = np.inf if saturation is None else saturation
+    if counting is False and counts.dtype.kind == "u":
+        limit = min(limit, float(counts.max()))  # a CCD's own, also in columns that bloom
     for value in values[pixels >= _SMALLEST]:
-        if saturation is not None and value >= saturation:
+        if value >= limit:
             continue
         same = (counts == value) & valid
         found = _real(counts, valid, same, seeds & same, value)
@@ -74,8 +77,8 @@ def _real(counts: Counts, valid: Valid, same: Valid, seeds: Valid, value: float)
     keep = np.zeros(count + 1, dtype=np.bool_)
     pixels = ndimage.sum_labels(solid, groups, np.arange(count + 1)) * BLOCK**2
     for group, box in enumerate(ndimage.find_objects(groups, count), start=1):
-        if pixels[group] < _SMALLEST:
-            continue
+        if pixels[group] < _SMALLEST or (faint and not _at_border(box, groups.shape)):
+            continue  # an island of zeros is a shadow: what lies between modules leads outside
         around = tuple(slice(max(0, side.start - 3), side.stop + 3) for side in box)
         inside = groups[around] == group
         near = ndimage.binary_dilation(inside, _EVERYWHERE) & (number[around] > 0)
@@ -98,6 +101,13 @@ def _real(counts: Counts, valid: Valid, same: Valid, seeds: Valid, value: float)
         return None
     kept = np.repeat(np.repeat(keep[groups], BLOCK, axis=0), BLOCK, axis=1)
     return np.asarray(seeds & kept[: counts.shape[0], : counts.shape[1]])
+
+
+def _at_border(box: tuple[slice, ...], shape: tuple[int, ...]) -> bool:
+    """Return whether an area of blocks reaches the border of the frame."""
+    return any(
+        side.start == 0 or side.stop == length for side, length in zip(box, shape, strict=True)
+    )
 
 
 def _solid(
