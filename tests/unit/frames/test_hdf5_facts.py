@@ -239,6 +239,15 @@ def test_the_cutoff_is_found_wherever_it_stands(tmp_path, place):
     assert (frame.saturation, frame.origins["saturation"]) == (38086.0, f"/{place}")
 
 
+def test_a_jungfrau_in_an_eigers_layout_is_no_eiger(tmp_path):
+    images = noise(dtype=np.int32)
+    images[:, 7, 7] = 0xFFFF
+    beside = {f"{DETECTOR}/description": "JUNGFRAU 4M", f"{DETECTOR}/detectorSpecific/nimages": 2}
+    frame = first(file(tmp_path / "a.h5", images, beside=beside))
+    assert frame.valid.all()
+    assert frame.gain is None
+
+
 def test_a_saturation_of_nothing_leaves_it_unknown(tmp_path):
     path = file(tmp_path / "a.h5", counts(), beside={f"{DETECTOR}/saturation_value": 0})
     assert first(path).saturation is None
