@@ -24,8 +24,9 @@ def describe(frame: Frame, frames: int) -> dict[str, Any]:
     Returns
     -------
     dict
-        `file`, `frame`, `frames`; `shape` [slow, fast] and `dtype` of the counts; `valid`, the
-        number of pixels that measured something; `missing`, the number of others by reason;
+        `file` (as `os.fsdecode` has it), `frame`, `frames`; `shape` [slow, fast] and `dtype` of
+        the counts; `valid`, the number of pixels that measured something; `missing`, the number of
+        others by reason;
         `saturated`, the number of valid pixels at `saturation` or above; `gain` (counts for each
         photon), `pedestal` and `saturation` (counts), `beam_center_px` (slow, fast),
         `pixel_size_mm`, `distance_mm`, `wavelength_A`, `detector`; `from`, where each fact was
@@ -37,7 +38,7 @@ def describe(frame: Frame, frames: int) -> dict[str, Any]:
     pedestal = frame.pedestal if "pedestal" in frame.origins else None
     center = frame.beam_center_px
     return {
-        "file": frame.file.encode("utf-8", "backslashreplace").decode(),
+        "file": frame.file,
         "frame": frame.index,
         "frames": frames,
         "shape": list(frame.counts.shape),

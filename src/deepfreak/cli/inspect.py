@@ -35,7 +35,8 @@ def inspect(
 
     For each of FILES, files or folders of them: the frame's size, which pixels measured nothing
     and why, the gain and other facts, and where each was found. With `--format json` one object a
-    line.
+    line; a byte XX of a file's name that is not UTF-8 is the surrogate U+DCXX there, as Python's
+    os.fsencode takes it.
     """
     from deepfreak.errors import FrameError
     from deepfreak.files import check_output
@@ -61,8 +62,7 @@ def inspect(
                     draw(read, picture, overwrite=overwrite)
         except FrameError as error:
             failed += 1
-            name = str(path).encode("utf-8", "backslashreplace").decode()
-            record = {"file": name, "frame": frame, "error": str(error)}
+            record = {"file": str(path), "frame": frame, "error": str(error)}
         click.echo(json.dumps(record, allow_nan=False) if form == "json" else _table(record))
     if picture is not None and not failed:
         click.echo(f"picture: {picture}", err=True)

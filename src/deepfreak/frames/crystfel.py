@@ -25,7 +25,7 @@ _TERM = re.compile(
     rf"([+-]?)((?:{_DIGITS}(?:\.\d{{0,30}})?|\.{_DIGITS})(?:[eE][+-]?\d{{1,3}})?)?\*?([xyzXYZ])"
 )
 _MAX_VECTOR_TEXT = 200  # characters
-_NO_PANEL = re.compile(r"(rigid_group|group|bad)", re.IGNORECASE)
+_NO_PANEL = re.compile(r"(rigid_group|group)", re.IGNORECASE)
 _MAX_PIXELS_PER_SIDE = 1 << 17
 _MAX_MASKS = 8
 _MASK_KEYS = {  # older names of the first mask's
@@ -34,7 +34,7 @@ _MASK_KEYS = {  # older names of the first mask's
     "mask_good": "mask0_goodbits",
     "mask_bad": "mask0_badbits",
 }
-_MASK = re.compile(r"mask(\d)_(data|file|goodbits|badbits)")
+_MASK = re.compile(r"mask([0-7])_(data|file|goodbits|badbits)")
 _DIM = re.compile(r"dim\d")
 # What else a panel may say; CrystFEL itself uses the last three to index, not to read.
 _PANEL_KEYS = frozenset(
@@ -49,8 +49,11 @@ _PANEL_KEYS = frozenset(
 _BAD_KEYS = frozenset(
     {"min_fs", "max_fs", "min_ss", "max_ss", "min_x", "max_x", "min_y", "max_y", "panel"}
 )
-_SAME_FOR_ALL = ("res", "data", "clen", "photon_energy", "wavelength", "electron_voltage")
-_NAMES_PIXELS = re.compile(r"mask|bad|flag|^dim|no_index", re.IGNORECASE)
+_SAME_FOR_ALL = (
+    *("res", "data", "clen", "photon_energy", "wavelength", "electron_voltage"),
+    *("adu_per_eV", "adu_per_photon"),
+)
+_NAMES_PIXELS = re.compile(r"mask|bad|flag|^dim|no_index|file", re.IGNORECASE)
 _ENERGY_UNITS = {"": "eV", "ev": "eV", "kev": "keV", "mev": "MeV"}
 _MM_IN = {"m": 1e3, "mm": 1.0}
 
@@ -95,10 +98,15 @@ def parse(text: str, source: str) -> Geometry:
         if any(values.get(key) != first.get(key) for values in entries.panels.values()):
             raise GeometryError(
                 f"expected the same {key} for all panels, found several in {source}: panels with "
-                "data or masks of their own are not read; assemble the images first"
+                f"a {key} of their own are not read; assemble the images first"
             )
     # wavelength and distance are the whole detector's, wherever in the file they stand
     overall = first | entries.whole
+    # a pixel above the least of them may be an overload
+    limits = [values for values in entries.panels.values() if "max_adu" in values]
+    if limits:
+        least = min(limits, key=lambda values: read_number(values["max_adu"], "max_adu", source))
+        overall["max_adu"] = least["max_adu"]
     known, located = _overall_facts(overall, source)
     return Geometry(
         source=source,
@@ -148,11 +156,15 @@ def _require_known_keys(entries: _Entries, source: str) -> None:
         if not known and _NAMES_PIXELS.search(key):
             raise GeometryError(
                 f"expected a known key in {source}, found {key:.60}, which may name pixels to "
-                "leave out: remove it, or give a mask image with --mask"
+                "leave out or files to read: remove it, or give a mask image with --mask"
             )
     for name, values in entries.bad.items():
         for key in values.keys() - _BAD_KEYS:
             raise GeometryError(f"expected a known key for {name} of {source}, found {key:.60}")
+        if values.get("panel", next(iter(entries.panels))) not in entries.panels:
+            raise GeometryError(
+                f"expected a panel of {source} for {name}, found {values['panel']:.60}"
+            )
 
 
 def _panel(name: str, values: dict[str, str], where: str) -> Panel:
@@ -281,7 +293,6 @@ def _overall_facts(values: dict[str, str], source: str) -> tuple[Facts, dict[str
     per_eV = _optional(values, "adu_per_eV", source)
     if gain is None and per_eV is not None and wavelength_A is not None:
         gain = per_eV * HC_EV_A / wavelength_A
-    saturation = _optional(values, "max_adu", source)
 
     def origin(value: float | None, key: str) -> tuple[float, str] | None:
         return None if value is None else (value, f"{key} of {source}")
@@ -289,7 +300,7 @@ def _overall_facts(values: dict[str, str], source: str) -> tuple[Facts, dict[str
     return (
         facts(
             gain=origin(gain, "adu_per_photon" if per_eV is None else "adu_per_eV"),
-            saturation=origin(saturation, "max_adu"),
+            saturation=origin(_optional(values, "max_adu", source), "max_adu"),
             pixel_size_mm=origin(1e3 / resolution if resolution else None, "res"),
             distance_mm=origin(distance_mm, "clen"),
             wavelength_A=origin(wavelength_A, "wavelength"),

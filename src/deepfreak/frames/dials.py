@@ -124,7 +124,9 @@ def _in_laboratory(detector: dict[str, Any]) -> list[tuple[Vector, Vector, Vecto
 
     def walk(node: dict[str, Any], origin: Vector, axes: Vector) -> None:
         if "panel" in node:
-            number = int(node["panel"])
+            number = node["panel"]
+            if number not in range(len(places)):
+                raise ValueError("a panel that is not there")
             places[number] = _frame_of(descriptions[number], origin, axes)
             return
         at, fast, slow = _frame_of(node, origin, axes)
@@ -138,8 +140,11 @@ def _in_laboratory(detector: dict[str, Any]) -> list[tuple[Vector, Vector, Vecto
 
 def _frame_of(node: dict[str, Any], origin: Vector, axes: Vector) -> tuple[Vector, Vector, Vector]:
     """Return (origin, fast, slow) of `node` in the frame of which `origin` and `axes` are given."""
+    place = np.array(node["origin"], dtype=np.float64)
+    if place.shape != (3,) or not np.isfinite(place).all():
+        raise ValueError("an origin that is nowhere")
     return (
-        origin + np.array(node["origin"], dtype=np.float64) @ axes,
+        origin + place @ axes,
         _unit(np.array(node["fast_axis"], dtype=np.float64) @ axes),
         _unit(np.array(node["slow_axis"], dtype=np.float64) @ axes),
     )
@@ -196,7 +201,10 @@ def _bad(descriptions: list[dict[str, Any]], source: str) -> tuple[Bad, ...]:
     regions: list[Bad] = []
     for i, description in enumerate(descriptions):
         offset = _vector({"raw_image_offset": [0, 0]} | description, "raw_image_offset", 2, source)
-        for rectangle in description.get("mask") or ():
+        rectangles = description.get("mask") or []
+        if not isinstance(rectangles, list):
+            raise GeometryError(f"expected rectangles for mask in {source}, found none")
+        for rectangle in rectangles:
             edges = _vector({"mask": rectangle}, "mask", 4, source) + np.tile(offset, 2)
             low, high = (edges[0], edges[1]), (edges[2] - 1, edges[3] - 1)
             regions.append(Bad(low=low, high=high, panel=str(i)))

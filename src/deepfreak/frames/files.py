@@ -140,6 +140,8 @@ def open_frames(
             opened = stack.enter_context(_reader(file, str(path), options, growing=growing))
 
         def read(index: int) -> Frame:
+            if not (growing or 0 <= index < opened.count):
+                raise FrameError(f"expected a frame below number {opened.count}, found {index}")
             with _as_frame_errors():
                 return finished(opened.read(index), options)
 

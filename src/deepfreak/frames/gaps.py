@@ -2,7 +2,7 @@
 
 The rule asks for what noise cannot do by chance, in units of the noise itself, so that neither gain
 nor pedestal matter. Zeros of a photon counter are measurements, and so are those of a shadow, whose
-edges are soft.
+edges are soft or which is an island in the frame.
 """
 
 import numpy as np
@@ -14,6 +14,7 @@ from deepfreak.frames.frame import Counts, Valid
 
 BLOCK = 4  # pixels: the side of a solid block
 RUN = 16  # pixels of a solid row or column: as many as in a block
+_HALF = RUN // 2
 _SMALLEST = 64  # pixels of a gap
 _MAX_VALUES = 16  # of gaps in one frame
 _SHARE = 0.25  # of the pixels around a gap that may have its value: 0.25^16 is never chance
@@ -44,8 +45,11 @@ def gaps(counts: Counts, valid: Valid, counting: bool | None, saturation: float 
     seeds, values, pixels = _solid(
         np.ascontiguousarray(counts), np.ascontiguousarray(valid), bool(counting)
     )
+    limit = np.inf if saturation is None else saturation
+    if counting is False and counts.dtype.kind == "u":
+        limit = min(limit, float(counts.max()))  # a CCD's own, also in columns that bloom
     for value in values[pixels >= _SMALLEST]:
-        if saturation is not None and value >= saturation:
+        if value >= limit:
             continue
         same = (counts == value) & valid
         found = _real(counts, valid, same, seeds & same, value)
@@ -53,7 +57,7 @@ def gaps(counts: Counts, valid: Valid, counting: bool | None, saturation: float 
             continue
         missing |= found
         if np.count_nonzero(same & ~seeds) < _GROWN_SHARE * counts.size:
-            missing |= ndimage.binary_dilation(found, _EVERYWHERE, iterations=BLOCK, mask=same)
+            _grow(missing, found, np.argwhere(same & ~found))
     return missing
 
 
@@ -67,13 +71,14 @@ def _real(counts: Counts, valid: Valid, same: Valid, seeds: Valid, value: float)
         np.ascontiguousarray(counts), np.ascontiguousarray(valid & ~same)
     )
     faint = value == 0 and not bool(((counts < 0) & valid).any())
-    inside_any = _block_mean(seeds) > 0
+    solid = _block_mean(seeds)
+    inside_any = solid > 0
     groups, count = ndimage.label(inside_any, structure=_EVERYWHERE)
     keep = np.zeros(count + 1, dtype=np.bool_)
-    pixels = ndimage.sum_labels(_block_mean(seeds), groups, np.arange(count + 1)) * BLOCK**2
+    pixels = ndimage.sum_labels(solid, groups, np.arange(count + 1)) * BLOCK**2
     for group, box in enumerate(ndimage.find_objects(groups, count), start=1):
-        if pixels[group] < _SMALLEST:
-            continue
+        if pixels[group] < _SMALLEST or (faint and not _at_border(box, groups.shape)):
+            continue  # an island of zeros is a shadow: what lies between modules leads outside
         around = tuple(slice(max(0, side.start - 3), side.stop + 3) for side in box)
         inside = groups[around] == group
         near = ndimage.binary_dilation(inside, _EVERYWHERE) & (number[around] > 0)
@@ -98,6 +103,13 @@ def _real(counts: Counts, valid: Valid, same: Valid, seeds: Valid, value: float)
     return np.asarray(seeds & kept[: counts.shape[0], : counts.shape[1]])
 
 
+def _at_border(box: tuple[slice, ...], shape: tuple[int, ...]) -> bool:
+    """Return whether an area of blocks reaches the border of the frame."""
+    return any(
+        side.start == 0 or side.stop == length for side, length in zip(box, shape, strict=True)
+    )
+
+
 def _solid(
     counts: Counts, valid: Valid, skip_zero: bool
 ) -> tuple[Valid, NDArray[np.generic], NDArray[np.int64]]:
@@ -107,30 +119,48 @@ def _solid(
     _mark_columns(counts, skip_zero, seeds)
     _mark_blocks(counts, skip_zero, seeds)
     seeds &= valid
+    if not seeds.any():
+        return seeds, np.empty(0, counts.dtype), np.empty(0, np.int64)
     values, pixels = _values_of(counts, seeds)
     return seeds, values, pixels
 
 
 @njit(cache=True, nogil=True)
 def _mark_rows(counts: Counts, skip_zero: bool, seeds: Valid) -> None:
-    for i in range(counts.shape[0]):
-        start = 0
-        for j in range(1, counts.shape[1] + 1):
-            if j == counts.shape[1] or counts[i, j] != counts[i, j - 1]:
-                if j - start >= RUN and not (skip_zero and counts[i, start] == 0):
-                    seeds[i, start:j] = True
-                start = j
+    slow, fast = counts.shape
+    for i in range(slow):
+        end = 0  # of the last run
+        # half a run, from a multiple of its length on, lies in each whole one
+        for j in range(0, fast - _HALF + 1, _HALF):
+            value = counts[i, j]
+            if j < end or counts[i, j + 1] != value or (skip_zero and value == 0):
+                continue
+            start, end = j, j + 1
+            while end < fast and counts[i, end] == value:
+                end += 1
+            while start > 0 and counts[i, start - 1] == value:
+                start -= 1
+            if end - start >= RUN:
+                seeds[i, start:end] = True
 
 
 @njit(cache=True, nogil=True)
 def _mark_columns(counts: Counts, skip_zero: bool, seeds: Valid) -> None:
-    since = np.zeros(counts.shape[1], np.int64)  # the first row of each column's run
-    for i in range(1, counts.shape[0] + 1):
-        for j in range(counts.shape[1]):
-            if i == counts.shape[0] or counts[i, j] != counts[i - 1, j]:
-                if i - since[j] >= RUN and not (skip_zero and counts[i - 1, j] == 0):
-                    seeds[since[j] : i, j] = True
-                since[j] = i
+    slow, fast = counts.shape
+    end = np.zeros(fast, np.int64)  # of the last run in each column
+    for i in range(0, slow - _HALF + 1, _HALF):
+        for j in range(fast):
+            value = counts[i, j]
+            if counts[i + 1, j] != value or i < end[j] or (skip_zero and value == 0):
+                continue
+            start, stop = i, i + 1
+            while stop < slow and counts[stop, j] == value:
+                stop += 1
+            while start > 0 and counts[start - 1, j] == value:
+                start -= 1
+            end[j] = stop
+            if stop - start >= RUN:
+                seeds[start:stop, j] = True
 
 
 @njit(cache=True, nogil=True)
@@ -170,12 +200,37 @@ def _values_of(counts: Counts, seeds: Valid) -> tuple[NDArray[np.generic], NDArr
     return values[:known], pixels[:known]
 
 
+@njit(cache=True, nogil=True)
+def _grow(missing: Valid, found: Valid, near: NDArray[np.int64]) -> None:
+    """Add those pixels of `near` that touch `found`, then those that touch these, four times.
+
+    As `scipy.ndimage.binary_dilation(found, iterations=4, mask=...)`, for few pixels of many.
+    """
+    slow, fast = found.shape
+    reached = np.zeros(len(near), np.int64)  # in which of the steps, 0 in none
+    grown = found.copy()
+    for step in range(1, BLOCK + 1):
+        for n in range(len(near)):
+            i, j = near[n]
+            if reached[n] == 0:
+                rows, columns = (max(i - 1, 0), min(i + 2, slow)), (max(j - 1, 0), min(j + 2, fast))
+                if grown[rows[0] : rows[1], columns[0] : columns[1]].any():
+                    reached[n] = step
+        for n in range(len(near)):
+            if reached[n] == step:
+                grown[near[n, 0], near[n, 1]] = True
+                missing[near[n, 0], near[n, 1]] = True
+
+
 def _block_mean(pixels: Valid) -> NDArray[np.float64]:
     """Return the share of true pixels in each block of 4 x 4; the last ones may be partial."""
     rows, columns = (-(-length // BLOCK) for length in pixels.shape)
     whole = np.zeros((rows * BLOCK, columns * BLOCK), dtype=np.bool_)
     whole[: pixels.shape[0], : pixels.shape[1]] = pixels
-    share: NDArray[np.float64] = whole.reshape(rows, BLOCK, columns, BLOCK).mean(axis=(1, 3))
+    pixels_of = whole.view(np.uint8)
+    lines = pixels_of[::BLOCK] + sum(pixels_of[n::BLOCK] for n in range(1, BLOCK))
+    blocks = lines[:, ::BLOCK] + sum(lines[:, n::BLOCK] for n in range(1, BLOCK))
+    share: NDArray[np.float64] = blocks / BLOCK**2
     return share
 
 

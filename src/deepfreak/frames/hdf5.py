@@ -47,7 +47,7 @@ def open_hdf5(
     with ExitStack() as stack:
         writing = writing_of(path)
         if not writing.readable:
-            raise FrameError(f"expected a finished file, found that {writing.line}: wait for it")
+            raise FrameError(writing.refusal)
         file = stack.enter_context(open_to_read(path))
         if _is_our_data_set(file):
             yield _our_frames(file["images"], name)

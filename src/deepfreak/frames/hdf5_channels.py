@@ -21,11 +21,14 @@ class Channel:
         Of the channels: 1 behind the axis of frames, 0 in a data set of one frame.
     number
         From 0.
+    count
+        How many there are.
     """
 
     axis: int
     number: int
     name: str
+    count: int
 
     def selection(self, index: int) -> tuple[int, ...]:
         """Return where in the data set the image of a frame is."""
@@ -52,11 +55,11 @@ def channel_of(data: h5py.Dataset, geometry: Geometry | None, wanted: str | None
     count = data.shape[axis]
     names = names if len(names) == count else [f"threshold_{n}" for n in range(1, count + 1)]
     if wanted is None:
-        return Channel(axis, 0, names[0])
+        return Channel(axis, 0, names[0], count)
     if wanted in names:
-        return Channel(axis, names.index(wanted), wanted)
+        return Channel(axis, names.index(wanted), wanted, count)
     if re.fullmatch(r"[0-9]{1,3}", wanted) and 1 <= int(wanted) <= count:
-        return Channel(axis, int(wanted) - 1, names[int(wanted) - 1])
+        return Channel(axis, int(wanted) - 1, names[int(wanted) - 1], count)
     raise FrameError(
         f"expected one of the channels {', '.join(names)}, or its number from 1, found {wanted:.60}"
     )

@@ -17,7 +17,7 @@ from deepfreak.errors import FrameError
 from deepfreak.frames.detectors import counts_photons
 from deepfreak.frames.frame import Counts, Facts, Valid, combined
 from deepfreak.frames.geometry import HC_EV_A, FileMask, Geometry
-from deepfreak.frames.hdf5_links import broken_link
+from deepfreak.frames.hdf5_links import broken_link, missing_file
 from deepfreak.frames.hdf5_written import Coverage
 from deepfreak.frames.headers import Found, Known, facts
 
@@ -32,6 +32,7 @@ _SCALING = ("{}_scaling_factor", "{}_scale_factor", "scaling_factor", "scale_fac
 _OFFSET = ("{}_offset", "offset")
 _SATURATION = ("saturation_value", "countrate_correction_count_cutoff", "saturation")
 _UNDERLOAD = ("underload_value",)
+_OF_THE_DETECTOR = ("data_scaling_factor", "data_scale_factor", "data_offset")
 _BEAM_FAST, _BEAM_SLOW = ("beam_center_x",), ("beam_center_y",)
 _PIXEL = ("x_pixel_size", "pixel_size_x", "pixelsize_in_um", "pixel_size_in_micro_meter")
 _DISTANCE = ("detector_distance", "distance_in_mm", "distance")
@@ -43,7 +44,7 @@ _WANTED = frozenset(
     name.lower()
     for names in (
         *(_GAIN, _SATURATION, _UNDERLOAD, _BEAM_FAST, _BEAM_SLOW, _PIXEL, _DISTANCE),
-        *(_WAVELENGTH, _ENERGY, _MASKS, _NAMES, ("mask",)),
+        *(_WAVELENGTH, _ENERGY, _MASKS, _NAMES, _OF_THE_DETECTOR, ("mask",)),
     )
     for name in names
 )
@@ -101,8 +102,11 @@ class Beside:
         Where the file has the images, which is not their own name behind a link.
     frames
         How many there are, to tell a number a frame from others.
-    channel
-        Number and name of the channel that is taken, None where there is one image a frame.
+    more
+        Whether there may be more of them later.
+    channel, channels
+        Number and name of the channel that is taken, of so many; None where there is one image a
+        frame.
     """
 
     def __init__(
@@ -112,10 +116,13 @@ class Beside:
         path: str,
         *,
         frames: int,
+        more: bool = False,
         channel: tuple[int, str] | None = None,
+        channels: int = 1,
     ) -> None:
         self._file, self._data, self._path = file, data, path
-        self._frames, self._channel = frames, channel
+        self._frames, self._more = frames, more
+        self._channel, self._channels = channel, channels
         self._without_units: list[str] = []
         self._entries: dict[str, list[Entry]] = {}
         for entry in _entries(file):
@@ -195,12 +202,13 @@ class Beside:
             A mask has another size than the frames, or the geometry names one that is not there.
         """
         notes: list[str] = []
-        masks = [
-            self._named_mask(mask, shape, values)
+        named = [
+            (_filled(mask.path, values), mask)
             for mask in (geometry.masks if geometry is not None else ())
             if mask.file is None
         ]
-        own = self._own_mask(shape, notes)
+        masks = [self._named_mask(path, mask, shape) for path, mask in named]
+        own = self._own_mask(shape, notes, frozenset(path for path, _ in named))
         if own is not None:
             masks.append(own)
         if not masks:
@@ -208,17 +216,20 @@ class Beside:
         return lambda index: np.logical_or.reduce([one(index) for one in masks]), tuple(notes)
 
     def _named_mask(
-        self, mask: FileMask, shape: tuple[int, ...], values: tuple[str, ...]
+        self, path: str, mask: FileMask, shape: tuple[int, ...]
     ) -> Callable[[int], Valid]:
-        path = mask.path
-        for value in values:
-            path = path.replace("%", value, 1)
         node = self._file.get(path)
         if not isinstance(node, h5py.Dataset):
             raise FrameError(f"expected a mask at {path}, as the geometry says, found none there")
+        unusable = _unusable(node)
+        if unusable is not None:
+            raise FrameError(f"expected a mask at {path}, as the geometry says, found {unusable}")
         return self._by_frame(Entry(path, node), node, shape, mask.masked)
 
-    def _own_mask(self, shape: tuple[int, ...], notes: list[str]) -> Callable[[int], Valid] | None:
+    def _own_mask(
+        self, shape: tuple[int, ...], notes: list[str], named: frozenset[str]
+    ) -> Callable[[int], Valid] | None:
+        """Return the mask that the geometry has not `named`, with bits of its own."""
         candidates: list[tuple[Entry, Callable[[Counts], Valid]]] = [
             (entry, _any_flag) for name in _MASKS for entry in self._entries.get(name, ())
         ]
@@ -229,6 +240,8 @@ class Beside:
             if entry.path.rpartition("/")[0] == parent or "detector" in entry.path.lower()
         ]
         for entry, flags in candidates:
+            if entry.path in named:
+                continue
             if entry.node is None:
                 target = broken_link(self._file, entry.path) or "what it links to"
                 notes.append(
@@ -236,12 +249,13 @@ class Beside:
                     "judged without the detector's mask"
                 )
                 continue
-            if entry.node.size == 0 or entry.node.dtype.kind not in "iub" or entry.node.ndim < 2:
+            if entry.node.size == 0:
                 continue
-            if not Coverage(entry.node, entry.node.ndim).holds(0):
+            unusable = _unusable(entry.node)
+            if unusable is not None:
                 notes.append(
-                    f"expected values in the pixel mask at {entry.path}, found that none were "
-                    "written: judged without the detector's mask"
+                    f"expected a pixel mask at {entry.path}, found {unusable}: judged without the "
+                    "detector's mask"
                 )
                 continue
             return self._by_frame(entry, entry.node, shape, flags)
@@ -261,14 +275,14 @@ class Beside:
                 f"expected a mask of the frame's size {_size(shape)}, found {_size(node.shape)} at "
                 f"{entry.path}"
             )
-        if lead in {(), (1,)}:
+        if set(lead) <= {1}:
             whole = flags(node[()]).reshape(shape)
             return lambda _: whole
-        if len(lead) == 1 and self._channel is not None and lead[0] > self._channel[0]:
+        if len(lead) == 1 and self._channel is not None and lead[0] == self._channels:
             of_channel = flags(node[self._channel[0]])
             return lambda _: of_channel
-        if len(lead) == 1:
-            return lambda index: flags(node[min(index, lead[0] - 1)])
+        if len(lead) == 1 and (lead[0] == self._frames or (self._more and lead[0] > self._frames)):
+            return lambda index: flags(node[index])
         raise FrameError(
             f"expected one mask, or one a frame, of size {_size(shape)}, found "
             f"{_size(node.shape)} at {entry.path}"
@@ -341,17 +355,27 @@ class Beside:
         return None
 
     def _beside_data(self, names: tuple[str, ...]) -> Found | None:
-        """Return a number that NXdata has for its signal, beside the images."""
+        """Return a number that NXdata has for its signal, beside the images or their detector's."""
         folder, _, key = self._path.rpartition("/")
         stem = re.sub(r"_\d{1,18}$", "", key)
         for name in names:
             for signal in dict.fromkeys((key, stem, "data")):
-                path = f"{folder}/{name.format(signal)}"
-                node = self._file.get(path)
-                if isinstance(node, h5py.Dataset):
-                    value = self._value(Entry(path, node), 0)
+                named = name.format(signal)
+                entries = [
+                    Entry(f"{folder}/{named}", node)
+                    for group in (self._file.get(folder or "/"), self._data.parent)
+                    if isinstance(group, h5py.Group)
+                    and isinstance(node := group.get(named), h5py.Dataset)
+                ]
+                entries += [
+                    entry
+                    for entry in self._entries.get(named.lower(), ())
+                    if named in _OF_THE_DETECTOR and "detector" in entry.path.lower()
+                ]
+                for entry in entries:
+                    value = self._value(entry, 0)
                     if value is not None:
-                        return value, path
+                        return value, entry.path
         return None
 
     def _beam(self, names: tuple[str, ...], pixel: Found | None) -> Known:
@@ -427,6 +451,23 @@ class Beside:
         if value is None and entry.node is not None and entry.node.ndim == 1 and not each:
             value = _weighted(entry.node)
         return value
+
+
+def _filled(path: str, values: tuple[str, ...]) -> str:
+    """Return a geometry's path with `values` in the places of its %."""
+    for value in values:
+        path = path.replace("%", value, 1)
+    return path
+
+
+def _unusable(node: h5py.Dataset) -> str | None:
+    """Return what is wrong with a mask, None where it can be read."""
+    if node.dtype.kind not in "iubf" or node.ndim < 2:
+        return f"{node.dtype} of {node.ndim} axes"
+    if Coverage(node, node.ndim).holds(0):
+        return None
+    missing = missing_file(node)
+    return "that none was written" if missing is None else f"that {missing} is missing"
 
 
 def _weighted(node: h5py.Dataset) -> float | None:
@@ -511,8 +552,8 @@ def _any_flag(values: Counts) -> Valid:
 
 
 def _cxi_flags(values: Counts) -> Valid:
-    if values.dtype.kind == "b":
-        return np.asarray(values)
+    if values.dtype.kind in "bf":
+        return np.asarray(values != 0)
     flags = _CXI_MISSING & int(np.iinfo(values.dtype).max)
     return np.asarray((values & values.dtype.type(flags)) != 0)
 

@@ -17,6 +17,7 @@ from deepfreak.frames.hdf5_links import (
     source_file,
     sources_of,
 )
+from deepfreak.frames.writing import writing_of
 
 _GROUPS = ("/entry/data", "/entry1/data", "/entry/instrument/detector")
 _PLACES = (
@@ -217,7 +218,7 @@ def _at(file: h5py.File, name: str) -> Part | None:
         group = None
     if not isinstance(group, h5py.Group):
         broken = broken_link(file, folder) if _is_linked(file, folder) else None
-        return None if broken is None else Part(None, name, _not_there(name, broken))
+        return None if broken is None else Part(None, name, not_there(name, broken))
     if key not in group.keys():  # noqa: SIM118 - `in group` opens the link
         return None
     part = _follow(group, key, name)
@@ -258,9 +259,15 @@ def _follow(group: h5py.Group, key: str, path: str) -> Part:
     try:
         data = group[key]
     except (KeyError, OSError, RuntimeError) as error:
+        link = group.get(key, getlink=True)
+        target = None
+        if isinstance(link, h5py.ExternalLink):
+            target = linked_path(group.file, link.filename)
+        if target is not None and not (writing := writing_of(target)).readable:
+            return Part(None, path, f"{target.name}: {writing.refusal}")
         broken = broken_link(group.file, f"{group.name.rstrip('/')}/{key}")
         if broken is not None:
-            return Part(None, path, _not_there(path, broken))
+            return Part(None, path, not_there(path, broken))
         text = " ".join(str(error).split())
         return Part(None, path, f"expected images at {path}, found a broken link ({text:.100})")
     return _part(data, path) if isinstance(data, h5py.Dataset) else Part(data, path)
@@ -273,10 +280,11 @@ def _part(data: h5py.Dataset, path: str | None = None) -> Part:
     """
     path = path or data.name
     missing = missing_file(data)
-    return Part(data, path, None if missing is None else _not_there(data.name, missing))
+    return Part(data, path, None if missing is None else not_there(data.name, missing))
 
 
-def _not_there(path: str, name: str) -> str:
+def not_there(path: str, name: str) -> str:
+    """Return the line that says that a file or object for the images at `path` is missing."""
     return (
         f"expected {name.rpartition('/')[2] or name} for the images at {path}, found none: copy "
         "the missing file beside the master file"

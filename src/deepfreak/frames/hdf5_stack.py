@@ -15,7 +15,7 @@ from deepfreak.frames.frame import Counts, Extent, Facts, Frame, Valid, combined
 from deepfreak.frames.geometry import HC_EV_A, Geometry
 from deepfreak.frames.hdf5_channels import Channel, channel_of
 from deepfreak.frames.hdf5_facts import Beside
-from deepfreak.frames.hdf5_search import Part, find_parts
+from deepfreak.frames.hdf5_search import Part, find_parts, not_there
 from deepfreak.frames.hdf5_written import Coverage, first_and_last, holes
 from deepfreak.frames.headers import facts
 from deepfreak.frames.measured import make_frame
@@ -127,8 +127,11 @@ class Stack:
         if (index >= self._extent.ready or part.data.is_virtual) and not piece.coverage.holds(
             inside
         ):
+            lacking = piece.coverage.lacking(inside)
             raise FrameError(
-                part.missing or f"expected counts of frame {index}, found that none were written"
+                f"expected counts of frame {index}, found that none were written"
+                if lacking is None
+                else not_there(part.path, lacking)
             )
         counts = self._counts(part.data, inside)
         group = self._group(part, counts.shape)
@@ -164,12 +167,21 @@ class Stack:
         """Return what stands beside a data set; those of one group share it."""
         path = part.path.rpartition("/")[0]
         if path not in self._groups:
-            channel = None
+            channel, channels = None, 1
             if self._channel is not None:
                 channel = self._channel.number, self._channel.name
+                channels = self._channel.count
             if len(self._groups) >= _MAX_GROUPS:
                 self._groups.clear()
-            beside = Beside(self._file, part.data, part.path, frames=self.count, channel=channel)
+            beside = Beside(
+                self._file,
+                part.data,
+                part.path,
+                frames=self.count,
+                more=self._growing or self._extent.waiting is not None,
+                channel=channel,
+                channels=channels,
+            )
             place = self._geometry.data_path if self._geometry is not None else None
             values = () if place is None else _placeholders(place, part.path)
             mask, notes = beside.mask(shape, self._geometry, values)
@@ -253,6 +265,7 @@ class Stack:
                 unwritten = f"{whole} of its {count} frames were written"
             if writing.line is not None:
                 break
+        self._groups.clear()  # what they know depends on the number of frames
         self._pieces, self._holes = pieces, empty
         self._extent = Extent(
             ready=ready,
@@ -273,6 +286,9 @@ class Stack:
             return missing
         if not self.count:
             return "expected frames in the HDF5 file, found a stack of none"
+        for piece in self._pieces:
+            if piece.coverage is not None and (lacking := piece.coverage.lacking(0)) is not None:
+                return not_there(piece.part.path, lacking)
         return (
             f"expected counts, found room for {self.count} frames of which none was written: "
             "was the run broken off?"

@@ -4,7 +4,6 @@ A data set may have room for frames that nobody has measured yet, and a virtual 
 there. HDF5 reads zeros in both places: blanks that never were.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise, product
 
@@ -14,9 +13,18 @@ from numpy.typing import NDArray
 
 from deepfreak.errors import FrameError
 from deepfreak.frames.frame import Valid
-from deepfreak.frames.hdf5_links import MAX_DEPTH, Source, open_to_read, source_file, sources_of
+from deepfreak.frames.hdf5_links import (
+    MAX_DEPTH,
+    Source,
+    missing_file,
+    open_to_read,
+    raw_files,
+    source_file,
+    sources_of,
+)
 from deepfreak.frames.writing import writing_of
 
+_MAX_FRAMES = 10_000_000  # of a virtual data set
 Runs = NDArray[np.int64]  # (n, 2): first frame, one more than the last; sorted and apart
 
 
@@ -32,7 +40,7 @@ class Coverage:
     def __init__(self, data: h5py.Dataset, axes: int, depth: int = MAX_DEPTH) -> None:
         self._data, self._axes, self._depth = data, axes, depth
         self._parts = _parts(data, axes) if data.is_virtual else []
-        self._complete: set[tuple[str, str]] = set()  # sources that hold all of their frames
+        self._complete: dict[tuple[str, str], int] = {}  # frames of sources that hold all of them
 
     def runs(self) -> Runs:
         """Return the runs of frames that were written, whole."""
@@ -42,9 +50,10 @@ class Coverage:
             return _runs([])
         if data.is_virtual:
             return self._runs_of_parts(count)
+        if data.external is not None:
+            return _of_raw_files(data, axes, count)
         if data.chunks is None:
-            stored = data.id.get_storage_size() > 0 or data.external is not None
-            return _runs([(0, count)] if stored else [])
+            return _runs([(0, count)] if data.id.get_storage_size() > 0 else [])
         return _of_chunks(data, axes, count)
 
     def holds(self, index: int) -> bool:
@@ -55,8 +64,10 @@ class Coverage:
         if data.is_virtual:
             parts = [part for part in self._parts if part.number_in_source(index) is not None]
             return bool(parts) and all(self._part_holds(part, index) for part in parts)
+        if data.external is not None:
+            return any(start <= index < stop for start, stop in self.runs())
         if data.chunks is None:
-            return bool(data.id.get_storage_size() > 0 or data.external is not None)
+            return bool(data.id.get_storage_size() > 0)
         starts = (
             range(0, n, c) for n, c in zip(data.id.shape[-axes:], data.chunks[-axes:], strict=True)
         )
@@ -76,38 +87,62 @@ class Coverage:
                 empty[part.plane] = False
         return empty if empty.any() else None
 
-    def _runs_of_parts(self, count: int) -> Runs:
-        """Return the runs of frames that the sources of each piece of the frame hold."""
-        pieces: dict[tuple[tuple[int, int], ...], list[tuple[int, int]]] = {}
+    def lacking(self, index: int) -> str | None:
+        """Return the file or data set that a frame needs and that is not there, None for none.
+
+        Raises
+        ------
+        FrameError
+            It is there, and a program writes it.
+        """
         for part in self._parts:
-            plane = tuple((side.start, side.stop) for side in part.plane)
+            if part.number_in_source(index) is not None:
+                path = source_file(self._data.file, part.source)
+                if path is not None and path.is_file():
+                    writing = writing_of(path)
+                    if not writing.readable:
+                        raise FrameError(f"{path.name}: {writing.refusal}")
+                with _opened(self._data, part.source) as inside:
+                    if inside is None:
+                        name = part.source.file_name
+                        return part.source.path if name == "." or path is not None else name
+                    found = missing_file(inside, self._depth)
+                if found is not None:
+                    return found
+        return next((str(path) for path, _, _ in raw_files(self._data) if not path.is_file()), None)
+
+    def _runs_of_parts(self, count: int) -> Runs:
+        """Return the runs of frames of which no part is missing."""
+        whole, lacking = np.zeros(count, dtype=np.bool_), np.zeros(count, dtype=np.bool_)
+        for part in self._parts:
             with _opened(self._data, part.source) as inside:
                 written = _runs([])
                 if inside is not None:
                     written = Coverage(inside, _axes_of(inside, self._axes), self._depth - 1).runs()
-            pieces.setdefault(plane, []).extend(part.frames_of(written, count))
-        common: Runs | None = None
-        for pairs in pieces.values():
-            runs = _merged(pairs)
-            common = runs if common is None else _intersection(common, runs)
-        return _runs([]) if common is None else common
+            place = np.searchsorted(written[:, 0], part.numbers, side="right") - 1
+            there = place >= 0
+            there[there] = part.numbers[there] < written[place[there], 1]
+            whole[part.frames] = True
+            lacking[part.frames[~there]] = True
+        edges = np.diff((whole & ~lacking).astype(np.int8), prepend=0, append=0)
+        runs: Runs = np.stack([np.flatnonzero(edges > 0), np.flatnonzero(edges < 0)], axis=1)
+        return runs
 
     def _part_holds(self, part: "_Part", index: int) -> bool:
         name = part.source.file_name, part.source.path
-        if name in self._complete:
-            return True
         number = part.number_in_source(index)
+        if number is not None and number < self._complete.get(name, 0):
+            return True
         with _opened(self._data, part.source) as inside:
             if inside is None or number is None:
                 return False
             axes = _axes_of(inside, self._axes)
             count = 1 if inside.ndim == axes else int(inside.shape[0])
-            number = 0 if inside.ndim == axes else number
             if number >= count:
                 return False
             coverage = Coverage(inside, axes, self._depth - 1)
             if not inside.is_virtual and not holes(coverage.runs(), count):
-                self._complete.add(name)
+                self._complete[name] = count
                 return True
             return coverage.holds(number)
 
@@ -124,52 +159,29 @@ def first_and_last(runs: Runs) -> tuple[int, int]:
     return int(runs[0, 1]) if runs[0, 0] == 0 else 0, int(runs[-1, 1])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Part:
-    """A part of a virtual data set, its frames by number.
+    """A part of a virtual data set.
 
     Attributes
     ----------
-    start, stride, block, count
-        The frames of the virtual data set: `count` blocks of `block`, `stride` apart.
-    first
-        Number of its first frame in the source.
+    frames, numbers
+        The frames that it fills, ascending, and their numbers in the source.
     plane
-        The part of the frame that it fills.
+        The part of each frame that it fills, as an index of its axes.
     """
 
     source: Source
-    start: int
-    stride: int
-    block: int
-    count: int
-    first: int
-    plane: tuple[slice, ...]
+    frames: NDArray[np.int64]
+    numbers: NDArray[np.int64]
+    plane: tuple[NDArray[np.int64], ...]
 
     def number_in_source(self, index: int) -> int | None:
         """Return the number in the source of frame `index`, None if it is not of this part."""
-        behind = index - self.start
-        if behind < 0:
+        place = int(np.searchsorted(self.frames, index))
+        if place == len(self.frames) or self.frames[place] != index:
             return None
-        turn, inside = divmod(behind, self.stride)
-        if turn >= self.count or inside >= self.block:
-            return None
-        return int(self.first + turn * self.block + inside)
-
-    def frames_of(self, written: Runs, count: int) -> Iterator[tuple[int, int]]:
-        """Yield the runs of frames of the virtual data set that runs of the source fill."""
-        total = self.block * self.count
-        for begin, end in written:
-            low, high = max(int(begin) - self.first, 0), min(int(end) - self.first, total)
-            if low >= high:
-                continue
-            if self.count == 1:
-                yield self.start + low, min(self.start + high, count)
-                continue
-            for number in range(low, high):
-                turn, place = divmod(number, self.block)
-                frame = self.start + turn * self.stride + place
-                yield frame, frame + 1
+        return int(self.numbers[place])
 
 
 class _opened:  # noqa: N801 - used as a function
@@ -190,7 +202,7 @@ class _opened:  # noqa: N801 - used as a function
                 if not writing_of(path).readable:
                     return None
                 self._file = open_to_read(path)
-                found = self._file.get(self._source.path.replace("%b", "0"))
+                found = self._file.get(self._source.path)
         except (OSError, KeyError, RuntimeError, FrameError):
             return None
         return found if isinstance(found, h5py.Dataset) else None
@@ -207,54 +219,89 @@ def _axes_of(inside: h5py.Dataset, axes: int) -> int:
 
 
 def _parts(data: h5py.Dataset, axes: int) -> list[_Part]:
-    """Return the parts of a virtual data set."""
+    """Return the parts of a virtual data set.
+
+    Raises
+    ------
+    FrameError
+        One does not map frames to frames.
+    """
     shape = data.id.shape
-    leading = len(shape) > axes
+    if shape[0] > _MAX_FRAMES:
+        raise FrameError(f"expected at most {_MAX_FRAMES} frames, found {shape[0]}")
     found: list[_Part] = []
     for source in sources_of(data):
-        low, high = _bounds(source.vspace, shape)
-        start, stride, block, count = low[0], 1, 1, 1
-        if leading:
-            start, stride, block, count = _frames(source.vspace, low[0], high[0], shape[0])
-        else:
-            start = 0
-        first = 0
-        if leading and source.src_space.get_select_type() != h5py.h5s.SEL_ALL:
-            first = int(source.src_space.get_select_bounds()[0][0])
-        plane = tuple(slice(a, b + 1) for a, b in zip(low[-axes:], high[-axes:], strict=True))
-        found.append(
-            _Part(
-                source=source,
-                start=start,
-                stride=stride,
-                block=block,
-                count=count,
-                first=first,
-                plane=plane,
+        filled = _selected(source.vspace, shape, source.block)
+        frames = filled[0] if len(shape) > axes else np.zeros(1, np.int64)
+        numbers = np.arange(len(frames))
+        if source.src_space.get_select_type() != h5py.h5s.SEL_ALL:
+            inside = source.src_space.shape
+            taken = _selected(source.src_space, inside, None)[0]
+            one = len(inside) == 2 or (len(frames) == 1 < len(taken))  # a module, or several
+            numbers = numbers if one else taken
+        if len(numbers) > len(frames):
+            numbers = numbers[: len(frames)]  # of a source without end
+        if len(numbers) != len(frames):
+            raise FrameError(
+                f"expected a virtual data set made of frames, found parts of {data.name} that "
+                f"take {len(numbers)} frames to {len(frames)}"
             )
-        )
+        plane = np.ix_(*filled[-axes:])
+        found.append(_Part(source=source, frames=frames, numbers=numbers, plane=plane))
     return found
 
 
-def _bounds(space: h5py.h5s.SpaceID, shape: tuple[int, ...]) -> tuple[list[int], list[int]]:
-    """Return the first and last element that is selected along each axis."""
+def _selected(
+    space: h5py.h5s.SpaceID, shape: tuple[int, ...], block: int | None
+) -> list[NDArray[np.int64]]:
+    """Return the places that are selected along each axis.
+
+    Parameters
+    ----------
+    block
+        Number of the only block along the first axis that counts.
+
+    Raises
+    ------
+    FrameError
+        The selection is none of whole rows and columns.
+    """
     if space.get_select_type() == h5py.h5s.SEL_ALL:
-        return [0] * len(shape), [n - 1 for n in shape]
-    low, high = space.get_select_bounds()
-    # an unlimited selection goes on as long as its source
-    return [int(n) for n in low], [min(int(h), n - 1) for h, n in zip(high, shape, strict=True)]
+        return [np.arange(n) for n in shape]
+    if space.is_regular_hyperslab():
+        found = []
+        for axis, (start, stride, count, size) in enumerate(
+            zip(*space.get_regular_hyperslab(), strict=True)
+        ):
+            length = shape[axis]
+            # an unlimited selection goes on as long as its data set
+            blocks = np.arange(min(count, max(0, -(-(length - start) // stride))))
+            if block is not None and axis == 0:
+                blocks = blocks[block : block + 1]
+            places = start + stride * blocks[:, None] + np.arange(min(size, length))
+            found.append(places[places < length])
+        return found
+    corners = space.get_select_hyper_blocklist()
+    found = [
+        np.unique(np.concatenate([np.arange(low, high + 1) for low, high in corners[:, :, axis]]))
+        for axis in range(len(shape))
+    ]
+    if np.prod([len(places) for places in found]) != space.get_select_npoints():
+        raise FrameError("expected a virtual data set made of rectangles, found other parts")
+    return found
 
 
-def _frames(space: h5py.h5s.SpaceID, low: int, high: int, length: int) -> tuple[int, int, int, int]:
-    """Return start, stride, block and count of the selected frames."""
-    if space.get_select_type() != h5py.h5s.SEL_ALL and space.is_regular_hyperslab():
-        start, stride, count, block = (int(n[0]) for n in space.get_regular_hyperslab())
-        if 0 < block <= stride and 0 < count < 1 << 40:
-            count = min(count, -(-(length - start) // stride))
-            if count * block > 0 and (stride > block and count > 1):
-                return start, stride, block, count
-    frames = high - low + 1
-    return low, frames, frames, 1
+def _of_raw_files(data: h5py.Dataset, axes: int, count: int) -> Runs:
+    """Return the runs of frames all of whose bytes the raw files have."""
+    size = int(np.prod(data.id.shape[-axes:])) * data.dtype.itemsize
+    there: list[tuple[int, int]] = []
+    end = 0
+    for path, start, length in raw_files(data):
+        held = path.stat().st_size - start if path.is_file() else 0
+        there.append((end, end + max(0, min(length, held))))
+        end += length
+    runs = [(-(-start // size), min(stop // size, count)) for start, stop in _merged(there)]
+    return _runs([(start, stop) for start, stop in runs if start < stop])
 
 
 def _of_chunks(data: h5py.Dataset, axes: int, count: int) -> Runs:
@@ -300,21 +347,6 @@ def _merged(pairs: list[tuple[int, int]]) -> Runs:
         else:
             merged.append((start, stop))
     return _runs(merged)
-
-
-def _intersection(one: Runs, other: Runs) -> Runs:
-    """Return the frames that are in both."""
-    found: list[tuple[int, int]] = []
-    i = j = 0
-    while i < len(one) and j < len(other):
-        start, stop = max(one[i, 0], other[j, 0]), min(one[i, 1], other[j, 1])
-        if start < stop:
-            found.append((int(start), int(stop)))
-        if one[i, 1] < other[j, 1]:
-            i += 1
-        else:
-            j += 1
-    return _runs(found)
 
 
 def holes(runs: Runs, count: int) -> list[range]:

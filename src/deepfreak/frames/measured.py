@@ -56,7 +56,7 @@ def make_frame(
     missing = missing_by_reason(
         counts,
         counting=counting,
-        eiger=is_eiger(*names),
+        eiger=counting is not False and is_eiger(*names),  # a JUNGFRAU's master may look like one
         mask=mask,
         underload=underload,
         saturation=facts.get("saturation"),

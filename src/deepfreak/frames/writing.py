@@ -32,6 +32,14 @@ class Writing:
     readable: bool = True
     locked: bool = False
 
+    @property
+    def refusal(self) -> str:
+        """The line that says why others must not read the file, and what to do."""
+        line = f"expected a finished file, found that {self.line}: wait for it"
+        if self.locked:
+            return line
+        return f"{line}; if no program does, mark it as closed with HDF5's tool: h5clear -s FILE"
+
 
 def writing_of(path: str | Path) -> Writing:
     """Return whether somebody has the HDF5 file open for writing.

@@ -184,6 +184,24 @@ def test_an_overload_is_no_gap(level):
     assert not missing(counts, saturation=float(level)).any()
 
 
+@pytest.mark.parametrize("level", [4095, 16383, 65535])
+def test_columns_of_a_ccd_that_bloom_are_no_gap(level):
+    slow, fast = np.mgrid[:256, :256]
+    light = 100 + 5e6 * np.exp(-np.hypot(slow - 90, fast - 140) / 6)
+    counts = np.minimum(np.random.default_rng(0).poisson(light), level).astype(np.uint16)
+    counts[:, 135:145] = level
+    assert not missing(counts, counting=False).any()
+
+
+@pytest.mark.parametrize("mean", [0.5, 3.0, 20.0, 100.0])
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+@pytest.mark.parametrize("counting", [None, True, False])
+def test_zeros_in_a_sharp_shadow_are_measurements(mean, dtype, counting):
+    counts = poisson(mean, dtype=dtype)
+    counts[100:130, 100:130] = 0
+    assert not missing(counts, counting=counting).any()
+
+
 @pytest.mark.parametrize("value", [0, 1, 1000, 65535])
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
 def test_a_frame_of_one_value_is_measured(value, dtype):
