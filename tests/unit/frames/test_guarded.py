@@ -197,37 +197,35 @@ def test_memory_stays_bounded(tmp_path, make):
     assert most - before < 1 << 30
 
 
-def test_a_frame_at_which_reading_is_stopped_leaves_the_others(tmp_path, quick):
-    made_of_pipes(tmp_path, pipes=[1])
-    with open_guarded(tmp_path / "a.h5") as file:
+def stuck_at_the_second(key, index):
+    """Read a frame in the process with limits; the second one never comes."""
+    time.sleep(60 if index == 1 else 0)
+    return guarded._read(key, index)
+
+
+def stuck_behind_the_first(key, index):
+    time.sleep(60 if index else 0)
+    return guarded._read(key, index)
+
+
+def test_a_frame_at_which_reading_is_stopped_leaves_the_others(tmp_path, quick, monkeypatch):
+    monkeypatch.setattr(guarded, "_read", stuck_at_the_second)
+    made.eiger(tmp_path, np.stack([made.photons(SHAPE)] * 3), name="a")
+    with open_guarded(tmp_path / "a_master.h5") as file:
         assert file.read(0).counts.shape == SHAPE
         with pytest.raises(ReadingStoppedError):
             file.read(1)
         assert file.read(2).counts.shape == SHAPE
 
 
-def test_a_file_whose_frames_stop_reading_again_and_again_is_given_up(tmp_path, quick):
-    made_of_pipes(tmp_path, pipes=range(1, 40))
+def test_a_file_whose_frames_stop_reading_again_and_again_is_given_up(tmp_path, quick, monkeypatch):
+    monkeypatch.setattr(guarded, "_read", stuck_behind_the_first)
+    made.eiger(tmp_path, np.stack([made.photons(SHAPE)] * 40), name="a")
     start = time.monotonic()
-    results = list(screen_files([tmp_path / "a.h5"], Screener(load_model())))
+    results = list(screen_files([tmp_path / "a_master.h5"], Screener(load_model())))
     assert time.monotonic() - start < 20
     assert len(results) == 2 + guarded.MAX_STOPS
     assert "the others were not tried" in results[-1].error
-
-
-def made_of_pipes(folder, *, pipes):
-    """Write 41 frames, each in a data set of its own, some of them at a pipe."""
-    os.mkfifo(folder / "pipe")
-    size = 2 * SHAPE[0] * SHAPE[1]
-    with h5py.File(folder / "a.h5", "w") as file:
-        for number in range(41):
-            place = f"entry/data/data_{number:06d}"
-            if number in pipes:
-                file.create_dataset(
-                    place, (1, *SHAPE), "u2", external=[(str(folder / "pipe"), 0, size)]
-                )
-            else:
-                file[place] = made.photons(SHAPE)[None]
 
 
 def test_a_process_that_has_kept_much_is_replaced_at_the_next_file(tmp_path, monkeypatch):
