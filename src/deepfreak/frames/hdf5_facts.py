@@ -243,7 +243,7 @@ class Beside:
             if entry.path in named:
                 continue
             if entry.node is None:
-                target = broken_link(self._file, entry.path) or "what it links to"
+                target = broken_link(self._file, entry.path) or "a data set there"
                 notes.append(
                     f"expected the pixel mask at {entry.path}, found that {target} is missing: "
                     "judged without the detector's mask"
@@ -495,18 +495,25 @@ def _entries(file: h5py.File) -> Iterator[Entry]:
             wanted = key.lower() in _WANTED
             if not isinstance(link, h5py.HardLink) and not wanted:
                 continue
-            try:
-                node = group[key]
-            except (KeyError, OSError, RuntimeError):
-                if wanted:
-                    yield Entry(f"{path}/{key}", None)
-                continue
+            node = _opened(group, key)
             if isinstance(node, h5py.Dataset):
                 if wanted or key.lower().endswith("adu_per_ev"):
                     yield Entry(f"{path}/{key}", node)
-            elif isinstance(node, h5py.Group) and depth < _MAX_DEPTH and groups < _MAX_SIBLINGS:
+            elif node is None or key.lower() in _MASKS:
+                if wanted:
+                    yield Entry(f"{path}/{key}", None)
+            elif depth < _MAX_DEPTH and groups < _MAX_SIBLINGS:
                 groups += 1
                 waiting.append((f"{path}/{key}", node, depth + 1))
+
+
+def _opened(group: h5py.Group, key: str) -> h5py.Dataset | h5py.Group | None:
+    """Return what `key` leads to, None where that cannot be had or is neither."""
+    try:
+        node = group[key]
+    except (KeyError, OSError, RuntimeError):
+        return None
+    return node if isinstance(node, h5py.Dataset | h5py.Group) else None
 
 
 def _data_sets(group: h5py.Group) -> Iterator[tuple[str, h5py.Dataset]]:
@@ -532,6 +539,8 @@ def _text(node: h5py.Dataset | None) -> str | None:
 def _unit(node: h5py.Dataset | None) -> str:
     """Return the units of a data set, an empty text without any."""
     found = "" if node is None else node.attrs.get("units", "")
+    if isinstance(found, np.ndarray) and found.size == 1:
+        found = found.reshape(-1)[0]
     found = found.decode("utf-8", "replace") if isinstance(found, bytes) else found
     return found.strip().lower() if isinstance(found, str) else ""
 

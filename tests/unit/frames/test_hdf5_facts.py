@@ -129,6 +129,18 @@ def test_a_mask_that_nobody_wrote_is_said(tmp_path, chunks):
     assert "mask" in note
 
 
+@pytest.mark.parametrize("kind", ["text", "one axis", "group"])
+def test_what_is_called_a_mask_and_is_none_is_said(tmp_path, kind):
+    beside = {"text": "see the other file", "one axis": np.zeros(96 * 128, "u4")}
+    place = f"{DETECTOR}/pixel_mask"
+    if kind == "group":
+        path = file(tmp_path / "a.h5", counts(), beside={f"{place}/data": np.zeros(SHAPE, "u4")})
+    else:
+        path = file(tmp_path / "a.h5", counts(), beside={place: beside[kind]})
+    (note,) = first(path).notes
+    assert "pixel_mask" in note
+
+
 def test_a_frame_whose_mask_calls_all_bad_has_no_pixel(tmp_path):
     path = file(
         tmp_path / "a.h5", counts(), beside={f"{DETECTOR}/pixel_mask": np.ones(SHAPE, "u4")}
@@ -308,6 +320,13 @@ def test_the_wavelength_is_found_from_a_length_or_an_energy(tmp_path, key, value
     place = f"{group}/{key}"
     path = file(tmp_path / "a.h5", counts(), beside={place: value}, units={place: unit})
     assert first(path).wavelength_A == pytest.approx(1.0332, rel=1e-4)
+
+
+def test_units_may_stand_in_an_array_of_one(tmp_path):
+    place = f"{DETECTOR}/detector_distance"
+    units = {place: np.array(["mm"], dtype=h5py.string_dtype())}
+    path = file(tmp_path / "a.h5", counts(), beside={place: 120.0}, units=units)
+    assert first(path).distance_mm == 120.0
 
 
 def test_a_wavelength_for_each_frame_is_that_frames(tmp_path):

@@ -397,6 +397,23 @@ def test_a_stack_made_of_itself_is_an_error(tmp_path):
         judged(path)
 
 
+def test_stacks_made_of_each_other_stay_in_the_list_and_are_errors(tmp_path):
+    for name, other in (("a.h5", "b.h5"), ("b.h5", "a.h5")):
+        virtual(tmp_path / name, [(slice(0, 2), other, IMAGES, (2, *SHAPE), slice(None))], 2)
+    files = find_files([tmp_path])
+    assert len(files) == 2
+    for file in files:
+        with pytest.raises(FrameError, match="expected"):
+            judged(file)
+
+
+def test_a_master_of_a_master_hides_all_that_lies_behind(tmp_path):
+    source(tmp_path / "d.h5", stack(2))
+    virtual(tmp_path / "i.h5", [(slice(0, 2), "d.h5", IMAGES, (2, *SHAPE), slice(None))], 2)
+    virtual(tmp_path / "o.h5", [(slice(0, 2), "i.h5", IMAGES, (2, *SHAPE), slice(None))], 2)
+    assert find_files([tmp_path]) == [tmp_path / "o.h5"]
+
+
 def test_a_master_whose_second_file_is_missing_does_not_hide_the_third(tmp_path):
     frames = stack(6)
     master = made.eiger(tmp_path, frames, files=3)
