@@ -7,10 +7,10 @@ A dark pixel is a measurement, and hiding it would make a blank frame look lit.
 from typing import TypeVar
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from deepfreak.compiled import njit
 from deepfreak.frames.frame import Counts, Valid
 
 T = TypeVar("T", bound=np.generic)
