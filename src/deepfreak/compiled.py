@@ -19,6 +19,7 @@ import hashlib
 import multiprocessing
 import os
 import pickle  # as numba's own cache does; nothing is read before its checksum is right
+import socket
 import sys
 import tempfile
 import time
@@ -46,6 +47,7 @@ _DIGEST_BYTES = hashlib.sha256().digest_size
 _SUFFIX = ".machine-code"
 _DAY_S = 86_400.0
 _DAYS_UNUSED = 30
+_claims: list[socket.socket] = []
 
 
 class _UnknownError(Exception):
@@ -268,16 +270,30 @@ def _say_once(path: Path | None) -> None:
     if SAID in os.environ:
         return
     os.environ[SAID] = "1"
-    process = multiprocessing.current_process()
-    if multiprocessing.parent_process() is not None and not process.name.endswith("-1"):
+    if _another_worker_says_it():
         return
-    how = (
-        "once"
-        if path is not None and _may_write(path.parent)
-        else ("at every start as there is no folder to keep it in (DEEPFREAK_CACHE chooses one)")
-    )
+    kept = path is not None and _may_write(path.parent)
+    how = "once" if kept else "at every start: its folder cannot be written (set DEEPFREAK_CACHE)"
     with contextlib.suppress(OSError, ValueError):  # closed, or its disk is full
         sys.stderr.write(f"deepfreak: compiling for this processor, {how}; up to a minute\n")
+
+
+def _another_worker_says_it() -> bool:
+    """Return whether another process with the same parent has said that it compiles.
+
+    The name of a socket can be taken by one process, needs no folder, and goes with the process.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None or sys.platform != "linux":
+        return False
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind(f"\0deepfreak compiles for {parent.pid}")
+    except OSError:
+        claim.close()
+        return True
+    _claims.append(claim)
+    return False
 
 
 def _may_write(place: Path) -> bool:
