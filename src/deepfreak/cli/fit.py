@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from deepfreak.processors import usable_processors
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -64,7 +66,7 @@ VARIANTS = tuple(map(str, range(14)))
     help="Copy the images into OUT uncompressed: quicker for small networks on a CPU.",
 )  # fmt: skip
 @click.option(
-    "--workers", type=click.IntRange(1), default=os.cpu_count() or 1, show_default="all cores",
+    "--workers", type=click.IntRange(1), default=usable_processors, show_default="all usable cores",
     help="Processes that simulate fresh shots, where there is no GPU.",
 )  # fmt: skip
 def fit(

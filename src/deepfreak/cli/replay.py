@@ -1,11 +1,12 @@
 """`deepfreak replay`: speak like a detector."""
 
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
+
+from deepfreak.processors import usable_processors
 
 if TYPE_CHECKING:
     from deepfreak.live.replay import Recording
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     "--truth", type=click.Path(path_type=Path), help="CSV to write: number, label, and if taken."
 )
 @click.option(
-    "--workers", type=click.IntRange(1), default=os.cpu_count() or 1, show_default="all cores",
+    "--workers", type=click.IntRange(1), default=usable_processors, show_default="all usable cores",
     help="Processes that simulate.",
 )  # fmt: skip
 def replay(
