@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # To be raised when the same settings give other numbers, or the file another layout, than before.
-GENERATION = 2
+GENERATION = 3
 DIGEST_BYTES = hashlib.sha256().digest_size
 
 
