@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from deepfreak.errors import InputError, OutputError
-from deepfreak.files import reason_of
 from deepfreak.live.events import DECISIONS, Outcome, Recorded, SeriesBegan
 from deepfreak.live.roll import Account, Line
 from deepfreak.live.seen import Seen
+from deepfreak.locks import lacks_record_locks, opened_alone
 
 FORMAT = 1
 _TABLES = """
@@ -242,7 +242,9 @@ class Ledger:
                 self._connection.execute("BEGIN IMMEDIATE")
                 yield self._connection.execute
         except sqlite3.OperationalError as error:
-            raise OutputError(f"cannot write the ledger {self.path}: {error}") from error
+            raise OutputError(
+                f"cannot write the ledger {self.path}: {_reason(error, self.path)}"
+            ) from error
 
 
 @contextmanager
@@ -258,7 +260,8 @@ def open_ledger(path: Path, about: Mapping[str, Any]) -> Iterator[Ledger]:
         It is in use, or cannot be written.
     """
     wanted = json.dumps(dict(about), sort_keys=True)
-    with _only_one(path):
+    busy = f"another run writes {path}: stop it or give another --out"
+    with opened_alone(path.with_name(f"{path.name}.lock"), busy=busy):
         try:
             connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         except sqlite3.Error as error:
@@ -319,27 +322,15 @@ def _prepare(connection: sqlite3.Connection, path: Path, wanted: str) -> str:
         return str(connection.execute("SELECT value FROM about").fetchone()[0])
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError):
-            raise OutputError(f"cannot write the ledger {path}: {error}") from error
+            raise OutputError(f"cannot write the ledger {path}: {_reason(error, path)}") from error
         raise InputError(f"expected a ledger, found a damaged or foreign file: {path}") from error
 
 
-@contextmanager
-def _only_one(path: Path) -> Iterator[None]:
-    """Hold the lock beside the ledger: it goes with the process that holds it."""
-    import fcntl
-
-    try:
-        file = path.with_name(f"{path.name}.lock").open("w")
-    except OSError as error:
-        raise OutputError(f"cannot write the ledger {path}: {reason_of(error)}") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise OutputError(f"another run writes {path}: stop it or give another --out") from None
-        except OSError as error:  # some network file systems have no locks, which SQLite needs
-            raise OutputError(f"cannot lock the ledger {path}: {reason_of(error)}") from error
-        yield
+def _reason(error: sqlite3.OperationalError, path: Path) -> str:
+    """Return why SQLite failed; that a disk has no locks it does not say."""
+    if lacks_record_locks(path.parent):
+        return "its disk has no locks, which SQLite needs: give an --out on another disk"
+    return str(error)
 
 
 def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepfreak.errors import OutputError
 from deepfreak.files import reason_of
+from deepfreak.locks import opened_alone
 from deepfreak.search.space import TABLE_8
 from deepfreak.search.tpe import frozen, new_study
 from deepfreak.search.trial import Outcome, Trial
@@ -146,21 +147,20 @@ def open_journal(
         If another process works on it, it has another purpose, or it is damaged.
     """
     path = folder / JOURNAL
-    descriptor = _open_locked(path)
-    try:
-        if overwrite:
-            os.ftruncate(descriptor, 0)
-        _cut_torn_line(descriptor)
-        # Whoever held Optuna's own lock was killed: ours is held by nobody else.
-        Path(f"{path}.lock").unlink(missing_ok=True)
-        yield Journal(_study(path, purpose))
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {path}: {reason_of(error)}; the trials that were written are kept: give "
-            "the same command again"
-        ) from error
-    finally:
-        os.close(descriptor)
+    busy = f"another process is searching in {folder}; wait for it or choose another folder"
+    with opened_alone(path, busy=busy) as descriptor:
+        try:
+            if overwrite:
+                os.ftruncate(descriptor, 0)
+            _cut_torn_line(descriptor)
+            # Whoever held Optuna's own lock was killed: ours is held by nobody else.
+            Path(f"{path}.lock").unlink(missing_ok=True)
+            yield Journal(_study(path, purpose))
+        except OSError as error:
+            raise OutputError(
+                f"cannot write {path}: {reason_of(error)}; the trials that were written are kept: "
+                "give the same command again"
+            ) from error
 
 
 def _study(path: Path, purpose: Mapping[str, Any]) -> "Study":
@@ -240,23 +240,6 @@ def _is_usable(records: list[dict[str, Any]]) -> bool:
     except Exception:  # noqa: BLE001 -- it trusts its lines and raises whatever it stumbles over
         return False
     return True
-
-
-def _open_locked(path: Path) -> int:
-    import fcntl
-
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {reason_of(error)}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise OutputError(
-            f"another process is searching in {path.parent}; wait for it or choose another folder"
-        ) from None
-    return descriptor
 
 
 def _cut_torn_line(descriptor: int) -> None:
