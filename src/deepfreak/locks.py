@@ -23,7 +23,9 @@ _said: set[int] = set()
 
 
 @contextmanager
-def opened_alone(path: Path, *, busy: str, flags: int = 0) -> Iterator[int]:
+def opened_alone(
+    path: Path, *, busy: str, flags: int = 0, called: str | None = None
+) -> Iterator[int]:
     """Give the descriptor of a file to read and write, made if there is none, held alone.
 
     Parameters
@@ -32,6 +34,8 @@ def opened_alone(path: Path, *, busy: str, flags: int = 0) -> Iterator[int]:
         What to say if another process holds it.
     flags
         For `os.open`, beside those.
+    called
+        What messages call it; its path by default.
 
     Raises
     ------
@@ -43,7 +47,7 @@ def opened_alone(path: Path, *, busy: str, flags: int = 0) -> Iterator[int]:
             try:
                 descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | flags, 0o644)
             except OSError as error:
-                raise OutputError(f"cannot write {path}: {reason_of(error)}") from error
+                raise OutputError(f"cannot write {called or path}: {reason_of(error)}") from error
             held.callback(os.close, descriptor)
             held.enter_context(alone(descriptor, path, busy=busy))
             if _is_still(descriptor, path):

@@ -261,7 +261,8 @@ def open_ledger(path: Path, about: Mapping[str, Any]) -> Iterator[Ledger]:
     """
     wanted = json.dumps(dict(about), sort_keys=True)
     busy = f"another run writes {path}: stop it or give another --out"
-    with opened_alone(path.with_name(f"{path.name}.lock"), busy=busy):
+    lock = path.with_name(f"{path.name}.lock")
+    with opened_alone(lock, busy=busy, called=f"the ledger {path}"):
         try:
             connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         except sqlite3.Error as error:
