@@ -100,6 +100,7 @@ def fit(
     from deepfreak.networks import multiply_adds, train_network
     from deepfreak.networks.batches.batch import VOLUME
     from deepfreak.networks.curve import Epoch
+    from deepfreak.networks.training import CHECKPOINT
     from deepfreak.progress import progress
     from deepfreak.report.networks import hours, write_training_page
 
@@ -148,11 +149,11 @@ def fit(
                     on_epoch=tell,
                 )
             except KeyboardInterrupt:
-                click.echo(
-                    f"deepfreak: interrupted; {out} holds the last checkpoint: give the same "
-                    "command again to go on",
-                    err=True,
-                )
+                if (out / CHECKPOINT).exists():
+                    kept = f"{out} holds the last checkpoint: give the same command again to go on"
+                else:
+                    kept = "there is no checkpoint yet"
+                click.echo(f"deepfreak: interrupted; {kept}", err=True)
                 raise click.exceptions.Exit(130) from None
         if os.environ.get("RANK", "0") != "0":
             return  # one of several processes tells

@@ -78,7 +78,7 @@ def replay(
     series.
     """
     from deepfreak.cli.live_options import stopped_by_signals
-    from deepfreak.errors import InputError
+    from deepfreak.errors import DeepFreakError
     from deepfreak.files import check_output
     from deepfreak.live.dectris.speak import Speaker
     from deepfreak.live.replay import replay as send
@@ -101,7 +101,7 @@ def replay(
         )
         click.echo(f"sending {recording.name} at {speaker.address}", err=True)
         if within_s and not speaker.wait(within_s):
-            raise InputError(
+            raise DeepFreakError(
                 f"nobody has listened at {speaker.address} within {within_s:g} s: begin "
                 f"`deepfreak listen {speaker.address}`"
             )
