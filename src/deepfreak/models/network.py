@@ -7,6 +7,7 @@ tells.
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -200,6 +201,8 @@ def _mean_and_maximum(maps: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 
 def _session(content: bytes) -> Any:  # noqa: ANN401 -- onnxruntime has no types
     """Return a session that computes on the thread that asks it."""
+    # a control room's program tells no vendor about itself; and without a home it would complain
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
