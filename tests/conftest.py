@@ -1,9 +1,16 @@
 """What all tests share."""
 
+import os
 import signal
 from pathlib import Path
 
 import pytest
+
+# Tests move our cache folder; machine code stays where the next test finds it, and nothing is said.
+os.environ.setdefault(
+    "NUMBA_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "compiled")
+)
+os.environ.setdefault("DEEPFREAK_COMPILING_SAID", "1")
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 

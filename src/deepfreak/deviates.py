@@ -9,8 +9,9 @@ few pixels only where a count hangs on that bit.
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from deepfreak.compiled import njit
 
 # Below this mean the counts are walked through one by one.
 FEW = 10.0

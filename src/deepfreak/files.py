@@ -3,12 +3,13 @@
 import errno
 import io
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from deepfreak.errors import OutputError
 
@@ -22,6 +23,41 @@ def versions(*packages: str) -> dict[str, str]:
     from deepfreak import __version__
 
     return {"deepfreak": __version__} | {package: version(package) for package in packages}
+
+
+def cache_folder() -> Path | None:
+    """Return the folder for what can be made or fetched again: $DEEPFREAK_CACHE, or the user's.
+
+    None if neither is known, as for a user id without a home folder.
+    """
+    chosen = os.environ.get("DEEPFREAK_CACHE")
+    if chosen:
+        return Path(chosen)
+    import platformdirs
+
+    try:
+        folder = Path(platformdirs.user_cache_dir("deepfreak"))
+    except RuntimeError:
+        return None
+    return folder if folder.is_absolute() else None  # "~" is no folder
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that gets its name `path` only when the block ends well, and vanishes if not.
+
+    It is written in `path`'s folder, which is made, under a hidden name with the same suffixes.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{secrets.token_hex(8)}.{path.name}")
+    try:
+        with draft.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def check_output(path: Path, *, overwrite: bool, expected_bytes: int = 0) -> None:

@@ -8,9 +8,9 @@ a blank stays blank.
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from deepfreak.compiled import njit
 from deepfreak.errors import FrameError
 from deepfreak.frames.frame import Frame
 from deepfreak.frames.shadow import shadow

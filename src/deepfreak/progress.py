@@ -38,16 +38,20 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 def _lines(what: str, total: int) -> Callable[[int], None]:
-    started = last = time.monotonic()
+    last = time.monotonic()
     finished = 0
+    # until the first of them are done, code is compiled and files are opened: of no use to tell by
+    first: tuple[float, int] | None = None
 
     def advance(done: int) -> None:
-        nonlocal finished, last
+        nonlocal finished, first, last
         finished += done
         now = time.monotonic()
-        if now - last >= SECONDS_BETWEEN_LINES and finished < total:
+        if first is None:
+            first = now, finished
+        if now - last >= SECONDS_BETWEEN_LINES and first[1] < finished < total:
             last = now
-            left = (now - started) / finished * (total - finished)
+            left = (now - first[0]) / (finished - first[1]) * (total - finished)
             sys.stderr.write(f"{what}: {finished} of {total}, about {left:.0f} s left\n")
 
     return advance

@@ -29,8 +29,14 @@ def settings(cls: type[T]) -> type[T]:
 
 def one_line(error: pydantic.ValidationError) -> str:
     """Return the first problem of `error` as `where: what was expected, what was found`."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
+    # Where a value may be of several kinds there is a problem for each: the one that lies deepest
+    # is that of the kind that was meant.
+    problems = error.errors()
+    shared = problems[0]["loc"][:-1]
+    near = [problem for problem in problems if problem["loc"][: len(shared)] == shared]
+    first = max(near, key=lambda problem: len(problem["loc"]))
+    # what a kind is called, as "tuple[...]", is no part of a setting's name
+    where = ".".join(part for part in map(str, first["loc"]) if not part.endswith("]"))
     message = f"{where}: {first['msg'].removeprefix('Value error, ')}"
     if first["type"] in {"missing", "value_error"}:
         return message

@@ -3,9 +3,9 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from deepfreak.compiled import njit
 from deepfreak.detector import CCD, Detector, sensitivity_map, sin_theta
 
 Float = NDArray[np.float32]

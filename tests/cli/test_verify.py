@@ -33,7 +33,7 @@ def test_problems_are_a_line_each_and_exit_1(
     with h5py.File(path, "r+") as file:
         file["label"][0] = (file["label"][0] + 1) % 5
         file["truth/pulse_photons"][1] = 1.0
-    assert main(["verify", str(path), "--sample", "0"]) == 1
+    assert main(["verify", str(path), "--sample", "0"]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     lines = captured.err.strip().splitlines()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deepfreak.errors import InputError
+from deepfreak.errors import DeepFreakError
 from deepfreak.frames.frame import Facts
 from deepfreak.live.dectris.speak import encode_pixels
 from deepfreak.live.replay import Recording, replay
@@ -69,6 +69,6 @@ def test_who_is_stopped_ends_the_series(recording, rate_hz):
 
 def test_nothing_is_sent_to_nobody(recording):
     speaker = Heard(listens=False)
-    with pytest.raises(InputError, match="nobody has listened"):
+    with pytest.raises(DeepFreakError, match="nobody has listened"):
         replay(recording, speaker, count=5, rate_hz=None)
     assert not speaker.numbers

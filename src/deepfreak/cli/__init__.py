@@ -4,8 +4,10 @@ Each command stands in the module that bears its name; heavy libraries are impor
 commands so that `deepfreak --help` answers at once. A known error becomes one line on stderr.
 """
 
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 import click
 
@@ -36,9 +38,12 @@ from deepfreak.cli.vary import vary
 from deepfreak.cli.verify import verify
 from deepfreak.cli.watch import watch
 from deepfreak.errors import DeepFreakError
+from deepfreak.files import reason_of
 
+# docs/exit_codes.md
+OUTPUT_OR_MACHINE = 1
+BAD_INPUT = 2
 INTERRUPTED = 130
-USAGE = 2
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -78,19 +83,38 @@ for command in (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, 2 for bad input, 130 for Ctrl-C, else 1."""
+    """Run one command and return its exit code, which docs/exit_codes.md lists."""
     try:
         result = app.main(args=argv, prog_name="deepfreak", standalone_mode=False)
-    except click.ClickException as error:
-        _say(error.format_message())
-        return USAGE
-    except DeepFreakError as error:
-        _say(str(error))
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except BrokenPipeError:
+        # whoever read our output has enough; Python would complain once more when it ends
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OUTPUT_OR_MACHINE
+    except (click.ClickException, click.Abort, DeepFreakError, OSError, MemoryError) as error:
+        message, code = _told(error)
+        _say(message)
+        return code
+    except KeyboardInterrupt:
         _say("interrupted")
         return INTERRUPTED
     return result if isinstance(result, int) else 0
+
+
+def _told(error: Exception) -> tuple[str, int]:
+    """Return what to say of an error that ended a command, and the exit code."""
+    match error:
+        case click.ClickException():
+            return error.format_message(), BAD_INPUT
+        case DeepFreakError():
+            return str(error), error.exit_code
+        case OSError():
+            place = f"{error.filename}: " if error.filename else ""
+            return place + reason_of(error), OUTPUT_OR_MACHINE
+        case MemoryError():
+            return "there is not enough memory; try fewer --workers", OUTPUT_OR_MACHINE
+        case _:
+            return "interrupted", INTERRUPTED
 
 
 def _say(message: str) -> None:

@@ -1,9 +1,10 @@
 """`deepfreak demo`: the main job on an embedded default."""
 
-import os
 from pathlib import Path
 
 import click
+
+from deepfreak.processors import usable_processors
 
 
 @click.command()
@@ -16,7 +17,7 @@ import click
 )
 @click.option("--count", type=click.IntRange(1, 10_000), default=60, show_default=True)
 @click.option(
-    "--workers", type=click.IntRange(1), default=os.cpu_count() or 1, show_default="all cores"
+    "--workers", type=click.IntRange(1), default=usable_processors, show_default="all usable cores"
 )
 @click.option("--overwrite", is_flag=True, help="Replace the results of an earlier demo.")
 def demo(*, out: Path, count: int, workers: int, overwrite: bool) -> None:

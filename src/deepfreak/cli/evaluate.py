@@ -1,9 +1,10 @@
 """`deepfreak evaluate`: how often a model is right on labelled images."""
 
-import os
 from pathlib import Path
 
 import click
+
+from deepfreak.processors import usable_processors
 
 
 @click.command()
@@ -17,7 +18,10 @@ import click
     help="Also find which features the verdicts rest on; for --report and --json.",
 )  # fmt: skip
 @click.option(
-    "--workers", type=click.IntRange(min=1), default=os.cpu_count() or 1, show_default="all cores"
+    "--workers",
+    type=click.IntRange(min=1),
+    default=usable_processors,
+    show_default="all usable cores",
 )
 @click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
 def evaluate(

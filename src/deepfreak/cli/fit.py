@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from deepfreak.processors import usable_processors
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -64,7 +66,7 @@ VARIANTS = tuple(map(str, range(14)))
     help="Copy the images into OUT uncompressed: quicker for small networks on a CPU.",
 )  # fmt: skip
 @click.option(
-    "--workers", type=click.IntRange(1), default=os.cpu_count() or 1, show_default="all cores",
+    "--workers", type=click.IntRange(1), default=usable_processors, show_default="all usable cores",
     help="Processes that simulate fresh shots, where there is no GPU.",
 )  # fmt: skip
 def fit(
@@ -98,6 +100,7 @@ def fit(
     from deepfreak.networks import multiply_adds, train_network
     from deepfreak.networks.batches.batch import VOLUME
     from deepfreak.networks.curve import Epoch
+    from deepfreak.networks.training import CHECKPOINT
     from deepfreak.progress import progress
     from deepfreak.report.networks import hours, write_training_page
 
@@ -146,11 +149,11 @@ def fit(
                     on_epoch=tell,
                 )
             except KeyboardInterrupt:
-                click.echo(
-                    f"deepfreak: interrupted; {out} holds the last checkpoint: give the same "
-                    "command again to go on",
-                    err=True,
-                )
+                if (out / CHECKPOINT).exists():
+                    kept = f"{out} holds the last checkpoint: give the same command again to go on"
+                else:
+                    kept = "there is no checkpoint yet"
+                click.echo(f"deepfreak: interrupted; {kept}", err=True)
                 raise click.exceptions.Exit(130) from None
         if os.environ.get("RANK", "0") != "0":
             return  # one of several processes tells

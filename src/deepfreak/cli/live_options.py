@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from deepfreak.processors import MAX_WORKERS, usable_processors
+
 if TYPE_CHECKING:
     from deepfreak.live.board import Dashboard
     from deepfreak.live.session import MakeSource, Settings
@@ -40,8 +42,8 @@ _OPTIONS = (
         help="The part of frames without a crystal that may be kept without doubt.",
     ),
     click.option(
-        "--workers", type=click.IntRange(1, 512), default=os.cpu_count() or 1,
-        show_default="all cores", help="Processes that judge.",
+        "--workers", type=click.IntRange(1, MAX_WORKERS), default=usable_processors,
+        show_default="all usable cores", help="Processes that judge.",
     ),
     click.option("--hits", type=click.Choice(["nxmx", "cxi"]), help="Copy kept and unsure frames."),
     click.option(

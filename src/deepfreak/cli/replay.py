@@ -1,6 +1,5 @@
 """`deepfreak replay`: speak like a detector."""
 
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from deepfreak.cli.frame_options import frame_options, read_settings
+from deepfreak.processors import usable_processors
 
 if TYPE_CHECKING:
     from deepfreak.frames.options import ReadSettings
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     "--truth", type=click.Path(path_type=Path), help="CSV to write: number, label, and if taken."
 )
 @click.option(
-    "--workers", type=click.IntRange(1), default=os.cpu_count() or 1, show_default="all cores",
+    "--workers", type=click.IntRange(1), default=usable_processors, show_default="all usable cores",
     help="Processes that simulate.",
 )  # fmt: skip
 @frame_options
@@ -82,7 +82,7 @@ def replay(
     series.
     """
     from deepfreak.cli.live_options import stopped_by_signals
-    from deepfreak.errors import InputError
+    from deepfreak.errors import DeepFreakError
     from deepfreak.files import check_output
     from deepfreak.live.dectris.speak import Speaker
     from deepfreak.live.replay import replay as send
@@ -107,7 +107,7 @@ def replay(
         )
         click.echo(f"sending {recording.name} at {speaker.address}", err=True)
         if within_s and not speaker.wait(within_s):
-            raise InputError(
+            raise DeepFreakError(
                 f"nobody has listened at {speaker.address} within {within_s:g} s: begin "
                 f"`deepfreak listen {speaker.address}`"
             )

@@ -1,11 +1,12 @@
 """`deepfreak reproduce`: the paper's tables, made again beside the published figures."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
+
+from deepfreak.processors import usable_processors
 
 
 @click.group()
@@ -38,7 +39,10 @@ def reproduce() -> None:
     help="How many forests of each configuration.",
 )  # fmt: skip
 @click.option(
-    "--workers", type=click.IntRange(min=1), default=os.cpu_count() or 1, show_default="all cores"
+    "--workers",
+    type=click.IntRange(min=1),
+    default=usable_processors,
+    show_default="all usable cores",
 )
 @click.option("--cache", type=click.Path(path_type=Path), help="Folder of the features.")
 def classical(
@@ -138,8 +142,8 @@ def classical(
 )
 @click.option("--device", help="Such as cpu or cuda.", show_default="a GPU where there is one")
 @click.option(
-    "--workers", type=click.IntRange(min=1), default=os.cpu_count() or 1, show_default="all cores",
-    help="Threads for the forest's and the SVM's features.",
+    "--workers", type=click.IntRange(min=1), default=usable_processors,
+    show_default="all usable cores", help="Threads for the forest's and the SVM's features.",
 )  # fmt: skip
 @click.option("--cache", type=click.Path(path_type=Path), help="Folder of the features.")
 def networks(
@@ -290,7 +294,7 @@ def on_gpu(
         replace(plan, minutes=minutes, seed=seed),
         out=weights,
         work=work,
-        workers=1 if tiny else os.cpu_count() or 1,
+        workers=1 if tiny else usable_processors(),
         device=device,
         progress=progress,
         say=lambda line: click.echo(line, err=True),

@@ -1,11 +1,12 @@
 """`deepfreak search`: the settings of classifiers, chosen by trying."""
 
-import os
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from deepfreak.processors import usable_processors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +27,7 @@ def search() -> None:
 )  # fmt: skip
 @click.option("--trials", type=click.IntRange(1), default=150, show_default=True)
 @click.option(
-    "--workers", type=click.IntRange(1), default=os.cpu_count() or 1, show_default="all cores",
+    "--workers", type=click.IntRange(1), default=usable_processors, show_default="all usable cores",
     help="Processes to use.",
 )  # fmt: skip
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
@@ -161,7 +162,7 @@ def classical(
     help="DATA is a recipe: simulate its images in memory, on a GPU where there is one.",
 )  # fmt: skip
 @click.option(
-    "--workers", type=click.IntRange(1), default=os.cpu_count() or 1, show_default="all cores",
+    "--workers", type=click.IntRange(1), default=usable_processors, show_default="all usable cores",
     help="Processes that simulate, where there is no GPU.",
 )  # fmt: skip
 def cnn(

@@ -1,6 +1,5 @@
 """`deepfreak train`: from a data set to a model file."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from deepfreak.cli.options import (
     refuse_strangers,
     written_out,
 )
+from deepfreak.processors import usable_processors
 
 
 @click.command()
@@ -28,7 +28,10 @@ from deepfreak.cli.options import (
 )  # fmt: skip
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option(
-    "--workers", type=click.IntRange(min=1), default=os.cpu_count() or 1, show_default="all cores"
+    "--workers",
+    type=click.IntRange(min=1),
+    default=usable_processors,
+    show_default="all usable cores",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing model file.")
 @click.pass_context

@@ -20,11 +20,12 @@ def verify(*, data: Path, sample: int, full: bool, workers: int) -> None:
 
     Images, labels and truth are hashed, and a sample is simulated again: equal bytes on the
     versions and processor features that made it, elsewhere at most 1e-4 of the pixels off by one.
-    Prints one line for each problem, and exits with 1 if there is any.
+    Prints one line for each problem, and exits with 2 if there is any.
     """
     import numpy as np
 
     from deepfreak import dataset
+    from deepfreak.errors import DatasetError
     from deepfreak.progress import progress
 
     with dataset.Dataset.open(data) as opened:
@@ -47,5 +48,5 @@ def verify(*, data: Path, sample: int, full: bool, workers: int) -> None:
     else:
         again = "; none simulated again"
     if proof.problems:
-        raise click.exceptions.Exit(1)
+        raise click.exceptions.Exit(DatasetError.exit_code)
     click.echo(f"{data}: {proof.images} images are what the manifest says{again}")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from deepfreak.errors import OutputError
+from deepfreak.locks import opened_alone
 
 KIND = "deepfreak draft 1"
 # At most this much work is lost when the power fails; nothing is when only the process dies.
@@ -121,8 +122,8 @@ def open_draft(
     path = draft_path(out)
     if must_exist and not path.exists():
         raise OutputError(f"no draft {path} to resume; leave --resume away to begin")
-    descriptor = _open_locked(path, out)
-    try:
+    busy = f"another process is making {out}; wait for it or choose another name"
+    with opened_alone(path, busy=busy) as descriptor:
         found, start = _header(descriptor, path)
         if found is not None and found != purpose:
             if not replace:
@@ -138,28 +139,6 @@ def open_draft(
             start = len(line)
         yield Draft(path, descriptor, start)
         path.unlink()
-    finally:
-        os.close(descriptor)
-
-
-def _open_locked(path: Path, out: Path) -> int:
-    import fcntl
-
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # the one who held the lock may have finished and removed the file
-            if os.fstat(descriptor).st_ino == path.stat().st_ino:
-                return descriptor
-        except FileNotFoundError:
-            pass
-        except BlockingIOError:
-            os.close(descriptor)
-            raise OutputError(
-                f"another process is making {out}; wait for it or choose another name"
-            ) from None
-        os.close(descriptor)
 
 
 def _header(descriptor: int, path: Path) -> tuple[dict[str, Any] | None, int]:

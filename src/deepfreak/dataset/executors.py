@@ -2,6 +2,7 @@
 
 import multiprocessing
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from deepfreak.errors import BackendError, DeepFreakError
+from deepfreak.files import reason_of
 
 T = TypeVar("T")
 
@@ -27,7 +29,14 @@ def worker_processes(workers: int) -> Iterator[Executor | None]:
     if workers == 1:
         yield None
         return
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    except OSError as error:
+        # semaphores live in /dev/shm, which a container may lack; the images are the same
+        why = f"no processes can work together here (/dev/shm: {reason_of(error)})"
+        sys.stderr.write(f"deepfreak: {why}: this one does the work alone\n")
+        yield None
+        return
     try:
         with _interrupts_ignored():
             # each task handed to a pool without idle workers starts one

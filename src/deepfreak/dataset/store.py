@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -80,9 +81,16 @@ class Dataset:
         if not path.is_file():
             raise DatasetError(f"no data set {path}; `deepfreak generate` makes one")
         try:
-            file = h5py.File(path, "r")
+            # nobody writes one in place, and some disks have no locks
+            file = h5py.File(path, "r", locking=False)
         except OSError as error:
-            raise DatasetError(f"{path}: not an HDF5 file, or a damaged one") from error
+            # HDF5 itself says only what failed inside it, the system what is true
+            said = "not an HDF5 file, or a damaged one"
+            if error.errno is not None:
+                said = f"cannot be read: {os.strerror(error.errno)}"
+            elif "already open for write" in str(error):
+                said = "a program has it open for writing, or was killed while it had (h5clear -s)"
+            raise DatasetError(f"{path}: {said}") from error
         with file:
             data = cls._from(path, file)
             yield data if split is None else data.split(split)

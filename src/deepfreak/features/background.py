@@ -10,9 +10,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from deepfreak.compiled import njit
 from deepfreak.errors import FrameError
 from deepfreak.features.pixels import check_pixels
 from deepfreak.prepare import PEDESTAL

@@ -23,6 +23,7 @@ from deepfreak.errors import DatasetError, FrameError
 from deepfreak.features.extraction import Extractor, finite, in_threads
 from deepfreak.features.glcm import GLCM
 from deepfreak.features.sift import SAMPLE, SIFT, VisualWords, nearest
+from deepfreak.files import cache_folder, written_whole
 
 if TYPE_CHECKING:
     from deepfreak.dataset import Dataset
@@ -41,11 +42,10 @@ Arrays = tuple[NDArray[Any], ...]
 Valid = NDArray[np.bool_]
 
 
-def default_folder() -> Path:
-    """Return the folder for features in $DEEPFREAK_CACHE, or in the user's cache."""
-    from deepfreak.structure_factors.cache import cache_folder
-
-    return cache_folder() / "features"
+def default_folder() -> Path | None:
+    """Return the folder for features in our cache folder, None if there is no place for one."""
+    folder = cache_folder()
+    return None if folder is None else folder / "features"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +58,10 @@ class FeatureCache:
     Parameters
     ----------
     folder
-        Made when something is first stored.
+        Made when something is first stored. With None nothing is.
     """
 
-    folder: Path = field(default_factory=default_folder)
+    folder: Path | None = field(default_factory=default_folder)
 
     def vectors(
         self,
@@ -243,15 +243,17 @@ class _Source:
 class _File:
     """A file of arrays, sealed with a hash of its key, its block and its bytes."""
 
-    def __init__(self, folder: Path, about: Mapping[str, Any], block: int) -> None:
+    def __init__(self, folder: Path | None, about: Mapping[str, Any], block: int) -> None:
         text = json.dumps({"generation": GENERATION, "block": BLOCK, **about}, sort_keys=True)
         key = hashlib.sha256(text.encode()).hexdigest()
-        self._path = folder / key[:32] / f"{block:05d}.npys"
+        self._path = None if folder is None else folder / key[:32] / f"{block:05d}.npys"
         # Without these a file under another's name would pass for it.
         self._seal = hashlib.sha256(f"{key} {block}".encode())
 
     def load(self) -> Arrays | None:
         """Return what `store` wrote, or None if nothing intact is there."""
+        if self._path is None:
+            return None
         try:
             content = memoryview(self._path.read_bytes())
         except OSError:
@@ -268,8 +270,8 @@ class _File:
 
     def store(self, arrays: Arrays) -> None:
         """Write `arrays`, if the folder can be written."""
-        from deepfreak.structure_factors.cache import written_whole
-
+        if self._path is None:
+            return
         content = io.BytesIO()
         for array in arrays:
             np.save(content, array, allow_pickle=False)

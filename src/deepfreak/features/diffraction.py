@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from deepfreak.compiled import njit
 from deepfreak.errors import ModelError
 from deepfreak.features.background import subtract_background
 from deepfreak.features.peaks import FAST, HEIGHT, PHOTONS, SHARPNESS, SIZE, SLOW, Spots, find_spots

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from deepfreak.compiled import njit
 from deepfreak.errors import FrameError, RecipeError
 from deepfreak.features.pixels import check_pixels
 

@@ -8,9 +8,9 @@ of spots by what surrounds them.
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from deepfreak.compiled import njit
 from deepfreak.features.background import Residual, subtract_background
 
 Float = NDArray[np.float32]

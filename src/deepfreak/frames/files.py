@@ -63,21 +63,21 @@ def find_files(
         for file in inside:
             files.setdefault(file.resolve(), file)
     place = geometry.data_path if geometry is not None else None
-    held_by: dict[Path, frozenset[Path]] = {}
+    given: dict[Path, frozenset[Path]] = {}
     unable: set[Path] = set()
     for resolved, file in files.items():
         if is_hdf5_name(file.name):
             held, gives = held_by(file, place)
             if gives:
-                held_by[resolved] = held
+                given[resolved] = held
             elif held & files.keys():
                 unable.add(resolved)
-    held_by_any = frozenset().union(*held_by.values())
+    given_by_any = frozenset().union(*given.values())
     # what only files give that give each other stays in the list: reading it says so
     hidden: set[Path] = set()
-    waiting = [file for file in files if file not in held_by_any]
+    waiting = [file for file in files if file not in given_by_any]
     while waiting:
-        more = held_by.get(waiting.pop(), frozenset()) - hidden
+        more = given.get(waiting.pop(), frozenset()) - hidden
         hidden |= more
         waiting += more
     return [file for resolved, file in files.items() if resolved not in hidden | unable]

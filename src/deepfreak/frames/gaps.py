@@ -6,10 +6,10 @@ edges are soft or which is an island in the frame.
 """
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from deepfreak.compiled import njit
 from deepfreak.frames.frame import Counts, Valid
 
 BLOCK = 4  # pixels: the side of a solid block

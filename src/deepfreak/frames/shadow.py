@@ -7,10 +7,10 @@ only where it is the plain explanation.
 from typing import TypeVar
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from deepfreak.compiled import njit
 from deepfreak.frames.frame import Valid
 
 T = TypeVar("T", bound=np.generic)

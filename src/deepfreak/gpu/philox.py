@@ -7,7 +7,8 @@ own, whatever thread computes it and when.
 import math
 
 import numpy as np
-from numba import njit
+
+from deepfreak.compiled import njit
 
 LOW = np.uint64(0xFFFFFFFF)
 M0, M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)

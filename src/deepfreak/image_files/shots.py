@@ -21,7 +21,7 @@ import numpy as np
 import pydantic
 from numpy.typing import NDArray
 
-from deepfreak.errors import InputError, OutputError
+from deepfreak.errors import InputError, OutputError, StructureError
 from deepfreak.experiment import Experiment
 from deepfreak.exposure import Truth, expose
 from deepfreak.files import check_output, versions, whole_file
@@ -95,8 +95,14 @@ def write_shots(
         _renderer(experiment)
     files = [_file_name(shot.index, form) for shot in shots]
     previews = [f"shot_{shot.index:06d}_rings.png" for shot in shots] if draw_preview else []
+    made = not folder.exists()
     _check_outputs(folder, [*files, *previews], shots, kind, overwrite=overwrite)
-    experiment.structure_factors()  # fills the cache before the workers ask for it
+    try:
+        experiment.structure_factors()  # fills the cache before the workers ask for it
+    except StructureError:
+        if made:
+            folder.rmdir()
+        raise
     records = []
     with _image_writer(folder, files, shots, form, kind, overwrite=overwrite) as write:
         render = partial(_render, kind=kind, backend=backend)

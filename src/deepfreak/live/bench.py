@@ -34,6 +34,7 @@ from deepfreak.live.intake import Limits
 from deepfreak.live.ledger import read_ledger
 from deepfreak.live.replay import Recording, record_shots, replay
 from deepfreak.live.session import Settings, open_session
+from deepfreak.live.workers import deaf_to_interrupts
 
 DISTINCT = 32
 SECONDS_TO_START = 60.0
@@ -237,7 +238,8 @@ def _detector(
     process = context.Process(
         target=_speak, args=(recording, rate_hz, seconds, theirs), daemon=True
     )
-    process.start()
+    with deaf_to_interrupts():
+        process.start()
     try:
         if not ours.poll(SECONDS_TO_START):
             raise DeepFreakError(

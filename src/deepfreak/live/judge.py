@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from deepfreak.compiled import njit
 from deepfreak.errors import FrameError, InputError
 from deepfreak.frames.frame import Counts, Frame, Valid
 from deepfreak.frames.notices import Notices

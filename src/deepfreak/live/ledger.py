@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from deepfreak.errors import InputError, OutputError
-from deepfreak.files import reason_of
 from deepfreak.live.events import DECISIONS, Outcome, Recorded, SeriesBegan
 from deepfreak.live.roll import Account, Line
 from deepfreak.live.seen import Seen
+from deepfreak.locks import lacks_record_locks, opened_alone
 
 FORMAT = 2
 _TABLES = """
@@ -303,7 +303,9 @@ class Ledger:
         except sqlite3.IntegrityError:  # a second verdict on a frame: our fault, not the disk's
             raise
         except sqlite3.DatabaseError as error:
-            raise OutputError(f"cannot write the ledger {self.path}: {_reason(error)}") from error
+            raise OutputError(
+                f"cannot write the ledger {self.path}: {_reason(error, self.path)}"
+            ) from error
 
 
 @contextmanager
@@ -331,11 +333,13 @@ def open_ledger(
         It is in use, or cannot be written.
     """
     wanted = json.dumps(dict(about), sort_keys=True)
-    with _only_one(path):
+    busy = f"another run writes {path}: stop it or give another --out"
+    lock = path.with_name(f"{path.name}.lock")
+    with opened_alone(lock, busy=busy, called=f"the ledger {path}"):
         try:
             connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         except sqlite3.Error as error:
-            raise OutputError(f"cannot open the ledger {path}: {_reason(error)}") from error
+            raise OutputError(f"cannot open the ledger {path}: {_reason(error, path)}") from error
         try:
             with _as_input_error(path):
                 found = _prepare(connection, path, wanted)
@@ -404,7 +408,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, wanted: str) -> str:
         return str(connection.execute(_ABOUT).fetchone()[0])
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError):
-            raise OutputError(f"cannot write the ledger {path}: {_reason(error)}") from error
+            raise OutputError(f"cannot write the ledger {path}: {_reason(error, path)}") from error
         raise InputError(f"expected a ledger, found a damaged or foreign file: {path}") from error
 
 
@@ -412,30 +416,13 @@ def _go_on_with(connection: sqlite3.Connection, path: Path, wanted: str) -> None
     try:
         connection.execute("UPDATE about SET value = ? WHERE name = 'about'", (wanted,))
     except sqlite3.DatabaseError as error:
-        raise OutputError(f"cannot write the ledger {path}: {_reason(error)}") from error
+        raise OutputError(f"cannot write the ledger {path}: {_reason(error, path)}") from error
 
 
-@contextmanager
-def _only_one(path: Path) -> Iterator[None]:
-    """Hold the lock beside the ledger: it goes with the process that holds it."""
-    import fcntl
-
-    try:
-        file = path.with_name(f"{path.name}.lock").open("w")
-    except OSError as error:
-        raise OutputError(f"cannot write the ledger {path}: {reason_of(error)}") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise OutputError(f"another run writes {path}: stop it or give another --out") from None
-        except OSError as error:  # some network file systems have no locks, which SQLite needs
-            raise OutputError(f"cannot lock the ledger {path}: {reason_of(error)}") from error
-        yield
-
-
-def _reason(error: sqlite3.Error) -> str:
+def _reason(error: sqlite3.Error, path: Path) -> str:
     """Return why SQLite could not write, in words that tell what to do."""
+    if lacks_record_locks(path.parent):
+        return "its disk has no locks, which SQLite needs: give an --out on another disk"
     name = getattr(error, "sqlite_errorname", "")
     for beginning, reason in _REASONS.items():
         if name.startswith(beginning):

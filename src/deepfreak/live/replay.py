@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from deepfreak.dataset.executors import in_order
 from deepfreak.detector import CCD, missing_pixels
-from deepfreak.errors import FrameError, InputError
+from deepfreak.errors import DeepFreakError, FrameError
 from deepfreak.experiment import Experiment
 from deepfreak.exposure import has_ice, scatter
 from deepfreak.frames.frame import Facts, Frame
@@ -180,13 +180,13 @@ def replay(
 
     Raises
     ------
-    InputError
+    DeepFreakError
         Nobody listens.
     """
     start = _start(recording, series=series, unique_id=unique_id or str(uuid4()), count=count)
     taken = speaker.start(start, within_s=LISTENER_WITHIN_S if must_listen else 0.0)
     if must_listen and not taken:
-        raise InputError(
+        raise DeepFreakError(
             f"nobody has listened at {speaker.address} within {LISTENER_WITHIN_S:.0f} s: "
             "begin `deepfreak listen` first"
         )

@@ -30,6 +30,7 @@ from deepfreak.live.run import Run, Watcher
 from deepfreak.live.scores import Scores, read_scores, scores_path, shipped_scores
 from deepfreak.live.spool import Spool
 from deepfreak.live.workers import Task, Workers
+from deepfreak.processors import usable_processors
 
 if TYPE_CHECKING:
     from deepfreak.live.board import Dashboard
@@ -71,7 +72,7 @@ class Settings:
     scores: Path | None = None
     min_hit_recall: float = MIN_HIT_RECALL
     max_empty_kept: float = MAX_EMPTY_KEPT
-    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    workers: int = field(default_factory=usable_processors)
     limits: Limits = field(default_factory=Limits)
     hits: Literal["nxmx", "cxi"] | None = None
     frames_per_file: int = FRAMES_PER_FILE

@@ -20,6 +20,7 @@ from pathlib import Path
 from deepfreak.errors import FrameError, OutputError
 from deepfreak.files import reason_of
 from deepfreak.live.events import Arrival
+from deepfreak.locks import alone
 
 # Length of the JSON that says whose payload this is, and of the payload.
 _HEAD = struct.Struct("<4sIQ")
@@ -64,19 +65,11 @@ class Spool:
         OutputError
             One is in it.
         """
-        import fcntl
-
         folder = os.open(self.folder, os.O_RDONLY)
+        busy = f"another session keeps its frames in {self.folder}: give another --spool"
         try:
-            try:
-                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise OutputError(
-                    f"another session keeps its frames in {self.folder}: give another --spool"
-                ) from None
-            except OSError as error:  # some network file systems have no locks
-                raise OutputError(f"cannot lock {self.folder}: {reason_of(error)}") from error
-            yield self
+            with alone(folder, self.folder, busy=busy):
+                yield self
         finally:
             os.close(folder)
 

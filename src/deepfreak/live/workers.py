@@ -223,7 +223,7 @@ class Workers:
         process = self._context.Process(
             target=work, args=(self._task, theirs), daemon=True, name="deepfreak judge"
         )
-        with _deaf_to_interrupts():
+        with deaf_to_interrupts():
             process.start()
         theirs.close()
         post: SimpleQueue[Any] = SimpleQueue()
@@ -233,7 +233,7 @@ class Workers:
 
 
 @contextlib.contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
+def deaf_to_interrupts() -> Iterator[None]:
     """Let processes that are started meanwhile never hear of Ctrl-C.
 
     It reaches the whole group, and the program decides when its workers end.

@@ -12,9 +12,9 @@ from itertools import combinations
 from typing import Any, ClassVar
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from deepfreak.compiled import njit
 from deepfreak.errors import DatasetError
 from deepfreak.models.fitted import ClassWeight, check_training, weights_by_class
 from deepfreak.settings import NonNegative, Positive, settings

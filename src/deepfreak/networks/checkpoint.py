@@ -25,6 +25,7 @@ from deepfreak.networks.recipe import Inputs
 
 FORMAT = 1
 HEADER = "deepfreak"
+CHECKSUM = "sha256"
 # Of one network; the largest of the paper's has 98 MB.
 MAX_FILE_BYTES = 2**30
 MAX_SIDE = 4096
@@ -54,18 +55,27 @@ def save_checkpoint(
         for key, value in state.items():
             if value is not None:  # SGD without momentum has none
                 tensors[f"optimizer.{index}.{key}"] = value
-    _write(path, tensors, {"format": FORMAT, **record}, left="the last checkpoint is still there")
+    whole = {"format": FORMAT, **record}
+    whole[CHECKSUM] = _checksum(tensors, whole)
+    _write(path, tensors, whole, left="the last checkpoint is still there")
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Return the JSON of a checkpoint.
+    """Return the JSON of a checkpoint, all of whose bytes are as they were written.
 
     Raises
     ------
     ModelError
         It is damaged, or not a checkpoint of this version.
     """
-    with _opened(path) as (record, _):
+    with _opened(path) as (record, file):
+        # one of before there were checksums has none
+        wanted = record.pop(CHECKSUM, None)
+        if wanted is not None and _checksum(_tensors(file), record) != wanted:
+            raise ModelError(
+                f"{path}: its checksum is not that of what was written: the file is damaged; "
+                "remove it to train from the start"
+            )
         return record
 
 
@@ -151,6 +161,16 @@ def _write(path: Path, tensors: Mapping[str, Tensor], record: Mapping[str, Any],
     content = save(contiguous, metadata={HEADER: text})
     with whole_file(path, overwrite=True, left=left) as partial:
         partial.write_bytes(content)
+
+
+def _checksum(tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> str:
+    """Return a SHA-256 over the JSON, and over names, kinds and values of all tensors."""
+    digest = hashlib.sha256(json.dumps(record, allow_nan=False).encode())
+    for name, value in sorted(tensors.items()):
+        digest.update(f"\0{name} {value.dtype} {tuple(value.shape)}\0".encode())
+        flat = value.detach().cpu().contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 @contextmanager

@@ -7,8 +7,9 @@ count has less spread than a Poisson deviate of its mean, so that lowering the m
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from deepfreak.compiled import njit
 
 Float = NDArray[np.float32]
 

@@ -6,8 +6,9 @@ from functools import lru_cache
 
 import numpy as np
 import scipy.fft
-from numba import njit
 from numpy.typing import NDArray
+
+from deepfreak.compiled import njit
 
 Float = NDArray[np.float32]
 Complex = NDArray[np.complex64]

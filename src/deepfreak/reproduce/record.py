@@ -1,9 +1,7 @@
 """A record: tables with what made them, as Markdown, JSON and HTML in one folder."""
 
 import json
-import os
 import platform
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from deepfreak.errors import OutputError
 from deepfreak.evaluation import Evaluation, format_percent
 from deepfreak.files import versions, whole_file
+from deepfreak.processors import usable_processors
 from deepfreak.report.page import write_page
 
 if TYPE_CHECKING:
@@ -118,7 +117,7 @@ def made_with() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": versions(*(package for package in packages if _is_installed(package))),
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
+        "cores": usable_processors(),
         "system": platform.system(),
     }
 

@@ -38,7 +38,7 @@ def coherent(element: str, stol: Array) -> Array:
     """Return f in electrons at `stol` in 1/A of a free atom (International Tables C 6.1.1)."""
     import gemmi
 
-    table = gemmi.Element(element).it92
+    table = gemmi.Element(_tabulated(element)).it92
     f = np.full_like(stol, table.c)
     for a, b in zip(table.a, table.b, strict=True):
         f += a * np.exp(-b * stol**2)
@@ -53,11 +53,25 @@ def incoherent(element: str, stol: Array) -> Array:
     """
     import gemmi
 
-    symbol = "H" if element == "D" else element
+    symbol = _tabulated(element)
     if symbol not in INCOHERENT:
-        Z = gemmi.Element(element).atomic_number
-        return np.maximum(Z - coherent(element, stol) ** 2 / Z, 0.0)
+        Z = gemmi.Element(symbol).atomic_number
+        return np.maximum(Z - coherent(symbol, stol) ** 2 / Z, 0.0)
     S = np.zeros_like(stol)
     for a, b in zip(*INCOHERENT[symbol], strict=True):
         S -= a * np.expm1(-b * stol**2)
     return S
+
+
+def _tabulated(element: str) -> str:
+    """Return the element whose tables are used for one.
+
+    Deuterium scatters as hydrogen; what is unknown ("X"), or beyond the tables (from Es), as
+    oxygen, as in gemmi's calculation of structure factors.
+    """
+    import gemmi
+
+    found = gemmi.Element(element)
+    if found.atomic_number == 1:
+        return "H"
+    return "O" if found.atomic_number == 0 or found.it92 is None else str(found.name)

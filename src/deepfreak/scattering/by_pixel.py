@@ -7,8 +7,9 @@ follows is, and takes seconds an image.
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from deepfreak.compiled import njit
 
 Array = NDArray[np.float64]
 

@@ -8,9 +8,9 @@ branches, which the compiler turns into vector instructions.
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from deepfreak.compiled import njit
 from deepfreak.scattering.by_pixel import ROUND_FUDGE, SQUARE
 
 Array = NDArray[np.float64]

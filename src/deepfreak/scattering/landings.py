@@ -9,9 +9,9 @@ like stands in `spots`.
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from deepfreak.compiled import njit
 from deepfreak.scattering.by_pixel import GAUSS
 from deepfreak.scattering.spots import (
     Matrix,

@@ -10,9 +10,9 @@ Margins cover what the plane and the unturned M neglect.
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from deepfreak.compiled import njit
 from deepfreak.scattering.by_pixel import GAUSS, GAUSS_WIDTH
 
 Array = NDArray[np.float64]

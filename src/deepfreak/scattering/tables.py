@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from deepfreak.compiled import njit
 from deepfreak.errors import RecipeError
 
 Array = NDArray[np.float64]
@@ -80,7 +80,7 @@ def scatter_from_table(
     interpolated table that is used instead meets to 1e-6.
     """
     last = min(float(sin_theta.max()) / wavelength, float(stol[-1]))
-    fine = interpolate(STOL_STEP * np.arange(int(last / STOL_STEP) + 2), stol, F)
+    fine = interpolate(STOL_STEP * np.arange(int(last / STOL_STEP) + 2.0), stol, F)
     _look_up(image, fine, sin_theta, 1 / (wavelength * STOL_STEP), factors, strength)
 
 

@@ -206,7 +206,7 @@ def serve(function: str) -> None:
         question = json.loads(questions.get())
         try:
             answer: Json = {"value": work(question)}
-        except Exception as error:  # noqa: BLE001 -- whatever it is, it is this call's answer
+        except (Exception, SystemExit) as error:  # noqa: BLE001 -- whatever it is, it is this call's answer
             words = " ".join(f"{type(error).__name__}: {error}".split())
             answer = {"error": words[:_LONGEST_REASON]}
         answers.write(json.dumps(answer) + "\n")

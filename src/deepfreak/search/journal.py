@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepfreak.errors import OutputError
 from deepfreak.files import reason_of
+from deepfreak.locks import opened_alone
 from deepfreak.search.space import TABLE_8
 from deepfreak.search.tpe import frozen, new_study
 from deepfreak.search.trial import Outcome, Trial
@@ -146,21 +147,20 @@ def open_journal(
         If another process works on it, it has another purpose, or it is damaged.
     """
     path = folder / JOURNAL
-    descriptor = _open_locked(path)
-    try:
-        if overwrite:
-            os.ftruncate(descriptor, 0)
-        _cut_torn_line(descriptor)
-        # Whoever held Optuna's own lock was killed: ours is held by nobody else.
-        Path(f"{path}.lock").unlink(missing_ok=True)
-        yield Journal(_study(path, purpose))
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {path}: {reason_of(error)}; the trials that were written are kept: give "
-            "the same command again"
-        ) from error
-    finally:
-        os.close(descriptor)
+    busy = f"another process is searching in {folder}; wait for it or choose another folder"
+    with opened_alone(path, busy=busy) as descriptor:
+        try:
+            if overwrite:
+                os.ftruncate(descriptor, 0)
+            _cut_torn_line(descriptor)
+            # Whoever held Optuna's own lock was killed: ours is held by nobody else.
+            Path(f"{path}.lock").unlink(missing_ok=True)
+            yield Journal(_study(path, purpose))
+        except OSError as error:
+            raise OutputError(
+                f"cannot write {path}: {reason_of(error)}; the trials that were written are kept: "
+                "give the same command again"
+            ) from error
 
 
 def _study(path: Path, purpose: Mapping[str, Any]) -> "Study":
@@ -172,6 +172,12 @@ def _study(path: Path, purpose: Mapping[str, Any]) -> "Study":
     except OSError:
         raise
     except Exception as error:  # Optuna trusts its lines and raises whatever it stumbles over
+        line = _first_bad_line(path)
+        if line > 1:
+            raise OutputError(
+                f"{path} is damaged at line {line} ({error}); cut the file off before that line to "
+                "go on from there"
+            ) from error
         raise OutputError(
             f"{path} is damaged or no journal of a search ({error}): choose another folder or add "
             "--overwrite"
@@ -188,21 +194,52 @@ def _study(path: Path, purpose: Mapping[str, Any]) -> "Study":
     return study
 
 
-def _open_locked(path: Path) -> int:
-    import fcntl
+def _first_bad_line(path: Path) -> int:
+    """Return the number, from 1, of the first line that Optuna cannot use; 0 if there is none.
+
+    What it cannot read is found by reading, what does not follow from the lines before by halving.
+    """
+    records, unread = _records(path)
+    if _is_usable(records):
+        return unread
+    good, bad = 0, len(records)
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        good, bad = (middle, bad) if _is_usable(records[:middle]) else (good, middle)
+    return bad
+
+
+def _records(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """Return the records up to a line that is none, and that line's number, 0 if all are."""
+    records: list[dict[str, Any]] = []
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            record = None
+        if not isinstance(record, dict):
+            return records, number
+        records.append(record)
+    return records, 0
+
+
+def _is_usable(records: list[dict[str, Any]]) -> bool:
+    """Return whether Optuna can make a storage of these records."""
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import BaseJournalBackend
+
+    class Read(BaseJournalBackend):  # type: ignore[misc]
+        def read_logs(self, log_number_from: int) -> list[dict[str, Any]]:
+            return records[log_number_from:]
+
+        def append_logs(self, logs: list[dict[str, Any]]) -> None:
+            records.extend(logs)
 
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {reason_of(error)}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise OutputError(
-            f"another process is searching in {path.parent}; wait for it or choose another folder"
-        ) from None
-    return descriptor
+        JournalStorage(Read())
+    except Exception:  # noqa: BLE001 -- it trusts its lines and raises whatever it stumbles over
+        return False
+    return True
 
 
 def _cut_torn_line(descriptor: int) -> None:

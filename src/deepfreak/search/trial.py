@@ -140,7 +140,7 @@ class Task:
 
     picks: Picks
     images: Images
-    cache: Path
+    cache: Path | None
     seed: int
 
     def to_json(self) -> dict[str, Any]:
@@ -150,7 +150,7 @@ class Task:
             "picks": dict(self.picks),
             "data": str(self.images.data.absolute()),
             "real": None if real is None else str(real.absolute()),
-            "cache": str(self.cache.absolute()),
+            "cache": None if self.cache is None else str(self.cache.absolute()),
             "seed": self.seed,
         }
 
@@ -159,10 +159,11 @@ class Task:
         """Return the task that `to_json` wrote."""
         real = values["real"]
         images = Images(data=Path(values["data"]), real=None if real is None else Path(real))
+        cache = values["cache"]
         return cls(
             picks=values["picks"],
             images=images,
-            cache=Path(values["cache"]),
+            cache=None if cache is None else Path(cache),
             seed=values["seed"],
         )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from deepfreak.errors import FetchError, OutputError, StructureError
-from deepfreak.structure_factors.cache import cache_folder, written_whole
+from deepfreak.files import cache_folder, written_whole
 from deepfreak.structure_factors.coordinates import GZIP_MAGIC, read_coordinates
 
 if TYPE_CHECKING:
@@ -91,8 +91,21 @@ def canonical_id(pdb_id: str) -> str:
 
 
 def entry_path(pdb_id: str, *, folder: Path | None = None) -> Path:
-    """Return where the coordinates of an entry are kept, whether they are there or not."""
-    return (folder or cache_folder() / "pdb") / f"{canonical_id(pdb_id)}.cif.gz"
+    """Return where the coordinates of an entry are kept, whether they are there or not.
+
+    Raises
+    ------
+    OutputError
+        When no folder is known.
+    """
+    if folder is None:
+        known = cache_folder()
+        if known is None:
+            raise OutputError(
+                "found no home folder that keeps PDB entries: set DEEPFREAK_CACHE to a folder"
+            )
+        folder = known / "pdb"
+    return folder / f"{canonical_id(pdb_id)}.cif.gz"
 
 
 def _download(

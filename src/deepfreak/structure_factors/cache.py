@@ -5,32 +5,21 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-import secrets
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deepfreak.files import cache_folder, written_whole
 from deepfreak.structure_factors.factors import StructureFactors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
 # To be raised when the same settings give other numbers, or the file another layout, than before.
-GENERATION = 2
+GENERATION = 3
 DIGEST_BYTES = hashlib.sha256().digest_size
-
-
-def cache_folder() -> Path:
-    """Return the folder for what can be made or fetched again: $DEEPFREAK_CACHE, or the user's."""
-    chosen = os.environ.get("DEEPFREAK_CACHE")
-    if chosen:
-        return Path(chosen)
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("deepfreak"))
 
 
 def cached(
@@ -49,31 +38,16 @@ def cached(
     compute
         Called without arguments when there is no copy.
     """
-    path = cache_folder() / "structure_factors" / f"{_key(settings)}.npz"
+    folder = cache_folder()
+    if folder is None:
+        return compute()
+    path = folder / "structure_factors" / f"{_key(settings)}.npz"
     factors = _load(path)
     if factors is None:
         factors = compute()
         with suppress(OSError):
             _store(factors, path)
     return factors
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that gets its name `path` only when the block ends well, and vanishes if not.
-
-    It is written in `path`'s folder, which is made, under a hidden name with the same suffixes.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{secrets.token_hex(8)}.{path.name}")
-    try:
-        with draft.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _key(settings: Mapping[str, Any]) -> str:

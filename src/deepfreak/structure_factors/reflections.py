@@ -29,7 +29,8 @@ def from_mtz(path: Path, *, column: str | None = None, default_F: float = 0.0) -
     Parameters
     ----------
     path
-        MTZ file with a cell and a space group.
+        MTZ file with a cell and a space group. The cell is that of the column's data set where it
+        is known, else that of the whole file.
     column
         Label of the amplitudes; for an anomalous pair `NAME(+)`, `NAME(-)` the label of either or
         the bare NAME. None takes the first of FMODEL, F-MODEL, FC, F, FP, FOBS, F-OBS that is
@@ -60,15 +61,17 @@ def from_mtz(path: Path, *, column: str | None = None, default_F: float = 0.0) -
             f"{path}: expected an MTZ file with a space group, found none; is it cut off?"
         )
     labels = _amplitude_labels(mtz, column, path)
+    columns = [mtz.column_with_label(label) for label in labels]
     try:
-        cell, group = crystal_symmetry(mtz.cell.parameters, mtz.spacegroup.xhm())
+        cell, group = crystal_symmetry(_cell_of(columns[0], mtz), mtz.spacegroup.xhm())
     except StructureError as error:
         raise StructureError(f"{path}: {error}") from None
     hkl = mtz.make_miller_array()
     # The second label of a pair belongs to the Friedel mates.
     listed = np.concatenate([hkl, -hkl]) if len(labels) == 2 else hkl
-    F = np.concatenate([mtz.column_with_label(label).array for label in labels])
-    measured = ~np.isnan(F)
+    F = np.concatenate([column.array for column in columns])
+    # VALM names a number that stands for a missing one, beside NaN
+    measured = ~(np.isnan(F) | (np.float32(mtz.valm) == F))
     return _expand_checked(
         listed[measured],
         F[measured].astype(np.float64),
@@ -78,6 +81,12 @@ def from_mtz(path: Path, *, column: str | None = None, default_F: float = 0.0) -
         source=f"{path.name}, column {', '.join(labels)}",
         default_F=default_F,
     )
+
+
+def _cell_of(column: gemmi.Mtz.Column, mtz: gemmi.Mtz) -> Sequence[float]:
+    """Return the cell of a column's data set, or the file's where that one is unknown."""
+    own: Sequence[float] = mtz.dataset(column.dataset_id).cell.parameters
+    return own if min(own[:3]) > 0 and max(own[:3]) > 1 else mtz.cell.parameters
 
 
 def from_hkl_text(

@@ -9,6 +9,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
@@ -18,12 +19,16 @@ from deepfreak.structure_factors.cache import cached
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from numpy.typing import NDArray
+
     from deepfreak.structure_factors.factors import StructureFactors
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 PDB_PREFIX = "pdb:"
 # So many random amplitudes, or fewer, are not worth a file in the cache.
 FEW_REFLECTIONS = 500_000
+# Electrons: less than a hundredth of what one hydrogen atom scatters is what rounding leaves.
+FAINTEST = 0.01
 Cell = tuple[float, float, float, float, float, float]
 
 
@@ -91,7 +96,7 @@ def structure_factors_for(source: Wilson | Model | Reflections, d_min_A: float) 
     Raises
     ------
     StructureError
-        When the source cannot be used.
+        When the source cannot be used, or nothing of it diffracts as far as `d_min_A`.
     """
     settings = asdict(source)
     compute: Callable[[], StructureFactors]
@@ -100,7 +105,8 @@ def structure_factors_for(source: Wilson | Model | Reflections, d_min_A: float) 
             settings["d_min_A"] = d_min_A
             compute = partial(_wilson, source, d_min_A)
             if prod(source.cell[:3]) < FEW_REFLECTIONS * d_min_A**3:
-                return compute()  # as quick as reading a file, of which there could be thousands
+                # as quick as reading a file, of which there could be thousands
+                return _diffracting(compute(), d_min_A, faintest=FAINTEST)
         case Model():
             path = _coordinate_file(source.file)
             settings |= {"d_min_A": d_min_A, "file": path.name, "content": _content_hash(path)}
@@ -109,7 +115,38 @@ def structure_factors_for(source: Wilson | Model | Reflections, d_min_A: float) 
             path = Path(source.file)
             settings |= {"file": path.name, "content": _content_hash(path)}
             compute = partial(_reflections, source, path)
-    return cached(settings, compute)
+    # lists may be on any scale
+    faintest = 0.0 if isinstance(source, Reflections) else FAINTEST
+    return _diffracting(cached(settings, compute), d_min_A, faintest=faintest)
+
+
+def _diffracting(factors: StructureFactors, d_min_A: float, *, faintest: float) -> StructureFactors:
+    """Return `factors` if one of them to `d_min_A` is above `faintest`, else refuse them."""
+    import gemmi
+
+    F = factors.F
+    if factors.default_F > faintest or not F.size:
+        return factors
+    cell = gemmi.UnitCell(*factors.cell)
+    middle = -np.array(factors.hkl_min)
+
+    def reachable(hkl: NDArray[np.int64]) -> NDArray[np.bool_]:
+        inverse_d2 = cell.calculate_1_d2_array(hkl.astype(np.int32))
+        found: NDArray[np.bool_] = (inverse_d2 > 0) & (inverse_d2 * d_min_A**2 <= 1)
+        return found
+
+    strongest = np.array(np.unravel_index(F.argmax(), F.shape)) - middle
+    if F.max() > faintest and reachable(strongest[None]).any():
+        return factors
+    # one plane of h at a time bounds the memory
+    for h, plane in enumerate(F):
+        kl = np.argwhere(plane > faintest)
+        if reachable(np.column_stack([np.full(len(kl), h), kl]) - middle).any():
+            return factors
+    raise StructureError(
+        f"{factors.source}: expected amplitudes above 0 to d = {d_min_A:g} A, found none, so that "
+        "nothing would be diffracted; check the occupancies, the column or the cell"
+    )
 
 
 def _wilson(source: Wilson, d_min_A: float) -> StructureFactors:

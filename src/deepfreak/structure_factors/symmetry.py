@@ -94,6 +94,11 @@ def _checked_parameters(cell: Sequence[float]) -> Sequence[float]:
         raise StructureError(
             f"expected cell edges above 0, found {_written(cell[:3])}; give a, b, c in angstrom"
         )
+    if max(cell[:3]) <= 1:
+        raise StructureError(
+            f"expected the unit cell of a crystal, found edges of {_written(cell[:3])} A, which "
+            "stand for an unknown one; give a, b, c in angstrom"
+        )
     if not all(0 < angle < 180 for angle in cell[3:]):
         raise StructureError(
             f"expected cell angles between 0 and 180 degrees, found {_written(cell[3:])}; "

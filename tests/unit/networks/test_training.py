@@ -9,7 +9,14 @@ import torch
 from safetensors.torch import load_file
 
 from deepfreak.dataset import Dataset
-from deepfreak.errors import BackendError, DatasetError, DeepFreakError, OutputError, RecipeError
+from deepfreak.errors import (
+    BackendError,
+    DatasetError,
+    DeepFreakError,
+    ModelError,
+    OutputError,
+    RecipeError,
+)
 from deepfreak.networks import (
     Augmentation,
     Compact,
@@ -396,6 +403,24 @@ def test_a_folder_with_another_training_is_left_alone(undisturbed, data, change,
     with pytest.raises(OutputError, match=said):
         train(data, folder, **({"validation": data} | change))
     assert weights(folder) == before
+
+
+@pytest.mark.parametrize("part", ["the record", "a weight", "the optimizer", "the last byte"])
+def test_a_checkpoint_with_a_changed_bit_is_refused_and_left(data, tmp_path, part):
+    train(data, tmp_path, until=1)
+    path = tmp_path / "checkpoint.safetensors"
+    content = bytearray(path.read_bytes())
+    place = {
+        "the record": content.index(b"seconds") + 11,
+        "a weight": len(content) // 4,
+        "the optimizer": 3 * len(content) // 4,
+        "the last byte": len(content) - 1,
+    }[part]
+    content[place] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match="checkpoint.*(damaged; remove it|expected)"):
+        train(data, tmp_path)
+    assert path.read_bytes() == content
 
 
 def test_a_damaged_checkpoint_is_named(data, tmp_path):

@@ -41,3 +41,17 @@ def test_amplitudes_are_all_electrons_forwards_and_gemmis_elsewhere():
         assert f[0] == pytest.approx(gemmi.Element(element).atomic_number, rel=2e-3)
         table = gemmi.Element(element).it92
         np.testing.assert_allclose(f, [table.calculate_sf(s * s) for s in STOL], rtol=1e-5)
+
+
+@pytest.mark.parametrize("element", ["X", "Es", "Og"])
+def test_an_element_without_tables_scatters_as_oxygen_by_all_of_them(element):
+    np.testing.assert_array_equal(coherent(element, STOL), coherent("O", STOL))
+    np.testing.assert_array_equal(incoherent(element, STOL), incoherent("O", STOL))
+
+
+@pytest.mark.parametrize("Z", range(119))
+def test_every_element_scatters_without_a_warning(Z):
+    name = gemmi.Element(Z).name
+    for scattered in (coherent, incoherent):
+        assert np.isfinite(scattered(name, STOL)).all()
+        assert scattered(name, STOL).max() > 0.9

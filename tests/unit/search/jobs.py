@@ -25,6 +25,10 @@ def fail(argument):
     raise ValueError(argument["why"])
 
 
+def leave(argument):
+    sys.exit(argument["why"])
+
+
 def sleep(argument):
     time.sleep(argument["seconds"])
     return {}

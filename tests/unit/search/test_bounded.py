@@ -69,6 +69,14 @@ def test_an_error_is_told_in_one_line():
         call_once(JOBS + "fail", {"why": "two\nlines"}, 60)
 
 
+@pytest.mark.parametrize("why", ["", 0, 7, "no data"])
+def test_a_call_that_ends_the_program_has_failed_and_the_child_lives_on(why):
+    with BoundedProcess(JOBS + "leave") as process:
+        for _ in range(2):
+            with pytest.raises(CallFailedError, match=f"^SystemExit: ?{why}$"):
+                process.call({"why": why}, seconds=60)
+
+
 def test_as_many_calls_run_at_once_as_there_are_workers():
     with bounded_workers(JOBS + "echo", 2) as workers:
         answers = [workers.submit({"i": i}, 60) for i in range(6)]

@@ -104,6 +104,62 @@ def test_a_damaged_journal_is_one_clear_line(tmp_path, content):
         pass
 
 
+def written(folder):
+    """Return the lines of a journal with some trials, two of which have ended."""
+    with open_journal(folder, PURPOSE) as journal:
+        for picks in (PICKS, OTHER, PICKS, OTHER):
+            journal.add(picks)
+        journal.finish(0, DONE)
+        journal.finish(1, BOUND)
+    return (folder / JOURNAL).read_bytes().splitlines(keepends=True)
+
+
+def damaged(kind, lines, number):
+    """Return the lines with damage that shows at line `number`, from 1."""
+    before, line, after = lines[: number - 1], lines[number - 1], lines[number:]
+    return {
+        "a blank line": [*before, b"\n", line, *after],
+        "two records on a line": [*before, line.rstrip() + b" " + line, *after],
+        "zeros": [*before, bytes(40) + b"\n", *after],
+        "half a line": [*before, line[:9] + b"\n", *after],
+        "a list": [*before, b"[1, 2]\n", *after],
+        "an unknown record": [
+            *before,
+            b'{"op_code": 77}\n',
+            *after,
+        ],
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "a blank line",
+        "two records on a line",
+        "zeros",
+        "half a line",
+        "a list",
+        "an unknown record",
+    ],
+)
+@pytest.mark.parametrize("number", [3, 5])
+def test_damage_in_the_middle_names_its_line_and_the_way_on(tmp_path, kind, number):
+    lines = written(tmp_path)
+    path = tmp_path / JOURNAL
+    path.write_bytes(b"".join(damaged(kind, lines, number)))
+    before = path.read_bytes()
+    with (
+        pytest.raises(OutputError, match=f"damaged at line {number} .*cut the file off before"),
+        open_journal(tmp_path, PURPOSE),
+    ):
+        pass
+    assert path.read_bytes() == before
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[: number - 1]))
+    with open_journal(tmp_path, PURPOSE) as journal:
+        assert len(journal.trials) == number - 3
+        journal.add(OTHER)
+
+
 def test_two_processes_cannot_search_in_one_folder(tmp_path):
     with (
         open_journal(tmp_path, PURPOSE),

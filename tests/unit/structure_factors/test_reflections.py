@@ -33,6 +33,48 @@ def test_mtz_is_expanded_by_its_symmetry_and_gaps_stay_unlisted(tmp_path):
     assert factors.d_min_A == pytest.approx(gemmi.UnitCell(*CELL).calculate_d([4, 1, 1]))
 
 
+def with_cells(path, *, whole, own):
+    """An MTZ whose CELL and whose column's DCELL are these."""
+    mtz = gemmi.read_mtz_file(str(write_mtz(path, {("F", "F"): [10, 20, 30]})))
+    mtz.cell = gemmi.UnitCell(*whole)
+    mtz.datasets[mtz.column_with_label("F").dataset_id].cell = gemmi.UnitCell(*own)
+    mtz.write_to_file(str(path))
+    return path
+
+
+NO_CELL, OTHER_CELL = (1, 1, 1, 90, 90, 90), (41, 51, 61, 90, 90, 90)
+
+
+@pytest.mark.parametrize(
+    ("whole", "own", "taken"),
+    [
+        (CELL, OTHER_CELL, OTHER_CELL),
+        (NO_CELL, OTHER_CELL, OTHER_CELL),
+        (CELL, NO_CELL, CELL),
+        (CELL, (0, 0, 0, 0, 0, 0), CELL),
+    ],
+)
+def test_the_cell_is_that_of_the_columns_data_set(tmp_path, whole, own, taken):
+    path = with_cells(tmp_path / "a.mtz", whole=whole, own=own)
+    assert from_mtz(path).cell == taken
+
+
+@pytest.mark.parametrize("none", [NO_CELL, (0, 0, 0, 0, 0, 0), (0, 0, 0, 90, 90, 90)])
+def test_an_mtz_without_a_cell_is_refused(tmp_path, none):
+    with pytest.raises(StructureError, match="expected .*cell"):
+        from_mtz(with_cells(tmp_path / "a.mtz", whole=none, own=none))
+
+
+@pytest.mark.parametrize("flag", [-999, -1e10, 0, 1e30, float("nan")])
+def test_the_number_that_stands_for_a_missing_one_is_missing(tmp_path, flag):
+    path = write_mtz(tmp_path / "a.mtz", {("F", "F"): [10, flag, 30]})
+    mtz = gemmi.read_mtz_file(str(path))
+    mtz.valm = flag
+    mtz.write_to_file(str(path))
+    factors = from_mtz(path, default_F=7)
+    assert [factors.lookup(*hkl) for hkl in ([1, 2, 3], [2, 0, 0], [4, 1, 1])] == [10, 7, 30]
+
+
 def test_calculated_amplitudes_go_before_observed_ones(tmp_path):
     columns = {("FP", "F"): [1, 1, 1], ("SIGFP", "Q"): [0, 0, 0], ("FC", "F"): [2, 2, 2]}
     path = write_mtz(tmp_path / "a.mtz", columns)

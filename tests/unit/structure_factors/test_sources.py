@@ -108,6 +108,28 @@ def test_an_mtz_of_a_model_gives_back_its_structure_factors(tmp_path, pdb_file):
     np.testing.assert_array_equal(found.F, model.F)
 
 
+@pytest.mark.parametrize(("occupancy", "k_sol"), [(0.0, 0.35), (0.0, 0.0), (1e-6, 0.0)])
+def test_a_model_without_occupied_atoms_is_refused(tmp_path, crystal, occupancy, k_sol):
+    for site in crystal[0].all():
+        site.atom.occ = occupancy
+    path = tmp_path / "none.cif"
+    path.write_text(crystal.make_mmcif_document().as_string())
+    for _ in range(2):  # computed, and from the cache
+        with pytest.raises(StructureError, match="none.cif.*nothing would be diffracted"):
+            structure_factors_for(Model(file=str(path), k_sol=k_sol), 4)
+
+
+@pytest.mark.parametrize("lines", ["1 2 3 0\n4 1 1 0\n", "0 0 0 100\n", "40 0 0 10\n"])
+def test_a_list_with_nothing_in_reach_is_refused(tmp_path, lines):
+    path = tmp_path / "a.hkl"
+    path.write_text(lines)
+    source = Reflections(file=str(path), cell=WILSON.cell, space_group="P 1")
+    with pytest.raises(StructureError, match="a.hkl.*to d = 4 A, found none"):
+        structure_factors_for(source, 4)
+    path.write_text(lines + "2 0 0 1e-9\n")  # a list may be on any scale
+    assert structure_factors_for(source, 4).F.max() > 0
+
+
 @pytest.mark.parametrize("file", ["missing.pdb", "missing.mtz", "missing.hkl"])
 def test_a_missing_file_is_refused(file):
     with pytest.raises(StructureError, match="No such file"):

@@ -36,6 +36,7 @@ def test_a_cell_that_the_space_group_forbids_is_told_what_it_requires(cell, spac
         ((40, 50, 60, 20, 30, 80), "no volume"),
         ((40, 50, 60, 120, 120, 120), "no volume"),
         ((40, 50, 60, 130, 130, 130), "no volume"),
+        ((1, 1, 1, 90, 90, 90), "unit cell of a crystal, found edges of 1 1 1"),
         ((40, 50, float("nan"), 90, 90, 90), "six numbers"),
         ((40, 50, float("inf"), 90, 90, 90), "six numbers"),
         ((40, 50, 60), "six numbers"),

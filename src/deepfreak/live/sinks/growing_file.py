@@ -2,10 +2,12 @@
 
 import os
 import stat
+from contextlib import ExitStack
 from pathlib import Path
 
 from deepfreak.errors import OutputError
 from deepfreak.files import reason_of
+from deepfreak.locks import opened_alone
 
 _BLOCK = 1 << 16
 _LONGEST_LINE = 1 << 22
@@ -25,8 +27,18 @@ class GrowingFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._descriptor = _open_locked(path)
-        self.size = os.fstat(self._descriptor).st_size
+        busy = f"another process writes {path}: stop it or choose another name"
+        with ExitStack() as held:
+            # without O_NONBLOCK a pipe would wait for its reader
+            opened = opened_alone(path, busy=busy, flags=os.O_NONBLOCK)
+            self._descriptor = held.enter_context(opened)
+            about = os.fstat(self._descriptor)
+            if not stat.S_ISREG(about.st_mode):
+                raise OutputError(
+                    f"expected the name of a plain file, found a device or pipe: {path}"
+                )
+            self.size = about.st_size
+            self._held = held.pop_all()
 
     def append(self, piece: bytes) -> None:
         """Add a piece, which is safe from `kill -9` when this returns.
@@ -79,9 +91,8 @@ class GrowingFile:
 
     def close(self) -> None:
         """Let another process write it."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        self._held.close()
+        self._descriptor = -1
 
     def _require_in_place(self) -> None:
         """Raise `OutputError` where what is written would land in a file that nobody finds."""
@@ -93,27 +104,6 @@ class GrowingFile:
             raise OutputError(
                 f"{self.path} was moved or removed while it was written; start again to rebuild it"
             )
-
-
-def _open_locked(path: Path) -> int:
-    import fcntl
-
-    try:
-        # without O_NONBLOCK a pipe would wait for its reader
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {reason_of(error)}") from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OutputError(f"expected the name of a plain file, found a device or pipe: {path}")
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise OutputError(
-            f"another process writes {path}: stop it or choose another name"
-        ) from None
-    return descriptor
 
 
 def _write(descriptor: int, piece: bytes, place: int) -> None:

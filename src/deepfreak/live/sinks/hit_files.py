@@ -217,7 +217,7 @@ def _number(draft: Path) -> int:
 def _members(path: Path) -> list[tuple[str, int]] | None:
     """Return series and number of each hit of a file, None where it is none of ours."""
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r", locking=False) as file:
             return members(file)
     except (OSError, RuntimeError, KeyError, ValueError):
         return None

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from deepfreak.beam import Beam
+from deepfreak.compiled import njit
 from deepfreak.detector import Detector, beam_factors, polarization_factor
 from deepfreak.scattering.constants import R_E_SQR_M2
 from deepfreak.scattering.ice.lattice import IceForm, Reflections, reflections

@@ -4,10 +4,10 @@ import math
 from functools import lru_cache
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from deepfreak.beam import Beam
+from deepfreak.compiled import njit
 from deepfreak.detector import Detector, beam_factors, sin_theta
 from deepfreak.detector.geometry import pixels
 from deepfreak.scattering.constants import R_E_SQR_M2

@@ -93,7 +93,7 @@ def evaluate(function: Objective, trial: Trial, continues: bool) -> Evaluation:
         info = json.loads(json.dumps(dict(outcome.info)))
         if not math.isfinite(loss):
             error, loss = f"the loss is {loss}", math.inf
-    except Exception as failure:  # noqa: BLE001 - whatever it is, the search goes on
+    except (Exception, SystemExit) as failure:  # noqa: BLE001 - whatever it is, the search goes on
         message = " ".join(str(failure).split())
         error, loss = f"{type(failure).__name__}: {message}", math.inf
     duration_s = time.monotonic() - started

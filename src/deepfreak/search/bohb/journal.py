@@ -14,6 +14,7 @@ from typing import Any
 
 from deepfreak.errors import InputError, OutputError
 from deepfreak.files import reason_of, versions
+from deepfreak.locks import opened_alone
 
 KIND = "deepfreak BOHB journal 1"
 
@@ -61,8 +62,8 @@ def open_journal(path: str | Path, search: Mapping[str, Any]) -> Iterator[Journa
     """
     path = Path(path)
     search = json.loads(json.dumps(search))
-    descriptor = _open_locked(path)
-    try:
+    busy = f"another process is writing {path}; wait for it or choose another name"
+    with opened_alone(path, busy=busy, flags=os.O_APPEND) as descriptor:
         header, records, end = _read(path)
         if header is not None and header["search"] != search:
             raise InputError(
@@ -74,25 +75,6 @@ def open_journal(path: str | Path, search: Mapping[str, Any]) -> Iterator[Journa
         if header is None:
             journal.append({"kind": KIND, "search": search, "versions": versions("numpy")})
         yield journal
-    finally:
-        os.close(descriptor)
-
-
-def _open_locked(path: Path) -> int:
-    import fcntl
-
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {reason_of(error)}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise OutputError(
-            f"another process is writing {path}; wait for it or choose another name"
-        ) from None
-    return descriptor
 
 
 def _read(path: Path) -> tuple[dict[str, Any] | None, list[dict[str, Any]], int]:

@@ -153,7 +153,8 @@ class Space:
     Raises
     ------
     ValueError
-        If there is none, or a condition names what does not come before it.
+        If there is none, or a condition names what does not come before it, or a value that this
+        can never have.
     """
 
     parameters: Mapping[str, Parameter]
@@ -161,13 +162,11 @@ class Space:
     def __post_init__(self) -> None:
         if not self.parameters:
             raise ValueError("a search space needs a parameter, found none")
-        before: set[str] = set()
+        before: dict[str, Parameter] = {}
         for name, parameter in self.parameters.items():
-            if parameter.when is not None and parameter.when.parameter not in before:
-                raise ValueError(
-                    f"{name} depends on {parameter.when.parameter}, which must come before it"
-                )
-            before.add(name)
+            if parameter.when is not None:
+                _check_condition(name, parameter.when, before)
+            before[name] = parameter
 
     def __len__(self) -> int:
         return len(self.parameters)
@@ -215,6 +214,35 @@ class Space:
             name: {"kind": type(parameter).__name__, **dataclasses.asdict(parameter)}
             for name, parameter in self.parameters.items()
         }
+
+
+def _check_condition(name: str, when: When, before: Mapping[str, Parameter]) -> None:
+    """Refuse a condition that cannot be met, or not by all of its values."""
+    parent = before.get(when.parameter)
+    if parent is None:
+        raise ValueError(f"{name} depends on {when.parameter}, which must come before it")
+    if isinstance(parent, Float):
+        raise ValueError(  # noqa: TRY004 - like all others here
+            f"{name} depends on values of {when.parameter}, a continuous number that hardly ever "
+            "has one of them; depend on an Integer, an Ordinal or a Categorical"
+        )
+    if isinstance(parent, Integer):
+        possible = f"whole numbers from {parent.lower} to {parent.upper}"
+        never = [
+            value
+            for value in when.values
+            if isinstance(value, str)
+            or value != int(value)
+            or not parent.lower <= value <= parent.upper
+        ]
+    else:
+        possible = ", ".join(map(repr, parent.values))
+        never = [value for value in when.values if value not in parent.values]
+    if never or not when.values:
+        found = ", ".join(map(repr, never)) or "none"
+        raise ValueError(
+            f"{name} depends on values of {when.parameter}: expected {possible}, found {found}"
+        )
 
 
 def _check_bounds(lower: float, upper: float, *, positive: bool) -> None:

@@ -12,7 +12,7 @@ from deepfreak.dataset.executors import worker_processes
 from deepfreak.errors import InputError, OutputError
 from deepfreak.search.bohb import Guidance, Hyperband, Outcome, optimize
 
-from .functions import HYPERBAND, ITERATIONS, SPACE, bowl, failing, slow_bowl
+from .functions import HYPERBAND, ITERATIONS, SPACE, bowl, failing, leaving, slow_bowl
 
 ROOT = Path(__file__).parents[4]
 
@@ -98,6 +98,15 @@ def test_failures_count_as_infinite_loss_and_the_search_goes_on(tmp_path):
     assert len(found.evaluations) == HYPERBAND.evaluations(ITERATIONS)
     assert not any(made.error for made in found.ranking)
     assert searched(failing, journal=tmp_path / "journal") == found
+
+
+def test_a_function_that_ends_the_program_has_failed():
+    found = searched(leaving)
+    assert len(found.evaluations) == HYPERBAND.evaluations(ITERATIONS)
+    failed = [made for made in found.evaluations if made.loss == math.inf]
+    assert {made.error for made in failed} == {"SystemExit: 0", "SystemExit: 2"}
+    with worker_processes(2) as executor:
+        assert searched(leaving, executor=executor, under_way=2).ranking
 
 
 def test_a_search_where_all_fails_ends_with_an_empty_ranking():

@@ -108,6 +108,43 @@ def test_conditions_look_back():
         Space({})
 
 
+PARENTS = {
+    "name": Categorical(values=("sgd", "adam")),
+    "number": Ordinal(values=(1, 2, 4)),
+    "count": Integer(lower=1, upper=9),
+    "level": Float(lower=0, upper=1),
+}
+
+
+@pytest.mark.parametrize(
+    ("parent", "values", "message"),
+    [
+        ("name", ("SGD",), "expected 'sgd', 'adam', found 'SGD'"),
+        ("name", ("sgd", "SGD"), "found 'SGD'"),
+        ("name", (), "found none"),
+        ("number", (3,), "expected 1, 2, 4, found 3"),
+        ("number", ("1",), "found '1'"),
+        ("count", (0, 5), "expected whole numbers from 1 to 9, found 0"),
+        ("count", (2.5,), "found 2.5"),
+        ("count", ("5",), "found '5'"),
+        ("level", (0.5,), "a continuous number"),
+    ],
+)
+def test_a_condition_that_can_never_be_met_is_refused(parent, values, message):
+    child = Float(lower=0.5, upper=0.99, when=When(parameter=parent, values=values))
+    with pytest.raises(ValueError, match=message):
+        Space({**PARENTS, "child": child})
+
+
+@pytest.mark.parametrize(
+    ("parent", "values"), [("name", ("sgd",)), ("number", (1, 4)), ("count", (1, 9))]
+)
+def test_a_condition_that_can_be_met_is_taken(parent, values):
+    child = Float(lower=0.5, upper=0.99, when=When(parameter=parent, values=values))
+    found = list(draws(Space({**PARENTS, "child": child}), 200))
+    assert {"child" in settings for settings in found} == {True, False}
+
+
 def test_table_10_is_that_of_the_paper_and_the_published_code_has_other_batches_and_rates():
     assert list(TABLE_10.choices) == [13, 0, 0, 0, 5]
     configuration_b = {

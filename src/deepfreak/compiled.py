@@ -1,0 +1,307 @@
+"""Compiled functions whose machine code is kept on disk, and is never older than their source.
+
+numba's own cache looks at the file of the function that is called only: after an edit of another
+file, whose functions or constants it takes in, the old machine code goes on being used (numba issue
+1833). Here the name of a file of machine code is a hash of all that the compiler takes in: the
+byte code of the function and of each function that it calls, the values of the constants, the
+options, the versions, the processor. Nothing has to be compared or thrown away: other code has
+another name. A folder that cannot be written, or a file that is damaged, only costs the time.
+"""
+
+# ruff: noqa: ANN401 -- numba's objects have no types
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import functools
+import hashlib
+import multiprocessing
+import os
+import pickle  # as numba's own cache does; nothing is read before its checksum is right
+import socket
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numba
+import numpy as np
+from numba.core.caching import CompileResultCacheImpl
+from numba.core.dispatcher import Dispatcher
+from numba.core.serialize import dumps
+
+from deepfreak.files import cache_folder, written_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+# Set once a process has said that it compiles, for those that it starts.
+SAID = "DEEPFREAK_COMPILING_SAID"
+_DIGEST_BYTES = hashlib.sha256().digest_size
+_SUFFIX = ".machine-code"
+_DAY_S = 86_400.0
+_DAYS_UNUSED = 30
+_claims: list[socket.socket] = []
+
+
+class _UnknownError(Exception):
+    """A function takes in something of which no hash can be made."""
+
+
+def njit(*, cache: bool = False, **options: Any) -> Callable[[F], F]:
+    """Return a decorator as `numba.njit`; with `cache`, machine code is kept in our folder."""
+
+    def decorate(function: F) -> F:
+        dispatcher = numba.njit(**options)(function)
+        if cache and isinstance(dispatcher, Dispatcher):
+            # numba offers no public way to put another cache in (docs/decisions/0018)
+            dispatcher._cache = _Kept(dispatcher)  # type: ignore[attr-defined] # noqa: SLF001
+        return dispatcher  # type: ignore[no-any-return]
+
+    return decorate
+
+
+def folder() -> Path | None:
+    """Return the folder for machine code, None if there is no place for one.
+
+    $NUMBA_CACHE_DIR/deepfreak, or `compiled` in our cache folder.
+    """
+    chosen = numba.config.CACHE_DIR
+    if chosen:
+        return Path(chosen) / "deepfreak"
+    ours = cache_folder()
+    return None if ours is None else ours / "compiled"
+
+
+class _Kept:
+    """Machine code of one function on disk: what numba asks of a cache."""
+
+    def __init__(self, dispatcher: Any) -> None:
+        self._dispatcher = dispatcher
+        self._content: bytes | None = None
+        self._enabled = True
+
+    @property
+    def cache_path(self) -> str | None:
+        place = folder()
+        return None if place is None else str(place)
+
+    def enable(self) -> None:
+        self._enabled = True
+
+    def disable(self) -> None:
+        self._enabled = False
+
+    def flush(self) -> None:
+        """Do nothing: other code has another name."""
+
+    def load_overload(self, signature: Any, target_context: Any) -> Any:
+        """Return what was compiled for `signature`, None if nothing whole is there."""
+        target_context.refresh()
+        found = None
+        path = self._path(signature, target_context.codegen())
+        # numba's `rebuild` trusts its bytes; what it may raise is not written down
+        with contextlib.suppress(Exception):
+            if path is not None:
+                found = _Parts().rebuild(target_context, pickle.loads(_read(path)))  # noqa: S301
+        if found is None:
+            _say_once(path)
+        return found
+
+    def save_overload(self, signature: Any, compiled: Any) -> None:
+        """Keep what was compiled, if that is possible."""
+        path = self._path(signature, compiled.codegen)
+        if path is None or compiled.lifted or compiled.library.has_dynamic_globals:
+            return
+        with contextlib.suppress(Exception):
+            _write(path, dumps(_Parts().reduce(compiled)))
+
+    def _path(self, signature: Any, codegen: Any) -> Path | None:
+        place = folder()
+        if place is None or not self._enabled:
+            return None
+        if self._content is None:
+            # only now: what the module defines below the function is there as well
+            self._content = content_hash(self._dispatcher)
+        if not self._content:
+            return None
+        asked = repr((signature, codegen.magic_tuple()))
+        if " at 0x" in asked:  # an address says nothing of what lies there
+            return None
+        name = hashlib.sha256(self._content + asked.encode())
+        function = self._dispatcher.py_func
+        return place / f"{function.__module__}.{function.__name__}-{name.hexdigest()[:32]}{_SUFFIX}"
+
+
+class _Parts(CompileResultCacheImpl):  # type: ignore[misc]
+    """numba's way to take its result apart and to put it together again, without its places."""
+
+    def __init__(self) -> None:
+        pass
+
+
+def content_hash(dispatcher: Any) -> bytes:
+    """Return a hash of all that the compiler takes in for a function, b"" if that is not known.
+
+    It is made of what was imported, not of the files: those may have been edited since.
+    """
+    found = hashlib.sha256(_surroundings())
+    try:
+        for part in _parts_of(dispatcher, {}):
+            found.update(f"{len(part)}:{part}".encode())
+    except _UnknownError:
+        return b""
+    return found.digest()
+
+
+@functools.cache
+def _surroundings() -> bytes:
+    """Return what tells apart compilers and their settings."""
+    versions = (sys.version, *map(version, ("numba", "llvmlite", "numpy")))
+    settings = (numba.config.OPT, numba.config.BOUNDSCHECK, numba.config.LOOP_VECTORIZE)
+    return repr((versions, settings)).encode()
+
+
+def _parts_of(value: Any, seen: dict[int, int]) -> Iterator[str]:
+    """Yield texts that are the same only for values of which the same machine code is made."""
+    if id(value) in seen:
+        yield f"number {seen[id(value)]}"
+    elif (
+        value is None
+        or value is ...
+        or isinstance(value, bool | int | float | complex | str | bytes)
+    ):
+        yield f"{type(value).__qualname__} {value!r}"
+    elif isinstance(value, np.ndarray | np.generic):
+        yield f"{value.dtype.descr} {np.shape(value)} {np.ascontiguousarray(value).tobytes().hex()}"
+    elif isinstance(value, tuple | frozenset):
+        inner = [list(_parts_of(each, seen)) for each in value]
+        for each in sorted(inner) if isinstance(value, frozenset) else inner:
+            yield f"{type(value).__qualname__} {each}"
+    elif isinstance(value, Dispatcher):
+        yield repr(sorted((name, repr(chosen)) for name, chosen in value.targetoptions.items()))
+        yield from _parts_of(value.py_func, seen)
+    elif isinstance(value, FunctionType):
+        seen[id(value)] = len(seen)
+        yield value.__qualname__
+        yield from _parts_of(value.__defaults__, seen)
+        for cell in value.__closure__ or ():
+            yield from _parts_of(cell.cell_contents, seen)
+        yield from _code_parts(value.__code__, value.__globals__, seen)
+    elif isinstance(value, type | BuiltinFunctionType | np.ufunc | np.dtype | ModuleType):
+        yield from _named_parts(value)
+    else:
+        raise _UnknownError(repr(value))
+
+
+def _code_parts(code: CodeType, known: dict[str, Any], seen: dict[int, int]) -> Iterator[str]:
+    """Yield the byte code of a function, its constants, and what its names stand for."""
+    yield f"{code.co_code.hex()} {code.co_names} {code.co_varnames} {code.co_freevars}"
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _code_parts(constant, known, seen)
+        else:
+            yield from _parts_of(constant, seen)
+    for name in code.co_names:
+        if name in known:
+            yield name
+            yield from _parts_of(known[name], seen)
+
+
+def _named_parts(value: Any) -> Iterator[str]:
+    """Yield what tells a thing of Python, numpy or numba apart: its name, as the version is told.
+
+    Of our own ones the name does not tell what is in them; of an enumeration its members do.
+    """
+    if isinstance(value, ModuleType):
+        name = value.__name__
+    elif isinstance(value, np.dtype):
+        name = repr(value.descr)
+    else:
+        name = f"{getattr(value, '__module__', '')}.{value.__name__}"
+    if name.startswith("deepfreak"):
+        if not (isinstance(value, type) and issubclass(value, enum.Enum)):
+            raise _UnknownError(name)
+        yield repr([(member.name, member.value) for member in value])
+    yield name
+
+
+def _read(path: Path) -> bytes:
+    """Return what `_write` wrote; a file that is not as it was written is an error."""
+    content = path.read_bytes()
+    body, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
+    if hashlib.sha256(body).digest() != digest:
+        raise ValueError
+    with contextlib.suppress(OSError):
+        if time.time() - path.stat().st_mtime > _DAY_S:
+            os.utime(path)
+    return body
+
+
+def _write(path: Path, body: bytes) -> None:
+    """Write a file of machine code, whole or not at all, and remove those that nobody uses."""
+    with written_whole(path) as file:
+        file.write(body)
+        file.write(hashlib.sha256(body).digest())
+    _clean_up(path.parent)
+
+
+@functools.cache
+def _clean_up(place: Path) -> None:
+    """Remove, once a process, what was not used for `_DAYS_UNUSED` days, drafts of the killed too.
+
+    A file's time is that of its last use, to a day.
+    """
+    with contextlib.suppress(OSError):
+        for path in place.glob(f"*{_SUFFIX}"):
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > _DAYS_UNUSED * _DAY_S:
+                    path.unlink()
+
+
+def _say_once(path: Path | None) -> None:
+    """Say on stderr that this takes a while: once, and of all workers the first one only."""
+    if SAID in os.environ:
+        return
+    os.environ[SAID] = "1"
+    if _another_worker_says_it():
+        return
+    kept = path is not None and _may_write(path.parent)
+    how = "once" if kept else "at every start: its folder cannot be written (set DEEPFREAK_CACHE)"
+    with contextlib.suppress(OSError, ValueError):  # closed, or its disk is full
+        sys.stderr.write(f"deepfreak: compiling for this processor, {how}; up to a minute\n")
+
+
+def _another_worker_says_it() -> bool:
+    """Return whether another process with the same parent has said that it compiles.
+
+    The name of a socket can be taken by one process, needs no folder, and goes with the process.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None or sys.platform != "linux":
+        return False
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind(f"\0deepfreak compiles for {parent.pid}")
+    except OSError:
+        claim.close()
+        return True
+    _claims.append(claim)
+    return False
+
+
+def _may_write(place: Path) -> bool:
+    """Return whether a file can be made in a folder, which is made if it is not there."""
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=place) as file:
+            file.write(bytes(100_000))  # a full disk may still have room for a name
+    except OSError:
+        return False
+    return True
