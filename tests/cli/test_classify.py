@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from deepfreak.cli import main
+from deepfreak.spelling import unspelled
 from tests.unit.frames import made
 from tests.unit.test_screening import Brightness
 
@@ -105,7 +107,11 @@ def test_control_characters_in_names_do_not_reach_the_terminal(image, capsys):
     assert "\x1b" not in out
     assert run(image.parent, "--format", "jsonl") == 0
     line = capsys.readouterr().out
-    assert json.loads(line)["file"].encode("utf-8").endswith(b"\n\\udcff.cbf")
+    assert line.isascii()
+    assert Path(os.fsdecode(os.fsencode(json.loads(line)["file"]))).is_file()
+    assert run(image.parent, "--format", "csv") == 0
+    _, row = csv.reader(io.StringIO(capsys.readouterr().out))
+    assert Path(unspelled(row[0])).is_file()
 
 
 def test_records_go_to_the_file_when_it_is_whole(tmp_path, image, capsys):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from deepfreak.cli.frame_options import frame_options, read_settings, said_once
+from deepfreak.spelling import printable, spelled
 
 if TYPE_CHECKING:
     from deepfreak.report.verdicts import ShownVerdict
@@ -98,15 +99,6 @@ def classify(
     return SOME_UNREADABLE if read else ALL_UNREADABLE
 
 
-def printable(text: str) -> str:
-    """Return `text` with everything that could move a terminal's cursor spelled out."""
-    whole = text.encode("utf-8", "backslashreplace").decode()
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in whole
-    )
-
-
 def _form(
     form: str, classes: tuple[str, ...], files: list[Path]
 ) -> tuple[str, Callable[["Verdict | Failure"], str]]:
@@ -116,7 +108,7 @@ def _form(
     if form == "csv":
         names = ["file", "frame", "label", *classes, "p_crystal", "ms", "error"]
         return _csv_line(names), lambda result: _csv_record(result, classes)
-    width = min(_WIDEST_NAME, max((len(printable(str(file))) for file in files), default=4))
+    width = min(_WIDEST_NAME, max((len(spelled(str(file))) for file in files), default=4))
     columns = "".join(f"{name:>11}" for name in classes)
     head = f"{'file':<{width}}  {'frame':>5}  {'label':<10}  p_crystal{columns}{'ms':>8}\n"
     return head, lambda result: _row(result, width)
@@ -127,8 +119,8 @@ def _json_line(result: "Verdict | Failure") -> str:
 
     from deepfreak.screening import Failure
 
-    file = result.file.encode("utf-8", "backslashreplace").decode()
-    record: dict[str, object] = {"file": file, "frame": result.frame}
+    # a byte that is not UTF-8 stays a surrogate, which JSON escapes: os.fsencode gives the name
+    record: dict[str, object] = {"file": result.file, "frame": result.frame}
     if isinstance(result, Failure):
         record["error"] = result.error
     else:
@@ -144,7 +136,7 @@ def _json_line(result: "Verdict | Failure") -> str:
 def _csv_record(result: "Verdict | Failure", classes: tuple[str, ...]) -> str:
     from deepfreak.screening import Failure
 
-    file = printable(result.file)
+    file = spelled(result.file)
     if isinstance(result, Failure):
         frame = "" if result.frame is None else result.frame
         return _csv_line([file, frame, *[""] * (len(classes) + 3), printable(result.error)])
@@ -165,7 +157,7 @@ def _csv_line(values: Iterable[object]) -> str:
 def _row(result: "Verdict | Failure", width: int) -> str:
     from deepfreak.screening import Failure
 
-    name = printable(result.file)
+    name = spelled(result.file)
     name = name if len(name) <= width else "..." + name[3 - width :]
     frame = "-" if result.frame is None else result.frame
     start = f"{name:<{width}}  {frame:>5}  "

@@ -48,8 +48,8 @@ def frame_options(command: F) -> F:
 
 def said_once() -> "Callable[[Frame], None]":
     """Return a function that says on stderr what is new about the reading of a frame."""
-    from deepfreak.cli.classify import printable
     from deepfreak.frames.notices import Notices
+    from deepfreak.spelling import printable
 
     notices = Notices()
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
-from deepfreak.cli.classify import ALL_UNREADABLE, SOME_UNREADABLE, printable
+from deepfreak.cli.classify import ALL_UNREADABLE, SOME_UNREADABLE
 from deepfreak.cli.frame_options import frame_options, read_settings
+from deepfreak.spelling import printable, spelled
 
 
 @click.command()
@@ -73,7 +74,7 @@ def inspect(
 
 def _table(record: dict[str, Any]) -> str:
     """Return a record as lines of names, values and where they were found."""
-    lines = [printable(str(record["file"]))]
+    lines = [spelled(str(record["file"]))]
     if "error" in record:
         return f"{lines[0]}\n  cannot be read: {printable(record['error'])}\n"
     shape, origins = record["shape"], record["from"]

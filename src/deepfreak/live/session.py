@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,6 +32,7 @@ from deepfreak.live.scores import Scores, read_scores, scores_path, shipped_scor
 from deepfreak.live.spool import Spool
 from deepfreak.live.workers import Task, Workers
 from deepfreak.processors import usable_processors
+from deepfreak.spelling import unspelled
 
 if TYPE_CHECKING:
     from deepfreak.live.board import Dashboard
@@ -167,7 +169,7 @@ def open_session(
         spool = stack.enter_context(
             Spool(settings.spool or settings.out / "spool", ledger.id).held()
         )
-        records, hits, each_turn = _sinks(stack, settings, model)
+        records, hits, each_turn = _sinks(stack, settings, model, ledger)
         watchers: list[Watcher] = []
         address = None
         if settings.dashboard is not None:
@@ -248,8 +250,14 @@ def _discards_no_more(begun_with: Mapping[str, Any], about: Mapping[str, Any]) -
     )
 
 
+def _file_name(ledger: Ledger, series: str) -> str:
+    """Return the name of the file that a series is; of others the series' own."""
+    began = ledger.began(series)
+    return unspelled(series) if began is not None and began.kind == "file" else series
+
+
 def _sinks(
-    stack: ExitStack, settings: Settings, model: "Classifier"
+    stack: ExitStack, settings: Settings, model: "Classifier", ledger: Ledger
 ) -> tuple[list[RecordSink], list[HitSink], list[Callable[[], None]]]:
     """Return where verdicts go, where frames go, and what must be done now and then for them."""
     from deepfreak.live.sinks.crystfel_list import CrystFELList
@@ -262,6 +270,7 @@ def _sinks(
     records: list[RecordSink] = [stack.enter_context(closing(lines))]
     for name, decision in _NAMES.items():
         listed = CrystFELList(settings.out / f"{name}.lst", decision=decision)
+        listed.name_of = lru_cache(maxsize=1000)(lambda series: _file_name(ledger, series))
         # closed behind the copies, whose last file it has to name
         records.append(stack.enter_context(closing(listed)))
         if settings.hits is not None:

@@ -8,6 +8,7 @@ from pathlib import PurePath
 
 from deepfreak.errors import FrameError
 from deepfreak.live.folder.identity import Identity, has_only_grown, unpack
+from deepfreak.spelling import spelled
 
 Known = Callable[[str], int]
 ContextOf = Callable[[str], bytes | None]
@@ -89,12 +90,7 @@ class Names:
 def label_of(path: str, root: str, prefix: str) -> str:
     """Return the name of the file `path` below the watched folder `root`, made printable."""
     inside = path[len(root) :].lstrip("/")
-    text = f"{prefix}/{inside}" if prefix else inside
-    whole = text.encode("utf-8", "backslashreplace").decode()
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in whole
-    )
+    return spelled(f"{prefix}/{inside}" if prefix else inside)
 
 
 def prefixes(roots: list[str]) -> list[str]:

@@ -66,6 +66,8 @@ class CrystFELList:
     ----------
     place
         As given; it may be set until the first rows are written.
+    name_of
+        Gives the name to list of a series that was not copied: as it is, unless set.
     left_out
         How many frames were not listed, since their line is longer than CrystFEL can read.
 
@@ -81,6 +83,7 @@ class CrystFELList:
         self.left_out = 0
         self._decision = decision
         self.place = place
+        self.name_of: Callable[[str], str] = lambda series: series
         self._waiting: list[Recorded] = []  # from the first whose copy is not whole on
         self._position = path.with_name(f"{path.name}.position")
         self._file = GrowingFile(path)
@@ -149,8 +152,8 @@ class CrystFELList:
         if copy is not None:
             return _spelled(f"{copy.file.absolute()} //{copy.index}") if copy.whole else None
         if outcome.number == 0 and _ONE_FRAME.search(outcome.series):
-            return _spelled(f"{outcome.series} //")
-        return _spelled(f"{outcome.series} //{outcome.number}")
+            return _spelled(f"{self.name_of(outcome.series)} //")
+        return _spelled(f"{self.name_of(outcome.series)} //{outcome.number}")
 
     def _state(self, sequence: int, lines: bytes) -> None:
         """Say that the list is to have these lines behind those that it has."""
