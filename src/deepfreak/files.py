@@ -85,6 +85,27 @@ def check_output(path: Path, *, overwrite: bool, expected_bytes: int = 0) -> Non
         )
 
 
+def read_hdf5(path: str | Path, *, swmr: bool = False) -> "h5py.File":
+    """Open an HDF5 file to read, without a lock: some disks have none.
+
+    HDF5 opens a file twice in one process only in the same way: one that is open with a lock here
+    is opened with one.
+
+    Raises
+    ------
+    OSError
+        As h5py.
+    """
+    import h5py
+
+    try:
+        return h5py.File(path, "r", swmr=swmr, locking=False)
+    except OSError as error:
+        if "locking flag" not in str(error):
+            raise
+        return h5py.File(path, "r")
+
+
 @contextmanager
 def whole_file(
     path: Path, *, overwrite: bool, left: str = "nothing was left behind"

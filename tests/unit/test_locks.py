@@ -148,7 +148,7 @@ def ledger(folder):
 
 
 def spool(folder):
-    return Spool(folder / "spool").held()
+    return Spool(folder / "spool", "session").held()
 
 
 class growing:  # noqa: N801 -- beside the functions

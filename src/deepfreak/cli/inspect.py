@@ -69,6 +69,7 @@ def inspect(
         click.echo(f"picture: {picture}", err=True)
     if not failed:
         return 0
+    click.echo(f"deepfreak: {failed} of {len(found)} files could not be read", err=True)
     return SOME_UNREADABLE if failed < len(found) else ALL_UNREADABLE
 
 

@@ -20,6 +20,7 @@ from deepfreak.dataset.records import (
     compression,
 )
 from deepfreak.errors import DatasetError
+from deepfreak.files import read_hdf5
 
 KIND = "deepfreak data set"
 
@@ -82,7 +83,7 @@ class Dataset:
             raise DatasetError(f"no data set {path}; `deepfreak generate` makes one")
         try:
             # nobody writes one in place, and some disks have no locks
-            file = h5py.File(path, "r", locking=False)
+            file = read_hdf5(path)
         except OSError as error:
             # HDF5 itself says only what failed inside it, the system what is true
             said = "not an HDF5 file, or a damaged one"

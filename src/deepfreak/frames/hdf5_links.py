@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import h5py
 
+from deepfreak.files import read_hdf5
+
 MAX_DEPTH = 8  # of virtual data sets made of others
 _PREFIXES = {"external": "HDF5_EXT_PREFIX", "virtual": "HDF5_VDS_PREFIX"}
 
@@ -39,7 +41,7 @@ class Source:
 
 def open_to_read(path: str | Path) -> h5py.File:
     """Open a file beside its writer, if it has one, and on disks without locks."""
-    return h5py.File(path, "r", swmr=True, locking=False)
+    return read_hdf5(path, swmr=True)
 
 
 def linked_path(

@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 
 from deepfreak.errors import FrameError
+from deepfreak.files import read_hdf5
 from deepfreak.frames.hdf5 import is_hdf5
 
 _EDF_FILE = re.compile(rb"EDF_BinaryFile", re.IGNORECASE)
@@ -25,7 +26,7 @@ def require_self_contained(path: Path) -> None:
     with path.open("rb") as file:
         start = file.read(512)
     if is_hdf5(path, start):
-        with h5py.File(path, "r", locking=False) as file:
+        with read_hdf5(path) as file:
             refers = _refers(file)
     else:
         refers = _EDF_FILE.search(path.read_bytes()) is not None

@@ -123,7 +123,9 @@ def _read(path: Path, tiff: "TiffFile", pages: "list[TiffPage]", index: int, lay
             raise FrameError(f"expected {size} bytes of image data, found {stored}")
         if layers > 1:
             return _layer(path, tiff, page, index, size, shape)
-        end = max(a + b for a, b in zip(page.dataoffsets, page.databytecounts, strict=True))
+        # a strip that claims more than the image needs must be there as far as it is needed
+        counts_of_strips = [*page.databytecounts[:-1], page.databytecounts[-1] - (stored - size)]
+        end = max(a + b for a, b in zip(page.dataoffsets, counts_of_strips, strict=True))
         length = path.stat().st_size
         if end > length:
             raise FrameError(

@@ -238,17 +238,18 @@ def _detector(
     process = context.Process(
         target=_speak, args=(recording, rate_hz, seconds, theirs), daemon=True
     )
-    with deaf_to_interrupts():
-        process.start()
     try:
+        with deaf_to_interrupts():  # one that came meanwhile is raised at its end
+            process.start()
         if not ours.poll(SECONDS_TO_START):
             raise DeepFreakError(
                 "the detector's process does not start: is the machine overloaded?"
             )
         yield _Detector(address=str(ours.recv()), pipe=ours)
     finally:
-        process.kill()
-        process.join()
+        if process.pid is not None:
+            process.kill()
+            process.join()
 
 
 def _speak(recording: Recording, rate_hz: float | None, seconds: float, pipe: Connection) -> None:

@@ -15,10 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-import h5py
-
 from deepfreak.errors import InputError, OutputError
-from deepfreak.files import reason_of
+from deepfreak.files import read_hdf5, reason_of
 from deepfreak.live.events import Decision, Hit
 from deepfreak.live.sinks.crystfel_list import Copy
 from deepfreak.live.sinks.hit_draft import HitDraft, setup_in
@@ -217,7 +215,7 @@ def _number(draft: Path) -> int:
 def _members(path: Path) -> list[tuple[str, int]] | None:
     """Return series and number of each hit of a file, None where it is none of ours."""
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with read_hdf5(path) as file:
             return members(file)
     except (OSError, RuntimeError, KeyError, ValueError):
         return None
