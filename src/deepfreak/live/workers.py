@@ -236,14 +236,25 @@ class Workers:
 def deaf_to_interrupts() -> Iterator[None]:
     """Let processes that are started meanwhile never hear of Ctrl-C.
 
-    It reaches the whole group, and the program decides when its workers end.
+    It reaches the whole group, and the program decides when its workers end. One that comes
+    meanwhile is heard at the end: it must not interrupt a start half-way.
     """
     resource_tracker.ensure_running()  # its start would undo the following
+    came: list[int] = []
+    is_main = threading.current_thread() is threading.main_thread()
+    # the mask is inherited; but it is this thread's, and another one may take the signal
+    handler = (
+        signal.signal(signal.SIGINT, lambda number, _: came.append(number)) if is_main else None
+    )
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if handler is not None:
+            signal.signal(signal.SIGINT, handler)
+            if came and callable(handler):
+                handler(signal.SIGINT, None)
 
 
 def _send(post: "SimpleQueue[Any]", pipe: Connection) -> None:
