@@ -1,9 +1,9 @@
-"""The light of each source on single shots of a recipe, beside the formulas; the spread of backgrounds.
+"""The light of each source on single shots beside the formulas, and the spread of backgrounds.
 
 Run: python benchmarks/sources.py [--recipe diffranet] [--count 400] [--seed 600]
 
-The first strong and the first no-crystal shot of the series are taken apart: photons a pixel as they
-are rendered, and r_e^2 x fluence x scatterers x mean of (intensity x solid angle x polarization) in
+The first strong and the first no-crystal shot of the series are taken apart: photons a pixel as
+they are rendered, and r_e^2 x fluence x scatterers x mean of (intensity x solid angle x polarization) in
 plain numpy. Then, over all no-crystal shots, the background per photon of the pulse.
 """
 
@@ -37,7 +37,7 @@ def formula(shot: Shot, stol: Array, intensity: Array, scatterers: float) -> flo
 
 
 def light_of(shot: Shot, **crystal: object) -> float:
-    """Return the rendered background a pixel without air and water, the crystal's settings changed."""
+    """Return the photons a pixel that a crystal of changed settings sends beside its spots."""
     experiment = shot.experiment
     bare = replace(experiment, background=(), crystal=replace(experiment.crystal, **crystal))
     return float(background_photons(replace(shot, experiment=bare)).mean(dtype=np.float64))
@@ -56,7 +56,11 @@ def rows_of(shot: Shot) -> list[tuple[str, float, float]]:
         stol, F = form_factor(matter)
         count = molecules(matter, experiment.beam)
         rows.append(
-            (f"{matter.material}, {matter.path_mm:.4g} mm", rendered, formula(shot, stol, F**2, count))
+            (
+                f"{matter.material}, {matter.path_mm:.4g} mm",
+                rendered,
+                formula(shot, stol, F**2, count),
+            )
         )
     if shot.crystal_volume_mm3 > 0:
         factors = experiment.structure_factors()

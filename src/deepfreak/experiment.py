@@ -183,7 +183,7 @@ def _cell_intensity(
     xtal_shape: str,
 ) -> Array:
     factors = _structure_factors(source, d_min_A, disorder_B_A2, diffuse)
-    intensity = SPOT_VOLUME[xtal_shape] * factors.lost
+    intensity: Array = SPOT_VOLUME[xtal_shape] * factors.lost
     if compton:
         cell_A3 = abs(float(np.linalg.det(real_axes(factors.cell))))
         intensity += compton_intensity(factors.composition or protein_of(cell_A3), stol=STOL)

@@ -13,8 +13,8 @@ from deepfreak.structure_factors.wilson import AVERAGINE
 
 Array = NDArray[np.float64]
 
-# The light of a spot in each of nanoBragg's shapes over that of the lattice sum which it stands for:
-# the integral of its square over reciprocal space. What spots lose has the same excess.
+# The light of a spot in each of nanoBragg's shapes over that of the lattice sum which it stands
+# for: the integral of its square over reciprocal space. What spots lose has the same excess.
 SPOT_VOLUME = {
     "square": 1.0,
     "round": 1.0,
@@ -81,7 +81,7 @@ def disorder_photons(
     photons: float,
     wavelength_A: float,
 ) -> NDArray[np.float32]:
-    """Return the expected photons that a pulse of `photons` scatters beside the spots, (slow, fast).
+    """Return the expected photons that a pulse scatters beside the spots, (slow, fast).
 
     r_e^2 x fluence x cells x intensity of a cell x solid angle x polarization.
 

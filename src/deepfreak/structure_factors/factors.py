@@ -107,10 +107,9 @@ class StructureFactors:
             within = (stol2 <= last**2) & (stol2 > 0)
             stol2 = stol2[within]
             shell = np.minimum((np.sqrt(stol2) * (count / last)).astype(np.int64), count - 1)
-            for total, weights in zip(
-                sums, (None, stol2, plane[within].astype(np.float64) ** 2), strict=True
-            ):
-                total += np.bincount(shell, weights, count)
+            sums[0] += np.bincount(shell, None, count)
+            sums[1] += np.bincount(shell, stol2, count)
+            sums[2] += np.bincount(shell, plane[within].astype(np.float64) ** 2, count)
         number, stol2, F2 = sums[:, sums[2] > 0]
         if not len(number):
             return np.zeros_like(STOL)

@@ -59,8 +59,7 @@ class Ice:
         thinnest = min(self.path_mm) if isinstance(self.path_mm, tuple) else self.path_mm
         if self.grain_size_mm > thinnest:
             raise ValueError(
-                f"grain_size_mm is at most thickness_mm, {thinnest:g}, "
-                f"found {self.grain_size_mm:g}"
+                f"grain_size_mm is at most thickness_mm, {thinnest:g}, found {self.grain_size_mm:g}"
             )
 
     @property
