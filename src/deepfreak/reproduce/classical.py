@@ -178,6 +178,15 @@ def make_record(
             },
             "search": found.to_json(),
         },
+        data_set=on_test[0].first.data_set,
+        verdicts={
+            "class": on_test[0].first.truth,
+            **{
+                f"{each.contender.name}, seed {seed}": evaluation.verdicts
+                for each in on_test
+                for seed, evaluation in enumerate(each.evaluations)
+            },
+        },
     )
 
 
