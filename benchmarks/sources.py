@@ -4,7 +4,8 @@ Run: python benchmarks/sources.py [--recipe diffranet] [--count 400] [--seed 600
 
 The first strong and the first no-crystal shot of the series are taken apart: photons a pixel as
 they are rendered, and r_e^2 x fluence x scatterers x mean of (intensity x solid angle x
-polarization) in plain numpy. Then, over all no-crystal shots, the background per photon of the pulse.
+polarization) in plain numpy. Then, over all no-crystal shots, the background per photon of the
+pulse.
 """
 
 import argparse

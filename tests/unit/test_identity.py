@@ -1,12 +1,10 @@
 """Which data set it is: the released one, or why not; and the same hashes wherever they stand."""
 
-import csv
 import json
 import re
 from importlib import resources
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from deepfreak.dataset import Dataset
@@ -17,7 +15,6 @@ from deepfreak.identity import (
     identity,
     why_not_released,
 )
-from deepfreak.models import load_model
 from deepfreak.recipe import load_recipe, settings_of
 from tests.unit.dataset.conftest import made, small
 
@@ -72,8 +69,10 @@ def with_setting(change: str) -> dict:
         ({"varied": {"version": "varied-2"}}, "its images are varied ones"),
         (
             changed(sha256=RELEASED_SHA256 | {"images": "0"}),
-            "it has the same recipe and seed, but other images: it was made on another-one, the "
-            f"released one on {RELEASED_PROCESSOR}",
+            (
+                "it has the same recipe and seed, but other images: it was made on another-one, the "
+                f"released one on {RELEASED_PROCESSOR}"
+            ),
         ),
     ],
 )
