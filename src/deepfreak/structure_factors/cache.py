@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 # To be raised when the same settings give other numbers, or the file another layout, than before.
-GENERATION = 3
+GENERATION = 4
 DIGEST_BYTES = hashlib.sha256().digest_size
 
 
