@@ -70,8 +70,8 @@ def with_setting(change: str) -> dict:
         (
             changed(sha256=RELEASED_SHA256 | {"images": "0"}),
             (
-                "it has the same recipe and seed, but other images: it was made on another-one, the "
-                f"released one on {RELEASED_PROCESSOR}"
+                "it has the same recipe and seed, but other images: it was made on another-one, "
+                f"the released one on {RELEASED_PROCESSOR}"
             ),
         ),
     ],
