@@ -8,11 +8,11 @@ from typing import Any
 RELEASED_NAME = "DiffraNet 2"
 RELEASED_RECIPE = "diffranet"
 RELEASED_SEED = 0
-RELEASED_PROCESSOR = ""
+RELEASED_PROCESSOR = "znver4-31f64895"
 RELEASED_SHA256 = {
-    "images": "",
-    "labels": "",
-    "truth": "",
+    "images": "488b75e03f4317ce072baa73f8ec30fda3e0a69cc7087963ed6b79caf8e6bb37",
+    "labels": "9e90cc4eb9702cb4898afad9f1bdd0540824c17b351cf56f9ef26bdbd69c8017",
+    "truth": "8d7b980e6af6e311b43f5c831f37307a9e751be5ccf6408f9db0e97fb39a7a75",
 }
 
 
