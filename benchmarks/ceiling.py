@@ -3,8 +3,9 @@
 Run: python benchmarks/ceiling.py [--recipe diffranet] [--count 600] [--seed 500]
 
 Classes are ranges of the crystal's volume v. An observer who knew everything about a shot but v,
-its orientation and amplitudes included, would still read v off a noisy image with an error of at
-least 1 / sqrt(I), I the Fisher information sum((dE/dv)^2 / (E + s^2)) over pixels, E the expected
+the pulse's energy and each length that is drawn from a range, orientation and amplitudes included,
+would still read v off a noisy image with an error of at least the square root of (I^-1)_vv, I the
+Fisher information sum(dE/dp dE/dq / (E + s^2)) over pixels, p and q the unknowns, E the expected
 photons and s the read-out noise. The chance that this error carries v over a boundary of its class,
 averaged over shots, bounds every classifier's accuracy from above.
 """
@@ -33,10 +34,22 @@ def chance_of_error(shot: Shot, boundaries: list[float]) -> float:
         return 0.0
     trial = volume or shot.experiment.crystal.volume_mm3
 
-    spots = bragg_photons(replace(shot, crystal_volume_mm3=trial)).astype(np.float64)
-    expected = background_photons(shot) + spots * (volume / trial)
-    information = ((spots / trial) ** 2 / (expected + readout**2)).sum()
-    sigma = 1 / np.sqrt(information)
+    with_crystal = replace(shot, crystal_volume_mm3=trial)
+    empty = background_photons(replace(shot, crystal_volume_mm3=0.0)).astype(np.float64)
+    crystal = bragg_photons(with_crystal) + background_photons(with_crystal) - empty
+    expected = empty + crystal * (volume / trial)
+    # the change of every pixel with the volume, the pulse's energy, and each length that is drawn
+    changes = [crystal / trial, expected / shot.photons]
+    bare = replace(shot, crystal_volume_mm3=0.0)
+    background = shot.experiment.background
+    ranges = {matter.material for matter in background if isinstance(matter.path_mm, tuple)}
+    for matter in shot.surroundings()[0]:
+        if matter.material in ranges:
+            only = replace(shot.experiment, background=(matter,))
+            changes.append(background_photons(replace(bare, experiment=only)).astype(np.float64))
+    unknown = np.array([change.ravel() / change.max() for change in changes])
+    information = (unknown / (expected + readout**2).ravel()) @ unknown.T
+    sigma = np.sqrt(np.linalg.inv(information)[0, 0]) / changes[0].max()
     crossed = [norm.sf(abs(volume - b) / sigma) for b in boundaries]
     below = [c for b, c in zip(boundaries, crossed, strict=True) if b <= volume]
     above = [c for b, c in zip(boundaries, crossed, strict=True) if b > volume]

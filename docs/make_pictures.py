@@ -53,7 +53,7 @@ PHYSICS = {
             "{material='ice',form='cubic',thickness_mm=0.01,grain_size_mm=0.001,grains='spots'}]"
         )
     ],
-    "disorder, Compton": ["crystal.disorder_B_A2=60", "crystal.compton=true"],
+    "a better crystal: B = 25": ["crystal.structure.B_A2=25"],
     "SASE spectrum, 2 %": ["beam.spectrum={kind='sase',bandwidth=0.02,spike_width=0.002,steps=12}"],
     "bar, beamstop, bad pixels": [
         "detector.obstacles=[{kind='bar',width_mm=4.0},{kind='beamstop',radius_mm=4.0}]",

@@ -106,10 +106,13 @@ class Crystal:
     cell_rms
         Relative RMS of each component of a random strain of the cell from crystal to crystal, as
         far as the space group allows it.
-    disorder_B_A2, compton
-        Disorder of the atoms beyond what the structure factors hold: spots fade by
-        exp(-B sin^2(theta) / lambda^2) in amplitude, and the light they lose is diffuse; and
-        whether the atoms' incoherent scattering is added.
+    disorder_B_A2
+        Disorder of the lattice beyond what the structure factors hold: spots fade by
+        exp(-B sin^2(theta) / lambda^2) in amplitude, and the light they lose is diffuse.
+    diffuse
+        Whether the light that the structure's own B factors took from the spots is diffuse, too.
+    compton
+        Whether the atoms' incoherent scattering is added.
     oversample
         Points per pixel side at which spots are sampled.
     """
@@ -126,6 +129,7 @@ class Crystal:
     extra_lattices: NonNegative = 0.0
     cell_rms: NonNegative = 0.0
     disorder_B_A2: NonNegative = 0.0
+    diffuse: bool = False
     compton: bool = False
     oversample: Annotated[int, Field(ge=1, le=16)] = 2
     interpolate: bool = False
@@ -158,6 +162,11 @@ class Crystal:
             mosaic_spread_deg=mosaic_spread_deg,
             mosaic_domains=mosaic_domains,
         )
+
+    @property
+    def scatters_beside_spots(self) -> bool:
+        """Whether it scatters anything but spots."""
+        return self.disorder_B_A2 > 0 or self.diffuse or self.compton
 
     @property
     def volume_mm3(self) -> float:

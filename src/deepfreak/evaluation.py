@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from deepfreak.errors import DatasetError
 from deepfreak.exchange.importing import REAL_CLASSES
+from deepfreak.identity import identity
 from deepfreak.models.group import (
     WITH_DIFFRACTION,
     WITHOUT_DIFFRACTION,
@@ -72,7 +73,7 @@ class Evaluation:
     `truth` is (n,) and `probabilities` (n, classes); the verdict is the most probable class.
     `seconds_per_image` is wall time over n, with `workers` threads and the reading included.
     `grouped_from` are the classes that were summed to these two, of the model or of the images;
-    empty where none were.
+    empty where none were. `data_set` tells which images they are; see `identity`.
     """
 
     model: str
@@ -83,6 +84,7 @@ class Evaluation:
     seconds_per_image: float
     workers: int = 1
     grouped_from: tuple[str, ...] = ()
+    data_set: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def verdicts(self) -> NDArray[np.intp]:
@@ -158,6 +160,7 @@ class Evaluation:
             "model": self.model,
             # without its folder, for results are published
             "data": Path(self.data).name,
+            "data_set": dict(self.data_set),
             "count": self.truth.size,
             "classes": list(self.classes),
             "grouped_from": list(self.grouped_from),
@@ -245,6 +248,7 @@ def evaluate(
         seconds_per_image=seconds / total,
         workers=workers,
         grouped_from=(known if classes == REAL_CLASSES else classes) if groups else (),
+        data_set=identity(data.manifest),
     )
 
 

@@ -13,7 +13,13 @@ from deepfreak.beam import Beam
 from deepfreak.crystal import Crystal, real_axes
 from deepfreak.detector import Detector, largest_sin_theta
 from deepfreak.scattering.amorphous import Air, Table, Water
-from deepfreak.scattering.disorder import debye_waller
+from deepfreak.scattering.disorder import (
+    SPOT_VOLUME,
+    compton_intensity,
+    debye_waller,
+    diffuse_intensity,
+    protein_of,
+)
 from deepfreak.scattering.ice import Ice
 from deepfreak.settings import Fraction, NonNegative, settings
 from deepfreak.splits import DatasetPlan
@@ -24,6 +30,7 @@ from deepfreak.structure_factors import (
     Wilson,
     structure_factors_for,
 )
+from deepfreak.structure_factors.factors import STOL
 
 if TYPE_CHECKING:
     from deepfreak.shot import Shot
@@ -121,18 +128,38 @@ class Experiment:
         return math.floor(100 * shortest / (2 * largest_sin_theta(self.detector))) / 100
 
     def structure_factors(self) -> StructureFactors:
-        """Return the crystal's structure factors to `d_min_A`, weakened by its disorder."""
-        return _structure_factors(self.crystal.structure, self.d_min_A, self.crystal.disorder_B_A2)
+        """Return the crystal's structure factors to `d_min_A`, weakened by its disorder.
+
+        `lost` is all the light that they lost and that appears beside them.
+        """
+        crystal = self.crystal
+        return _structure_factors(
+            crystal.structure, self.d_min_A, crystal.disorder_B_A2, crystal.diffuse
+        )
+
+    def cell_intensity(self) -> Array:
+        """Return what a cell of the crystal scatters beside the spots, in electrons^2 at `STOL`."""
+        crystal = self.crystal
+        return _cell_intensity(
+            crystal.structure,
+            self.d_min_A,
+            crystal.disorder_B_A2,
+            crystal.diffuse,
+            crystal.compton,
+            crystal.xtal_shape,
+        )
 
 
 @lru_cache(maxsize=2)
 def _structure_factors(
-    source: Model | Reflections | Wilson, d_min_A: float, disorder_B_A2: float
+    source: Model | Reflections | Wilson, d_min_A: float, disorder_B_A2: float, diffuse: bool
 ) -> StructureFactors:
     """Keep what the last shots used in memory; shots of one experiment share it."""
     factors = structure_factors_for(source, d_min_A)
+    lost = factors.lost if diffuse else np.zeros_like(STOL)
     if disorder_B_A2 == 0:
-        return factors
+        return replace(factors, lost=lost)
+    lost = lost + diffuse_intensity(factors.mean_square(), B_A2=disorder_B_A2, stol=STOL)
     reciprocal_axes = np.linalg.inv(real_axes(factors.cell)).T
     indices = [
         first + np.arange(n) for first, n in zip(factors.hkl_min, factors.F.shape, strict=True)
@@ -143,4 +170,21 @@ def _structure_factors(
         g = np.stack([np.full_like(k, h), k, l], axis=-1) @ reciprocal_axes
         stol = np.linalg.norm(g, axis=-1) / 2
         F[plane] = factors.F[plane] * debye_waller(disorder_B_A2, stol)
-    return replace(factors, F=F)
+    return replace(factors, F=F, lost=lost)
+
+
+@lru_cache(maxsize=8)
+def _cell_intensity(
+    source: Model | Reflections | Wilson,
+    d_min_A: float,
+    disorder_B_A2: float,
+    diffuse: bool,
+    compton: bool,
+    xtal_shape: str,
+) -> Array:
+    factors = _structure_factors(source, d_min_A, disorder_B_A2, diffuse)
+    intensity: Array = SPOT_VOLUME[xtal_shape] * factors.lost
+    if compton:
+        cell_A3 = abs(float(np.linalg.det(real_axes(factors.cell))))
+        intensity += compton_intensity(factors.composition or protein_of(cell_A3), stol=STOL)
+    return intensity

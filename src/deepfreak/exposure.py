@@ -66,19 +66,18 @@ def background_photons(shot: Shot) -> Float:
     total = np.zeros(experiment.detector.image_size, dtype=np.float32)
     if shot.photons == 0:
         return total
-    rng = shot.surroundings_generator()
-    for matter in experiment.background:
+    met, rng = shot.surroundings()
+    for matter in met:
         if isinstance(matter, Ice):
-            if rng.uniform() < matter.probability:
-                total += ice_photons(
-                    matter,
-                    beam=experiment.beam,
-                    detector=experiment.detector,
-                    photons=shot.photons,
-                    wavelength_A=shot.wavelength_A,
-                    rng=rng,
-                    bandwidth_rms=bandwidth_rms(shot.sources()),
-                )
+            total += ice_photons(
+                matter,
+                beam=experiment.beam,
+                detector=experiment.detector,
+                photons=shot.photons,
+                wavelength_A=shot.wavelength_A,
+                rng=rng,
+                bandwidth_rms=bandwidth_rms(shot.sources()),
+            )
         else:
             total += amorphous_photons(
                 matter,
@@ -87,13 +86,11 @@ def background_photons(shot: Shot) -> Float:
                 photons=shot.photons,
                 wavelength_A=shot.wavelength_A,
             )
-    if shot.crystal_volume_mm3 > 0 and (crystal.disorder_B_A2 > 0 or crystal.compton):
+    if shot.crystal_volume_mm3 > 0 and crystal.scatters_beside_spots:
         factors = experiment.structure_factors()
         total += disorder_photons(
-            factors.composition,
-            B_A2=crystal.disorder_B_A2,
+            experiment.cell_intensity(),
             cells=shot.cells_in_beam(shot.real_axes(factors)[0][0]),
-            compton=crystal.compton,
             beam=experiment.beam,
             detector=experiment.detector,
             photons=shot.photons,
@@ -103,12 +100,8 @@ def background_photons(shot: Shot) -> Float:
 
 
 def has_ice(shot: Shot) -> bool:
-    """Return whether ice was in the beam; the very draw that `background_photons` makes."""
-    rng = shot.surroundings_generator()
-    for matter in shot.experiment.background:
-        if isinstance(matter, Ice) and shot.photons > 0 and rng.uniform() < matter.probability:
-            return True
-    return False
+    """Return whether ice was in the beam."""
+    return any(isinstance(matter, Ice) for matter in shot.surroundings()[0])
 
 
 @settings
@@ -118,19 +111,22 @@ class Truth:
     Parameters
     ----------
     orientation, cell
-        Of the first crystal: rows of its rotation; a, b, c in A and alpha, beta, gamma in degrees,
-        strained as it was, or None without a crystal.
+        Of the first crystal: rows of its rotation, None for a dark pulse; a, b, c in A and alpha,
+        beta, gamma in degrees, strained as it was, or None without a crystal.
     spots_3sigma, spots_5sigma
         How many spots rise that far above the noise around them; see `spots.count_spots`.
     d_min_A
         Finest spacing of a spot above 5 sigma; None without one.
     lattices, ice
-        How many crystals diffracted, and whether ice did.
+        How many crystals diffracted, and whether ice did (None for a dark pulse).
+    water_mm, air_mm, table_mm, ice_mm
+        How far the pulse went through each material of the surroundings; None for a dark pulse and
+        for a material that the experiment does not have.
     """
 
     pulse_photons: float
     wavelength_A: float
-    orientation: Matrix
+    orientation: Matrix | None
     cell: Cell | None
     crystal_volume_mm3: float
     bragg_photons: float
@@ -139,7 +135,11 @@ class Truth:
     spots_5sigma: float
     d_min_A: float | None
     lattices: float
-    ice: float
+    ice: float | None
+    water_mm: float | None
+    air_mm: float | None
+    table_mm: float | None
+    ice_mm: float | None
 
 
 def expose(shot: Shot) -> tuple[Float, Truth]:
@@ -155,7 +155,7 @@ def truth_of(shot: Shot, *, bragg: Float, background: Float) -> Truth:
     return Truth(
         pulse_photons=shot.photons,
         wavelength_A=shot.wavelength_A,
-        orientation=shot.orientation,
+        orientation=shot.orientation if shot.photons > 0 else None,
         cell=_cell(shot),
         crystal_volume_mm3=shot.crystal_volume_mm3,
         bragg_photons=float(bragg.sum(dtype=np.float64)),
@@ -164,7 +164,11 @@ def truth_of(shot: Shot, *, bragg: Float, background: Float) -> Truth:
         spots_5sigma=spots.above_5_sigma,
         d_min_A=spots.d_min_A,
         lattices=len(shot.crystals) if shot.crystal_volume_mm3 > 0 else 0,
-        ice=has_ice(shot),
+        ice=has_ice(shot) if shot.photons > 0 else None,
+        water_mm=shot.path_mm("water"),
+        air_mm=shot.path_mm("air"),
+        table_mm=shot.path_mm("table"),
+        ice_mm=shot.path_mm("ice"),
     )
 
 

@@ -3,7 +3,7 @@
 from typing import Annotated, TypeVar, cast, dataclass_transform
 
 import pydantic
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -12,6 +12,17 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Vector = tuple[Finite, Finite, Finite]
+
+
+def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[1] < bounds[0]:
+        raise ValueError(f"a range is [low, high] with low <= high, found {list(bounds)}")
+    return bounds
+
+
+# A length, or the range (low, high) in which each shot draws its own, uniformly.
+Range = Annotated[tuple[Positive, Positive], AfterValidator(_ascending)]
+Extent = Positive | Range
 
 T = TypeVar("T")
 
@@ -25,6 +36,11 @@ def settings(cls: type[T]) -> type[T]:
     config = ConfigDict(extra="forbid")
     make = pydantic_dataclass(frozen=True, kw_only=True, slots=True, config=config)
     return cast("type[T]", make(cls))
+
+
+def middle(extent: float | tuple[float, float]) -> float:
+    """Return a length as it is, and the mean of what is drawn from a range."""
+    return sum(extent) / 2 if isinstance(extent, tuple) else extent
 
 
 def one_line(error: pydantic.ValidationError) -> str:

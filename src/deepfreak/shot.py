@@ -1,11 +1,15 @@
 """One shot: all that is random about a pulse and what it met."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.crystal import random_domains, random_orientation, random_strain, real_axes
-from deepfreak.experiment import Experiment
-from deepfreak.settings import NonNegative, settings
+from deepfreak.experiment import Experiment, Matter
+from deepfreak.scattering.amorphous import Air
+from deepfreak.scattering.ice import Ice
+from deepfreak.settings import NonNegative, middle, settings
 from deepfreak.structure_factors import StructureFactors
 
 Array = NDArray[np.float64]
@@ -97,13 +101,39 @@ class Shot:
         rng = _generator(self.seed, self.index, _SPECTRUM)
         return self.experiment.beam.sources(self.wavelength_A, rng)
 
-    def surroundings_generator(self) -> np.random.Generator:
-        """Return the generator of what is random about the scattering beside the crystal's."""
-        return _generator(self.seed, self.index, _SURROUNDINGS)
+    def surroundings(self) -> tuple[tuple[Matter, ...], np.random.Generator]:
+        """Return what of the background this pulse met, each with a length in place of a range.
+
+        And the generator, one of their own, of what is random about how it scatters. Nothing is
+        drawn for a dark pulse, which meets nothing.
+        """
+        rng = _generator(self.seed, self.index, _SURROUNDINGS)
+        if self.photons == 0:
+            return (), rng
+        found = [_of_one_length(matter, rng) for matter in self.experiment.background]
+        met = [m for m in found if not isinstance(m, Ice) or rng.uniform() < m.probability]
+        return tuple(met), rng
+
+    def path_mm(self, material: str) -> float | None:
+        """Return how far the pulse went through a material; None if there is none to go through."""
+        kinds = {matter.material for matter in self.experiment.background}
+        if self.photons == 0 or material not in kinds:
+            return None
+        return sum(middle(m.path_mm) for m in self.surroundings()[0] if m.material == material)
 
     def noise_generator(self) -> np.random.Generator:
         """Return the generator of this shot's noise, independent of how it was drawn."""
         return _generator(self.seed, self.index, _NOISE)
+
+
+def _of_one_length(matter: Matter, rng: np.random.Generator) -> Matter:
+    """Return `matter` with a length drawn from its range, if it has one."""
+    if not isinstance(matter.path_mm, tuple):
+        return matter
+    drawn = float(rng.uniform(*matter.path_mm))
+    if isinstance(matter, Air):
+        return replace(matter, path_mm=drawn)
+    return replace(matter, thickness_mm=drawn)
 
 
 def _generator(seed: int, index: int, stream: int) -> np.random.Generator:

@@ -65,7 +65,7 @@ def test_file_has_the_promised_layout(recipe: Path, tmp_path: Path) -> None:
         ("[40, 50, 60, 90, 90, 90]", "[40, 50, 60, 80, 90, 90]", "P 21 21 21"),
         ("[40, 50, 60, 90, 90, 90]", "[40, 50, -60, 90, 90, 90]", "-60"),
         ('"P 21 21 21"', '"P 99"', "P 99"),
-        ('label_version = "1"', "", "label_version"),
+        ('label_version = "2"', "", "label_version"),
     ],
 )
 def test_a_wrong_recipe_is_one_line_and_exit_2(

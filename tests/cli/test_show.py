@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from deepfreak.cli import main
+from deepfreak.dataset import Dataset
 from tests.labelled import write_labelled
 from tests.unit.dataset.conftest import made, small
 
@@ -23,6 +24,10 @@ def test_the_summary_counts_classes_in_all_splits(
     counts = [int(number) for number in rows["all"]]
     assert sum(counts[:-1]) == counts[-1] == 10
     assert "pulse_photons" in rows
+    with Dataset.open(made) as data:
+        for part, digest in data.manifest["sha256"].items():
+            assert f"  {part:<8}{digest}" in lines
+    assert any(line.startswith("not DiffraNet 2: of its recipe ") for line in lines)
     assert "d_min_A" in rows
 
 

@@ -19,6 +19,7 @@ def test_a_whole_file_is_one_line_and_exit_0(made: Path, capsys: pytest.CaptureF
     out = capsys.readouterr().out
     assert "10 images are what the manifest says; 3 simulated again" in out
     assert "equal bytes (same versions, backend and processor features)" in out
+    assert "this is not DiffraNet 2: of its recipe " in out.splitlines()[-1]
 
 
 def test_full_simulates_all(made: Path, capsys: pytest.CaptureFixture) -> None:

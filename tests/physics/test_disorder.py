@@ -1,109 +1,219 @@
 """Disorder takes light from the spots and gives all of it back beside them."""
 
+from dataclasses import replace
+from itertools import pairwise
+
 import gemmi
 import numpy as np
 import pytest
 
 from deepfreak.beam import Beam
+from deepfreak.crystal import Crystal, real_axes
 from deepfreak.detector import Detector, beam_factors, sin_theta
-from deepfreak.errors import StructureError
+from deepfreak.experiment import Classes, Experiment, LitClass
+from deepfreak.exposure import background_photons, bragg_photons
+from deepfreak.recipe import load_recipe
 from deepfreak.scattering.atoms import coherent, incoherent
 from deepfreak.scattering.constants import R_E_SQR_M2
 from deepfreak.scattering.disorder import (
+    SPOT_VOLUME,
     compton_intensity,
     debye_waller,
     diffuse_intensity,
     disorder_photons,
+    protein_of,
 )
+from deepfreak.structure_factors import Model, Reflections, Wilson
+from deepfreak.structure_factors.factors import STOL
+from deepfreak.structure_factors.model import atoms_lost
 
 PROTEIN = (("C", 500.0), ("N", 130.0), ("O", 150.0), ("S", 4.0))
-STOL = np.linspace(0, 2, 401)
 DETECTOR = Detector.flat(image_size=(96, 96), pixel_size_mm=0.9, distance_mm=60)
 BEAM = Beam(wavelength_A=1.3, photons_per_pulse=1e12, size_mm=0.01)
-SHOT = {"beam": BEAM, "detector": DETECTOR, "photons": 1e12, "wavelength_A": 1.3}
+WILSON = Wilson(
+    cell=(120, 135, 150, 90, 90, 90), space_group="P 21 21 21", atoms_per_asu=15000, B_A2=0, seed=4,
+    k_sol=0.24, B_sol_A2=135,
+)  # fmt: skip
+CLASSES = Classes(
+    label_version="t",
+    dark="blank",
+    lit=(LitClass(name="crystal", probability=1, crystal_fraction=(1, 1)),),
+)
+
+
+def experiment_of(structure, **crystal):
+    settings = {"size_mm": 0.01, "diffuse": True} | crystal
+    return Experiment(
+        crystal=Crystal(structure=structure, **settings),
+        beam=BEAM,
+        detector=DETECTOR,
+        classes=CLASSES,
+    )
 
 
 def electrons(composition):
     return sum(count * gemmi.Element(element).atomic_number for element, count in composition)
 
 
-def at_rest(composition, stol):
-    return sum(count * coherent(element, stol) ** 2 for element, count in composition)
+def in_shells(experiment, edges):
+    """Return the mean of spots and of diffuse light over the reciprocal lattice, in each shell."""
+    factors = experiment.structure_factors()
+    grid = np.meshgrid(*(np.arange(first, 1 - first) for first in factors.hkl_min), indexing="ij")
+    g = np.stack(grid, axis=-1) @ np.linalg.inv(real_axes(factors.cell)).T
+    stol = np.linalg.norm(g, axis=-1) / 2
+    diffuse = np.interp(stol, STOL, factors.lost)
+    shells = [(stol > low) & (stol <= high) for low, high in pairwise(edges)]
+    return np.array([((factors.F[s] ** 2).mean(), diffuse[s].mean()) for s in shells])
 
 
-def test_spots_and_diffuse_light_add_up_to_all_that_the_atoms_scatter():
-    """Atoms anywhere, by direct summation: in each shell the mean |F|^2 is what the spots have."""
-    rng = np.random.default_rng(4)
-    edge, B_A2 = 40.0, 5.0
-    elements = np.repeat(["C", "N", "O"], [100, 30, 30])
-    composition = (("C", 100.0), ("N", 30.0), ("O", 30.0))
-    # one of each pair of Friedel mates, none twice
-    hkl = np.unique(rng.integers([-30, -30, 1], 31, (30_000, 3)), axis=0)
+@pytest.mark.parametrize(
+    "disordered",
+    [
+        pytest.param(lambda B: experiment_of(WILSON, disorder_B_A2=B), id="lattice"),
+        pytest.param(lambda B: experiment_of(replace(WILSON, B_A2=B)), id="structure"),
+    ],
+)
+def test_spots_and_diffuse_light_together_do_not_depend_on_B_in_any_shell(disordered):
+    ordered = experiment_of(WILSON)
+    edges = np.linspace(0.02, 0.22, 11)
+    spots, diffuse = in_shells(ordered, edges).T
+    assert not diffuse.any()
+    for B in (20.0, 60.0):
+        weak, light = in_shells(disordered(B), edges).T
+        np.testing.assert_allclose(weak + light, spots, rtol=0.01)
+        assert light[-1] > 0.8 * spots[-1]
+        assert light[0] < 0.15 * spots[0]
+
+
+def test_the_diffranet_recipe_loses_no_light_in_any_shell():
+    recipe = load_recipe("diffranet")
+    structure = recipe.crystal.structure
+    at_rest = replace(recipe, crystal=replace(recipe.crystal, structure=replace(structure, B_A2=0)))
+    edges = 0.5 / np.array([60, 30, 20, 15, 12, 10, 8, 7, 6, 5, 4.5, 4, 3.6, 3.2, 2.9, 2.6, 2.4])
+    before, after = (in_shells(e, edges).sum(axis=1) for e in (at_rest, recipe))
+    np.testing.assert_allclose(after, before, rtol=0.01)
+
+
+def test_a_models_own_motion_stays_when_the_lattice_is_disordered(shared):
+    still = experiment_of(Model(file=str(shared / "coords" / "insulin.pdb.gz")))
+    moving = replace(still, crystal=replace(still.crystal, disorder_B_A2=40.0))
+    edges = np.linspace(0.08, 0.2, 4)
+    np.testing.assert_allclose(
+        in_shells(moving, edges).sum(axis=1), in_shells(still, edges).sum(axis=1), rtol=0.02
+    )
+    own = still.structure_factors().lost
+    assert own[0] == 0
+    assert (own[20:] > 0).all()
+
+
+@pytest.mark.parametrize("shape", ["tophat", "gauss"])
+def test_rendered_spots_and_diffuse_light_together_do_not_depend_on_B(tmp_path, shape):
+    """Photons on the detector, over all orientations: reflections of one amplitude."""
+    hkl = np.stack(np.meshgrid(*[np.arange(-18, 19)] * 3), axis=-1).reshape(-1, 3)
+    hkl = hkl[(np.linalg.norm(hkl, axis=1) < 18) & hkl.any(axis=1)]
+    path = tmp_path / "flat.hkl"
+    path.write_text("".join(f"{h} {k} {l} 100\n" for h, k, l in hkl))
+    source = Reflections(file=str(path), cell=(30, 30, 30, 90, 90, 90), space_group="P 1")
+    # three cells a side: spots so wide that few orientations fill reciprocal space
+    crystal = {
+        "Ncells_abc": (3, 3, 3), "mosaic_domains": 30, "mosaic_spread_deg": 4.0,
+        "xtal_shape": shape,
+    }  # fmt: skip
+    stol = sin_theta(DETECTOR) / BEAM.wavelength_A
+    edges = np.linspace(0.06, stol.max(), 6)
+    light = {}
+    for B in (0.0, 60.0):
+        experiment = experiment_of(source, disorder_B_A2=B, **crystal)
+        total = np.zeros(stol.shape)
+        for index in range(40):
+            shot = experiment.draw(seed=3, index=index)
+            total += bragg_photons(shot) + background_photons(shot)
+        light[B] = np.array([total[(stol > a) & (stol <= b)].sum() for a, b in pairwise(edges)])
+    np.testing.assert_allclose(light[60.0], light[0.0], rtol=0.01)
+
+
+def test_molecules_that_move_scatter_what_the_formula_says():
+    """Displaced as a whole by a Gaussian of variance B / (8 pi^2): what varies of |F|."""
+    rng = np.random.default_rng(7)
+    edge, B_A2 = 20.0, 12.0
+    hkl = np.array([[2, 0, 1], [4, -3, 1], [5, 5, 2]])
     stol = np.linalg.norm(hkl, axis=1) / edge / 2
-    F = np.zeros(len(hkl), dtype=complex)
-    for element, position in zip(elements, rng.random((160, 3)), strict=True):
-        F += coherent(element, stol) * np.exp(2j * np.pi * (hkl @ position))
-    bragg = np.abs(F * debye_waller(B_A2, stol)) ** 2
-    diffuse = diffuse_intensity(composition, B_A2=B_A2, stol=stol)
-    for low, high in ((0.1, 0.2), (0.2, 0.3), (0.3, 0.45)):
-        shell = (stol > low) & (stol < high)
-        assert shell.sum() > 1000
-        # the mean of n exponential intensities has a relative error of 1 / sqrt(n)
-        everything = at_rest(composition, stol[shell]).mean()
-        error = 4 * bragg[shell].mean() / np.sqrt(shell.sum())
-        assert (bragg + diffuse)[shell].mean() == pytest.approx(everything, abs=error)
-        assert error < 0.1 * everything
-        assert 0.1 < diffuse[shell].mean() / everything < 0.9
+    still = np.exp(2j * np.pi * (rng.random((30, 3)) @ hkl.T)).sum(axis=0)
+    moves = rng.normal(0, np.sqrt(B_A2 / (8 * np.pi**2)) / edge, (40_000, 3))
+    F = still * np.exp(2j * np.pi * (moves @ hkl.T))
+    np.testing.assert_allclose(F.mean(axis=0), still * debye_waller(B_A2, stol), rtol=0.05)
+    varies = np.mean(np.abs(F - F.mean(axis=0)) ** 2, axis=0)
+    expected = diffuse_intensity(np.abs(still) ** 2, B_A2=B_A2, stol=stol)
+    np.testing.assert_allclose(varies, expected, rtol=0.03)
 
 
-def test_atoms_that_move_scatter_what_the_formulas_say():
-    """Displaced by Gaussians of variance B / (8 pi^2): the mean amplitude and what varies."""
+def test_atoms_that_move_scatter_what_a_models_B_factors_say():
+    """Displaced each on its own: what varies is sum f^2 (1 - exp(-2 B stol^2))."""
     rng = np.random.default_rng(7)
     edge, B_A2, moments = 20.0, 12.0, 4000
     positions = rng.random((30, 3))
     hkl = np.array([[2, 0, 1], [4, -3, 1], [5, 5, 2]])
     stol = np.linalg.norm(hkl, axis=1) / edge / 2
-    f = coherent("O", stol)
     moves = rng.normal(0, np.sqrt(B_A2 / (8 * np.pi**2)) / edge, (moments, 30, 3))
-    F = f * np.exp(2j * np.pi * ((positions + moves) @ hkl.T)).sum(axis=1)
-    still = f * np.exp(2j * np.pi * (positions @ hkl.T)).sum(axis=0)
-    sigma = np.sqrt(30) * f / np.sqrt(moments)
-    assert np.all(np.abs(F.mean(axis=0) - still * debye_waller(B_A2, stol)) < 4 * sigma)
+    F = coherent("O", stol) * np.exp(2j * np.pi * ((positions + moves) @ hkl.T)).sum(axis=1)
     varies = np.mean(np.abs(F - F.mean(axis=0)) ** 2, axis=0)
-    expected = diffuse_intensity((("O", 30.0),), B_A2=B_A2, stol=stol)
-    np.testing.assert_allclose(varies, expected, rtol=0.08)
+    text = "CRYST1   20.000   20.000   20.000  90.00  90.00  90.00 P 1\n" + "".join(
+        f"ATOM  {i:5d}  O   HOH A{i:4d}    {x:8.3f}{y:8.3f}{z:8.3f}  1.00 12.00           O\n"
+        for i, (x, y, z) in enumerate(positions * edge, start=1)
+    )
+    found = atoms_lost(gemmi.read_pdb_string(text), gemmi.SpaceGroup("P 1"))
+    np.testing.assert_allclose(varies, np.interp(stol, STOL, found), rtol=0.08)
+
+
+@pytest.mark.parametrize("shape", ["gauss", "tophat", "round"])
+def test_spots_of_a_shape_hold_as_much_light_as_is_said(shape):
+    """The integral of the squared amplitude of one cell, over shells of a ball."""
+    r = (np.arange(400_000) + 0.5) / 1000
+    u = np.pi * r
+    amplitude = {
+        "gauss": np.exp(-(r**2) / 0.63),
+        "tophat": r < 0.63,
+        "round": 0.723601254558268 * 3 * (np.sin(u) / u - np.cos(u)) / u**2,
+    }[shape]
+    light = (4 * np.pi * r**2 * amplitude**2).sum() / 1000
+    assert light == pytest.approx(SPOT_VOLUME[shape], rel=2e-3)
 
 
 def test_diffuse_light_begins_at_nothing_and_ends_at_all():
-    diffuse = diffuse_intensity(PROTEIN, B_A2=30.0, stol=STOL)
+    mean_square = np.full(len(STOL), 7.0)
+    diffuse = diffuse_intensity(mean_square, B_A2=30.0, stol=STOL)
     assert diffuse[0] == 0
-    small = STOL[1:4]
-    np.testing.assert_allclose(diffuse[1:4], at_rest(PROTEIN, small) * 2 * 30 * small**2, rtol=2e-2)
-    np.testing.assert_allclose(diffuse[-50:], at_rest(PROTEIN, STOL[-50:]), rtol=1e-9)
-
-
-def test_a_perfect_crystal_has_no_diffuse_light():
-    assert not diffuse_intensity(PROTEIN, B_A2=0.0, stol=STOL).any()
-    photons = disorder_photons(PROTEIN, B_A2=0.0, cells=1e6, compton=False, **SHOT)
-    assert not photons.any()
+    np.testing.assert_allclose(diffuse[1:4], 7.0 * 2 * 30 * STOL[1:4] ** 2, rtol=2e-2)
+    np.testing.assert_allclose(diffuse[-50:], 7.0, rtol=1e-9)
+    assert not diffuse_intensity(mean_square, B_A2=0.0, stol=STOL).any()
 
 
 def test_compton_light_rises_from_nothing_towards_all_electrons():
+    with_hydrogens = (*PROTEIN, ("H", 785.5))
     S = compton_intensity(PROTEIN, stol=STOL)
     assert S[0] == pytest.approx(0, abs=1e-9)
     assert np.all(np.diff(S) > 0)
-    assert 0.9 * electrons(PROTEIN) < S[-1] < electrons(PROTEIN)
+    assert 0.9 * electrons(with_hydrogens) < S[-1] < electrons(with_hydrogens)
+    listed = compton_intensity(with_hydrogens, stol=STOL)
+    np.testing.assert_allclose(S, listed, rtol=1e-4, atol=1e-6)
 
 
 def test_photons_are_the_cells_intensity_times_their_number_in_every_pixel():
     stol = sin_theta(DETECTOR) / 1.3
-    expected = at_rest(PROTEIN, stol) * (1 - np.exp(-2 * 25 * stol**2))
-    expected += sum(count * incoherent(element, stol) for element, count in PROTEIN)
+    S = sum(count * incoherent(element, STOL) for element, count in PROTEIN)
+    found = disorder_photons(
+        S, cells=2e6, beam=BEAM, detector=DETECTOR, photons=1e12, wavelength_A=1.3
+    )
+    expected = sum(count * incoherent(element, stol) for element, count in PROTEIN)
     expected *= 2e6 * R_E_SQR_M2 * BEAM.fluence(1e12) * beam_factors(DETECTOR, BEAM)
-    found = disorder_photons(PROTEIN, B_A2=25.0, cells=2e6, compton=True, **SHOT)
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
-def test_an_unknown_composition_is_refused_in_one_line():
-    with pytest.raises(StructureError, match="list of reflections, which names none"):
-        disorder_photons((), B_A2=10.0, cells=1, compton=False, **SHOT)
+def test_a_list_of_reflections_scatters_by_compton_as_the_protein_that_fills_its_cell(tmp_path):
+    path = tmp_path / "one.hkl"
+    path.write_text("1 0 0 50\n2 1 3 40\n")
+    source = Reflections(file=str(path), cell=(40, 50, 60, 90, 90, 90), space_group="P 1")
+    found = experiment_of(source, compton=True).cell_intensity()
+    np.testing.assert_allclose(found, compton_intensity(protein_of(40 * 50 * 60), stol=STOL))
+    # photosystem II: 9.3e6 A^3 for 200,000 atoms, in a cell with more solvent than most
+    assert 1 < sum(n for _, n in protein_of(133.25 * 226.26 * 307.09)) / 200_000 < 1.5

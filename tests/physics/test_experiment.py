@@ -61,9 +61,14 @@ def test_scattering_is_proportional_to_pulse_and_crystal(small: Experiment) -> N
     double = replace(shot, photons=2e12)
     np.testing.assert_allclose(bragg_photons(double), 2 * spots, rtol=1e-6)
     np.testing.assert_allclose(background_photons(double), 2 * background, rtol=1e-6)
-    larger = replace(shot, crystal_volume_mm3=3e-6)
+    larger, none = (replace(shot, crystal_volume_mm3=volume) for volume in (3e-6, 0.0))
     np.testing.assert_allclose(bragg_photons(larger), 3 * spots, rtol=1e-6)
-    np.testing.assert_array_equal(background_photons(larger), background)
+    surroundings = background_photons(none)
+    crystals = background - surroundings
+    assert crystals.min() > 0
+    np.testing.assert_allclose(
+        background_photons(larger) - surroundings, 3 * crystals, rtol=1e-3, atol=1e-3
+    )
 
 
 def test_total_bragg_light_hardly_depends_on_how_large_a_domain_is_rendered(
@@ -97,9 +102,34 @@ def test_image_depends_on_seed_and_index_only(small: Experiment) -> None:
 
 
 def test_background_means_are_those_of_the_reference() -> None:
-    # the reference's images have means of 299 (water) and 390 (air) photons at 1e12
+    # the reference's images have means of 299 (water) and 390 (air, elastic) photons at 1e12
+    lengths = ("background.0.thickness_mm=0.01", "background.1.path_mm=5")
+    for change, expected in (("background.1.compton=false", 390), ("name=as-it-is", 400)):
+        experiment = load_recipe("diffranet", changes=(*lengths, change))
+        shot = replace(
+            experiment.draw(seed=0, index=0), photons=1e12, wavelength_A=1.5, crystal_volume_mm3=0
+        )
+        assert background_photons(shot).mean() == pytest.approx(299 + expected, rel=0.01)
+
+
+def test_the_background_of_shots_without_crystal_varies() -> None:
     experiment = load_recipe("diffranet")
-    shot = replace(
-        experiment.draw(seed=0, index=0), photons=1e12, wavelength_A=1.5, crystal_volume_mm3=0
-    )
-    assert background_photons(shot).mean() == pytest.approx(299 + 390, rel=0.01)
+    shots = [experiment.draw(seed=8, index=i) for i in range(200)]
+    empty = [shot for shot in shots if shot.class_name == "no-crystal"]
+    per_photon = np.array([background_photons(shot).mean() / shot.photons for shot in empty])
+    assert 0.1 < per_photon.std() / per_photon.mean() < 0.3
+    # it follows from the lengths that were drawn, which are the truth
+    water = np.array([shot.path_mm("water") for shot in empty])
+    assert {shot.path_mm("air") for shot in empty} == {5.0}
+    np.testing.assert_allclose(per_photon, (299 * water / 0.01 + 400) / 1e12, rtol=0.03)
+    assert 0.005 < water.min() < water.max() < 0.015
+    assert water.mean() == pytest.approx(0.01, rel=0.15)
+
+
+def test_a_dark_pulse_has_no_truth_of_what_was_not_drawn() -> None:
+    experiment = load_recipe("diffranet")
+    shots = (experiment.draw(seed=8, index=i) for i in range(100))
+    _, truth = simulate(next(shot for shot in shots if shot.class_name == "blank"))
+    unknown = ("orientation", "cell", "d_min_A", "ice", "water_mm", "air_mm", "table_mm", "ice_mm")
+    assert {name for name in unknown if getattr(truth, name) is not None} == set()
+    assert truth.pulse_photons == truth.background_photons == truth.lattices == 0

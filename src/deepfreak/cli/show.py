@@ -15,6 +15,7 @@ def show(*, data: Path, report: Path | None, overwrite: bool) -> None:
 
     from deepfreak.dataset import Dataset
     from deepfreak.files import check_output
+    from deepfreak.identity import RELEASED_NAME, identity, why_not_released
     from deepfreak.report.dataset import summary_of_truth, tally, write_dataset_page
 
     if report is not None:
@@ -25,6 +26,16 @@ def show(*, data: Path, report: Path | None, overwrite: bool) -> None:
         size = " x ".join(map(str, images.images.shape[1:]))
         click.echo(f"{data}: {len(images)} images of {size} pixels")
         click.echo(f"seed {manifest.get('seed', 'unknown')}, made by deepfreak {made_by}")
+        told = identity(manifest)
+        click.echo(f"label version {told['label_version'] or 'unknown'}; sha256 by its manifest:")
+        for part in ("images", "labels", "truth"):
+            click.echo(f"  {part:<8}{(told['sha256'] or {}).get(part, 'unknown')}")
+        why = why_not_released(manifest)
+        click.echo(
+            f"not {RELEASED_NAME}: {why}"
+            if why
+            else f"the hashes are those of {RELEASED_NAME}; `deepfreak verify` proves them"
+        )
         columns = [*images.classes, "images"]
         width = max(11, *(len(name) + 1 for name in columns))
         click.echo("\n" + " " * 12 + "".join(f"{name:>{width}}" for name in columns))

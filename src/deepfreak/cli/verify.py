@@ -20,16 +20,18 @@ def verify(*, data: Path, sample: int, full: bool, workers: int) -> None:
 
     Images, labels and truth are hashed, and a sample is simulated again: equal bytes on the
     versions and processor features that made it, elsewhere at most 1e-4 of the pixels off by one.
-    Prints one line for each problem, and exits with 2 if there is any.
+    Prints one line for each problem, and exits with 2 if there is any; if there is none, whether
+    this is the released data set, or why not.
     """
     import numpy as np
 
     from deepfreak import dataset
     from deepfreak.errors import DatasetError
+    from deepfreak.identity import RELEASED_NAME, why_not_released
     from deepfreak.progress import progress
 
     with dataset.Dataset.open(data) as opened:
-        count = len(opened)
+        count, manifest = len(opened), opened.manifest
     with (
         dataset.worker_processes(workers) as executor,
         progress(f"reading {data.name}", count) as advance,
@@ -50,3 +52,5 @@ def verify(*, data: Path, sample: int, full: bool, workers: int) -> None:
     if proof.problems:
         raise click.exceptions.Exit(DatasetError.exit_code)
     click.echo(f"{data}: {proof.images} images are what the manifest says{again}")
+    why = why_not_released(manifest)
+    click.echo(f"this is not {RELEASED_NAME}: {why}" if why else f"this is {RELEASED_NAME}")

@@ -66,6 +66,12 @@ def _drawn(shots: Sequence[Shot]) -> dict[str, NDArray[np.float64]]:
     return {
         "pulse_photons": np.array([shot.photons for shot in shots]),
         "wavelength_A": np.array([shot.wavelength_A for shot in shots]),
-        "orientation": np.array([shot.orientation for shot in shots]),
+        "orientation": np.array(
+            [shot.orientation if shot.photons > 0 else np.full((3, 3), np.nan) for shot in shots]
+        ),
         "crystal_volume_mm3": np.array([shot.crystal_volume_mm3 for shot in shots]),
+        **{
+            f"{material}_mm": np.array([shot.path_mm(material) for shot in shots], dtype=float)
+            for material in ("water", "air", "table", "ice")
+        },
     }

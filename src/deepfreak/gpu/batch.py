@@ -28,15 +28,16 @@ from deepfreak.errors import BackendError
 from deepfreak.experiment import Experiment
 from deepfreak.exposure import Truth, truth_of
 from deepfreak.gpu.device import Device, missing_on_this_machine
-from deepfreak.scattering.amorphous import form_factor, molecules
+from deepfreak.scattering.amorphous import form_factor, molecules_per_mm
 from deepfreak.scattering.bragg import Ellipsoid, Lattice, in_subpixels, largest_turn
 from deepfreak.scattering.by_pixel import GAUSS, SHAPES
 from deepfreak.scattering.constants import R_E_SQR_M2
-from deepfreak.scattering.disorder import cell_intensity
 from deepfreak.scattering.ice import Ice
 from deepfreak.scattering.spots import shell_thickness
 from deepfreak.scattering.tables import interpolate
+from deepfreak.settings import middle
 from deepfreak.shot import Shot
+from deepfreak.structure_factors.factors import STOL
 
 Array = NDArray[np.float64]
 Float = NDArray[np.float32]
@@ -261,12 +262,16 @@ class Renderer:
         per_unit = R_E_SQR_M2 * fluence * domains_in_beam * cells.prod() ** 2 / (unit * samples)
         return rows, domains, edges, per_unit
 
-    def _amounts(self, shot: Shot) -> tuple[float, float]:
+    def _amounts(self, shot: Shot) -> Array:
         """Return how much of each of `_smooth_tables` a shot has."""
-        fluence = self.experiment.beam.fluence(shot.photons)
-        if shot.crystal_volume_mm3 == 0:
-            return fluence, 0.0
-        return fluence, fluence * shot.cells_in_beam(shot.real_axes(self._factors)[0][0])
+        amounts = np.zeros(self._tables.shape[0])
+        if shot.photons == 0:
+            return amounts
+        paths = [middle(matter.path_mm) for matter in shot.surroundings()[0]]
+        amounts[: len(paths)] = paths
+        if shot.crystal_volume_mm3 > 0:
+            amounts[-1] = shot.cells_in_beam(shot.real_axes(self._factors)[0][0])
+        return amounts * self.experiment.beam.fluence(shot.photons)
 
     def _spread(self, photons: Any) -> None:
         """Apply the point spread in place, within each sensitive region."""
@@ -318,25 +323,20 @@ def _only_on_cpu(experiment: Experiment) -> str | None:
 
 
 def _smooth_tables(experiment: Experiment) -> Array:
-    """Return photons per steradian and fluence at multiples of `STOL_STEP`, (2, n).
+    """Return photons per steradian and fluence at multiples of `STOL_STEP`, (kinds + 1, n).
 
-    Of everything amorphous, and of one disordered unit cell.
+    Of a mm of each amorphous kind of the background, and of one disordered unit cell.
     """
     shortest = 0.5 * experiment.beam.wavelength_A
     stol: Array = STOL_STEP * np.arange(int(1.0 / shortest / STOL_STEP) + 2, dtype=np.float64)
-    tables = np.zeros((2, len(stol)))
-    for matter in experiment.background:
-        if not isinstance(matter, Ice):
-            amplitude = interpolate(stol, *form_factor(matter))
-            tables[0] += R_E_SQR_M2 * molecules(matter, experiment.beam) * amplitude**2
-    crystal = experiment.crystal
-    if crystal.disorder_B_A2 > 0 or crystal.compton:
-        tables[1] = R_E_SQR_M2 * cell_intensity(
-            experiment.structure_factors().composition,
-            B_A2=crystal.disorder_B_A2,
-            compton=crystal.compton,
-            stol=stol,
-        )
+    tables = np.zeros((len(experiment.background) + 1, len(stol)))
+    for table, matter in zip(tables, experiment.background, strict=False):
+        assert not isinstance(matter, Ice)  # noqa: S101 -- _only_on_cpu has seen to it
+        amplitude = interpolate(stol, *form_factor(matter))
+        table[:] = R_E_SQR_M2 * molecules_per_mm(matter, experiment.beam) * amplitude**2
+    if experiment.crystal.scatters_beside_spots:
+        amplitude = interpolate(stol, STOL, np.sqrt(experiment.cell_intensity()))
+        tables[-1] = R_E_SQR_M2 * amplitude**2
     return tables
 
 

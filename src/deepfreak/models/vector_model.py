@@ -15,6 +15,7 @@ from deepfreak.errors import DatasetError
 from deepfreak.exchange.importing import REAL_CLASSES
 from deepfreak.features.extraction import Extractor, extract, in_threads
 from deepfreak.features.sift import SIFT, VisualWords
+from deepfreak.identity import identity
 from deepfreak.models.fitted import Fitted, Learner, check_finite, check_weights
 from deepfreak.models.group import group_weights, grouped
 from deepfreak.prepare import SIZE
@@ -142,6 +143,7 @@ def train(
         "data": {
             "count": len(labels),
             "class_counts": counts,
+            "data_set": identity(data.manifest),
             "manifest_sha256": _digest(json.dumps(data.manifest, sort_keys=True).encode()),
             "manifest": dict(data.manifest),
         },

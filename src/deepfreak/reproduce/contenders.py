@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from deepfreak.evaluation import Evaluation
 from deepfreak.exchange.importing import REAL_CLASSES
 from deepfreak.features.sift import SIFT
+from deepfreak.identity import identity
 from deepfreak.models.group import group_weights, grouped
 from deepfreak.search.extraction import Progress, no_progress
 
@@ -103,6 +104,7 @@ def judge(
                 Evaluation(
                     model=contender.name,
                     data=str(data.path),
+                    data_set=identity(data.manifest),
                     classes=classes,
                     truth=np.asarray(data.labels),
                     probabilities=probabilities,

@@ -303,6 +303,7 @@ def make_record(
                 evaluation.to_json() for evaluation in judged_by_image
             ],
         },
+        data_set=own.evaluation.data_set,
     )
     figures = [
         mean_curves_figure(

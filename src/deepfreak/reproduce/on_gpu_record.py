@@ -89,6 +89,7 @@ def make_record(outcome: Outcome, *, command: str) -> "tuple[Record, list[Figure
             },
             "evaluations": {line.name: line.evaluation.to_json() for line in judged},
         },
+        data_set=ours.evaluation.data_set,
     )
     figures = [
         curve_figure(each.history, title=f"Learning curve: {each.candidate.name}")

@@ -1,9 +1,10 @@
 """A record: tables with what made them, as Markdown, JSON and HTML in one folder."""
 
+import csv
 import json
 import platform
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Cell = str | int | float
+
+# Labels of each test image, a line each: its place in the split, its class, and each verdict.
+VERDICTS = "verdicts.csv"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +46,11 @@ class Record:
         The first lines: scale and main result.
     facts
         JSON values to keep beside the tables, such as the confusion matrices of every seed.
+    data_set
+        Which images they were made from; see `identity`.
+    verdicts
+        (n,) labels by name of a column, the first the true ones: what was said of each test image,
+        so that any comparison can be made again.
     """
 
     name: str
@@ -50,6 +59,8 @@ class Record:
     summary: tuple[str, ...]
     tables: tuple[Table, ...]
     facts: dict[str, Any]
+    data_set: Mapping[str, Any] = field(default_factory=dict)
+    verdicts: "Mapping[str, NDArray[np.integer]]" = field(default_factory=dict)
 
 
 def confusion_table(
@@ -90,11 +101,25 @@ def write_record(record: Record, folder: str | Path, *, day: str | None = None) 
     except OSError as error:
         raise OutputError(f"cannot make the folder {place}: {error.strerror or error}") from error
     made_by = {"date": day, "command": record.command, **made_with()}
-    content = {"made_by": made_by, **asdict(record)}
+    if record.data_set:
+        hashes = record.data_set.get("sha256") or {}
+        made_by["data set"] = record.data_set.get("name") or "not a released one"
+        made_by |= {f"sha256 of its {part}": digest for part, digest in hashes.items()}
+    content = {"made_by": made_by, **asdict(replace(record, verdicts={}))}
+    del content["verdicts"]
     with whole_file(place / "record.json", overwrite=True) as partial:
         partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
     with whole_file(place / "README.md", overwrite=True) as partial:
         partial.write_text(as_markdown(record, made_by))
+    if record.verdicts:
+        with (
+            whole_file(place / VERDICTS, overwrite=True) as partial,
+            partial.open("w", newline="") as file,
+        ):
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["image", *record.verdicts])
+            columns = (column.tolist() for column in record.verdicts.values())
+            writer.writerows((i, *row) for i, row in enumerate(zip(*columns, strict=True)))
     values = {
         "title": record.title,
         "facts": [(key, _plain(value)) for key, value in made_by.items()],

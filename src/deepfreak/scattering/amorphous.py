@@ -12,7 +12,7 @@ from deepfreak.detector import Detector, beam_factors, sin_theta
 from deepfreak.scattering.atoms import coherent, incoherent
 from deepfreak.scattering.constants import AVOGADRO, R_E_SQR_M2
 from deepfreak.scattering.tables import read_stol, scatter_from_table
-from deepfreak.settings import Positive, settings
+from deepfreak.settings import Extent, Positive, middle, settings
 
 Array = NDArray[np.float64]
 
@@ -82,16 +82,17 @@ AIR = (("N", 0.79, 1.0977), ("O", 0.21, 1.2075))
 class Water:
     """A layer of liquid water across the beam (Appendix A: 10 microns).
 
-    Its curve was measured, and what water scatters incoherently is part of it.
+    Its curve was measured, and what water scatters incoherently is part of it. `thickness_mm` may
+    be a range.
     """
 
     material: Literal["water"] = "water"
-    thickness_mm: Positive
+    thickness_mm: Extent
     density_g_cm3: Positive = 1.0
     molar_mass_g: Positive = 18.015
 
     @property
-    def path_mm(self) -> float:
+    def path_mm(self) -> float | tuple[float, float]:
         """How far the beam travels in it."""
         return self.thickness_mm
 
@@ -101,10 +102,11 @@ class Air:
     """Air along the beam (Appendix A: 5 mm), all of it taken to be at the crystal.
 
     `compton` adds what the molecules scatter incoherently, a fifth of the light at 2 A resolution.
+    `path_mm` may be a range.
     """
 
     material: Literal["air"] = "air"
-    path_mm: Positive
+    path_mm: Extent
     density_g_cm3: Positive = 1.2e-3
     molar_mass_g: Positive = 28.97
     compton: bool = False
@@ -119,17 +121,18 @@ class Table:
     file
         nonBragg's `.stol` text: sin(theta)/lambda in 1/A and electrons per molecule, two columns.
     thickness_mm, density_g_cm3, molar_mass_g
-        How far the beam travels in it, and what turns that into a number of molecules.
+        How far the beam travels in it, which may be a range, and what turns that into a number of
+        molecules.
     """
 
     material: Literal["table"] = "table"
     file: str
-    thickness_mm: Positive
+    thickness_mm: Extent
     density_g_cm3: Positive
     molar_mass_g: Positive
 
     @property
-    def path_mm(self) -> float:
+    def path_mm(self) -> float | tuple[float, float]:
         """How far the beam travels in it."""
         return self.thickness_mm
 
@@ -174,9 +177,16 @@ def _read_table(file: str) -> tuple[Array, Array]:
 
 
 def molecules(matter: Water | Air | Table, beam: Beam) -> float:
-    """Return how many molecules the beam meets: its area times the path through `matter`."""
-    volume_cm3 = beam.area_mm2 * matter.path_mm * 1e-3
-    return volume_cm3 * matter.density_g_cm3 * AVOGADRO / matter.molar_mass_g
+    """Return how many molecules the beam meets: its area times the path through `matter`.
+
+    Of a range, the mean of what shots meet.
+    """
+    return middle(matter.path_mm) * molecules_per_mm(matter, beam)
+
+
+def molecules_per_mm(matter: Water | Air | Table, beam: Beam) -> float:
+    """Return how many molecules the beam meets in each mm of `matter`."""
+    return beam.area_mm2 * 1e-3 * matter.density_g_cm3 * AVOGADRO / matter.molar_mass_g
 
 
 def amorphous_photons(

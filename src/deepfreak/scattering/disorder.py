@@ -1,23 +1,32 @@
 """What a disordered crystal scatters beside its spots: the light they lost, and Compton's."""
 
-from functools import lru_cache
-
 import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.beam import Beam
 from deepfreak.detector import Detector, beam_factors, sin_theta
-from deepfreak.errors import StructureError
-from deepfreak.scattering.atoms import coherent, incoherent
+from deepfreak.scattering.atoms import incoherent
 from deepfreak.scattering.constants import R_E_SQR_M2
 from deepfreak.scattering.tables import scatter_from_table
-from deepfreak.structure_factors.factors import Composition
+from deepfreak.structure_factors.factors import STOL, Composition
+from deepfreak.structure_factors.wilson import AVERAGINE
 
 Array = NDArray[np.float64]
 
-# Where intensities are computed, in 1/A: beyond 2 the form factors' coefficients do not hold.
-STOL = np.linspace(0.0, 2.0, 801)
-STOL.setflags(write=False)
+# The light of a spot in each of nanoBragg's shapes over that of the lattice sum which it stands
+# for: the integral of its square over reciprocal space. What spots lose has the same excess.
+SPOT_VOLUME = {
+    "square": 1.0,
+    "round": 1.0,
+    "gauss": (np.pi * 0.63 / 2) ** 1.5,
+    "tophat": 4 / 3 * np.pi * 0.63**3,
+}
+
+# Hydrogens a carbon of the mean protein ("averagine"), which models and statistics leave out.
+HYDROGENS_PER_CARBON = 7.7583 / AVERAGINE["C"]
+# Where only the cell is known it is taken to hold protein: a mean residue (111.1 Da) in each 267
+# A^3, by Matthews' 2.4 A^3/Da (J. Mol. Biol. 33, 491, 1968).
+RESIDUE_A3 = 267.0
 
 
 def debye_waller(B_A2: float, stol: Array) -> Array:
@@ -26,88 +35,71 @@ def debye_waller(B_A2: float, stol: Array) -> Array:
     return damping
 
 
-def diffuse_intensity(composition: Composition, *, B_A2: float, stol: Array) -> Array:
+def diffuse_intensity(mean_square: Array, *, B_A2: float, stol: Array) -> Array:
     """Return what disorder takes from the spots of one cell, in electrons^2 at `stol` in 1/A.
 
-    The sum of f^2 (1 - exp(-2 B stol^2)) over the cell's atoms, each displaced on its own as in
-    Einstein's crystal (James, The Optical Principles of the Diffraction of X-rays, 1948, ch. V).
+    <F^2> (1 - exp(-2 B stol^2)): whole molecules displaced on their own scatter as much between the
+    spots as these lose, at every angle (James, The Optical Principles of the Diffraction of X-rays,
+    1948, ch. V, for atoms).
 
     Parameters
     ----------
-    composition
-        Elements and how many atoms of each the cell has.
+    mean_square
+        Mean F^2 of the ordered crystal's reflections at `stol`, (n,).
     B_A2
-        Mean square displacement times 8 pi^2, all of it: with the B that the amplitudes themselves
-        hold, if the light that this B took is to appear too.
+        Mean square displacement times 8 pi^2.
     """
-    per_cell = sum(count * coherent(element, stol) ** 2 for element, count in composition)
-    lost: Array = per_cell * -np.expm1(-2 * B_A2 * stol**2)
+    lost: Array = mean_square * -np.expm1(-2 * B_A2 * stol**2)
     return lost
 
 
+def protein_of(cell_A3: float) -> Composition:
+    """Return the atoms of protein that a cell of which no atoms are known is taken to hold."""
+    return tuple((element, count * cell_A3 / RESIDUE_A3) for element, count in AVERAGINE.items())
+
+
 def compton_intensity(composition: Composition, *, stol: Array) -> Array:
-    """Return the incoherent intensity of one cell in electrons^2 at `stol` in 1/A."""
+    """Return the incoherent intensity of one cell in electrons^2 at `stol` in 1/A.
+
+    Where no hydrogens are listed a protein's are added, 1.57 a carbon.
+    """
+    counts = dict(composition)
+    if not {"H", "D"} & counts.keys():
+        counts["H"] = HYDROGENS_PER_CARBON * counts.get("C", 0.0)
     total = np.zeros_like(stol)
-    for element, count in composition:
+    for element, count in counts.items():
         total += count * incoherent(element, stol)
     return total
 
 
-def cell_intensity(composition: Composition, *, B_A2: float, compton: bool, stol: Array) -> Array:
-    """Return what one disordered cell scatters diffusely, in electrons^2 at `stol` in 1/A."""
-    intensity = diffuse_intensity(composition, B_A2=B_A2, stol=stol)
-    return intensity + compton_intensity(composition, stol=stol) if compton else intensity
-
-
 def disorder_photons(
-    composition: Composition,
+    intensity: Array,
     *,
-    B_A2: float,
     cells: float,
-    compton: bool,
     beam: Beam,
     detector: Detector,
     photons: float,
     wavelength_A: float,
 ) -> NDArray[np.float32]:
-    """Return the expected photons that a pulse of `photons` scatters diffusely, (slow, fast).
+    """Return the expected photons that a pulse scatters beside the spots, (slow, fast).
 
     r_e^2 x fluence x cells x intensity of a cell x solid angle x polarization.
 
     Parameters
     ----------
-    composition, B_A2
-        As in `diffuse_intensity`; of `StructureFactors.composition`.
+    intensity
+        Of one cell in electrons^2 at `STOL`, (801,); see `Experiment.cell_intensity`.
     cells
         How many unit cells the beam meets.
-    compton
-        Whether the atoms' incoherent scattering is added.
-
-    Raises
-    ------
-    StructureError
-        When the composition is not known.
     """
-    if not composition:
-        raise StructureError(
-            "expected the atoms of the crystal for its diffuse scattering, found structure factors "
-            "from a list of reflections, which names none; take a model or Wilson statistics"
-        )
     image = np.empty(detector.image_size, dtype=np.float32)
     scatter_from_table(
         image,
         stol=STOL,
-        F=_amplitude(composition, B_A2, compton),
+        F=np.sqrt(intensity),
         sin_theta=sin_theta(detector),
         wavelength=wavelength_A,
         factors=beam_factors(detector, beam),
         strength=R_E_SQR_M2 * beam.fluence(photons) * cells,
     )
     return image
-
-
-@lru_cache(maxsize=8)
-def _amplitude(composition: Composition, B_A2: float, compton: bool) -> Array:
-    """Return the square root of a cell's intensity at `STOL`; shots of one experiment share it."""
-    amplitude: Array = np.sqrt(cell_intensity(composition, B_A2=B_A2, compton=compton, stol=STOL))
-    return amplitude

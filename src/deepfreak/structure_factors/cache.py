@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # To be raised when the same settings give other numbers, or the file another layout, than before.
-GENERATION = 3
+GENERATION = 4
 DIGEST_BYTES = hashlib.sha256().digest_size
 
 
@@ -67,7 +67,7 @@ def _store(factors: StructureFactors, path: Path) -> None:
         "composition": factors.composition,
     }
     content = io.BytesIO()
-    np.savez(content, F=factors.F, about=np.array(json.dumps(about)))
+    np.savez(content, F=factors.F, lost=factors.lost, about=np.array(json.dumps(about)))
     with written_whole(path) as file:
         file.write(content.getbuffer())
         file.write(hashlib.sha256(content.getbuffer()).digest())
@@ -87,6 +87,7 @@ def _load(path: Path) -> StructureFactors | None:
         about = json.loads(str(arrays["about"]))
         return StructureFactors(
             F=arrays["F"],
+            lost=arrays["lost"],
             hkl_min=tuple(about.pop("hkl_min")),
             cell=tuple(about.pop("cell")),
             composition=tuple((element, count) for element, count in about.pop("composition")),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 MAX_BOX_ENTRIES = 400_000_000
 # Reflections written at a time: bounds the temporary indices to some 100 MB.
 BATCH = 2_000_000
+
+# Where the light beside the spots is known, in 1/A: beyond 2 the form factors' coefficients do not
+# hold.
+STOL = np.linspace(0.0, 2.0, 801)
+STOL.setflags(write=False)
+# Shells of the mean F^2: so many points of the reciprocal lattice in each on average, and at most
+# so many shells.
+POINTS_PER_SHELL = 20
+MAX_SHELLS = 60
 
 UnitCell = tuple[float, float, float, float, float, float]
 Composition = tuple[tuple[str, float], ...]
@@ -49,6 +58,9 @@ class StructureFactors:
     composition
         Elements and how many atoms of each a unit cell has, as far as `F` was computed from atoms:
         without solvent and mostly without hydrogen. Empty where it is not known.
+    lost
+        What B factors took from the mean F^2, in electrons^2 of a cell at `STOL`; 0 where that is
+        not known.
     """
 
     F: npt.NDArray[np.float32]
@@ -59,6 +71,7 @@ class StructureFactors:
     source: str
     default_F: float = 0.0
     composition: Composition = ()
+    lost: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros_like(STOL))
 
     def __post_init__(self) -> None:
         """Refuse a box that is not symmetric about the origin of reciprocal space."""
@@ -69,6 +82,40 @@ class StructureFactors:
                 f"found {self.F.dtype} of shape {self.F.shape}; "
                 "give a box symmetric about (0, 0, 0)"
             )
+
+    def mean_square(self) -> npt.NDArray[np.float64]:
+        """Return the mean F^2 over the reciprocal lattice, absences included, at `STOL`.
+
+        In shells of equal width, and between their middles as a Gaussian; beyond the last
+        reflections as there.
+        """
+        metric = _reciprocal_metric(self.cell)
+        volume = np.linalg.det(metric) ** -0.5
+        last = 0.5 / self.d_min_A
+        points = 4 / 3 * np.pi * volume * (2 * last) ** 3
+        count = int(np.clip(np.cbrt(points / POINTS_PER_SHELL), 4, MAX_SHELLS))
+        sums = np.zeros((3, count))
+        h, k, l = (np.arange(first, 1 - first) for first in self.hkl_min)
+        in_plane = (
+            metric[1, 1] * k[:, None] ** 2
+            + 2 * metric[1, 2] * np.outer(k, l)
+            + metric[2, 2] * l[None, :] ** 2
+        )
+        across = metric[0, 1] * k[:, None] + metric[0, 2] * l[None, :]
+        for index, plane in zip(h.tolist(), self.F, strict=True):
+            stol2 = (metric[0, 0] * index**2 + 2 * index * across + in_plane) / 4
+            within = (stol2 <= last**2) & (stol2 > 0)
+            stol2 = stol2[within]
+            shell = np.minimum((np.sqrt(stol2) * (count / last)).astype(np.int64), count - 1)
+            sums[0] += np.bincount(shell, None, count)
+            sums[1] += np.bincount(shell, stol2, count)
+            sums[2] += np.bincount(shell, plane[within].astype(np.float64) ** 2, count)
+        number, stol2, F2 = sums[:, sums[2] > 0]
+        if not len(number):
+            return np.zeros_like(STOL)
+        logarithm = np.interp(STOL**2, stol2 / number, np.log(F2 / number))
+        mean: npt.NDArray[np.float64] = np.exp(logarithm)
+        return mean
 
     def lookup(
         self, h: npt.ArrayLike, k: npt.ArrayLike, l: npt.ArrayLike
@@ -87,6 +134,14 @@ class StructureFactors:
             tuple(index[inside] - first for index, first in zip(hkl, self.hkl_min, strict=True))
         ]
         return found
+
+
+def _reciprocal_metric(cell: UnitCell) -> npt.NDArray[np.float64]:
+    """Return the products of a*, b* and c* with each other, (3, 3) in 1/A^2."""
+    cos = np.cos(np.radians(cell[3:]))
+    angles = np.array([[1, cos[2], cos[1]], [cos[2], 1, cos[0]], [cos[1], cos[0], 1]])
+    metric: npt.NDArray[np.float64] = np.linalg.inv(np.outer(cell[:3], cell[:3]) * angles)
+    return metric
 
 
 def check_box(largest_hkl: Sequence[float], *, what: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from deepfreak.errors import StructureError
 from deepfreak.structure_factors.coordinates import read_coordinates
 from deepfreak.structure_factors.factors import (
     MAX_BOX_ENTRIES,
+    STOL,
     Composition,
     StructureFactors,
     expand_to_p1,
@@ -80,7 +82,7 @@ def from_model(
         raise StructureError(
             f"{path}: expected finite structure factors, found NaN; check the B factors"
         )
-    return expand_to_p1(
+    factors = expand_to_p1(
         hkl,
         amplitudes,
         cell=cell,
@@ -89,6 +91,31 @@ def from_model(
         source=f"model {path.name} with bulk solvent k_sol={k_sol:g}, B_sol={B_sol_A2:g} A^2",
         composition=cell_composition(structure, group),
     )
+    return replace(factors, lost=atoms_lost(structure, group))
+
+
+def atoms_lost(structure: gemmi.Structure, group: gemmi.SpaceGroup) -> npt.NDArray[np.float64]:
+    """Return what the B factors of all atoms of a cell take from the spots, at `STOL`.
+
+    The sum of f^2 (1 - exp(-2 B stol^2)), each atom moving on its own as in Einstein's crystal
+    (James, The Optical Principles of the Diffraction of X-rays, 1948, ch. V).
+    """
+    from deepfreak.scattering.atoms import coherent
+
+    counts: dict[str, dict[int, float]] = {}
+    for site in structure[0].all():
+        of_element = counts.setdefault(site.atom.element.name, {})
+        B_A2 = round(site.atom.b_iso)
+        of_element[B_A2] = of_element.get(B_A2, 0.0) + site.atom.occ
+    operations = group.operations()
+    copies = len(operations.sym_ops) * len(operations.cen_ops)
+    lost = np.zeros_like(STOL)
+    for element, of_element in counts.items():
+        taken = sum(
+            -count * np.expm1(-2 * max(B_A2, 0) * STOL**2) for B_A2, count in of_element.items()
+        )
+        lost += copies * coherent(element, STOL) ** 2 * taken
+    return lost
 
 
 def cell_composition(structure: gemmi.Structure, group: gemmi.SpaceGroup) -> Composition:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from deepfreak.errors import StructureError
 from deepfreak.structure_factors.factors import (
     BATCH,
+    STOL,
     StructureFactors,
     expand_to_p1,
     unique_reflections,
@@ -87,7 +89,7 @@ def wilson(
         F[first : first + BATCH] = solvent * np.sqrt(
             mean_F2 * unit_intensities(part, operations, seed=seed)
         )
-    return expand_to_p1(
+    factors = expand_to_p1(
         hkl,
         F,
         cell=unit_cell,
@@ -102,6 +104,9 @@ def wilson(
             for element, count in AVERAGINE.items()
         ),
     )
+    # beyond the last reflections as there
+    reached = np.minimum(STOL, 0.5 / d_min_A)
+    return replace(factors, lost=factors.mean_square() * np.expm1(2 * B_A2 * reached**2))
 
 
 def mean_square_form_factor(stol2: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

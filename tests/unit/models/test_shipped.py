@@ -10,6 +10,7 @@ import pytest
 
 from deepfreak.dataset import Dataset, generate
 from deepfreak.evaluation import evaluate
+from deepfreak.identity import RELEASED_NAME, RELEASED_SHA256
 from deepfreak.live.policy import SURELY_NO, SURELY_YES, policy_from
 from deepfreak.live.scores import read_scores, shipped_scores
 from deepfreak.models import load_model
@@ -51,11 +52,22 @@ def test_they_are_right_on_most_fresh_shots(tmp_path: Path, path: Path | None) -
     np.testing.assert_allclose(evaluation.probabilities.sum(axis=1), 1)
 
 
-@pytest.mark.parametrize("name", ["default-evaluation.json", "default-network-evaluation.json"])
-def test_what_was_measured_ships_with_them(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [("default-evaluation.json", FOREST), ("default-network-evaluation.json", None)],
+)
+def test_what_was_measured_ships_with_them(name: str, path: Path | None) -> None:
     evaluation = json.loads((SHIPPED / name).read_text())
     assert evaluation["count"] == 12_600
     assert evaluation["data"] == "diffranet.h5"
+    assert evaluation["model"] == load_model(path).name
+
+
+def test_the_forest_learned_and_was_judged_on_the_released_set() -> None:
+    evaluation = json.loads((SHIPPED / "default-evaluation.json").read_text())
+    learned = load_model(FOREST).manifest["data"]["data_set"]
+    for data_set in (evaluation["data_set"], learned):
+        assert (data_set["name"], data_set["sha256"]) == (RELEASED_NAME, RELEASED_SHA256)
 
 
 def test_the_promise_can_be_made_from_the_scores_that_ship() -> None:

@@ -1,5 +1,7 @@
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from deepfreak.errors import OutputError
@@ -50,3 +52,14 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "records").write_text("a file")
     with pytest.raises(OutputError, match="cannot make the folder"):
         write_record(RECORD, tmp_path / "records")
+
+
+def test_verdicts_and_data_set_are_kept(tmp_path):
+    verdicts = {"class": np.array([0, 4, 2]), "a forest, seed 0": np.array([0, 3, 2])}
+    data_set = {"name": None, "sha256": {"images": "ab12"}}
+    place = write_record(replace(RECORD, verdicts=verdicts, data_set=data_set), tmp_path)
+    assert (place / "verdicts.csv").read_text() == (
+        'image,class,"a forest, seed 0"\n0,0,0\n1,4,3\n2,2,2\n'
+    )
+    assert json.loads((place / "record.json").read_text())["data_set"] == data_set
+    assert "| sha256 of its images | ab12 |" in (place / "README.md").read_text()

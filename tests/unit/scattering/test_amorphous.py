@@ -7,6 +7,7 @@ from deepfreak.beam import Beam
 from deepfreak.detector import Detector
 from deepfreak.errors import RecipeError
 from deepfreak.scattering.amorphous import Air, Table, Water, amorphous_photons, form_factor
+from deepfreak.scattering.ice import Ice
 
 BEAM = Beam(wavelength_A=1.5, photons_per_pulse=1e12, size_mm=0.03)
 DETECTOR = Detector.flat(image_size=(128, 128), pixel_size_mm=0.688, distance_mm=80)
@@ -55,3 +56,19 @@ def test_the_reference_curve_of_air_holds_its_compton_light(shared):
     ours, total = form_factor(Air(path_mm=5, compton=True))
     middle = (stol > 0.15) & (stol < 0.45)
     np.testing.assert_allclose(np.interp(stol, ours, total)[middle], F[middle], rtol=0.05)
+
+
+def test_a_range_stands_for_its_middle_and_is_refused_backwards():
+    np.testing.assert_array_equal(
+        amorphous_photons(Water(thickness_mm=(0.005, 0.015)), **PULSE),
+        amorphous_photons(Water(thickness_mm=0.01), **PULSE),
+    )
+    for matter, wrong in (
+        (Water, {"thickness_mm": (0.02, 0.01)}),
+        (Air, {"path_mm": (6, 4)}),
+        (Ice, {"thickness_mm": (0.02, 0.01), "grain_size_mm": 1e-4}),
+        (Air, {"path_mm": (0, 4)}),
+        (Ice, {"thickness_mm": (0.001, 0.01), "grain_size_mm": 2e-3}),
+    ):
+        with pytest.raises(ValueError, match=r"low <= high|greater than 0|at most thickness_mm"):
+            matter(**wrong)

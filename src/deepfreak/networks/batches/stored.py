@@ -12,6 +12,7 @@ from torch import Tensor
 
 from deepfreak.dataset import Dataset
 from deepfreak.errors import DatasetError
+from deepfreak.identity import identity
 from deepfreak.networks.batches.batch import VOLUME, Batch, on_device
 from deepfreak.networks.batches.order import shuffled, steps_of
 from deepfreak.networks.processes import Processes
@@ -123,6 +124,7 @@ class StoredImages:
         manifest = json.dumps(self._data.manifest, sort_keys=True).encode()
         return {
             "count": len(self._data),
+            "data_set": identity(self._data.manifest),
             "manifest_sha256": hashlib.sha256(manifest).hexdigest(),
             "labels_sha256": hashlib.sha256(self._data.labels.tobytes()).hexdigest(),
         }

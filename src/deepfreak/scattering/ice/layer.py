@@ -12,7 +12,7 @@ from deepfreak.detector import Detector, largest_sin_theta
 from deepfreak.scattering.ice.grains import Grains, grains_photons
 from deepfreak.scattering.ice.lattice import IceForm
 from deepfreak.scattering.ice.rings import powder_photons
-from deepfreak.settings import Fraction, NonNegative, Positive, settings
+from deepfreak.settings import Extent, Fraction, NonNegative, middle, settings
 
 # So many grains make a powder: each pixel of a ring in the paper's geometry then has the light of
 # some ten of them, and following every one would take longer than the rest of the shot.
@@ -33,7 +33,7 @@ class Ice:
     form
         Hexagonal ice (Ih) or cubic ice (Ic, without stacking faults).
     thickness_mm
-        How far the beam travels in ice.
+        How far the beam travels in ice; may be a range.
     grains
         "powder" for the mean over all orientations, smooth rings; "spots" for the grains that one
         shot meets, each turned at random.
@@ -48,7 +48,7 @@ class Ice:
 
     material: Literal["ice"] = "ice"
     form: IceForm = "hexagonal"
-    thickness_mm: Positive
+    thickness_mm: Extent
     grains: Literal["powder", "spots"] = "powder"
     # 5 nm: below, a ring is no longer narrow against its distance from the beam
     grain_size_mm: Annotated[float, Field(ge=5e-6, allow_inf_nan=False)]
@@ -56,11 +56,16 @@ class Ice:
     probability: Fraction = 1.0
 
     def __post_init__(self) -> None:
-        if self.grain_size_mm > self.thickness_mm:
+        thinnest = min(self.path_mm) if isinstance(self.path_mm, tuple) else self.path_mm
+        if self.grain_size_mm > thinnest:
             raise ValueError(
-                f"grain_size_mm is at most thickness_mm, {self.thickness_mm:g}, "
-                f"found {self.grain_size_mm:g}"
+                f"grain_size_mm is at most thickness_mm, {thinnest:g}, found {self.grain_size_mm:g}"
             )
+
+    @property
+    def path_mm(self) -> float | tuple[float, float]:
+        """How far the beam travels in it."""
+        return self.thickness_mm
 
     @property
     def shape_sigma(self) -> float:
@@ -72,7 +77,7 @@ def lit_grains(ice: Ice, beam: Beam) -> Grains:
     """Return how many grains of `ice` the beam meets on average, and of what kind."""
     width_mm = min(ice.grain_size_mm, beam.size_mm)
     return Grains(
-        mean_count=beam.area_mm2 * ice.thickness_mm / (ice.grain_size_mm * width_mm**2),
+        mean_count=beam.area_mm2 * middle(ice.path_mm) / (ice.grain_size_mm * width_mm**2),
         volume_A3=1e21 * ice.grain_size_mm * width_mm**2,
         width_mm=width_mm,
         shape_sigma=ice.shape_sigma,
@@ -119,7 +124,7 @@ def ice_photons(
         )
     return powder_photons(
         form=ice.form,
-        volume_A3=1e21 * beam.area_mm2 * ice.thickness_mm,
+        volume_A3=1e21 * beam.area_mm2 * middle(ice.path_mm),
         shape_sigma=ice.shape_sigma,
         stol_max=stol_max,
         bandwidth_rms=bandwidth_rms,

@@ -1,0 +1,116 @@
+"""The light of each source on single shots beside the formulas, and the spread of backgrounds.
+
+Run: python benchmarks/sources.py [--recipe diffranet] [--count 400] [--seed 600]
+
+The first strong and the first no-crystal shot of the series are taken apart: photons a pixel as
+they are rendered, and r_e^2 x fluence x scatterers x mean of (intensity x solid angle x
+polarization) in plain numpy. Then, over all no-crystal shots, the background per photon of the
+pulse.
+"""
+
+import argparse
+import math
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfreak.detector import beam_factors, sin_theta
+from deepfreak.exposure import background_photons, bragg_photons
+from deepfreak.recipe import load_recipe
+from deepfreak.scattering.amorphous import form_factor, molecules
+from deepfreak.scattering.constants import R_E_SQR_M2
+from deepfreak.scattering.disorder import SPOT_VOLUME, compton_intensity, protein_of
+from deepfreak.scattering.ice import Ice
+from deepfreak.shot import Shot
+from deepfreak.structure_factors.factors import STOL
+
+Array = NDArray[np.float64]
+
+
+def formula(shot: Shot, stol: Array, intensity: Array, scatterers: float) -> float:
+    """Return the photons a pixel of so many scatterers of `intensity` in electrons^2 at `stol`."""
+    experiment = shot.experiment
+    at = sin_theta(experiment.detector) / shot.wavelength_A
+    per_pixel = np.interp(at, stol, intensity) * beam_factors(experiment.detector, experiment.beam)
+    fluence = experiment.beam.fluence(shot.photons)
+    return float(R_E_SQR_M2 * fluence * scatterers * per_pixel.mean())
+
+
+def light_of(shot: Shot, **crystal: object) -> float:
+    """Return the photons a pixel that a crystal of changed settings sends beside its spots."""
+    experiment = shot.experiment
+    bare = replace(experiment, background=(), crystal=replace(experiment.crystal, **crystal))
+    return float(background_photons(replace(shot, experiment=bare)).mean(dtype=np.float64))
+
+
+def rows_of(shot: Shot) -> list[tuple[str, float, float]]:
+    """Return source, rendered photons a pixel, and those of the formula."""
+    experiment = shot.experiment
+    rows = []
+    for matter in shot.surroundings()[0]:
+        if isinstance(matter, Ice):
+            continue
+        only = replace(experiment, background=(matter,))
+        no_crystal = replace(shot, experiment=only, crystal_volume_mm3=0.0)
+        rendered = float(background_photons(no_crystal).mean(dtype=np.float64))
+        stol, F = form_factor(matter)
+        count = molecules(matter, experiment.beam)
+        rows.append(
+            (
+                f"{matter.material}, {matter.path_mm:.4g} mm",
+                rendered,
+                formula(shot, stol, F**2, count),
+            )
+        )
+    if shot.crystal_volume_mm3 > 0:
+        factors = experiment.structure_factors()
+        axes = shot.real_axes(factors)[0][0]
+        cells = shot.cells_in_beam(axes)
+        atoms = factors.composition or protein_of(abs(float(np.linalg.det(axes))))
+        lost = SPOT_VOLUME[experiment.crystal.xtal_shape] * factors.lost
+        rows += [
+            ("crystal, diffuse", light_of(shot, compton=False), formula(shot, STOL, lost, cells)),
+            (
+                "crystal, Compton",
+                light_of(shot, diffuse=False, disorder_B_A2=0.0),
+                formula(shot, STOL, compton_intensity(atoms, stol=STOL), cells),
+            ),
+            ("spots", float(bragg_photons(shot).mean(dtype=np.float64)), math.nan),
+        ]
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--recipe", default="diffranet")
+    parser.add_argument("--count", type=int, default=400)
+    parser.add_argument("--seed", type=int, default=600)
+    options = parser.parse_args()
+    experiment = load_recipe(options.recipe)
+    shots = [experiment.draw(seed=options.seed, index=index) for index in range(options.count)]
+    for name in ("strong", "no-crystal"):
+        shot = next(shot for shot in shots if shot.class_name == name)
+        whole = shot.crystal_volume_mm3 / experiment.crystal.volume_mm3
+        print(
+            f"{name}, shot {shot.index} of seed {options.seed}: {shot.photons:.3g} photons, "
+            f"{whole:.3g} of the whole crystal"
+        )
+        for source, rendered, expected in rows_of(shot):
+            print(f"  {source:<24}{rendered:10.2f}{expected:10.2f}")
+    per_photon = np.array(
+        [
+            background_photons(shot).mean(dtype=np.float64) / shot.photons
+            for shot in shots
+            if shot.photons > 0 and shot.crystal_volume_mm3 == 0
+        ]
+    )
+    spread = 100 * per_photon.std() / per_photon.mean()
+    print(
+        f"background per photon of {len(per_photon)} no-crystal shots: "
+        f"{per_photon.mean() * 1e12:.1f} a pixel at 1e12, {spread:.1f} % RMS"
+    )
+
+
+if __name__ == "__main__":
+    main()
