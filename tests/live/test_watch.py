@@ -244,9 +244,9 @@ def test_images_that_are_added_to_a_file_are_further_frames_of_it(tmp_path):
 
 def stuck_file(folder, kind):
     """Make a file at which a reader never ends, or takes all memory; return its name."""
-    if kind == "loop":
-        (folder / "b.tif").write_bytes(made.endless_tiff())
-        return "b.tif"
+    if kind == "slow":
+        (folder / "b.cbf.bz2").write_bytes(made.slow_bz2())
+        return "b.cbf.bz2"
     with h5py.File(folder / "b.h5", "w") as file:
         if kind == "pipe":
             os.mkfifo(folder / "pipe")
@@ -262,7 +262,7 @@ def quick_limits(monkeypatch):
     monkeypatch.setattr("deepfreak.live.folder.looking.limits_for", lambda _: quick)
 
 
-@pytest.mark.parametrize("kind", ["loop", "pipe", "frames"])
+@pytest.mark.parametrize("kind", ["slow", "pipe", "frames"])
 def test_a_file_that_holds_its_reader_is_one_unreadable_frame_and_the_rest_comes(
     tmp_path, quick_limits, kind
 ):
