@@ -1,0 +1,252 @@
+"""Rings of peaks: powders, ice and beam-centre calibrants, told from crystals by their radii."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from deepfreak.evidence.blocks import BLOCK, Plane
+
+Places = NDArray[np.float64]
+
+LEAST_PEAKS = 12  # fewer show no ring
+_MOST_PEAKS = 600  # the most significant ones tell the centre
+_WIDTH_PX = 4.0  # of a radial bin
+_GAP, _REACH = 1, 6  # bins: those nearer and farther than which are not a bin's surroundings
+_OVER_Z = 3.5  # of a bin over its surroundings
+_LEAST_IN_BIN = 4
+_SECTORS = 16
+_GRID_PX = 16.0  # of the search for the centre, and the width of its radial bins
+_OFF_FRAME = 0.5  # of the frame's longer side, how far off it a centre is sought
+_NEAR_PX = 24.0  # of the given centre: headers are that good
+_KEPT = 12  # centres of the grid that are refined
+_FOUND_SHARE = 0.35  # of the peaks on rings, for a centre that was sought
+_FOUND_SCORE = 4.0  # standard deviations
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Rings:
+    """What lies on rings about one centre.
+
+    Attributes
+    ----------
+    center_px
+        (slow, fast) in pixels from the frame's corner; None where nobody knows it.
+    origin
+        "given", "found" (from half of the peaks), or "unknown".
+    share
+        Share of the peaks over their surroundings' number in over-full radial bins; of a found
+        centre only of those peaks that were not used to find it. 0 where the centre is unknown.
+    on_ring
+        Of each peak, whether it lies in an over-full bin.
+    radii_px
+        Middles of the over-full bins.
+    texture
+        How unevenly the peaks off the rings lie around the centre: the variance over the mean of
+        their numbers in 16 sectors of equal measured area, less one, over their number; 0 is even,
+        1 all in a sixteenth. 0 where too few.
+    """
+
+    center_px: tuple[float, float] | None
+    origin: str
+    share: float
+    on_ring: NDArray[np.bool_]
+    radii_px: NDArray[np.float64]
+    texture: float
+
+
+def find_rings(
+    places: Places, shape: tuple[int, int], valid: Plane, given: tuple[float, float] | None
+) -> Rings:
+    """Return the rings of peaks at `places` (n, slow and fast), the most significant first.
+
+    Radii fall into bins of 4 pixels. A bin is over-full where it holds 4 peaks or more and over
+    3.5 standard deviations more than is expected from the 5 bins on each side beyond the next. A
+    given centre is taken as it is, and refined by up to 24 pixels. Without one, or where nothing is
+    on rings about it, a centre is sought, up to half a frame off the frame: with every second peak,
+    and believed if at least 35 % of the others are on rings about it.
+
+    Parameters
+    ----------
+    shape
+        Of the frame, (slow, fast).
+    valid
+        Share of each block that is measured.
+    given
+        The centre (slow, fast) of the header.
+    """
+    none = Rings(
+        center_px=given,
+        origin="unknown" if given is None else "given",
+        share=0.0,
+        on_ring=np.zeros(len(places), np.bool_),
+        radii_px=np.zeros(0),
+        texture=_texture(places, given, shape, valid),
+    )
+    if len(places) < LEAST_PEAKS:
+        return none
+    half, other = places[:_MOST_PEAKS:2], places[1::2]
+    share, _, _ = over_full(places, given) if given is not None else (0.0, None, None)
+    best: tuple[float, tuple[float, float] | None, str] = (share, given, none.origin)
+    if given is not None:
+        refined = _refined(half, np.array([given]), _NEAR_PX / 2)
+        shift = float(np.hypot(refined[0] - given[0], refined[1] - given[1]))
+        found, _, score = over_full(other, refined)
+        if shift <= _NEAR_PX and found > share + 0.05 and score > _FOUND_SCORE:
+            best = (found, refined, "given")
+    if best[0] < _FOUND_SHARE and 2 * len(half) >= 2 * LEAST_PEAKS:
+        sought = _sought(half, shape)
+        found, _, score = over_full(other, sought)
+        if found >= _FOUND_SHARE and score > _FOUND_SCORE:
+            best = (found, sought, "found")
+    share, center, origin = best
+    if center is None:
+        return none
+    _, on_ring, _ = over_full(places, center)
+    radii = _radii(places, center)[on_ring]
+    return Rings(
+        center_px=center,
+        origin=origin,
+        share=share,
+        on_ring=on_ring,
+        radii_px=np.unique((np.floor(radii / _WIDTH_PX) + 0.5) * _WIDTH_PX),
+        texture=_texture(places[~on_ring], center, shape, valid),
+    )
+
+
+def _radii(places: Places, center: tuple[float, float]) -> NDArray[np.float64]:
+    return np.asarray(np.hypot(places[:, 0] - center[0], places[:, 1] - center[1]))
+
+
+def over_full(
+    places: Places, center: tuple[float, float], width: float = _WIDTH_PX
+) -> tuple[float, NDArray[np.bool_], float]:
+    """Return the share of peaks on rings, which they are, and how sure that is in sigma.
+
+    The share counts peaks over what is expected. Bins begin at 0 and at half a width; the beginning
+    with the larger share counts, as a ring may lie across two bins.
+    """
+    radii = _radii(places, center)
+    best: tuple[float, NDArray[np.bool_], float] = (0.0, np.zeros(len(places), np.bool_), 0.0)
+    for start in (0.0, 0.5):
+        bins = np.floor(radii / width + start).astype(np.int64)
+        counts = np.bincount(bins).astype(np.float64)
+        expected = _surroundings(counts)
+        z = (counts - expected) / np.sqrt(np.maximum(expected, 0.5))
+        full = (z > _OVER_Z) & (counts >= _LEAST_IN_BIN)
+        excess = float((counts - expected)[full].sum())
+        if len(places) and excess / len(places) > best[0]:
+            score = excess / np.sqrt(max(float(expected[full].sum()), 1.0))
+            best = (excess / len(places), full[bins], score)
+    return best
+
+
+def _surroundings(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what each bin would hold if it were as its surroundings."""
+    kernel = np.ones(2 * _REACH + 1)
+    kernel[_REACH - _GAP : _REACH + _GAP + 1] = 0
+    long = np.pad(counts, _REACH)
+    number = np.convolve(np.pad(np.ones(len(counts)), _REACH), kernel, mode="valid")
+    total = np.convolve(long, kernel, mode="valid")
+    # full bins raise their neighbours' surroundings: each counts for at most three times the mean
+    mean = total / np.maximum(number, 1)
+    capped = np.minimum(counts, 3 * mean + 1)
+    total = np.convolve(np.pad(capped, _REACH), kernel, mode="valid")
+    return np.asarray(total / np.maximum(number, 1))
+
+
+def _sought(places: Places, shape: tuple[int, int]) -> tuple[float, float]:
+    """Return the centre about which the radii of `places` gather most."""
+    off = _OFF_FRAME * max(shape)
+    slow = np.arange(-off, shape[0] + off + _GRID_PX, _GRID_PX)
+    fast = np.arange(-off, shape[1] + off + _GRID_PX, _GRID_PX)
+    grid = np.stack(np.meshgrid(slow, fast, indexing="ij"), axis=-1).reshape(-1, 2)
+    scores = gathered(places, grid, _GRID_PX)
+    best = np.argsort(-scores, kind="stable")[:_KEPT]
+    return _refined(places, grid[best], _GRID_PX)
+
+
+def _refined(places: Places, centers: Places, step: float) -> tuple[float, float]:
+    """Return the best centre near `centers`, by halving steps and widths of bins."""
+    around = np.stack(np.meshgrid([-1, 0, 1], [-1, 0, 1], indexing="ij"), axis=-1).reshape(-1, 2)
+    while True:
+        width = max(step, _WIDTH_PX)
+        for _ in range(2):
+            near = np.unique((centers[:, None] + step * around[None]).reshape(-1, 2), axis=0)
+            scores = gathered(places, near, width)
+            centers = near[np.argsort(-scores, kind="stable")[: len(centers)]]
+        if step <= _WIDTH_PX / 4:
+            return float(centers[0, 0]), float(centers[0, 1])
+        step /= 2
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def gathered(places: Places, centers: Places, width: float) -> NDArray[np.float64]:
+    """Return how far the radii about each centre gather: sum over bins of (n - m)^2 / (m + 1).
+
+    n is a bin's number, m the mean of the two to five bins away on both sides; only n > m counts.
+    """
+    longest = 0.0
+    for c in range(len(centers)):
+        for p in range(len(places)):
+            slow, fast = places[p, 0] - centers[c, 0], places[p, 1] - centers[c, 1]
+            longest = max(longest, slow * slow + fast * fast)
+    size = int(np.sqrt(longest) / width) + 12
+    scores = np.zeros(len(centers))
+    counts = np.zeros(size)
+    for c in range(len(centers)):
+        counts[:] = 0
+        last = 0
+        for p in range(len(places)):
+            slow, fast = places[p, 0] - centers[c, 0], places[p, 1] - centers[c, 1]
+            at = np.sqrt(slow * slow + fast * fast) / width
+            k = int(at)
+            rest = at - k
+            # shared between the two nearest bins
+            if rest < 0.5:
+                counts[k + 5] += 0.5 + rest
+                counts[k + 4] += 0.5 - rest
+            else:
+                counts[k + 5] += 1.5 - rest
+                counts[k + 6] += rest - 0.5
+            last = max(last, k)
+        for k in range(5, last + 6):
+            m = 0.0
+            for away in range(2, 6):
+                m += counts[k - away] + (counts[k + away] if k + away < size else 0.0)
+            m /= 8
+            if counts[k] > m:
+                scores[c] += (counts[k] - m) ** 2 / (m + 1.0)
+    return scores
+
+
+def _texture(
+    places: Places, center: tuple[float, float] | None, shape: tuple[int, int], valid: Plane
+) -> float:
+    """Return how unevenly `places` lie around `center`; see `Rings.texture`."""
+    if center is None or len(places) < LEAST_PEAKS:
+        return 0.0
+    rows, columns = np.indices(valid.shape)
+    middles = np.stack([(rows + 0.5) * BLOCK, (columns + 0.5) * BLOCK], axis=-1).reshape(-1, 2)
+    weights = valid.reshape(-1)
+    far = float(_radii(places, center).max())
+    weights = np.where(_radii(middles, center) <= far, weights, 0.0)
+    # sectors of equal measured area: the cumulated area of an angle is where it falls
+    turns = _turns(middles, center)
+    order = np.argsort(turns, kind="stable")
+    area = np.cumsum(weights[order])
+    if area[-1] <= 0:
+        return 0.0
+    at = np.interp(_turns(places, center), turns[order], area / area[-1])
+    sector = np.minimum((at * _SECTORS).astype(np.int64), _SECTORS - 1)
+    counts = np.bincount(sector, minlength=_SECTORS)
+    expected = len(places) / _SECTORS
+    excess = float(((counts - expected) ** 2).mean()) / expected - 1.0
+    return max(excess / ((_SECTORS - 1) * expected), 0.0)
+
+
+def _turns(places: NDArray[Any], center: tuple[float, float]) -> NDArray[np.float64]:
+    angle = np.arctan2(places[:, 0] - center[0], places[:, 1] - center[1])
+    return np.asarray(angle / (2 * np.pi) % 1.0)
