@@ -97,14 +97,16 @@ class Found:
     significance
         Largest z of what is no hot pixel, crest or patch in each block (rows, columns); 0 where
         nothing reaches 4.
-    hot, crests
-        How many candidates of `LEAST_Z` or more are single pixels; lines or patches.
+    hot
+        How many candidates of `LEAST_Z` or more are single pixels.
+    crests
+        Places (n, slow and fast) of those that are lines or patches.
     """
 
     peaks: Peaks
     significance: Plane
     hot: int
-    crests: int
+    crests: NDArray[np.float64]
 
 
 def find_peaks(
@@ -195,7 +197,7 @@ def _found(judged: Plane, candidates: Plane, shape: tuple[int, ...]) -> Found:
         ),
         significance=np.where(significance >= _CANDIDATE_Z, significance, 0.0),
         hot=int(np.count_nonzero((kind == HOT) & (z >= LEAST_Z))),
-        crests=int(np.count_nonzero((kind >= CREST) & (z >= LEAST_Z))),
+        crests=judged[(kind >= CREST) & (z >= LEAST_Z)][:, [_SLOW, _FAST]],
     )
 
 

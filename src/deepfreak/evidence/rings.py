@@ -12,15 +12,17 @@ from deepfreak.evidence.blocks import BLOCK, Plane
 Places = NDArray[np.float64]
 
 LEAST_PEAKS = 12  # fewer show no ring
-_MOST_PEAKS = 600  # the most significant ones tell the centre
+_MOST_PEAKS = 200  # and as many crests tell the centre
 _WIDTH_PX = 4.0  # of a radial bin
 _GAP, _REACH = 1, 6  # bins: those nearer and farther than which are not a bin's surroundings
 _OVER_Z = 3.5  # of a bin over its surroundings
 _LEAST_IN_BIN = 4
 _SECTORS = 16
-_GRID_PX = 16.0  # of the search for the centre, and the width of its radial bins
+_GRID_PX = 16.0  # of the search for the centre, at least, and the width of its radial bins
+_GRID_STEPS = 64  # along the longer side, at most
 _OFF_FRAME = 0.5  # of the frame's longer side, how far off it a centre is sought
-_NEAR_PX = 24.0  # of the given centre: headers are that good
+_NEAR_PX = 80.0  # of the given centre: headers are that good
+_BETTER_SHARE = 0.05  # that a sought centre must put on rings beyond the given one
 _KEPT = 12  # centres of the grid that are refined
 _FOUND_SHARE = 0.35  # of the peaks on rings, for a centre that was sought
 _FOUND_SCORE = 4.0  # standard deviations
@@ -58,18 +60,24 @@ class Rings:
 
 
 def find_rings(
-    places: Places, shape: tuple[int, int], valid: Plane, given: tuple[float, float] | None
+    places: Places,
+    crests: Places,
+    shape: tuple[int, int],
+    valid: Plane,
+    given: tuple[float, float] | None,
 ) -> Rings:
     """Return the rings of peaks at `places` (n, slow and fast), the most significant first.
 
     Radii fall into bins of 4 pixels. A bin is over-full where it holds 4 peaks or more and over
-    3.5 standard deviations more than is expected from the 5 bins on each side beyond the next. A
-    given centre is taken as it is, and refined by up to 24 pixels. Without one, or where nothing is
-    on rings about it, a centre is sought, up to half a frame off the frame: with every second peak,
-    and believed if at least 35 % of the others are on rings about it.
+    3.5 standard deviations more than is expected from the 5 bins on each side beyond the next. The
+    centre is sought with every second peak and with the crests, and believed for what the other
+    peaks say: at least 35 % of them must be on rings. It is sought within 80 pixels of a given one
+    (and must then put 5 % more on rings), without one anywhere up to half a frame off the frame.
 
     Parameters
     ----------
+    crests
+        Places of what goes on as a line, as smooth rings do.
     shape
         Of the frame, (slow, fast).
     valid
@@ -87,20 +95,22 @@ def find_rings(
     )
     if len(places) < LEAST_PEAKS:
         return none
-    half, other = places[:_MOST_PEAKS:2], places[1::2]
-    share, _, _ = over_full(places, given) if given is not None else (0.0, None, None)
-    best: tuple[float, tuple[float, float] | None, str] = (share, given, none.origin)
+    half, other = places[: 2 * _MOST_PEAKS : 2], places[1::2]
+    told = np.concatenate([half, crests[:: max(1, len(crests) // _MOST_PEAKS)]])
+    best = none.share, given, none.origin
     if given is not None:
-        refined = _refined(half, np.array([given]), _NEAR_PX / 2)
-        shift = float(np.hypot(refined[0] - given[0], refined[1] - given[1]))
-        found, _, score = over_full(other, refined)
-        if shift <= _NEAR_PX and found > share + 0.05 and score > _FOUND_SCORE:
-            best = (found, refined, "given")
-    if best[0] < _FOUND_SHARE and 2 * len(half) >= 2 * LEAST_PEAKS:
-        sought = _sought(half, shape)
+        share = over_full(places, given)[0]
+        near = _grid(np.array(given) - _NEAR_PX, np.array(given) + _NEAR_PX, _GRID_PX / 2)
+        sought = _sought(told, near, _GRID_PX / 2)
+        found, _, score = over_full(other, sought)
+        better = found >= max(share + _BETTER_SHARE, _FOUND_SHARE) and score > _FOUND_SCORE
+        best = (found, sought, "found") if better else (share, given, "given")
+    else:
+        off, step = _OFF_FRAME * max(shape), max(_GRID_PX, max(shape) / _GRID_STEPS)
+        sought = _sought(told, _grid(np.full(2, -off), np.array(shape) + off, step), step)
         found, _, score = over_full(other, sought)
         if found >= _FOUND_SHARE and score > _FOUND_SCORE:
-            best = (found, sought, "found")
+            best = found, sought, "found"
     share, center, origin = best
     if center is None:
         return none
@@ -157,15 +167,15 @@ def _surroundings(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(total / np.maximum(number, 1))
 
 
-def _sought(places: Places, shape: tuple[int, int]) -> tuple[float, float]:
-    """Return the centre about which the radii of `places` gather most."""
-    off = _OFF_FRAME * max(shape)
-    slow = np.arange(-off, shape[0] + off + _GRID_PX, _GRID_PX)
-    fast = np.arange(-off, shape[1] + off + _GRID_PX, _GRID_PX)
-    grid = np.stack(np.meshgrid(slow, fast, indexing="ij"), axis=-1).reshape(-1, 2)
-    scores = gathered(places, grid, _GRID_PX)
-    best = np.argsort(-scores, kind="stable")[:_KEPT]
-    return _refined(places, grid[best], _GRID_PX)
+def _grid(first: Places, last: Places, step: float) -> Places:
+    slow, fast = (np.arange(a, b + step, step) for a, b in zip(first, last, strict=True))
+    return np.stack(np.meshgrid(slow, fast, indexing="ij"), axis=-1).reshape(-1, 2)
+
+
+def _sought(places: Places, grid: Places, step: float) -> tuple[float, float]:
+    """Return the centre about which the radii of `places` gather most, from a grid of centres."""
+    best = np.argsort(-gathered(places, grid, step), kind="stable")[:_KEPT]
+    return _refined(places, grid[best], step)
 
 
 def _refined(places: Places, centers: Places, step: float) -> tuple[float, float]:
