@@ -29,10 +29,12 @@ _ANNULUS_CLIPS = 4
 _CLIP_SIGMA = 3.0
 _PATCH_SHARE = 0.2  # of the annulus at half of the peak's height: more is no spot but a patch
 
-# A crest: along one of eight directions at least `_CREST_HITS` of ten places, 2 to 6 pixels away
-# on both sides and three pixels wide, have a quarter of the mean excess of the 3 x 3 pixels.
+# A crest: along one of eight directions at least 80 % of ten places, 2 to 6 pixels away on both
+# sides and three pixels wide, have a quarter of the mean excess of the 3 x 3 pixels; half of the
+# places will do beside a gap or an edge.
 _CREST_PX = (2, 3, 4, 5, 6)
-_CREST_HITS = 8
+_CREST_HITS = 0.8
+_CREST_SEEN = 5
 _CREST_SHARE = 0.25
 
 PEAK, WEAK, HOT, CREST, PATCH = range(5)
@@ -466,6 +468,6 @@ def _is_crest(excess: Plane, least: float, crests: NDArray[Any]) -> bool:
             if pixels > 0:
                 seen += 1
                 hits += total >= least * pixels
-        if seen >= _CREST_HITS and hits >= _CREST_HITS:
+        if seen >= _CREST_SEEN and hits >= _CREST_HITS * seen:
             return True
     return False
