@@ -261,11 +261,14 @@ def find_candidates(
             for j in range(left, right):
                 if line[j] < least or not valid[i, j]:
                     continue
-                excess, pixels = _summit(counts, valid, i, j, base + level[row, column] / scale)
-                if pixels == 0:
+                excess, pixels = _sum_3(counts, valid, i, j, base + level[row, column] / scale)
+                excess *= scale / photon
+                light = pixels * expected[row, column]
+                # z is never over the Gaussian one, which needs no logarithm
+                if excess - 0.5 < _CANDIDATE_Z * np.sqrt(light):
                     continue
-                z = poisson_z(excess * scale / photon, pixels * expected[row, column])
-                if z < _CANDIDATE_Z:
+                z = poisson_z(excess, light)
+                if z < _CANDIDATE_Z or not _is_summit(counts, valid, i, j):
                     continue
                 if number == len(found):
                     longer = np.empty((2 * number, 3))
@@ -277,23 +280,27 @@ def find_candidates(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _summit(counts: Counts, valid: Valid, i: int, j: int, level: float) -> tuple[float, int]:
-    """Return excess in counts and valid pixels of 3 x 3; no pixels if it is no summit of 5 x 5."""
-    height, width = counts.shape
-    here = counts[i, j]
+def _sum_3(counts: Counts, valid: Valid, i: int, j: int, level: float) -> tuple[float, int]:
+    """Return excess in counts and number of the valid pixels of 3 x 3."""
     total, pixels = 0.0, 0
-    for k in range(max(i - 2, 0), min(i + 3, height)):
-        for m in range(max(j - 2, 0), min(j + 3, width)):
-            if not valid[k, m]:
-                continue
-            value = counts[k, m]
-            earlier = k < i or (k == i and m < j)
-            if value > here or (earlier and value == here):
-                return 0.0, 0
-            if abs(k - i) <= 1 and abs(m - j) <= 1:
-                total += np.float64(value) - level
+    for k in range(max(i - 1, 0), min(i + 2, counts.shape[0])):
+        for m in range(max(j - 1, 0), min(j + 2, counts.shape[1])):
+            if valid[k, m]:
+                total += np.float64(counts[k, m]) - level
                 pixels += 1
     return total, pixels
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _is_summit(counts: Counts, valid: Valid, i: int, j: int) -> bool:
+    """Return whether no pixel of 5 x 5 is higher, and none before it as high."""
+    here = counts[i, j]
+    for k in range(max(i - 2, 0), min(i + 3, counts.shape[0])):
+        for m in range(max(j - 2, 0), min(j + 3, counts.shape[1])):
+            earlier = k < i or (k == i and m < j)
+            if valid[k, m] and (counts[k, m] > here or (earlier and counts[k, m] == here)):
+                return False
+    return True
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

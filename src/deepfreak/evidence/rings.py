@@ -17,13 +17,13 @@ _WIDTH_PX = 4.0  # of a radial bin
 _GAP, _REACH = 1, 6  # bins: those nearer and farther than which are not a bin's surroundings
 _OVER_Z = 3.5  # of a bin over its surroundings
 _LEAST_IN_BIN = 4
-_SECTORS = 16
+_SECTORS, _ANGLES = 16, 256
 _GRID_PX = 16.0  # of the search for the centre, at least, and the width of its radial bins
 _GRID_STEPS = 64  # along the longer side, at most
 _OFF_FRAME = 0.5  # of the frame's longer side, how far off it a centre is sought
 _NEAR_PX = 80.0  # of the given centre: headers are that good
 _BETTER_SHARE = 0.05  # that a sought centre must put on rings beyond the given one
-_KEPT = 12  # centres of the grid that are refined
+_KEPT = 6  # centres of the grid that are refined
 _FOUND_SHARE = 0.35  # of the peaks on rings, for a centre that was sought
 _FOUND_SCORE = 4.0  # standard deviations
 
@@ -70,8 +70,8 @@ def find_rings(
 
     Radii fall into bins of 4 pixels. A bin is over-full where it holds 4 peaks or more and over
     3.5 standard deviations more than is expected from the 5 bins on each side beyond the next. The
-    centre is sought with every second peak and with the crests, and believed for what the other
-    peaks say: at least 35 % of them must be on rings. It is sought within 80 pixels of a given one
+    centre is sought with every second peak and crest, and believed for what the others say: at
+    least 35 % of them must be on rings. It is sought within 80 pixels of a given one
     (and must then put 5 % more on rings), without one anywhere up to half a frame off the frame.
 
     Parameters
@@ -95,33 +95,34 @@ def find_rings(
     )
     if len(places) < LEAST_PEAKS:
         return none
-    half, other = places[: 2 * _MOST_PEAKS : 2], places[1::2]
-    told = np.concatenate([half, crests[:: max(1, len(crests) // _MOST_PEAKS)]])
+    lines = crests[:: max(1, -(-len(crests) // max(len(places), _MOST_PEAKS)))]
+    told = np.concatenate([places[::2][:_MOST_PEAKS], lines[::2][:_MOST_PEAKS]])
+    others, other_lines = places[1::2], lines[1::2]
     best = none.share, given, none.origin
     if given is not None:
-        share = over_full(places, given)[0]
+        share = over_full(places, lines, given).share
         near = _grid(np.array(given) - _NEAR_PX, np.array(given) + _NEAR_PX, _GRID_PX / 2)
         sought = _sought(told, near, _GRID_PX / 2)
-        found, _, score = over_full(other, sought)
-        better = found >= max(share + _BETTER_SHARE, _FOUND_SHARE) and score > _FOUND_SCORE
-        best = (found, sought, "found") if better else (share, given, "given")
+        found = over_full(others, other_lines, sought)
+        better = found.believed and found.share > share + _BETTER_SHARE
+        best = (found.share, sought, "found") if better else (share, given, "given")
     else:
         off, step = _OFF_FRAME * max(shape), max(_GRID_PX, max(shape) / _GRID_STEPS)
         sought = _sought(told, _grid(np.full(2, -off), np.array(shape) + off, step), step)
-        found, _, score = over_full(other, sought)
-        if found >= _FOUND_SHARE and score > _FOUND_SCORE:
-            best = found, sought, "found"
+        found = over_full(others, other_lines, sought)
+        if found.believed:
+            best = found.share, sought, "found"
     share, center, origin = best
     if center is None:
         return none
-    _, on_ring, _ = over_full(places, center)
-    radii = _radii(places, center)[on_ring]
+    full = over_full(places, lines, center)
+    on_ring = full.on_ring
     return Rings(
         center_px=center,
         origin=origin,
         share=share,
         on_ring=on_ring,
-        radii_px=np.unique((np.floor(radii / _WIDTH_PX) + 0.5) * _WIDTH_PX),
+        radii_px=full.radii_px,
         texture=_texture(places[~on_ring], center, shape, valid),
     )
 
@@ -130,26 +131,58 @@ def _radii(places: Places, center: tuple[float, float]) -> NDArray[np.float64]:
     return np.asarray(np.hypot(places[:, 0] - center[0], places[:, 1] - center[1]))
 
 
-def over_full(
-    places: Places, center: tuple[float, float], width: float = _WIDTH_PX
-) -> tuple[float, NDArray[np.bool_], float]:
-    """Return the share of peaks on rings, which they are, and how sure that is in sigma.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class OverFull:
+    """What lies in over-full radial bins about a centre.
 
-    The share counts peaks over what is expected. Bins begin at 0 and at half a width; the beginning
-    with the larger share counts, as a ring may lie across two bins.
+    Attributes
+    ----------
+    share
+        Share of the peaks, over what is expected.
+    on_ring
+        Of each peak, whether it lies in such a bin.
+    radii_px
+        Middles of the bins.
+    believed
+        Whether peaks and lines together say that this is a centre of rings.
     """
-    radii = _radii(places, center)
-    best: tuple[float, NDArray[np.bool_], float] = (0.0, np.zeros(len(places), np.bool_), 0.0)
+
+    share: float
+    on_ring: NDArray[np.bool_]
+    radii_px: NDArray[np.float64]
+    believed: bool
+
+
+def over_full(places: Places, lines: Places, center: tuple[float, float]) -> OverFull:
+    """Return what is on rings about `center`: which bins are, peaks and lines say together.
+
+    Bins begin at 0 and at half a width; the beginning with the larger share counts, as a ring may
+    lie across two bins.
+    """
+    own = _radii(places, center) / _WIDTH_PX
+    both = np.concatenate([own, _radii(lines, center) / _WIDTH_PX])
+    best: OverFull | None = None
+    largest = -1.0
     for start in (0.0, 0.5):
-        bins = np.floor(radii / width + start).astype(np.int64)
-        counts = np.bincount(bins).astype(np.float64)
+        bins = np.floor(both + start).astype(np.int64)
+        counts = np.bincount(bins, minlength=1).astype(np.float64)
         expected = _surroundings(counts)
         z = (counts - expected) / np.sqrt(np.maximum(expected, 0.5))
         full = (z > _OVER_Z) & (counts >= _LEAST_IN_BIN)
-        excess = float((counts - expected)[full].sum())
-        if len(places) and excess / len(places) > best[0]:
-            score = excess / np.sqrt(max(float(expected[full].sum()), 1.0))
-            best = (excess / len(places), full[bins], score)
+        gathered_share = float((counts - expected)[full].sum()) / max(len(both), 1)
+        if gathered_share <= largest:
+            continue
+        largest = gathered_share
+        score = gathered_share * len(both) / np.sqrt(max(float(expected[full].sum()), 1.0))
+        peaks = np.bincount(bins[: len(own)], minlength=len(counts)).astype(np.float64)
+        excess = float((peaks - _surroundings(peaks))[full].sum())
+        best = OverFull(
+            share=max(excess, 0.0) / max(len(own), 1),
+            on_ring=full[bins[: len(own)]],
+            radii_px=(np.flatnonzero(full) + 0.5 - start) * _WIDTH_PX,
+            believed=gathered_share >= _FOUND_SHARE and score > _FOUND_SCORE,
+        )
+    assert best is not None
     return best
 
 
@@ -184,7 +217,7 @@ def _refined(places: Places, centers: Places, step: float) -> tuple[float, float
     while True:
         width = max(step, _WIDTH_PX)
         for _ in range(2):
-            near = np.unique((centers[:, None] + step * around[None]).reshape(-1, 2), axis=0)
+            near = (centers[:, None] + step * around[None]).reshape(-1, 2)
             scores = gathered(places, near, width)
             centers = near[np.argsort(-scores, kind="stable")[: len(centers)]]
         if step <= _WIDTH_PX / 4:
@@ -203,9 +236,9 @@ def gathered(places: Places, centers: Places, width: float) -> NDArray[np.float6
         for p in range(len(places)):
             slow, fast = places[p, 0] - centers[c, 0], places[p, 1] - centers[c, 1]
             longest = max(longest, slow * slow + fast * fast)
-    size = int(np.sqrt(longest) / width) + 12
+    size = int(np.sqrt(longest) / width) + 14
     scores = np.zeros(len(centers))
-    counts = np.zeros(size)
+    counts, total = np.zeros(size), np.zeros(size + 1)
     for c in range(len(centers)):
         counts[:] = 0
         last = 0
@@ -222,11 +255,10 @@ def gathered(places: Places, centers: Places, width: float) -> NDArray[np.float6
                 counts[k + 5] += 1.5 - rest
                 counts[k + 6] += rest - 0.5
             last = max(last, k)
+        for k in range(size):
+            total[k + 1] = total[k] + counts[k]
         for k in range(5, last + 6):
-            m = 0.0
-            for away in range(2, 6):
-                m += counts[k - away] + (counts[k + away] if k + away < size else 0.0)
-            m /= 8
+            m = (total[k - 1] - total[k - 5] + total[k + 6] - total[k + 2]) / 8
             if counts[k] > m:
                 scores[c] += (counts[k] - m) ** 2 / (m + 1.0)
     return scores
@@ -243,13 +275,12 @@ def _texture(
     weights = valid.reshape(-1)
     far = float(_radii(places, center).max())
     weights = np.where(_radii(middles, center) <= far, weights, 0.0)
-    # sectors of equal measured area: the cumulated area of an angle is where it falls
-    turns = _turns(middles, center)
-    order = np.argsort(turns, kind="stable")
-    area = np.cumsum(weights[order])
+    # sectors of equal measured area: where an angle is, is the area up to it
+    fine = (_turns(middles, center) * _ANGLES).astype(np.int64) % _ANGLES
+    area = np.append(0.0, np.cumsum(np.bincount(fine, weights=weights, minlength=_ANGLES)))
     if area[-1] <= 0:
         return 0.0
-    at = np.interp(_turns(places, center), turns[order], area / area[-1])
+    at = np.interp(_turns(places, center) * _ANGLES, np.arange(_ANGLES + 1), area / area[-1])
     sector = np.minimum((at * _SECTORS).astype(np.int64), _SECTORS - 1)
     counts = np.bincount(sector, minlength=_SECTORS)
     expected = len(places) / _SECTORS

@@ -161,7 +161,7 @@ def _variance_of_sums(
     independent pixels, ((16 - k) / 15)^2, is divided out.
     """
     found = np.empty((len(places), 2))
-    rest = np.empty((BLOCK, BLOCK))
+    rest, across = np.empty((BLOCK, BLOCK)), np.empty((BLOCK, BLOCK))
     for place in range(len(places)):
         top, left = places[place, 0] * BLOCK, places[place, 1] * BLOCK
         whole = True
@@ -176,10 +176,17 @@ def _variance_of_sums(
         pixels = (rest * rest).mean()
         for which in range(2):
             k = 3 + 2 * which
+            for i in range(BLOCK):
+                for j in range(BLOCK - k + 1):
+                    across[i, j] = 0.0
+                    for m in range(k):
+                        across[i, j] += rest[i, j + m]
             total = 0.0
             for i in range(BLOCK - k + 1):
                 for j in range(BLOCK - k + 1):
-                    one = rest[i : i + k, j : j + k].sum()
+                    one = 0.0
+                    for m in range(k):
+                        one += across[i + m, j]
                     total += one * one
             independent = (k * (BLOCK - k) / (BLOCK - 1.0)) ** 2 * pixels
             found[place, which] = total / (BLOCK - k + 1) ** 2 / independent if whole else np.nan
