@@ -28,6 +28,7 @@ def numbers(evidence: Evidence) -> dict[str, float]:
     found["crests"] = _log(evidence.crests)
     found["crest_share"] = evidence.crests / max(evidence.crests + len(peaks), 1)
     found["ring_share"] = rings.share
+    found["ring_share_with_crests"] = rings.share_with_crests
     found["rings"] = _log(len(rings.radii_px))
     found["center_unknown"] = float(rings.origin == "unknown")
     found["texture"] = rings.texture

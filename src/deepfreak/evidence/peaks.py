@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from deepfreak.evidence.blocks import BLOCK, Blocks, Counts, Plane, Steps, Valid
 from deepfreak.evidence.scale import Scale
@@ -29,6 +30,11 @@ _ANNULUS_CLIPS = 4
 _CLIP_SIGMA = 3.0
 _PATCH_SHARE = 0.2  # of the annulus at half of the peak's height: more is no spot but a patch
 
+# Parts of one spot: two peaks nearer than this, between which the 3 x 3 pixels do not fall below
+# this share of the lower one's.
+_NEAR_PX = 6.5
+_VALLEY_SHARE = 0.7
+
 # A crest: along one of eight directions at least 80 % of ten places, 2 to 6 pixels away on both
 # sides and three pixels wide, have a quarter of the mean excess of the 3 x 3 pixels; half of the
 # places will do beside a gap or an edge.
@@ -37,8 +43,8 @@ _CREST_HITS = 0.8
 _CREST_SEEN = 5
 _CREST_SHARE = 0.25
 
-PEAK, WEAK, HOT, CREST, PATCH = range(5)
-_SLOW, _FAST, _Z, _PHOTONS, _EXTENT, _SHARPNESS, _KIND = range(7)
+PEAK, WEAK, HOT, CREST, PATCH, PART = range(6)
+_SLOW, _FAST, _Z, _PHOTONS, _EXTENT, _SHARPNESS, _LEVEL, _HEIGHT, _KIND = range(9)
 
 
 def _crest_offsets() -> NDArray[np.int64]:
@@ -130,7 +136,8 @@ def find_peaks(
     - a hot pixel: its eight neighbours have z < 3, or less than 3 % of its light. A spot of a
       single pixel cannot be told from it;
     - a crest: in one of eight directions it goes on to both sides;
-    - a patch: over 20 % of the annulus are half as high.
+    - a patch: over 20 % of the annulus are half as high;
+    - a part of a spot: a more significant peak is less than 6.5 pixels away, and no valley between.
     """
     sigma = np.sqrt(blocks.variance)
     over = np.maximum(_CANDIDATE_SIGMA * sigma, _CANDIDATE_PHOTONS * scale.photon)
@@ -173,11 +180,29 @@ def find_peaks(
         1.0 if steps.whole else 0.0,
         _CRESTS,
     )
+    _join_parts(counts, valid, judged, steps)
     return _found(judged, candidates, blocks.level.shape)
 
 
 def _background_photons(variance: Plane, scale: Scale) -> Plane:
     return np.asarray(np.maximum(variance / scale.photon**2, _DARKEST))
+
+
+def _join_parts(counts: Counts, valid: Valid, judged: Plane, steps: Steps) -> None:
+    """Mark peaks that are parts of a more significant one beside them."""
+    peaks = np.flatnonzero(judged[:, _KIND] == PEAK)
+    peaks = peaks[np.argsort(-judged[peaks, _Z], kind="stable")]
+    places = judged[peaks][:, [_SLOW, _FAST]]
+    pairs = cKDTree(places).query_pairs(_NEAR_PX, output_type="ndarray")
+    for stronger, weaker in sorted(map(tuple, np.sort(pairs, axis=1))):
+        if judged[peaks[stronger], _KIND] != PEAK:
+            continue
+        i, j = ((places[stronger] + places[weaker]) / 2).astype(np.int64)
+        row = judged[peaks[weaker]]
+        level = steps.base + row[_LEVEL] * steps.step
+        excess, pixels = _sum_3(counts, valid, int(i), int(j), level)
+        if pixels > 0 and excess / pixels >= _VALLEY_SHARE * row[_HEIGHT] * steps.step:
+            row[_KIND] = PART
 
 
 def _found(judged: Plane, candidates: Plane, shape: tuple[int, ...]) -> Found:
@@ -199,7 +224,7 @@ def _found(judged: Plane, candidates: Plane, shape: tuple[int, ...]) -> Found:
         ),
         significance=np.where(significance >= _CANDIDATE_Z, significance, 0.0),
         hot=int(np.count_nonzero((kind == HOT) & (z >= LEAST_Z))),
-        crests=judged[(kind >= CREST) & (z >= LEAST_Z)][:, [_SLOW, _FAST]],
+        crests=judged[((kind == CREST) | (kind == PATCH)) & (z >= LEAST_Z)][:, [_SLOW, _FAST]],
     )
 
 
@@ -319,12 +344,12 @@ def judge_candidates(
     slack: float,
     crests: NDArray[Any],
 ) -> Plane:
-    """Return a row of seven numbers a candidate: place, z, photons, extent, sharpness, kind.
+    """Return a row a candidate: what `Peaks` holds, level and mean excess of 3 x 3, the kind.
 
     `slack` is added to the clip, in steps. Pixels are read once into a window of 13 x 13.
     """
     size = 2 * _OUTER + 1
-    judged = np.zeros((len(places), 7))
+    judged = np.zeros((len(places), 9))
     window = np.empty((size, size))
     for which in range(len(places)):
         i, j = places[which, 0], places[which, 1]
@@ -346,6 +371,7 @@ def judge_candidates(
             continue
         expected = max(spread / photon**2, _DARKEST)
         window -= mean
+        judged[which, _LEVEL] = mean
         _judge(window, expected, photon, spread_3, spread_5, crests, judged[which])
     return judged
 
@@ -441,6 +467,7 @@ def _judge(
     row[_Z] = max(z_3, z_5)
     row[_PHOTONS] = five / photon
     row[_EXTENT] = extent
+    row[_HEIGHT] = three / pixels_3
     row[_SHARPNESS] = peak / three if three > 0 else 1.0
     if light > 0:
         row[_SLOW] += slow / light

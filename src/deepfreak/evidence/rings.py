@@ -41,6 +41,8 @@ class Rings:
     share
         Share of the peaks over their surroundings' number in over-full radial bins; of a found
         centre only of those peaks that were not used to find it. 0 where the centre is unknown.
+    share_with_crests
+        The same of peaks and crests together.
     on_ring
         Of each peak, whether it lies in an over-full bin.
     radii_px
@@ -54,6 +56,7 @@ class Rings:
     center_px: tuple[float, float] | None
     origin: str
     share: float
+    share_with_crests: float
     on_ring: NDArray[np.bool_]
     radii_px: NDArray[np.float64]
     texture: float
@@ -89,6 +92,7 @@ def find_rings(
         center_px=given,
         origin="unknown" if given is None else "given",
         share=0.0,
+        share_with_crests=0.0,
         on_ring=np.zeros(len(places), np.bool_),
         radii_px=np.zeros(0),
         texture=_texture(places, given, shape, valid),
@@ -98,29 +102,30 @@ def find_rings(
     lines = crests[:: max(1, -(-len(crests) // max(len(places), _MOST_PEAKS)))]
     told = np.concatenate([places[::2][:_MOST_PEAKS], lines[::2][:_MOST_PEAKS]])
     others, other_lines = places[1::2], lines[1::2]
-    best = none.share, given, none.origin
+    best: tuple[OverFull | None, tuple[float, float] | None, str] = None, given, none.origin
     if given is not None:
-        share = over_full(places, lines, given).share
-        near = _grid(np.array(given) - _NEAR_PX, np.array(given) + _NEAR_PX, _GRID_PX / 2)
-        sought = _sought(told, near, _GRID_PX / 2)
+        plain = over_full(places, lines, given)
+        near = _grid(np.array(given) - _NEAR_PX, np.array(given) + _NEAR_PX, _GRID_PX)
+        sought = _sought(told, near, _GRID_PX)
         found = over_full(others, other_lines, sought)
-        better = found.believed and found.share > share + _BETTER_SHARE
-        best = (found.share, sought, "found") if better else (share, given, "given")
+        better = found.believed and found.share_of_all > plain.share_of_all + _BETTER_SHARE
+        best = (found, sought, "found") if better else (plain, given, "given")
     else:
         off, step = _OFF_FRAME * max(shape), max(_GRID_PX, max(shape) / _GRID_STEPS)
         sought = _sought(told, _grid(np.full(2, -off), np.array(shape) + off, step), step)
         found = over_full(others, other_lines, sought)
         if found.believed:
-            best = found.share, sought, "found"
-    share, center, origin = best
-    if center is None:
+            best = found, sought, "found"
+    counted, center, origin = best
+    if counted is None or center is None:
         return none
     full = over_full(places, lines, center)
     on_ring = full.on_ring
     return Rings(
         center_px=center,
         origin=origin,
-        share=share,
+        share=counted.share,
+        share_with_crests=counted.share_of_all,
         on_ring=on_ring,
         radii_px=full.radii_px,
         texture=_texture(places[~on_ring], center, shape, valid),
@@ -137,8 +142,8 @@ class OverFull:
 
     Attributes
     ----------
-    share
-        Share of the peaks, over what is expected.
+    share, share_of_all
+        Share of the peaks, and of peaks and lines, over what is expected.
     on_ring
         Of each peak, whether it lies in such a bin.
     radii_px
@@ -148,6 +153,7 @@ class OverFull:
     """
 
     share: float
+    share_of_all: float
     on_ring: NDArray[np.bool_]
     radii_px: NDArray[np.float64]
     believed: bool
@@ -162,7 +168,7 @@ def over_full(places: Places, lines: Places, center: tuple[float, float]) -> Ove
     own = _radii(places, center) / _WIDTH_PX
     both = np.concatenate([own, _radii(lines, center) / _WIDTH_PX])
     best: OverFull | None = None
-    largest = -1.0
+    largest = -np.inf
     for start in (0.0, 0.5):
         bins = np.floor(both + start).astype(np.int64)
         counts = np.bincount(bins, minlength=1).astype(np.float64)
@@ -178,6 +184,7 @@ def over_full(places: Places, lines: Places, center: tuple[float, float]) -> Ove
         excess = float((peaks - _surroundings(peaks))[full].sum())
         best = OverFull(
             share=max(excess, 0.0) / max(len(own), 1),
+            share_of_all=gathered_share,
             on_ring=full[bins[: len(own)]],
             radii_px=(np.flatnonzero(full) + 0.5 - start) * _WIDTH_PX,
             believed=gathered_share >= _FOUND_SHARE and score > _FOUND_SCORE,
@@ -216,10 +223,9 @@ def _refined(places: Places, centers: Places, step: float) -> tuple[float, float
     around = np.stack(np.meshgrid([-1, 0, 1], [-1, 0, 1], indexing="ij"), axis=-1).reshape(-1, 2)
     while True:
         width = max(step, _WIDTH_PX)
-        for _ in range(2):
-            near = (centers[:, None] + step * around[None]).reshape(-1, 2)
-            scores = gathered(places, near, width)
-            centers = near[np.argsort(-scores, kind="stable")[: len(centers)]]
+        near = (centers[:, None] + step * around[None]).reshape(-1, 2)
+        scores = gathered(places, near, width)
+        centers = near[np.argsort(-scores, kind="stable")[: len(centers)]]
         if step <= _WIDTH_PX / 4:
             return float(centers[0, 0]), float(centers[0, 1])
         step /= 2

@@ -81,8 +81,7 @@ def _clumps(counts: Counts, valid: Valid, steps: Steps, blocks: Blocks, lowest: 
     found = _square_over_mean(
         counts, valid, steps.base + lowest * steps.step, 1.0 / steps.step, places
     )
-    found = found[np.isfinite(found)]
-    return float(np.median(found)) if found.size else 1.0
+    return float(np.median(np.nan_to_num(found, nan=1.0))) if found.size else 1.0
 
 
 def _spread_over(where: Valid) -> NDArray[np.int64]:
