@@ -43,9 +43,7 @@ def make(shape: tuple[int, int], dtype: type, light: float, spots: int = 300) ->
     valid = np.ones(shape, dtype=np.bool_)
     valid[512:549], valid[:, 1030:1040] = False, False
     counts[~valid] = np.iinfo(dtype).max
-    return Frame(
-        file="made", index=0, counts=counts, valid=valid, gain=1.0, beam_center_px=middle
-    )
+    return Frame(file="made", index=0, counts=counts, valid=valid, gain=1.0, beam_center_px=middle)
 
 
 def compressed(counts: np.ndarray) -> bytes:
@@ -81,7 +79,9 @@ def main() -> None:
             pairs = np.array(
                 [
                     [
-                        milliseconds(decompress, packed, "bslz4", elem_size=np.dtype(dtype).itemsize),
+                        milliseconds(
+                            decompress, packed, "bslz4", elem_size=np.dtype(dtype).itemsize
+                        ),
                         milliseconds(evidence, frame),
                     ]
                     for _ in range(repetitions)

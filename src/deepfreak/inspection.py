@@ -139,37 +139,29 @@ def draw(frame: Frame, evidence: Evidence, path: Path, *, overwrite: bool = Fals
         ),
         fontsize=10,
     )
-    _circle(axes, evidence)
+    circles = _circle(axes, evidence)
     patches = [
         Patch(color=colours[reason], label=f"{reason}: {count} pixels")
         for reason, count in counted(frame.missing).items()
     ]
-    circles = [artist for artist in axes.collections if len(artist.get_offsets())]
     if patches or circles:
-        axes.legend(
-            handles=[*patches, *circles], loc="upper left", fontsize=8, framealpha=0.9
-        )
+        axes.legend(handles=[*patches, *circles], loc="upper left", fontsize=8, framealpha=0.9)
     with whole_file(path, overwrite=overwrite) as partial:
         figure.savefig(partial, format="png")
 
 
-def _circle(axes: Any, evidence: Evidence) -> None:  # noqa: ANN401 -- matplotlib's
-    """Circle the peaks, with their numbers for the legend."""
-    on_ring = evidence.rings.on_ring
+def _circle(axes: Any, evidence: Evidence) -> list[Any]:  # noqa: ANN401 -- matplotlib's
+    """Circle the peaks and return what the legend shows of them."""
+    on_ring, drawn = evidence.rings.on_ring, []
     for which, colour, name in (
         (~on_ring, _PEAK_COLOUR, "peaks"),
         (on_ring, _RING_COLOUR, "peaks on rings"),
     ):
         peaks = evidence.peaks.take(which)
-        axes.scatter(
-            peaks.fast,
-            peaks.slow,
-            s=60,
-            facecolors="none",
-            edgecolors=colour,
-            linewidths=0.7,
-            label=f"{name}: {len(peaks)}",
-        )
+        if len(peaks):
+            style = {"s": 60, "facecolors": "none", "edgecolors": colour, "linewidths": 0.7}
+            drawn += [axes.scatter(peaks.fast, peaks.slow, label=f"{name}: {len(peaks)}", **style)]
+    return drawn
 
 
 def _gray(frame: Frame, factor: int) -> tuple[NDArray[np.uint8], float, float]:

@@ -106,12 +106,12 @@ def _sampled(flat: Counts, ok: Valid, stride: int) -> Counts:
 @njit(cache=True, nogil=True, error_model="numpy")
 def _common_step(values: Counts, base: Any) -> tuple[int, int]:  # noqa: ANN401 -- of any type
     """Return the greatest common divisor of all differences from `base`, and how many are not 0."""
-    found, differ = np.int64(0), 0
+    found, differ = 0, 0
     for value in values:
         if value == base:
             continue
         differ += 1
-        a, b = found, np.int64(abs(np.float64(value) - np.float64(base)))
+        a, b = found, int(abs(np.float64(value) - np.float64(base)))
         while b:
             a, b = b, a % b
         found = a
@@ -122,12 +122,12 @@ def _common_step(values: Counts, base: Any) -> tuple[int, int]:  # noqa: ANN401 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _common_step_of_valid(flat: Counts, ok: Valid, base: Any) -> tuple[int, int]:  # noqa: ANN401
-    found, differ = np.int64(0), 0
+    found, differ = 0, 0
     for i in range(flat.size):
         if flat[i] == base or not ok[i]:
             continue
         differ += 1
-        a, b = found, np.int64(abs(np.float64(flat[i]) - np.float64(base)))
+        a, b = found, int(abs(np.float64(flat[i]) - np.float64(base)))
         while b:
             a, b = b, a % b
         found = a

@@ -15,8 +15,9 @@ _SHORTEST_PX = 5.0
 _BIN_PX = 1.5
 _JITTER_PX = 5.0  # how far positions are moved to see what chance gives, at most
 _JITTERED = 12  # times
-_TELLING_SCORE = 6.0  # for lattices to be counted
-_VECTORS = 24  # the most frequent ones are compared
+_TELLING_SCORE = 20.0  # for lattices to be counted
+_VECTORS = 40  # the most frequent ones are compared
+_FREQUENT_SIGMA = 5.0  # over the mean
 _LEAST_PAIRS = 5  # of a vector
 _OWN_SHARE = 0.7  # of a vector's peaks outside all lattices so far, for it to be another's
 _LEAST_SHARE = 0.15  # of the peaks in a lattice
@@ -43,7 +44,7 @@ def find_lattices(places: Places) -> Lattices:
     """Return what the differences of `places` (n, slow and fast) say, most significant first.
 
     The histogram of differences up to 80 pixels, in bins of 1.5, is compared by its sum of squares
-    with those of 12 sets of positions moved by up to 5 pixels at random. Where the score is 6 or
+    with those of 12 sets of positions moved by up to 5 pixels at random. Where the score is 20 or
     more, frequent differences are grouped by the peaks that they join: peaks that two groups share
     are of one lattice.
     """
@@ -60,9 +61,7 @@ def find_lattices(places: Places) -> Lattices:
     )
     spread = max(float(moved.std(ddof=1)), np.sqrt(float(moved.mean()) + 1.0))
     score = (measured - float(moved.mean())) / spread
-    return Lattices(
-        score=float(score), number=_number(chosen) if score >= _TELLING_SCORE else None
-    )
+    return Lattices(score=float(score), number=_number(chosen) if score >= _TELLING_SCORE else None)
 
 
 def _gathering(places: Places) -> float:
@@ -99,16 +98,16 @@ def _number(places: Places) -> int | None:
     counts = differences(places, _LONGEST_PX, _SHORTEST_PX, _BIN_PX)
     sums = counts[1:, 1:] + counts[:-1, 1:] + counts[1:, :-1] + counts[:-1, :-1]
     half = int(np.ceil(_LONGEST_PX / _BIN_PX))
+    by_chance = float(sums.mean())
+    least = max(_LEAST_PAIRS, by_chance + _FREQUENT_SIGMA * np.sqrt(by_chance + 1))
     lattices: list[NDArray[np.bool_]] = []
-    for flat in np.argsort(-sums, axis=None, kind="stable")[:_VECTORS]:
-        row, column = np.unravel_index(flat, sums.shape)
-        if sums[row, column] < _LEAST_PAIRS:
+    for _ in range(_VECTORS):
+        row, column = np.unravel_index(int(np.argmax(sums)), sums.shape)
+        if sums[row, column] < least:
             break
         vector = np.array([(row + 1) * _BIN_PX, (column + 1 - half) * _BIN_PX])
+        sums[max(row - 2, 0) : row + 3, max(column - 2, 0) : column + 3] = 0
         joined = _joined(places, vector, _BIN_PX)
-        if not lattices:
-            lattices.append(joined)
-            continue
         shares = [float((joined & one).sum()) / max(joined.sum(), 1) for one in lattices]
         if sum(shares) <= 1 - _OWN_SHARE:
             lattices.append(joined)

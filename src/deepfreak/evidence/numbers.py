@@ -51,7 +51,7 @@ def numbers(evidence: Evidence) -> dict[str, float]:
     return found
 
 
-def _log(number: float) -> float:
+def _log(number: float | np.integer) -> float:
     return float(np.log1p(number))
 
 

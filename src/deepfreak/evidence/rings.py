@@ -186,7 +186,7 @@ def over_full(places: Places, lines: Places, center: tuple[float, float]) -> Ove
             share=max(excess, 0.0) / max(len(own), 1),
             share_of_all=gathered_share,
             on_ring=full[bins[: len(own)]],
-            radii_px=(np.flatnonzero(full) + 0.5 - start) * _WIDTH_PX,
+            radii_px=np.asarray(np.flatnonzero(full) + 0.5 - start, np.float64) * _WIDTH_PX,
             believed=gathered_share >= _FOUND_SHARE and score > _FOUND_SCORE,
         )
     assert best is not None

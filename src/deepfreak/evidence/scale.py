@@ -11,6 +11,7 @@ from deepfreak.evidence.blocks import BLOCK, Blocks, Counts, Steps, Valid
 
 _SPARSE_SHARE = 0.35  # of pixels at the lowest count: less than about one photon a pixel
 _CLUMPED = 3.0  # steps in which little light comes: more is no counting of photons
+_LIT_SHARE = 0.1  # of the dark blocks that must have light to tell that
 _LOWEST = 0.001  # quantile of the pixels that is taken for no light
 _BINS = 10  # of blocks by their level, for the slope of variance over level
 _LEAST_BLOCKS = 4 * _BINS
@@ -81,7 +82,8 @@ def _clumps(counts: Counts, valid: Valid, steps: Steps, blocks: Blocks, lowest: 
     found = _square_over_mean(
         counts, valid, steps.base + lowest * steps.step, 1.0 / steps.step, places
     )
-    return float(np.median(np.nan_to_num(found, nan=1.0))) if found.size else 1.0
+    known = found[np.isfinite(found)]
+    return float(np.median(known)) if len(known) > _LIT_SHARE * len(found) else 1.0
 
 
 def _spread_over(where: Valid) -> NDArray[np.int64]:
@@ -94,18 +96,19 @@ def _spread_over(where: Valid) -> NDArray[np.int64]:
 def _square_over_mean(
     counts: Counts, valid: Valid, lowest: float, scale: float, places: NDArray[Any]
 ) -> NDArray[np.float64]:
-    """Return the mean square over the mean of each block's light; NaN without any."""
+    """Return the mean square over the mean of each block's light; NaN of less than three pixels."""
     found = np.empty(len(places))
     for place in range(len(places)):
         top, left = places[place, 0] * BLOCK, places[place, 1] * BLOCK
-        light = square = 0.0
+        light, square, lit = 0.0, 0.0, 0
         for i in range(top, min(top + BLOCK, counts.shape[0])):
             for j in range(left, min(left + BLOCK, counts.shape[1])):
                 if valid[i, j]:
                     x = (np.float64(counts[i, j]) - lowest) * scale
                     light += x
                     square += x * x
-        found[place] = square / light if light > 0 else np.nan
+                    lit += int(x > 0)
+        found[place] = square / light if lit >= 3 else np.nan
     return found
 
 
@@ -136,9 +139,7 @@ def _over_lowest(blocks: Blocks, lowest: float) -> float:
     return float(np.median(variance)) / over if over > 0 else 1.0
 
 
-def _neighbours(
-    counts: Counts, valid: Valid, steps: Steps, blocks: Blocks
-) -> tuple[float, float]:
+def _neighbours(counts: Counts, valid: Valid, steps: Steps, blocks: Blocks) -> tuple[float, float]:
     """Return how far sums of 3 x 3 and 5 x 5 pixels vary more than independent pixels would."""
     rows, columns = counts.shape[0] // BLOCK, counts.shape[1] // BLOCK
     chosen = _spread_over((blocks.share == 1.0)[:rows, :columns])

@@ -56,7 +56,9 @@ def spots(places, photons, sigma, shape=(512, 512)):
 def ccd(rng, light, *, gain=3.0, sigma=1.0, read=4.0, pedestal=40.0, dtype=np.uint16):
     """Return counts of a CCD whose point spread comes after the photons were counted."""
     photons = rng.poisson(light).astype(float)
-    counts = gain * ndimage.gaussian_filter(photons, sigma) + rng.normal(pedestal, read, light.shape)
+    counts = gain * ndimage.gaussian_filter(photons, sigma) + rng.normal(
+        pedestal, read, light.shape
+    )
     return np.clip(np.rint(counts), 0, np.iinfo(dtype).max).astype(dtype)
 
 
