@@ -12,8 +12,8 @@ import argparse
 import platform
 import time
 
-import hdf5plugin
 import h5py
+import hdf5plugin
 import numpy as np
 from dectris.compression import decompress
 

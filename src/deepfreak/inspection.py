@@ -101,8 +101,8 @@ def _over(z: NDArray[np.float64]) -> dict[str, int]:
 def draw(frame: Frame, evidence: Evidence, path: Path, *, overwrite: bool = False) -> None:
     """Write a PNG of `frame` at its own contrast, missing pixels in colour, the beam marked.
 
-    Peaks are circled, those on rings in another colour. The brightest pixel of each bin is shown where the frame is larger than the picture, so that
-    spots of one pixel stay visible.
+    Peaks are circled, those on rings in another colour. The brightest pixel of each bin is shown
+    where the frame is larger than the picture, so that spots of one pixel stay visible.
 
     Raises
     ------

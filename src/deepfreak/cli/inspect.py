@@ -117,11 +117,11 @@ def _evidence(found: dict[str, Any]) -> list[str]:
     number, d_min = found["lattices"], found["d_min_A"]
     lattices = "" if number is None else f" ({number})"
     return [
-        f"  peaks        {peaks['5']} (z > 7: {peaks['7']}, z > 10: {peaks['10']}); "
-        f"single pixels left out: {found['hot_pixels']}, lines: {found['crests']}",
+        f"  peaks        {peaks['5']} (z > 7: {peaks['7']}, z > 10: {peaks['10']})",
+        f"    left out   single pixels: {found['hot_pixels']}, lines: {found['crests']}",
         f"  off rings    {off['5']} (z > 7: {off['7']}, z > 10: {off['10']})",
-        f"  on rings     {found['ring_share']:.0%} of the peaks, rings: {found['rings']}, "
-        f"centre {center}",
+        f"  on rings     {found['ring_share']:.0%} of the peaks; rings: {found['rings']}",
+        f"  centre       {center}",
         f"  lattice      {found['lattice_score']:.1f} sigma{lattices}",
         f"  d_min        {'unknown' if d_min is None else f'{d_min:.2f} A'}",
         f"  photon       {found['photon']:.3g} counts [{found['photon_origin']}]",

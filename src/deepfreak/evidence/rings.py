@@ -95,7 +95,7 @@ def find_rings(
         share_with_crests=0.0,
         on_ring=np.zeros(len(places), np.bool_),
         radii_px=np.zeros(0),
-        texture=_texture(places, given, shape, valid),
+        texture=_texture(places, given, valid),
     )
     if len(places) < LEAST_PEAKS:
         return none
@@ -128,7 +128,7 @@ def find_rings(
         share_with_crests=counted.share_of_all,
         on_ring=on_ring,
         radii_px=full.radii_px,
-        texture=_texture(places[~on_ring], center, shape, valid),
+        texture=_texture(places[~on_ring], center, valid),
     )
 
 
@@ -167,30 +167,29 @@ def over_full(places: Places, lines: Places, center: tuple[float, float]) -> Ove
     """
     own = _radii(places, center) / _WIDTH_PX
     both = np.concatenate([own, _radii(lines, center) / _WIDTH_PX])
-    best: OverFull | None = None
-    largest = -np.inf
-    for start in (0.0, 0.5):
-        bins = np.floor(both + start).astype(np.int64)
-        counts = np.bincount(bins, minlength=1).astype(np.float64)
-        expected = _surroundings(counts)
-        z = (counts - expected) / np.sqrt(np.maximum(expected, 0.5))
-        full = (z > _OVER_Z) & (counts >= _LEAST_IN_BIN)
-        gathered_share = float((counts - expected)[full].sum()) / max(len(both), 1)
-        if gathered_share <= largest:
-            continue
-        largest = gathered_share
-        score = gathered_share * len(both) / np.sqrt(max(float(expected[full].sum()), 1.0))
-        peaks = np.bincount(bins[: len(own)], minlength=len(counts)).astype(np.float64)
-        excess = float((peaks - _surroundings(peaks))[full].sum())
-        best = OverFull(
-            share=max(excess, 0.0) / max(len(own), 1),
-            share_of_all=gathered_share,
-            on_ring=full[bins[: len(own)]],
-            radii_px=np.asarray(np.flatnonzero(full) + 0.5 - start, np.float64) * _WIDTH_PX,
-            believed=gathered_share >= _FOUND_SHARE and score > _FOUND_SCORE,
-        )
-    assert best is not None
-    return best
+    found = [_over_full(own, both, start) for start in (0.0, 0.5)]
+    return max(found, key=lambda one: one.share_of_all)
+
+
+def _over_full(own: NDArray[np.float64], both: NDArray[np.float64], start: float) -> OverFull:
+    """Return what lies in over-full bins, which begin at `start`; radii in widths of bins."""
+    bins = np.floor(both + start).astype(np.int64)
+    counts = np.bincount(bins, minlength=1).astype(np.float64)
+    expected = _surroundings(counts)
+    z = (counts - expected) / np.sqrt(np.maximum(expected, 0.5))
+    full = (z > _OVER_Z) & (counts >= _LEAST_IN_BIN)
+    excess = float((counts - expected)[full].sum())
+    peaks = np.bincount(bins[: len(own)], minlength=len(counts)).astype(np.float64)
+    share = float((peaks - _surroundings(peaks))[full].sum()) / max(len(own), 1)
+    share_of_all = excess / max(len(both), 1)
+    score = excess / np.sqrt(max(float(expected[full].sum()), 1.0))
+    return OverFull(
+        share=max(share, 0.0),
+        share_of_all=share_of_all,
+        on_ring=full[bins[: len(own)]],
+        radii_px=np.asarray(np.flatnonzero(full) + 0.5 - start, np.float64) * _WIDTH_PX,
+        believed=share_of_all >= _FOUND_SHARE and bool(score > _FOUND_SCORE),
+    )
 
 
 def _surroundings(counts: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -270,9 +269,7 @@ def gathered(places: Places, centers: Places, width: float) -> NDArray[np.float6
     return scores
 
 
-def _texture(
-    places: Places, center: tuple[float, float] | None, shape: tuple[int, int], valid: Plane
-) -> float:
+def _texture(places: Places, center: tuple[float, float] | None, valid: Plane) -> float:
     """Return how unevenly `places` lie around `center`; see `Rings.texture`."""
     if center is None or len(places) < LEAST_PEAKS:
         return 0.0
