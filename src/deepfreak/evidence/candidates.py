@@ -13,8 +13,8 @@ def poisson_z(excess: float, expected: float) -> float:
     """Return how unlikely `excess` photons over `expected` are, in standard deviations, or 0.
 
     The signed root of the Poisson deviance with half a photon less for continuity,
-    sqrt(2 (n ln(n / m) - n + m)), n = m + excess - 0.5: within 0.3 of the exact tail from 2 sigma
-    on, and excess / sqrt(m) where m is large.
+    sqrt(2 (n ln(n / m) - n + m)), n = m + excess - 0.5: at most 0.55 below the exact tail from
+    2 sigma on (0.3 where m is 0.1 or more, 0.1 from 2), and excess / sqrt(m) where m is large.
     """
     n = expected + excess - 0.5
     if n <= expected:

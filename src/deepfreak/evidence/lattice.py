@@ -33,7 +33,8 @@ class Lattices:
         How much more the differences gather than those of jittered positions, in standard
         deviations of the latter; near 0 without a lattice.
     number
-        How many lattices, None where it cannot be told.
+        How many lattices, None where it cannot be told. One is told from several; several are
+        counted to within one.
     """
 
     score: float
@@ -114,7 +115,7 @@ def _number(places: Places) -> int | None:
         else:
             lattices[int(np.argmax(shares))] |= joined
     large = sum(one.sum() >= _LEAST_SHARE * len(places) for one in lattices)
-    return large or None
+    return int(large) or None
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

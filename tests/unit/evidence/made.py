@@ -69,7 +69,7 @@ def on_circles(rng, center, radii, number, shape=(512, 512), margin=8.0):
         angle, radius = rng.uniform(0, 2 * np.pi), rng.choice(radii)
         place = np.array(center) + radius * np.array([np.sin(angle), np.cos(angle)])
         inside = (place > margin).all() and (place < np.array(shape) - margin).all()
-        if inside and (not found or np.hypot(*(np.array(found) - place).T).min() > 10):
+        if inside and (not found or np.hypot(*(np.array(found) - place).T).min() > 5):
             found.append(place)
     return np.array(found)
 
