@@ -141,7 +141,7 @@ def test_wide_spots_are_not_counted_twice():
 def test_neighbouring_spots_stay_two():
     rng = np.random.default_rng(13)
     first = scattered(rng, 30, apart=40)
-    places = np.concatenate([first, first + [4.0, 4.0]])
+    places = np.vstack([first, first + np.array((4.0, 4.0))])
     evidence = find_evidence(made(flat(rng, 1 + spots(places, 300, 0.7)), gain=1.0))
     assert matched(evidence.peaks, places)[0].mean() > 0.95
 
