@@ -30,18 +30,18 @@ def numbers(evidence: Evidence) -> dict[str, float]:
     found["ring_share"] = rings.share
     found["ring_share_with_crests"] = rings.share_with_crests
     found["rings"] = _log(len(rings.radii_px))
-    found["center_unknown"] = float(rings.origin == "unknown")
     found["texture"] = rings.texture
     found["fullest_quarter"] = _fullest_quarter(off, planes.valid)
     found["lattice"] = float(np.arcsinh(evidence.lattices.score))
     for name, values in (
         ("z", np.log(off.z)),
-        ("photons", np.log1p(np.maximum(off.photons, 0))),
+        ("photons", np.log(np.maximum(off.photons, 1))),
         ("extent", np.log(np.maximum(off.extent_px, 1))),
         ("sharpness", off.sharpness),
     ):
         low, middle, high = _quartiles(values)
-        found[f"{name}_median"] = middle
+        if name != "photons":  # a gain that was estimated wrong would move it
+            found[f"{name}_median"] = middle
         found[f"{name}_spread"] = high - low
     found["strongest"] = float(np.log(off.z[0])) if len(off) else 0.0
     found["tenth_strongest"] = float(np.log(off.z[9])) if len(off) > 9 else 0.0
