@@ -25,7 +25,7 @@ CASES = (
     ("4.5 Mpx uint16", (2167, 2070), np.uint16),
     ("18 Mpx uint32", (4362, 4148), np.uint32),
 )
-LIGHTS = (0.05, 2.0)  # photons a pixel halfway to the edge
+LIGHTS = (0.05, 2.0, 20.0)  # photons a pixel halfway to the edge
 
 
 def make(shape: tuple[int, int], dtype: type, light: float, spots: int = 300) -> Frame:

@@ -14,7 +14,7 @@ _LONGEST_PX = 80.0  # of a difference vector
 _SHORTEST_PX = 5.0
 _BIN_PX = 1.5
 _JITTER_PX = 5.0  # how far positions are moved to see what chance gives, at most
-_JITTERED = 12  # times
+_JITTERED = 20  # times
 _TELLING_SCORE = 20.0  # for lattices to be counted
 _VECTORS = 40  # the most frequent ones are compared
 _FREQUENT_SIGMA = 5.0  # over the mean
@@ -45,7 +45,7 @@ def find_lattices(places: Places) -> Lattices:
     """Return what the differences of `places` (n, slow and fast) say, most significant first.
 
     The histogram of differences up to 80 pixels, in bins of 1.5, is compared by its sum of squares
-    with those of 12 sets of positions moved by up to 5 pixels at random. Where the score is 20 or
+    with those of 20 sets of positions moved by up to 5 pixels at random. Where the score is 20 or
     more, frequent differences are grouped by the peaks that they join: peaks that two groups share
     are of one lattice.
     """

@@ -107,7 +107,7 @@ def find_peaks(
 ) -> Found:
     """Return the peaks of a frame [slow, fast].
 
-    A candidate is the highest of its 5 x 5 pixels, 3 sigma and 1.5 photons over its block, and its
+    A candidate is the highest of its 5 x 5 pixels, 3 sigma and up to 1.5 photons over its block, and its
     3 x 3 pixels have z of 4. Each is judged against the clipped mean and variance of the annulus of
     13 x 13 less 7 x 7 pixels around it. z is `poisson_z` of the aperture's excess; its expected
     photons are (noise / photon)^2 a pixel, so that any noise counts as light. A peak has z of 5 in
@@ -120,9 +120,11 @@ def find_peaks(
     - a part of a spot: a more significant peak is less than 6.5 pixels away, and no valley between.
     """
     sigma = np.sqrt(blocks.variance)
-    over = np.maximum(_CANDIDATE_SIGMA * sigma, _CANDIDATE_PHOTONS * scale.photon)
-    if scale.photon < 1 or not steps.whole:
-        over = _CANDIDATE_SIGMA * sigma
+    # few photons have a longer tail: one more, less where hardly any are expected
+    tail = scale.photon * np.minimum(blocks.variance / scale.photon**2, 1.0)
+    over = _CANDIDATE_SIGMA * sigma + tail
+    if scale.photon >= 1 and steps.whole:
+        over = np.maximum(over, _CANDIDATE_PHOTONS * scale.photon)
     threshold = steps.base + (blocks.level + over) * steps.step
     closed = blocks.share == 0
     if counts.dtype.kind in "iu":

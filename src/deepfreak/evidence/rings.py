@@ -95,7 +95,7 @@ def find_rings(
         share_with_crests=0.0,
         on_ring=np.zeros(len(places), np.bool_),
         radii_px=np.zeros(0),
-        texture=_texture(places, given, valid),
+        texture=0.0,
     )
     if len(places) < LEAST_PEAKS:
         return none
