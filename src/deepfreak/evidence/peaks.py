@@ -107,11 +107,11 @@ def find_peaks(
 ) -> Found:
     """Return the peaks of a frame [slow, fast].
 
-    A candidate is the highest of its 5 x 5 pixels, 3 sigma and up to 1.5 photons over its block, and its
-    3 x 3 pixels have z of 4. Each is judged against the clipped mean and variance of the annulus of
-    13 x 13 less 7 x 7 pixels around it. z is `poisson_z` of the aperture's excess; its expected
-    photons are (noise / photon)^2 a pixel, so that any noise counts as light. A peak has z of 5 in
-    3 x 3 or 5 x 5 pixels, 5 photons, and is none of:
+    A candidate is the highest of its 5 x 5 pixels, over its block by 3 sigma and up to 1.5 photons,
+    and its 3 x 3 pixels have z of 4. Each is judged against the clipped mean and variance of the
+    annulus of 13 x 13 less 7 x 7 pixels around it. z is `poisson_z` of the aperture's excess; its
+    expected photons are (noise / photon)^2 a pixel, so that any noise counts as light. A peak has z
+    of 5 in 3 x 3 or 5 x 5 pixels, 4.5 photons, and is none of:
 
     - a hot pixel: its eight neighbours have z < 3, or less than 3 % of its light. A spot of a
       single pixel cannot be told from it;
