@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deepfreak.evidence.blocks import find_steps, measure_blocks
-from deepfreak.evidence.lattice import Lattices, find_lattices
+from deepfreak.evidence.lattice import TELLING_SCORE, Lattices, find_lattices
 from deepfreak.evidence.peaks import Peaks, find_peaks
 from deepfreak.evidence.planes import Planes, make_planes
 from deepfreak.evidence.rings import Rings, find_rings
@@ -77,13 +77,23 @@ def find_evidence(frame: Frame) -> Evidence:
     peaks = found.peaks
     places = np.stack([peaks.slow, peaks.fast], axis=1)
     height, width = counts.shape
-    rings = find_rings(places, found.crests, (height, width), blocks.share, frame.beam_center_px)
+    lattices = find_lattices(places)
+    rings = find_rings(
+        places,
+        found.crests,
+        (height, width),
+        blocks.share,
+        frame.beam_center_px,
+        seek=lattices.score < TELLING_SCORE,
+    )
+    if rings.on_ring.any():
+        lattices = find_lattices(places[~rings.on_ring])
     known = np.isfinite(blocks.measured)
     noise = float(np.sqrt(np.median(blocks.measured[known]))) if known.any() else 0.0
     return Evidence(
         peaks=peaks,
         rings=rings,
-        lattices=find_lattices(places[~rings.on_ring]),
+        lattices=lattices,
         planes=make_planes(blocks, scale, found.significance),
         hot_pixels=found.hot,
         crests=len(found.crests),

@@ -15,7 +15,7 @@ _SHORTEST_PX = 5.0
 _BIN_PX = 1.5
 _JITTER_PX = 5.0  # how far positions are moved to see what chance gives, at most
 _JITTERED = 20  # times
-_TELLING_SCORE = 20.0  # for lattices to be counted
+TELLING_SCORE = 20.0  # for lattices to be counted, and for a crystal to be certain
 _VECTORS = 40  # the most frequent ones are compared
 _FREQUENT_SIGMA = 5.0  # over the mean
 _LEAST_PAIRS = 5  # of a vector
@@ -62,7 +62,7 @@ def find_lattices(places: Places) -> Lattices:
     )
     spread = max(float(moved.std(ddof=1)), np.sqrt(float(moved.mean()) + 1.0))
     score = (measured - float(moved.mean())) / spread
-    return Lattices(score=float(score), number=_number(chosen) if score >= _TELLING_SCORE else None)
+    return Lattices(score=float(score), number=_number(chosen) if score >= TELLING_SCORE else None)
 
 
 def _gathering(places: Places) -> float:

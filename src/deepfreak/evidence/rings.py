@@ -68,6 +68,8 @@ def find_rings(
     shape: tuple[int, int],
     valid: Plane,
     given: tuple[float, float] | None,
+    *,
+    seek: bool = True,
 ) -> Rings:
     """Return the rings of peaks at `places` (n, slow and fast), the most significant first.
 
@@ -87,6 +89,8 @@ def find_rings(
         Share of each block that is measured.
     given
         The centre (slow, fast) of the header.
+    seek
+        Whether a centre is sought. Not with a crystal: its zones lie on circles, too.
     """
     none = Rings(
         center_px=given,
@@ -103,7 +107,9 @@ def find_rings(
     told = np.concatenate([places[::2][:_MOST_PEAKS], lines[::2][:_MOST_PEAKS]])
     others, other_lines = places[1::2], lines[1::2]
     best: tuple[OverFull | None, tuple[float, float] | None, str] = None, given, none.origin
-    if given is not None:
+    if not seek:
+        best = None if given is None else over_full(places, lines, given), given, none.origin
+    elif given is not None:
         plain = over_full(places, lines, given)
         near = _grid(np.array(given) - _NEAR_PX, np.array(given) + _NEAR_PX, _GRID_PX)
         sought = _sought(told, near, _GRID_PX)

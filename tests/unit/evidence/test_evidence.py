@@ -100,7 +100,7 @@ def test_a_frame_in_any_layout_is_read_alike():
     assert numbers(find_evidence(made(frozen))) == one
 
 
-# Peaks over 7 that the eye confirms, at least and at most; nothing was tuned on these frames.
+# Peaks over 7 that the eye confirms, at least and at most.
 REAL = {
     "Cr8F8140k103.0026": (10, 60),
     "Mn23-1_diffScan_0167.tif": (0, 5),

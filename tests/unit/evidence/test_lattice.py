@@ -93,3 +93,19 @@ def test_a_crystals_pixels_show_its_lattice_and_resolution():
         frame = made(counts, gain=1.0, beam_center_px=(512.0, 512.0), **some)
         assert find_evidence(frame).d_min_A is None
     assert find_evidence(made(counts, gain=1.0, **facts)).d_min_A is None
+
+
+def test_no_centre_of_rings_is_sought_where_there_is_a_lattice():
+    rng = np.random.default_rng(6)
+    # zones of a crystal: parts of circles about a place that is not the beam
+    places = lattices(6, 1, 18.7, 0.6)
+    radius = np.hypot(*(places - np.array((300.0, 600.0))).T)
+    places = places[np.abs(radius / 90 - np.rint(radius / 90)) < 0.1]
+    counts = flat(rng, 1 + spots(places, 300, 0.8, SHAPE), SHAPE)
+    evidence = find_evidence(made(counts, gain=1.0))
+    assert len(evidence.peaks) > 100
+    assert evidence.lattices.score > 20
+    assert (evidence.rings.origin, evidence.rings.share) == ("unknown", 0.0)
+    given = find_evidence(made(counts, gain=1.0, beam_center_px=(512.0, 512.0)))
+    assert given.rings.center_px == (512.0, 512.0)
+    assert given.rings.share < 0.2
