@@ -7,16 +7,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deepfreak.evidence import Evidence
 from deepfreak.frames.frame import Frame
 from deepfreak.frames.measured import counted
 
 FACTS = ("gain", "pedestal", "saturation", "beam_center_px", "distance_mm", "wavelength_A")
 _MAX_PICTURE_SIDE = 2048  # pixels
 _COLOURS = ("#d95f02", "#1f78b4", "#7570b3", "#e7298a", "#66a61e", "#a6761d", "#666666", "#1b9e77")
+_PEAK_COLOUR, _RING_COLOUR = "#00e5ff", "#ffd54f"
 _DARKEST, _BRIGHTEST = 1.0, 99.7  # percentiles of the measured pixels
 
 
-def describe(frame: Frame, frames: int) -> dict[str, Any]:
+def describe(frame: Frame, frames: int, evidence: Evidence) -> dict[str, Any]:
     """Return what was understood of `frame`, one of `frames` in its file, as JSON has it.
 
     Read the frame with `reasons`, or `missing` is empty.
@@ -30,7 +32,7 @@ def describe(frame: Frame, frames: int) -> dict[str, Any]:
         `saturated`, the number of valid pixels at `saturation` or above; `gain` (counts for each
         photon), `pedestal` and `saturation` (counts), `beam_center_px` (slow, fast),
         `pixel_size_mm`, `distance_mm`, `wavelength_A`, `detector`; `from`, where each fact was
-        found; `notes`. What is unknown is None.
+        found; `notes`; `evidence` (`describe_evidence`). What is unknown is None.
     """
     saturated = None
     if frame.saturation is not None:
@@ -56,14 +58,52 @@ def describe(frame: Frame, frames: int) -> dict[str, Any]:
         "detector": frame.detector,
         "from": dict(frame.origins),
         "notes": list(frame.notes),
+        "evidence": describe_evidence(evidence),
     }
 
 
-def draw(frame: Frame, path: Path, *, overwrite: bool = False) -> None:
+def describe_evidence(evidence: Evidence) -> dict[str, Any]:
+    """Return what a crystallographer can check of the evidence, as JSON has it.
+
+    Returns
+    -------
+    dict
+        `peaks`, their number with z of 5, 7 and 10 by these words; `peaks_off_rings`, the same;
+        `hot_pixels` and `crests`, what was left out; `ring_share`, `ring_center_px` (slow, fast),
+        `ring_center_origin` ("given", "found", "unknown"), `rings`, how many; `texture`;
+        `lattice_score` and `lattices`; `d_min_A`; `photon`, counts of one photon, and
+        `photon_origin` ("header", "estimated"); `noise`, counts. What cannot be told is None.
+    """
+    rings, lattices = evidence.rings, evidence.lattices
+    center = rings.center_px
+    return {
+        "peaks": _over(evidence.peaks.z),
+        "peaks_off_rings": _over(evidence.off_rings.z),
+        "hot_pixels": evidence.hot_pixels,
+        "crests": evidence.crests,
+        "ring_share": round(rings.share, 4),
+        "ring_center_px": None if center is None else [round(float(x), 2) for x in center],
+        "ring_center_origin": rings.origin,
+        "rings": len(rings.radii_px),
+        "texture": round(rings.texture, 4),
+        "lattice_score": round(lattices.score, 2),
+        "lattices": lattices.number,
+        "d_min_A": None if evidence.d_min_A is None else round(evidence.d_min_A, 3),
+        "photon": evidence.photon,
+        "photon_origin": "header" if evidence.photon_known else "estimated",
+        "noise": evidence.noise,
+    }
+
+
+def _over(z: NDArray[np.float64]) -> dict[str, int]:
+    return {str(least): int(np.count_nonzero(z >= least)) for least in (5, 7, 10)}
+
+
+def draw(frame: Frame, evidence: Evidence, path: Path, *, overwrite: bool = False) -> None:
     """Write a PNG of `frame` at its own contrast, missing pixels in colour, the beam marked.
 
-    The brightest pixel of each bin is shown where the frame is larger than the picture, so that
-    spots of one pixel stay visible.
+    Peaks are circled, those on rings in another colour. The brightest pixel of each bin is shown
+    where the frame is larger than the picture, so that spots of one pixel stay visible.
 
     Raises
     ------
@@ -100,14 +140,29 @@ def draw(frame: Frame, path: Path, *, overwrite: bool = False) -> None:
         ),
         fontsize=10,
     )
+    circles = _circle(axes, evidence)
     patches = [
         Patch(color=colours[reason], label=f"{reason}: {count} pixels")
         for reason, count in counted(frame.missing).items()
     ]
-    if patches:
-        axes.legend(handles=patches, loc="upper left", fontsize=8, framealpha=0.9)
+    if patches or circles:
+        axes.legend(handles=[*patches, *circles], loc="upper left", fontsize=8, framealpha=0.9)
     with whole_file(path, overwrite=overwrite) as partial:
         figure.savefig(partial, format="png")
+
+
+def _circle(axes: Any, evidence: Evidence) -> list[Any]:  # noqa: ANN401 -- matplotlib's
+    """Circle the peaks and return what the legend shows of them."""
+    on_ring, drawn = evidence.rings.on_ring, []
+    for which, colour, name in (
+        (~on_ring, _PEAK_COLOUR, "peaks"),
+        (on_ring, _RING_COLOUR, "peaks on rings"),
+    ):
+        peaks = evidence.peaks.take(which)
+        if len(peaks):
+            style = {"s": 60, "facecolors": "none", "edgecolors": colour, "linewidths": 0.7}
+            drawn += [axes.scatter(peaks.fast, peaks.slow, label=f"{name}: {len(peaks)}", **style)]
+    return drawn
 
 
 def _gray(frame: Frame, factor: int) -> tuple[NDArray[np.uint8], float, float]:

@@ -11,7 +11,7 @@ from tests.unit.frames import made
 KEYS = [
     *("file", "frame", "frames", "shape", "dtype", "valid", "missing", "saturated"),
     *("gain", "pedestal", "saturation", "beam_center_px", "pixel_size_mm", "distance_mm"),
-    *("wavelength_A", "detector", "from", "notes"),
+    *("wavelength_A", "detector", "from", "notes", "evidence"),
 ]
 
 

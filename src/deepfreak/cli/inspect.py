@@ -35,11 +35,12 @@ def inspect(
     """Show what is understood of detector files.
 
     For each of FILES, files or folders of them: the frame's size, which pixels measured nothing
-    and why, the gain and other facts, and where each was found. With `--format json` one object a
-    line; a byte XX of a file's name that is not UTF-8 is the surrogate U+DCXX there, as Python's
-    os.fsencode takes it.
+    and why, the gain and other facts, and where each was found; and what it shows: peaks, rings,
+    lattices (docs/evidence.md). With `--format json` one object a line; a byte XX of a file's name
+    that is not UTF-8 is the surrogate U+DCXX there, as Python's os.fsencode takes it.
     """
     from deepfreak.errors import FrameError
+    from deepfreak.evidence import find_evidence
     from deepfreak.files import check_output
     from deepfreak.frames.guarded import find_files_guarded, load_guarded, open_guarded
     from deepfreak.inspection import describe, draw
@@ -58,9 +59,10 @@ def inspect(
             with open_guarded(path, **given) as opened:
                 index = frame or 0
                 read = opened.read(index)
-                record = describe(read, opened.count)
+                evidence = find_evidence(read)
+                record = describe(read, opened.count, evidence)
                 if picture is not None:
-                    draw(read, picture, overwrite=overwrite)
+                    draw(read, evidence, picture, overwrite=overwrite)
         except FrameError as error:
             failed += 1
             record = {"file": str(path), "frame": frame, "error": str(error)}
@@ -103,8 +105,30 @@ def _table(record: dict[str, Any]) -> str:
         text = "unknown" if value is None else f"{_shown(value)} {unit}".rstrip()
         origin = f"  [{origins[key]}]" if key in origins else ""
         lines.append(printable(f"  {name:<12} {text}{origin}"))
+    lines += _evidence(record["evidence"])
     lines += [printable(f"  note         {note}") for note in record["notes"]]
     return "\n".join(lines) + "\n"
+
+
+def _evidence(found: dict[str, Any]) -> list[str]:
+    """Return what the frame shows as lines of the table."""
+    peaks, off = found["peaks"], found["peaks_off_rings"]
+    center = "unknown"
+    if found["ring_center_px"] is not None:
+        center = f"{_shown(found['ring_center_px'])} [{found['ring_center_origin']}]"
+    number, d_min = found["lattices"], found["d_min_A"]
+    lattices = "" if number is None else f" ({number})"
+    return [
+        f"  peaks        {peaks['5']} (z > 7: {peaks['7']}, z > 10: {peaks['10']})",
+        f"    left out   single pixels: {found['hot_pixels']}, lines: {found['crests']}",
+        f"  off rings    {off['5']} (z > 7: {off['7']}, z > 10: {off['10']})",
+        f"  on rings     {found['ring_share']:.0%} of the peaks; rings: {found['rings']}",
+        f"  centre       {center}",
+        f"  lattice      {found['lattice_score']:.1f} sigma{lattices}",
+        f"  d_min        {'unknown' if d_min is None else f'{d_min:.2f} A'}",
+        f"  photon       {found['photon']:.3g} counts [{found['photon_origin']}]",
+        f"  noise        {found['noise']:.3g} counts",
+    ]
 
 
 def _shown(value: object) -> str:

@@ -1,0 +1,118 @@
+"""All that a frame shows at native resolution: one object, and how it is made."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from deepfreak.evidence.blocks import find_steps, measure_blocks
+from deepfreak.evidence.lattice import TELLING_SCORE, Lattices, find_lattices
+from deepfreak.evidence.peaks import Peaks, find_peaks
+from deepfreak.evidence.planes import Planes, make_planes
+from deepfreak.evidence.rings import Rings, find_rings
+from deepfreak.evidence.scale import find_scale
+from deepfreak.frames.frame import Frame
+
+_RESOLVED_PEAKS = 5  # off rings, below which no resolution is told
+_RESOLVED_SHARE = 0.95  # of them have a larger d
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Evidence:
+    """What one frame shows.
+
+    Attributes
+    ----------
+    peaks
+        Those with z of 5 or more, the most significant first.
+    rings
+        Which of them lie on rings.
+    lattices
+        Whether those off rings repeat.
+    planes
+        A number a block of 16 x 16 pixels.
+    hot_pixels
+        Candidates of one pixel: hot ones, or spots that cannot be told from them.
+    crests
+        Candidates that are lines or patches: rings, streaks, edges.
+    photon
+        Counts of one photon: the header's gain, or estimated.
+    photon_known
+        Whether the header says so.
+    noise
+        Standard deviation of a pixel in counts, the median of the blocks.
+    d_min_A
+        Resolution within which 95 % of the peaks off rings lie; None where the geometry is unknown
+        or there are fewer than five.
+    """
+
+    peaks: Peaks
+    rings: Rings
+    lattices: Lattices
+    planes: Planes
+    hot_pixels: int
+    crests: int
+    photon: float
+    photon_known: bool
+    noise: float
+    d_min_A: float | None
+
+    @property
+    def off_rings(self) -> Peaks:
+        """The peaks that lie on no ring."""
+        return self.peaks.take(~self.rings.on_ring)
+
+
+def find_evidence(frame: Frame) -> Evidence:
+    """Return what `frame` shows, whole, at any size and of any type of counts.
+
+    Only the header's gain, saturation and beam centre are used; the pedestal and, where the gain is
+    unknown, the scale of the counts change nothing. The same frame gives the same bytes, whatever
+    else runs.
+    """
+    counts, valid = np.ascontiguousarray(frame.counts), np.ascontiguousarray(frame.valid)
+    steps = find_steps(counts, valid)
+    blocks = measure_blocks(counts, valid, steps)
+    scale = find_scale(counts, valid, steps, blocks, frame.gain)
+    found = find_peaks(counts, valid, steps, blocks, scale, frame.saturation)
+    peaks = found.peaks
+    places = np.stack([peaks.slow, peaks.fast], axis=1)
+    height, width = counts.shape
+    lattices = find_lattices(places)
+    rings = find_rings(
+        places,
+        found.crests,
+        (height, width),
+        blocks.share,
+        frame.beam_center_px,
+        seek=lattices.score < TELLING_SCORE,
+    )
+    if rings.on_ring.any():
+        lattices = find_lattices(places[~rings.on_ring])
+    known = np.isfinite(blocks.measured)
+    noise = float(np.sqrt(np.median(blocks.measured[known]))) if known.any() else 0.0
+    return Evidence(
+        peaks=peaks,
+        rings=rings,
+        lattices=lattices,
+        planes=make_planes(blocks, scale, found.significance),
+        hot_pixels=found.hot,
+        crests=len(found.crests),
+        photon=scale.photon * steps.step,
+        photon_known=scale.known,
+        noise=noise * steps.step,
+        d_min_A=_d_min(frame, rings, places[~rings.on_ring]),
+    )
+
+
+def _d_min(frame: Frame, rings: Rings, places: np.ndarray) -> float | None:
+    """Return lambda / (2 sin(theta)) at the radius within which most `places` lie."""
+    center = rings.center_px
+    wavelength, distance, pixel = frame.wavelength_A, frame.distance_mm, frame.pixel_size_mm
+    if center is None or not wavelength or not distance or not pixel:
+        return None
+    if len(places) < _RESOLVED_PEAKS:
+        return None
+    radii = np.sort(np.hypot(places[:, 0] - center[0], places[:, 1] - center[1]))
+    radius = float(radii[int(np.ceil(_RESOLVED_SHARE * len(radii))) - 1])
+    sine = np.sin(np.arctan2(radius * pixel, distance) / 2)
+    return float(wavelength / (2 * sine)) if sine > 0 else None

@@ -1,0 +1,227 @@
+"""Candidates judged against what is around them: peak, hot pixel, crest or patch."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfreak.compiled import njit
+from deepfreak.evidence.blocks import BLOCK, Counts, Plane, Valid
+from deepfreak.evidence.candidates import poisson_z
+
+_LEAST_PHOTONS = 4.5  # of a peak
+DARKEST = 1e-3  # photons a pixel that a frame of zeros may have
+
+# A hot pixel: the eight around it have less than this significance, or this share of its light.
+_FLANK_Z = 3.0
+_FLANK_SHARE = 0.03
+
+# The annulus: 13 x 13 pixels without the inner 7 x 7.
+_OUTER, _INNER = 6, 3
+_LEAST_ANNULUS = 30  # valid pixels
+_ANNULUS_CLIPS = 4
+_CLIP_SIGMA = 3.0
+_PATCH_SHARE = 0.2  # of the annulus at half of the peak's height: more is no spot but a patch
+
+# A crest: along one of eight directions at least 80 % of ten places, 2 to 6 pixels away on both
+# sides and three pixels wide, have a quarter of the mean excess of the 3 x 3 pixels; half of the
+# places will do beside a gap or an edge.
+_CREST_PX = (2, 3, 4, 5, 6)
+_CREST_HITS = 0.8
+_CREST_SEEN = 5
+_CREST_SHARE = 0.25
+
+# What a candidate is, and the columns of what is found of it.
+PEAK, WEAK, HOT, CREST, PATCH, PART = range(6)
+SLOW, FAST, Z, PHOTONS, EXTENT, SHARPNESS, LEVEL, HEIGHT, KIND = range(9)
+
+
+def _crest_offsets() -> NDArray[np.int64]:
+    """Return offsets (8 directions, 10 places, 3 pixels across, slow and fast) to look at."""
+    turn = np.pi * np.arange(8)[:, None, None] / 8
+    along = np.array([sign * px for px in _CREST_PX for sign in (1, -1)])[:, None]
+    across = np.array([0, 1, -1])
+    slow = np.sin(turn) * along + np.cos(turn) * across
+    fast = np.cos(turn) * along - np.sin(turn) * across
+    return np.asarray(np.rint(np.stack([slow, fast], axis=-1)).astype(np.int64))
+
+
+_CRESTS = _crest_offsets()
+_CRESTS.setflags(write=False)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def judge_candidates(
+    counts: Counts,
+    valid: Valid,
+    places: NDArray[Any],
+    level: Plane,
+    variance: Plane,
+    base: float,
+    scale: float,
+    top: float,
+    photon: float,
+    spread_3: float,
+    spread_5: float,
+    slack: float,
+) -> Plane:
+    """Return a row a candidate: what `Peaks` holds, level and mean excess of 3 x 3, the kind.
+
+    `slack` is added to the clip, in steps. Pixels are read once into a window of 13 x 13.
+    """
+    size = 2 * _OUTER + 1
+    judged = np.zeros((len(places), 9))
+    window = np.empty((size, size))
+    for which in range(len(places)):
+        i, j = places[which, 0], places[which, 1]
+        block_level = level[i // BLOCK, j // BLOCK]
+        block_variance = variance[i // BLOCK, j // BLOCK]
+        for k in range(size):
+            for m in range(size):
+                slow, fast = i + k - _OUTER, j + m - _OUTER
+                inside = 0 <= slow < counts.shape[0] and 0 <= fast < counts.shape[1]
+                if inside and valid[slow, fast]:
+                    value = (np.float64(counts[slow, fast]) - base) * scale
+                    window[k, m] = min(value, top)
+                else:
+                    window[k, m] = np.nan
+        mean, spread, pixels = _annulus(window, block_level, block_variance, slack)
+        judged[which, SLOW], judged[which, FAST] = i + 0.5, j + 0.5
+        judged[which, KIND] = WEAK
+        if pixels < _LEAST_ANNULUS:
+            continue
+        expected = max(spread / photon**2, DARKEST)
+        window -= mean
+        judged[which, LEVEL] = mean
+        _judge(window, expected, photon, spread_3, spread_5, judged[which])
+    return judged
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _annulus(
+    window: Plane, block_level: float, block_variance: float, slack: float
+) -> tuple[float, float, int]:
+    """Return clipped mean, variance (not below a quarter of the block's) and number of pixels.
+
+    The first clip is about the block's level, unless less than a third of the pixels are near it.
+    """
+    size = 2 * _OUTER + 1
+    mean, spread = block_level, block_variance
+    there = near = 0
+    total, square = 0.0, 0.0
+    reach = _CLIP_SIGMA * np.sqrt(spread) + slack
+    for k in range(size):
+        for m in range(size):
+            if abs(k - _OUTER) <= _INNER and abs(m - _OUTER) <= _INNER:
+                continue
+            x = window[k, m] - block_level
+            if np.isnan(x):
+                continue
+            there += 1
+            total += x
+            square += x * x
+            near += abs(x) <= reach
+    if there < _LEAST_ANNULUS:
+        return mean, spread, 0
+    if 3 * near < there:
+        mean += total / there
+        spread = max(square / there - (total / there) ** 2, 0.0)
+    kept, pixels = -1, 0
+    for _ in range(_ANNULUS_CLIPS):
+        reach = _CLIP_SIGMA * np.sqrt(spread) + slack
+        total, square, pixels = 0.0, 0.0, 0
+        for k in range(size):
+            for m in range(size):
+                if abs(k - _OUTER) <= _INNER and abs(m - _OUTER) <= _INNER:
+                    continue
+                x = window[k, m] - mean
+                if abs(x) <= reach:  # not NaN
+                    total += x
+                    square += x * x
+                    pixels += 1
+        if pixels in {0, kept}:
+            break
+        kept = pixels
+        mean += total / pixels
+        spread = max(square / pixels - (total / pixels) ** 2, 0.25 * block_variance)
+    return mean, spread, pixels
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _judge(
+    excess: Plane,
+    expected: float,
+    photon: float,
+    spread_3: float,
+    spread_5: float,
+    row: NDArray[np.float64],
+) -> None:
+    """Fill the `row` of one candidate in the middle of `excess` (13 x 13, NaN where not valid)."""
+    middle = _OUTER
+    peak = excess[middle, middle]
+    three, five, slow, fast, light = 0.0, 0.0, 0.0, 0.0, 0.0
+    pixels_3 = pixels_5 = extent = high = around = 0
+    for k in range(2 * _OUTER + 1):
+        for m in range(2 * _OUTER + 1):
+            x = excess[k, m]
+            if np.isnan(x):
+                continue
+            away = max(abs(k - middle), abs(m - middle))
+            if away > _INNER:
+                around += 1
+                high += x >= 0.5 * peak
+                continue
+            extent += x >= 0.5 * peak
+            if away <= 2:
+                five += x
+                pixels_5 += 1
+                weight = max(x, 0.0)
+                light += weight
+                slow += weight * (k - middle)
+                fast += weight * (m - middle)
+            if away <= 1:
+                three += x
+                pixels_3 += 1
+    z_3 = poisson_z(three / photon, pixels_3 * expected * spread_3)
+    z_5 = poisson_z(five / photon, pixels_5 * expected * spread_5)
+    row[Z] = max(z_3, z_5)
+    row[PHOTONS] = five / photon
+    row[EXTENT] = extent
+    row[HEIGHT] = three / pixels_3
+    row[SHARPNESS] = peak / three if three > 0 else 1.0
+    if light > 0:
+        row[SLOW] += slow / light
+        row[FAST] += fast / light
+    flank = poisson_z((three - peak) / photon, (pixels_3 - 1) * expected * spread_3)
+    if max(three, five) < _LEAST_PHOTONS * photon:
+        row[KIND] = WEAK
+    elif flank < _FLANK_Z or three - peak < _FLANK_SHARE * peak:
+        row[KIND] = HOT
+    elif high > _PATCH_SHARE * around:
+        row[KIND] = PATCH
+    elif _is_crest(excess, _CREST_SHARE * three / pixels_3):
+        row[KIND] = CREST
+    else:
+        row[KIND] = PEAK
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _is_crest(excess: Plane, least: float) -> bool:
+    for direction in range(_CRESTS.shape[0]):
+        hits = seen = 0
+        for place in range(_CRESTS.shape[1]):
+            total, pixels = 0.0, 0
+            for across in range(_CRESTS.shape[2]):
+                k = _OUTER + _CRESTS[direction, place, across, 0]
+                m = _OUTER + _CRESTS[direction, place, across, 1]
+                if 0 <= k < excess.shape[0] and 0 <= m < excess.shape[1]:
+                    x = excess[k, m]
+                    if not np.isnan(x):
+                        total += x
+                        pixels += 1
+            if pixels > 0:
+                seen += 1
+                hits += total >= least * pixels
+        if seen >= _CREST_SEEN and hits >= _CREST_HITS * seen:
+            return True
+    return False

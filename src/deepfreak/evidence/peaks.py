@@ -1,0 +1,209 @@
+"""Peaks at native resolution: what rises over the noise around it, and is no hot pixel or crest."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from deepfreak.evidence.blocks import BLOCK, Blocks, Counts, Plane, Steps, Valid
+from deepfreak.evidence.candidates import LEAST_CANDIDATE_Z, find_candidates, sum_3
+from deepfreak.evidence.judging import (
+    CREST,
+    DARKEST,
+    EXTENT,
+    FAST,
+    HEIGHT,
+    HOT,
+    KIND,
+    LEVEL,
+    PART,
+    PATCH,
+    PEAK,
+    PHOTONS,
+    SHARPNESS,
+    SLOW,
+    WEAK,
+    Z,
+    judge_candidates,
+)
+from deepfreak.evidence.scale import Scale
+
+LEAST_Z = 5.0  # of a peak
+_CANDIDATE_SIGMA = 3.0  # of one pixel over its block
+_CANDIDATE_PHOTONS = 1.5  # the same in photons: two where the level is below a half
+_MOST_CANDIDATES = 30_000  # the most significant ones are judged
+
+# Parts of one spot: two peaks nearer than this, between which the 3 x 3 pixels do not fall below
+# this share of the lower one's.
+_NEAR_PX = 6.5
+_VALLEY_SHARE = 0.7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Peaks:
+    """Peaks in the order of their significance, the highest first; arrays of one length.
+
+    Attributes
+    ----------
+    slow, fast
+        Centre of mass in pixels from the frame's corner, a pixel's centre at + 0.5.
+    z
+        Significance of the 3 x 3 or 5 x 5 pixels, whichever is larger, in standard deviations.
+    photons
+        Excess over the background of 5 x 5 pixels.
+    extent_px
+        How many of 7 x 7 pixels are at least half as high as the highest.
+    sharpness
+        Share of the highest pixel in the excess of 3 x 3 pixels.
+    """
+
+    slow: NDArray[np.float64]
+    fast: NDArray[np.float64]
+    z: NDArray[np.float64]
+    photons: NDArray[np.float64]
+    extent_px: NDArray[np.float64]
+    sharpness: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.slow)
+
+    def take(self, which: NDArray[Any]) -> "Peaks":
+        """Return some of the peaks, by their numbers or where `which` is true."""
+        return Peaks(**{name: getattr(self, name)[which] for name in self.__slots__})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Found:
+    """All that was judged.
+
+    Attributes
+    ----------
+    peaks
+        Those with z of `LEAST_Z` or more.
+    significance
+        Largest z of what is no hot pixel, crest or patch in each block (rows, columns); 0 where
+        nothing reaches 4.
+    hot
+        How many candidates of `LEAST_Z` or more are single pixels.
+    crests
+        Places (n, slow and fast) of those that are lines or patches.
+    """
+
+    peaks: Peaks
+    significance: Plane
+    hot: int
+    crests: NDArray[np.float64]
+
+
+def find_peaks(
+    counts: Counts,
+    valid: Valid,
+    steps: Steps,
+    blocks: Blocks,
+    scale: Scale,
+    saturation: float | None,
+) -> Found:
+    """Return the peaks of a frame [slow, fast].
+
+    A candidate is the highest of its 5 x 5 pixels, over its block by 3 sigma and up to 1.5 photons,
+    and its 3 x 3 pixels have z of 4. Each is judged against the clipped mean and variance of the
+    annulus of 13 x 13 less 7 x 7 pixels around it. z is `poisson_z` of the aperture's excess; its
+    expected photons are (noise / photon)^2 a pixel, so that any noise counts as light. A peak has z
+    of 5 in 3 x 3 or 5 x 5 pixels, 4.5 photons, and is none of:
+
+    - a hot pixel: its eight neighbours have z < 3, or less than 3 % of its light. A spot of a
+      single pixel cannot be told from it;
+    - a crest: in one of eight directions it goes on to both sides;
+    - a patch: over 20 % of the annulus are half as high;
+    - a part of a spot: a more significant peak is less than 6.5 pixels away, and no valley between.
+    """
+    sigma = np.sqrt(blocks.variance)
+    # few photons have a longer tail: one more, less where hardly any are expected
+    tail = scale.photon * np.minimum(blocks.variance / scale.photon**2, 1.0)
+    over = _CANDIDATE_SIGMA * sigma + tail
+    if scale.photon >= 1 and steps.whole:
+        over = np.maximum(over, _CANDIDATE_PHOTONS * scale.photon)
+    threshold = steps.base + (blocks.level + over) * steps.step
+    closed = blocks.share == 0
+    if counts.dtype.kind in "iu":
+        limits = np.iinfo(counts.dtype)
+        threshold = np.ceil(threshold)
+        closed = closed | (threshold > limits.max)
+        threshold = np.where(closed, 0, np.clip(threshold, limits.min, limits.max))
+    candidates = find_candidates(
+        counts,
+        valid,
+        threshold.astype(counts.dtype),
+        closed,
+        blocks.level,
+        _background_photons(blocks.variance, scale) * scale.spread_3,
+        steps.base,
+        1.0 / steps.step,
+        scale.photon,
+    )
+    if len(candidates) > _MOST_CANDIDATES:
+        order = np.argsort(-candidates[:, 2], kind="stable")[:_MOST_CANDIDATES]
+        candidates = candidates[np.sort(order)]
+    top = np.inf if saturation is None else (saturation - steps.base) / steps.step
+    judged = judge_candidates(
+        counts,
+        valid,
+        candidates[:, :2].astype(np.int64),
+        blocks.level,
+        blocks.variance,
+        steps.base,
+        1.0 / steps.step,
+        top,
+        scale.photon,
+        scale.spread_3,
+        scale.spread_5,
+        1.0 if steps.whole else 0.0,
+    )
+    _join_parts(counts, valid, judged, steps)
+    return _found(judged, candidates, blocks.level.shape)
+
+
+def _background_photons(variance: Plane, scale: Scale) -> Plane:
+    return np.asarray(np.maximum(variance / scale.photon**2, DARKEST))
+
+
+def _join_parts(counts: Counts, valid: Valid, judged: Plane, steps: Steps) -> None:
+    """Mark peaks that are parts of a more significant one beside them."""
+    peaks = np.flatnonzero(judged[:, KIND] == PEAK)
+    peaks = peaks[np.argsort(-judged[peaks, Z], kind="stable")]
+    places = judged[peaks][:, [SLOW, FAST]]
+    pairs = cKDTree(places).query_pairs(_NEAR_PX, output_type="ndarray")
+    for stronger, weaker in sorted(map(tuple, np.sort(pairs, axis=1))):
+        if judged[peaks[stronger], KIND] != PEAK:
+            continue
+        i, j = ((places[stronger] + places[weaker]) / 2).astype(np.int64)
+        row = judged[peaks[weaker]]
+        level = steps.base + row[LEVEL] * steps.step
+        excess, pixels = sum_3(counts, valid, int(i), int(j), level)
+        if pixels > 0 and excess / pixels >= _VALLEY_SHARE * row[HEIGHT] * steps.step:
+            row[KIND] = PART
+
+
+def _found(judged: Plane, candidates: Plane, shape: tuple[int, ...]) -> Found:
+    kind, z = judged[:, KIND], judged[:, Z]
+    significance = np.zeros(shape)
+    spots = (kind == PEAK) | (kind == WEAK)
+    place = candidates[spots, :2].astype(np.int64) // BLOCK
+    np.maximum.at(significance, (place[:, 0], place[:, 1]), z[spots])
+    kept = judged[(kind == PEAK) & (z >= LEAST_Z)]
+    kept = kept[np.lexsort((kept[:, FAST], kept[:, SLOW], -kept[:, Z]))]
+    return Found(
+        peaks=Peaks(
+            slow=kept[:, SLOW],
+            fast=kept[:, FAST],
+            z=kept[:, Z],
+            photons=kept[:, PHOTONS],
+            extent_px=kept[:, EXTENT],
+            sharpness=kept[:, SHARPNESS],
+        ),
+        significance=np.where(significance >= LEAST_CANDIDATE_Z, significance, 0.0),
+        hot=int(np.count_nonzero((kind == HOT) & (z >= LEAST_Z))),
+        crests=judged[((kind == CREST) | (kind == PATCH)) & (z >= LEAST_Z)][:, [SLOW, FAST]],
+    )
