@@ -19,6 +19,7 @@ from deepfreak.exposure import scatter
 from deepfreak.live.dectris.messages import Start
 from deepfreak.live.dectris.speak import Speaker, encode_image, encode_pixels
 from deepfreak.live.ledger import read_ledger
+from deepfreak.models.group import WITH_DIFFRACTION
 from deepfreak.noise import detect
 from deepfreak.recipe import load_recipe
 from tests.live.sessions import (
@@ -60,8 +61,12 @@ def test_every_frame_gets_its_verdict_and_the_truth_stays_beside_it(tmp_path, sc
             assert interrupt(child) == 0, log.read_text()
     numbers, rows = numbers_in(out)
     assert sorted(numbers) == list(range(30))
-    right = [row["label"] == row["truth"]["label"] for row in rows]
-    assert sum(right) >= 26
+    # the network that ships learned the classes of the first data set: crystal or none it tells
+    found = [
+        (row["label"] in WITH_DIFFRACTION) == (row["truth"]["label"] in WITH_DIFFRACTION)
+        for row in rows
+    ]
+    assert sum(found) >= 29
     decisions = {row["number"]: row["decision"] for row in rows}
     assert {"keep", "discard"} <= set(decisions.values())
     assert len((out / "hits.lst").read_text().splitlines()) == list(decisions.values()).count(
