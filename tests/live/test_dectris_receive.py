@@ -10,6 +10,8 @@ import zmq
 
 from deepfreak.errors import FrameError, InputError
 from deepfreak.frames.measured import missing_by_reason
+from deepfreak.frames.options import ReadSettings
+from deepfreak.live.decoding import Decoders
 from deepfreak.live.dectris import cbor_v2, json_v1
 from deepfreak.live.dectris.decode import decoder
 from deepfreak.live.dectris.receive import Listener
@@ -95,6 +97,21 @@ def test_the_largest_value_is_no_measurement(dtype: str) -> None:
     (missing,) = missing_by_reason(frame.counts, counting=True).values()
     np.testing.assert_array_equal(frame.valid, ~missing)
     assert frame.gain == 1.0
+
+
+def test_what_is_given_by_hand_counts_for_a_stream_too(tmp_path) -> None:
+    start = a_start()
+    mask = np.zeros(counts_of(0).shape, dtype=np.uint8)
+    mask[2] = 1
+    np.save(tmp_path / "m.npy", mask)
+    reading = ReadSettings(mask=tmp_path / "m.npy", gain=2.5, pedestal=3.0)
+    decoders = Decoders(reading=reading)
+    context = cbor_v2.encode_start(start)
+    decoders.begin(SeriesBegan(series="s", kind="dectris-v2", context=context, expected=1))
+    frame = decoders.frame("s", encode_image(0, counts_of(0), start=start), 0)
+    (own,) = start.masks.values()
+    np.testing.assert_array_equal(frame.valid, ~own & (mask == 0))
+    assert (frame.gain, frame.pedestal) == (2.5, 3.0)
 
 
 def test_the_detectors_mask_decides_over_the_value() -> None:

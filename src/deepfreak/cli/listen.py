@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from deepfreak.cli.frame_options import frame_options, read_settings
 from deepfreak.cli.live_options import live_options, run_session, settings_from
 
 if TYPE_CHECKING:
@@ -18,12 +19,11 @@ if TYPE_CHECKING:
     "--protocol", type=click.Choice(["auto", "v1", "v2"]), default="auto", show_default=True,
     help="DECTRIS's Stream V1 (port 9999) or V2 (port 31001).",
 )  # fmt: skip
-@click.option("--channel", help="Which of several thresholds to judge; else the first.")
+@frame_options
 def listen(
     *,
     address: str,
     protocol: Literal["auto", "v1", "v2"],
-    channel: str | None,
     **options: Any,  # noqa: ANN401 -- of all kinds
 ) -> int:
     """Judge the frames that a detector sends at ADDRESS, such as tcp://detector:31001.
@@ -31,9 +31,13 @@ def listen(
     When frames come faster than they can be judged, a fair part of them is looked at and the rest
     is counted. Ctrl-C ends it; the same command goes on, after a crash as well.
     """
+    from deepfreak.frames.finishing import require_no_places
+    from deepfreak.frames.guarded import load_guarded
     from deepfreak.live.dectris.receive import Listener
 
     def source(_ledger: "Ledger") -> "Source":
         return Listener(address, protocol=protocol)
 
-    return run_session(settings_from({**options, "channel": channel}), source, name=address)
+    reading = read_settings(options).absolute()
+    require_no_places(load_guarded(reading))  # says now what is wrong with the files
+    return run_session(settings_from({**options, "reading": reading}), source, name=address)

@@ -5,7 +5,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from deepfreak.errors import FrameError
+from deepfreak.frames.finishing import finished
 from deepfreak.frames.frame import Frame, FrameFile
+from deepfreak.frames.options import ReadSettings
 from deepfreak.live.events import SeriesBegan
 
 OpenFile = Callable[..., AbstractContextManager[FrameFile]]
@@ -22,15 +24,18 @@ class Decoders:
 
     Parameters
     ----------
-    channel
-        Which of several images of a detector with several thresholds; None for the first.
+    reading
+        What the user gives beside a stream; files have it in their context.
     open_file
         What opens files of frames: `open_frames` where None, or `frames.guarded.open_guarded` where
         the process must go on whatever they hold.
     """
 
-    def __init__(self, *, channel: str | None = None, open_file: OpenFile | None = None) -> None:
-        self._channel, self._open_file = channel, open_file
+    def __init__(
+        self, *, reading: ReadSettings | None = None, open_file: OpenFile | None = None
+    ) -> None:
+        self._reading, self._open_file = reading or ReadSettings(), open_file
+        self._given = self._reading.load()
         self._began: dict[str, SeriesBegan] = {}
         self._open: OrderedDict[str, Decode] = OrderedDict()
 
@@ -63,11 +68,13 @@ class Decoders:
             began = self._began.get(series)
             if began is None:
                 raise FrameError("expected a frame of a series that has begun, found another")
-            decode = self._open[series] = _decoder(began, self._channel, self._open_file)
+            decode = self._open[series] = _decoder(began, self._reading.channel, self._open_file)
             while len(self._open) > SERIES_KEPT:
                 self._close(next(iter(self._open)))
         self._open.move_to_end(series)
-        return decode(payload, number)
+        frame = decode(payload, number)
+        is_stream = series in self._began and self._began[series].kind.startswith("dectris")
+        return finished(frame, self._given) if is_stream else frame
 
     def lacks(self, series: str) -> tuple[str, ...]:
         """Return what the last frame of a series was decoded without; see `SeriesBegan.lacks`."""

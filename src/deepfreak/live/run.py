@@ -17,6 +17,7 @@ import numpy as np
 from deepfreak.errors import FrameError, InputError, OutputError
 from deepfreak.frames.frame import Frame
 from deepfreak.frames.guarded import open_guarded
+from deepfreak.frames.options import ReadSettings
 from deepfreak.live.decoding import SERIES_KNOWN, Decoders
 from deepfreak.live.events import (
     SAVED,
@@ -98,7 +99,7 @@ class Run:
         Who else is told.
     classes
         The model's.
-    channel
+    reading
         See `Decoders`.
     each_turn
         Called in every turn of the loop, twenty times a second or more often.
@@ -121,7 +122,7 @@ class Run:
         hits: Sequence[HitSink] = (),
         watchers: Sequence[Watcher] = (),
         each_turn: Sequence[Callable[[], None]] = (),
-        channel: str | None = None,
+        reading: ReadSettings | None = None,
         pictures: bool = False,
         say: Callable[[str], None] = lambda _line: None,
     ) -> None:
@@ -134,7 +135,7 @@ class Run:
             Follower(sink, ledger=ledger, trouble=self._intake.trouble, every_s=limits.write_s)
             for sink in records
         ]
-        self._decoders = Decoders(channel=channel, open_file=open_guarded)
+        self._decoders = Decoders(reading=reading, open_file=open_guarded)
         self._series: OrderedDict[str, SeriesBegan] = OrderedDict()
         self._say, self._said_notes = say, set[str]()
         self._came: list[tuple[Job, Outcome]] = []

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from deepfreak.errors import OutputError
 from deepfreak.files import reason_of, whole_file
+from deepfreak.frames.options import ReadSettings
 from deepfreak.live.events import Decision, HitSink, RecordSink, Source
 from deepfreak.live.intake import Limits
 from deepfreak.live.ledger import Ledger, open_ledger
@@ -63,8 +64,8 @@ class Settings:
         The form in which frames to keep and unsure ones are copied, None for not at all.
     forward, forward_kind
         Address at which they are sent on, as CrystFEL takes them; see `CrystFELSocket`.
-    channel
-        See `Decoders`.
+    reading
+        What the user gives beside a stream.
     spool
         Where frames wait, by default in the session's folder.
     """
@@ -80,7 +81,7 @@ class Settings:
     frames_per_file: int = FRAMES_PER_FILE
     forward: str | None = None
     forward_kind: Literal["publish", "answer"] = "publish"
-    channel: str | None = None
+    reading: ReadSettings = field(default_factory=ReadSettings)
     spool: Path | None = None
     dashboard: "Dashboard | None" = None
 
@@ -151,7 +152,7 @@ def open_session(
         task = Task(
             model=settings.model,
             policy=policy,
-            channel=settings.channel,
+            reading=settings.reading,
             peaks=settings.hits is not None or settings.forward is not None,
         )
         # they start while the rest is made
@@ -200,7 +201,7 @@ def open_session(
             hits=hits,
             watchers=watchers,
             each_turn=each_turn,
-            channel=settings.channel,
+            reading=settings.reading,
             pictures=settings.dashboard is not None,
             say=say,
         )

@@ -20,6 +20,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from deepfreak.errors import DeepFreakError
+from deepfreak.frames.options import ReadSettings
 from deepfreak.live.decoding import SERIES_KNOWN
 from deepfreak.live.events import Outcome, SeriesBegan
 from deepfreak.live.judge import Job
@@ -48,13 +49,13 @@ class Task:
     ----------
     model
         File of the model; None for the one that ships.
-    channel, peaks
+    reading, peaks
         As in `Decoders` and `Judge`.
     """
 
     model: Path | None
     policy: Policy
-    channel: str | None = None
+    reading: ReadSettings = field(default_factory=ReadSettings)
     peaks: bool = False
 
 
@@ -280,7 +281,7 @@ def work(task: Task, pipe: Connection) -> None:
     from deepfreak.models import load_model
 
     _one_thread()
-    decoders = Decoders(channel=task.channel)
+    decoders = Decoders(reading=task.reading)
     try:
         judge = Judge(
             model=load_model(task.model), policy=task.policy, decoders=decoders, peaks=task.peaks
