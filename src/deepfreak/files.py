@@ -155,15 +155,18 @@ def whole_hdf5(
 
 
 class _Sink(io.RawIOBase):
-    """A file that, once a write has failed, takes all further ones and drops them.
+    """A file that, once a write has failed, keeps all further ones in memory.
 
     HDF5 does not survive a failing write: it keeps the data, tries again whenever an object is
-    released, and crashes the process in the end. So it is not told; whoever wrote the file is.
+    released, and crashes the process in the end; and it reads back what it has written. So it is
+    not told; whoever wrote the file is.
     """
 
     def __init__(self, raw: io.FileIO) -> None:
         super().__init__()
         self._raw = raw
+        self._at = self._end = 0
+        self._kept: list[tuple[int, bytes]] = []  # what could not be written: where, and what
         self.failure: OSError | None = None
 
     def check(self) -> None:
@@ -176,22 +179,42 @@ class _Sink(io.RawIOBase):
         written = 0
         while written < len(view) and self.failure is None:
             try:
-                written += self._raw.write(view[written:])
+                written += os.pwrite(self._raw.fileno(), view[written:], self._at + written)
             except OSError as error:
                 self.failure = error
+        if written < len(view):
+            self._kept.append((self._at + written, bytes(view[written:])))
+        self._at += len(view)
+        self._end = max(self._end, self._at)
         return len(view)
 
     def readinto(self, buffer: "WriteableBuffer") -> int:
-        return self._raw.readinto(buffer)
+        view = memoryview(buffer).cast("B")
+        start, count = self._at, max(0, min(len(view), self._end - self._at))
+        found = os.pread(self._raw.fileno(), count, start)
+        view[:count] = found + bytes(count - len(found))
+        for place, kept in self._kept:
+            low, high = max(start, place), min(start + count, place + len(kept))
+            if low < high:
+                view[low - start : high - start] = kept[low - place : high - place]
+        self._at += count
+        return count
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._raw.seek(offset, whence)
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._end}[whence]
+        return self._at
 
     def tell(self) -> int:
-        return self._raw.tell()
+        return self._at
 
     def truncate(self, size: int | None = None) -> int:
-        return self._raw.truncate(size)
+        self._end = self._at if size is None else size
+        if self.failure is None:
+            try:
+                self._raw.truncate(self._end)
+            except OSError as error:
+                self.failure = error
+        return self._end
 
     def flush(self) -> None:
         if not self._raw.closed:
