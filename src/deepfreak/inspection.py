@@ -18,7 +18,7 @@ _PEAK_COLOUR, _RING_COLOUR = "#00e5ff", "#ffd54f"
 _DARKEST, _BRIGHTEST = 1.0, 99.7  # percentiles of the measured pixels
 
 
-def describe(frame: Frame, frames: int, evidence: Evidence) -> dict[str, Any]:
+def describe(frame: Frame, frames: int, evidence: Evidence | None = None) -> dict[str, Any]:
     """Return what was understood of `frame`, one of `frames` in its file, as JSON has it.
 
     Read the frame with `reasons`, or `missing` is empty.
@@ -58,7 +58,7 @@ def describe(frame: Frame, frames: int, evidence: Evidence) -> dict[str, Any]:
         "detector": frame.detector,
         "from": dict(frame.origins),
         "notes": list(frame.notes),
-        "evidence": describe_evidence(evidence),
+        "evidence": None if evidence is None else describe_evidence(evidence),
     }
 
 

@@ -400,4 +400,4 @@ def test_seconds_of_a_trial_without_a_result_are_those_that_it_took(
     results = run(toy, tmp_path / "out", cache_folder)
     failed = [trial for trial in results.trials if trial.outcome.reason == "no"]
     assert failed
-    assert all(0.2 <= trial.outcome.total_s < 10 for trial in failed)
+    assert all(0.2 <= trial.outcome.total_s < 60 for trial in failed)
