@@ -1,10 +1,12 @@
 """Classifiers: images in, probabilities out; and the files they are kept in."""
 
 from deepfreak.models.classifier import Classifier
+from deepfreak.models.evidence_model import EvidenceModel, Opinion
 from deepfreak.models.files import load_model, save_model
 from deepfreak.models.fitted import CLASS_WEIGHTS, ClassWeight, Fitted, Learner
 from deepfreak.models.forest import FittedForest, Forest
 from deepfreak.models.group import group_probabilities, group_weights, grouped
+from deepfreak.models.perceptrons import Perceptrons
 from deepfreak.models.svm import SVM, FittedSVM
 from deepfreak.models.vector_model import VectorModel, train
 
@@ -13,11 +15,14 @@ __all__ = [
     "SVM",
     "ClassWeight",
     "Classifier",
+    "EvidenceModel",
     "Fitted",
     "FittedForest",
     "FittedSVM",
     "Forest",
     "Learner",
+    "Opinion",
+    "Perceptrons",
     "VectorModel",
     "group_probabilities",
     "group_weights",

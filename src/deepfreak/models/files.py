@@ -31,6 +31,8 @@ from deepfreak.models.archive import (
     read_arrays,
     write_arrays,
 )
+from deepfreak.models.evidence_file import KIND, read_evidence_model, write_evidence_model
+from deepfreak.models.evidence_model import EvidenceModel
 from deepfreak.models.forest import FittedForest
 from deepfreak.models.network import OnnxModel, network_from
 from deepfreak.models.sound import check_forest, svm_from
@@ -44,12 +46,14 @@ MAX_FILE_BYTES = 256 * 2**20
 MANIFEST = "manifest.json"
 EXTRACTOR, SVM_ARRAYS = "extractor", "svm"
 SHIPPED = "default.skops"
-NETWORK = ".onnx"
+NETWORK, EVIDENCE = ".onnx", ".evidence"
 PARTS = ("extractor", "classifier", "versions", "check")
 ANSWERS = ("vectors", "probabilities", "probe")
 
 
-def save_model(model: VectorModel, path: str | Path, *, overwrite: bool = False) -> None:
+def save_model(
+    model: VectorModel | EvidenceModel, path: str | Path, *, overwrite: bool = False
+) -> None:
     """Write `model` to `path`, beside its final name first.
 
     Raises
@@ -61,16 +65,20 @@ def save_model(model: VectorModel, path: str | Path, *, overwrite: bool = False)
     path = Path(path)
     check_output(path, overwrite=overwrite)
     buffer = io.BytesIO()
-    if isinstance(model.classifier, FittedForest):
+    if isinstance(model, VectorModel) and isinstance(model.classifier, FittedForest):
         import skops.io
 
         forest = model.classifier.forest
         skops.io.dump(forest, buffer, compression=zipfile.ZIP_DEFLATED, compresslevel=9)
     with zipfile.ZipFile(buffer, "a", zipfile.ZIP_DEFLATED) as archive:
-        if isinstance(model.classifier, FittedSVM):
-            write_arrays(archive, SVM_ARRAYS, _arrays_of(model.classifier))
-        write_arrays(archive, EXTRACTOR, model.extractor.arrays())
-        archive.writestr(MANIFEST, json.dumps(model.manifest, indent=1, allow_nan=False))
+        if isinstance(model, EvidenceModel):
+            manifest = write_evidence_model(archive, model)
+        else:
+            if isinstance(model.classifier, FittedSVM):
+                write_arrays(archive, SVM_ARRAYS, _arrays_of(model.classifier))
+            write_arrays(archive, EXTRACTOR, model.extractor.arrays())
+            manifest = dict(model.manifest)
+        archive.writestr(MANIFEST, json.dumps(manifest, indent=1, allow_nan=False))
     try:
         _check_sizes(buffer)
     except ModelError as error:
@@ -82,7 +90,7 @@ def save_model(model: VectorModel, path: str | Path, *, overwrite: bool = False)
         partial.write_bytes(buffer.getvalue())
 
 
-def load_model(path: str | Path | None = None) -> VectorModel | OnnxModel:
+def load_model(path: str | Path | None = None) -> VectorModel | OnnxModel | EvidenceModel:
     """Return the model in the file `path`, or the one that ships with the package.
 
     A file whose name ends in .onnx holds a network. No code from a file is run, its sizes are
@@ -104,10 +112,10 @@ def load_model(path: str | Path | None = None) -> VectorModel | OnnxModel:
 
 
 def _shipped() -> Traversable:
-    """Return the file of the default model: the network where one is shipped, else the forest."""
+    """Return the file of the default model: of evidence, else a network, else the forest."""
     folder = resources.files("deepfreak.models") / "shipped"
-    network = folder / f"default{NETWORK}"
-    return network if network.is_file() else folder / SHIPPED
+    files = (folder / f"default{suffix}" for suffix in (EVIDENCE, NETWORK))
+    return next((file for file in files if file.is_file()), folder / SHIPPED)
 
 
 def _read(source: Traversable, label: str) -> bytes:
@@ -124,12 +132,15 @@ def _read(source: Traversable, label: str) -> bytes:
     return content
 
 
-def _parse(content: bytes) -> VectorModel:
+def _parse(content: bytes) -> VectorModel | EvidenceModel:
     """Return the model that the bytes of a file hold, after every check."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             check_archive(archive)
-            manifest = _check_manifest(json.loads(archive.read(MANIFEST)))
+            parts = json.loads(archive.read(MANIFEST))
+            if isinstance(parts, dict) and parts.get("kind") == KIND:
+                return read_evidence_model(archive, parts)
+            manifest = _check_manifest(parts)
             kind = manifest["classifier"].get("classifier")
             if kind == FittedForest.name:
                 check_schema(archive)

@@ -1,0 +1,183 @@
+"""A model of a frame's evidence: numbers in, a probability of crystal diffraction out."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfreak.errors import ModelError
+from deepfreak.evidence import find_evidence, numbers
+from deepfreak.exchange.importing import REAL_CLASSES, SYNTHETIC_CLASSES
+from deepfreak.features.extraction import in_threads
+from deepfreak.frames.frame import Frame
+from deepfreak.models.group import groups
+from deepfreak.models.perceptrons import Perceptrons
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opinion:
+    """What a model says of one frame's evidence.
+
+    Attributes
+    ----------
+    p_crystal
+        The probability that the frame holds crystal diffraction.
+    second
+        The same from the second opinion.
+    probabilities
+        By class, in the model's order; those with diffraction add up to `p_crystal`.
+    unlike
+        How far the number farthest outside the range of the training frames lies outside it, in
+        standard deviations of the training frames; 0 where none does.
+    farthest
+        That number's name.
+    """
+
+    p_crystal: float
+    second: float
+    probabilities: dict[str, float]
+    unlike: float
+    farthest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class EvidenceModel:
+    """Three ensembles over the evidence's numbers; a `Classifier` of images too.
+
+    Attributes
+    ----------
+    crystal, second
+        One output: log-odds of crystal diffraction, and a second opinion from fewer numbers.
+    grade
+        Five outputs: log-probabilities, up to a constant, of blank, no-crystal, weak, good and
+        strong. Without it, there are the two classes of real images.
+    hit_share
+        Share of frames with crystal diffraction for which `p_crystal` is right. At a share r the
+        odds are (r / (1 - r)) / (hit_share / (1 - hit_share)) times as large.
+    manifest
+        JSON values: where the model comes from.
+    """
+
+    crystal: Perceptrons
+    second: Perceptrons
+    grade: Perceptrons | None = None
+    hit_share: float = 0.5
+    manifest: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes in the order of the columns of `probabilities`."""
+        return REAL_CLASSES if self.grade is None else SYNTHETIC_CLASSES
+
+    @property
+    def heads(self) -> dict[str, Perceptrons]:
+        """The ensembles by name, without a grade that is not there."""
+        found = {"crystal": self.crystal, "second": self.second}
+        return found if self.grade is None else found | {"grade": self.grade}
+
+    @property
+    def name(self) -> str:
+        """Kind and fingerprint, for logs."""
+        return f"evidence {self.fingerprint()[:8]}"
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 over all that decides on the answers."""
+        parts = [head.fingerprint() for head in self.heads.values()]
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+    def opinion(self, found: Mapping[str, float]) -> Opinion:
+        """Return what the model says of one frame's numbers by name; others are ignored.
+
+        Raises
+        ------
+        ModelError
+            A number that the model takes is missing.
+        """
+        names = tuple(found)
+        values = np.array([list(found.values())], dtype=np.float64)
+        unlike, farthest = 0.0, self.crystal.names[0]
+        for head in self.heads.values():
+            (far,) = head.beyond(values[:, head.columns(names)])
+            if far.max() > unlike:
+                unlike, farthest = float(far.max()), head.names[int(far.argmax())]
+        (p_crystal,), (second,) = self.p_crystal(names, values), self.p_second(names, values)
+        (row,) = self.by_class(names, values)
+        return Opinion(
+            p_crystal=float(p_crystal),
+            second=float(second),
+            probabilities=dict(zip(self.classes, map(float, row), strict=True)),
+            unlike=unlike,
+            farthest=farthest,
+        )
+
+    def p_crystal(self, names: Sequence[str], values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the probability of crystal diffraction (n,) from a table (n, k) of `names`."""
+        return _logistic(_asked(self.crystal, names, values)[:, 0])
+
+    def p_second(self, names: Sequence[str], values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the second opinion (n,) from a table (n, k) of `names`."""
+        return _logistic(_asked(self.second, names, values)[:, 0])
+
+    def by_class(self, names: Sequence[str], values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the probabilities (n, classes): the grade's within each group of `p_crystal`."""
+        p_crystal = self.p_crystal(names, values)
+        if self.grade is None:
+            return np.stack([1 - p_crystal, p_crystal], axis=1)
+        scores = _asked(self.grade, names, values)
+        found = np.empty(scores.shape)
+        group = groups(self.classes)
+        for number, share in ((0, 1 - p_crystal), (1, p_crystal)):
+            part = scores[:, group == number]
+            powers = np.exp(part - part.max(axis=1, keepdims=True))
+            found[:, group == number] = share[:, None] * powers / powers.sum(axis=1, keepdims=True)
+        return found
+
+    def probabilities(
+        self,
+        images: NDArray[np.uint8],
+        valid: NDArray[np.bool_] | None = None,
+        *,
+        workers: int = 1,
+    ) -> NDArray[np.float64]:
+        """Return the probabilities (n, classes) of uint8 images (n, slow, fast).
+
+        Each image is taken for a frame of unknown gain. `valid`, bool of the same shape, is true
+        where a pixel measured something; `workers` threads share the images.
+        """
+
+        def row(index: int) -> NDArray[np.float64]:
+            image = np.asarray(images[index])
+            measured = None if valid is None else np.asarray(valid[index], np.bool_)
+            found = numbers_of_image(image, measured)
+            asked = np.array([list(found.values())], dtype=np.float64)
+            answer: NDArray[np.float64] = self.by_class(tuple(found), asked)[0]
+            return answer
+
+        rows = list(in_threads(row, range(len(images)), workers=workers))
+        return np.array(rows).reshape(len(images), len(self.classes))
+
+
+def numbers_of_image(
+    image: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None
+) -> dict[str, float]:
+    """Return the evidence's numbers of an image [slow, fast], as a frame of unknown gain."""
+    measured = np.ones(image.shape, np.bool_) if valid is None else valid
+    return numbers(find_evidence(Frame(file="", index=0, counts=image, valid=measured)))
+
+
+def _asked(
+    head: Perceptrons, names: Sequence[str], values: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    outputs = head.outputs(values[:, head.columns(names)])
+    if not np.isfinite(outputs).all():
+        raise ModelError("expected finite numbers of evidence, found others: leave this frame out")
+    return outputs
+
+
+def _logistic(odds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return 1 / (1 + exp(-odds)) without overflow."""
+    found: NDArray[np.float64] = np.exp(-np.logaddexp(0.0, -odds))
+    return found
