@@ -1,4 +1,4 @@
-"""`deepfreak vary`: images of any crystal on any detector into one file."""
+"""`deepfreak vary`: the evidence of any crystal on any detector into one file."""
 
 from pathlib import Path
 
@@ -6,8 +6,12 @@ import click
 
 
 @click.command()
-@click.option("--count", type=click.IntRange(1), required=True, help="How many images.")
+@click.option("--count", type=click.IntRange(1), required=True, help="How many frames.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--family", metavar="NAME", help="Detectors of this family only.")
+@click.option(
+    "--without", multiple=True, metavar="NAME", help="Leave a kind of light or a fault out."
+)
 @click.option(
     "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes to use."
 )
@@ -16,28 +20,41 @@ import click
 @click.option(
     "--overwrite", is_flag=True, help="Replace OUT if it exists, and what another run has left."
 )
-def vary(*, count: int, seed: int, workers: int, out: Path, resume: bool, overwrite: bool) -> None:
-    """Simulate images of crystals, beams, surroundings and detectors drawn at random.
+def vary(
+    *,
+    count: int,
+    seed: int,
+    family: str | None,
+    without: tuple[str, ...],
+    workers: int,
+    out: Path,
+    resume: bool,
+    overwrite: bool,
+) -> None:
+    """Simulate frames of detectors, crystals and faults drawn at random; write their evidence.
 
-    Half of them show diffraction, the others anything else: ice, powders, streaks, halos, lone
-    pixels. `deepfreak fit --also` lets a network learn from them. Image i depends on the seed and
-    i only. A run that was broken off goes on when the same command is given again.
+    A crystal is in the beam of half of them. A frame is a hit if at least 10 of its true spots can
+    be seen in it, a miss if at most 2. `deepfreak train-screening` learns from the file. Frame i
+    depends on the seed and i only. A run that was broken off goes on when the same command is given
+    again.
     """
     import numpy as np
 
     from deepfreak import dataset
     from deepfreak.progress import progress
-    from deepfreak.varied import generate_varied
+    from deepfreak.varied import make_table, read_table
 
     try:
         with (
             dataset.worker_processes(workers) as executor,
-            progress("simulating varied images", count) as advance,
+            progress("simulating frames", count) as advance,
         ):
-            generate_varied(
+            make_table(
                 count=count,
                 seed=seed,
                 out=out,
+                family=family,
+                without=without,
                 executor=executor,
                 overwrite=overwrite,
                 resume=resume,
@@ -53,7 +70,9 @@ def vary(*, count: int, seed: int, workers: int, out: Path, resume: bool, overwr
             err=True,
         )
         raise click.exceptions.Exit(130) from None
-    with dataset.Dataset.open(out) as data:
-        numbers = np.bincount(data.labels, minlength=len(data.classes))
-    summary = ", ".join(f"{n} {name}" for name, n in zip(data.classes, numbers, strict=True))
-    click.echo(f"{out}: {count} images ({summary})", err=True)
+    label = read_table(out).label
+    hits, misses = np.count_nonzero(label == 1), np.count_nonzero(label == 0)
+    click.echo(
+        f"{out}: {count} frames ({hits} hits, {misses} misses, {count - hits - misses} between)",
+        err=True,
+    )

@@ -2,7 +2,8 @@
 
 An HDF5 file of `numbers` (n, k) float64 with the attribute `names`, `label` (n,) int8 (1 a hit, 0 a
 miss, -1 between), `family` (n,) text, the detector family, and `visible` (n,), true spots that can
-be seen. The attribute `manifest` is JSON.
+be seen, `kind` (n,) text, what is in the beam, and `planes`, for whoever learns from them. The
+attribute `manifest` is JSON.
 """
 
 import json
@@ -20,7 +21,7 @@ from deepfreak.files import read_hdf5
 HIT, MISS, BETWEEN = 1, 0, -1
 _MAX_ROWS, _MAX_NUMBERS = 5_000_000, 1024
 _MAX_BYTES = 4 << 30
-_COLUMNS = ("numbers", "label", "family", "visible")
+_COLUMNS = ("numbers", "label", "family", "visible", "kind")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -39,6 +40,8 @@ class Table:
         (n,) text: the detector family of each frame.
     visible
         (n,) int64: true spots that can be seen.
+    kind
+        (n,) text: what is in the beam.
     manifest
         How the file was made; empty where it does not say.
     """
@@ -49,6 +52,7 @@ class Table:
     label: NDArray[np.int8]
     family: NDArray[np.str_]
     visible: NDArray[np.int64]
+    kind: NDArray[np.str_]
     manifest: dict[str, Any]
 
     def __len__(self) -> int:
@@ -119,6 +123,7 @@ def _read(path: Path, file: h5py.File) -> Table:
         label=label,
         family=found["family"].asstr()[:].astype(np.str_),
         visible=found["visible"][:].astype(np.int64),
+        kind=found["kind"].asstr()[:].astype(np.str_),
         manifest=_manifest(file),
     )
 
