@@ -117,7 +117,7 @@ class Lattice:
         return float(np.linalg.det(real_axes(self.cell))) / points
 
     def expected_number(self, q_max: float, wavelength_A: float) -> float:
-        """Return about how many reflections with 1/d below `q_max` are within 2 sigma of the sphere.
+        """Return about how many reflections with 1/d < `q_max` are within 2 sigma of the sphere.
 
         A sphere through the origin has the area pi q^2 nearer to it than q, whatever its radius.
         """
@@ -234,7 +234,7 @@ def _reflections(
     turn_axis: float,
     centring: int,
 ) -> Array:
-    """Return h, k, l, |q|, azimuth, density, 2 theta and its rms of what is near the sphere, (n, 8).
+    """Return h, k, l, |q|, azimuth, density, 2 theta and its rms near the sphere, (n, 8).
 
     Along each row of l the sphere is met twice at most, so that the work is that of a surface and
     not of a volume. All angles in radians.
@@ -250,10 +250,6 @@ def _reflections(
     found = [(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)]
     for h in range(-largest[0], largest[0] + 1):
         for k in range(-largest[1], largest[1] + 1):
-            if centring == 1 and (h + k) % 2 != 0:
-                continue
-            if centring == 3 and (h + k) % 2 != 0:
-                continue
             px = h * reciprocal[0, 0] + k * reciprocal[1, 0]
             py = h * reciprocal[0, 1] + k * reciprocal[1, 1]
             pz = h * reciprocal[0, 2] + k * reciprocal[1, 2]
@@ -268,10 +264,7 @@ def _reflections(
                 if empty_from < l < empty_to:
                     l = max(np.ceil(empty_to), l + 1)
                     continue
-                absent = (centring == 2 and (h + k + l) % 2 != 0) or (
-                    centring == 3 and (h + l) % 2 != 0
-                )
-                if not absent and not (h == 0 and k == 0 and l == 0):
+                if _present(h, k, int(l), centring):
                     seen = _seen(
                         px + l * cx,
                         py + l * cy,
@@ -291,6 +284,19 @@ def _reflections(
         for j in range(8):
             result[i, j] = found[i][j]
     return result
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _present(h: int, k: int, l: int, centring: int) -> bool:
+    """Return whether a lattice of this centring has a reflection, other than 0, 0, 0."""
+    odd = (h + k) % 2 != 0
+    if centring == 0:
+        odd = False
+    elif centring == 2:
+        odd = (h + k + l) % 2 != 0
+    elif centring == 3:
+        odd = odd or (h + l) % 2 != 0
+    return not odd and not (h == 0 and k == 0 and l == 0)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -337,7 +343,9 @@ def _seen(
         return q, 0.0, 0.0, 0.0, 0.0
     if swept > 1e-3 * sigma:
         root = sigma * math.sqrt(2)
-        density = 0.5 * (math.erf((error + swept / 2) / root) - math.erf((error - swept / 2) / root))
+        density = 0.5 * (
+            math.erf((error + swept / 2) / root) - math.erf((error - swept / 2) / root)
+        )
         density /= swept
     else:
         density = np.exp(-0.5 * (error / sigma) ** 2) / (sigma * math.sqrt(2 * math.pi))
@@ -357,9 +365,7 @@ def _seen(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _intensities(
-    hkl: NDArray[np.int64], seed: np.uint64, system: int, is_centric: bool
-) -> Array:
+def _intensities(hkl: NDArray[np.int64], seed: np.uint64, system: int, is_centric: bool) -> Array:
     """Return |F|^2 / <|F|^2>, the same for equivalent reflections, (n,)."""
     result = np.empty(len(hkl))
     for i in range(len(hkl)):
@@ -380,13 +386,10 @@ def _intensities(
 def _representative(h: int, k: int, l: int, system: int) -> tuple[int, int, int]:
     """Return the one reflection that stands for all equivalent ones."""
     if system == TRICLINIC:
-        if h < 0 or (h == 0 and (k < 0 or (k == 0 and l < 0))):
-            return -h, -k, -l
-        return h, k, l
+        negative = h < 0 or (h == 0 and (k < 0 or (k == 0 and l < 0)))
+        return (-h, -k, -l) if negative else (h, k, l)
     if system == MONOCLINIC:  # b is unique
-        if h < 0 or (h == 0 and l < 0):
-            h, l = -h, -l
-        return h, abs(k), l
+        return (-h, abs(k), -l) if h < 0 or (h == 0 and l < 0) else (h, abs(k), l)
     if system == HEXAGONAL:  # h, k and -h - k in any order and of either sign
         i = -h - k
         h, k, i = abs(h), abs(k), abs(i)

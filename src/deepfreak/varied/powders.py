@@ -16,7 +16,7 @@ from deepfreak.crystal import real_axes
 from deepfreak.scattering.ice.lattice import STRUCTURES, Structure, structure_factor
 from deepfreak.varied.crystals import Geometry
 from deepfreak.varied.draws import log_uniform
-from deepfreak.varied.spots import FWHM, ONE_BLOB, Spots, factor_for
+from deepfreak.varied.spots import CLEAR, FWHM, ONE_BLOB, Canvas, Spots, factor_for
 from deepfreak.varied.stray import BRIGHTEST_PHOTONS, EVEN, Light, Texture, draw_texture
 
 Array = NDArray[np.float64]
@@ -52,7 +52,33 @@ BEHENATE_A, _BEHENATE_ORDERS = 58.380, 20
 _FINEST_A, _B_A2, _FAINTEST = 0.6, 1.0, 1e-3
 # h^2 + k^2 + l^2 of a face-centred cubic lattice's rings.
 _FACE_CENTRED = np.array(
-    [3, 4, 8, 11, 12, 16, 19, 20, 24, 27, 32, 35, 36, 40, 43, 44, 48, 51, 52, 56, 59, 64, 67, 68, 72],
+    [
+        3,
+        4,
+        8,
+        11,
+        12,
+        16,
+        19,
+        20,
+        24,
+        27,
+        32,
+        35,
+        36,
+        40,
+        43,
+        44,
+        48,
+        51,
+        52,
+        56,
+        59,
+        64,
+        67,
+        68,
+        72,
+    ],
     np.float64,
 )
 _MOST_RINGS = 25
@@ -78,14 +104,6 @@ class Rings:
     center_px: tuple[float, float]
     radii_px: Array
     weights: Array
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Noise:
-    """What the detector adds: as in `scene.Canvas`."""
-
-    noise_photons: float
-    psf_px: float
 
 
 @lru_cache(maxsize=16)
@@ -207,15 +225,15 @@ def draw_grains(
     )
 
 
-def add_grains(light: Light, grains: Spots, noise: Noise, rng: np.random.Generator) -> None:
-    """Add grains so bright that k have a signal-to-noise ratio of 7, k log-uniform from 8 to 600."""
+def add_grains(light: Light, grains: Spots, canvas: Canvas, rng: np.random.Generator) -> None:
+    """Add grains so bright that k of them have a signal-to-noise ratio of 7 (`count_wanted`)."""
     if len(grains) == 0:
         return
     wanted = count_wanted(rng, len(grains))
 
-    def painter(canvas: Float) -> None:
-        needed = grains.clear_photons(canvas, noise.noise_photons, noise.psf_px)
-        grains.brighter(factor_for(grains.photons, needed, wanted)).add_to(canvas)
+    def painter(image: Float) -> None:
+        needed = grains.clear_photons(image, canvas)
+        grains.brighter(factor_for(grains.photons, needed, wanted)).add_to(image)
 
     light.add_painter(painter)
 
@@ -225,7 +243,7 @@ def count_wanted(rng: np.random.Generator, number: int) -> int:
     return min(number, round(log_uniform(rng, 8, max(8, min(number, 600)))))
 
 
-def diamond(light: Light, noise: Noise, rng: np.random.Generator) -> None:
+def diamond(light: Light, canvas: Canvas, rng: np.random.Generator) -> None:
     """Add a diamond anvil cell: strong gradients, and 5 to 20 large misshapen spots with tails."""
     slow, fast = light.grid()
     size = max(light.shape)
@@ -239,9 +257,9 @@ def diamond(light: Light, noise: Noise, rng: np.random.Generator) -> None:
     for _ in range(rng.integers(5, 21)):
         spot, bright = _diamond_spot(rng, light.shape), log_uniform(rng, *_DIAMOND_SNR)
 
-        def painter(canvas: Float, spot: Spots = spot, bright: float = bright) -> None:
-            needed = spot.clear_photons(canvas, noise.noise_photons, noise.psf_px)
-            spot.brighter(needed * bright / 7).add_to(canvas)
+        def painter(image: Float, spot: Spots = spot, bright: float = bright) -> None:
+            needed = spot.clear_photons(image, canvas)
+            spot.brighter(needed * bright / CLEAR).add_to(image)
 
         light.add_painter(painter)
 
@@ -285,7 +303,7 @@ def draw_material(rng: np.random.Generator, geometry: Geometry, names: tuple[str
 
 
 def powder(
-    light: Light, rings: Rings, noise: Noise, rng: np.random.Generator, *, form: str
+    light: Light, rings: Rings, canvas: Canvas, rng: np.random.Generator, *, form: str
 ) -> None:
     """Add a powder: "smooth", "arcs" (textured) or "grains", some of these over smooth rings."""
     if len(rings.radii_px) == 0:
@@ -296,7 +314,7 @@ def powder(
         return
     if rng.random() < 1 / 4:
         add_smooth_rings(light, rings, rng, texture)
-    add_grains(light, draw_grains(rings, rng, light.shape, texture), noise, rng)
+    add_grains(light, draw_grains(rings, rng, light.shape, texture), canvas, rng)
 
 
 def _profile(radii: Array, heights: Array, width: float) -> Callable[[Array], Array]:

@@ -16,7 +16,7 @@ from deepfreak.varied import crystals, powders, stray
 from deepfreak.varied.crystals import Geometry, Lattice, bragg_spots
 from deepfreak.varied.draws import log_uniform
 from deepfreak.varied.shadows import NO_SHADOWS, darken, draw_shadows, transmission
-from deepfreak.varied.spots import FWHM, ONE_BLOB, Spots, factor_for
+from deepfreak.varied.spots import FWHM, ONE_BLOB, Canvas, Spots, factor_for
 from deepfreak.varied.stray import Light
 
 Array = NDArray[np.float64]
@@ -51,14 +51,15 @@ _EMPTY_PHOTONS = 0.0005, 0.01
 
 _WAVELENGTHS_A = 0.4, 2.3
 _STEEPEST_CORNER_DEG = 70.0
-_SMALL_SHARE = 0.3
+_SMALL_SHARE = 0.25
 _CORNER_D_MIN_A, _SMALL_CORNER_D_MIN_A, _LONG_CORNER_D_MIN_A = (1.3, 5.0), (0.55, 1.6), (5.0, 12.0)
 _CLOSEST_SPOTS_PX = 5.0
 _EDGES_A, _SMALL_EDGES_A = (35.0, 300.0), (6.0, 40.0)
-_REFLECTIONS, _SMALL_REFLECTIONS = (60, 1800), (12, 150)
-_FEWEST_SPOTS, _ATTEMPTS = 10, 8
+_REFLECTIONS, _SMALL_REFLECTIONS = (80, 2500), (15, 200)
+_FEWEST_SPOTS, _ATTEMPTS = 16, 8
 _MARGIN_PX = 30.0
 _FAINTEST_PHOTONS = 0.01
+_BRIGHTEST_PHOTONS = 1e4, 1e7  # of a frame's brightest spot, at most
 _MOST_DIFFUSE = 400
 
 # Cells: system, share, centrings, and what becomes of three edges and angles.
@@ -70,26 +71,6 @@ _SYSTEMS = (
     (crystals.HEXAGONAL, 0.12, "P"),
     (crystals.CUBIC, 0.08, "PIF"),
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Canvas:
-    """What a scene needs to know of a detector.
-
-    Attributes
-    ----------
-    shape
-        (slow, fast) pixels of the assembled detector.
-    noise_photons
-        Rms read-out noise of a pixel in photons.
-    psf_px
-        FWHM of the point spread in pixels.
-    """
-
-    shape: tuple[int, int]
-    pixel_mm: float
-    noise_photons: float
-    psf_px: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -186,8 +167,8 @@ def draw_scene(
 ) -> Scene:
     """Draw what is in the beam of one frame, with a crystal or without.
 
-    `without` leaves out light by its tag (keys of `CLEAN_KINDS` and `HARD_KINDS`, "shadows",
-    "diffuse spots"); the rest is drawn as if it were there. Raises nothing for unknown tags.
+    `without` leaves out light by its tag: keys of `CLEAN_KINDS`, "shadows" and "diffuse spots",
+    without which all else stays as it was; and keys of `HARD_KINDS`, in whose place others come.
     """
     canvas = setup.canvas
     kind_rng, light_rng, spots_rng = rng.spawn(3)
@@ -263,9 +244,8 @@ def _add_light(
 
 def _add_hard(light: Light, rng: np.random.Generator, setup: Setup, kind: str) -> list[str]:
     """Add one kind of hard light; return its tags."""
-    noise = powders.Noise(noise_photons=setup.canvas.noise_photons, psf_px=setup.canvas.psf_px)
     if kind == "diamond":
-        powders.diamond(light, noise, rng)
+        powders.diamond(light, setup.canvas, rng)
         return [kind]
     if kind == "fibre":
         stray.layer_lines(light, rng)
@@ -283,7 +263,7 @@ def _add_hard(light: Light, rng: np.random.Generator, setup: Setup, kind: str) -
     else:
         rings = powders.draw_rings(rng, setup.geometry, setup.canvas.shape)
         form = {"grains": "grains", "arcs": "arcs", "rings": "smooth"}[kind]
-    powders.powder(light, rings, noise, rng, form=form)
+    powders.powder(light, rings, setup.canvas, rng, form=form)
     return [kind, rings.name, f"{form} powder"]
 
 
@@ -294,7 +274,7 @@ def _draw_spots(
     shadows: Array,
     without: frozenset[str],
 ) -> tuple[Spots, int, list[str]]:
-    """Return a crystal's spots, how many are clear, and tags; add diffuse light to the background."""
+    """Return a crystal's spots, how many are clear, and tags; add diffuse light beneath."""
     canvas = setup.canvas
     lattice, tags = _shaped(rng, setup.lattice)
     spots = _oriented(rng, setup, lattice)
@@ -315,15 +295,19 @@ def _draw_spots(
     inside = spots.inside(canvas.shape) & (spots.photons > 0)
     if not inside.any():
         return spots.chosen(inside), 0, tags
-    needed = spots.clear_photons(background, canvas.noise_photons, canvas.psf_px)
+    needed = spots.clear_photons(background, canvas)
     wanted = powders.count_wanted(rng, int(np.count_nonzero(inside)))
-    spots = spots.brighter(factor_for(spots.photons[inside], needed[inside], wanted))
+    factor = factor_for(spots.photons[inside], needed[inside], wanted)
+    brightest = log_uniform(rng, *_BRIGHTEST_PHOTONS)
+    factor = min(factor, max(brightest, needed.min()) / spots.photons[inside].max())
+    spots = spots.brighter(factor)
+    clear = int(np.count_nonzero(spots.photons[inside] >= (1 - 1e-9) * needed[inside]))
     if rng.random() < 1 / 4 and "diffuse spots" not in without:
         _diffuse(rng, spots).add_to(background)
         tags.append("diffuse spots")
     near = (spots.slow > -_MARGIN_PX) & (spots.slow < canvas.shape[0] + _MARGIN_PX)
     near &= (spots.fast > -_MARGIN_PX) & (spots.fast < canvas.shape[1] + _MARGIN_PX)
-    return spots.chosen(near & (spots.photons > _FAINTEST_PHOTONS)), wanted, tags
+    return spots.chosen(near & (spots.photons > _FAINTEST_PHOTONS)), clear, tags
 
 
 def _oriented(rng: np.random.Generator, setup: Setup, lattice: Lattice) -> Spots:
@@ -441,7 +425,7 @@ def _draw_lattice(
     found = lattice.expected_number(q, wavelength_A)
     if found < wanted:
         swept = replace(lattice, turn_deg=lattice.turn_deg + 1).expected_number(q, wavelength_A)
-        more_deg = min((wanted - found) / (swept - found), 15.0)
+        more_deg = min((wanted - found) / (swept - found), 15.0 if small else 1.0)
         lattice = replace(lattice, turn_deg=lattice.turn_deg + more_deg)
     return lattice
 
@@ -449,7 +433,7 @@ def _draw_lattice(
 def _draw_cell(
     rng: np.random.Generator, longest_A: float, *, small: bool
 ) -> tuple[tuple[float, float, float, float, float, float], int, str]:
-    """Return a cell in A and degrees, its system and centring; edges up to the longest that may be."""
+    """Return a cell in A and degrees, its system and centring; no edge exceeds `longest_A`."""
     system, _, centrings = _SYSTEMS[rng.choice(len(_SYSTEMS), p=[each[1] for each in _SYSTEMS])]
     least, most = _SMALL_EDGES_A if small else _EDGES_A
     most = max(min(most, longest_A), 5.0)

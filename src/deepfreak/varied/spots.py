@@ -20,9 +20,29 @@ FWHM = 2 * math.sqrt(2 * math.log(2))  # of a Gaussian, in sigma
 CLEAR = 7.0
 _NARROWEST_PX = 0.1  # sigma
 # Of the line of round spots that an elongated one is drawn as: their distance in sigma of a round
-# one, which is taken to be half a pixel at least; the line's half length in its sigma; their number.
+# one, which counts as half a pixel at least; the line's half length in its sigma; their number.
 _STEP, _STEP_PX, _REACH, _MOST_STEPS = 1.0, 0.5, 2.7, 121
 _CUT = 4.0  # sigma: where a round spot ends
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Canvas:
+    """What a scene needs to know of a detector.
+
+    Attributes
+    ----------
+    shape
+        (slow, fast) pixels of the assembled detector.
+    noise_photons
+        Rms read-out noise of a pixel in photons.
+    psf_px
+        FWHM of the point spread in pixels.
+    """
+
+    shape: tuple[int, int]
+    pixel_mm: float
+    noise_photons: float
+    psf_px: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -95,7 +115,7 @@ class Spots:
         area: Array = 4 * np.pi * np.sqrt(np.maximum(slow * fast - mixed**2, added**2))
         return area
 
-    def clear_photons(self, background: Float, noise_photons: float, psf_px: float) -> Array:
+    def clear_photons(self, background: Float, canvas: Canvas) -> Array:
         """Return the photons of a spot with a signal-to-noise ratio of 7 at each place, (n,).
 
         The ratio is 2 (sqrt(S + B) - sqrt(B)) with S photons of the spot and B those of the
@@ -106,8 +126,8 @@ class Spots:
         rows, columns = background.shape
         row = np.clip(self.slow, 0, rows - 1).astype(np.intp)
         column = np.clip(self.fast, 0, columns - 1).astype(np.intp)
-        area = self.noise_pixels(psf_px)
-        under = area * (background[row, column].astype(np.float64) + noise_photons**2)
+        area = self.noise_pixels(canvas.psf_px)
+        under = area * (background[row, column].astype(np.float64) + canvas.noise_photons**2)
         needed: Array = CLEAR**2 / 4 + CLEAR * np.sqrt(under)
         return needed
 

@@ -1,13 +1,14 @@
 """Light that no crystal sends, as shapes: solvents, halos, streaks, layer lines, gradients.
 
 These are empirical pictures of expected photons, not physics: radii, widths and brightnesses are
-drawn over all that frames show. What is smooth is drawn on a coarse grid, what depends on the radius
-as a table.
+drawn over all that frames show. What is smooth is drawn on a coarse grid, what depends on the
+radius as a table.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,8 +102,16 @@ class Light:
 
     def grid(self) -> tuple[Array, Array]:
         """Return pixels from the beam along slow (n, 1) and fast (1, m) of the coarse grid."""
-        slow = np.arange(self._smooth.shape[0])[:, None] * _COARSE_PX + 0.5 - self.center_px[0]
-        fast = np.arange(self._smooth.shape[1])[None, :] * _COARSE_PX + 0.5 - self.center_px[1]
+        slow: Array = (
+            np.arange(self._smooth.shape[0], dtype=np.float64)[:, None] * _COARSE_PX
+            + 0.5
+            - self.center_px[0]
+        )
+        fast: Array = (
+            np.arange(self._smooth.shape[1], dtype=np.float64)[None, :] * _COARSE_PX
+            + 0.5
+            - self.center_px[1]
+        )
         return slow, fast
 
     def add_smooth(self, photons: Array | float) -> None:
@@ -134,19 +143,22 @@ class Light:
 
     def paint(self) -> Float:
         """Return the expected photons, (slow, fast)."""
-        canvas = np.empty(self.shape, np.float32)
-        _stretch(self._smooth, canvas)
+        canvas = np.zeros(self.shape, np.float32)
+        _stretch(self._smooth, canvas, False)
         cosine = np.linspace(-1, 1, _BINS + 1)
         for (slow, fast, texture), table in self._radial.items():
             by_cosine = texture.by_cosine(cosine).astype(np.float32)
-            sin, cos = math.sin(texture.arcs * texture.angle), math.cos(texture.arcs * texture.angle)
+            sin, cos = (
+                math.sin(texture.arcs * texture.angle),
+                math.cos(texture.arcs * texture.angle),
+            )
             arcs = texture.arcs if texture.sharpness > 0 else 0
             lit = np.flatnonzero(table)
             if len(lit):
                 near, far = lit[0] * _STEP_PX - 1, lit[-1] * _STEP_PX + 1
                 _add_radial(canvas, slow, fast, table, near, far, by_cosine, arcs, sin, cos)
         if self._factor is not None:
-            _multiply(self._factor, canvas)
+            _stretch(self._factor, canvas, True)
         for painter in self._painters:
             painter(canvas)
         return canvas
@@ -169,10 +181,8 @@ def solvent(light: Light, rng: np.random.Generator) -> None:
         radius = rng.uniform(0.05, 0.8) * max(light.shape)
         width = light.scale * log_uniform(rng, 6, 80)
         height = light.base * log_uniform(rng, 0.2, 5)
-        light.add_radial(
-            lambda r, at=radius, width=width, height=height: height * _bell((r - at) / width),
-            draw_texture(rng, 1 / 8, 2.0),
-        )
+        ring = partial(_ring, radius=radius, width=width, height=height)
+        light.add_radial(ring, draw_texture(rng, 1 / 8, 2.0))
 
 
 def halo(light: Light, rng: np.random.Generator) -> None:
@@ -188,14 +198,17 @@ def streak(light: Light, rng: np.random.Generator) -> None:
     direction = rng.uniform(0, math.pi)
     for turn in (0.0, math.pi / 2)[: rng.integers(1, 3)]:
         length, narrowest = light.scale * log_uniform(rng, 15, 250), log_uniform(rng, 0.6, 8)
-        wider, peak = rng.uniform(0, 0.05), light.base * log_uniform(rng, 2, 500)
-        angle, center = direction + turn, light.center_px
-        peak = min(peak, BRIGHTEST_PHOTONS)
-        light.add_painter(
-            lambda canvas, s=(*center, angle, length, narrowest, wider, peak): _add_streak(
-                canvas, *s
-            )
+        line = np.array(
+            [
+                *light.center_px,
+                direction + turn,
+                length,
+                narrowest,
+                rng.uniform(0, 0.05),
+                min(light.base * log_uniform(rng, 2, 500), BRIGHTEST_PHOTONS),
+            ]
         )
+        light.add_painter(partial(_add_streak, line=line))
 
 
 def tube(light: Light, rng: np.random.Generator) -> None:
@@ -252,13 +265,17 @@ def moire(light: Light, rng: np.random.Generator) -> None:
     light.add_painter(lambda canvas: _modulate(canvas, down, right, fringes))
 
 
+def _ring(r: Array, radius: float, width: float, height: float) -> Array:
+    return height * _bell((r - radius) / width)
+
+
 def _bell(x: Array) -> Array:
     return np.asarray(np.exp(-0.5 * np.square(x)))
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
-def _stretch(grid: Float, canvas: Float) -> None:
-    """Write a coarse grid to a canvas by linear interpolation."""
+def _stretch(grid: Float, canvas: Float, multiply: bool) -> None:
+    """Write a coarse grid to a canvas by linear interpolation, or multiply the canvas by it."""
     row = np.empty(grid.shape[1], np.float32)
     for i in range(canvas.shape[0]):
         k, share = i // _COARSE_PX, np.float32((i % _COARSE_PX) / _COARSE_PX)
@@ -268,22 +285,8 @@ def _stretch(grid: Float, canvas: Float) -> None:
             step = (row[block + 1] - row[block]) / np.float32(_COARSE_PX)
             start = block * _COARSE_PX
             for j in range(min(_COARSE_PX, canvas.shape[1] - start)):
-                canvas[i, start + j] = row[block] + np.float32(j) * step
-
-
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
-def _multiply(grid: Float, canvas: Float) -> None:
-    """Multiply a canvas by a coarse grid, linearly interpolated."""
-    row = np.empty(grid.shape[1], np.float32)
-    for i in range(canvas.shape[0]):
-        k, share = i // _COARSE_PX, np.float32((i % _COARSE_PX) / _COARSE_PX)
-        for j in range(grid.shape[1]):
-            row[j] = grid[k, j] + share * (grid[k + 1, j] - grid[k, j])
-        for block in range(grid.shape[1] - 1):
-            step = (row[block + 1] - row[block]) / np.float32(_COARSE_PX)
-            start = block * _COARSE_PX
-            for j in range(min(_COARSE_PX, canvas.shape[1] - start)):
-                canvas[i, start + j] *= row[block] + np.float32(j) * step
+                value = row[block] + np.float32(j) * step
+                canvas[i, start + j] = value * canvas[i, start + j] if multiply else value
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
@@ -345,17 +348,9 @@ def _add_radial(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _add_streak(
-    canvas: Float,
-    slow: float,
-    fast: float,
-    angle: float,
-    length: float,
-    narrowest: float,
-    wider: float,
-    peak: float,
-) -> None:
+def _add_streak(canvas: Float, line: Array) -> None:
     """Add peak exp(-|along| / length) of a Gaussian across, `narrowest` + `wider` |along| wide."""
+    slow, fast, angle, length, narrowest, wider, peak = line
     sin, cos = np.sin(angle), np.cos(angle)
     rows, columns = canvas.shape
     longest = length * np.log(peak / 1e-3) if peak > 1e-3 else 0.0
@@ -393,11 +388,12 @@ def _add_layer_lines(
         for j in range(canvas.shape[1]):
             right = j + 0.5 - fast
             along = abs(down * sin + right * cos)
-            order = int(along / spacing + 0.5)
-            off = (along - order * spacing) / width
-            across = int(abs(down * cos - right * sin))
-            if order < len(lines) and abs(off) < 4 and across < lines.shape[1]:
-                canvas[i, j] += lines[order, across] * np.exp(-0.5 * off * off)
+            order = np.uint32(along / spacing + 0.5)
+            off = along - order * spacing
+            if abs(off) < 4 * width and order < len(lines):
+                across = np.uint32(abs(down * cos - right * sin))
+                if across < lines.shape[1]:
+                    canvas[i, j] += lines[order, across] * np.exp(-0.5 * (off / width) ** 2)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
