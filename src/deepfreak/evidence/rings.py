@@ -1,6 +1,6 @@
 """Rings of peaks: powders, ice and beam-centre calibrants, told from crystals by their radii."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,8 @@ from deepfreak.evidence.blocks import BLOCK, Plane
 Places = NDArray[np.float64]
 
 LEAST_PEAKS = 12  # fewer show no ring
+_SAME_PX = 4.0  # two peaks whose radii differ by less have the same
+_OTHER_PX = (8.0, 24.0)  # how far radii differ that tell how many would do so by chance
 _MOST_PEAKS = 200  # and as many crests tell the centre
 _WIDTH_PX = 4.0  # of a radial bin
 _GAP, _REACH = 1, 6  # bins: those nearer and farther than which are not a bin's surroundings
@@ -51,6 +53,14 @@ class Rings:
         How unevenly the peaks off the rings lie around the centre: the variance over the mean of
         their numbers in 16 sectors of equal measured area, less one, over their number; 0 is even,
         1 all in a sixteenth. 0 where too few.
+    texture_of_all
+        The same of all peaks.
+    gathering
+        How many more pairs of peaks have the same radius than by chance, in standard deviations,
+        about the given centre or the one that is sought, believed or not; of a sought one by those
+        peaks that were not used to find it. No threshold: a few grains show it, too.
+    gathering_of_crests
+        The same of crests, about the centre that counts.
     """
 
     center_px: tuple[float, float] | None
@@ -60,6 +70,9 @@ class Rings:
     on_ring: NDArray[np.bool_]
     radii_px: NDArray[np.float64]
     texture: float
+    texture_of_all: float
+    gathering: float
+    gathering_of_crests: float
 
 
 def find_rings(
@@ -100,6 +113,9 @@ def find_rings(
         on_ring=np.zeros(len(places), np.bool_),
         radii_px=np.zeros(0),
         texture=0.0,
+        texture_of_all=0.0,
+        gathering=gathering(places, given),
+        gathering_of_crests=gathering(crests[:_MOST_PEAKS], given),
     )
     if len(places) < LEAST_PEAKS:
         return none
@@ -107,6 +123,7 @@ def find_rings(
     told = np.concatenate([places[::2][:_MOST_PEAKS], lines[::2][:_MOST_PEAKS]])
     others, other_lines = places[1::2], lines[1::2]
     best: tuple[OverFull | None, tuple[float, float] | None, str] = None, given, none.origin
+    gathered_by = none.gathering
     if not seek:
         best = None if given is None else over_full(places, lines, given), given, none.origin
     elif given is not None:
@@ -114,17 +131,19 @@ def find_rings(
         near = _grid(np.array(given) - _NEAR_PX, np.array(given) + _NEAR_PX, _GRID_PX)
         sought = _sought(told, near, _GRID_PX)
         found = over_full(others, other_lines, sought)
+        gathered_by = max(gathered_by, gathering(others, sought))
         better = found.believed and found.share_of_all > plain.share_of_all + _BETTER_SHARE
         best = (found, sought, "found") if better else (plain, given, "given")
     else:
         off, step = _OFF_FRAME * max(shape), max(_GRID_PX, max(shape) / _GRID_STEPS)
         sought = _sought(told, _grid(np.full(2, -off), np.array(shape) + off, step), step)
         found = over_full(others, other_lines, sought)
+        gathered_by = gathering(others, sought)
         if found.believed:
             best = found, sought, "found"
     counted, center, origin = best
     if counted is None or center is None:
-        return none
+        return replace(none, gathering=gathered_by)
     full = over_full(places, lines, center)
     on_ring = full.on_ring
     return Rings(
@@ -135,6 +154,9 @@ def find_rings(
         on_ring=on_ring,
         radii_px=full.radii_px,
         texture=_texture(places[~on_ring], center, valid),
+        texture_of_all=_texture(places, center, valid),
+        gathering=gathered_by,
+        gathering_of_crests=gathering(crests[:_MOST_PEAKS], center),
     )
 
 
@@ -210,6 +232,36 @@ def _surroundings(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     capped = np.minimum(counts, 3 * mean + 1)
     total = np.convolve(np.pad(capped, _REACH), kernel, mode="valid")
     return np.asarray(total / np.maximum(number, 1))
+
+
+def gathering(places: Places, center: tuple[float, float] | None) -> float:
+    """Return how many more pairs of `places` have the same radius than by chance, in sigma.
+
+    Pairs whose radii differ by less than 4 pixels are compared with those that differ by 8 to 24.
+    Pairs less than 24 pixels from each other do not count: parts of one spot have the same radius.
+    """
+    if center is None or len(places) < 3:
+        return 0.0
+    order = np.argsort(_radii(places, center))
+    same, other = _pairs(places[order], _radii(places[order], center))
+    share = _SAME_PX / (_OTHER_PX[1] - _OTHER_PX[0])
+    return float((same - share * other) / np.sqrt(share * (1 + share) * other + 1.0))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _pairs(places: Places, radii: NDArray[np.float64]) -> tuple[int, int]:
+    """Return how many pairs have the same and nearly the same radius; `radii` rise."""
+    same = other = 0
+    for a in range(len(radii)):
+        b = a + 1
+        while b < len(radii) and radii[b] - radii[a] < _OTHER_PX[1]:
+            difference = radii[b] - radii[a]
+            slow, fast = places[b, 0] - places[a, 0], places[b, 1] - places[a, 1]
+            if slow * slow + fast * fast >= _OTHER_PX[1] ** 2:
+                same += difference < _SAME_PX
+                other += difference >= _OTHER_PX[0]
+            b += 1
+    return same, other
 
 
 def _grid(first: Places, last: Places, step: float) -> Places:
