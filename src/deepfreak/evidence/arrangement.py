@@ -36,20 +36,20 @@ def arrangement(
     Without a centre the middle of the measured area takes its place.
     """
     names = ("edge_share", "fullest_line", "spacing", "brightness", "radius", "falloff")
-    if len(peaks) < LEAST_PEAKS:
+    if len(peaks) < LEAST_PEAKS or not planes.valid.any():
         return dict.fromkeys(names, 0.0)
     places = np.stack([peaks.slow, peaks.fast], axis=1)
-    blocks = np.argwhere(planes.valid > 0)
     area = float(planes.valid.sum()) * BLOCK**2
-    blocks = blocks[:: max(1, len(blocks) // _SAMPLED_BLOCKS)]
-    middles = (blocks + 0.5) * BLOCK
+    flat = np.arange(0, planes.valid.size, 1 + planes.valid.size // _SAMPLED_BLOCKS)
+    flat = flat[planes.valid.reshape(-1)[flat] > 0]
+    middles = (np.stack(np.divmod(flat, planes.valid.shape[1]), axis=1) + 0.5) * BLOCK
     about = middles.mean(axis=0) if center is None else np.array(center)
     radii = np.hypot(*(places - about).T)
     values = (
         float(np.mean(peaks.missing >= _AT_EDGE)),
         _fullest_line(places),
         _spacing(places, area),
-        2 * _rank(_at(planes.level, places), planes.level[tuple(blocks.T)]) - 1,
+        2 * _rank(_at(planes.level, places), planes.level.reshape(-1)[flat]) - 1,
         2 * _rank(radii, np.hypot(*(middles - about).T)) - 1,
         _correlation(peaks.z, radii),
     )
