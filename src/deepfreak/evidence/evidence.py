@@ -9,7 +9,7 @@ from deepfreak.evidence.lattice import TELLING_SCORE, Lattices, find_lattices
 from deepfreak.evidence.peaks import Peaks, find_peaks
 from deepfreak.evidence.planes import Planes, make_planes
 from deepfreak.evidence.rings import Rings, find_rings
-from deepfreak.evidence.scale import find_scale
+from deepfreak.evidence.scale import find_scale, point_sharpness
 from deepfreak.frames.frame import Frame
 
 _RESOLVED_PEAKS = 5  # off rings, below which no resolution is told
@@ -34,6 +34,8 @@ class Evidence:
         Candidates of one pixel: hot ones, or spots that cannot be told from them.
     crests
         Candidates that are lines or patches: rings, streaks, edges.
+    point_sharpness
+        `Peaks.sharpness` of what falls on one point, by the point spread that the noise shows.
     photon
         Counts of one photon: the header's gain, or estimated.
     photon_known
@@ -51,6 +53,7 @@ class Evidence:
     planes: Planes
     hot_pixels: int
     crests: int
+    point_sharpness: float
     photon: float
     photon_known: bool
     noise: float
@@ -97,6 +100,7 @@ def find_evidence(frame: Frame) -> Evidence:
         planes=make_planes(blocks, scale, found.significance),
         hot_pixels=found.hot,
         crests=len(found.crests),
+        point_sharpness=point_sharpness(scale.spread_3),
         photon=scale.photon * steps.step,
         photon_known=scale.known,
         noise=noise * steps.step,

@@ -33,7 +33,7 @@ _CREST_SHARE = 0.25
 
 # What a candidate is, and the columns of what is found of it.
 PEAK, WEAK, HOT, CREST, PATCH, PART = range(6)
-SLOW, FAST, Z, PHOTONS, EXTENT, SHARPNESS, LEVEL, HEIGHT, KIND = range(9)
+SLOW, FAST, Z, PHOTONS, EXTENT, SHARPNESS, ELONGATION, MISSING, LEVEL, HEIGHT, KIND = range(11)
 
 
 def _crest_offsets() -> NDArray[np.int64]:
@@ -70,7 +70,7 @@ def judge_candidates(
     `slack` is added to the clip, in steps. Pixels are read once into a window of 13 x 13.
     """
     size = 2 * _OUTER + 1
-    judged = np.zeros((len(places), 9))
+    judged = np.zeros((len(places), 11))
     window = np.empty((size, size))
     for which in range(len(places)):
         i, j = places[which, 0], places[which, 1]
@@ -160,11 +160,13 @@ def _judge(
     middle = _OUTER
     peak = excess[middle, middle]
     three, five, slow, fast, light = 0.0, 0.0, 0.0, 0.0, 0.0
-    pixels_3 = pixels_5 = extent = high = around = 0
+    slow_2, fast_2, mixed = 0.0, 0.0, 0.0
+    pixels_3 = pixels_5 = extent = high = around = missing = 0
     for k in range(2 * _OUTER + 1):
         for m in range(2 * _OUTER + 1):
             x = excess[k, m]
             if np.isnan(x):
+                missing += 1
                 continue
             away = max(abs(k - middle), abs(m - middle))
             if away > _INNER:
@@ -179,6 +181,9 @@ def _judge(
                 light += weight
                 slow += weight * (k - middle)
                 fast += weight * (m - middle)
+                slow_2 += weight * (k - middle) ** 2
+                fast_2 += weight * (m - middle) ** 2
+                mixed += weight * (k - middle) * (m - middle)
             if away <= 1:
                 three += x
                 pixels_3 += 1
@@ -189,9 +194,14 @@ def _judge(
     row[EXTENT] = extent
     row[HEIGHT] = three / pixels_3
     row[SHARPNESS] = peak / three if three > 0 else 1.0
+    row[MISSING] = missing / (2 * _OUTER + 1) ** 2
     if light > 0:
-        row[SLOW] += slow / light
-        row[FAST] += fast / light
+        slow, fast = slow / light, fast / light
+        row[SLOW] += slow
+        row[FAST] += fast
+        slow_2, fast_2 = slow_2 / light - slow**2, fast_2 / light - fast**2
+        apart = np.hypot(slow_2 - fast_2, 2 * (mixed / light - slow * fast))
+        row[ELONGATION] = apart / max(slow_2 + fast_2, 1e-9)
     flank = poisson_z((three - peak) / photon, (pixels_3 - 1) * expected * spread_3)
     if max(three, five) < _LEAST_PHOTONS * photon:
         row[KIND] = WEAK

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from deepfreak.evidence.arrangement import arrangement
 from deepfreak.evidence.evidence import Evidence
 from deepfreak.evidence.peaks import Peaks
 
@@ -30,7 +31,10 @@ def numbers(evidence: Evidence) -> dict[str, float]:
     found["ring_share"] = rings.share
     found["ring_share_with_crests"] = rings.share_with_crests
     found["rings"] = _log(len(rings.radii_px))
+    found["gathering"] = float(np.arcsinh(rings.gathering))
+    found["gathering_of_crests"] = float(np.arcsinh(rings.gathering_of_crests))
     found["texture"] = rings.texture
+    found["texture_of_all"] = rings.texture_of_all
     found["fullest_quarter"] = _fullest_quarter(off, planes.valid)
     found["lattice"] = float(np.arcsinh(evidence.lattices.score))
     for name, values in (
@@ -38,11 +42,16 @@ def numbers(evidence: Evidence) -> dict[str, float]:
         ("photons", np.log(np.maximum(off.photons, 1))),
         ("extent", np.log(np.maximum(off.extent_px, 1))),
         ("sharpness", off.sharpness),
+        ("elongation", off.elongation),
     ):
         low, middle, high = _quartiles(values)
         if name != "photons":  # a gain that was estimated wrong would move it
             found[f"{name}_median"] = middle
         found[f"{name}_spread"] = high - low
+    # what is as sharp as the point spread allows did not come through optics: zingers
+    sharp = np.log(np.maximum(off.sharpness, 0.01) / evidence.point_sharpness)
+    found["width_over_spread"] = -float(np.median(sharp)) if len(off) else 0.0
+    found |= arrangement(off, planes, rings.center_px)
     found["strongest"] = float(np.log(off.z[0])) if len(off) else 0.0
     found["tenth_strongest"] = float(np.log(off.z[9])) if len(off) > 9 else 0.0
     found["significant_blocks"] = _log(np.count_nonzero(planes.significance >= _BLOCKS_Z))

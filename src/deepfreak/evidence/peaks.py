@@ -12,12 +12,14 @@ from deepfreak.evidence.candidates import LEAST_CANDIDATE_Z, find_candidates, su
 from deepfreak.evidence.judging import (
     CREST,
     DARKEST,
+    ELONGATION,
     EXTENT,
     FAST,
     HEIGHT,
     HOT,
     KIND,
     LEVEL,
+    MISSING,
     PART,
     PATCH,
     PEAK,
@@ -57,6 +59,10 @@ class Peaks:
         How many of 7 x 7 pixels are at least half as high as the highest.
     sharpness
         Share of the highest pixel in the excess of 3 x 3 pixels.
+    elongation
+        (a - b) / (a + b) of the variances a and b along and across it: 0 is round, 1 a line.
+    missing
+        Share of the 13 x 13 pixels around that are not valid or not of the frame.
     """
 
     slow: NDArray[np.float64]
@@ -65,6 +71,8 @@ class Peaks:
     photons: NDArray[np.float64]
     extent_px: NDArray[np.float64]
     sharpness: NDArray[np.float64]
+    elongation: NDArray[np.float64]
+    missing: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.slow)
@@ -202,6 +210,8 @@ def _found(judged: Plane, candidates: Plane, shape: tuple[int, ...]) -> Found:
             photons=kept[:, PHOTONS],
             extent_px=kept[:, EXTENT],
             sharpness=kept[:, SHARPNESS],
+            elongation=kept[:, ELONGATION],
+            missing=kept[:, MISSING],
         ),
         significance=np.where(significance >= LEAST_CANDIDATE_Z, significance, 0.0),
         hot=int(np.count_nonzero((kind == HOT) & (z >= LEAST_Z))),

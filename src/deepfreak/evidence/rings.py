@@ -1,6 +1,6 @@
 """Rings of peaks: powders, ice and beam-centre calibrants, told from crystals by their radii."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,8 @@ from deepfreak.evidence.blocks import BLOCK, Plane
 Places = NDArray[np.float64]
 
 LEAST_PEAKS = 12  # fewer show no ring
+_SAME_PX = 4.0  # two peaks whose radii differ by less have the same
+_OTHER_PX = (8.0, 24.0)  # how far radii differ that tell how many would do so by chance
 _MOST_PEAKS = 200  # and as many crests tell the centre
 _WIDTH_PX = 4.0  # of a radial bin
 _GAP, _REACH = 1, 6  # bins: those nearer and farther than which are not a bin's surroundings
@@ -20,6 +22,7 @@ _LEAST_IN_BIN = 4
 _SECTORS, _ANGLES = 16, 256
 _GRID_PX = 16.0  # of the search for the centre, at least, and the width of its radial bins
 _GRID_STEPS = 64  # along the longer side, at most
+_FINE, _FINE_PEAKS = 2.0, 100.0  # a grid as fine as this for few peaks, this many use the plain one
 _OFF_FRAME = 0.5  # of the frame's longer side, how far off it a centre is sought
 _NEAR_PX = 80.0  # of the given centre: headers are that good
 _BETTER_SHARE = 0.05  # that a sought centre must put on rings beyond the given one
@@ -51,6 +54,14 @@ class Rings:
         How unevenly the peaks off the rings lie around the centre: the variance over the mean of
         their numbers in 16 sectors of equal measured area, less one, over their number; 0 is even,
         1 all in a sixteenth. 0 where too few.
+    texture_of_all
+        The same of all peaks.
+    gathering
+        How many more pairs of peaks have the same radius than by chance, in standard deviations,
+        about the given centre or the one that is sought, believed or not; of a sought one by those
+        peaks that were not used to find it. No threshold: a few grains show it, too.
+    gathering_of_crests
+        The same of crests, about the centre that counts.
     """
 
     center_px: tuple[float, float] | None
@@ -60,6 +71,9 @@ class Rings:
     on_ring: NDArray[np.bool_]
     radii_px: NDArray[np.float64]
     texture: float
+    texture_of_all: float
+    gathering: float
+    gathering_of_crests: float
 
 
 def find_rings(
@@ -100,6 +114,9 @@ def find_rings(
         on_ring=np.zeros(len(places), np.bool_),
         radii_px=np.zeros(0),
         texture=0.0,
+        texture_of_all=0.0,
+        gathering=gathering(places, given),
+        gathering_of_crests=gathering(crests[:_MOST_PEAKS], given),
     )
     if len(places) < LEAST_PEAKS:
         return none
@@ -107,6 +124,7 @@ def find_rings(
     told = np.concatenate([places[::2][:_MOST_PEAKS], lines[::2][:_MOST_PEAKS]])
     others, other_lines = places[1::2], lines[1::2]
     best: tuple[OverFull | None, tuple[float, float] | None, str] = None, given, none.origin
+    gathered_by = none.gathering
     if not seek:
         best = None if given is None else over_full(places, lines, given), given, none.origin
     elif given is not None:
@@ -114,27 +132,34 @@ def find_rings(
         near = _grid(np.array(given) - _NEAR_PX, np.array(given) + _NEAR_PX, _GRID_PX)
         sought = _sought(told, near, _GRID_PX)
         found = over_full(others, other_lines, sought)
+        gathered_by = max(gathered_by, gathering(others, sought))
         better = found.believed and found.share_of_all > plain.share_of_all + _BETTER_SHARE
         best = (found, sought, "found") if better else (plain, given, "given")
     else:
-        off, step = _OFF_FRAME * max(shape), max(_GRID_PX, max(shape) / _GRID_STEPS)
+        # few peaks show a ring only where the centre is right, and cost little
+        finer = min(max(np.sqrt(_FINE_PEAKS / len(told)), 1.0), _FINE)
+        off, step = _OFF_FRAME * max(shape), max(_GRID_PX, max(shape) / _GRID_STEPS) / finer
         sought = _sought(told, _grid(np.full(2, -off), np.array(shape) + off, step), step)
         found = over_full(others, other_lines, sought)
+        gathered_by = gathering(others, sought)
         if found.believed:
             best = found, sought, "found"
     counted, center, origin = best
     if counted is None or center is None:
-        return none
+        return replace(none, gathering=gathered_by)
     full = over_full(places, lines, center)
-    on_ring = full.on_ring
+    texture, texture_of_all = _textures(places, full.on_ring, center, valid)
     return Rings(
         center_px=center,
         origin=origin,
         share=counted.share,
         share_with_crests=counted.share_of_all,
-        on_ring=on_ring,
+        on_ring=full.on_ring,
         radii_px=full.radii_px,
-        texture=_texture(places[~on_ring], center, valid),
+        texture=texture,
+        texture_of_all=texture_of_all,
+        gathering=gathered_by,
+        gathering_of_crests=gathering(crests[:_MOST_PEAKS], center),
     )
 
 
@@ -212,6 +237,36 @@ def _surroundings(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(total / np.maximum(number, 1))
 
 
+def gathering(places: Places, center: tuple[float, float] | None) -> float:
+    """Return how many more pairs of `places` have the same radius than by chance, in sigma.
+
+    Pairs whose radii differ by less than 4 pixels are compared with those that differ by 8 to 24.
+    Pairs less than 24 pixels from each other do not count: parts of one spot have the same radius.
+    """
+    if center is None or len(places) < 3:
+        return 0.0
+    order = np.argsort(_radii(places, center))
+    same, other = _pairs(places[order], _radii(places[order], center))
+    share = _SAME_PX / (_OTHER_PX[1] - _OTHER_PX[0])
+    return float((same - share * other) / np.sqrt(share * (1 + share) * other + 1.0))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _pairs(places: Places, radii: NDArray[np.float64]) -> tuple[int, int]:
+    """Return how many pairs have the same and nearly the same radius; `radii` rise."""
+    same = other = 0
+    for a in range(len(radii)):
+        b = a + 1
+        while b < len(radii) and radii[b] - radii[a] < _OTHER_PX[1]:
+            difference = radii[b] - radii[a]
+            slow, fast = places[b, 0] - places[a, 0], places[b, 1] - places[a, 1]
+            if slow * slow + fast * fast >= _OTHER_PX[1] ** 2:
+                same += difference < _SAME_PX
+                other += difference >= _OTHER_PX[0]
+            b += 1
+    return same, other
+
+
 def _grid(first: Places, last: Places, step: float) -> Places:
     slow, fast = (np.arange(a, b + step, step) for a, b in zip(first, last, strict=True))
     return np.stack(np.meshgrid(slow, fast, indexing="ij"), axis=-1).reshape(-1, 2)
@@ -249,50 +304,57 @@ def gathered(places: Places, centers: Places, width: float) -> NDArray[np.float6
             longest = max(longest, slow * slow + fast * fast)
     size = int(np.sqrt(longest) / width) + 14
     scores = np.zeros(len(centers))
-    counts, total = np.zeros(size), np.zeros(size + 1)
+    counts, last = np.zeros(size), np.full(size, -1)
+    touched = np.empty(2 * len(places), np.int64)
     for c in range(len(centers)):
-        counts[:] = 0
-        last = 0
         for p in range(len(places)):
             slow, fast = places[p, 0] - centers[c, 0], places[p, 1] - centers[c, 1]
-            at = np.sqrt(slow * slow + fast * fast) / width
+            # shared between the two nearest bins
+            at = np.sqrt(slow * slow + fast * fast) / width + 4.5
             k = int(at)
             rest = at - k
-            # shared between the two nearest bins
-            if rest < 0.5:
-                counts[k + 5] += 0.5 + rest
-                counts[k + 4] += 0.5 - rest
-            else:
-                counts[k + 5] += 1.5 - rest
-                counts[k + 6] += rest - 0.5
-            last = max(last, k)
-        for k in range(size):
-            total[k + 1] = total[k] + counts[k]
-        for k in range(5, last + 6):
-            m = (total[k - 1] - total[k - 5] + total[k + 6] - total[k + 2]) / 8
+            counts[k] += 1.0 - rest
+            counts[k + 1] += rest
+            touched[2 * p], touched[2 * p + 1] = k, k + 1
+        for k in touched:
+            if last[k] == c or k < 5:
+                continue
+            last[k] = c
+            m = counts[k - 5] + counts[k - 4] + counts[k - 3] + counts[k - 2]
+            m += counts[k + 2] + counts[k + 3] + counts[k + 4] + counts[k + 5]
+            m /= 8
             if counts[k] > m:
                 scores[c] += (counts[k] - m) ** 2 / (m + 1.0)
+        for k in touched:
+            counts[k] = 0.0
     return scores
 
 
-def _texture(places: Places, center: tuple[float, float] | None, valid: Plane) -> float:
-    """Return how unevenly `places` lie around `center`; see `Rings.texture`."""
-    if center is None or len(places) < LEAST_PEAKS:
-        return 0.0
+def _textures(
+    places: Places, on_ring: NDArray[np.bool_], center: tuple[float, float], valid: Plane
+) -> tuple[float, float]:
+    """Return how unevenly the peaks off rings, and all, lie around `center`; see `Rings.texture`.
+
+    Sectors have equal measured area: where an angle is, is the area up to it.
+    """
     rows, columns = np.indices(valid.shape)
     middles = np.stack([(rows + 0.5) * BLOCK, (columns + 0.5) * BLOCK], axis=-1).reshape(-1, 2)
-    weights = valid.reshape(-1)
     far = float(_radii(places, center).max())
-    weights = np.where(_radii(middles, center) <= far, weights, 0.0)
-    # sectors of equal measured area: where an angle is, is the area up to it
+    weights = np.where(_radii(middles, center) <= far, valid.reshape(-1), 0.0)
     fine = (_turns(middles, center) * _ANGLES).astype(np.int64) % _ANGLES
     area = np.append(0.0, np.cumsum(np.bincount(fine, weights=weights, minlength=_ANGLES)))
     if area[-1] <= 0:
-        return 0.0
+        return 0.0, 0.0
     at = np.interp(_turns(places, center) * _ANGLES, np.arange(_ANGLES + 1), area / area[-1])
-    sector = np.minimum((at * _SECTORS).astype(np.int64), _SECTORS - 1)
-    counts = np.bincount(sector, minlength=_SECTORS)
-    expected = len(places) / _SECTORS
+    sectors = np.minimum((at * _SECTORS).astype(np.int64), _SECTORS - 1)
+    return _texture(sectors[~on_ring]), _texture(sectors)
+
+
+def _texture(sectors: NDArray[np.int64]) -> float:
+    if len(sectors) < LEAST_PEAKS:
+        return 0.0
+    counts = np.bincount(sectors, minlength=_SECTORS)
+    expected = len(sectors) / _SECTORS
     excess = float(((counts - expected) ** 2).mean()) / expected - 1.0
     return max(excess / ((_SECTORS - 1) * expected), 0.0)
 

@@ -76,6 +76,17 @@ def find_scale(
     return Scale(photon=photon, known=gain is not None, spread_3=spread_3, spread_5=spread_5)
 
 
+def point_sharpness(spread_3: float) -> float:
+    """Return the share of the highest pixel in 3 x 3 of light on one point, by the noise.
+
+    Of a Gaussian point spread, whose noise is alike in neighbours by q = exp(-1 / (4 sigma^2)):
+    spread_3 = (1 + 4/3 q + 2/3 q^4)^2, and the share is 1 / (1 + 2 q^2)^2.
+    """
+    q = np.linspace(0.0, 1.0, 101)
+    alike = np.interp(np.sqrt(spread_3), 1 + 4 / 3 * q + 2 / 3 * q**4, q)
+    return float((1 + 2 * alike**2) ** -2)
+
+
 def _clumps(counts: Counts, valid: Valid, steps: Steps, blocks: Blocks, lowest: float) -> float:
     """Return how many steps light comes in, where there is little: 1 if in photons of one step."""
     places = _spread_over((blocks.share > 0) & (blocks.level - lowest < 1.0))
