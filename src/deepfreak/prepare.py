@@ -80,13 +80,7 @@ def prepare(frame: Frame, size: int = SIZE, *, window: Window | None = None) -> 
     FrameError
         Fewer than 1 % of the image's pixels, or than 64 x 64 of the frame's, measured something.
     """
-    slow, fast = frame.counts.shape
-    measured = int(np.count_nonzero(frame.valid))
-    if measured < _LEAST_SIDE**2:
-        raise FrameError(
-            f"expected at least {_LEAST_SIDE} x {_LEAST_SIDE} measured pixels, found {measured} "
-            f"in a frame of {slow} x {fast}"
-        )
+    require_measured(frame)
     chosen = middle_window(frame, size) if window is None else window
     photons, valid = binned(frame, chosen, size)
     if window is None and not frame.simulated:
@@ -101,6 +95,17 @@ def prepare(frame: Frame, size: int = SIZE, *, window: Window | None = None) -> 
     image = np.sqrt(value).astype(np.uint8)
     image[~valid] = 0
     return Prepared(image=image, valid=valid, factor=chosen.factor, origin=chosen.origin)
+
+
+def require_measured(frame: Frame) -> None:
+    """Raise `FrameError` if fewer than 64 x 64 pixels of `frame` measured something."""
+    slow, fast = frame.counts.shape
+    measured = int(np.count_nonzero(frame.valid))
+    if measured < _LEAST_SIDE**2:
+        raise FrameError(
+            f"expected at least {_LEAST_SIDE} x {_LEAST_SIDE} measured pixels, found {measured} "
+            f"in a frame of {slow} x {fast}"
+        )
 
 
 def middle_window(frame: Frame, size: int = SIZE) -> Window:

@@ -1,7 +1,7 @@
 """A model and its preprocessing behind one call: frames in, verdicts out."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, Unpack, runtime_checkable
@@ -9,13 +9,23 @@ from typing import Protocol, Unpack, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.errors import InputError, ModelError, ReadingStoppedError
+from deepfreak.doubts import decide
+from deepfreak.errors import FrameError, InputError, ModelError, ReadingStoppedError
+from deepfreak.evidence import Evidence, find_evidence, numbers
+from deepfreak.evidence.peaks import Peaks
 from deepfreak.frames.frame import Frame, FrameFile
 from deepfreak.frames.guarded import MAX_STOPS, open_guarded
 from deepfreak.frames.options import ReadOptions
+from deepfreak.marks import Marks
 from deepfreak.models.classifier import Classifier
+from deepfreak.models.evidence_model import EvidenceModel
 from deepfreak.models.group import WITH_DIFFRACTION
-from deepfreak.prepare import prepare
+from deepfreak.policy import Judged, Policy, shipped_policy
+from deepfreak.prepare import Prepared, prepare, require_measured
+from deepfreak.signs import STRONG_Z, Signs
+
+_LEAST_SHARE = 0.01  # of a frame's pixels that must have measured something
+_EVEN = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -24,19 +34,34 @@ class Verdict:
 
     Attributes
     ----------
+    label
+        The most probable class among those that the decision, or else the model, allows: with
+        diffraction for a frame to keep, without for one to discard, on the side of `p_crystal` for
+        an unsure one.
     probabilities
         By class, in the model's order.
     p_crystal
         The probability that the shot holds crystal diffraction: weak, good and strong together.
     ms
-        What preparing and classifying took, in milliseconds.
+        What evidence or preparing, and classifying took, in milliseconds.
+    level
+        What tells whether the frame is like those that the model was trained on: `Opinion.unlike`,
+        or the mean gray level of the prepared image.
+    decision, reasons
+        Whether to keep the frame, and why; None and empty where no thresholds are known.
+    signs, peaks
+        What a model of evidence saw: numbers that can be checked, and the peaks in pixels of the
+        frame; None for other models.
     image, valid
-        What the model saw: uint8 [slow, fast] and where it is valid.
+        The frame as 512 x 512 pixels: uint8 [slow, fast] and where it is valid. None for a model of
+        evidence unless a picture was asked for and could be made.
     factor, origin
         Where that lies in the frame; see `Prepared`.
     activation
         What spoke for the verdict, [slow, fast] over the whole image in fewer and larger parts;
         None where it was not asked for or the model cannot tell.
+    marks
+        The peaks and rings of the evidence on the image; None without an image or evidence.
     """
 
     file: str
@@ -45,11 +70,17 @@ class Verdict:
     probabilities: dict[str, float]
     p_crystal: float
     ms: float
-    image: NDArray[np.uint8] = field(repr=False)
-    valid: NDArray[np.bool_] = field(repr=False)
+    level: float
+    decision: Judged | None = None
+    reasons: tuple[str, ...] = ()
+    signs: Signs | None = None
+    peaks: Peaks | None = field(default=None, repr=False)
+    image: NDArray[np.uint8] | None = field(default=None, repr=False)
+    valid: NDArray[np.bool_] | None = field(default=None, repr=False)
     factor: int = 1
     origin: tuple[int, int] = (0, 0)
     activation: NDArray[np.float32] | None = field(default=None, repr=False)
+    marks: Marks | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,42 +106,151 @@ class Looking(Protocol):
 class Screener:
     """A model that is asked about frames: `Screener(model)(frame)`.
 
-    With `maps` verdicts hold what spoke for them, if the model can tell.
+    Parameters
+    ----------
+    model
+        One of evidence looks at the frame itself, another at `prepare(frame)`.
+    policy
+        What decides; without one, that of the scores that ship, if they are this model's.
+    pictures
+        Whether verdicts hold what people look at: the image, and what is drawn over it.
     """
 
     model: Classifier
-    maps: bool = False
+    policy: Policy | None = None
+    pictures: bool = False
+
+    def __post_init__(self) -> None:
+        """Look for thresholds where none are given."""
+        if self.policy is None:
+            object.__setattr__(self, "policy", shipped_policy(self.model))
 
     def __call__(self, frame: Frame) -> Verdict:
         """Return the verdict on one frame; `FrameError` where too little of it was measured."""
+        if isinstance(self.model, EvidenceModel):
+            return self._from_evidence(self.model, frame)
+        return self._from_image(frame)
+
+    def _from_evidence(self, model: EvidenceModel, frame: Frame) -> Verdict:
+        start = time.perf_counter()
+        require_measured(frame)
+        share = np.count_nonzero(frame.valid) / frame.valid.size
+        if share < _LEAST_SHARE:
+            raise FrameError(
+                f"expected at least {_LEAST_SHARE:.0%} of the frame to be measured, found "
+                f"{share:.2%}: is the mask inverted?"
+            )
+        evidence = find_evidence(frame)
+        named = numbers(evidence)
+        opinion, signs = model.opinion(named), _signs(evidence, named)
+        decision: Judged | None = None
+        reasons: tuple[str, ...] = ()
+        if self.policy is not None:
+            decision, reasons = decide(self.policy, opinion.p_crystal, signs, opinion)
+        ms = (time.perf_counter() - start) * 1e3
+        prepared = _prepared(frame) if self.pictures else None
+        return Verdict(
+            file=frame.file,
+            frame=frame.index,
+            label=_label(opinion.probabilities, decision or "unsure", opinion.p_crystal),
+            probabilities=opinion.probabilities,
+            p_crystal=opinion.p_crystal,
+            ms=ms,
+            level=opinion.unlike,
+            decision=decision,
+            reasons=reasons,
+            signs=signs,
+            peaks=evidence.peaks,
+            image=None if prepared is None else prepared.image,
+            valid=None if prepared is None else prepared.valid,
+            factor=1 if prepared is None else prepared.factor,
+            origin=(0, 0) if prepared is None else prepared.origin,
+            marks=None if prepared is None else _marks(evidence, prepared),
+        )
+
+    def _from_image(self, frame: Frame) -> Verdict:
         start = time.perf_counter()
         prepared = prepare(frame)
         asked = prepared.image[None], prepared.valid[None]
         maps = None
-        if self.maps and isinstance(self.model, Looking):
+        if self.pictures and isinstance(self.model, Looking):
             (row,), (maps,) = self.model.look(*asked)
         else:
             (row,) = self.model.probabilities(*asked)
         if not np.isfinite(row).all():
             raise ModelError(f"expected probabilities from {self.model.name}, found {row.tolist()}")
         probabilities = dict(zip(self.model.classes, map(float, row), strict=True))
-        p_crystal = sum(
-            probability for name, probability in probabilities.items() if name in WITH_DIFFRACTION
+        p_crystal = min(
+            sum(value for name, value in probabilities.items() if name in WITH_DIFFRACTION), 1.0
         )
-        verdict = int(np.argmax(row))
+        label = max(probabilities, key=probabilities.__getitem__)
+        decision: Judged | None = None
+        reasons: tuple[str, ...] = ()
+        if self.policy is not None:
+            decision, reasons = decide(self.policy, p_crystal)
+            label = _label(probabilities, decision, p_crystal)
         return Verdict(
             file=frame.file,
             frame=frame.index,
-            label=self.model.classes[verdict],
+            label=label,
             probabilities=probabilities,
-            p_crystal=min(p_crystal, 1.0),
+            p_crystal=p_crystal,
             ms=(time.perf_counter() - start) * 1e3,
+            # where not valid it is 0
+            level=float(prepared.image.sum() / max(np.count_nonzero(prepared.valid), 1)),
+            decision=decision,
+            reasons=reasons,
             image=prepared.image,
             valid=prepared.valid,
             factor=prepared.factor,
             origin=prepared.origin,
-            activation=None if maps is None else maps[verdict],
+            activation=None if maps is None else maps[self.model.classes.index(label)],
         )
+
+
+def _label(probabilities: Mapping[str, float], decision: Judged, p_crystal: float) -> str:
+    """Return the most probable class that does not contradict the decision."""
+    crystal = decision == "keep" or (decision == "unsure" and p_crystal >= _EVEN)
+    allowed = [name for name in probabilities if (name in WITH_DIFFRACTION) == crystal]
+    return max(allowed or probabilities, key=probabilities.__getitem__)
+
+
+def _signs(evidence: Evidence, named: Mapping[str, float]) -> Signs:
+    """Return what can be checked of `evidence`, whose numbers are `named`."""
+    off = evidence.off_rings
+    return Signs(
+        peaks=len(evidence.peaks),
+        off_rings=len(off),
+        strong_off_rings=int(np.count_nonzero(off.z >= STRONG_Z)),
+        ring_share=float(evidence.rings.share),
+        center_known=evidence.rings.center_px is not None,
+        lattice_score=float(evidence.lattices.score),
+        fullest_quarter=float(named["fullest_quarter"]),
+        d_min_A=evidence.d_min_A,
+    )
+
+
+def _prepared(frame: Frame) -> Prepared | None:
+    """Return the picture of a frame, None where its window shows too little of what was measured.
+
+    The verdict must not depend on whether somebody wants to see it.
+    """
+    try:
+        return prepare(frame)
+    except FrameError:
+        return None
+
+
+def _marks(evidence: Evidence, prepared: Prepared) -> Marks:
+    """Return the peaks and rings of a frame in pixels of its picture."""
+    origin, factor = np.array(prepared.origin), prepared.factor
+    places = np.stack([evidence.peaks.slow, evidence.peaks.fast], axis=1)
+    center, radii = evidence.rings.center_px, evidence.rings.radii_px
+    rings = np.empty((0, 3))
+    if center is not None and len(radii):
+        middle = np.broadcast_to((np.array(center) - origin) / factor, (len(radii), 2))
+        rings = np.column_stack([middle, radii / factor])
+    return Marks(peaks=(places - origin) / factor, rings=rings)
 
 
 def screen_files(

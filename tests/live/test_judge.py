@@ -6,7 +6,7 @@ from deepfreak.frames.frame import Frame
 from deepfreak.live.decoding import SERIES_KNOWN, Decoders
 from deepfreak.live.events import SeriesBegan
 from deepfreak.live.judge import Job, Judge, is_saturated
-from deepfreak.live.policy import Policy
+from deepfreak.policy import Policy
 
 POLICY = Policy(
     discard_below=0.2,

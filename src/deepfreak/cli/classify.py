@@ -1,6 +1,7 @@
 """`deepfreak classify`: verdicts on detector files."""
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -9,9 +10,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from deepfreak.cli.frame_options import frame_options, read_settings, said_once
+from deepfreak.cli.policy_options import policy_options
 from deepfreak.spelling import printable, spelled
 
 if TYPE_CHECKING:
+    from deepfreak.models import Classifier
+    from deepfreak.policy import Policy
     from deepfreak.report.verdicts import ShownVerdict
     from deepfreak.screening import Failure, Verdict
 
@@ -32,6 +36,7 @@ _DIGITS = 6
 @click.option("--out", type=click.Path(path_type=Path), help="File for the records, not stdout.")
 @click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
 @click.option("--report", type=click.Path(path_type=Path), help="HTML page to write.")
+@policy_options
 @frame_options
 def classify(
     *,
@@ -41,12 +46,16 @@ def classify(
     out: Path | None,
     overwrite: bool,
     report: Path | None,
+    scores: Path | None,
+    min_hit_recall: float,
+    max_empty_kept: float,
     **options: Any,  # noqa: ANN401 -- of all kinds
 ) -> int:
     """Say of each frame in FILES, detector files or folders of them, what is on it.
 
-    One record a frame: class, probabilities, and p_crystal, the probability that the shot holds
-    crystal diffraction. The exit code is 3 when some frames could not be read, 2 when none could.
+    One record a frame: class, probabilities, p_crystal, the probability that the shot holds crystal
+    diffraction, and the decision that `watch` takes, with its reasons. The exit code is 3 when some
+    frames could not be read, 2 when none could.
     """
     from deepfreak.files import check_output
     from deepfreak.frames.guarded import find_files_guarded, load_guarded, shared_process
@@ -59,12 +68,21 @@ def classify(
     shared_process().start()  # while the model is loaded
     given = load_guarded(read_settings(options))
     classifier = load_model(model)
-    click.echo(f"model: {printable(str(model or 'default'))}, {classifier.name}", err=True)
+    policy, said = _policy(
+        classifier,
+        model=model,
+        scores=scores,
+        min_hit_recall=min_hit_recall,
+        max_empty_kept=max_empty_kept,
+    )
+    named = f"{printable(str(model or 'default'))}, {classifier.name}"
+    click.echo(f"model: {named}; {said}", err=True)
     found = find_files_guarded(files, given.get("geometry"))
     see = said_once()
     header, line = _form(form, classifier.classes, found)
-    screener = Screener(classifier, maps=report is not None)
+    screener = Screener(classifier, policy, pictures=report is not None)
     read = failed = 0
+    decisions: Counter[str] = Counter()
 
     def verdicts(stream: TextIO, advance: Callable[[int], None]) -> Iterator["Verdict"]:
         """Yield the verdicts while writing down these and the failures."""
@@ -78,6 +96,7 @@ def classify(
                 failed += 1
             else:
                 read += 1
+                decisions.update([result.decision] if result.decision else [])
                 yield result
 
     try:
@@ -90,6 +109,7 @@ def classify(
     except BrokenPipeError:
         _forget_stdout()
         return BROKEN_PIPE
+    _count(decisions)
     if not failed:
         return 0
     click.echo(
@@ -99,6 +119,32 @@ def classify(
     return SOME_UNREADABLE if read else ALL_UNREADABLE
 
 
+def _count(decisions: Counter[str]) -> None:
+    """Say how many frames there are of each decision, if anything was decided."""
+    if decisions:
+        counts = ", ".join(f"{decisions[name]} {name}" for name in ("keep", "unsure", "discard"))
+        click.echo(f"decisions: {counts}", err=True)
+
+
+def _policy(
+    classifier: "Classifier",
+    *,
+    scores: Path | None,
+    **settings: Any,  # noqa: ANN401 -- those of `find_policy`
+) -> tuple["Policy | None", str]:
+    """Return what decides and the line about it; nothing does where no thresholds are known."""
+    from deepfreak.errors import ModelError
+    from deepfreak.policy import find_policy
+
+    try:
+        policy, _ = find_policy(classifier, scores=scores, **settings)
+    except ModelError as error:
+        if scores is not None:
+            raise
+        return None, f"no decisions, for no thresholds are known: {error}"
+    return policy, policy.promise()
+
+
 def _form(
     form: str, classes: tuple[str, ...], files: list[Path]
 ) -> tuple[str, Callable[["Verdict | Failure"], str]]:
@@ -106,11 +152,13 @@ def _form(
     if form == "jsonl":
         return "", _json_line
     if form == "csv":
-        names = ["file", "frame", "label", *classes, "p_crystal", "ms", "error"]
+        names = ["file", "frame", "label", "decision", *classes, "p_crystal", "ms"]
+        names += ["reason", "error"]
         return _csv_line(names), lambda result: _csv_record(result, classes)
     width = min(_WIDEST_NAME, max((len(spelled(str(file))) for file in files), default=4))
     columns = "".join(f"{name:>11}" for name in classes)
-    head = f"{'file':<{width}}  {'frame':>5}  {'label':<10}  p_crystal{columns}{'ms':>8}\n"
+    head = f"{'file':<{width}}  {'frame':>5}  {'label':<10}  {'decision':<8}  "
+    head += f"p_crystal{columns}{'ms':>8}  reason\n"
     return head, lambda result: _row(result, width)
 
 
@@ -125,11 +173,15 @@ def _json_line(result: "Verdict | Failure") -> str:
         record["error"] = result.error
     else:
         record["label"] = result.label
+        record["decision"] = result.decision
         record["probabilities"] = {
             name: round(value, _DIGITS) for name, value in result.probabilities.items()
         }
         record["p_crystal"] = round(result.p_crystal, _DIGITS)
         record["ms"] = round(result.ms, 3)
+        record["reasons"] = list(result.reasons)
+        if result.signs is not None:
+            record["signs"] = result.signs.to_json()
     return json.dumps(record, allow_nan=False) + "\n"
 
 
@@ -139,10 +191,11 @@ def _csv_record(result: "Verdict | Failure", classes: tuple[str, ...]) -> str:
     file = spelled(result.file)
     if isinstance(result, Failure):
         frame = "" if result.frame is None else result.frame
-        return _csv_line([file, frame, *[""] * (len(classes) + 3), printable(result.error)])
+        return _csv_line([file, frame, *[""] * (len(classes) + 5), printable(result.error)])
     probabilities = [round(result.probabilities[name], _DIGITS) for name in classes]
     p_crystal, ms = round(result.p_crystal, _DIGITS), round(result.ms, 3)
-    return _csv_line([file, result.frame, result.label, *probabilities, p_crystal, ms, ""])
+    verdict = [file, result.frame, result.label, result.decision or ""]
+    return _csv_line([*verdict, *probabilities, p_crystal, ms, "; ".join(result.reasons), ""])
 
 
 def _csv_line(values: Iterable[object]) -> str:
@@ -164,7 +217,8 @@ def _row(result: "Verdict | Failure", width: int) -> str:
     if isinstance(result, Failure):
         return f"{start}error: {printable(result.error)}\n"
     columns = "".join(f"{value:>11.3f}" for value in result.probabilities.values())
-    return f"{start}{result.label:<10}  {result.p_crystal:>9.3f}{columns}{result.ms:>8.1f}\n"
+    start += f"{result.label:<10}  {result.decision or '':<8}  {result.p_crystal:>9.3f}"
+    return f"{start}{columns}{result.ms:>8.1f}  {'; '.join(result.reasons)}".rstrip() + "\n"
 
 
 @contextmanager
@@ -221,15 +275,24 @@ def _write_page(path: Path, verdicts: Iterator["Verdict"], model: str, *, overwr
 
 
 def _shown(verdict: "Verdict") -> "ShownVerdict":
+    import numpy as np
+
+    from deepfreak.prepare import SIZE
     from deepfreak.report.verdicts import ShownVerdict
 
+    image, valid = verdict.image, verdict.valid
+    if image is None or valid is None:  # too little of the middle was measured
+        image, valid = np.zeros((SIZE, SIZE), np.uint8), np.zeros((SIZE, SIZE), np.bool_)
     return ShownVerdict(
-        image=verdict.image,
-        valid=verdict.valid,
+        image=image,
+        valid=valid,
         caption=f"{printable(Path(verdict.file).name)}, frame {verdict.frame}",
         label=verdict.label,
         probabilities=verdict.probabilities,
         activation=verdict.activation,
+        decision=verdict.decision,
+        reasons=verdict.reasons,
+        marks=verdict.marks,
     )
 
 

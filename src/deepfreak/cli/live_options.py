@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from deepfreak.cli.policy_options import policy_options
 from deepfreak.processors import MAX_WORKERS, usable_processors
 
 if TYPE_CHECKING:
@@ -28,19 +29,6 @@ _OPTIONS = (
         help="Folder of the session; one that is there is gone on with.",
     ),
     click.option("--model", type=click.Path(path_type=Path), help="A model; else the default one."),
-    click.option(
-        "--scores", type=click.Path(path_type=Path),
-        help="Scores of this detector, of `deepfreak score`; without, more frames are unsure.",
-    ),
-    click.option(
-        "--min-hit-recall", type=click.FloatRange(0, 1, min_open=True, max_open=True),
-        default=0.99, show_default=True, help="The part of scored hits not to discard.",
-    ),
-    click.option(
-        "--max-empty-kept", type=click.FloatRange(0, 1, min_open=True, max_open=True),
-        default=0.01, show_default=True,
-        help="The part of frames without a crystal that may be kept without doubt.",
-    ),
     click.option(
         "--workers", type=click.IntRange(1, MAX_WORKERS), default=usable_processors,
         show_default="all usable cores", help="Processes that judge.",
@@ -79,7 +67,7 @@ def live_options(command: F) -> F:
     """Give `command` the options of a session."""
     for option in reversed(_OPTIONS):
         command = option(command)
-    return command
+    return policy_options(command)
 
 
 def settings_from(options: dict[str, Any]) -> "Settings":

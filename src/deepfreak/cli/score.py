@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from deepfreak.live.scores import Scores
+    from deepfreak.scores import Scores
 
 
 @click.command()
@@ -21,15 +21,16 @@ def score(*, model: Path, data: tuple[str, ...], out: Path | None, overwrite: bo
     """Ask MODEL (`default`: the one that ships) about the labelled images of FILEs.
 
     The images must be new to the model: fresh shots of `deepfreak generate` with another seed, or
-    labelled real frames of `deepfreak prepare`. `watch` and `listen` take their thresholds from
-    what is found.
+    labelled real frames of `deepfreak prepare`. A model of evidence also takes tables of evidence.
+    `classify`, `watch` and `listen` take their thresholds from what is found.
     """
     from deepfreak.dataset import Dataset
     from deepfreak.files import check_output
-    from deepfreak.live.scores import score as ask
-    from deepfreak.live.scores import scores_path, together, write_scores
-    from deepfreak.models import load_model
+    from deepfreak.models import EvidenceModel, load_model
     from deepfreak.progress import progress
+    from deepfreak.scores import score as ask
+    from deepfreak.scores import score_table, scores_path, together, write_scores
+    from deepfreak.varied.table import is_table, read_table
 
     named = str(model) != "default"
     if out is None and not named:
@@ -40,6 +41,11 @@ def score(*, model: Path, data: tuple[str, ...], out: Path | None, overwrite: bo
     parts = []
     for name in data:
         file, split = _file_and_split(name)
+        if split is None and is_table(file):
+            if not isinstance(classifier, EvidenceModel):
+                raise click.UsageError(f"expected images for {classifier.name}, found a table")
+            parts.append(score_table(classifier, read_table(file)))
+            continue
         with Dataset.open(file) as whole:
             images = whole if split is None else whole.split(split)
             with progress(f"scoring {name}", len(images)) as advance:
@@ -47,7 +53,7 @@ def score(*, model: Path, data: tuple[str, ...], out: Path | None, overwrite: bo
     scores = together(parts)
     write_scores(scores, path, overwrite=overwrite)
     click.echo(f"{path}: {scores.hits} hits, {scores.empties} frames without, {scores.model}")
-    for recall in (0.9, 0.99, 0.999, 0.9999):
+    for recall in (0.9, 0.99, 0.995, 0.999, 0.9999):
         click.echo(f"  --min-hit-recall {recall:g}: {_would(scores, recall)}")
     return 0
 
@@ -61,7 +67,7 @@ def _file_and_split(name: str) -> tuple[Path, str | None]:
 def _would(scores: "Scores", recall: float) -> str:
     """Return what a policy would do with this."""
     from deepfreak.errors import InputError
-    from deepfreak.live.policy import policy_from
+    from deepfreak.policy import policy_from
 
     try:
         policy = policy_from(scores, min_hit_recall=recall)

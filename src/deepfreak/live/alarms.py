@@ -254,8 +254,8 @@ def drift(readings: Readings, settings: AlarmSettings) -> Finding | None:
     if not _exceeds(readings.outside, settings.most_outside, settings):
         return None
     return Finding(
-        text=f"{_percent(readings.outside.value)} of images darker or brighter than those the "
-        f"model learned from ({readings.outside.hits:,} in {settings.window_s:g} s): "
+        text=f"{_percent(readings.outside.value)} of frames are unlike those that the model "
+        f"learned from ({readings.outside.hits:,} in {settings.window_s:g} s): "
         "check some verdicts by eye"
     )
 

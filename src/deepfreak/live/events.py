@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from deepfreak.signs import Signs
+
 if TYPE_CHECKING:
     from deepfreak.frames.frame import Frame
     from deepfreak.live.roll import Roll
@@ -149,11 +151,13 @@ class Peaks:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Picture:
-    """What a model saw of a frame, for people: uint8 [slow, fast], and its peaks in that image."""
+    """A frame for people: uint8 [slow, fast], and what was found in pixels of that image."""
 
     image: NDArray[np.uint8]
     valid: NDArray[np.bool_]
-    peaks: NDArray[np.float64]  # (n, 2): slow, fast, in pixels of `image`
+    peaks: NDArray[np.float64]  # (n, 2): slow, fast
+    rings: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 3)))
+    """(m, 3): slow and fast of the centre, radius."""
     activation: NDArray[np.float32] | None = None
 
 
@@ -171,7 +175,9 @@ class Outcome:
     saturated
         Whether more of the frame is over the largest trusted count than a few spots are.
     level
-        Mean gray level of what the model saw, by which drift is noticed; None without a verdict.
+        As in `screening.Verdict`: by it drift is noticed; None without a verdict.
+    reasons, signs
+        As in `screening.Verdict`.
     received, sent, decided
         Seconds since 1970; `sent` where the sender says it. `decided` is `received` and what has
         passed since, also when the clock was set in between.
@@ -194,6 +200,8 @@ class Outcome:
     p_crystal: float | None = None
     saturated: bool = False
     level: float | None = None
+    reasons: tuple[str, ...] = ()
+    signs: Signs | None = None
     received: float
     sent: float | None = None
     decided: float

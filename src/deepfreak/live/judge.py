@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,10 +14,13 @@ from deepfreak.frames.frame import Counts, Frame, Valid
 from deepfreak.frames.notices import Notices
 from deepfreak.live.decoding import Decoders
 from deepfreak.live.events import SAVED, Outcome, Peaks, Picture
-from deepfreak.live.policy import Policy
 from deepfreak.live.spool import read
 from deepfreak.models import Classifier
+from deepfreak.policy import Policy
 from deepfreak.screening import Screener, Verdict
+
+if TYPE_CHECKING:
+    from deepfreak.evidence import peaks as evidence
 
 # A frame is saturated if more of its measured pixels are at the top than a few spots' middles take.
 SATURATED_SHARE = 2e-4
@@ -80,8 +83,8 @@ class Judge:
         start = time.perf_counter()
         try:
             frame = self.decoders.frame(job.series, payload_of(job), job.number)
-            verdict = Screener(self.model, maps=job.picture)(frame)
-            decision = self.policy.decide(verdict.p_crystal)
+            verdict = Screener(self.model, self.policy, pictures=job.picture)(frame)
+            decision = verdict.decision or "unsure"  # with a policy there is one
             peaks = picture = None
             wanted = self.peaks and decision in SAVED
             if wanted or job.picture:
@@ -101,8 +104,9 @@ class Judge:
             probabilities=tuple(verdict.probabilities.values()),
             p_crystal=verdict.p_crystal,
             saturated=is_saturated(frame),
-            # where not valid it is 0
-            level=float(verdict.image.sum() / max(np.count_nonzero(verdict.valid), 1)),
+            level=verdict.level,
+            reasons=verdict.reasons,
+            signs=verdict.signs,
             received=job.received,
             sent=job.sent,
             decided=job.now(),
@@ -161,10 +165,36 @@ def _count_from(top: float, counts: Counts, valid: Valid) -> int:
     return found
 
 
-def _found(frame: Frame, verdict: Verdict) -> tuple[Peaks, Picture]:
-    """Return the peaks in pixels of the frame, and the picture with its own."""
+def _found(frame: Frame, verdict: Verdict) -> tuple[Peaks, Picture | None]:
+    """Return the peaks in pixels of the frame, and the picture with its own if there is one.
+
+    They are those of the evidence, or else those found on the image that the model saw.
+    """
+    if verdict.peaks is not None:
+        return _native(verdict.peaks), _picture(verdict)
+    return _found_on_image(frame, verdict)
+
+
+def _native(found: "evidence.Peaks") -> Peaks:
+    return Peaks(slow=found.slow, fast=found.fast, photons=found.photons, height_sigma=found.z)
+
+
+def _picture(verdict: Verdict) -> Picture | None:
+    if verdict.image is None or verdict.valid is None or verdict.marks is None:
+        return None
+    return Picture(
+        image=verdict.image,
+        valid=verdict.valid,
+        peaks=verdict.marks.peaks,
+        rings=verdict.marks.rings,
+    )
+
+
+def _found_on_image(frame: Frame, verdict: Verdict) -> tuple[Peaks, Picture]:
     from deepfreak.features.peaks import find_peaks
 
+    if verdict.image is None or verdict.valid is None:
+        raise FrameError("expected an image to find peaks on, found none")
     found = find_peaks(verdict.image, verdict.valid)
     (slow, fast), factor = verdict.origin, verdict.factor
     picture = Picture(

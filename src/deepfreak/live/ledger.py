@@ -20,8 +20,9 @@ from deepfreak.live.events import DECISIONS, Outcome, Recorded, SeriesBegan
 from deepfreak.live.roll import Account, Line
 from deepfreak.live.seen import Seen
 from deepfreak.locks import lacks_record_locks, opened_alone
+from deepfreak.signs import Signs
 
-FORMAT = 2
+FORMAT = 3
 _TABLES = """
 CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS series (
@@ -33,6 +34,7 @@ CREATE TABLE IF NOT EXISTS frames (
     probabilities BLOB, p_crystal REAL,
     saturated INTEGER NOT NULL, level REAL, received REAL NOT NULL, sent REAL,
     decided REAL NOT NULL, ms REAL NOT NULL, error TEXT, truth TEXT, judged_without TEXT,
+    reasons TEXT, signs TEXT,
     UNIQUE (series, number));
 CREATE TABLE IF NOT EXISTS counts (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 INSERT OR IGNORE INTO about VALUES ('id', lower(hex(randomblob(8))));
@@ -42,10 +44,14 @@ _UPGRADES = {  # by the format that they begin with
 ALTER TABLE series ADD COLUMN lacks TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE frames ADD COLUMN judged_without TEXT;
 """,
+    2: """
+ALTER TABLE frames ADD COLUMN reasons TEXT;
+ALTER TABLE frames ADD COLUMN signs TEXT;
+""",
 }
 _COLUMNS = (
     "sequence, series, number, decision, label, probabilities, p_crystal, saturated, level, "
-    "received, sent, decided, ms, error, truth, judged_without"
+    "received, sent, decided, ms, error, truth, judged_without, reasons, signs"
 )
 _ABOUT = "SELECT value FROM about WHERE name = 'about'"
 _ROWS_AT_ONCE = 1000
@@ -211,7 +217,7 @@ class Ledger:
         with self._writing() as write:
             for row in rows:
                 write(
-                    f"INSERT INTO frames ({_COLUMNS}) VALUES ({', '.join('?' * 16)})",  # noqa: S608
+                    f"INSERT INTO frames ({_COLUMNS}) VALUES ({', '.join('?' * 18)})",  # noqa: S608
                     self._values(row),
                 )
             for name, value in (counts or {}).items():
@@ -265,11 +271,13 @@ class Ledger:
             outcome.error,
             None if outcome.truth is None else json.dumps(dict(outcome.truth)),
             json.dumps(outcome.judged_without) if outcome.judged_without else None,
+            json.dumps(outcome.reasons) if outcome.reasons else None,
+            None if outcome.signs is None else json.dumps(outcome.signs.to_json()),
         )
 
     def _recorded(self, row: tuple[Any, ...]) -> Recorded:
         sequence, series, number, decision, label, packed, p_crystal, saturated, level = row[:9]
-        received, sent, decided, ms, error, truth, judged_without = row[9:]
+        received, sent, decided, ms, error, truth, judged_without, reasons, signs = row[9:]
         outcome = Outcome(
             series=self._names[series],
             number=number,
@@ -286,6 +294,8 @@ class Ledger:
             error=error,
             truth=None if truth is None else json.loads(truth),
             judged_without=tuple(json.loads(judged_without or "[]")),
+            reasons=tuple(json.loads(reasons or "[]")),
+            signs=None if signs is None else Signs(**json.loads(signs)),
         )
         return Recorded(sequence=sequence, outcome=outcome)
 

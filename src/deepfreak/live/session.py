@@ -27,11 +27,10 @@ from deepfreak.frames.options import ReadSettings
 from deepfreak.live.events import Decision, HitSink, RecordSink, Source
 from deepfreak.live.intake import Limits
 from deepfreak.live.ledger import Ledger, open_ledger
-from deepfreak.live.policy import MAX_EMPTY_KEPT, MIN_HIT_RECALL, Policy, policy_from
 from deepfreak.live.run import Run, Watcher
-from deepfreak.live.scores import Scores, read_scores, scores_path, shipped_scores
 from deepfreak.live.spool import Spool
 from deepfreak.live.workers import Task, Workers
+from deepfreak.policy import MAX_EMPTY_KEPT, MIN_HIT_RECALL, Policy, find_policy
 from deepfreak.processors import usable_processors
 from deepfreak.spelling import unspelled
 
@@ -135,12 +134,12 @@ def open_session(
 
     _make(settings.out)
     model = load_model(settings.model)
-    scores, of_detector = _scores(settings, model.name)
-    policy = policy_from(
-        scores,
+    policy, scores = find_policy(
+        model,
+        model=settings.model,
+        scores=settings.scores,
         min_hit_recall=settings.min_hit_recall,
         max_empty_kept=settings.max_empty_kept,
-        of_detector=of_detector,
     )
     about = {
         "model": model.name,
@@ -220,19 +219,6 @@ def _make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot make the folder {folder}: {reason_of(error)}") from error
-
-
-def _scores(settings: Settings, model: str) -> tuple[Scores, bool]:
-    """Return the model's scores, and whether they are those of this detector.
-
-    They are if they were given by hand, or if somebody scored measured frames with their own model.
-    """
-    if settings.scores is not None:
-        return read_scores(settings.scores, model=model), True
-    if settings.model is None:
-        return read_scores(shipped_scores(), model=model), False
-    scores = read_scores(scores_path(settings.model), model=model)
-    return scores, not scores.simulated
 
 
 def _discards_no_more(begun_with: Mapping[str, Any], about: Mapping[str, Any]) -> bool:

@@ -24,7 +24,7 @@ from deepfreak.frames.options import ReadSettings
 from deepfreak.live.decoding import SERIES_KNOWN
 from deepfreak.live.events import Outcome, SeriesBegan
 from deepfreak.live.judge import Job
-from deepfreak.live.policy import Policy
+from deepfreak.policy import Policy
 
 # A worker has its next frame at hand when it ends one.
 JOBS_AHEAD = 2
@@ -321,7 +321,7 @@ def _warm_up(judge: Any) -> None:  # noqa: ANN401 -- a Judge, which is heavy to 
 
     counts = np.random.default_rng(0).poisson(20, (512, 512)).astype(np.uint16)
     frame = Frame(file="warm-up", index=0, counts=counts, valid=np.ones(counts.shape, np.bool_))
-    Screener(judge.model)(frame)
+    Screener(judge.model, judge.policy)(frame)
 
 
 def _given_up(job: Job, reason: str) -> Outcome:

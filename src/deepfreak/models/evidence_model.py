@@ -16,6 +16,9 @@ from deepfreak.frames.frame import Frame
 from deepfreak.models.group import groups
 from deepfreak.models.perceptrons import Perceptrons
 
+# Beyond the range of the training frames by so many standard deviations a frame is unlike them.
+UNLIKE = 1.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opinion:
@@ -98,20 +101,30 @@ class EvidenceModel:
         """
         names = tuple(found)
         values = np.array([list(found.values())], dtype=np.float64)
-        unlike, farthest = 0.0, self.crystal.names[0]
-        for head in self.heads.values():
-            (far,) = head.beyond(values[:, head.columns(names)])
-            if far.max() > unlike:
-                unlike, farthest = float(far.max()), head.names[int(far.argmax())]
-        (p_crystal,), (second,) = self.p_crystal(names, values), self.p_second(names, values)
+        far = {
+            name: float(beyond)
+            for head in self.heads.values()
+            for name, beyond in zip(
+                head.names, head.beyond(values[:, head.columns(names)])[0], strict=True
+            )
+        }
+        farthest = max(far, key=far.__getitem__)
         (row,) = self.by_class(names, values)
         return Opinion(
-            p_crystal=float(p_crystal),
-            second=float(second),
+            p_crystal=float(self.p_crystal(names, values)[0]),
+            second=float(self.p_second(names, values)[0]),
             probabilities=dict(zip(self.classes, map(float, row), strict=True)),
-            unlike=unlike,
+            unlike=far[farthest],
             farthest=farthest,
         )
+
+    def unlike(self, names: Sequence[str], values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return `Opinion.unlike` (n,) from a table (n, k) of `names`."""
+        far = [
+            head.beyond(values[:, head.columns(names)]).max(axis=1) for head in self.heads.values()
+        ]
+        most: NDArray[np.float64] = np.max(far, axis=0)
+        return most
 
     def p_crystal(self, names: Sequence[str], values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the probability of crystal diffraction (n,) from a table (n, k) of `names`."""
@@ -147,17 +160,25 @@ class EvidenceModel:
         Each image is taken for a frame of unknown gain. `valid`, bool of the same shape, is true
         where a pixel measured something; `workers` threads share the images.
         """
+        if not len(images):
+            return np.empty((0, len(self.classes)))
+        return self.by_class(*self.measured(images, valid, workers=workers))
 
-        def row(index: int) -> NDArray[np.float64]:
-            image = np.asarray(images[index])
+    def measured(
+        self,
+        images: NDArray[np.uint8],
+        valid: NDArray[np.bool_] | None = None,
+        *,
+        workers: int = 1,
+    ) -> tuple[tuple[str, ...], NDArray[np.float64]]:
+        """Return the names of the evidence's numbers and a table (n, k) of them for images."""
+
+        def found(index: int) -> dict[str, float]:
             measured = None if valid is None else np.asarray(valid[index], np.bool_)
-            found = numbers_of_image(image, measured)
-            asked = np.array([list(found.values())], dtype=np.float64)
-            answer: NDArray[np.float64] = self.by_class(tuple(found), asked)[0]
-            return answer
+            return numbers_of_image(np.asarray(images[index]), measured)
 
-        rows = list(in_threads(row, range(len(images)), workers=workers))
-        return np.array(rows).reshape(len(images), len(self.classes))
+        rows = list(in_threads(found, range(len(images)), workers=workers))
+        return tuple(rows[0]), np.array([list(row.values()) for row in rows], dtype=np.float64)
 
 
 def numbers_of_image(

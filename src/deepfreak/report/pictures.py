@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.errors import FrameError
-from deepfreak.features.peaks import LEAST_SIGMA, Peaks, find_peaks
+from deepfreak.features.peaks import LEAST_SIGMA, find_peaks
 
 SIDE = 256
 SHADES = 64
@@ -59,12 +59,13 @@ class Circles:
     """Circles about the peaks of a picture, as SVG.
 
     `size` is the picture's (width, height) in the units of `path`; `caption` says how many peaks
-    there are and how many have a circle.
+    there are and how many have a circle. `rings` are circles as (x, y, radius) in the same units.
     """
 
     size: tuple[int, int]
     path: str
     caption: str
+    rings: tuple[tuple[float, float, float], ...] = ()
 
 
 def circles(image: NDArray[np.uint8], valid: NDArray[np.bool_] | None) -> Circles | None:
@@ -76,12 +77,40 @@ def circles(image: NDArray[np.uint8], valid: NDArray[np.bool_] | None) -> Circle
         peaks = find_peaks(image, valid)
     except FrameError:
         return None
-    factor = _factor(image.shape)
-    height, width = (-(-size // factor) for size in image.shape)
-    return Circles(size=(width, height), path=_path(peaks, factor), caption=_count(peaks))
+    return circles_at(image.shape, np.stack([peaks.slow, peaks.fast], axis=1), sigma=LEAST_SIGMA)
 
 
-def _path(peaks: Peaks, factor: int) -> str:
+def circles_at(
+    shape: tuple[int, ...],
+    places: NDArray[np.float64],
+    rings: NDArray[np.float64] | None = None,
+    *,
+    sigma: float,
+) -> Circles:
+    """Return circles about `places` (n, 2), slow and fast, the highest peaks first.
+
+    Parameters
+    ----------
+    shape
+        Of the image whose pixels the places are in; peaks beyond it have no circle.
+    rings
+        (m, 3): slow and fast of the centre, radius.
+    sigma
+        Over how many standard deviations the peaks are.
+    """
+    factor = _factor(shape)
+    height, width = (-(-size // factor) for size in shape)
+    inside = ((places >= 0) & (places <= shape)).all(axis=1)
+    drawn = () if rings is None else rings / factor
+    return Circles(
+        size=(width, height),
+        path=_path(places[inside], factor),
+        caption=_count(len(places), sigma),
+        rings=tuple((round(x, 1), round(y, 1), round(r, 1)) for y, x, r in np.asarray(drawn)),
+    )
+
+
+def _path(places: NDArray[np.float64], factor: int) -> str:
     """Return the circles as one path, each of two arcs."""
     radius = f"{CIRCLE_RADIUS:g}"
     arcs = (
@@ -90,15 +119,15 @@ def _path(peaks: Peaks, factor: int) -> str:
     )
     return "".join(
         f"M{fast / factor - CIRCLE_RADIUS:.1f} {slow / factor:.1f}{arcs}"
-        for slow, fast in zip(peaks.slow[:MOST_CIRCLES], peaks.fast[:MOST_CIRCLES], strict=True)
+        for slow, fast in places[:MOST_CIRCLES].tolist()
     )
 
 
-def _count(peaks: Peaks) -> str:
-    if len(peaks) == 0:
-        return f"no peak over {LEAST_SIGMA:g} sigma"
-    total = f"{len(peaks)} peak{'s' if len(peaks) > 1 else ''} over {LEAST_SIGMA:g} sigma"
-    return total if len(peaks) <= MOST_CIRCLES else f"{total}, the {MOST_CIRCLES} highest circled"
+def _count(peaks: int, sigma: float) -> str:
+    if peaks == 0:
+        return f"no peak over {sigma:g} sigma"
+    total = f"{peaks} peak{'s' if peaks > 1 else ''} over {sigma:g} sigma"
+    return total if peaks <= MOST_CIRCLES else f"{total}, the {MOST_CIRCLES} highest circled"
 
 
 def _factor(shape: tuple[int, ...]) -> int:

@@ -9,10 +9,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from deepfreak.evidence.peaks import LEAST_Z
+from deepfreak.marks import Marks
 from deepfreak.report.activation import tint
 from deepfreak.report.figures import Figure
 from deepfreak.report.page import class_colours, write_page
-from deepfreak.report.pictures import circles, picture, white_level
+from deepfreak.report.pictures import Circles, circles, circles_at, picture, white_level
 
 MAX_PICTURES = 60
 
@@ -52,6 +54,18 @@ class Shown(Protocol):
     def activation(self) -> NDArray[np.float32] | None:
         """What spoke for the verdict, [slow, fast] over the whole image; None if not known."""
 
+    @property
+    def decision(self) -> str | None:
+        """What to do with the frame; None if that is not known."""
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why, in sentences."""
+
+    @property
+    def marks(self) -> Marks | None:
+        """Peaks and rings to draw; None for those found on the image."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ShownVerdict:
@@ -64,6 +78,9 @@ class ShownVerdict:
     truth: str | None = None
     probabilities: Mapping[str, float]
     activation: NDArray[np.float32] | None = None
+    decision: str | None = None
+    reasons: tuple[str, ...] = ()
+    marks: Marks | None = None
 
     @property
     def correct(self) -> bool | None:
@@ -93,6 +110,7 @@ def write_verdict_page(
     """
     kept: list[Shown] = []
     labels: Counter[str] = Counter()
+    decisions: Counter[str] = Counter()
     right = known = 0
     classes: tuple[str, ...] = ()
     for verdict in verdicts:
@@ -100,10 +118,13 @@ def write_verdict_page(
             kept.append(verdict)
         classes = classes or tuple(verdict.probabilities)
         labels[verdict.label] += 1
+        decisions.update([verdict.decision] if verdict.decision else [])
         known += verdict.correct is not None
         right += verdict.correct is True
     total = labels.total()
     judged = [("verdicts right", f"{right} of {known} ({right / known:.1%})")] if known else []
+    if decisions:
+        judged.append(("decisions", ", ".join(f"{n} {name}" for name, n in decisions.items())))
     values = {
         "title": title,
         "facts": [*facts, ("images", str(total)), *judged],
@@ -119,8 +140,8 @@ def write_verdict_page(
 def gallery(heading: str, verdicts: Sequence[Shown], *, left_out: int = 0) -> dict[str, Any]:
     """Return what the templates need to show `verdicts`, all on one scale of brightness.
 
-    The peaks that `find_peaks` finds are circled, whatever the model that judged looks at. What
-    it looked at is tinted, if that is known.
+    The peaks and rings of the evidence are drawn where a model looked at these, else the peaks that
+    `find_peaks` finds on the image. What a network looked at is tinted, if that is known.
     """
     white = white_level([verdict.image for verdict in verdicts])
     return {
@@ -133,7 +154,9 @@ def gallery(heading: str, verdicts: Sequence[Shown], *, left_out: int = 0) -> di
             {
                 "picture": picture(verdict.image, verdict.valid, white=white),
                 "tint": None if verdict.activation is None else tint(verdict.activation),
-                "circles": circles(verdict.image, verdict.valid),
+                "circles": _circles(verdict),
+                "decision": verdict.decision,
+                "reasons": verdict.reasons,
                 "caption": verdict.caption,
                 "label": verdict.label,
                 "truth": verdict.truth,
@@ -143,3 +166,10 @@ def gallery(heading: str, verdicts: Sequence[Shown], *, left_out: int = 0) -> di
             for verdict in verdicts
         ],
     }
+
+
+def _circles(verdict: Shown) -> Circles | None:
+    marks = verdict.marks
+    if marks is None:
+        return circles(verdict.image, verdict.valid)
+    return circles_at(verdict.image.shape, marks.peaks, marks.rings, sigma=LEAST_Z)

@@ -12,7 +12,7 @@
     timestamp          seconds since 1970, of receipt
     source             "deepfreak"
 
-and beside what OM sends: series, number, decision ("keep" or "unsure"), label, p_crystal.
+and beside what OM sends: series, number, decision ("keep" or "unsure"), reasons, label, p_crystal.
 `beam_energy` and `detector_distance` are missing where the frame does not say them. A CrystFEL
 geometry names these as it names places in a file: `data = detector_data`, `peak_list = peak_list`,
 `photon_energy = beam_energy eV`, `clen = detector_distance mm`.
@@ -53,6 +53,7 @@ def pack_hit(hit: Hit) -> bytes:
         "series": _text(outcome.series),
         "number": outcome.number,
         "decision": outcome.decision,
+        "reasons": list(outcome.reasons),
         "label": outcome.label,
         "p_crystal": outcome.p_crystal,
     }

@@ -22,7 +22,8 @@ class JsonLines:
     Each line has: sequence, series, number, decision, label, probabilities {class: p}, p_crystal,
     saturated, received (seconds since 1970), latency_ms (from receipt to decision), ms (of work),
     judged_without (what of the detector's start was not known: "start", "mask", "configuration"),
-    error; and truth where it is known. What is unknown is null.
+    error, reasons (why it was decided so), signs (what the evidence shows: peaks, rings, lattice);
+    and truth where it is known. What is unknown is null.
 
     Parameters
     ----------
@@ -102,6 +103,7 @@ def _line(sequence: int, outcome: Outcome, template: str) -> str:
     # a %-template takes as many as there are classes, or complains
     known = template % probabilities if probabilities and math.isfinite(sum(probabilities)) else ""
     error = "null" if outcome.error is None else _quoted(outcome.error)
+    signs = "null" if outcome.signs is None else _json(outcome.signs.to_json())
     truth = "" if outcome.truth is None else f', "truth": {_json(dict(outcome.truth))}'
     return (
         f'{{"sequence": {sequence}, "series": {_quoted(outcome.series)}, '
@@ -112,7 +114,7 @@ def _line(sequence: int, outcome: Outcome, template: str) -> str:
         f'"received": {_number(outcome.received, 6)}, '
         f'"latency_ms": {_number((outcome.decided - outcome.received) * 1e3, 3)}, '
         f'"ms": {_number(outcome.ms, 3)}, "judged_without": {_names(outcome.judged_without)}, '
-        f'"error": {error}{truth}}}\n'
+        f'"error": {error}, "reasons": {_names(outcome.reasons)}, "signs": {signs}{truth}}}\n'
     )
 
 

@@ -12,6 +12,8 @@ MOST = 24
 # fetches pictures one by one, could follow.
 _LEAST_S_BETWEEN = 0.25
 
+_LONGEST_REASON = 160
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ShownHit:
@@ -28,6 +30,7 @@ class ShownHit:
             "series": shortened(outcome.series),
             "number": outcome.number,
             "decision": outcome.decision,
+            "reasons": [shortened(reason, _LONGEST_REASON) for reason in outcome.reasons],
             "label": outcome.label,
             "p_crystal": outcome.p_crystal,
             "saturated": outcome.saturated,

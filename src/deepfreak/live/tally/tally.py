@@ -65,7 +65,7 @@ class Tally:
     facts
         What people want to know beside the numbers, as JSON values: "source", "model", "policy".
     levels
-        Range of the mean gray levels of the images that the model learned from.
+        Range of `Outcome.level` among what the model learned from.
     raster, serpentine
         (rows, columns) of a raster scan, and whether every second row is scanned backwards.
     alarms

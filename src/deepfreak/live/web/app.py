@@ -183,7 +183,7 @@ def _add_hits(app: FastAPI, tally: Tally) -> None:
 
     @app.get("/hits/{hit}/peaks", summary="Where the peaks of a hit are")
     def hit_peaks(hit: str) -> dict[str, Any]:
-        """Peaks as (slow, fast), each a part of the picture's height and width."""
+        """Peaks as (slow, fast), rings as (slow, fast, radii), parts of the picture's sides."""
         return peaks_to_json(found(hit))
 
 
@@ -230,7 +230,7 @@ def _add_classify(app: FastAPI, classify: Classify) -> None:
     )
     async def classify_file(request: Request) -> Response:
         """Send the file as the body, or as a field of a form; answers label, probabilities,
-        p_crystal and decision.
+        p_crystal, decision, reasons and signs.
         """  # noqa: D205 - shown as it is
         nonlocal at_work
         if at_work >= MOST_AT_ONCE:

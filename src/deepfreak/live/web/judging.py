@@ -10,7 +10,7 @@ from typing import Any
 from deepfreak.errors import DeepFreakError, FrameError, InputError
 from deepfreak.frames.guarded import MODULES
 from deepfreak.isolation import LimitedProcess, Limits
-from deepfreak.live.policy import Policy
+from deepfreak.policy import Policy
 
 LIMITS = Limits(cpu_s=10.0, wall_s=45.0, memory_bytes=1 << 30, file_bytes=256 << 20)
 _LOADING = Limits(cpu_s=60.0, idle_s=60.0, memory_bytes=4 << 30)
@@ -41,7 +41,7 @@ class UploadJudge:
         """
         with self._process.alone():
             if self._loaded != self._process.generation:
-                self._process.call(_load, self._model, limits=_LOADING)
+                self._process.call(_load, self._model, self._policy, limits=_LOADING)
                 self._loaded = self._process.generation
             found: dict[str, Any] = self._process.call(
                 _judge, content, suffix, self._model, self._policy, limits=LIMITS
@@ -57,14 +57,14 @@ class UploadJudge:
 
 
 @lru_cache(maxsize=1)
-def _screener(model: Path | None) -> Callable[[Any], Any]:
+def _screener(model: Path | None, policy: Policy) -> Callable[[Any], Any]:
     from deepfreak.models import load_model
     from deepfreak.screening import Screener
 
-    return Screener(load_model(model))
+    return Screener(load_model(model), policy)
 
 
-def _load(model: Path | None) -> None:
+def _load(model: Path | None, policy: Policy) -> None:
     """Load the model; then nothing but libraries and files that are sent can be opened."""
     import numpy as np
 
@@ -73,7 +73,7 @@ def _load(model: Path | None) -> None:
 
     counts = np.random.default_rng(0).poisson(20, (512, 512)).astype(np.uint16)
     valid = np.ones(counts.shape, np.bool_)
-    _screener(model)(Frame(file="warm-up", index=0, counts=counts, valid=valid))
+    _screener(model, policy)(Frame(file="warm-up", index=0, counts=counts, valid=valid))
     os.chdir(tempfile.gettempdir())
     confine(tempfile.gettempdir())
 
@@ -88,7 +88,7 @@ def _judge(content: bytes, suffix: str, model: Path | None, policy: Policy) -> d
             with open_frames(path, alone=True) as file:
                 if file.count < 1:
                     raise InputError("expected an image, found a file of none")
-                verdict = _screener(model)(file.read(0))
+                verdict = _screener(model, policy)(file.read(0))
         except DeepFreakError as error:
             if error.__cause__ is None or isinstance(error.__cause__, DeepFreakError):
                 raise
@@ -100,6 +100,8 @@ def _judge(content: bytes, suffix: str, model: Path | None, policy: Policy) -> d
         "label": verdict.label,
         "probabilities": verdict.probabilities,
         "p_crystal": verdict.p_crystal,
-        "decision": policy.decide(verdict.p_crystal),
+        "decision": verdict.decision,
+        "reasons": list(verdict.reasons),
+        "signs": None if verdict.signs is None else verdict.signs.to_json(),
         "ms": verdict.ms,
     }

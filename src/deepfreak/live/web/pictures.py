@@ -12,6 +12,7 @@ from deepfreak.report.pictures import picture, white_level
 
 # The pictures are small: more circles than these, of the highest peaks, would hide the spots.
 _MOST_CIRCLES = 40
+_MOST_RINGS = 20
 
 
 @lru_cache(maxsize=2 * MOST)
@@ -27,17 +28,24 @@ def tint_png(shown: Picture) -> bytes | None:
 
 
 def peaks_to_json(hit: ShownHit) -> dict[str, Any]:
-    """Return where the first peaks of a hit are, as parts of the picture's height and width."""
+    """Return where the first peaks of a hit are, as parts of the picture's height and width.
+
+    Rings are (slow, fast, radius along slow, radius along fast) in the same parts.
+    """
     shown = hit.outcome.picture
     if shown is None:
-        return {"peaks": []}
+        return {"peaks": [], "rings": []}
     height, width = shown.image.shape
     return {
         "peaks": [
             [round(slow / height, 4), round(fast / width, 4)]
             for slow, fast in shown.peaks[:_MOST_CIRCLES].tolist()
             if 0 <= slow <= height and 0 <= fast <= width
-        ]
+        ],
+        "rings": [
+            [round(part, 4) for part in (y / height, x / width, r / height, r / width)]
+            for y, x, r in shown.rings[:_MOST_RINGS].tolist()
+        ],
     }
 
 

@@ -71,11 +71,16 @@ function makeCard(hit, colours) {
   chip.style.borderColor = colours[hit.label] ?? "currentColor";
   const sure = hit.decision === "keep" ? "" : ` ${hit.decision}`;
   const line = make("span", "soft", `${percent(hit.p_crystal, 0)} %${sure}`);
-  line.title = "probability that the shot holds crystal diffraction";
+  line.title = ["probability that the shot holds crystal diffraction", ...hit.reasons].join("\n");
   const where = make("span", "where soft");
   setText(where, `#${hit.number} ${clock(hit.decided)}`);
   where.title = name;
   caption.append(chip, line, where);
+  if (hit.decision === "unsure" && hit.reasons.length > 0) {
+    const why = make("span", "why soft", hit.reasons[0]);
+    why.title = hit.reasons.join("\n");
+    caption.append(why);
+  }
   card.append(box, caption);
   return card;
 }
@@ -84,8 +89,11 @@ async function circle(id, target) {
   try {
     const answer = await fetch(`/hits/${id}/peaks`);
     if (!answer.ok) return;
-    const { peaks } = await answer.json();
+    const { peaks, rings } = await answer.json();
     target.replaceChildren(
+      ...rings.map(([slow, fast, high, wide]) =>
+        svg("ellipse", { cx: 100 * fast, cy: 100 * slow, rx: 100 * wide, ry: 100 * high }),
+      ),
       ...peaks.map(([slow, fast]) => svg("circle", { cx: 100 * fast, cy: 100 * slow, r: 2.2 })),
     );
   } catch {

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from deepfreak.errors import DatasetError
-from deepfreak.live.scores import score, thresholds
+from deepfreak.scores import score, thresholds
 
 CLASSES = ("blank", "no-crystal", "weak", "good", "strong")
 

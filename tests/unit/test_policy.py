@@ -6,8 +6,8 @@ import pytest
 from scipy.stats import binom
 
 from deepfreak.errors import InputError, ModelError
-from deepfreak.live.policy import SURELY_NO, SURELY_YES, policy_from
-from deepfreak.live.scores import Scores, read_scores, thresholds, together, write_scores
+from deepfreak.policy import SURELY_NO, SURELY_YES, policy_from
+from deepfreak.scores import Scores, read_scores, thresholds, together, write_scores
 
 
 def scores(hits, empties, **changes) -> Scores:

@@ -1,7 +1,7 @@
 """How a model scores labelled images: what a promise about lost hits can be made from.
 
-Of each image only `p_crystal` counts. The scores of thousands are kept as counts over a fine grid
-of thresholds, which is all that a policy asks for, in a small JSON file beside the model.
+Of each image or frame only `p_crystal` counts. The scores of thousands are kept as counts over a
+fine grid of thresholds, which is all that a policy asks for, in a small JSON file beside the model.
 """
 
 import json
@@ -10,7 +10,7 @@ from dataclasses import asdict
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pydantic
@@ -23,7 +23,8 @@ from deepfreak.settings import one_line, settings
 
 if TYPE_CHECKING:
     from deepfreak.dataset import Dataset
-    from deepfreak.models import Classifier
+    from deepfreak.models import Classifier, EvidenceModel
+    from deepfreak.varied.table import Table
 
 FORMAT = 1
 SUFFIX = ".scores.json"
@@ -34,6 +35,7 @@ _STEPS = round(2 * FARTHEST / STEP) + 1
 # Of a class of shots, between which the model's images have their mean gray level.
 COMMON = (0.001, 0.999)
 IMAGES_AT_ONCE = 256
+_MAX_DATA_CHARACTERS = 300
 
 
 def thresholds() -> NDArray[np.float64]:
@@ -60,7 +62,9 @@ class Scores:
     hits_below, empties_from
         For each of `thresholds`, how many hits score less, and how many empties as much or more.
     levels
-        Mean gray levels between which all but the rarest of the images lie.
+        Range of `Verdict.level` in which all but the rarest of the images lie.
+    kind
+        What the model takes: prepared images, or the evidence of frames.
     """
 
     model: str
@@ -71,6 +75,7 @@ class Scores:
     hits_below: tuple[int, ...] = Field(min_length=_STEPS, max_length=_STEPS)
     empties_from: tuple[int, ...] = Field(min_length=_STEPS, max_length=_STEPS)
     levels: tuple[float, float]
+    kind: Literal["images", "evidence"] = "images"
 
     def __post_init__(self) -> None:
         below, above = np.array(self.hits_below), np.array(self.empties_from)
@@ -98,29 +103,95 @@ def score(
             f"expected images with crystal diffraction in {data.path.name}, found none among "
             f"{len(data)}: a promise about hits takes some"
         )
+    p_crystal, levels = _asked(model, data, advance or (lambda _: None))
+    split = data.manifest.get("split", {}).get("name")
+    return _counted(
+        model,
+        p_crystal,
+        is_hit,
+        levels,
+        data=data.path.name + ("" if split is None else f", split {split}"),
+        simulated=_simulated(data.manifest),
+    )
+
+
+def score_table(model: "EvidenceModel", table: "Table") -> Scores:
+    """Return how `model` scores the frames of a table of evidence, without those between.
+
+    Raises
+    ------
+    DatasetError
+        None of its frames is a hit.
+    ModelError
+        A number that the model takes is missing.
+    """
+    from deepfreak.varied.table import HIT, MISS
+
+    taught = np.isin(table.label, (HIT, MISS))
+    numbers, is_hit = table.numbers[taught], table.label[taught] == HIT
+    if not is_hit.any():
+        raise DatasetError(f"expected hits in {table.path.name}, found none among {len(table)}")
+    families = sorted(set(table.family[taught].tolist()))
+    return _counted(
+        model,
+        model.p_crystal(table.names, numbers),
+        is_hit,
+        model.unlike(table.names, numbers),
+        data=f"{table.path.name}, detectors {', '.join(families)}"[:_MAX_DATA_CHARACTERS],
+        simulated=True,
+    )
+
+
+def _asked(
+    model: "Classifier", data: "Dataset", advance: Callable[[int], None]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return `p_crystal` and the level of each image of `data`, as `Verdict` has them."""
+    from deepfreak.models import EvidenceModel
+    from deepfreak.models.group import groups
+
     crystal = groups(model.classes).astype(bool)
-    p_crystal = np.empty(len(data))
-    levels = np.empty(len(data))
+    p_crystal, levels = np.empty(len(data)), np.empty(len(data))
     for first in range(0, len(data), IMAGES_AT_ONCE):
         images = np.asarray(data.images[first : first + IMAGES_AT_ONCE])
         here = slice(first, first + len(images))
         valid = None if data.valid is None else np.asarray(data.valid[here])
-        p_crystal[here] = model.probabilities(images, valid)[:, crystal].sum(1)
-        levels[here] = images.mean((1, 2), where=True if valid is None else valid)
-        if advance is not None:
-            advance(len(images))
+        if isinstance(model, EvidenceModel):
+            names, numbers = model.measured(images, valid)
+            p_crystal[here] = model.p_crystal(names, numbers)
+            levels[here] = model.unlike(names, numbers)
+        else:
+            p_crystal[here] = model.probabilities(images, valid)[:, crystal].sum(1)
+            levels[here] = images.mean((1, 2), where=True if valid is None else valid)
+        advance(len(images))
+    return p_crystal, levels
+
+
+def _counted(
+    model: "Classifier",
+    p_crystal: NDArray[np.float64],
+    is_hit: NDArray[np.bool_],
+    levels: NDArray[np.float64],
+    *,
+    data: str,
+    simulated: bool,
+) -> Scores:
+    """Return the scores of images, each with its `p_crystal`, whether it is a hit, its level."""
+    from deepfreak.models import EvidenceModel
+    from deepfreak.models.evidence_model import UNLIKE
+
     at = thresholds()
     hits, empties = np.sort(p_crystal[is_hit]), np.sort(p_crystal[~is_hit])
-    split = data.manifest.get("split", {}).get("name")
+    evidence = isinstance(model, EvidenceModel)
     return Scores(
         model=model.name,
-        data=data.path.name + ("" if split is None else f", split {split}"),
-        simulated=_simulated(data.manifest),
+        data=data,
+        simulated=simulated,
         hits=len(hits),
         empties=len(empties),
         hits_below=tuple(np.searchsorted(hits, at, "left").tolist()),
         empties_from=tuple((len(empties) - np.searchsorted(empties, at, "left")).tolist()),
-        levels=tuple(np.quantile(levels, COMMON).tolist()),
+        levels=(0.0, UNLIKE) if evidence else tuple(np.quantile(levels, COMMON).tolist()),
+        kind="evidence" if evidence else "images",
     )
 
 
@@ -143,6 +214,7 @@ def together(parts: Sequence[Scores]) -> Scores:
         hits_below=_sums(part.hits_below for part in parts),
         empties_from=_sums(part.empties_from for part in parts),
         levels=(min(part.levels[0] for part in parts), max(part.levels[1] for part in parts)),
+        kind=first.kind,
     )
 
 
@@ -197,4 +269,41 @@ def read_scores(source: Path | Traversable, *, model: str) -> Scores:
 
 def shipped_scores() -> Traversable:
     """Return the file of the default model's scores."""
-    return resources.files("deepfreak.models") / "shipped" / f"default{SUFFIX}"
+    folder = resources.files("deepfreak.models") / "shipped"
+    if (folder / "default.evidence").is_file():
+        return folder / f"default.evidence{SUFFIX}"
+    return folder / f"default{SUFFIX}"
+
+
+def find_scores(model: Path | None, given: Path | None, *, name: str) -> tuple[Scores, bool]:
+    """Return the scores of a model, and whether they are those of the detector at hand.
+
+    They are if they were given by hand, or if somebody scored measured frames with their own model.
+
+    Parameters
+    ----------
+    model, given
+        Files: the model, None for the one that ships; scores, None for those beside the model, or
+        those that ship if they are this model's.
+    name
+        The model's.
+
+    Raises
+    ------
+    ModelError
+        There are none, they are damaged, or of another model.
+    """
+    if given is not None:
+        return read_scores(given, model=name), True
+    if model is not None and scores_path(model).exists():
+        scores = read_scores(scores_path(model), model=name)
+        return scores, not scores.simulated
+    try:
+        return read_scores(shipped_scores(), model=name), False
+    except ModelError:
+        if model is None:
+            raise
+    raise ModelError(
+        f"expected the model's scores in {scores_path(model).name}, found none: `deepfreak score` "
+        "makes them from labelled images"
+    )

@@ -5,26 +5,33 @@ than the accepted part of all hits is lost. It is kept without doubt if frames w
 score so high as rarely as is accepted for these. Frames between the two are unsure. The bounds
 are those of Clopper and Pearson (1934), one-sided, which hold for every number of images.
 
-Scores of other images than this detector's prove nothing about it. Without its own, a frame is
-discarded only if it also scores below `SURELY_NO`, and kept without doubt only from `SURELY_YES`.
+Scores of other frames than this detector's prove nothing about it. A model of evidence is scored on
+simulated frames of many detectors, and what it shows of a frame can be checked: see
+`deepfreak.doubts`. A model of prepared images without scores of this detector discards only what
+also scores below `SURELY_NO`, and keeps without doubt only from `SURELY_YES`.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv
 
-from deepfreak.errors import InputError
-from deepfreak.live.events import Decision
-from deepfreak.live.scores import Scores, thresholds
+from deepfreak.errors import InputError, ModelError
+from deepfreak.scores import Scores, find_scores, thresholds
+
+if TYPE_CHECKING:
+    from deepfreak.models import Classifier
+
+Judged = Literal["keep", "discard", "unsure"]
 
 CONFIDENCE = 0.95
-MIN_HIT_RECALL = 0.99
-MAX_EMPTY_KEPT = 0.01
-# On varied images the shipped network discards at most 1 % of hits below the one, and keeps about
-# 1 % of misses from the other: decision 0019.
+MIN_HIT_RECALL = 0.995
+MAX_EMPTY_KEPT = 0.02
+# On varied images the network of version 0.1 discards at most 1 % of hits below the one, and keeps
+# about 1 % of misses from the other: decision 0019.
 SURELY_NO, SURELY_YES = 0.03, 0.98
 
 
@@ -45,6 +52,8 @@ class Policy:
         On how many images of which kind.
     of_detector
         Whether these are of the detector whose frames are decided about.
+    hit_share
+        Share of hits for which `p_crystal` is right; None where the model does not say.
     """
 
     discard_below: float
@@ -57,30 +66,32 @@ class Policy:
     data: str
     simulated: bool
     of_detector: bool = True
+    hit_share: float | None = None
 
-    def decide(self, p_crystal: float) -> Decision:
-        """Return what to do with a frame."""
+    def decide(self, p_crystal: float) -> Judged:
+        """Return in which of the three bands a frame lies."""
         if p_crystal < self.discard_below:
             return "discard"
         return "keep" if p_crystal >= self.keep_from else "unsure"
 
     def promise(self) -> str:
         """Return in a sentence what is known of lost hits, and what that rests on."""
-        kind = "simulated shots" if self.simulated else "frames"
+        kind = "simulated frames" if self.simulated else "frames"
         measured = (
             f"measured {1 - self.hit_recall[0]:.3%}, at most {1 - self.hit_recall[1]:.3%} with "
             f"{CONFIDENCE:.0%} confidence, on {self.hits} hits of {kind} ({self.data})"
         )
+        prior = "" if self.hit_share is None else f"; p_crystal is for {self.hit_share:.0%} hits"
         if self.of_detector:
             return (
                 f"at most {1 - self.min_hit_recall:.3%} of hits are discarded: {measured}; it "
-                f"holds for {kind} like these"
+                f"holds for {kind} like these{prior}"
             )
         return (
             f"how many hits of this detector are discarded is not known: {measured}, not on this "
-            f"detector; frames that score from {self.discard_below:.3g} to {self.keep_from:.3g} "
-            "are unsure: saved as hits are, and marked; give --scores FILE to have thresholds of "
-            "this detector"
+            f"detector; frames that score from {self.discard_below:.3g} to {self.keep_from:.3g}, "
+            "or are in doubt, are unsure: saved as hits are, and marked; give --scores FILE to "
+            f"have thresholds of this detector{prior}"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -92,6 +103,7 @@ class Policy:
             "hit_recall": list(self.hit_recall),
             "empty_kept": list(self.empty_kept),
             "of_detector": self.of_detector,
+            "hit_share": self.hit_share,
             "promise": self.promise(),
         }
 
@@ -102,10 +114,12 @@ def policy_from(
     min_hit_recall: float = MIN_HIT_RECALL,
     max_empty_kept: float = MAX_EMPTY_KEPT,
     of_detector: bool = True,
+    hit_share: float | None = None,
 ) -> Policy:
     """Return the policy that discards most while it keeps what is asked of it.
 
-    Unless the scores are `of_detector`, it also keeps to `SURELY_NO` and `SURELY_YES`.
+    Unless the scores are `of_detector`, one for a model of images also keeps to `SURELY_NO` and
+    `SURELY_YES`.
 
     Raises
     ------
@@ -122,6 +136,7 @@ def policy_from(
             f"found {scores.hits} in {scores.data}: ask for less, or `deepfreak score` more images"
         )
     at = thresholds()
+    careful = scores.kind == "images" and not of_detector
     lost = np.array(scores.hits_below)
     lost_at_most = _at_most(lost, scores.hits)
     allowed = np.flatnonzero(lost_at_most <= accepted)
@@ -131,14 +146,14 @@ def policy_from(
             f"{scores.hits} hits below every threshold; ask for less"
         )
     low = int(allowed[-1])
-    if not of_detector:
+    if careful:
         low = min(low, int(np.searchsorted(at, SURELY_NO, "right")) - 1)
     kept = np.array(scores.empties_from)
     kept_at_most = _at_most(kept, scores.empties)
     clean = np.flatnonzero(kept_at_most <= max_empty_kept)
     # where no threshold is clean, only the very highest scores are beyond doubt
     high = max(int(clean[0]) if len(clean) else len(at) - 1, low)
-    if not of_detector:
+    if careful:
         high = max(high, int(np.searchsorted(at, SURELY_YES)))
     return Policy(
         discard_below=float(at[low]),
@@ -154,7 +169,47 @@ def policy_from(
         data=scores.data,
         simulated=scores.simulated,
         of_detector=of_detector,
+        hit_share=hit_share,
     )
+
+
+def find_policy(
+    classifier: "Classifier",
+    *,
+    model: Path | None = None,
+    scores: Path | None = None,
+    min_hit_recall: float = MIN_HIT_RECALL,
+    max_empty_kept: float = MAX_EMPTY_KEPT,
+) -> tuple[Policy, Scores]:
+    """Return the policy for `classifier`, of the file `model`, and the scores that it rests on.
+
+    Parameters
+    ----------
+    model, scores
+        See `find_scores`.
+
+    Raises
+    ------
+    InputError
+        There are no scores, or they cannot prove what is asked.
+    """
+    found, of_detector = find_scores(model, scores, name=classifier.name)
+    policy = policy_from(
+        found,
+        min_hit_recall=min_hit_recall,
+        max_empty_kept=max_empty_kept,
+        of_detector=of_detector,
+        hit_share=getattr(classifier, "hit_share", None),
+    )
+    return policy, found
+
+
+def shipped_policy(classifier: "Classifier") -> Policy | None:
+    """Return the policy of the scores that ship, None if they are of another model."""
+    try:
+        return find_policy(classifier)[0]
+    except ModelError:
+        return None
 
 
 def _at_most(found: NDArray[np.int64], total: int) -> NDArray[np.float64]:
