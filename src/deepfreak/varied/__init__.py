@@ -1,9 +1,11 @@
-"""Varied images: any crystal on any detector, with diffraction and without.
+"""Frames of any detector, with a crystal in the beam and without, and their evidence.
 
-`experiment` draws all that makes an image from physics, `light` adds what other matter sends as
-shapes, `shot` makes one image of both, and `series` a file of them.
+`families`, `modules` and `faults` draw a detector, `scene` what is in its beam, `recording` makes a
+frame of both, `visible` says which spots can be seen in it, `frame` draws it all from a seed, and
+`tabulate` writes the evidence of many.
 """
 
-from deepfreak.varied.experiment import varied_experiment as varied_experiment
-from deepfreak.varied.series import generate_varied as generate_varied
-from deepfreak.varied.shot import varied_image as varied_image
+from deepfreak.varied.frame import draw_frame as draw_frame
+from deepfreak.varied.table import Table as Table
+from deepfreak.varied.table import read_table as read_table
+from deepfreak.varied.tabulate import make_table as make_table

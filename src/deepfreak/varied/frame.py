@@ -7,15 +7,18 @@ import numpy as np
 
 from deepfreak.errors import InputError
 from deepfreak.frames.frame import Frame
-from deepfreak.varied.families import FAMILIES, Nuisances, VariedDetector, draw_detector
+from deepfreak.varied.families import FAMILIES, VariedDetector, draw_detector
+from deepfreak.varied.faults import Nuisances
 from deepfreak.varied.recording import record
-from deepfreak.varied.scene import LIGHTS, Canvas, Setup, draw_scene, draw_setup
+from deepfreak.varied.scene import CLEAN_KINDS, HARD_KINDS, Setup, draw_scene, draw_setup
+from deepfreak.varied.spots import Canvas
+from deepfreak.varied.table import BETWEEN, HIT, MISS
 from deepfreak.varied.visible import visible_spots
 
 VERSION = "frames-1"
 BLOCK = 10  # frames that share a detector, a beam and a crystal
 LEAST_VISIBLE, MOST_HIDDEN = 10, 2  # visible spots of a hit at least, and of a miss at most
-HIT, MISS, BETWEEN = 1, 0, -1
+LIGHTS = (*CLEAN_KINDS, *HARD_KINDS, "shadows", "diffuse spots")
 FAULTS = tuple(field.name for field in fields(Nuisances))
 _CRYSTALS = 0.5
 _BLOCK, _FRAME = 2**31 + 2, 2**31 + 3  # first words of keys, like those of no other series
@@ -77,10 +80,12 @@ def draw_frame(
         beam_center_px=scene.beam_center_px,
         wavelength_A=scene.wavelength_A,
         distance_mm=scene.distance_mm,
+        index=index,
     )
     visible = 0
     if scene.spots is not None:
-        visible = int(visible_spots(recorded, scene.spots.slow, scene.spots.fast).sum())
+        seen = visible_spots(recorded, scene.spots.slow, scene.spots.fast).visible
+        visible = int(np.count_nonzero(seen))
     return VariedFrame(
         frame=recorded.frame,
         label=label_of(visible),
