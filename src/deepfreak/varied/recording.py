@@ -121,8 +121,7 @@ def record(
     faults = detector.faults
     words = np.random.SeedSequence(seed).generate_state(2, np.uint64)
     light = _on_frame(detector, _spread(detector, background))
-    # without spots nothing has to be spread
-    spots_seen = _on_frame(detector, _spread(detector, spots) if spots.any() else spots.copy())
+    spots_seen = _on_frame(detector, _spread(detector, spots))
     if detector.counting:
         values = count_photons(light, spots_seen, faults.flat, faults.static, words[0])
     else:
