@@ -21,14 +21,14 @@ _MANY = 4.0
 _FAINT = 0.2  # photons: rows without more are walked through
 _TERMS = 12  # counts that are compared with at once below _MANY
 _INVERSE = tuple(1 / max(k, 1) for k in range(_TERMS))
-_CENTRAL = 0.47575  # of the quantile, from the median: Acklam's two pieces meet there
+_CENTRAL = 0.47575  # of the quantile, from the median: where Acklam's two pieces meet
 _TILE = 64  # pixels of a row that are skipped together where there is no light
 _CELL = 4  # pixels: the grid on which tails of the point spread are summed
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _hash_row(row: int, seed: Any, hashed: NDArray[np.int32]) -> None:  # noqa: ANN401
-    """Fill `hashed` with 32 random bits a pixel: lowbias32 (Wellons 2018), with a key of 64 bits."""
+    """Fill `hashed` with 32 random bits a pixel: lowbias32 (Wellons 2018), keyed by 64 bits."""
     low = np.uint32(seed & np.uint64(0xFFFFFFFF))
     high = np.uint32(seed >> np.uint64(32))
     first = np.uint32(row) * np.uint32(len(hashed))
@@ -61,7 +61,7 @@ def _normal_row(hashed: NDArray[np.int32], normal: Float) -> None:
     number = 0
     for j in range(len(hashed)):  # a branch here would be guessed wrong too often
         outer[number] = j
-        number += np.int64(abs(np.float32(hashed[j])) > np.float32(_CENTRAL * 2.0**32))
+        number += int(abs(np.float32(hashed[j])) > np.float32(_CENTRAL * 2.0**32))
     for n in range(number):
         normal[outer[n]] = _tail(hashed[outer[n]])
 
@@ -250,7 +250,7 @@ def read_out(
                 over = level[i, j] - np.float32(lowest)
                 square = rms * rms + light[i, j] * factor * factor
                 near[number] = j
-                number += np.int64(over * abs(over) < np.float32(9) * square)
+                number += int(over * abs(over) < np.float32(9) * square)
             for n in range(number):
                 j = near[n]
                 sigma = math.sqrt(noise * noise + max(light[i, j], 0.0) * gain * gain)
