@@ -22,8 +22,21 @@ _FAINT = 0.2  # photons: rows without more are walked through
 _TERMS = 12  # counts that are compared with at once below _MANY
 _INVERSE = tuple(1 / max(k, 1) for k in range(_TERMS))
 _CENTRAL = 0.47575  # of the quantile, from the median: where Acklam's two pieces meet
+_TABLE_END, _TABLE_STEPS = 4, 64  # sigma, and steps of each, of the means of what is cut off
 _TILE = 64  # pixels of a row that are skipped together where there is no light
 _CELL = 4  # pixels: the grid on which tails of the point spread are summed
+
+
+def _means_above() -> NDArray[np.float64]:
+    """Return t Phi(t) + phi(t), the mean of max(x, 0) of a normal deviate x about t, at steps."""
+    at = np.arange(2 * _TABLE_END * _TABLE_STEPS + 1) / _TABLE_STEPS - _TABLE_END
+    below = np.array([0.5 * math.erfc(-t / math.sqrt(2)) for t in at])
+    bell = np.exp(-0.5 * at * at) / math.sqrt(2 * math.pi)
+    return np.asarray(at * below + bell)
+
+
+_ABOVE = _means_above()
+_ABOVE.setflags(write=False)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -260,10 +273,11 @@ def read_out(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _mean_above(mean: float, sigma: float) -> float:
-    """Return the mean of a normal deviate of which what is below 0 is 0."""
-    t = mean / sigma
-    bell = math.exp(-0.5 * t * t) / math.sqrt(2 * math.pi)
-    return mean * 0.5 * math.erfc(-t / math.sqrt(2.0)) + sigma * bell
+    """Return the mean of a normal deviate of which what is below 0 is 0, to 2e-5 sigma."""
+    at = min(max(mean / sigma + _TABLE_END, 0.0) * _TABLE_STEPS, 2.0 * _TABLE_END * _TABLE_STEPS)
+    left = min(int(at), len(_ABOVE) - 2)
+    part = at - left
+    return sigma * ((1 - part) * _ABOVE[left] + part * _ABOVE[left + 1])
 
 
 def gaussian_taps(fwhm_px: float) -> Float:
