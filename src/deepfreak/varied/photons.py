@@ -277,7 +277,8 @@ def _mean_above(mean: float, sigma: float) -> float:
     at = min(max(mean / sigma + _TABLE_END, 0.0) * _TABLE_STEPS, 2.0 * _TABLE_END * _TABLE_STEPS)
     left = min(int(at), len(_ABOVE) - 2)
     part = at - left
-    return sigma * ((1 - part) * _ABOVE[left] + part * _ABOVE[left + 1])
+    cut: float = sigma * ((1 - part) * _ABOVE[left] + part * _ABOVE[left + 1])
+    return cut
 
 
 def gaussian_taps(fwhm_px: float) -> Float:
