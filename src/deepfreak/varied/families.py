@@ -20,6 +20,8 @@ Range = tuple[float, float]
 
 _KNOWN_SHARE = 0.6  # of the devices that integrate whose header has pedestal, of those with gain
 
+_LEAST_CCD_NOISE = 0.7  # counts: makers choose the gain so that the noise shows
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
@@ -378,7 +380,7 @@ _RESPONSES = {
         noise_photons=(0.08, 0.4),
         gain=(5, 60),
         pedestals=(0.0, 0.0, 100.0),
-        dtypes=("float32", "int16", "uint16", "int32"),
+        dtypes=("float32", "int16", "int32"),
         fills=(0, "nan", -1, 0),
         top_counts=(65535.0, 32766.0),
         tilt_deg=0.15,
@@ -422,16 +424,17 @@ def draw_detector(
     weights = np.array([size.weight for size in sizes])
     drawn = sizes[int(rng.choice(len(sizes), p=weights / weights.sum()))]
     model = drawn if model is None else model
-    parts = np.random.default_rng(rng.integers(2**63)), int(rng.integers(2**62))
-    rng = parts[0]
+    rng, seed = np.random.default_rng(rng.integers(2**63)), int(rng.integers(2**62))
     assembled = bool(rng.random() >= model.stack)
-    is_tilted = rng.random() < 0.7 and nuisances.tilted_modules
+    tilt = response.tilt_deg * log_uniform(rng, (0.1, 2)) if rng.random() < 0.7 else 0.0
+    if len(model.layout.centers) == 1 or not nuisances.tilted_modules:
+        tilt = 0.0
     placed = place(
         model.layout,
         assembled=assembled,
-        tilt_deg=response.tilt_deg * log_uniform(rng, (0.1, 2)) if is_tilted else 0.0,
-        shift_px=1.0 if is_tilted and response.tilt_deg > 0 else 0.0,
-        rng=rng,
+        tilt_deg=tilt,
+        shift_px=1.0 if tilt > 0 else 0.0,
+        rng=np.random.default_rng([seed, 0]),
     )
     if model.circle:
         placed = _within_circle(placed)
@@ -440,10 +443,14 @@ def draw_detector(
     pedestal = float(rng.choice(response.pedestals))
     fill = _fill(response.fills[int(rng.integers(len(response.fills)))], dtype, pedestal)
     top = float(min(rng.choice(response.top_counts), _largest(dtype) - (2 if fill > 4096 else 0)))
-    switches = response.switches and rng.random() < 0.7 and nuisances.gain_switching
+    switches = response.switches and rng.random() < 0.7
+    switch_photons, switch_off = rng.uniform(15, 60), gain * rng.normal(0, 2)
+    switches &= nuisances.gain_switching
     pixel_mm = model.pixel_um / 1000
     psf_px = log_uniform(rng, response.psf_um) / model.pixel_um
     noise = log_uniform(rng, response.noise_photons)
+    if response.tail_share[0] > 0:
+        noise = max(noise, _LEAST_CCD_NOISE / gain)
     faults = draw_faults(
         placed,
         counting=response.counting,
@@ -453,7 +460,7 @@ def draw_detector(
         top=top,
         quadrants=len(model.layout.centers) > 1,
         nuisances=nuisances,
-        seed=parts[1],
+        seed=seed,
     )
     tail_share = log_uniform(rng, response.tail_share)
     return VariedDetector(
@@ -471,8 +478,8 @@ def draw_detector(
         gain=gain,
         noise_photons=noise,
         pedestal=pedestal,
-        switch_photons=rng.uniform(15, 60) if switches else math.inf,
-        switch_off=gain * rng.normal(0, 2) if switches else 0.0,
+        switch_photons=switch_photons if switches else math.inf,
+        switch_off=switch_off if switches else 0.0,
         switch_noise=log_uniform(rng, (3, 30)),
         dtype=dtype,
         lowest=float(np.iinfo(dtype).min) + 1 if dtype.startswith("int") else _floor(dtype),

@@ -1,7 +1,8 @@
 """Compiled loops of the recording: chance, point spread, read-out.
 
-Each pixel has random numbers of its own, hashed from a seed and its place (splitmix64, Steele, Lea
-and Flood 2014), so that no pixel's chance depends on the light elsewhere.
+Each pixel has random numbers of its own, hashed from a seed and its place, so that no pixel's
+chance depends on the light elsewhere. Loops are over rows and without branches where the compiler
+is to make vector instructions of them; the few pixels that these do not settle come after.
 """
 
 import math
@@ -17,90 +18,181 @@ Float = NDArray[np.float32]
 # From this mean on a count is the normal quantile's expansion, off by a count in about 1 % of the
 # pixels at this mean and fewer beyond.
 _MANY = 4.0
+_FAINT = 0.2  # photons: rows without more are walked through
+_TERMS = 12  # counts that are compared with at once below _MANY
+_INVERSE = tuple(1 / max(k, 1) for k in range(_TERMS))
+_CENTRAL = 0.47575  # of the quantile, from the median: where Acklam's two pieces meet
+_TABLE_END, _TABLE_STEPS = 4, 64  # sigma, and steps of each, of the means of what is cut off
 _TILE = 64  # pixels of a row that are skipped together where there is no light
 _CELL = 4  # pixels: the grid on which tails of the point spread are summed
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _uniform(seed: Any, place: int) -> float:  # noqa: ANN401 -- uint64 under numba
-    """Return a number between 0 and 1, never either."""
-    z = seed + np.uint64(place) * np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z ^= z >> np.uint64(31)
-    return (np.float64(np.int64(z >> np.uint64(12))) + 0.5) * 2.0**-52
+def _means_above() -> NDArray[np.float64]:
+    """Return t Phi(t) + phi(t), the mean of max(x, 0) of a normal deviate x about t, at steps."""
+    at = np.arange(2 * _TABLE_END * _TABLE_STEPS + 1) / _TABLE_STEPS - _TABLE_END
+    below = np.array([0.5 * math.erfc(-t / math.sqrt(2)) for t in at])
+    bell = np.exp(-0.5 * at * at) / math.sqrt(2 * math.pi)
+    return np.asarray(at * below + bell)
+
+
+_ABOVE = _means_above()
+_ABOVE.setflags(write=False)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _normal(u: float) -> float:
-    """Return the normal deviate at quantile `u` to 1e-7: Acklam's rational functions (2003)."""
-    q = u - 0.5
-    if abs(q) <= 0.47575:
+def _hash_row(row: int, seed: Any, hashed: NDArray[np.int32]) -> None:  # noqa: ANN401
+    """Fill `hashed` with 32 random bits a pixel: lowbias32 (Wellons 2018), keyed by 64 bits."""
+    low = np.uint32(seed & np.uint64(0xFFFFFFFF))
+    high = np.uint32(seed >> np.uint64(32))
+    first = np.uint32(row) * np.uint32(len(hashed))
+    for j in range(len(hashed)):
+        x = np.uint32(np.uint32(first + np.uint32(j)) * np.uint32(0x9E3779B9)) + low
+        x = np.uint32(x ^ (x >> np.uint32(16))) * np.uint32(0x7FEB352D)
+        x = np.uint32(x) ^ high
+        x = np.uint32(x ^ (x >> np.uint32(15))) * np.uint32(0x846CA68B)
+        x = np.uint32(x)
+        hashed[j] = np.int32(x ^ (x >> np.uint32(16)))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _normal_row(hashed: NDArray[np.int32], normal: Float) -> None:
+    """Fill `normal` with the deviates of `hashed` bits: Acklam's rational functions (2003)."""
+    for j in range(len(hashed)):
+        q = np.float32(hashed[j]) * np.float32(2.0**-32)
         r = q * q
-        top = -3.969683028665376e01 * r + 2.209460984245205e02
-        top = (top * r - 2.759285104469687e02) * r + 1.383577518672690e02
-        top = (top * r - 3.066479806614716e01) * r + 2.506628277459239e00
-        low = -5.447609879822406e01 * r + 1.615858368580409e02
-        low = (low * r - 1.556989798598866e02) * r + 6.680131188771972e01
-        low = (low * r - 1.328068155288572e01) * r + 1.0
-        return top * q / low
-    r = math.sqrt(-2.0 * math.log(min(u, 1.0 - u)))
+        top = np.float32(-3.969683028665376e01) * r + np.float32(2.209460984245205e02)
+        top = top * r - np.float32(2.759285104469687e02)
+        top = top * r + np.float32(1.383577518672690e02)
+        top = top * r - np.float32(3.066479806614716e01)
+        top = top * r + np.float32(2.506628277459239e00)
+        low = np.float32(-5.447609879822406e01) * r + np.float32(1.615858368580409e02)
+        low = low * r - np.float32(1.556989798598866e02)
+        low = low * r + np.float32(6.680131188771972e01)
+        low = low * r - np.float32(1.328068155288572e01)
+        normal[j] = top * q / (low * r + np.float32(1.0))
+    outer = np.empty(len(hashed) + 1, np.int32)
+    number = 0
+    for j in range(len(hashed)):  # a branch here would be guessed wrong too often
+        outer[number] = j
+        number += int(abs(np.float32(hashed[j])) > np.float32(_CENTRAL * 2.0**32))
+    for n in range(number):
+        normal[outer[n]] = _tail(hashed[outer[n]])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _tail(hashed: Any) -> float:  # noqa: ANN401
+    """Return the normal deviate of bits in the outer 4.85 %."""
+    beyond = (2.0**31 - abs(np.float64(hashed) + 0.5)) * 2.0**-32
+    r = math.sqrt(-2.0 * math.log(beyond))
     top = -7.784894002430293e-03 * r - 3.223964580411365e-01
     top = (top * r - 2.400758277161838e00) * r - 2.549732539343734e00
     top = (top * r + 4.374664141464968e00) * r + 2.938163982698783e00
     low = 7.784695709041462e-03 * r + 3.224671290700398e-01
     low = (low * r + 2.445134137142996e00) * r + 3.754408661907416e00
     low = low * r + 1.0
-    return top / low if q < 0 else -top / low
+    return top / low if hashed < 0 else -top / low
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _poisson(mean: float, u: float) -> float:
-    """Return the Poisson deviate of `mean` at quantile `u`."""
-    if mean < _MANY:
-        if u <= 1.0 - mean:  # exp(-mean) is more: no exponential for most faint pixels
-            return 0.0
-        term = math.exp(-mean)
-        total, n = term, 0
-        while u > total and term > 1e-18:
-            n += 1
-            term *= mean / n
+def _quantile(hashed: Any) -> float:  # noqa: ANN401
+    """Return a number between 0 and 1, never either."""
+    return (np.float64(hashed) + 0.5) * 2.0**-32 + 0.5
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _few(mean: float, u: float) -> float:
+    """Return the Poisson deviate of a small `mean` at quantile `u`, counted up from 0."""
+    if u <= 1.0 - mean:  # exp(-mean) is more: no exponential for most faint pixels
+        return 0.0
+    term = math.exp(-mean)
+    total, n = term, 0
+    while u > total and term > 1e-18:
+        n += 1
+        term *= mean / n
+        total += term
+    return float(n)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _poisson_row(mean: Float, hashed: NDArray[np.int32], normal: Float, counts: Float) -> None:
+    """Fill `counts` with Poisson deviates of `mean`.
+
+    Giles 2016 (ACM Transactions on Mathematical Software 42, 7), as `deepfreak.deviates`.
+    """
+    most, least = np.float32(0), np.float32(np.inf)
+    for j in range(len(mean)):
+        most, least = max(most, mean[j]), min(least, mean[j])
+    if most < _FAINT:
+        for j in range(len(mean)):
+            counts[j] = _few(np.float64(mean[j]), _quantile(hashed[j]))
+        return
+    if most >= _MANY:
+        _normal_row(hashed, normal)
+        for j in range(len(mean)):
+            m = max(mean[j], np.float32(_MANY))
+            w = normal[j]
+            root = np.sqrt(m)
+            square = w * w
+            quantile = m + root * w + (np.float32(1 / 3) + square * np.float32(1 / 6))
+            quantile -= w * (np.float32(1 / 36) + square * np.float32(1 / 72)) / root
+            counts[j] = np.floor(max(quantile, np.float32(0)))
+    if least >= _MANY:
+        return
+    for j in range(len(mean)):
+        m = min(np.float64(mean[j]), _MANY)
+        y = m * (-1 / 16)
+        term = 1 + y * (1 + y / 2 * (1 + y / 3 * (1 + y / 4 * (1 + y / 5 * (1 + y / 6)))))
+        term *= term
+        term *= term
+        term *= term
+        term *= term
+        u = np.float64(hashed[j]) * 2.0**-32 + (0.5 + 2.0**-33)
+        total, n = term, np.float64(u > term)
+        for k in range(1, _TERMS):
+            term *= m * _INVERSE[k]
             total += term
-        return float(n)
-    w = _normal(u)
-    root = math.sqrt(mean)
-    square = w * w
-    # Giles 2016 (ACM Transactions on Mathematical Software 42, 7), as `deepfreak.deviates`
-    quantile = mean + root * w + (1 / 3 + square / 6) - (w / 36 + w * square / 72) / root
-    return max(math.floor(quantile), 0.0)
+            n += np.float64(u > total)
+        counts[j] = np.float32(n) if mean[j] < _MANY else counts[j]
+    for j in range(len(mean)):
+        if counts[j] == _TERMS and mean[j] < _MANY:
+            counts[j] = _few(np.float64(mean[j]), _quantile(hashed[j]))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def draw_photons(background: Float, spots: Float, seed: Any) -> Float:  # noqa: ANN401
     """Return Poisson deviates with means `background` + `spots`, of their shape."""
     photons = np.empty_like(background)
-    rows, columns = background.shape
-    for i in range(rows):
-        for j in range(columns):
-            mean = np.float64(background[i, j]) + np.float64(spots[i, j])
-            photons[i, j] = _poisson(mean, _uniform(seed, i * columns + j))
+    columns = background.shape[1]
+    hashed, normal = np.empty(columns, np.int32), np.empty(columns, np.float32)
+    for i in range(background.shape[0]):
+        _hash_row(i, seed, hashed)
+        _poisson_row(background[i] + spots[i], hashed, normal, photons[i])
     return photons
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def count_photons(light: Float, spots: Float, flat: Float, static: Float, seed: Any) -> Float:  # noqa: ANN401
+def count_photons(
+    light: Float,
+    spots: Float,
+    flat: Float,
+    static: Float,
+    seed: Any,  # noqa: ANN401
+) -> Float:
     """Multiply `light` and `spots` by `flat` in place and add `static` light; return their counts.
 
     These are Poisson deviates of the sum.
     """
     counts = np.empty_like(light)
-    rows, columns = light.shape
-    for i in range(rows):
+    columns = light.shape[1]
+    hashed, normal = np.empty(columns, np.int32), np.empty(columns, np.float32)
+    mean = np.empty(columns, np.float32)
+    for i in range(light.shape[0]):
         for j in range(columns):
             light[i, j] = light[i, j] * flat[i, j] + static[i, j]
             spots[i, j] *= flat[i, j]
-            mean = np.float64(light[i, j]) + np.float64(spots[i, j])
-            counts[i, j] = _poisson(mean, _uniform(seed, i * columns + j))
+            mean[j] = light[i, j] + spots[i, j]
+        _hash_row(i, seed, hashed)
+        _poisson_row(mean, hashed, normal, counts[i])
     return counts
 
 
@@ -120,10 +212,12 @@ def read_out(
     switch: NDArray[np.float64],
     seed: Any,  # noqa: ANN401
 ) -> Float:
-    """Turn `photons` into counts in place, `light` and `spots` too; return the expected background.
+    """Turn `photons` and `spots` into counts in place; return the expected background's counts.
 
     Parameters
     ----------
+    light
+        Photons of the background, multiplied by `flat` in place.
     static
         Counts of each pixel without light.
     chip, steps
@@ -137,36 +231,54 @@ def read_out(
     switch
         Photons from which a pixel takes its low gain, the counts by which that is off, and its
         noise over that of the high gain.
-
-    `light` stays in photons.
     """
     level = np.empty_like(photons)
     height, width = photons.shape
+    hashed, normal = np.empty(width, np.int32), np.empty(width, np.float32)
+    near = np.empty(width + 1, np.int32)
+    factor, rms = np.float32(gain), np.float32(noise)
     for i in range(height):
+        _hash_row(i, seed, hashed)
+        _normal_row(hashed, normal)
         for j in range(width):
-            dark = static[i, j] + steps[chip[i, j]] + rows[i, 2 * j // width]
-            factor = gain * flat[i, j]
-            w = _normal(_uniform(seed, i * width + j))
-            value = photons[i, j] * factor + dark
-            if photons[i, j] > switch[0]:
-                value += switch[1] + noise * switch[2] * w
-            else:
-                value += noise * w
-            photons[i, j] = max(value, lowest)
+            level[i, j] = steps[chip[i, j]]
+        for j in range(width):
+            level[i, j] += static[i, j] + (rows[i, 0] if 2 * j < width else rows[i, 1])
+        if switch[0] < np.inf:
+            for j in range(width):
+                if photons[i, j] > switch[0]:
+                    level_of = np.float32(switch[1]) / (factor * max(flat[i, j], np.float32(0.1)))
+                    photons[i, j] += level_of
+                    normal[j] *= np.float32(switch[2])
+        for j in range(width):
+            of_photon = factor * flat[i, j]
+            photons[i, j] = photons[i, j] * of_photon + (level[i, j] + rms * normal[j])
             light[i, j] *= flat[i, j]
-            spots[i, j] *= factor
-            mean = light[i, j] * gain + dark
-            if mean - lowest < 1e6:
-                # the mean of what is cut off at `lowest`
+            spots[i, j] *= of_photon
+            level[i, j] += light[i, j] * factor
+        if lowest > -1e5:  # the types with more below never come there
+            number = 0
+            for j in range(width):
+                photons[i, j] = max(photons[i, j], np.float32(lowest))
+                over = level[i, j] - np.float32(lowest)
+                square = rms * rms + light[i, j] * factor * factor
+                near[number] = j
+                number += int(over * abs(over) < np.float32(9) * square)
+            for n in range(number):
+                j = near[n]
                 sigma = math.sqrt(noise * noise + max(light[i, j], 0.0) * gain * gain)
-                over = mean - lowest
-                if over < 3 * sigma:
-                    t = over / sigma
-                    share = 0.5 * math.erfc(-t / math.sqrt(2.0))
-                    bell = math.exp(-0.5 * t * t) / math.sqrt(2 * math.pi)
-                    mean = lowest + over * share + sigma * bell
-            level[i, j] = mean
+                level[i, j] = lowest + _mean_above(level[i, j] - lowest, sigma)
     return level
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _mean_above(mean: float, sigma: float) -> float:
+    """Return the mean of a normal deviate of which what is below 0 is 0, to 2e-5 sigma."""
+    at = min(max(mean / sigma + _TABLE_END, 0.0) * _TABLE_STEPS, 2.0 * _TABLE_END * _TABLE_STEPS)
+    left = min(int(at), len(_ABOVE) - 2)
+    part = at - left
+    cut: float = sigma * ((1 - part) * _ABOVE[left] + part * _ABOVE[left + 1])
+    return cut
 
 
 def gaussian_taps(fwhm_px: float) -> Float:
@@ -198,35 +310,49 @@ def spread(image: Float, taps: Float, tail_share: float, tail_px: float) -> Floa
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _spread_core(image: Float, scaled: Float) -> Float:
-    """Return the convolution with taps of any sum s along rows, taps / s along columns."""
+    """Return the convolution with taps of any sum s along rows, taps / s along columns.
+
+    Rows that are still needed are kept in a ring; what is dark is skipped in tiles.
+    """
     rows, columns = image.shape
-    reach = len(scaled) // 2
+    count = len(scaled)
+    reach = count // 2
     plain = scaled / scaled.sum()
     tiles = -(-columns // _TILE)
-    lit = np.zeros((rows, tiles), dtype=np.bool_)
-    along = np.zeros_like(image)
-    for i in range(rows):
+    ring = np.zeros((count, columns), dtype=np.float32)
+    lit = np.zeros((count, tiles), dtype=np.bool_)
+    result = np.empty_like(image)
+    for s in range(rows + reach):
+        along, of_row = ring[s % count], lit[s % count]
         for tile in range(tiles):
+            of_row[tile] = False
+            if s >= rows:
+                continue
             left, right = tile * _TILE, min((tile + 1) * _TILE, columns)
             for j in range(max(left - reach, 0), min(right + reach, columns)):
-                if image[i, j] != 0:
-                    lit[i, tile] = True
+                if image[s, j] != 0:
+                    of_row[tile] = True
                     break
-            if not lit[i, tile]:
+            if not of_row[tile]:
                 continue
+            along[left:right] = 0
             for k in range(-reach, reach + 1):
                 share = scaled[k + reach]
                 for j in range(max(left, -k), min(right, columns - k)):
-                    along[i, j] += share * image[i, j + k]
-    result = np.zeros_like(image)
-    for i in range(rows):
-        for k in range(max(-reach, -i), min(reach, rows - 1 - i) + 1):
-            share = plain[k + reach]
-            for tile in range(tiles):
-                if not lit[i + k, tile]:
+                    along[j] += share * image[s, j + k]
+        i = s - reach
+        if i < 0:
+            continue
+        for tile in range(tiles):
+            left, right = tile * _TILE, min((tile + 1) * _TILE, columns)
+            result[i, left:right] = 0
+            for k in range(max(-reach, -i), min(reach, rows - 1 - i) + 1):
+                if not lit[(i + k) % count, tile]:
                     continue
-                for j in range(tile * _TILE, min((tile + 1) * _TILE, columns)):
-                    result[i, j] += share * along[i + k, j]
+                share = plain[k + reach]
+                line = ring[(i + k) % count]
+                for j in range(left, right):
+                    result[i, j] += share * line[j]
     return result
 
 
@@ -245,6 +371,12 @@ def _add_cells(image: Float, cells: Float) -> None:
     """Add to each pixel what lies between the middles of the nearest four cells, linearly."""
     rows, columns = cells.shape
     line = np.empty(columns + 1, dtype=np.float32)
+    left = np.empty(image.shape[1], dtype=np.int32)
+    part = np.empty(image.shape[1], dtype=np.float32)
+    for j in range(image.shape[1]):
+        across = (j + 0.5) / _CELL - 0.5
+        left[j] = max(math.floor(across), 0)
+        part[j] = max(across - left[j], 0.0)
     for i in range(image.shape[0]):
         at = (i + 0.5) / _CELL - 0.5
         above = min(max(math.floor(at), 0), rows - 1)
@@ -258,7 +390,5 @@ def _add_cells(image: Float, cells: Float) -> None:
             continue
         line[columns] = line[columns - 1]
         for j in range(image.shape[1]):
-            across = (j + 0.5) / _CELL - 0.5
-            left = max(math.floor(across), 0)
-            part = np.float32(max(across - left, 0.0))
-            image[i, j] += line[left] + part * (line[left + 1] - line[left])
+            start = line[left[j]]
+            image[i, j] += start + part[j] * (line[left[j] + 1] - start)

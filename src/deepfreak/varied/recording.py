@@ -54,7 +54,8 @@ class Recorded:
     def noise(self) -> Float:
         """RMS of each pixel's counts without spots, in counts."""
         square = np.maximum(self.light, 0) + np.float32(self.detector.noise_photons**2)
-        return np.sqrt(square) * np.float32(self.detector.gain)
+        noise: Float = np.sqrt(square) * np.float32(self.detector.gain)
+        return noise
 
     def places(
         self, slow: NDArray[np.float64], fast: NDArray[np.float64]
@@ -79,7 +80,8 @@ def frame_places(
     if frame_of is not None:
         flat = frame_of[at]
         columns = detector.frame_shape[1]
-        slow, fast = flat // columns + 0.5, flat % columns + 0.5
+        slow = (flat // columns).astype(np.float64) + 0.5
+        fast = (flat % columns).astype(np.float64) + 0.5
     return np.where(inside, slow, np.nan), np.where(inside, fast, np.nan)
 
 
@@ -121,8 +123,7 @@ def record(
     faults = detector.faults
     words = np.random.SeedSequence(seed).generate_state(2, np.uint64)
     light = _on_frame(detector, _spread(detector, background))
-    # without spots nothing has to be spread
-    spots_seen = _on_frame(detector, _spread(detector, spots) if spots.any() else spots.copy())
+    spots_seen = _on_frame(detector, _spread(detector, spots))
     if detector.counting:
         values = count_photons(light, spots_seen, faults.flat, faults.static, words[0])
     else:
@@ -233,7 +234,8 @@ def _add_blob(photons: Float, place: tuple[float, float], sigma: float, light: f
     shape *= light / shape.sum()
     photons[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] += shape.astype(np.float32)
     i, j = np.nonzero(shape > _TOUCHED)
-    return (rows[i] * width + columns[j]).astype(np.int64)
+    places: Places = rows[i] * width + columns[j]
+    return places
 
 
 def _add_tracks(photons: Float, detector: VariedDetector, rng: np.random.Generator) -> Places:

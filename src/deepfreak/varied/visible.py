@@ -1,6 +1,5 @@
 """Which true spots can be seen in a frame, measured at their true places; nothing is sought."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
