@@ -148,6 +148,23 @@ def material_rings(material: str, geometry: Geometry) -> Rings:
     )
 
 
+def draw_material(
+    rng: np.random.Generator,
+    geometry: Geometry,
+    names: tuple[str, ...],
+    shape: tuple[int, int],
+    fewest: int = 1,
+) -> Rings | None:
+    """Return the rings of one of some powders, None if none has `fewest` rings on the canvas."""
+    near, far = _seen_radii(geometry.beam_center_px, shape)
+    found = []
+    for name in names:
+        rings = material_rings(name, geometry)
+        if np.count_nonzero((rings.radii_px > near) & (rings.radii_px < 0.9 * far)) >= fewest:
+            found.append(rings)
+    return found[rng.integers(len(found))] if found else None
+
+
 def draw_rings(rng: np.random.Generator, geometry: Geometry, shape: tuple[int, int]) -> Rings:
     """Return the rings of any powder: cubic, lamellar, or at any radii; any centre at times."""
     if rng.random() < 1 / 4:  # a beam that is elsewhere, off the frame too
@@ -295,11 +312,6 @@ def _diamond_spot(rng: np.random.Generator, shape: tuple[int, int]) -> Spots:
         covariance=covariance[None, :],
         blobs=blobs,
     )
-
-
-def draw_material(rng: np.random.Generator, geometry: Geometry, names: tuple[str, ...]) -> Rings:
-    """Return the rings of one of some powders."""
-    return material_rings(names[rng.integers(len(names))], geometry)
 
 
 def powder(

@@ -204,11 +204,20 @@ def streak(light: Light, rng: np.random.Generator) -> None:
                 direction + turn,
                 length,
                 narrowest,
-                rng.uniform(0, 0.05),
+                rng.choice([0.0, rng.uniform(0, 0.04)]),
                 min(light.base * log_uniform(rng, 2, 500), BRIGHTEST_PHOTONS),
             ]
         )
         light.add_painter(partial(_add_streak, line=line))
+
+
+def rim(
+    light: Light, rng: np.random.Generator, center_px: tuple[float, float], radius_px: float
+) -> None:
+    """Add what a beamstop's edge scatters: a narrow ring, mostly in one direction."""
+    height, width = light.base * log_uniform(rng, 1, 50), log_uniform(rng, 0.7, 4)
+    ring = partial(_ring, radius=radius_px, width=width, height=height)
+    light.add_radial(ring, draw_texture(rng, 3 / 4), center_px)
 
 
 def tube(light: Light, rng: np.random.Generator) -> None:
