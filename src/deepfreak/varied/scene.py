@@ -15,7 +15,7 @@ from deepfreak.crystal import random_orientation, rotation_about
 from deepfreak.varied import crystals, powders, stray
 from deepfreak.varied.crystals import Geometry, Lattice, bragg_spots
 from deepfreak.varied.draws import log_uniform
-from deepfreak.varied.shadows import DISC, NO_SHADOWS, darken, draw_shadows, transmission
+from deepfreak.varied.shadows import DISC, NO_SHADOWS, draw_shadows, transmission
 from deepfreak.varied.spots import FWHM, ONE_BLOB, Canvas, Spots, factor_for
 from deepfreak.varied.stray import Light
 
@@ -178,12 +178,18 @@ def draw_scene(
     level = setup.level * log_uniform(kind_rng, 0.5, 2)
     if empty:
         level = 0.0 if kind == DARK else log_uniform(kind_rng, *_EMPTY_PHOTONS)
-    light = Light(shape=canvas.shape, center_px=setup.geometry.beam_center_px, level=level)
-    tags = [] if kind == DARK else _add_light(light, light_rng, setup, hard, empty, without)
     shadows = NO_SHADOWS if "shadows" in without or kind == DARK else setup.shadows
+    light = Light(
+        shape=canvas.shape,
+        center_px=setup.geometry.beam_center_px,
+        level=level,
+        shadows=shadows,
+    )
+    tags = [] if kind == DARK else _add_light(light, light_rng, setup, hard, empty, without)
     if len(shadows):
-        light.add_painter(lambda image: darken(image, shadows))
         tags.append("shadows")
+    if empty and crystal:
+        tags.append(NEARLY_EMPTY)
     background = light.paint()
     spots, clear = None, 0
     if crystal:
@@ -382,7 +388,7 @@ def _shaped(rng: np.random.Generator, lattice: Lattice) -> tuple[Lattice, list[s
         changed = replace(changed, blobs=blobs)
         tags.append("tails")
     if rng.random() < 0.1:
-        angle, length = rng.uniform(0, math.pi), log_uniform(rng, 1, 8)
+        angle, length = rng.uniform(0, math.pi), log_uniform(rng, 1, 6)
         stretch = (length * math.sin(angle), length * math.cos(angle))
         changed = replace(changed, stretch=stretch)
         tags.append("streaked")

@@ -7,12 +7,14 @@ import pytest
 
 from deepfreak.varied.crystals import Geometry
 from deepfreak.varied.powders import (
+    Rings,
     add_smooth_rings,
     draw_grains,
     draw_rings,
     material_rings,
     ring_spacings,
 )
+from deepfreak.varied.shadows import DISC, NO_SHADOWS
 from deepfreak.varied.stray import Light, Texture
 
 GEOMETRY = Geometry(
@@ -82,7 +84,7 @@ def test_grains_lie_on_rings_on_the_canvas():
     counts = []
     for _ in range(60):
         rings = draw_rings(rng, GEOMETRY, SHAPE)
-        grains = draw_grains(rings, rng, SHAPE)
+        grains = draw_grains(rings, rng, SHAPE, NO_SHADOWS)
         counts.append(len(grains))
         if len(grains) == 0:
             continue
@@ -103,3 +105,16 @@ def test_rings_have_any_centre_off_the_frame_too():
     off = ((centers < 0) | (centers > SHAPE)).any(axis=1)
     assert 0.08 < off.mean() < 0.35
     assert (centers == GEOMETRY.beam_center_px).all(axis=1).mean() > 0.6
+
+
+def test_grains_lie_outside_shadows_and_do_not_run_together():
+    rng = np.random.default_rng(3)
+    stop = np.array([(DISC, 400.0, 380.0, 0.0, 0.0, 100.0, 1.0, 0.0)])
+    rings = material_rings("CeO2", GEOMETRY)
+    hidden = Rings(
+        name="hidden", center_px=rings.center_px, radii_px=np.array([50.0]), weights=np.ones(1)
+    )
+    for _ in range(20):
+        assert len(draw_grains(hidden, rng, SHAPE, stop)) == 0
+        one = draw_grains(hidden, rng, SHAPE, NO_SHADOWS)
+        assert 10 <= len(one) <= 2 * math.pi * 50 / 6
