@@ -25,6 +25,15 @@ GEOMETRY = Geometry(
     polarization=0.0,
 )
 SHAPE = (800, 760)
+CUBIC = sorted(
+    {
+        h * h + k * k + l * l
+        for h in range(9)
+        for k in range(9)
+        for l in range(9)
+        if h % 2 == k % 2 == l % 2
+    }
+)[1:]
 
 
 @pytest.mark.parametrize(
@@ -118,3 +127,17 @@ def test_grains_lie_outside_shadows_and_do_not_run_together():
         assert len(draw_grains(hidden, rng, SHAPE, stop)) == 0
         one = draw_grains(hidden, rng, SHAPE, NO_SHADOWS)
         assert 10 <= len(one) <= 2 * math.pi * 50 / 6
+
+
+def test_lamellar_and_cubic_rings_have_the_ratios_of_their_lattices():
+    rng = np.random.default_rng(4)
+    seen = set()
+    for _ in range(60):
+        rings = draw_rings(rng, GEOMETRY, SHAPE)
+        if rings.name == "any rings":
+            continue
+        seen.add(rings.name)
+        q = np.array([GEOMETRY.q_at(radius) for radius in rings.radii_px])
+        orders = np.arange(1, len(q) + 1) if rings.name == "lamellar" else np.sqrt(CUBIC[: len(q)])
+        assert q / q[0] == pytest.approx(orders / orders[0], rel=1e-6)
+    assert seen == {"lamellar", "cubic"}
