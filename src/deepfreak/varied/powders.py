@@ -275,11 +275,11 @@ def _arc_px(rings: Rings, shape: tuple[int, int], shadows: Array) -> Array:
 def add_grains(light: Light, grains: Spots, canvas: Canvas, rng: np.random.Generator) -> None:
     """Add grains so bright that k of them have a signal-to-noise ratio of 7.
 
-    k is log-uniform between a tenth of them, at least 8, and 600 or all.
+    k is log-uniform between a quarter of them, at least 8, and 600 or all.
     """
     if len(grains) == 0:
         return
-    wanted = count_wanted(rng, len(grains), least=len(grains) // 10)
+    wanted = count_wanted(rng, len(grains), least=len(grains) // 4)
 
     def painter(image: Float) -> None:
         needed = grains.clear_photons(image, canvas)
