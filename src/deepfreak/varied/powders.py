@@ -16,6 +16,7 @@ from deepfreak.crystal import real_axes
 from deepfreak.scattering.ice.lattice import STRUCTURES, Structure, structure_factor
 from deepfreak.varied.crystals import Geometry
 from deepfreak.varied.draws import log_uniform
+from deepfreak.varied.shadows import NO_SHADOWS, transmission
 from deepfreak.varied.spots import CLEAR, FWHM, ONE_BLOB, Canvas, Spots, factor_for
 from deepfreak.varied.stray import BRIGHTEST_PHOTONS, EVEN, Light, Texture, draw_texture
 
@@ -83,6 +84,9 @@ _FACE_CENTRED = np.array(
 )
 _MOST_RINGS = 25
 _ANGLES = 720
+_AZIMUTH = (np.arange(_ANGLES) + 0.5) * 2 * np.pi / _ANGLES
+_GRAIN_PX = 6.0  # of a ring's length, for each grain at least
+_ATTEMPTS = 8
 _DIAMOND_SNR = 20.0, 3000.0
 
 
@@ -148,8 +152,37 @@ def material_rings(material: str, geometry: Geometry) -> Rings:
     )
 
 
+def draw_material(
+    rng: np.random.Generator,
+    geometry: Geometry,
+    names: tuple[str, ...],
+    shape: tuple[int, int],
+    fewest: int = 1,
+) -> Rings | None:
+    """Return the rings of one of some powders, None if none has `fewest` rings on the canvas."""
+    near, far = _seen_radii(geometry.beam_center_px, shape)
+    found = []
+    for name in names:
+        rings = material_rings(name, geometry)
+        if np.count_nonzero((rings.radii_px > near) & (rings.radii_px < 0.9 * far)) >= fewest:
+            found.append(rings)
+    return found[rng.integers(len(found))] if found else None
+
+
 def draw_rings(rng: np.random.Generator, geometry: Geometry, shape: tuple[int, int]) -> Rings:
-    """Return the rings of any powder: cubic, lamellar, or at any radii; any centre at times."""
+    """Return the rings of any powder: cubic, lamellar, or at any radii; any centre at times.
+
+    At least half of the canvas's longer side of them lies on it, if chance allows.
+    """
+    rings = _draw_rings(rng, geometry, shape)
+    for _ in range(_ATTEMPTS):
+        if _arc_px(rings, shape, NO_SHADOWS).sum() > max(shape) / 2:
+            break
+        rings = _draw_rings(rng, geometry, shape)
+    return rings
+
+
+def _draw_rings(rng: np.random.Generator, geometry: Geometry, shape: tuple[int, int]) -> Rings:
     if rng.random() < 1 / 4:  # a beam that is elsewhere, off the frame too
         place = rng.uniform(-0.5, 1.5, 2) * shape
         geometry = replace(geometry, beam_center_px=(float(place[0]), float(place[1])))
@@ -183,29 +216,33 @@ def add_smooth_rings(
 
 
 def draw_grains(
-    rings: Rings, rng: np.random.Generator, shape: tuple[int, int], texture: Texture = EVEN
+    rings: Rings,
+    rng: np.random.Generator,
+    shape: tuple[int, int],
+    shadows: Array,
+    texture: Texture = EVEN,
 ) -> Spots:
     """Return 10 to 3,000 grains on the canvas, of exponential brightness, in units of nothing.
 
-    They are as wide as crystals' spots, drawn out along the ring in half of the cases.
+    They are as wide as crystals' spots, drawn out along the ring in half of the cases; they do not
+    lie in deep shadows, and not so dense that the ring is smooth. None where no ring can be seen.
     """
-    count = round(log_uniform(rng, 10, 3000))
-    azimuth = (np.arange(_ANGLES) + 0.5) * 2 * np.pi / _ANGLES
-    slow = rings.center_px[0] + rings.radii_px[:, None] * np.sin(azimuth)
-    fast = rings.center_px[1] + rings.radii_px[:, None] * np.cos(azimuth)
-    on = (slow >= 0) & (slow < shape[0]) & (fast >= 0) & (fast < shape[1])
-    chance = (on * rings.weights[:, None] * texture.at(azimuth)).ravel()
+    azimuth, arc_px = _AZIMUTH, _arc_px(rings, shape, shadows)
+    chance = (arc_px / rings.radii_px[:, None] * rings.weights[:, None]).ravel()
+    chance *= np.tile(texture.at(azimuth), len(rings.radii_px))
     total = chance.sum()
-    if total <= 0:
-        count = 0
-    else:
+    count = round(log_uniform(rng, 10, 3000))
+    count = min(count, max(10, int(arc_px.sum() / _GRAIN_PX)))
+    if total > 0:
         chance /= total
+    else:
+        count = 0
     which = rng.choice(len(chance), count, p=chance) if count else np.zeros(0, np.intp)
     around = azimuth[which % _ANGLES] + rng.uniform(-np.pi, np.pi, count) / _ANGLES
     spread = log_uniform(rng, 0.1, 2.5)
     radius = rings.radii_px[which // _ANGLES] + spread * rng.standard_normal(count)
     width = log_uniform(rng, 0.3, 4) / FWHM * np.exp(rng.normal(0, 0.15, count))
-    arc = rng.exponential(log_uniform(rng, 1, 20), count) if rng.random() < 1 / 2 else 0.0
+    arc = rng.exponential(log_uniform(rng, 1, 8), count) if rng.random() < 1 / 3 else 0.0
     along2 = width**2 + np.minimum(arc, 40.0) ** 2
     sin, cos = np.sin(around), np.cos(around)
     covariance = np.stack(
@@ -225,11 +262,24 @@ def draw_grains(
     )
 
 
+def _arc_px(rings: Rings, shape: tuple[int, int], shadows: Array) -> Array:
+    """Return the length of rings at each angle that is on a canvas and not in shadow, (n, 720)."""
+    slow = rings.center_px[0] + rings.radii_px[:, None] * np.sin(_AZIMUTH)
+    fast = rings.center_px[1] + rings.radii_px[:, None] * np.cos(_AZIMUTH)
+    seen = (slow >= 0) & (slow < shape[0]) & (fast >= 0) & (fast < shape[1])
+    seen &= (transmission(shadows, slow.ravel(), fast.ravel()) > 0.5).reshape(seen.shape)
+    length: Array = seen * (rings.radii_px[:, None] * 2 * np.pi / _ANGLES)
+    return length
+
+
 def add_grains(light: Light, grains: Spots, canvas: Canvas, rng: np.random.Generator) -> None:
-    """Add grains so bright that k of them have a signal-to-noise ratio of 7 (`count_wanted`)."""
+    """Add grains so bright that k of them have a signal-to-noise ratio of 7.
+
+    k is log-uniform between a quarter of them, at least 8, and 600 or all.
+    """
     if len(grains) == 0:
         return
-    wanted = count_wanted(rng, len(grains))
+    wanted = count_wanted(rng, len(grains), least=len(grains) // 4)
 
     def painter(image: Float) -> None:
         needed = grains.clear_photons(image, canvas)
@@ -238,9 +288,10 @@ def add_grains(light: Light, grains: Spots, canvas: Canvas, rng: np.random.Gener
     light.add_painter(painter)
 
 
-def count_wanted(rng: np.random.Generator, number: int) -> int:
-    """Return how many spots of a number are to be clear: log-uniform between 8 and 600."""
-    return min(number, round(log_uniform(rng, 8, max(8, min(number, 600)))))
+def count_wanted(rng: np.random.Generator, number: int, least: int = 8) -> int:
+    """Return how many spots of a number are to be clear: log-uniform from 8 or more to 600."""
+    least, most = max(8, least), max(8, min(number, 600))
+    return min(number, round(log_uniform(rng, min(least, most), most)))
 
 
 def diamond(light: Light, canvas: Canvas, rng: np.random.Generator) -> None:
@@ -297,11 +348,6 @@ def _diamond_spot(rng: np.random.Generator, shape: tuple[int, int]) -> Spots:
     )
 
 
-def draw_material(rng: np.random.Generator, geometry: Geometry, names: tuple[str, ...]) -> Rings:
-    """Return the rings of one of some powders."""
-    return material_rings(names[rng.integers(len(names))], geometry)
-
-
 def powder(
     light: Light, rings: Rings, canvas: Canvas, rng: np.random.Generator, *, form: str
 ) -> None:
@@ -314,7 +360,7 @@ def powder(
         return
     if rng.random() < 1 / 4:
         add_smooth_rings(light, rings, rng, texture)
-    add_grains(light, draw_grains(rings, rng, light.shape, texture), canvas, rng)
+    add_grains(light, draw_grains(rings, rng, light.shape, light.shadows, texture), canvas, rng)
 
 
 def _profile(radii: Array, heights: Array, width: float) -> Callable[[Array], Array]:

@@ -15,7 +15,7 @@ from deepfreak.crystal import random_orientation, rotation_about
 from deepfreak.varied import crystals, powders, stray
 from deepfreak.varied.crystals import Geometry, Lattice, bragg_spots
 from deepfreak.varied.draws import log_uniform
-from deepfreak.varied.shadows import NO_SHADOWS, darken, draw_shadows, transmission
+from deepfreak.varied.shadows import DISC, NO_SHADOWS, draw_shadows, transmission
 from deepfreak.varied.spots import FWHM, ONE_BLOB, Canvas, Spots, factor_for
 from deepfreak.varied.stray import Light
 
@@ -33,6 +33,7 @@ HARD_KINDS = {
     "diamond": 0.08,
     "fibre": 0.08,
 }
+_RIM_SHARE = 0.15  # of beamstops
 HARD_SHARE = 0.45  # of misses
 RINGS_UNDER_CRYSTALS = {"ice": 0.6, "grains": 0.2, "rings": 0.2}
 RINGS_UNDER_CRYSTALS_SHARE = 0.15  # of hits
@@ -46,7 +47,8 @@ CLEAN_KINDS = {
     "shading": (0.15, stray.shading),
     "moire": (0.05, stray.moire),
 }
-_PHOTONS_A_PIXEL = ((0.8, 0.01, 100.0), (0.1, 0.001, 0.01), (0.1, 100.0, 3000.0))
+_PHOTONS_A_PIXEL = (0.01, 100.0), (0.001, 0.01), (100.0, 3000.0)
+_LEVEL_SHARES = 0.8, 0.1, 0.1
 _EMPTY_PHOTONS = 0.0005, 0.01
 
 _WAVELENGTHS_A = 0.4, 2.3
@@ -146,8 +148,7 @@ def draw_setup(rng: np.random.Generator, canvas: Canvas) -> Setup:
         beam_center_px=center,
         polarization=float(rng.choice([0.0, 0.99, 0.99, -0.99])),
     )
-    share = rng.random()
-    low, high = _PHOTONS_A_PIXEL[int(np.searchsorted(np.cumsum([0.8, 0.1]), share))][1:]
+    low, high = _PHOTONS_A_PIXEL[rng.choice(3, p=_LEVEL_SHARES)]
     return Setup(
         canvas=canvas,
         geometry=geometry,
@@ -167,8 +168,9 @@ def draw_scene(
 ) -> Scene:
     """Draw what is in the beam of one frame, with a crystal or without.
 
-    `without` leaves out light by its tag: keys of `CLEAN_KINDS`, "shadows" and "diffuse spots",
-    without which all else stays as it was; and keys of `HARD_KINDS`, in whose place others come.
+    `without` leaves out light by its tag: keys of `CLEAN_KINDS`, "rim", "shadows" and "diffuse
+    spots", without which all else stays as it was; and keys of `HARD_KINDS`, in whose place others
+    come.
     """
     canvas = setup.canvas
     kind_rng, light_rng, spots_rng = rng.spawn(3)
@@ -176,12 +178,18 @@ def draw_scene(
     level = setup.level * log_uniform(kind_rng, 0.5, 2)
     if empty:
         level = 0.0 if kind == DARK else log_uniform(kind_rng, *_EMPTY_PHOTONS)
-    light = Light(shape=canvas.shape, center_px=setup.geometry.beam_center_px, level=level)
-    tags = [] if kind == DARK else _add_light(light, light_rng, setup, hard, empty, without)
     shadows = NO_SHADOWS if "shadows" in without or kind == DARK else setup.shadows
+    light = Light(
+        shape=canvas.shape,
+        center_px=setup.geometry.beam_center_px,
+        level=level,
+        shadows=shadows,
+    )
+    tags = [] if kind == DARK else _add_light(light, light_rng, setup, hard, empty, without)
     if len(shadows):
-        light.add_painter(lambda image: darken(image, shadows))
         tags.append("shadows")
+    if empty and crystal:
+        tags.append(NEARLY_EMPTY)
     background = light.paint()
     spots, clear = None, 0
     if crystal:
@@ -237,6 +245,12 @@ def _add_light(
         if wanted and name not in without:
             add(light, own)
             tags.append(name)
+    if len(setup.shadows) and setup.shadows[0, 0] == DISC and "rim" not in without:
+        own = rng.spawn(1)[0]
+        if own.random() < _RIM_SHARE:
+            slow, fast, radius = setup.shadows[0, [1, 2, 5]].tolist()
+            stray.rim(light, own, (slow, fast), radius)
+            tags.append("rim")
     if hard is not None:
         tags += _add_hard(light, rng, setup, hard)
     return tags
@@ -252,17 +266,18 @@ def _add_hard(light: Light, rng: np.random.Generator, setup: Setup, kind: str) -
         if rng.random() < 1 / 2:
             stray.streak(light, rng)
         return [kind]
-    form = "smooth"
+    form, rings, shape = "smooth", None, setup.canvas.shape
     if kind == "ice":
-        rings = powders.draw_material(rng, setup.geometry, tuple(powders.ICE))
+        rings = powders.draw_material(rng, setup.geometry, tuple(powders.ICE), shape)
         form = "grains" if rng.random() < 2 / 3 else "smooth"
     elif kind == "calibrant":
-        names = ("AgBh", "AgBh", *powders.CALIBRANTS)
-        rings = powders.draw_material(rng, setup.geometry, names)
+        names = ("AgBh", *powders.CALIBRANTS)
+        rings = powders.draw_material(rng, setup.geometry, names, shape, fewest=3)
         form = "grains" if rng.random() < 1 / 4 else "smooth"
     else:
-        rings = powders.draw_rings(rng, setup.geometry, setup.canvas.shape)
         form = {"grains": "grains", "arcs": "arcs", "rings": "smooth"}[kind]
+    if rings is None:  # or the frame sees none of them
+        rings = powders.draw_rings(rng, setup.geometry, shape)
     powders.powder(light, rings, setup.canvas, rng, form=form)
     return [kind, rings.name, f"{form} powder"]
 
@@ -373,7 +388,7 @@ def _shaped(rng: np.random.Generator, lattice: Lattice) -> tuple[Lattice, list[s
         changed = replace(changed, blobs=blobs)
         tags.append("tails")
     if rng.random() < 0.1:
-        angle, length = rng.uniform(0, math.pi), log_uniform(rng, 1, 8)
+        angle, length = rng.uniform(0, math.pi), log_uniform(rng, 1, 6)
         stretch = (length * math.sin(angle), length * math.cos(angle))
         changed = replace(changed, stretch=stretch)
         tags.append("streaked")
@@ -423,7 +438,7 @@ def _draw_lattice(
         low, high = (low, middle) if enough else (middle, high)
     lattice = replace(lattice, mosaic_rms_deg=math.exp(high))
     found = lattice.expected_number(q, wavelength_A)
-    if found < wanted:
+    if found < wanted and (small or rng.random() < 1 / 2):
         swept = replace(lattice, turn_deg=lattice.turn_deg + 1).expected_number(q, wavelength_A)
         more_deg = min((wanted - found) / (swept - found), 15.0 if small else 1.0)
         lattice = replace(lattice, turn_deg=lattice.turn_deg + more_deg)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from deepfreak.compiled import njit
 from deepfreak.varied.draws import log_uniform
+from deepfreak.varied.shadows import NO_SHADOWS, darken
 
 Array = NDArray[np.float64]
 Float = NDArray[np.float32]
@@ -76,11 +77,14 @@ class Light:
         Of the canvas, and where the beam meets it, (slow, fast) in pixels.
     level
         Photons a pixel of the smooth light, by which the other light is scaled.
+    shadows
+        As `draw_shadows` returns them, over all light.
     """
 
     shape: tuple[int, int]
     center_px: tuple[float, float]
     level: float
+    shadows: Array = field(default_factory=lambda: NO_SHADOWS)
     _smooth: Float = field(init=False)
     _factor: Float | None = field(init=False, default=None)
     _radial: dict[tuple[float, float, Texture], Float] = field(init=False, default_factory=dict)
@@ -138,7 +142,7 @@ class Light:
         self._radial[key] = table + self._radial[key] if key in self._radial else table
 
     def add_painter(self, painter: Callable[[Float], None]) -> None:
-        """Add what changes a painted canvas in place, after all else, in the order given."""
+        """Add what changes a canvas in place, after all other light, in the order given."""
         self._painters.append(painter)
 
     def paint(self) -> Float:
@@ -161,6 +165,7 @@ class Light:
             _stretch(self._factor, canvas, True)
         for painter in self._painters:
             painter(canvas)
+        darken(canvas, self.shadows)
         return canvas
 
 
@@ -204,11 +209,20 @@ def streak(light: Light, rng: np.random.Generator) -> None:
                 direction + turn,
                 length,
                 narrowest,
-                rng.uniform(0, 0.05),
+                rng.choice([0.0, rng.uniform(0, 0.04)]),
                 min(light.base * log_uniform(rng, 2, 500), BRIGHTEST_PHOTONS),
             ]
         )
         light.add_painter(partial(_add_streak, line=line))
+
+
+def rim(
+    light: Light, rng: np.random.Generator, center_px: tuple[float, float], radius_px: float
+) -> None:
+    """Add what a beamstop's edge scatters: a narrow ring, mostly in one direction."""
+    height, width = light.base * log_uniform(rng, 1, 50), log_uniform(rng, 0.7, 4)
+    ring = partial(_ring, radius=radius_px, width=width, height=height)
+    light.add_radial(ring, draw_texture(rng, 3 / 4), center_px)
 
 
 def tube(light: Light, rng: np.random.Generator) -> None:

@@ -18,6 +18,7 @@ from deepfreak.varied.crystals import (
     Geometry,
     Lattice,
     _intensities,
+    _seen,
     bragg_spots,
     polarization_factor,
 )
@@ -199,10 +200,38 @@ def test_polarised_light_leaves_no_spot_along_the_field_at_right_angles():
 
 def test_expected_number_is_about_what_is_found():
     rng = np.random.default_rng(2)
-    for lattice in (LATTICE, replace(LATTICE, turn_deg=1.0), replace(LATTICE, mosaic_rms_deg=0.4)):
+    wide = replace(LATTICE, mosaic_rms_deg=0.02, bandwidth_rms=0.01)
+    for lattice, ratio in (
+        (LATTICE, 1.5),  # found reach to 3 sigma, not 2
+        (replace(LATTICE, mosaic_rms_deg=0.4), 1.5),
+        (wide, 1.5),
+        (replace(LATTICE, turn_deg=4.0), 1.07),
+    ):
         found = []
-        for _ in range(20):
+        for _ in range(40):
             spots, _ = bragg_spots(lattice, GEOMETRY, random_orientation(rng), 0.3, Q_MAX)
             found.append(len(spots))
         expected = lattice.expected_number(Q_MAX, GEOMETRY.wavelength_A)
-        assert 0.9 * expected < np.mean(found) < 1.6 * expected  # found reach to 3 sigma, not 2
+        assert np.mean(found) == pytest.approx(ratio * expected, rel=0.12)
+
+
+@pytest.mark.parametrize("error_sigmas", [-1.2, 0.0, 1.5])
+@pytest.mark.parametrize("bandwidth", [1e-6, 3e-3, 2e-2])
+def test_a_spots_angle_is_that_of_all_domains_and_wavelengths_that_diffract(
+    error_sigmas, bandwidth
+):
+    """Exactly: each wavelength is diffracted by the domains that are turned to its Bragg angle."""
+    wavelength_A, q, mosaic = 1.1, 0.35, 2e-3
+    theta = math.asin(wavelength_A * q / 2)
+    sigma = math.hypot(q * math.cos(theta) * mosaic, q**2 * wavelength_A * bandwidth / 2)
+    # d error / d (angle of q to the beam, beyond 90 degrees) is -|q| cos(theta)
+    tilt = theta - error_sigmas * sigma / (q * math.cos(theta))
+    y, z = q * math.cos(tilt), -q * math.sin(tilt)
+    _, _, _, two_theta, rms = _seen(0.0, y, z, wavelength_A, mosaic, bandwidth, 1e-9, 0.0, 0.0)
+    deviations = np.linspace(-6, 6, 20_001) * bandwidth
+    angles = np.arcsin(wavelength_A * (1 + deviations) * q / 2)
+    weight = np.exp(-0.5 * (deviations / bandwidth) ** 2 - 0.5 * ((angles - tilt) / mosaic) ** 2)
+    mean = np.average(2 * angles, weights=weight)
+    exact = math.sqrt(np.average((2 * angles - mean) ** 2, weights=weight))
+    assert two_theta == pytest.approx(mean, abs=0.05 * mosaic)
+    assert rms == pytest.approx(exact, rel=0.05, abs=1e-7)

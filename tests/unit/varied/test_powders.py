@@ -7,12 +7,14 @@ import pytest
 
 from deepfreak.varied.crystals import Geometry
 from deepfreak.varied.powders import (
+    Rings,
     add_smooth_rings,
     draw_grains,
     draw_rings,
     material_rings,
     ring_spacings,
 )
+from deepfreak.varied.shadows import DISC, NO_SHADOWS
 from deepfreak.varied.stray import Light, Texture
 
 GEOMETRY = Geometry(
@@ -23,6 +25,15 @@ GEOMETRY = Geometry(
     polarization=0.0,
 )
 SHAPE = (800, 760)
+CUBIC = sorted(
+    {
+        h * h + k * k + l * l
+        for h in range(9)
+        for k in range(9)
+        for l in range(9)
+        if h % 2 == k % 2 == l % 2
+    }
+)[1:]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +93,7 @@ def test_grains_lie_on_rings_on_the_canvas():
     counts = []
     for _ in range(60):
         rings = draw_rings(rng, GEOMETRY, SHAPE)
-        grains = draw_grains(rings, rng, SHAPE)
+        grains = draw_grains(rings, rng, SHAPE, NO_SHADOWS)
         counts.append(len(grains))
         if len(grains) == 0:
             continue
@@ -103,3 +114,30 @@ def test_rings_have_any_centre_off_the_frame_too():
     off = ((centers < 0) | (centers > SHAPE)).any(axis=1)
     assert 0.08 < off.mean() < 0.35
     assert (centers == GEOMETRY.beam_center_px).all(axis=1).mean() > 0.6
+
+
+def test_grains_lie_outside_shadows_and_do_not_run_together():
+    rng = np.random.default_rng(3)
+    stop = np.array([(DISC, 400.0, 380.0, 0.0, 0.0, 100.0, 1.0, 0.0)])
+    rings = material_rings("CeO2", GEOMETRY)
+    hidden = Rings(
+        name="hidden", center_px=rings.center_px, radii_px=np.array([50.0]), weights=np.ones(1)
+    )
+    for _ in range(20):
+        assert len(draw_grains(hidden, rng, SHAPE, stop)) == 0
+        one = draw_grains(hidden, rng, SHAPE, NO_SHADOWS)
+        assert 10 <= len(one) <= 2 * math.pi * 50 / 6
+
+
+def test_lamellar_and_cubic_rings_have_the_ratios_of_their_lattices():
+    rng = np.random.default_rng(4)
+    seen = set()
+    for _ in range(60):
+        rings = draw_rings(rng, GEOMETRY, SHAPE)
+        if rings.name == "any rings":
+            continue
+        seen.add(rings.name)
+        q = np.array([GEOMETRY.q_at(radius) for radius in rings.radii_px])
+        orders = np.arange(1, len(q) + 1) if rings.name == "lamellar" else np.sqrt(CUBIC[: len(q)])
+        assert q / q[0] == pytest.approx(orders / orders[0], rel=1e-6)
+    assert seen == {"lamellar", "cubic"}

@@ -7,7 +7,7 @@ import pytest
 
 from deepfreak.varied import stray
 from deepfreak.varied.shadows import APERTURE, ARM, DISC, WEDGE, darken, draw_shadows, transmission
-from deepfreak.varied.stray import Light
+from deepfreak.varied.stray import Light, _add_layer_lines, _add_streak
 
 
 def light(level=0.0, shape=(203, 317), center=(90.0, 160.0)):
@@ -71,19 +71,28 @@ def test_every_kind_adds_or_changes_light_and_leaves_it_finite(add, seed):
     assert np.abs(image - plain.paint()).max() > 0.02
 
 
-def test_a_streak_is_the_formula_at_every_pixel():
-    made = light()
-    stray.streak(made, np.random.default_rng(4))
-    image = made.paint()
-    slow, fast = np.indices(image.shape) + 0.5
-    mirrored = 2 * np.array([90.0, 160.0]) - 0.5
-    inside = (mirrored[0] - slow >= 0) & (mirrored[0] - slow < 203)
-    inside &= (mirrored[1] - fast >= 0) & (mirrored[1] - fast < 317)
-    rows, columns = (mirrored[0] - slow)[inside], (mirrored[1] - fast)[inside]
-    # a streak through the beam is the same on both sides of it
-    opposite = image[rows.astype(int), columns.astype(int)]
-    assert image[inside] == pytest.approx(opposite, rel=1e-3, abs=1e-3)
-    assert image.max() > 10 * np.median(image)
+@pytest.mark.parametrize("angle", [0.0, 0.4, math.pi / 2, 2.5])
+def test_a_streak_is_the_formula_at_every_pixel(angle):
+    image = np.ones((203, 317), np.float32)
+    length, narrowest, wider, peak = 40.0, 1.5, 0.02, 80.0
+    _add_streak(image, np.array([90.0, 160.0, angle, length, narrowest, wider, peak]))
+    slow, fast = np.indices(image.shape) + 0.5 - np.array([90, 160])[:, None, None]
+    along = np.abs(slow * math.sin(angle) + fast * math.cos(angle))
+    across = slow * math.cos(angle) - fast * math.sin(angle)
+    bell = np.exp(-0.5 * (across / (narrowest + wider * along)) ** 2)
+    assert image == pytest.approx(1 + peak * np.exp(-along / length) * bell, abs=0.03)
+
+
+def test_layer_lines_lie_at_multiples_of_their_distance():
+    image = np.zeros((203, 317), np.float32)
+    lines = np.array([np.full(200, 5.0), np.zeros(200), np.full(200, 3.0)], np.float32)
+    _add_layer_lines(image, 90.0, 160.0, 1.0, 0.0, 30.0, 2.0, lines)  # along slow
+    along = np.abs(np.arange(203) + 0.5 - 90)
+    expected = 5 * np.exp(-0.5 * (along / 2) ** 2) + 3 * np.exp(-0.5 * ((along - 60) / 2) ** 2)
+    assert image == pytest.approx(np.tile(expected[:, None], (1, 317)), abs=0.01)
+    turned = np.zeros((317, 203), np.float32)
+    _add_layer_lines(turned, 160.0, 90.0, 0.0, 1.0, 30.0, 2.0, lines)
+    assert np.array_equal(turned, image.T)
 
 
 SHADOWS = np.array(
