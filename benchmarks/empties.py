@@ -126,9 +126,7 @@ DETECTORS = {
 }  # fmt: skip
 
 
-def make(
-    name: str, light: float, hot: int, form: str, rng: np.random.Generator
-) -> Frame:
+def make(name: str, light: float, hot: int, form: str, rng: np.random.Generator) -> Frame:
     """Return an empty frame; light of `form` "falling" is that at the centre."""
     detector = DETECTORS[name]
     slow, fast = np.indices(detector.shape, dtype=np.float32)
