@@ -4,7 +4,7 @@ Everything here is in *steps*: the step is the smallest difference between two c
 so that neither gain nor pedestal of the file matter.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,13 @@ _CLIPS = 4
 _LEAST_SHARE = 0.25  # of a block's pixels that must be valid to measure it
 _CAP = 16.0  # of the variance over the tile's median: denser spots do not hide themselves
 
+# A photon that stands out of the noise; see `find_quantum`.
+SAMPLED_BLOCKS = 200
+_STANDS_OUT = 5.0  # sigma
+_LIT_BLOCKS = 0.2  # of the blocks have such pixels
+_MANY = 60  # such pixels
+_ALIKE, _ALIKE_SHARE = 0.25, 0.5
+
 Counts = NDArray[Any]
 Valid = NDArray[np.bool_]
 Plane = NDArray[np.float64]
@@ -38,7 +45,9 @@ class Steps:
     step
         The greatest common divisor of all differences; 1 where counts are not whole numbers.
     whole
-        Whether counts are whole numbers.
+        Whether light comes in steps: counts are whole numbers, or a step is a photon.
+    photon
+        Whether the step is one photon that stands out of the noise; see `find_quantum`.
     sample
         Some of the valid pixels, in steps.
     """
@@ -46,6 +55,7 @@ class Steps:
     base: float
     step: float
     whole: bool
+    photon: bool = False
     sample: NDArray[np.float64]
 
 
@@ -135,6 +145,82 @@ def _common_step_of_valid(flat: Counts, ok: Valid, base: Any) -> tuple[int, int]
         if found == 1 and differ >= _FEW:
             break
     return found, differ
+
+
+def find_quantum(
+    counts: Counts, valid: Valid, steps: Steps, blocks: "Blocks", gain: float | None
+) -> Steps | None:
+    """Return steps of one photon where single photons stand out of the noise, else None.
+
+    So do those of an integrating detector with little light, which clipping would take for spots. A
+    known gain is such a step when it is over 5 sigma. Else pixels over 5 sigma, sigma by the lower
+    half of a block's pixels, must be in a fifth of the blocks, and half of them, less their
+    block's median, alike to a quarter: spots are not.
+    """
+    known = np.isfinite(blocks.measured)
+    if not known.any() or np.mean(blocks.excess[known] > 0) < _LIT_BLOCKS:
+        return None
+    if gain is None:
+        quantum = _outstanding(counts, valid, steps.base, 1.0 / steps.step, _spread(known))
+    else:
+        noise = float(np.sqrt(np.quantile(blocks.measured[known], 0.25)))
+        quantum = gain / steps.step if gain / steps.step > _STANDS_OUT * noise + 1.0 else 0.0
+    if quantum <= 1.0:
+        return None
+    return replace(
+        steps,
+        step=steps.step * quantum,
+        sample=steps.sample / quantum,
+        whole=True,
+        photon=True,
+    )
+
+
+def _spread(where: Valid) -> NDArray[np.int64]:
+    """Return the places (row, column) of at most about 200 of the true blocks."""
+    places = np.argwhere(where)
+    return places[:: max(1, len(places) // SAMPLED_BLOCKS)]
+
+
+def _outstanding(
+    counts: Counts, valid: Valid, base: float, scale: float, places: NDArray[np.int64]
+) -> float:
+    """Return the median of single pixels' light that stands out of the noise, 0 if not alike."""
+    found, lit = _outstanding_pixels(counts, valid, base, scale, places)
+    if len(found) < _MANY or lit < _LIT_BLOCKS * len(places):
+        return 0.0
+    middle = float(np.median(found))
+    alike = np.abs(found - middle) <= _ALIKE * middle
+    return float(found[alike].mean()) if alike.mean() >= _ALIKE_SHARE else 0.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _outstanding_pixels(
+    counts: Counts, valid: Valid, base: float, scale: float, places: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], int]:
+    """Return the light of all pixels over 5 sigma in the blocks at `places`, and in how many."""
+    found = np.empty(len(places) * BLOCK * BLOCK)
+    number = lit = 0
+    values = np.empty(BLOCK * BLOCK)
+    for place in range(len(places)):
+        top, left = places[place, 0] * BLOCK, places[place, 1] * BLOCK
+        pixels = 0
+        for i in range(top, min(top + BLOCK, counts.shape[0])):
+            for j in range(left, min(left + BLOCK, counts.shape[1])):
+                if valid[i, j]:
+                    values[pixels] = (np.float64(counts[i, j]) - base) * scale
+                    pixels += 1
+        ordered = np.sort(values[:pixels])
+        middle = ordered[pixels // 2]
+        least = middle + _STANDS_OUT * (middle - ordered[int(0.159 * pixels)]) + 1e-9
+        before = number
+        for k in range(pixels - 1, -1, -1):
+            if ordered[k] < least:
+                break
+            found[number] = ordered[k] - middle
+            number += 1
+        lit += number > before
+    return found[:number], lit
 
 
 def measure_blocks(counts: Counts, valid: Valid, steps: Steps) -> Blocks:

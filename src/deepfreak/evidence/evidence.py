@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deepfreak.evidence.blocks import find_steps, measure_blocks
+from deepfreak.evidence.blocks import find_quantum, find_steps, measure_blocks
 from deepfreak.evidence.lattice import TELLING_SCORE, Lattices, find_lattices
 from deepfreak.evidence.peaks import Peaks, find_peaks
 from deepfreak.evidence.planes import Planes, make_planes
@@ -75,6 +75,9 @@ def find_evidence(frame: Frame) -> Evidence:
     counts, valid = np.ascontiguousarray(frame.counts), np.ascontiguousarray(frame.valid)
     steps = find_steps(counts, valid)
     blocks = measure_blocks(counts, valid, steps)
+    photons = find_quantum(counts, valid, steps, blocks, frame.gain)
+    if photons is not None:
+        steps, blocks = photons, measure_blocks(counts, valid, photons)
     scale = find_scale(counts, valid, steps, blocks, frame.gain)
     found = find_peaks(counts, valid, steps, blocks, scale, frame.saturation)
     peaks = found.peaks

@@ -15,6 +15,7 @@ DARKEST = 1e-3  # photons a pixel that a frame of zeros may have
 # A hot pixel: the eight around it have less than this significance, or this share of its light.
 _FLANK_Z = 3.0
 _FLANK_SHARE = 0.03
+_SURE_SIGMA, _SURE_PHOTONS = 2.0, 3.0  # added to the light beside a pair, to be sure it is less
 
 # The annulus: 13 x 13 pixels without the inner 7 x 7.
 _OUTER, _INNER = 6, 3
@@ -22,6 +23,9 @@ _LEAST_ANNULUS = 30  # valid pixels
 _ANNULUS_CLIPS = 4
 _CLIP_SIGMA = 3.0
 _PATCH_SHARE = 0.2  # of the annulus at half of the peak's height: more is no spot but a patch
+
+# A line: on both sides of the peak, 4 to 6 pixels away, its three rows or columns are brighter.
+_LINE_Z, _LINE_SIDE_Z = 2.5, 1.0  # both sides together, and each
 
 # A crest: along one of eight directions at least 80 % of ten places, 2 to 6 pixels away on both
 # sides and three pixels wide, have a quarter of the mean excess of the 3 x 3 pixels; half of the
@@ -187,8 +191,11 @@ def _judge(
             if away <= 1:
                 three += x
                 pixels_3 += 1
-    z_3 = poisson_z(three / photon, pixels_3 * expected * spread_3)
-    z_5 = poisson_z(five / photon, pixels_5 * expected * spread_5)
+    line = _line(excess, photon, expected * spread_3)
+    line += _line(excess.T, photon, expected * spread_3)
+    lit = max(expected, expected + line / photon)
+    z_3 = poisson_z((three - pixels_3 * line) / photon, pixels_3 * lit * spread_3)
+    z_5 = poisson_z((five - 0.6 * pixels_5 * line) / photon, pixels_5 * lit * spread_5)
     row[Z] = max(z_3, z_5)
     row[PHOTONS] = five / photon
     row[EXTENT] = extent
@@ -207,12 +214,49 @@ def _judge(
         row[KIND] = WEAK
     elif flank < _FLANK_Z or three - peak < _FLANK_SHARE * peak:
         row[KIND] = HOT
+    elif _is_pair(excess, three, photon, expected * spread_3):
+        row[KIND] = HOT
     elif high > _PATCH_SHARE * around:
         row[KIND] = PATCH
     elif _is_crest(excess, _CREST_SHARE * three / pixels_3):
         row[KIND] = CREST
     else:
         row[KIND] = PEAK
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _line(excess: Plane, photon: float, expected: float) -> float:
+    """Return the light a pixel of the three rows through the middle, by its darker side; or 0."""
+    least, light, there = np.inf, 0.0, 0
+    for side in range(2):
+        total, pixels = 0.0, 0
+        for k in range(_OUTER - 1, _OUTER + 2):
+            for m in range(_INNER + 1, _OUTER + 1):
+                x = excess[k, _OUTER - m if side == 0 else _OUTER + m]
+                if not np.isnan(x):
+                    total += x
+                    pixels += 1
+        if pixels == 0 or poisson_z(total / photon, pixels * expected) < _LINE_SIDE_Z:
+            return 0.0
+        least = min(least, total / pixels)
+        light += total
+        there += pixels
+    if poisson_z(light / photon, there * expected) < _LINE_Z:
+        return 0.0
+    return least
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _is_pair(excess: Plane, three: float, photon: float, expected: float) -> bool:
+    """Return whether the highest pixel and one beside it surely hold nearly all light of 3 x 3."""
+    peak, second = excess[_OUTER, _OUTER], 0.0
+    for k in range(_OUTER - 1, _OUTER + 2):
+        for m in range(_OUTER - 1, _OUTER + 2):
+            if (k != _OUTER or m != _OUTER) and excess[k, m] > second:
+                second = excess[k, m]
+    pair = peak + second
+    doubt = _SURE_SIGMA * np.sqrt(7 * expected) + _SURE_PHOTONS
+    return bool(three - pair + doubt * photon < _FLANK_SHARE * pair)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -46,7 +46,7 @@ def find_scale(
     """Return what one photon is.
 
     1. the header's gain, where it has one;
-    2. the step, where at least 35 % of the pixels have the lowest count: less than about one photon
+    2. the step, where single photons stand out of the noise (`find_quantum`), or at least 35 % of the pixels have the lowest count: less than about one photon
        a pixel;
     3. the slope of variance over level between blocks, where the light varies;
     4. variance over (level - lowest count). Without light that is about a third of the noise.
@@ -60,7 +60,7 @@ def find_scale(
     lowest = float(np.sort(sample)[int(_LOWEST * sample.size)])  # partition is slow on few values
     many_lowest = steps.whole and float(np.mean(sample == lowest)) >= _SPARSE_SHARE
     clump = _clumps(counts, valid, steps, blocks, lowest) if many_lowest else 0.0
-    sparse = many_lowest and clump < _CLUMPED
+    sparse = steps.photon or (many_lowest and clump < _CLUMPED)
     if not sparse:
         spread_3, spread_5 = _neighbours(counts, valid, steps, blocks)
     if gain is not None:

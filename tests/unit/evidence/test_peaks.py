@@ -204,6 +204,17 @@ def test_hot_pixels_away_from_spots_change_nothing_else():
     assert after.peaks.z == pytest.approx(before.peaks.z, rel=0.02)
 
 
+def test_a_pair_of_hot_pixels_is_none_and_a_spot_between_two_pixels_is_one():
+    rng = np.random.default_rng(25)
+    counts = flat(rng, 0.1)
+    counts[100, 100:102] += (400, 700)
+    evidence = find_evidence(made(counts, gain=1.0))
+    assert (len(evidence.peaks), evidence.hot_pixels) == (0, 1)
+    places = np.floor(scattered(rng, 30)) + (0.5, 1.0)
+    counts = flat(rng, 0.1 + spots(places, 1000, 0.4))
+    assert len(find_evidence(made(counts, gain=1.0)).peaks) == 30
+
+
 def test_spots_at_edges_and_gaps_are_found_and_gaps_are_none():
     rng = np.random.default_rng(19)
     valid = np.ones((512, 512), np.bool_)
@@ -305,6 +316,14 @@ def test_candidates_equal_the_plain_ones():
     assert found == pytest.approx(np.array(plain))
 
 
+def plain_line(rows, photon, light):
+    """Return what three rows (3, 13) have more than their surroundings, on their darker side."""
+    sides = rows[:, :3], rows[:, -3:]
+    each = min(poisson_z(side.sum() / photon, 9 * light) for side in sides)
+    both = poisson_z((sides[0].sum() + sides[1].sum()) / photon, 18 * light)
+    return min(side.mean() for side in sides) if each >= 1 and both >= 2.5 else 0.0
+
+
 def plainly_judged(window, photon, variance):
     """Return kind and z of the middle of 13 x 13 pixels, without gaps, by masks."""
     k, m = np.indices((13, 13)) - 6
@@ -319,11 +338,19 @@ def plainly_judged(window, photon, variance):
         mean, spread = kept.mean(), max(kept.var(), 0.25 * variance)
     excess, light = window - mean, max(spread / photon**2, 1e-3)
     three, five, peak = excess[away <= 1].sum(), excess[away <= 2].sum(), excess[6, 6]
-    z = max(poisson_z(three / photon, 9 * light), poisson_z(five / photon, 25 * light))
+    line = plain_line(excess[5:8], photon, light) + plain_line(excess[:, 5:8].T, photon, light)
+    lit = light + line / photon
+    z = max(
+        poisson_z((three - 9 * line) / photon, 9 * lit),
+        poisson_z((five - 15 * line) / photon, 25 * lit),
+    )
     flank = poisson_z((three - peak) / photon, 8 * light)
     if max(three, five) < 4.5 * photon:
         return WEAK, z
     if flank < 3 or three - peak < 0.03 * peak:
+        return HOT, z
+    pair = peak + np.sort(excess[away <= 1])[-2]
+    if three - pair + (2 * np.sqrt(7 * light) + 3) * photon < 0.03 * pair:
         return HOT, z
     if (excess[away > 3] >= 0.5 * peak).mean() > 0.2:
         return PATCH, z
