@@ -12,8 +12,8 @@ from deepfreak.cli import main
 from deepfreak.cli.live_options import Voice
 from deepfreak.frames import read_frames
 from deepfreak.live.ledger import open_ledger
-from deepfreak.scores import read_scores, scores_path, write_scores
 from deepfreak.models import load_model
+from deepfreak.scores import read_scores, scores_path, write_scores
 from tests.live.sessions import made_scores
 
 

@@ -16,9 +16,9 @@ from deepfreak.live.dectris.messages import Start
 from deepfreak.live.dectris.speak import Speaker
 from deepfreak.live.ledger import read_ledger
 from deepfreak.live.replay import record_shots
-from deepfreak.scores import Scores, thresholds, write_scores
 from deepfreak.models import load_model
 from deepfreak.recipe import load_recipe
+from deepfreak.scores import Scores, thresholds, write_scores
 
 PATIENCE_S = 120.0
 

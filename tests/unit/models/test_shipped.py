@@ -11,11 +11,11 @@ import pytest
 from deepfreak.dataset import Dataset, generate
 from deepfreak.evaluation import evaluate
 from deepfreak.identity import RELEASED_NAME, RELEASED_SHA256
-from deepfreak.policy import SURELY_NO, SURELY_YES, policy_from
-from deepfreak.scores import read_scores, shipped_scores
 from deepfreak.models import load_model
 from deepfreak.models.network import OnnxModel
+from deepfreak.policy import SURELY_NO, SURELY_YES, policy_from
 from deepfreak.recipe import load_recipe
+from deepfreak.scores import read_scores, shipped_scores
 from deepfreak.screening import Screener, screen_files
 
 SHIPPED = resources.files("deepfreak.models") / "shipped"
