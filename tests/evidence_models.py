@@ -99,7 +99,7 @@ def _regression(table: Table, names: tuple[str, ...], labels) -> Perceptrons:
 
     values = table.numbers[:, [table.names.index(name) for name in names]]
     mean, scale = values.mean(0), values.std(0)
-    found = LogisticRegression(C=0.3).fit((values - mean) / scale, labels)
+    found = LogisticRegression(C=3.0).fit((values - mean) / scale, labels)
     return Perceptrons(
         names=names,
         low=values.min(0),

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -233,7 +234,7 @@ def test_decisions_have_reasons_in_every_form(tmp_path, image, evidence, capsys)
     assert run(image.parent, "--model", evidence) == 0
     table = capsys.readouterr().out.splitlines()
     assert table[0].split()[:4] == ["file", "frame", "label", "decision"]
-    assert table[1].endswith("strong peaks (z >= 10) lie on no ring")
+    assert table[1].endswith("; ".join(records["few"]["reasons"]))
     assert run(image.parent, "--model", evidence, "--format", "csv") == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["decision"] for row in rows] == ["unsure", "keep", "discard"]
@@ -247,7 +248,7 @@ def test_the_report_draws_the_peaks_of_the_evidence_and_says_why(tmp_path, image
     text = page.read_text()
     assert f"{records[0]['signs']['peaks']} peaks over 5 sigma" in text
     assert "1 unsure, 1 keep, 1 discard" in text
-    assert all(reason.split(":")[0] in text for r in records for reason in r["reasons"])
+    assert all(escape(reason) in text for r in records for reason in r["reasons"])
 
 
 def test_scores_of_the_detector_and_the_accepted_loss_are_taken(image, evidence, capsys):
