@@ -113,9 +113,11 @@ def decide(
 
 def _seen(signs: Signs) -> str:
     """Return what a frame shows, as a sentence."""
+    if signs.peaks == 0:
+        return "no peaks"
     found = (
-        f"{signs.peaks} peaks, {signs.off_rings} off rings, {signs.strong_off_rings} of them "
-        f"strong (z >= {STRONG_Z:g})"
+        f"{signs.peaks} peak{'s' if signs.peaks > 1 else ''}, {signs.off_rings} off rings, "
+        f"{signs.strong_off_rings} of them strong (z >= {STRONG_Z:g})"
     )
     if signs.lattice_score >= TELLING_SCORE:
         found += f", that repeat as a lattice (score {signs.lattice_score:.0f})"

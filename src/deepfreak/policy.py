@@ -6,9 +6,11 @@ score so high as rarely as is accepted for these. Frames between the two are uns
 are those of Clopper and Pearson (1934), one-sided, which hold for every number of images.
 
 Scores of other frames than this detector's prove nothing about it. A model of evidence is scored on
-simulated frames of many detectors, and what it shows of a frame can be checked: see
-`deepfreak.doubts`. A model of prepared images without scores of this detector discards only what
-also scores below `SURELY_NO`, and keeps without doubt only from `SURELY_YES`.
+simulated frames of many detectors, and `deepfreak.doubts` makes unsure what its evidence speaks
+against. Where it tells hits from misses better than asked, frames that score more than nearly all
+misses and less than nearly all hits are unsure: nobody has seen their like. A model of prepared
+images without scores of this detector discards only what also scores below `SURELY_NO`, and keeps
+without doubt only from `SURELY_YES`.
 """
 
 from dataclasses import dataclass
@@ -152,7 +154,11 @@ def policy_from(
     kept_at_most = _at_most(kept, scores.empties)
     clean = np.flatnonzero(kept_at_most <= max_empty_kept)
     # where no threshold is clean, only the very highest scores are beyond doubt
-    high = max(int(clean[0]) if len(clean) else len(at) - 1, low)
+    high = int(clean[0]) if len(clean) else len(at) - 1
+    if scores.kind == "evidence":
+        # between two thresholds that both hold what is asked lies what none of the frames shows
+        low, high = min(low, high), max(low, high)
+    high = max(high, low)
     if careful:
         high = max(high, int(np.searchsorted(at, SURELY_YES)))
     return Policy(

@@ -4,17 +4,21 @@ import json
 import os
 import subprocess
 import sys
+from html import escape
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from deepfreak.cli import main
 from deepfreak.spelling import unspelled
+from tests.evidence_models import hit, miss, save_made_model
 from tests.unit.frames import made
 from tests.unit.test_screening import Brightness
 
-KEYS = ["file", "frame", "label", "probabilities", "p_crystal", "ms"]
+KEYS = ["file", "frame", "label", "decision", "probabilities", "p_crystal", "ms", "reasons"]
+SAID = "model: default, brightness; no decisions, for no thresholds are known: "
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +51,9 @@ def test_jsonl_has_one_record_a_frame_and_nothing_else_on_stdout(tmp_path, image
     assert sum(records[0]["probabilities"].values()) == pytest.approx(1)
     crystal = [records[0]["probabilities"][name] for name in ("weak", "good", "strong")]
     assert records[0]["p_crystal"] == pytest.approx(sum(crystal))
-    assert said.err == "model: default, brightness\n"
+    assert said.err.startswith(SAID)
+    assert len(said.err.splitlines()) == 1
+    assert (records[0]["decision"], records[0]["reasons"]) == (None, [])
 
 
 def test_an_unreadable_file_gets_its_record_and_exit_code_3(image, capsys):
@@ -92,11 +98,13 @@ def test_csv_is_flat_and_its_columns_fit_failures_too(image, capsys):
     (image.parent / "b,\n.cbf").write_bytes(b"")
     assert run(image.parent, "--format", "csv") == 3
     rows = list(csv.reader(io.StringIO(capsys.readouterr().out)))
-    assert rows[0] == ["file", "frame", "label", *Brightness.classes, "p_crystal", "ms", "error"]
-    assert {len(row) for row in rows} == {11}
-    assert rows[1][2] == "no-crystal"
+    classes = Brightness.classes
+    head = ["file", "frame", "label", "decision", *classes, "p_crystal", "ms", "reason", "error"]
+    assert rows[0] == head
+    assert {len(row) for row in rows} == {13}
+    assert rows[1][2:4] == ["no-crystal", ""]
     assert rows[2][0].endswith("b,\\n.cbf")
-    assert "empty file" in rows[2][10]
+    assert "empty file" in rows[2][12]
 
 
 def test_control_characters_in_names_do_not_reach_the_terminal(image, capsys):
@@ -165,7 +173,7 @@ def test_a_reader_that_leaves_early_is_no_error_to_shout_about(image):
         process.stdout.close()
         said = process.stderr.read()
     assert process.returncode == 1
-    assert said.splitlines() == ["model: default, brightness"]
+    assert [line[: len(SAID)] for line in said.splitlines()] == [SAID]
 
 
 def test_mask_and_geometry_are_honoured(tmp_path, image, capsys):
@@ -190,3 +198,70 @@ def test_the_report_shows_every_frame(tmp_path, image, capsys):
     assert run(image, image.parent, "--report", page, "--format", "jsonl") == 0
     assert "a.cbf, frame 0" in page.read_text()
     assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+@pytest.fixture
+def evidence(tmp_path, monkeypatch, image):
+    """A model of evidence with scores, and beside `image` a hit, one of few spots and a miss."""
+    monkeypatch.undo()
+    rng = np.random.default_rng(5)
+    image.unlink()
+    # a file of counts says no beam centre, and many spots might be rings then
+    kinds = {
+        "hit": hit(rng, spots_=25),
+        "few": hit(rng, spots_=7),
+        "zero": miss(rng, hot=0),
+    }
+    for name, frame in kinds.items():
+        Image.fromarray(frame.counts.astype(np.uint16)).save(image.parent / f"{name}.tif")
+    return save_made_model(tmp_path)
+
+
+def test_decisions_have_reasons_in_every_form(tmp_path, image, evidence, capsys):
+    assert run(image.parent, "--model", evidence, "--format", "jsonl") == 0
+    said = capsys.readouterr()
+    records = {Path(r["file"]).stem: r for r in map(json.loads, said.out.splitlines())}
+    assert {name: r["decision"] for name, r in records.items()} == {
+        "hit": "keep", "few": "unsure", "zero": "discard",
+    }  # fmt: skip
+    assert records["hit"]["label"] in {"weak", "good", "strong"}
+    assert records["zero"]["label"] in {"blank", "no-crystal"}
+    assert records["hit"]["signs"]["off_rings"] >= 20
+    assert all(record["reasons"] for record in records.values())
+    assert "decisions: 1 keep, 1 unsure, 1 discard" in said.err
+    assert "not on this detector" in said.err
+    assert "p_crystal is for 50% hits" in said.err
+    assert run(image.parent, "--model", evidence) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert table[0].split()[:4] == ["file", "frame", "label", "decision"]
+    assert table[1].endswith("; ".join(records["few"]["reasons"]))
+    assert run(image.parent, "--model", evidence, "--format", "csv") == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["decision"] for row in rows] == ["unsure", "keep", "discard"]
+    assert rows[0]["reason"] == "; ".join(records["few"]["reasons"])
+
+
+def test_the_report_draws_the_peaks_of_the_evidence_and_says_why(tmp_path, image, evidence, capsys):
+    page = tmp_path / "r.html"
+    assert run(image.parent, "--model", evidence, "--report", page, "--format", "jsonl") == 0
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    text = page.read_text()
+    assert f"{records[0]['signs']['peaks']} peaks over 5 sigma" in text
+    assert "1 unsure, 1 keep, 1 discard" in text
+    assert all(escape(reason) in text for r in records for reason in r["reasons"])
+
+
+def test_scores_of_the_detector_and_the_accepted_loss_are_taken(image, evidence, capsys):
+    scores = evidence.with_name(evidence.name + ".scores.json")
+    options = ["--model", evidence, "--format", "jsonl"]
+    assert run(image.parent, *options, "--scores", scores) == 0
+    assert "at most 0.500% of hits are discarded" in capsys.readouterr().err
+    assert run(image.parent, *options, "--min-hit-recall", "0.9999") == 2
+    assert "labelled hits to prove" in capsys.readouterr().err
+    assert run(image.parent, *options, "--scores", image.parent / "none.json") == 2
+    scores.unlink()
+    assert run(image.parent, *options) == 0
+    said = capsys.readouterr()
+    assert "no thresholds are known" in said.err
+    record = json.loads(said.out.splitlines()[0])
+    assert (record["decision"], record["label"] in {"weak", "good", "strong"}) == (None, True)

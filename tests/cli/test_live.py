@@ -3,7 +3,9 @@
 import json
 from dataclasses import replace
 from importlib import resources
+from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,8 +14,9 @@ from deepfreak.cli import main
 from deepfreak.cli.live_options import Voice
 from deepfreak.frames import read_frames
 from deepfreak.live.ledger import open_ledger
-from deepfreak.scores import read_scores, scores_path, write_scores
 from deepfreak.models import load_model
+from deepfreak.scores import read_scores, scores_path, write_scores
+from tests.evidence_models import hit, made_table, save_made_model
 from tests.live.sessions import made_scores
 
 
@@ -69,6 +72,16 @@ def test_watching_a_folder_judges_what_is_there_and_goes_on(tmp_path, scores, ca
 
 
 @pytest.fixture
+def network(tmp_path):
+    """The network that ships and its scores, which are simulated, in files of their own."""
+    shipped = resources.files("deepfreak.models") / "shipped"
+    path = tmp_path / "own.onnx"
+    path.write_bytes((shipped / "default.onnx").read_bytes())
+    scores_path(path).write_bytes((shipped / "default.scores.json").read_bytes())
+    return path
+
+
+@pytest.fixture
 def hot_pixels(tmp_path):
     """A folder with a dark frame with hot pixels, about which the shipped network is in doubt."""
     rng = np.random.default_rng(0)
@@ -90,10 +103,10 @@ def watched(folder, out, *options):
 
 
 def test_without_scores_of_this_detector_a_doubtful_frame_is_unsure_and_saved(
-    tmp_path, hot_pixels, capsys
+    tmp_path, hot_pixels, network, capsys
 ):
     out = tmp_path / "out"
-    assert watched(hot_pixels, out, "--hits", "nxmx") == 0
+    assert watched(hot_pixels, out, "--model", str(network), "--hits", "nxmx") == 0
     said = capsys.readouterr()
     assert "recorded 1 (1 unsure)" in said.out
     summary = json.loads((out / "summary.json").read_text())
@@ -110,12 +123,14 @@ def test_without_scores_of_this_detector_a_doubtful_frame_is_unsure_and_saved(
 
 
 def test_a_session_of_before_goes_on_with_thresholds_that_discard_less(
-    tmp_path, hot_pixels, scores, capsys
+    tmp_path, hot_pixels, network, capsys
 ):
     out = tmp_path / "out"
+    model = load_model(network)
+    scores = str(made_scores(tmp_path / "own.json", network))
     about = {
-        "model": load_model().name,
-        "classes": list(load_model().classes),
+        "model": model.name,
+        "classes": list(model.classes),
         "discard below": 0.9241418199787564,
         "keep from": 0.9241418199787564,
     }
@@ -123,27 +138,87 @@ def test_a_session_of_before_goes_on_with_thresholds_that_discard_less(
     with open_ledger(out / "ledger.sqlite", about):
         pass
     for already in (False, True):
-        assert watched(hot_pixels, out) == 0
+        assert watched(hot_pixels, out, "--model", str(network)) == 0
         said = capsys.readouterr()
         assert "recorded 1 (1 unsure)" in said.out
         assert ("discard below 0.924, now 0.0293" in said.err) != already
     # those of its own discard more: that is another session
-    assert watched(hot_pixels, out, "--scores", scores) == 2
+    assert watched(hot_pixels, out, "--model", str(network), "--scores", scores) == 2
     assert "begun with discard below 0.029" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("simulated", [True, False])
 def test_scores_beside_a_model_are_of_the_detector_if_measured(
-    tmp_path, hot_pixels, capsys, simulated
+    tmp_path, hot_pixels, network, capsys, simulated
 ):
-    model = tmp_path / "own.onnx"
-    model.write_bytes((resources.files("deepfreak.models") / "shipped/default.onnx").read_bytes())
-    beside = read_scores(made_scores(scores_path(model), model), model=load_model(model).name)
-    write_scores(replace(beside, simulated=simulated), scores_path(model), overwrite=True)
-    assert watched(hot_pixels, tmp_path / "out", "--model", str(model)) == 0
+    made = made_scores(scores_path(network), network)
+    beside = read_scores(made, model=load_model(network).name)
+    write_scores(replace(beside, simulated=simulated), scores_path(network), overwrite=True)
+    assert watched(hot_pixels, tmp_path / "out", "--model", str(network)) == 0
     said = capsys.readouterr()
     assert ("not on this detector" in said.err) == simulated
     assert ("1 unsure" in said.out) == simulated
+
+
+@pytest.fixture
+def spotted(tmp_path):
+    """A folder with frames of 25 spots, of 7, and of none, and a model of evidence."""
+    folder, rng = tmp_path / "frames", np.random.default_rng(5)
+    folder.mkdir()
+    for name, number in (("a-hit", 25), ("b-few", 7)):
+        counts = hit(rng, spots_=number, shape=(400, 900)).counts.astype(np.uint16)
+        Image.fromarray(counts).save(folder / f"{name}.tif")
+    Image.fromarray(rng.poisson(2.0, (400, 900)).astype(np.uint16)).save(folder / "c-none.tif")
+    return folder, save_made_model(tmp_path)
+
+
+def test_watch_decides_by_evidence_as_classify_does_and_says_why(tmp_path, spotted, capsys):
+    (folder, model), out = spotted, tmp_path / "out"
+    assert watched(folder, out, "--model", str(model), "--hits", "nxmx") == 0
+    assert "recorded 3 (1 keep, 1 discard, 1 unsure)" in capsys.readouterr().out
+    lines = (out / "verdicts.jsonl").read_text().splitlines()
+    rows = {Path(row["series"]).stem: row for row in map(json.loads, lines)}
+    assert {name: row["decision"] for name, row in rows.items()} == {
+        "a-hit": "keep", "b-few": "unsure", "c-none": "discard",
+    }  # fmt: skip
+    assert main(["classify", str(folder), "--model", str(model), "--format", "jsonl"]) == 0
+    for record in map(json.loads, capsys.readouterr().out.splitlines()):
+        row = rows[Path(record["file"]).stem]
+        for key in ("decision", "label", "p_crystal", "reasons", "signs"):
+            assert record[key] == row[key]
+    with h5py.File(out / "hits" / "hits-00001.h5") as file:
+        fast = np.concatenate(_peaks_of(file))
+    assert len(fast) >= rows["a-hit"]["signs"]["peaks"]
+    assert fast.max() > 800  # in pixels of the frame, over its whole width
+
+
+def _peaks_of(file):
+    """Return what stands for peaks along the fast axis in a file of hits."""
+    found = []
+    file.visititems(lambda name, item: found.append(item[...].ravel()) if "peakXPos" in name else 0)
+    return found
+
+
+def test_a_table_of_evidence_is_scored_in_seconds(tmp_path, spotted, capsys):
+    _, model = spotted
+    table, path = made_table(seed=2, count=40), tmp_path / "t.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("numbers", data=table.numbers).attrs["names"] = list(table.names)
+        file["label"] = np.where(np.arange(40) < 4, -1, table.label).astype(np.int8)
+        file.create_dataset("family", data=["a", "b"] * 20, dtype=h5py.string_dtype())
+        file["visible"] = table.visible
+    out = tmp_path / "scores.json"
+    assert main(["score", str(model), str(path), "--out", str(out)]) == 0
+    assert "18 hits, 18 frames without" in capsys.readouterr().out
+    found = read_scores(out, model=load_model(model).name)
+    assert (found.simulated, found.kind) == (True, "evidence")
+    assert found.data == "t.h5, detectors a, b"
+    p_crystal = load_model(model).p_crystal(table.names, table.numbers[4:])
+    hits = p_crystal[table.label[4:] == 1]
+    assert found.hits_below[len(found.hits_below) // 2] == (hits < 0.5).sum()
+    network = Path(str(resources.files("deepfreak.models") / "shipped" / "default.onnx"))
+    assert main(["score", str(network), str(path), "--out", str(tmp_path / "n.json")]) == 2
+    assert "expected images" in capsys.readouterr().err
 
 
 def test_the_beam_of_a_recipe_is_judged(tmp_path, scores, capsys):

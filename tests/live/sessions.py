@@ -16,9 +16,9 @@ from deepfreak.live.dectris.messages import Start
 from deepfreak.live.dectris.speak import Speaker
 from deepfreak.live.ledger import read_ledger
 from deepfreak.live.replay import record_shots
-from deepfreak.scores import Scores, thresholds, write_scores
-from deepfreak.models import load_model
+from deepfreak.models import EvidenceModel, load_model
 from deepfreak.recipe import load_recipe
+from deepfreak.scores import Scores, thresholds, write_scores
 
 PATIENCE_S = 120.0
 
@@ -28,8 +28,10 @@ def made_scores(path: Path, model: Path | None = None) -> Path:
     at, rng = thresholds(), np.random.default_rng(0)
     hits = np.sort(1 / (1 + np.exp(-rng.normal(6, 2, 5000))))
     empties = np.sort(1 / (1 + np.exp(-rng.normal(-6, 2, 5000))))
+    known = load_model(model)
     scores = Scores(
-        model=load_model(model).name,
+        model=known.name,
+        kind="evidence" if isinstance(known, EvidenceModel) else "images",
         data="made",
         simulated=True,
         hits=5000,

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from deepfreak.live.decoding import SERIES_KNOWN, Decoders
 from deepfreak.live.events import SeriesBegan
 from deepfreak.live.judge import Job, Judge, is_saturated
 from deepfreak.policy import Policy
+from tests.evidence_models import hit, made_model
 
 POLICY = Policy(
     discard_below=0.2,
@@ -125,3 +128,20 @@ def test_frames_of_a_series_that_never_began_are_refused():
     for number in range(SERIES_KNOWN + 1):
         decoders.begin(SeriesBegan(series=str(number), kind="shot"))
     assert len(decoders._began) == SERIES_KNOWN
+
+
+def test_a_model_of_evidence_gives_peaks_in_pixels_of_the_frame_and_why():
+    shown = hit(np.random.default_rng(3), shape=(700, 1500), beam_center_px=(350.0, 750.0))
+    known = Judge(model=made_model(), policy=POLICY, decoders=Given(shown), peaks=True)
+    outcome = known(replace(JOB, picture=True))
+    assert outcome.decision == "keep"
+    assert len(outcome.peaks) == outcome.signs.peaks >= 30
+    assert outcome.reasons[0].startswith(f"{outcome.signs.peaks} peaks")
+    # a spot's light is at its peak, also far from the middle that the picture shows
+    assert outcome.peaks.fast.max() > 1400
+    places = np.stack([outcome.peaks.slow, outcome.peaks.fast], axis=1).astype(int)
+    assert (shown.counts[tuple(places.T)] > 20).all()
+    assert (outcome.peaks.height_sigma >= 5).all()
+    assert len(outcome.picture.peaks) == len(outcome.peaks)
+    assert outcome.level == 0.0  # like the training frames
+    assert known(JOB).picture is None

@@ -11,9 +11,20 @@ import pytest
 from deepfreak.errors import InputError, OutputError
 from deepfreak.live.events import Outcome, SeriesBegan
 from deepfreak.live.ledger import open_ledger, read_ledger
+from deepfreak.signs import Signs
 
 ABOUT = {"model": "forest 1", "classes": ["blank", "weak"]}
 BEGAN = SeriesBegan(series="run 1", kind="shot", context=b"\x00mask", expected=10, facts={"a": 1})
+
+SIGNS = Signs(
+    peaks=40,
+    off_rings=38,
+    strong_off_rings=12,
+    ring_share=0.05,
+    center_known=True,
+    lattice_score=31.5,
+    fullest_quarter=0.3,
+)
 
 
 def outcome(number: int, **changes) -> Outcome:
@@ -265,6 +276,7 @@ def test_a_ledger_of_the_first_format_is_gone_on_with(tmp_path):
     with sqlite3.connect(path) as old:
         old.executescript(
             "ALTER TABLE series DROP COLUMN lacks; ALTER TABLE frames DROP COLUMN judged_without;"
+            "ALTER TABLE frames DROP COLUMN reasons; ALTER TABLE frames DROP COLUMN signs;"
             "DELETE FROM about WHERE name = 'id'; PRAGMA user_version = 1;"
         )
     old.close()
@@ -272,6 +284,8 @@ def test_a_ledger_of_the_first_format_is_gone_on_with(tmp_path):
         pass
     with open_ledger(path, ABOUT) as ledger:
         assert ledger.began("run 1") == BEGAN
-        ledger.record([outcome(1, judged_without=("start",))])
+        ledger.record([outcome(1, judged_without=("start",), reasons=("why", "b"), signs=SIGNS)])
         rows = [row.outcome for rows in ledger.after(0) for row in rows]
     assert [row.judged_without for row in rows] == [(), ("start",)]
+    assert [row.reasons for row in rows] == [(), ("why", "b")]
+    assert [row.signs for row in rows] == [None, SIGNS]

@@ -43,6 +43,8 @@ def test_each_row_is_a_line_with_all_that_is_known(tmp_path):
         "ms": 12.0,
         "judged_without": [],
         "error": None,
+        "reasons": [],
+        "signs": None,
     }
     assert third["truth"] == {"label": "weak", "ice": True}
 

@@ -2,12 +2,15 @@
 
 import bz2
 import gzip
+import io
 import os
 import re
 import time
 
 import h5py
+import numpy as np
 import pytest
+from PIL import Image
 
 from deepfreak.errors import FrameError, InputError, ReadingStoppedError
 from deepfreak.frames.files import open_frames
@@ -15,6 +18,9 @@ from deepfreak.frames.guarded import links_in_process
 from deepfreak.live.folder.identity import digest_of_bytes
 from deepfreak.live.web import judging
 from deepfreak.live.web.judging import UploadJudge
+from deepfreak.models import load_model
+from deepfreak.policy import find_policy
+from tests.evidence_models import hit, save_made_model
 from tests.live.test_judge import POLICY
 from tests.live.test_web import running
 from tests.unit.frames import made
@@ -128,7 +134,8 @@ def test_virtual_data_of_the_file_itself_are_judged(judge, tmp_path):
         layout[:] = h5py.VirtualSource(".", "raw", (1, 512, 512))
         file.create_virtual_dataset("entry/data/data", layout)
     answer = judge((tmp_path / "own.h5").read_bytes(), ".h5")
-    assert set(answer) == {"label", "probabilities", "p_crystal", "decision", "ms"}
+    told = {"label", "probabilities", "p_crystal", "decision", "reasons", "signs", "ms"}
+    assert set(answer) == told
 
 
 def test_nothing_outside_can_be_opened_even_where_a_check_is_passed(judge, tmp_path, secret):
@@ -208,3 +215,20 @@ def test_the_server_answers_one_line_whatever_a_file_refers_to(judge, tmp_path, 
     assert "refers to other files" in text
     assert str(tmp_path) not in text
     assert good.json()["label"]
+
+
+def test_a_model_of_evidence_says_why_and_may_be_sent_any_type_of_counts(tmp_path):
+    path = save_made_model(tmp_path)
+    model = load_model(path)
+    judge = UploadJudge(path, find_policy(model, model=path)[0])
+    counts = hit(np.random.default_rng(0), spots_=25).counts
+    try:
+        for dtype in (np.uint16, np.uint32, np.int32, np.float32):
+            buffer = io.BytesIO()
+            Image.fromarray(counts.astype(dtype)).save(buffer, "TIFF")
+            found = judge(buffer.getvalue(), ".tif")
+            assert found["decision"] == "keep"
+            assert found["signs"]["peaks"] >= 20
+            assert found["reasons"][0].startswith(f"{found['signs']['peaks']} peaks")
+    finally:
+        judge.close()

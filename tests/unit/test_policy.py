@@ -6,7 +6,14 @@ import pytest
 from scipy.stats import binom
 
 from deepfreak.errors import InputError, ModelError
-from deepfreak.policy import SURELY_NO, SURELY_YES, policy_from
+from deepfreak.policy import (
+    MAX_EMPTY_KEPT,
+    MIN_HIT_RECALL,
+    SURELY_NO,
+    SURELY_YES,
+    find_policy,
+    policy_from,
+)
 from deepfreak.scores import Scores, read_scores, thresholds, together, write_scores
 
 
@@ -46,7 +53,7 @@ def test_losses_are_within_what_is_accepted(good, recall):
     further = at[np.searchsorted(at, policy.discard_below) + 1]
     count = int((hits < further).sum())
     assert binom.cdf(count, len(hits), 1 - recall) > 0.05
-    assert np.mean([policy.decide(p) == "keep" for p in empties]) <= 0.01
+    assert np.mean([policy.decide(p) == "keep" for p in empties]) <= MAX_EMPTY_KEPT
     assert policy.discard_below <= policy.keep_from
 
 
@@ -96,7 +103,7 @@ def test_without_scores_of_this_detector_there_is_always_a_band_of_unsure(good, 
         policy = policy_from(of_others, min_hit_recall=recall, of_detector=False)
         assert policy.discard_below <= min(SURELY_NO, own.discard_below)
         assert policy.keep_from >= SURELY_YES
-        assert policy.empty_kept[1] <= 0.01
+        assert policy.empty_kept[1] <= MAX_EMPTY_KEPT
         assert [policy.decide(p) for p in (0.1, 0.5, 0.924, 0.97)] == ["unsure"] * 4
         assert policy.decide(0.0) == "discard"
         assert policy.decide(1.0) == "keep"
@@ -107,18 +114,63 @@ def test_without_scores_of_this_detector_there_is_always_a_band_of_unsure(good, 
 
 def test_without_scores_of_this_detector_nothing_is_promised_about_it(good):
     policy = policy_from(scores(*good), of_detector=False)
-    for told in ("not known", "12000 hits of simulated shots", "not on this detector", "--scores"):
+    for told in ("not known", "12000 hits of simulated frames", "not on this detector", "--scores"):
         assert told in policy.promise()
     assert policy.to_json()["of_detector"] is False
     own = policy_from(scores(*good))
-    assert "at most 1.000% of hits are discarded" in own.promise()
+    assert "at most 0.500% of hits are discarded" in own.promise()
     assert "not on this detector" not in own.promise()
+
+
+def test_a_model_of_evidence_has_the_thresholds_of_its_own_scores(good):
+    hits, empties = good
+    made = scores(hits, empties, kind="evidence")
+    policy = policy_from(made, of_detector=False, hit_share=0.4)
+    images = policy_from(scores(hits, empties))
+    # these scores are told apart better than asked: both promises hold on both sides of the band
+    assert policy.discard_below < policy.keep_from
+    assert policy.keep_from == images.discard_below
+    assert policy.hit_recall[1] >= MIN_HIT_RECALL
+    assert policy.empty_kept[1] <= MAX_EMPTY_KEPT
+    assert np.mean(hits < policy.discard_below) == pytest.approx(1 - policy.hit_recall[0])
+    # an overlap leaves them as they are: 0.5 % of the hits, 2 % of the misses
+    blurred = scores(hits**3, 1 - (1 - empties) ** 30, kind="evidence")
+    policy, same = (
+        policy_from(blurred, of_detector=False),
+        policy_from(replace(blurred, kind="images")),
+    )
+    assert policy.discard_below == same.discard_below < policy.keep_from == same.keep_from
+    assert "not on this detector" in policy.promise()
+
+
+def test_the_prior_is_told(good):
+    assert "p_crystal is for 40% hits" in policy_from(scores(*good), hit_share=0.4).promise()
+    assert "p_crystal is for" not in policy_from(scores(*good)).promise()
+
+
+def test_scores_that_ship_are_found_for_the_model_that_ships_only(tmp_path):
+    class Other:
+        name = "other 1"
+        classes = ("no-diffraction", "diffraction")
+
+    with pytest.raises(ModelError, match="expected scores of other 1"):
+        find_policy(Other())
+    with pytest.raises(ModelError, match="model's scores in own.onnx.scores.json, found none"):
+        find_policy(Other(), model=tmp_path / "own.onnx")
+    write_scores(
+        scores(np.full(2000, 0.9), np.full(99, 0.1), model="other 1"),
+        tmp_path / "own.onnx.scores.json",
+    )
+    policy, found = find_policy(Other(), model=tmp_path / "own.onnx")
+    assert (policy.of_detector, found.hits) == (False, 2000)
+    given = tmp_path / "own.onnx.scores.json"
+    assert find_policy(Other(), scores=given)[0].of_detector
 
 
 def test_the_promise_says_for_which_frames_it_holds(good):
     simulated = policy_from(scores(*good))
     measured = policy_from(scores(*good, simulated=False))
-    assert "simulated shots" in simulated.promise()
+    assert "simulated frames" in simulated.promise()
     assert "simulated" not in measured.promise()
     assert "12000 hits" in simulated.promise()
 

@@ -2,7 +2,7 @@
 
 from deepfreak.frames.frame import Frame
 
-UNKNOWN_GAIN = "the gain is unknown: judged as 1 count for each photon (--gain says it)"
+UNKNOWN_GAIN = "the gain is unknown: prepared as 1 count for each photon (--gain says it)"
 _MAX_REMEMBERED = 10_000
 
 

@@ -1,4 +1,4 @@
-"""The models inside the package: the network that is the default, and the forest before it."""
+"""The models inside the package: the network and the forest of prepared images."""
 
 import json
 from collections import Counter
@@ -11,21 +11,23 @@ import pytest
 from deepfreak.dataset import Dataset, generate
 from deepfreak.evaluation import evaluate
 from deepfreak.identity import RELEASED_NAME, RELEASED_SHA256
-from deepfreak.policy import SURELY_NO, SURELY_YES, policy_from
-from deepfreak.scores import read_scores, shipped_scores
 from deepfreak.models import load_model
 from deepfreak.models.network import OnnxModel
+from deepfreak.policy import SURELY_NO, SURELY_YES, policy_from
 from deepfreak.recipe import load_recipe
+from deepfreak.scores import read_scores
 from deepfreak.screening import Screener, screen_files
 
 SHIPPED = resources.files("deepfreak.models") / "shipped"
 FOREST = Path(str(SHIPPED / "default.skops"))
+NETWORK = Path(str(SHIPPED / "default.onnx"))
+NETWORK_SCORES = SHIPPED / "default.scores.json"
 CLASSES = ("blank", "no-crystal", "weak", "good", "strong")
 
 
-def test_the_default_is_the_network_small_and_says_where_it_comes_from() -> None:
-    assert len((SHIPPED / "default.onnx").read_bytes()) < 5e6
-    model = load_model()
+def test_the_network_is_small_and_says_where_it_comes_from() -> None:
+    assert len(NETWORK.read_bytes()) < 5e6
+    model = load_model(NETWORK)
     assert isinstance(model, OnnxModel)
     assert model.classes == CLASSES
     learned = model.manifest["network"]["data"]
@@ -42,8 +44,8 @@ def test_the_forest_is_small_and_says_where_it_comes_from() -> None:
     assert manifest["data"]["manifest"]["split"]["name"] == "train"
 
 
-@pytest.mark.parametrize("path", [None, FOREST])
-def test_they_are_right_on_most_fresh_shots(tmp_path: Path, path: Path | None) -> None:
+@pytest.mark.parametrize("path", [NETWORK, FOREST])
+def test_they_are_right_on_most_fresh_shots(tmp_path: Path, path: Path) -> None:
     # 98.9 and 99.2 % on 12,600 images: of 24 one may well be wrong, five would not happen
     generate(load_recipe("diffranet"), count=24, seed=78, out=tmp_path / "fresh.h5")
     with Dataset.open(tmp_path / "fresh.h5") as data:
@@ -54,9 +56,9 @@ def test_they_are_right_on_most_fresh_shots(tmp_path: Path, path: Path | None) -
 
 @pytest.mark.parametrize(
     ("name", "path"),
-    [("default-evaluation.json", FOREST), ("default-network-evaluation.json", None)],
+    [("default-evaluation.json", FOREST), ("default-network-evaluation.json", NETWORK)],
 )
-def test_what_was_measured_ships_with_them(name: str, path: Path | None) -> None:
+def test_what_was_measured_ships_with_them(name: str, path: Path) -> None:
     evaluation = json.loads((SHIPPED / name).read_text())
     assert evaluation["count"] == 12_600
     assert evaluation["data"] == "diffranet.h5"
@@ -71,25 +73,27 @@ def test_the_forest_learned_and_was_judged_on_the_released_set() -> None:
 
 
 def test_the_promise_can_be_made_from_the_scores_that_ship() -> None:
-    scores = read_scores(shipped_scores(), model=load_model().name)
+    scores = read_scores(NETWORK_SCORES, model=load_model(NETWORK).name)
     assert scores.hits >= 10_000
     policy = policy_from(scores, min_hit_recall=0.999)
     assert policy.discard_below < policy.keep_from
-    assert "simulated shots" in policy.promise()
+    assert "simulated frames" in policy.promise()
 
 
 @pytest.mark.parametrize("recall", [0.9, 0.99, 0.999])
 def test_the_scores_that_ship_leave_a_band_of_unsure_frames(recall: float) -> None:
-    scores = read_scores(shipped_scores(), model=load_model().name)
+    scores = read_scores(NETWORK_SCORES, model=load_model(NETWORK).name)
     policy = policy_from(scores, min_hit_recall=recall, of_detector=False)
     assert policy.discard_below <= SURELY_NO < SURELY_YES <= policy.keep_from
 
 
 def test_no_real_frame_with_bragg_spots_is_discarded_by_default(shared: Path) -> None:
-    scores = read_scores(shipped_scores(), model=load_model().name)
+    scores = read_scores(NETWORK_SCORES, model=load_model(NETWORK).name)
     policy = policy_from(scores, of_detector=False)
     decisions: dict[bool, list[str]] = {True: [], False: []}
-    for verdict in screen_files(_real(shared, BRAGG + NO_SPOTS + POWDERS), Screener(load_model())):
+    for verdict in screen_files(
+        _real(shared, BRAGG + NO_SPOTS + POWDERS), Screener(load_model(NETWORK))
+    ):
         crystal = Path(verdict.file).name.startswith(BRAGG)
         decisions[crystal].append(policy.decide(verdict.p_crystal))
     # what docs/model.md says
@@ -108,7 +112,7 @@ def _real(shared: Path, starts: tuple[str, ...]) -> list[Path]:
 
 def test_real_frames_get_the_verdicts_that_the_page_tells_of(shared: Path) -> None:
     """Eleven with Bragg spots score above 0.5; streak, diffuse rings and layer lines below."""
-    screener = Screener(load_model())
+    screener = Screener(load_model(NETWORK))
     for starts, crystal, count in ((BRAGG, True, 11), (NO_SPOTS, False, 3)):
         verdicts = list(screen_files(_real(shared, starts), screener))
         assert len(verdicts) == count

@@ -21,7 +21,7 @@ _FIRST_CLASS = SATURATED + 7
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The columns for a model's `classes`; `levels` is the range of `Outcome.level` it learned from."""
+    """The columns for a model's `classes`; `levels` is the usual range of `Outcome.level`."""
 
     classes: tuple[str, ...]
     levels: tuple[float, float] | None = None
