@@ -163,8 +163,7 @@ def _judge(
     """Fill the `row` of one candidate in the middle of `excess` (13 x 13, NaN where not valid)."""
     middle = _OUTER
     peak = excess[middle, middle]
-    three, five, slow, fast, light = 0.0, 0.0, 0.0, 0.0, 0.0
-    slow_2, fast_2, mixed = 0.0, 0.0, 0.0
+    three, five = 0.0, 0.0
     pixels_3 = pixels_5 = extent = high = around = missing = 0
     for k in range(2 * _OUTER + 1):
         for m in range(2 * _OUTER + 1):
@@ -181,13 +180,6 @@ def _judge(
             if away <= 2:
                 five += x
                 pixels_5 += 1
-                weight = max(x, 0.0)
-                light += weight
-                slow += weight * (k - middle)
-                fast += weight * (m - middle)
-                slow_2 += weight * (k - middle) ** 2
-                fast_2 += weight * (m - middle) ** 2
-                mixed += weight * (k - middle) * (m - middle)
             if away <= 1:
                 three += x
                 pixels_3 += 1
@@ -202,19 +194,17 @@ def _judge(
     row[HEIGHT] = three / pixels_3
     row[SHARPNESS] = peak / three if three > 0 else 1.0
     row[MISSING] = missing / (2 * _OUTER + 1) ** 2
-    if light > 0:
-        slow, fast = slow / light, fast / light
-        row[SLOW] += slow
-        row[FAST] += fast
-        slow_2, fast_2 = slow_2 / light - slow**2, fast_2 / light - fast**2
-        apart = np.hypot(slow_2 - fast_2, 2 * (mixed / light - slow * fast))
-        row[ELONGATION] = apart / max(slow_2 + fast_2, 1e-9)
+    slow, fast, row[ELONGATION] = _shape(excess)
+    row[SLOW] += slow
+    row[FAST] += fast
     flank = poisson_z((three - peak) / photon, (pixels_3 - 1) * expected * spread_3)
     if max(three, five) < _LEAST_PHOTONS * photon:
         row[KIND] = WEAK
-    elif flank < _FLANK_Z or three - peak < _FLANK_SHARE * peak:
-        row[KIND] = HOT
-    elif _is_pair(excess, three, photon, expected * spread_3):
+    elif (
+        flank < _FLANK_Z
+        or three - peak < _FLANK_SHARE * peak
+        or _is_pair(excess, three, photon, expected * spread_3)
+    ):
         row[KIND] = HOT
     elif high > _PATCH_SHARE * around:
         row[KIND] = PATCH
@@ -222,6 +212,29 @@ def _judge(
         row[KIND] = CREST
     else:
         row[KIND] = PEAK
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _shape(excess: Plane) -> tuple[float, float, float]:
+    """Return how far the light of 5 x 5 lies from the middle, slow and fast, and its elongation."""
+    light, slow, fast = 0.0, 0.0, 0.0
+    slow_2, fast_2, mixed = 0.0, 0.0, 0.0
+    for k in range(-2, 3):
+        for m in range(-2, 3):
+            x = excess[_OUTER + k, _OUTER + m]
+            if x > 0:
+                light += x
+                slow += x * k
+                fast += x * m
+                slow_2 += x * k * k
+                fast_2 += x * m * m
+                mixed += x * k * m
+    if light <= 0:
+        return 0.0, 0.0, 0.0
+    slow, fast = slow / light, fast / light
+    slow_2, fast_2 = slow_2 / light - slow**2, fast_2 / light - fast**2
+    apart = np.hypot(slow_2 - fast_2, 2 * (mixed / light - slow * fast))
+    return slow, fast, apart / max(slow_2 + fast_2, 1e-9)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

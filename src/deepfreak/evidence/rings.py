@@ -316,17 +316,17 @@ def gathered(places: Places, centers: Places, width: float) -> NDArray[np.float6
             counts[k] += 1.0 - rest
             counts[k + 1] += rest
             touched[2 * p], touched[2 * p + 1] = k, k + 1
-        for k in touched:
-            if last[k] == c or k < 5:
+        for at_bin in touched:
+            if last[at_bin] == c or at_bin < 5:
                 continue
-            last[k] = c
-            m = counts[k - 5] + counts[k - 4] + counts[k - 3] + counts[k - 2]
-            m += counts[k + 2] + counts[k + 3] + counts[k + 4] + counts[k + 5]
+            last[at_bin] = c
+            m = counts[at_bin - 5] + counts[at_bin - 4] + counts[at_bin - 3] + counts[at_bin - 2]
+            m += counts[at_bin + 2] + counts[at_bin + 3] + counts[at_bin + 4] + counts[at_bin + 5]
             m /= 8
-            if counts[k] > m:
-                scores[c] += (counts[k] - m) ** 2 / (m + 1.0)
-        for k in touched:
-            counts[k] = 0.0
+            if counts[at_bin] > m:
+                scores[c] += (counts[at_bin] - m) ** 2 / (m + 1.0)
+        for at_bin in touched:
+            counts[at_bin] = 0.0
     return scores
 
 

@@ -46,8 +46,8 @@ def find_scale(
     """Return what one photon is.
 
     1. the header's gain, where it has one;
-    2. the step, where single photons stand out of the noise (`find_quantum`), or at least 35 % of the pixels have the lowest count: less than about one photon
-       a pixel;
+    2. the step, where single photons stand out of the noise (`find_quantum`), or at least 35 % of
+       the pixels have the lowest count: less than about one photon a pixel;
     3. the slope of variance over level between blocks, where the light varies;
     4. variance over (level - lowest count). Without light that is about a third of the noise.
 

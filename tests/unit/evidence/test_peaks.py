@@ -210,7 +210,7 @@ def test_a_pair_of_hot_pixels_is_none_and_a_spot_between_two_pixels_is_one():
     counts[100, 100:102] += (400, 700)
     evidence = find_evidence(made(counts, gain=1.0))
     assert (len(evidence.peaks), evidence.hot_pixels) == (0, 1)
-    places = np.floor(scattered(rng, 30)) + (0.5, 1.0)
+    places = np.floor(scattered(rng, 30)) + np.array((0.5, 1.0))
     counts = flat(rng, 0.1 + spots(places, 1000, 0.4))
     assert len(find_evidence(made(counts, gain=1.0)).peaks) == 30
 
