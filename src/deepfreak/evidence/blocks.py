@@ -91,7 +91,8 @@ def find_steps(counts: Counts, valid: Valid) -> Steps:
     values = _sampled(flat, ok, max(1, flat.size // _SAMPLE) | 1)
     if not values.size:
         values = flat[ok][:1] if ok.any() else np.zeros(1, counts.dtype)
-    base = values[values.size // 2]
+    # a common count: sums of squares about a gap's value would lose their digits
+    base = np.sort(values)[values.size // 2]
     whole = counts.dtype.kind in "iu" or bool((values == np.rint(values)).all())
     step = 1.0
     if whole:

@@ -184,6 +184,8 @@ def _marked(counts: Counts, *, eiger: bool, counting: bool | None) -> Valid:
             marked = np.zeros(counts.shape, dtype=np.bool_)
     else:
         marked = np.asarray(counts == limits.min)
+        if dtype.itemsize >= 4:  # nothing counts two thousand million photons
+            marked |= counts == limits.max
     if dtype.itemsize == 8:
         marked |= _equal_any(counts, _NO_MEASUREMENT)
     if eiger and dtype.itemsize > 2:

@@ -22,7 +22,7 @@ TRICLINIC, MONOCLINIC, ORTHORHOMBIC, TETRAGONAL, HEXAGONAL, CUBIC = range(6)
 CENTRINGS = "PCIF"
 _MOST_SPOTS = 4000  # of one lattice, the brightest
 _REACH = 3.0  # sigma from Ewald's sphere, beyond which nothing is seen
-_WIDEST_PX = 8.0  # sigma of a spot
+_WIDEST_PX = 3.0  # sigma of a spot
 _SOLVENT_DEPTH, _SOLVENT_B_A2 = 0.75, 200.0
 _FADED = 18.0  # exponent of the B factor beyond which reflections are left out
 

@@ -33,9 +33,12 @@ class VariedFrame:
     frame
         As a reader would have made it.
     label
-        `HIT` with at least 10 visible spots, `MISS` with at most 2, else `BETWEEN`.
+        `HIT` with at least 10 visible spots that no hot pixel can be, `MISS` with at most 2
+        visible ones, else `BETWEEN`.
     visible
         How many true spots of a crystal can be seen in the finished frame; `varied.visible`.
+    zingers
+        How many lone events struck the frame.
     family, model
         Of the detector.
     kind, tags
@@ -45,6 +48,7 @@ class VariedFrame:
     frame: Frame
     label: int
     visible: int
+    zingers: int
     family: str
     model: str
     kind: str
@@ -82,14 +86,16 @@ def draw_frame(
         distance_mm=scene.distance_mm,
         index=index,
     )
-    visible = 0
+    visible = tellable = 0
     if scene.spots is not None:
-        seen = visible_spots(recorded, scene.spots.slow, scene.spots.fast).visible
-        visible = int(np.count_nonzero(seen))
+        seen = visible_spots(recorded, scene.spots.slow, scene.spots.fast)
+        visible = int(np.count_nonzero(seen.visible))
+        tellable = int(np.count_nonzero(seen.tellable))
     return VariedFrame(
         frame=recorded.frame,
-        label=label_of(visible),
+        label=label_of(visible, tellable),
         visible=visible,
+        zingers=recorded.zingers,
         family=detector.family,
         model=detector.model,
         kind=scene.kind,
@@ -97,9 +103,9 @@ def draw_frame(
     )
 
 
-def label_of(visible: int) -> int:
-    """Return the label of a frame that shows so many spots."""
-    if visible >= LEAST_VISIBLE:
+def label_of(visible: int, tellable: int) -> int:
+    """Return the label of a frame that shows so many spots, of which no hot pixel can be some."""
+    if tellable >= LEAST_VISIBLE:
         return HIT
     return MISS if visible <= MOST_HIDDEN else BETWEEN
 

@@ -36,6 +36,8 @@ class Recorded:
         Expected counts of the crystal's spots after point spread.
     usable
         Pixels that measured light: valid, neither hot, dead nor noisy, not struck by an event.
+    zingers
+        How many lone events struck.
     """
 
     frame: Frame
@@ -44,6 +46,7 @@ class Recorded:
     level: Float
     spots: Float
     usable: NDArray[np.bool_]
+    zingers: int
 
     @property
     def photon(self) -> float:
@@ -130,8 +133,9 @@ def record(
         drawn = draw_photons(background, spots, words[0])
         values = _on_frame(detector, _spread(detector, drawn))
     _add_faults(values, detector, chance)
+    events = int(zingers.poisson(detector.faults.zingers))
     struck = np.concatenate(
-        [_add_zingers(values, detector, zingers), _add_tracks(values, detector, tracks)]
+        [_add_zingers(values, detector, events, zingers), _add_tracks(values, detector, tracks)]
     )
     level = light
     if not detector.counting:
@@ -166,7 +170,13 @@ def record(
     for places in (faults.gaps, faults.unreliable, struck):
         usable.reshape(-1)[places] = False
     return Recorded(
-        frame=frame, detector=detector, light=light, level=level, spots=spots_seen, usable=usable
+        frame=frame,
+        detector=detector,
+        light=light,
+        level=level,
+        spots=spots_seen,
+        usable=usable,
+        zingers=events,
     )
 
 
@@ -192,13 +202,14 @@ def _add_faults(photons: Float, detector: VariedDetector, rng: np.random.Generat
         flat[faults.noisy] += faults.noisy_photons * rng.standard_normal(len(faults.noisy))
 
 
-def _add_zingers(photons: Float, detector: VariedDetector, rng: np.random.Generator) -> Places:
+def _add_zingers(
+    photons: Float, detector: VariedDetector, count: int, rng: np.random.Generator
+) -> Places:
     """Add lone events and return the places they spoil.
 
     In a CCD they light the phosphor and are as wide as the point spread; in a sensor that detects
     directly they hit one pixel or two.
     """
-    count = int(rng.poisson(detector.faults.zingers))
     height, width = photons.shape
     wide = detector.tail_share > 0
     spoiled = [np.zeros(0, np.int64)]

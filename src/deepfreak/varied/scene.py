@@ -45,7 +45,7 @@ CLEAN_KINDS = {
     "streak": (0.12, stray.streak),
     "tube": (0.08, stray.tube),
     "shading": (0.15, stray.shading),
-    "moire": (0.05, stray.moire),
+    "moire": (0.03, stray.moire),
 }
 _PHOTONS_A_PIXEL = (0.01, 100.0), (0.001, 0.01), (100.0, 3000.0)
 _LEVEL_SHARES = 0.8, 0.1, 0.1

@@ -273,7 +273,7 @@ def shading(light: Light, rng: np.random.Generator) -> None:
 def moire(light: Light, rng: np.random.Generator) -> None:
     """Multiply by fringes."""
     period, angle = log_uniform(rng, 5, 200), rng.uniform(0, math.pi)
-    depth = log_uniform(rng, 0.02, 0.3)
+    depth = log_uniform(rng, 0.01, 0.1)
     fringes = (1 + depth * np.cos(np.arange(_BINS) * 2 * np.pi / _BINS)).astype(np.float32)
     down, right = math.sin(angle) / period * _BINS, math.cos(angle) / period * _BINS
     light.add_painter(lambda canvas: _modulate(canvas, down, right, fringes))

@@ -21,7 +21,7 @@ from deepfreak.files import read_hdf5
 HIT, MISS, BETWEEN = 1, 0, -1
 _MAX_ROWS, _MAX_NUMBERS = 5_000_000, 1024
 _MAX_BYTES = 4 << 30
-_COLUMNS = ("numbers", "label", "family", "visible", "kind")
+_COLUMNS = ("numbers", "label", "family", "visible", "zingers", "kind")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -40,6 +40,8 @@ class Table:
         (n,) text: the detector family of each frame.
     visible
         (n,) int64: true spots that can be seen.
+    zingers
+        (n,) int64: lone events that struck the frame.
     kind
         (n,) text: what is in the beam.
     manifest
@@ -52,6 +54,7 @@ class Table:
     label: NDArray[np.int8]
     family: NDArray[np.str_]
     visible: NDArray[np.int64]
+    zingers: NDArray[np.int64]
     kind: NDArray[np.str_]
     manifest: dict[str, Any]
 
@@ -105,8 +108,9 @@ def _read(path: Path, file: h5py.File) -> Table:
             f"{path}: expected numbers of float64 and labels of int8, found "
             f"{found['numbers'].dtype} and {found['label'].dtype}"
         )
-    if not np.issubdtype(found["visible"].dtype, np.integer):
-        raise DatasetError(f"{path}: expected whole numbers of visible spots")
+    for name in ("visible", "zingers"):
+        if not np.issubdtype(found[name].dtype, np.integer):
+            raise DatasetError(f"{path}: expected whole numbers in /{name}")
     names = tuple(
         each.decode() if isinstance(each, bytes) else str(each)
         for each in found["numbers"].attrs.get("names", ())
@@ -123,6 +127,7 @@ def _read(path: Path, file: h5py.File) -> Table:
         label=label,
         family=found["family"].asstr()[:].astype(np.str_),
         visible=found["visible"][:].astype(np.int64),
+        zingers=found["zingers"][:].astype(np.int64),
         kind=found["kind"].asstr()[:].astype(np.str_),
         manifest=_manifest(file),
     )

@@ -27,7 +27,7 @@ SIDE = 32  # of the planes that are kept
 PLANES = ("significance", "excess", "level", "valid")
 _PACKAGES = ("numpy", "numba", "h5py")
 _BYTES_A_FRAME = 9000
-_HEAD = struct.Struct("<biI")  # label, visible spots, length of the words
+_HEAD = struct.Struct("<biiI")  # label, visible spots, zingers, length of the words
 
 
 def make_table(
@@ -130,7 +130,7 @@ def _packed(drawn: "VariedFrame", evidence: "Evidence") -> bytes:
     words = json.dumps({"names": list(found), "family": drawn.family, "kind": drawn.kind}).encode()
     return b"".join(
         (
-            _HEAD.pack(drawn.label, drawn.visible, len(words)),
+            _HEAD.pack(drawn.label, drawn.visible, drawn.zingers, len(words)),
             words,
             pooled_planes(evidence).astype("<f2").tobytes(),
             np.array(list(found.values()), "<f8").tobytes(),
@@ -171,8 +171,8 @@ def _fill(file: "h5py.File", draft: Draft, purpose: Mapping[str, Any]) -> None:
     heads, words, planes, rows = [], [], [], []
     size = 2 * len(PLANES) * SIDE * SIDE
     for packed in draft.records():
-        label, visible, length = _HEAD.unpack_from(packed)
-        heads.append((label, visible))
+        *head, length = _HEAD.unpack_from(packed)
+        heads.append(head)
         words.append(json.loads(packed[_HEAD.size : _HEAD.size + length]))
         place = _HEAD.size + length
         planes.append(np.frombuffer(packed[place : place + size], "<f2"))
@@ -181,8 +181,8 @@ def _fill(file: "h5py.File", draft: Draft, purpose: Mapping[str, Any]) -> None:
     numbers.attrs["names"] = words[0]["names"]
     shape = (len(rows), len(PLANES), SIDE, SIDE)
     file.create_dataset("planes", data=np.array(planes).reshape(shape), compression="gzip")
-    file.create_dataset("label", data=np.array([head[0] for head in heads], np.int8))
-    file.create_dataset("visible", data=np.array([head[1] for head in heads], np.int32))
+    for column, (name, kind) in enumerate((("label", "i1"), ("visible", "i4"), ("zingers", "i4"))):
+        file.create_dataset(name, data=np.array([head[column] for head in heads], kind))
     for name in ("family", "kind"):
         texts = [word[name] for word in words]
         file.create_dataset(name, data=texts, dtype=h5py.string_dtype())

@@ -18,6 +18,7 @@ _HALF = 4  # pixels: half width of the square in which it lies
 _APART = 2  # pixels: summits as near as this are one spot
 _LEAST_USABLE = 0.5  # of the aperture's expected light
 _DARKEST = 1e-3  # photons a pixel that a frame of zeros may have
+_FLANK_Z = 2.5  # of the eight pixels around a summit
 _CLIMBS = 3  # pixels from a true place to the summit of its light
 
 
@@ -29,6 +30,8 @@ class Visibility:
     ----------
     visible
         z of 5 or more, 4.5 photons, and no brighter spot in the same place.
+    tellable
+        Those of them that no hot pixel can be: the eight pixels around the summit have a z of 2.5.
     z
         How unlikely its light is by chance, in standard deviations.
     photons
@@ -36,6 +39,7 @@ class Visibility:
     """
 
     visible: NDArray[np.bool_]
+    tellable: NDArray[np.bool_]
     z: NDArray[np.float64]
     photons: NDArray[np.float64]
 
@@ -48,12 +52,12 @@ def visible_spots(
     A spot is measured in the pixels of 9 x 9 about the summit of its expected light that hang
     together and expect at least a fifth of the summit. Its light is what the counts have over the
     expected background; its noise is that of background and read-out, with what point spread makes
-    of neighbours. z is the Poisson tail, as of the evidence, and Gaussian where there is much
+    of neighbours, and the unevenness of the background around. z is the Poisson tail, as of the evidence, and Gaussian where there is much
     light. Spots whose summits are less than three pixels apart count once, for the brightest.
     """
     at_slow, at_fast = recorded.places(slow, fast)
     detector = recorded.detector
-    z, photons, row, column = _measure(
+    z, photons, flank, row, column = _measure(
         recorded.frame.counts,
         recorded.usable,
         recorded.level,
@@ -68,7 +72,8 @@ def visible_spots(
     seen = (z >= LEAST_Z) & (photons >= LEAST_PHOTONS)
     order = np.argsort(-photons, kind="stable")
     visible = _brightest(order[seen[order]], row, column, recorded.spots.shape)
-    return Visibility(visible=visible, z=z, photons=photons)
+    tellable = visible & (flank >= _FLANK_Z)
+    return Visibility(visible=visible, tellable=tellable, z=z, photons=photons)
 
 
 def _correlation(taps: Float, tail_share: float, *, counting: bool) -> NDArray[np.float64]:
@@ -97,11 +102,20 @@ def _measure(
     gain: float,
     noise_square: float,
     correlation: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return z, photons and summit (row, column) of each spot; z is 0 where it has none."""
+) -> tuple[
+    NDArray[np.float64],
+    NDArray[np.float64],
+    NDArray[np.float64],
+    NDArray[np.int64],
+    NDArray[np.int64],
+]:
+    """Return z, photons, z beside the summit and summit (row, column) of each spot.
+
+    z is 0 where it has none.
+    """
     height, width = spots.shape
     number = len(slow)
-    z, photons = np.zeros(number), np.zeros(number)
+    z, photons, flank = np.zeros(number), np.zeros(number), np.zeros(number)
     row, column = np.zeros(number, np.int64), np.zeros(number, np.int64)
     size = 2 * _HALF + 1
     for spot in range(number):
@@ -139,6 +153,8 @@ def _measure(
                         chosen[k - i + _HALF, m - j + _HALF] = True
                         queue[there] = k, m
                         there += 1
+        # who has only this frame takes what is uneven in its background for noise
+        uneven = _unevenness(level, usable, i, j) / gain**2
         total = expected = inside = excess = variance = 0.0
         for n in range(there):
             k, m = queue[n]
@@ -148,7 +164,7 @@ def _measure(
             inside += spots[k, m]
             excess += np.float64(counts[k, m]) - level[k, m]
             expected = max(np.float64(light[k, m]), 0.0)
-            variance += max(expected * correlation[0] ** 2 + noise_square, _DARKEST)
+            variance += max(expected * correlation[0] ** 2 + noise_square + uneven, _DARKEST)
             for other in range(n):
                 away_i, away_j = abs(queue[other, 0] - k), abs(queue[other, 1] - m)
                 if usable[queue[other, 0], queue[other, 1]]:
@@ -157,7 +173,28 @@ def _measure(
         if inside < _LEAST_USABLE * total:
             continue
         z[spot] = poisson_z(photons[spot], variance)
-    return z, photons, row, column
+        excess = variance = 0.0
+        for k in range(max(i - 1, 0), min(i + 2, height)):
+            for m in range(max(j - 1, 0), min(j + 2, width)):
+                if usable[k, m] and (k != i or m != j):
+                    excess += np.float64(counts[k, m]) - level[k, m]
+                    variance += max(np.float64(light[k, m]) + noise_square + uneven, _DARKEST)
+        flank[spot] = poisson_z(excess / gain, variance)
+    return z, photons, flank, row, column
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _unevenness(level: Float, usable: NDArray[np.bool_], i: int, j: int) -> float:
+    """Return the variance of the expected background in 9 x 9 pixels."""
+    first, second, pixels = 0.0, 0.0, 0
+    for k in range(max(i - _HALF, 0), min(i + _HALF + 1, level.shape[0])):
+        for m in range(max(j - _HALF, 0), min(j + _HALF + 1, level.shape[1])):
+            if usable[k, m]:
+                x = np.float64(level[k, m]) - np.float64(level[i, j])
+                first += x
+                second += x * x
+                pixels += 1
+    return max(second / pixels - (first / pixels) ** 2, 0.0) if pixels else 0.0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
