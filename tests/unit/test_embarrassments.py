@@ -196,8 +196,8 @@ def real(shared, name):
 def test_hot_pixels_change_no_peak_of_a_real_frame(shared, name):
     frame, places = real(shared, name)
     for seed in range(3):
-        # a powder's faint crests and an edge of the threshold may go either way
-        most = 2 + len(places) // 50
+        # the level of a tile moves a little, and what is near the threshold goes either way
+        most = 2 + len(places) // 20
         assert change_of_peaks(frame, add_hot(frame, places, seed)) <= most
 
 

@@ -137,9 +137,12 @@ def find_peaks(
     closed = blocks.share == 0
     if counts.dtype.kind in "iu":
         limits = np.iinfo(counts.dtype)
+        # the largest float that is no larger than the type's limit: 2^63 - 1 is none
+        largest = float(limits.max)
+        largest = largest if int(largest) <= limits.max else float(np.nextafter(largest, 0))
         threshold = np.ceil(threshold)
-        closed = closed | (threshold > limits.max)
-        threshold = np.where(closed, 0, np.clip(threshold, limits.min, limits.max))
+        closed = closed | (threshold > largest)
+        threshold = np.where(closed, 0, np.clip(threshold, limits.min, largest))
     candidates = find_candidates(
         counts,
         valid,
