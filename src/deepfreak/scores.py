@@ -142,6 +142,25 @@ def score_table(model: "EvidenceModel", table: "Table") -> Scores:
     )
 
 
+def score_left_out(model: "EvidenceModel", table: "Table", odds: NDArray[np.float64]) -> Scores:
+    """Return the scores of frames whose log-odds come from models that had not seen their detector.
+
+    They are those of `model`, which has seen all of them, as far as it is no worse than these.
+    """
+    from deepfreak.varied.table import HIT, MISS
+
+    taught = np.isin(table.label, (HIT, MISS))
+    families = sorted(set(table.family.tolist()))
+    return _counted(
+        model,
+        1 / (1 + np.exp(-odds[taught])),
+        table.label[taught] == HIT,
+        np.zeros(int(taught.sum())),
+        data=f"each family of detectors left out in turn: {', '.join(families)}",
+        simulated=True,
+    )
+
+
 def _asked(
     model: "Classifier", data: "Dataset", advance: Callable[[int], None]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -34,6 +34,7 @@ from deepfreak.cli.search import search
 from deepfreak.cli.show import show
 from deepfreak.cli.simulate import simulate
 from deepfreak.cli.train import train
+from deepfreak.cli.train_screening import train_screening
 from deepfreak.cli.vary import vary
 from deepfreak.cli.verify import verify
 from deepfreak.cli.watch import watch
@@ -61,6 +62,7 @@ for command in (
     verify,
     show,
     train,
+    train_screening,
     fit,
     evaluate,
     classify,

@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deepfreak.errors import InputError
 from deepfreak.frames.frame import Frame
@@ -21,6 +22,7 @@ LEAST_VISIBLE, MOST_HIDDEN = 10, 2  # visible spots of a hit at least, and of a 
 LIGHTS = (*CLEAN_KINDS, *HARD_KINDS, "shadows", "diffuse spots")
 FAULTS = tuple(field.name for field in fields(Nuisances))
 _CRYSTALS = 0.5
+_MANY_ZINGERS = 5
 _BLOCK, _FRAME = 2**31 + 2, 2**31 + 3  # first words of keys, like those of no other series
 
 
@@ -108,6 +110,11 @@ def label_of(visible: int, tellable: int) -> int:
     if tellable >= LEAST_VISIBLE:
         return HIT
     return MISS if visible <= MOST_HIDDEN else BETWEEN
+
+
+def is_hard(kind: NDArray[np.str_], zingers: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Return which misses are hard: rings, diamonds, fibres, and five zingers or more."""
+    return np.isin(kind, tuple(HARD_KINDS)) | (zingers >= _MANY_ZINGERS)
 
 
 def check_without(names: tuple[str, ...]) -> None:

@@ -1,0 +1,181 @@
+"""Training the model that screens frames: from tables of evidence, with detectors left out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from deepfreak.errors import DatasetError
+from deepfreak.models.evidence_model import EvidenceModel
+from deepfreak.models.perceptron_fit import fit_perceptrons
+from deepfreak.models.perceptrons import Perceptrons
+from deepfreak.varied.table import HIT, MISS, Table
+
+Array = NDArray[np.float64]
+
+# What the second opinion goes by: few numbers, that anybody can check.
+SECOND_NUMBERS = (
+    "off_rings_over_5",
+    "off_rings_over_7",
+    "off_rings_over_10",
+    "off_rings_over_20",
+    "ring_share",
+    "gathering",
+    "lattice",
+    "crest_share",
+    "width_over_spread",
+)
+FEWEST_FAMILIES = 3
+_HIDDEN, _DECAY, _MEMBERS = (16,), 0.02, 6
+_LEFT_OUT_MEMBERS = 2
+_SECOND_DECAY = 0.001
+_GRADE_HIDDEN, _GRADE_DECAY, _GRADE_MEMBERS = (24,), 3e-4, 6
+_NO_DETECTOR = ""  # of what is left out for the final model: nothing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Graded:
+    """Evidence of images of DiffraNet's five classes: names (k,), numbers (n, k), labels (n,)."""
+
+    names: tuple[str, ...]
+    numbers: Array
+    labels: NDArray[np.integer]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Training:
+    """A model, and what each frame of its table scored with its detector's family left out.
+
+    Attributes
+    ----------
+    odds, second
+        (n,) calibrated log-odds of the model's and the second opinion, of all frames.
+    """
+
+    model: EvidenceModel
+    odds: Array
+    second: Array
+
+
+def fit_screening(
+    table: Table, *, graded: Graded | None = None, numbers: Sequence[str] | None = None, seed: int = 0
+) -> Training:
+    """Return a model of `table`, calibrated on families of detectors that it had not seen.
+
+    Each family counts as much as any other, and its hits as much as its misses: `p_crystal` is for
+    a share of hits of one half. Frames between hit and miss are not taught.
+
+    Parameters
+    ----------
+    graded
+        Teaches the five classes; without it, there are two.
+    numbers
+        What the model goes by; all numbers of the table by default.
+
+    Raises
+    ------
+    DatasetError
+        There are fewer than three families, or one without hits or misses.
+    """
+    names = tuple(numbers or table.names)
+    taught = np.isin(table.label, (HIT, MISS))
+    families = sorted(set(table.family.tolist()))
+    weights = _weights(table, taught, families)
+
+    def crystal(rows: NDArray[np.bool_], members: int) -> Perceptrons:
+        return fit_perceptrons(
+            table.numbers[rows][:, _columns(table, names)],
+            table.label[rows],
+            weights[rows],
+            names=names,
+            hidden=_HIDDEN,
+            decay=_DECAY,
+            members=members,
+            seed=seed,
+        )
+
+    def second(rows: NDArray[np.bool_]) -> Perceptrons:
+        return fit_perceptrons(
+            table.numbers[rows][:, _columns(table, SECOND_NUMBERS)],
+            table.label[rows],
+            weights[rows],
+            names=SECOND_NUMBERS,
+            decay=_SECOND_DECAY,
+            seed=seed,
+        )
+
+    odds, others = np.empty(len(table)), np.empty(len(table))
+    for family in families:
+        rows, left = taught & (table.family != family), table.family == family
+        odds[left] = _outputs(crystal(rows, _LEFT_OUT_MEMBERS), table, left)
+        others[left] = _outputs(second(rows), table, left)
+    heads = []
+    for head, scores in ((crystal(taught, _MEMBERS), odds), (second(taught), others)):
+        slope, offset = calibration(scores[taught], table.label[taught], weights[taught])
+        scores *= slope
+        scores += offset
+        heads.append(replace(head, slope=slope, offset=offset))
+    grade = None
+    if graded is not None:
+        grade = fit_perceptrons(
+            graded.numbers,
+            graded.labels,
+            np.ones(len(graded.labels)),
+            names=graded.names,
+            classes=5,
+            hidden=_GRADE_HIDDEN,
+            decay=_GRADE_DECAY,
+            members=_GRADE_MEMBERS,
+            seed=seed,
+        )
+    model = EvidenceModel(crystal=heads[0], second=heads[1], grade=grade)
+    return Training(model=model, odds=odds, second=others)
+
+
+def calibration(
+    odds: Array, labels: NDArray[np.integer], weights: Array
+) -> tuple[float, float]:
+    """Return slope and offset that make log-odds right: those of the largest likelihood."""
+    sign = np.where(labels == HIT, 1.0, -1.0)
+
+    def loss(at: Array) -> float:
+        return float((weights * np.logaddexp(0, -sign * (at[0] * odds + at[1]))).sum())
+
+    slope, offset = minimize(loss, np.array([1.0, 0.0]), method="Nelder-Mead").x
+    return float(slope), float(offset)
+
+
+def area_under_curve(hits: Array, misses: Array) -> float:
+    """Return how often a hit scores more than a miss, ties by half; NaN without either."""
+    if not len(hits) or not len(misses):
+        return float("nan")
+    order = np.sort(misses)
+    below = np.searchsorted(order, hits, "left") + np.searchsorted(order, hits, "right")
+    return float(below.mean() / 2 / len(misses))
+
+
+def _weights(table: Table, taught: NDArray[np.bool_], families: Sequence[str]) -> Array:
+    if len(families) < FEWEST_FAMILIES:
+        raise DatasetError(
+            f"expected frames of at least {FEWEST_FAMILIES} families of detectors, found "
+            f"{', '.join(families)}"
+        )
+    weights = np.zeros(len(table))
+    for family in families:
+        for label in (HIT, MISS):
+            rows = taught & (table.family == family) & (table.label == label)
+            if not rows.any():
+                name = "hit" if label == HIT else "miss"
+                raise DatasetError(f"expected a {name} of {family}, found none: simulate more")
+            weights[rows] = 1 / rows.sum()
+    return weights
+
+
+def _columns(table: Table, names: Sequence[str]) -> list[int]:
+    return [table.names.index(name) for name in names]
+
+
+def _outputs(head: Perceptrons, table: Table, rows: NDArray[np.bool_]) -> Array:
+    return head.outputs(table.numbers[rows][:, _columns(table, head.names)])[:, 0]
