@@ -29,7 +29,7 @@ def arrangement(
         negative, lattices positive.
     brightness, radius
         How far peaks are where the frame is bright, or far from the centre: -1 to 1, by the rank of
-        their blocks among all.
+        their blocks among all. A spot brightens its own block.
     falloff
         Rank correlation of z with the radius: crystals' spots fall off, -1 to 1.
 

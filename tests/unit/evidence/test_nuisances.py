@@ -5,7 +5,7 @@ import pytest
 
 from deepfreak.evidence import find_evidence, numbers
 from deepfreak.frames.gaps import gaps
-from tests.unit.evidence.made import ccd, flat, made, with_hot_pixels
+from tests.unit.evidence.made import ccd, flat, made, scattered, spots, with_hot_pixels
 
 SHAPE = (768, 768)
 SLOW, FAST = np.indices(SHAPE, dtype=float)
@@ -157,6 +157,23 @@ def test_gaps_of_any_value_without_a_mask_are_no_peaks(fill, light):
     assert len(find_evidence(made(counts, valid)).peaks) <= (4 if fill == 0 else 1)
     # even where the gaps stay: edges are crests, not peaks
     assert len(find_evidence(made(counts)).peaks) <= 8
+
+
+@pytest.mark.parametrize("gain", [None, 12.4])
+@pytest.mark.parametrize("light", [0.01, 0.1, 0.4])
+@pytest.mark.parametrize("scale", [1, 80])
+def test_spots_are_found_where_single_photons_stand_out_of_the_noise(gain, light, scale):
+    """As floats in keV, and as whole counts over a pedestal."""
+    rng = np.random.default_rng(6)
+    places = scattered(rng, 40, SHAPE)
+    photons = flat(rng, light + spots(places, 60, 0.8, SHAPE), SHAPE)
+    counts = scale * (12.4 * photons + rng.normal(0, 0.9, SHAPE))
+    if scale > 1:
+        counts = np.rint(counts + 2000).astype(np.int32)
+    evidence = find_evidence(made(counts, gain=None if gain is None else scale * gain))
+    assert len(evidence.peaks) == pytest.approx(40, abs=1)
+    assert evidence.photon == pytest.approx(12.4 * scale, rel=0.1)
+    assert np.median(evidence.peaks.photons) == pytest.approx(58, rel=0.15)
 
 
 def test_numbers_are_finite_for_every_nuisance():

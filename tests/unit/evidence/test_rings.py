@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deepfreak.evidence import find_evidence, numbers
-from deepfreak.evidence.rings import find_rings, gathered, over_full
+from deepfreak.evidence.rings import find_rings, gathered, gathering, over_full
 from tests.unit.evidence.made import flat, made, on_circles, on_lattice, scattered, spots
 
 SHAPE = (1024, 1024)
@@ -111,7 +111,42 @@ def test_few_peaks_show_no_ring():
     assert rings_of(np.zeros((0, 2))).on_ring.shape == (0,)
 
 
-def test_gathering_equals_the_plain_sum():
+@pytest.mark.parametrize("seed", range(4))
+def test_ten_grains_gather_about_their_centre_and_peaks_at_random_do_not(seed):
+    rng = np.random.default_rng(seed)
+    grains = on_circles(rng, *ON, 10, SHAPE)
+    assert rings_of(grains, ON[0]).gathering > 5.5
+    assert rings_of(grains, (700.0, 300.0)).gathering < 4
+    for number in (10, 60, 300):
+        assert rings_of(scattered(rng, number, SHAPE, apart=8), ON[0]).gathering < 5
+
+
+def test_half_of_grains_gather_about_the_centre_that_the_others_found():
+    rng = np.random.default_rng(10)
+    assert rings_of(on_circles(rng, *ON, 60, SHAPE)).gathering > 30
+    assert abs(rings_of(scattered(rng, 60, SHAPE)).gathering) < 3
+
+
+def test_parts_of_one_spot_do_not_gather():
+    rng = np.random.default_rng(11)
+    places = scattered(rng, 40, SHAPE, apart=60)
+    split = np.concatenate([places, places + rng.uniform(-9, 9, places.shape)])
+    assert gathering(split, ON[0]) < 5
+
+
+def test_gathering_equals_the_plain_count():
+    rng = np.random.default_rng(12)
+    places = rng.uniform(0, 400, (60, 2))
+    a, b = np.triu_indices(60, 1)
+    apart = np.hypot(*(places[a] - places[b]).T) >= 24
+    radii = np.hypot(*(places - (190.0, 210.0)).T)
+    difference = np.abs(radii[a] - radii[b])[apart]
+    same, other = (difference < 4).sum(), ((difference >= 8) & (difference < 24)).sum()
+    plain = (same - other / 4) / np.sqrt(other * 5 / 16 + 1)
+    assert gathering(places, (190.0, 210.0)) == pytest.approx(plain)
+
+
+def test_the_sum_over_bins_equals_the_plain_one():
     rng = np.random.default_rng(7)
     places, centers = rng.uniform(0, 400, (50, 2)), rng.uniform(-100, 500, (7, 2))
     width = 8.0
