@@ -7,13 +7,14 @@ from numpy.typing import NDArray
 
 from deepfreak.compiled import njit
 from deepfreak.evidence.blocks import BLOCK, Counts, Plane, Valid
-from deepfreak.evidence.candidates import poisson_z
+from deepfreak.evidence.candidates import SHARP_LESS_Z, poisson_z
 
 _LEAST_PHOTONS = 4.5  # of a peak
 DARKEST = 1e-3  # photons a pixel that a frame of zeros may have
 
-# A hot pixel: the eight around it have less than this significance, or this share of its light.
+# A hot pixel: those around it have less than this significance, or this share of its light.
 _FLANK_Z = 3.0
+_SHARP_FLANK_Z = 3.3  # of the three beside it in the brightest 2 x 2
 _FLANK_SHARE = 0.03
 _SURE_SIGMA, _SURE_PHOTONS = 2.0, 3.0  # added to the light beside a pair, to be sure it is less
 
@@ -188,7 +189,9 @@ def _judge(
     lit = max(expected, expected + line / photon)
     z_3 = poisson_z((three - pixels_3 * line) / photon, pixels_3 * lit * spread_3)
     z_5 = poisson_z((five - 0.6 * pixels_5 * line) / photon, pixels_5 * lit * spread_5)
-    row[Z] = max(z_3, z_5)
+    two, pixels_2 = _brightest_2(excess)
+    z_2 = poisson_z((two - pixels_2 * line) / photon, pixels_2 * lit * spread_3)
+    row[Z] = max(z_3, z_5, z_2 - SHARP_LESS_Z)
     row[PHOTONS] = five / photon
     row[EXTENT] = extent
     row[HEIGHT] = three / pixels_3
@@ -198,10 +201,11 @@ def _judge(
     row[SLOW] += slow
     row[FAST] += fast
     flank = poisson_z((three - peak) / photon, (pixels_3 - 1) * expected * spread_3)
-    if max(three, five) < _LEAST_PHOTONS * photon:
+    sharp_flank = poisson_z((two - peak) / photon, max(pixels_2 - 1, 1) * expected * spread_3)
+    if max(two, three, five) < _LEAST_PHOTONS * photon:
         row[KIND] = WEAK
     elif (
-        flank < _FLANK_Z
+        (flank < _FLANK_Z and sharp_flank < _SHARP_FLANK_Z)
         or three - peak < _FLANK_SHARE * peak
         or _is_pair(excess, three, photon, expected * spread_3)
     ):
@@ -212,6 +216,23 @@ def _judge(
         row[KIND] = CREST
     else:
         row[KIND] = PEAK
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _brightest_2(excess: Plane) -> tuple[float, int]:
+    """Return light and valid pixels of the brightest 2 x 2 that holds the middle."""
+    best, best_pixels = -np.inf, 1
+    for top in range(_OUTER - 1, _OUTER + 1):
+        for left in range(_OUTER - 1, _OUTER + 1):
+            total, pixels = 0.0, 0
+            for k in range(top, top + 2):
+                for m in range(left, left + 2):
+                    if not np.isnan(excess[k, m]):
+                        total += excess[k, m]
+                        pixels += 1
+            if total > best:
+                best, best_pixels = total, pixels
+    return best, best_pixels
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

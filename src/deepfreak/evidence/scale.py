@@ -17,7 +17,6 @@ _BINS = 10  # of blocks by their level, for the slope of variance over level
 _LEAST_BLOCKS = 4 * _BINS
 _LEAST_RISE = 1.5  # of the variance between dark and light blocks, for a slope to mean something
 _SAMPLED_BLOCKS = 200
-_MOST_OF_NOISE = 0.5  # of a pixel: a photon that nobody knows is not taken for more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +51,8 @@ def find_scale(
     3. the slope of variance over level between blocks, where the light varies;
     4. variance over (level - lowest count). Without light that is about a third of the noise.
 
-    The last two are multiplied by `spread_5`: point spread hides variance. They are at most half
-    the noise of a pixel without point spread: larger photons would stand out. A frame that was cut off
+    The last two are multiplied by `spread_5`: point spread hides variance. They are at most the
+    noise of a pixel without point spread, as larger photons would stand out, and at least one step. A frame that was cut off
     at its lowest count, as after a subtraction, has as many lowest counts as a sparse one, but its
     little light comes in clumps of three steps or more: a photon is not less than a clump.
     """
@@ -71,7 +70,8 @@ def find_scale(
         photon = 1.0
     else:
         photon = (_slope(blocks) or _over_lowest(blocks, lowest)) * spread_5
-        photon = min(photon, _MOST_OF_NOISE * _noise(blocks) * np.sqrt(spread_5))
+        photon = min(photon, _noise(blocks) * np.sqrt(spread_5))
+        photon = max(photon, 1.0) if steps.whole else photon
     if many_lowest and not sparse:
         photon = max(photon, clump * spread_5)
     photon = photon if photon > 0 else 1.0

@@ -388,7 +388,7 @@ def _shaped(rng: np.random.Generator, lattice: Lattice) -> tuple[Lattice, list[s
         changed = replace(changed, blobs=blobs)
         tags.append("tails")
     if rng.random() < 0.1:
-        angle, length = rng.uniform(0, math.pi), log_uniform(rng, 1, 6)
+        angle, length = rng.uniform(0, math.pi), log_uniform(rng, 1, 3)
         stretch = (length * math.sin(angle), length * math.cos(angle))
         changed = replace(changed, stretch=stretch)
         tags.append("streaked")
