@@ -168,7 +168,8 @@ def spotted(tmp_path):
     for name, number in (("a-hit", 25), ("b-few", 7)):
         counts = hit(rng, spots_=number, shape=(400, 900)).counts.astype(np.uint16)
         Image.fromarray(counts).save(folder / f"{name}.tif")
-    Image.fromarray(rng.poisson(2.0, (400, 900)).astype(np.uint16)).save(folder / "c-none.tif")
+    noise = np.random.default_rng(0).poisson(2.0, (400, 900)).astype(np.uint16)
+    Image.fromarray(noise).save(folder / "c-none.tif")
     return folder, save_made_model(tmp_path)
 
 
