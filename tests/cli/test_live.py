@@ -216,6 +216,24 @@ def test_a_table_of_evidence_is_scored_in_seconds(tmp_path, spotted, capsys):
     assert "expected images" in capsys.readouterr().err
 
 
+def test_labelled_frames_are_scored_as_they_are_measured(tmp_path, spotted, capsys):
+    folder, model = spotted
+    (folder / "d-broken.tif").write_bytes(b"II*")
+    labels = tmp_path / "labels.csv"
+    labels.write_text("file,label\na-hit.tif,1\nb-few.tif,diffraction\nc-none.tif,0\n")
+    out = tmp_path / "scores.json"
+    command = ["score", str(model), str(folder), "--labels", str(labels), "--out", str(out)]
+    assert main(command) == 0
+    said = capsys.readouterr()
+    assert "2 hits, 1 frames without" in said.out
+    assert "left out" in said.err
+    found = read_scores(out, model=load_model(model).name)
+    assert (found.simulated, found.kind, found.data) == (False, "evidence", "labels.csv")
+    labels.write_text("file,label\na-hit.tif,1\n")
+    assert main([*command, "--overwrite"]) == 2
+    assert "expected a label for frame 0" in capsys.readouterr().err
+
+
 def test_the_beam_of_a_recipe_is_judged(tmp_path, scores, capsys):
     command = ["beam", "diffranet", "--count", "4", "--out", str(tmp_path / "out")]
     assert main([*command, "--workers", "1", "--scores", scores]) == 0
