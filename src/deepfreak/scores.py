@@ -24,6 +24,8 @@ from deepfreak.settings import one_line, settings
 if TYPE_CHECKING:
     from deepfreak.dataset import Dataset
     from deepfreak.models import Classifier, EvidenceModel
+    from deepfreak.real_images.labels import Labels
+    from deepfreak.screening import Failure, Verdict
     from deepfreak.varied.table import Table
 
 FORMAT = 1
@@ -158,6 +160,51 @@ def score_left_out(model: "EvidenceModel", table: "Table", odds: NDArray[np.floa
         np.zeros(int(taught.sum())),
         data=f"each family of detectors left out in turn: {', '.join(families)}",
         simulated=True,
+    )
+
+
+def score_frames(
+    model: "Classifier",
+    results: Iterable["Verdict | Failure"],
+    labels: "Labels",
+    *,
+    skip: Callable[["Failure"], None] = lambda _: None,
+) -> Scores:
+    """Return how `model` scores labelled frames, given what it said of them.
+
+    Parameters
+    ----------
+    results
+        Of `screen_files` with this model.
+    skip
+        Called with each frame that could not be read, which counts nowhere.
+
+    Raises
+    ------
+    DatasetError
+        A frame has no label, or none shows a crystal.
+    """
+    from deepfreak.screening import Failure
+
+    p_crystal, is_hit, levels = [], [], []
+    for result in results:
+        if isinstance(result, Failure):
+            skip(result)
+            continue
+        is_hit.append(labels.of(Path(result.file), result.frame) == 1)
+        p_crystal.append(result.p_crystal)
+        levels.append(result.level)
+    if not any(is_hit):
+        raise DatasetError(
+            f"{labels.path}: expected frames with diffraction, found none among {len(is_hit)}"
+        )
+    return _counted(
+        model,
+        np.array(p_crystal),
+        np.array(is_hit),
+        np.array(levels),
+        data=labels.path.name,
+        simulated=False,
     )
 
 

@@ -168,7 +168,8 @@ def spotted(tmp_path):
     for name, number in (("a-hit", 25), ("b-few", 7)):
         counts = hit(rng, spots_=number, shape=(400, 900)).counts.astype(np.uint16)
         Image.fromarray(counts).save(folder / f"{name}.tif")
-    Image.fromarray(rng.poisson(2.0, (400, 900)).astype(np.uint16)).save(folder / "c-none.tif")
+    noise = np.random.default_rng(0).poisson(2.0, (400, 900)).astype(np.uint16)
+    Image.fromarray(noise).save(folder / "c-none.tif")
     return folder, save_made_model(tmp_path)
 
 
@@ -187,16 +188,10 @@ def test_watch_decides_by_evidence_as_classify_does_and_says_why(tmp_path, spott
         for key in ("decision", "label", "p_crystal", "reasons", "signs"):
             assert record[key] == row[key]
     with h5py.File(out / "hits" / "hits-00001.h5") as file:
-        fast = np.concatenate(_peaks_of(file))
-    assert len(fast) >= rows["a-hit"]["signs"]["peaks"]
+        count = int(file["entry/deepfreak/nPeaks"][0])
+        fast = file["entry/deepfreak/peakXPosRaw"][0, :count]
+    assert count == rows["a-hit"]["signs"]["peaks"]
     assert fast.max() > 800  # in pixels of the frame, over its whole width
-
-
-def _peaks_of(file):
-    """Return what stands for peaks along the fast axis in a file of hits."""
-    found = []
-    file.visititems(lambda name, item: found.append(item[...].ravel()) if "peakXPos" in name else 0)
-    return found
 
 
 def test_a_table_of_evidence_is_scored_in_seconds(tmp_path, spotted, capsys):
@@ -219,6 +214,24 @@ def test_a_table_of_evidence_is_scored_in_seconds(tmp_path, spotted, capsys):
     network = Path(str(resources.files("deepfreak.models") / "shipped" / "default.onnx"))
     assert main(["score", str(network), str(path), "--out", str(tmp_path / "n.json")]) == 2
     assert "expected images" in capsys.readouterr().err
+
+
+def test_labelled_frames_are_scored_as_they_are_measured(tmp_path, spotted, capsys):
+    folder, model = spotted
+    (folder / "d-broken.tif").write_bytes(b"II*")
+    labels = tmp_path / "labels.csv"
+    labels.write_text("file,label\na-hit.tif,1\nb-few.tif,diffraction\nc-none.tif,0\n")
+    out = tmp_path / "scores.json"
+    command = ["score", str(model), str(folder), "--labels", str(labels), "--out", str(out)]
+    assert main(command) == 0
+    said = capsys.readouterr()
+    assert "2 hits, 1 frames without" in said.out
+    assert "left out" in said.err
+    found = read_scores(out, model=load_model(model).name)
+    assert (found.simulated, found.kind, found.data) == (False, "evidence", "labels.csv")
+    labels.write_text("file,label\na-hit.tif,1\n")
+    assert main([*command, "--overwrite"]) == 2
+    assert "expected a label for frame 0" in capsys.readouterr().err
 
 
 def test_the_beam_of_a_recipe_is_judged(tmp_path, scores, capsys):

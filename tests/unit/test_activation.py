@@ -102,7 +102,7 @@ def test_a_map_lights_up_on_the_spots_of_a_shot(pointed):
 def test_the_shipped_network_looks_at_spots(class_name):
     found = [
         contrast(activation, on_spot)
-        for activation, on_spot in maps_of(load_model(), class_name, 12)
+        for activation, on_spot in maps_of(load_model(SHIPPED), class_name, 12)
     ]
     assert np.median(found) > 0.1
 

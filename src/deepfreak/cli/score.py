@@ -1,11 +1,15 @@
 """`deepfreak score`: what a promise about lost hits is made from."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from deepfreak.cli.frame_options import frame_options, read_settings, said_once
+from deepfreak.spelling import printable
+
 if TYPE_CHECKING:
+    from deepfreak.models import Classifier
     from deepfreak.scores import Scores
 
 
@@ -13,24 +17,33 @@ if TYPE_CHECKING:
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("data", nargs=-1, required=True, metavar="FILE[:SPLIT]...")
 @click.option(
+    "--labels", type=click.Path(path_type=Path),
+    help="FILEs are detector frames: CSV with the columns file, label and, if need be, frame.",
+)  # fmt: skip
+@click.option(
     "--out", type=click.Path(path_type=Path), show_default="beside the model",
     help="File for the scores.",
 )  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace the file.")
-def score(*, model: Path, data: tuple[str, ...], out: Path | None, overwrite: bool) -> int:
-    """Ask MODEL (`default`: the one that ships) about the labelled images of FILEs.
+@frame_options
+def score(
+    *,
+    model: Path,
+    data: tuple[str, ...],
+    labels: Path | None,
+    out: Path | None,
+    overwrite: bool,
+    **options: Any,  # noqa: ANN401 -- of all kinds
+) -> int:
+    """Ask MODEL (`default`: the one that ships) about labelled FILEs.
 
-    The images must be new to the model: fresh shots of `deepfreak generate` with another seed, or
-    labelled real frames of `deepfreak prepare`. A model of evidence also takes tables of evidence.
-    `classify`, `watch` and `listen` take their thresholds from what is found.
+    They are detector frames with `--labels`, data sets of images, or, for a model of evidence,
+    tables of evidence. They must be new to the model. `classify`, `watch` and `listen` take their
+    thresholds from what is found.
     """
-    from deepfreak.dataset import Dataset
     from deepfreak.files import check_output
-    from deepfreak.models import EvidenceModel, load_model
-    from deepfreak.progress import progress
-    from deepfreak.scores import score as ask
-    from deepfreak.scores import score_table, scores_path, together, write_scores
-    from deepfreak.varied.table import is_table, read_table
+    from deepfreak.models import load_model
+    from deepfreak.scores import scores_path, write_scores
 
     named = str(model) != "default"
     if out is None and not named:
@@ -38,6 +51,26 @@ def score(*, model: Path, data: tuple[str, ...], out: Path | None, overwrite: bo
     path = out or scores_path(model)
     check_output(path, overwrite=overwrite)
     classifier = load_model(model if named else None)
+    if labels is None:
+        scores = _of_data(classifier, data)
+    else:
+        scores = _of_frames(classifier, [Path(name) for name in data], labels, options)
+    write_scores(scores, path, overwrite=overwrite)
+    click.echo(f"{path}: {scores.hits} hits, {scores.empties} frames without, {scores.model}")
+    for recall in (0.9, 0.99, 0.995, 0.999, 0.9999):
+        click.echo(f"  --min-hit-recall {recall:g}: {_would(scores, recall)}")
+    return 0
+
+
+def _of_data(classifier: "Classifier", data: tuple[str, ...]) -> "Scores":
+    """Return the scores of data sets and tables."""
+    from deepfreak.dataset import Dataset
+    from deepfreak.models import EvidenceModel
+    from deepfreak.progress import progress
+    from deepfreak.scores import score as ask
+    from deepfreak.scores import score_table, together
+    from deepfreak.varied.table import is_table, read_table
+
     parts = []
     for name in data:
         file, split = _file_and_split(name)
@@ -50,12 +83,26 @@ def score(*, model: Path, data: tuple[str, ...], out: Path | None, overwrite: bo
             images = whole if split is None else whole.split(split)
             with progress(f"scoring {name}", len(images)) as advance:
                 parts.append(ask(classifier, images, advance=advance))
-    scores = together(parts)
-    write_scores(scores, path, overwrite=overwrite)
-    click.echo(f"{path}: {scores.hits} hits, {scores.empties} frames without, {scores.model}")
-    for recall in (0.9, 0.99, 0.995, 0.999, 0.9999):
-        click.echo(f"  --min-hit-recall {recall:g}: {_would(scores, recall)}")
-    return 0
+    return together(parts)
+
+
+def _of_frames(
+    classifier: "Classifier", frames: list[Path], labels: Path, options: dict[str, Any]
+) -> "Scores":
+    """Return the scores of labelled detector frames."""
+    from deepfreak.frames.guarded import find_files_guarded, load_guarded
+    from deepfreak.real_images.labels import read_labels
+    from deepfreak.scores import score_frames
+    from deepfreak.screening import Failure, Screener, screen_files
+
+    given = load_guarded(read_settings(options))
+    files = find_files_guarded(frames, given.get("geometry"))
+
+    def skip(failure: Failure) -> None:
+        click.echo(f"deepfreak: left out: {printable(failure.error)}", err=True)
+
+    results = screen_files(files, Screener(classifier), see=said_once(), **given)
+    return score_frames(classifier, results, read_labels(labels, files), skip=skip)
 
 
 def _file_and_split(name: str) -> tuple[Path, str | None]:
