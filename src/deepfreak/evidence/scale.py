@@ -59,7 +59,8 @@ def find_scale(
     spread_3 = spread_5 = 1.0
     sample = steps.sample
     lowest = float(np.sort(sample)[int(_LOWEST * sample.size)])  # partition is slow on few values
-    many_lowest = steps.whole and float(np.mean(sample == lowest)) >= _SPARSE_SHARE
+    dark = float(np.mean(sample == lowest)) >= _SPARSE_SHARE
+    many_lowest = steps.whole and dark
     clump = _clumps(counts, valid, steps, blocks, lowest) if many_lowest else 0.0
     sparse = steps.photon or (many_lowest and clump < _CLUMPED)
     if not sparse:
@@ -70,7 +71,8 @@ def find_scale(
         photon = 1.0
     else:
         photon = (_slope(blocks) or _over_lowest(blocks, lowest)) * spread_5
-        photon = min(photon, _noise(blocks) * np.sqrt(spread_5))
+        if not dark:
+            photon = min(photon, _noise(blocks) * np.sqrt(spread_5))
         photon = max(photon, 1.0) if steps.whole else photon
     if many_lowest and not sparse:
         photon = max(photon, clump * spread_5)

@@ -308,8 +308,12 @@ def test_candidates_equal_the_plain_ones():
         if (around[:12] >= counts[i, j]).any() or (around[13:] > counts[i, j]).any():
             continue
         three = padded[i + 1 : i + 4, j + 1 : j + 4]
+        squares = [three[a : a + 2, b : b + 2] for a in (0, 1) for b in (0, 1)]
+        two = max((each[each >= 0] for each in squares), key=lambda each: (each - 1.5).sum())
         three = three[three >= 0]
         z = poisson_z(three.sum() - 1.5 * three.size, 1.5 * three.size)
+        if z < LEAST_CANDIDATE_Z:
+            z = poisson_z(two.sum() - 1.5 * two.size, 1.5 * two.size) - 0.5
         if z >= LEAST_CANDIDATE_Z:
             plain.append((i, j, z))
     assert len(plain) > 5
@@ -340,14 +344,17 @@ def plainly_judged(window, photon, variance):
     three, five, peak = excess[away <= 1].sum(), excess[away <= 2].sum(), excess[6, 6]
     line = plain_line(excess[5:8], photon, light) + plain_line(excess[:, 5:8].T, photon, light)
     lit = light + line / photon
+    two = max(excess[5 + a : 7 + a, 5 + b : 7 + b].sum() for a in (0, 1) for b in (0, 1))
     z = max(
+        poisson_z((two - 4 * line) / photon, 4 * lit) - 0.5,
         poisson_z((three - 9 * line) / photon, 9 * lit),
         poisson_z((five - 15 * line) / photon, 25 * lit),
     )
     flank = poisson_z((three - peak) / photon, 8 * light)
-    if max(three, five) < 4.5 * photon:
+    sharp_flank = poisson_z((two - peak) / photon, 3 * light)
+    if max(two, three, five) < 4.5 * photon:
         return WEAK, z
-    if flank < 3 or three - peak < 0.03 * peak:
+    if (flank < 3 and sharp_flank < 3.3) or three - peak < 0.03 * peak:
         return HOT, z
     pair = peak + np.sort(excess[away <= 1])[-2]
     if three - pair + (2 * np.sqrt(7 * light) + 3) * photon < 0.03 * pair:
