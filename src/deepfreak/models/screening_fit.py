@@ -60,7 +60,11 @@ class Training:
 
 
 def fit_screening(
-    table: Table, *, graded: Graded | None = None, numbers: Sequence[str] | None = None, seed: int = 0
+    table: Table,
+    *,
+    graded: Graded | None = None,
+    numbers: Sequence[str] | None = None,
+    seed: int = 0,
 ) -> Training:
     """Return a model of `table`, calibrated on families of detectors that it had not seen.
 
@@ -82,7 +86,7 @@ def fit_screening(
     names = tuple(numbers or table.names)
     taught = np.isin(table.label, (HIT, MISS))
     families = sorted(set(table.family.tolist()))
-    weights = _weights(table, taught, families)
+    weights = weights_of(table)
 
     def crystal(rows: NDArray[np.bool_], members: int) -> Perceptrons:
         return fit_perceptrons(
@@ -114,8 +118,7 @@ def fit_screening(
     heads = []
     for head, scores in ((crystal(taught, _MEMBERS), odds), (second(taught), others)):
         slope, offset = calibration(scores[taught], table.label[taught], weights[taught])
-        scores *= slope
-        scores += offset
+        scores[:] = slope * scores + offset
         heads.append(replace(head, slope=slope, offset=offset))
     grade = None
     if graded is not None:
@@ -134,9 +137,7 @@ def fit_screening(
     return Training(model=model, odds=odds, second=others)
 
 
-def calibration(
-    odds: Array, labels: NDArray[np.integer], weights: Array
-) -> tuple[float, float]:
+def calibration(odds: Array, labels: NDArray[np.integer], weights: Array) -> tuple[float, float]:
     """Return slope and offset that make log-odds right: those of the largest likelihood."""
     sign = np.where(labels == HIT, 1.0, -1.0)
 
@@ -156,7 +157,15 @@ def area_under_curve(hits: Array, misses: Array) -> float:
     return float(below.mean() / 2 / len(misses))
 
 
-def _weights(table: Table, taught: NDArray[np.bool_], families: Sequence[str]) -> Array:
+def weights_of(table: Table) -> Array:
+    """Return what each frame counts (n,): families alike, and their hits and misses; 0 between.
+
+    Raises
+    ------
+    DatasetError
+        There are fewer than three families, or one without hits or misses.
+    """
+    families = sorted(set(table.family.tolist()))
     if len(families) < FEWEST_FAMILIES:
         raise DatasetError(
             f"expected frames of at least {FEWEST_FAMILIES} families of detectors, found "
@@ -165,7 +174,7 @@ def _weights(table: Table, taught: NDArray[np.bool_], families: Sequence[str]) -
     weights = np.zeros(len(table))
     for family in families:
         for label in (HIT, MISS):
-            rows = taught & (table.family == family) & (table.label == label)
+            rows = (table.family == family) & (table.label == label)
             if not rows.any():
                 name = "hit" if label == HIT else "miss"
                 raise DatasetError(f"expected a {name} of {family}, found none: simulate more")

@@ -7,7 +7,7 @@ attribute `manifest` is JSON.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,11 @@ class Table:
 
     def __len__(self) -> int:
         return len(self.label)
+
+    def rows(self, which: NDArray[Any]) -> "Table":
+        """Return some of the frames, by their numbers or where `which` is true."""
+        columns = ("numbers", "label", "family", "visible", "zingers", "kind")
+        return replace(self, **{name: getattr(self, name)[which] for name in columns})
 
 
 def is_table(path: Path) -> bool:
