@@ -319,9 +319,11 @@ def _warm_up(judge: Any) -> None:  # noqa: ANN401 -- a Judge, which is heavy to 
     from deepfreak.frames.frame import Frame
     from deepfreak.screening import Screener
 
-    counts = np.random.default_rng(0).poisson(20, (512, 512)).astype(np.uint16)
-    frame = Frame(file="warm-up", index=0, counts=counts, valid=np.ones(counts.shape, np.bool_))
-    Screener(judge.model, judge.policy)(frame)
+    counts = np.random.default_rng(0).poisson(20, (512, 512))
+    valid = np.ones(counts.shape, np.bool_)
+    for dtype in (np.uint16, np.uint32):  # what detectors send
+        made = Frame(file="warm-up", index=0, counts=counts.astype(dtype), valid=valid)
+        Screener(judge.model, judge.policy)(made)
 
 
 def _given_up(job: Job, reason: str) -> Outcome:

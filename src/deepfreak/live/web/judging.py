@@ -3,17 +3,22 @@
 import os
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deepfreak.errors import DeepFreakError, FrameError, InputError
 from deepfreak.frames.guarded import MODULES
 from deepfreak.isolation import LimitedProcess, Limits
 from deepfreak.policy import Policy
 
+if TYPE_CHECKING:
+    from deepfreak.frames.frame import Frame
+
 LIMITS = Limits(cpu_s=10.0, wall_s=45.0, memory_bytes=1 << 30, file_bytes=256 << 20)
-_LOADING = Limits(cpu_s=60.0, idle_s=60.0, memory_bytes=4 << 30)
+# Code may have to be compiled then, on a machine that has other work.
+_LOADING = Limits(cpu_s=300.0, idle_s=300.0, wall_s=600.0, memory_bytes=4 << 30)
 
 
 class UploadJudge:
@@ -71,11 +76,31 @@ def _load(model: Path | None, policy: Policy) -> None:
     from deepfreak.frames.frame import Frame
     from deepfreak.isolation.confine import confine
 
-    counts = np.random.default_rng(0).poisson(20, (512, 512)).astype(np.uint16)
+    counts = np.random.default_rng(0).poisson(20, (512, 512))
     valid = np.ones(counts.shape, np.bool_)
-    _screener(model, policy)(Frame(file="warm-up", index=0, counts=counts, valid=valid))
+    for dtype in (np.int32, np.float32):
+        made = Frame(file="warm-up", index=0, counts=counts.astype(dtype), valid=valid)
+        _screener(model, policy)(made)
     os.chdir(tempfile.gettempdir())
     confine(tempfile.gettempdir())
+
+
+def _of_two_types(frame: "Frame") -> "Frame":
+    """Return `frame` with counts of int32 or float32: for each type code is compiled, which lasts.
+
+    Counts beyond 2^31 - 1 become that.
+    """
+    import numpy as np
+
+    counts = frame.counts
+    if counts.dtype.kind == "f":
+        return replace(frame, counts=counts.astype(np.float32, copy=False))
+    if counts.dtype.itemsize >= np.dtype(np.int32).itemsize and counts.dtype != np.int32:
+        bounds = np.iinfo(np.int32)
+        counts = np.where(frame.valid, counts, 0).clip(
+            max(bounds.min, np.iinfo(counts.dtype).min), bounds.max
+        )
+    return replace(frame, counts=counts.astype(np.int32, copy=False))
 
 
 def _judge(content: bytes, suffix: str, model: Path | None, policy: Policy) -> dict[str, Any]:
@@ -88,7 +113,7 @@ def _judge(content: bytes, suffix: str, model: Path | None, policy: Policy) -> d
             with open_frames(path, alone=True) as file:
                 if file.count < 1:
                     raise InputError("expected an image, found a file of none")
-                verdict = _screener(model, policy)(file.read(0))
+                verdict = _screener(model, policy)(_of_two_types(file.read(0)))
         except DeepFreakError as error:
             if error.__cause__ is None or isinstance(error.__cause__, DeepFreakError):
                 raise
