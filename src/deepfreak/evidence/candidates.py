@@ -68,17 +68,15 @@ def find_candidates(
             for j in range(left, right):
                 if line[j] < least or not valid[i, j]:
                     continue
-                excess, pixels = sum_3(counts, valid, i, j, base + level[row, column] / scale)
-                excess *= scale / photon
-                light = pixels * expected[row, column]
-                z = 0.0
-                # z is never over the Gaussian one, which needs no logarithm
-                if excess - 0.5 >= LEAST_CANDIDATE_Z * np.sqrt(light):
-                    z = poisson_z(excess, light)
-                if z < LEAST_CANDIDATE_Z:  # what is sharp may stand out of fewer pixels
-                    excess, pixels = sum_2(counts, valid, i, j, base + level[row, column] / scale)
-                    light = pixels * expected[row, column]
-                    z = poisson_z(excess * scale / photon, light) - SHARP_LESS_Z
+                z = _significance(
+                    counts,
+                    valid,
+                    i,
+                    j,
+                    base + level[row, column] / scale,
+                    scale / photon,
+                    expected[row, column],
+                )
                 if z < LEAST_CANDIDATE_Z or not _is_summit(counts, valid, i, j):
                     continue
                 if number == len(found):
@@ -88,6 +86,29 @@ def find_candidates(
                 found[number, 0], found[number, 1], found[number, 2] = i, j, z
                 number += 1
     return found[:number]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _significance(
+    counts: Counts,
+    valid: Valid,
+    i: int,
+    j: int,
+    level: float,
+    photons: float,
+    expected: float,
+) -> float:
+    """Return z of 3 x 3 pixels or, where that is too little, of the brightest 2 x 2."""
+    excess, pixels = sum_3(counts, valid, i, j, level)
+    excess, light = excess * photons, pixels * expected
+    # z is never over the Gaussian one, which needs no logarithm
+    if excess - 0.5 >= LEAST_CANDIDATE_Z * np.sqrt(light):
+        z = poisson_z(excess, light)
+        if z >= LEAST_CANDIDATE_Z:
+            return z
+    # what is sharp may stand out of fewer pixels
+    excess, pixels = sum_2(counts, valid, i, j, level)
+    return poisson_z(excess * photons, pixels * expected) - SHARP_LESS_Z
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

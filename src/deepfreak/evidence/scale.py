@@ -52,9 +52,10 @@ def find_scale(
     4. variance over (level - lowest count). Without light that is about a third of the noise.
 
     The last two are multiplied by `spread_5`: point spread hides variance. They are at most the
-    noise of a pixel without point spread, as larger photons would stand out, and at least one step. A frame that was cut off
-    at its lowest count, as after a subtraction, has as many lowest counts as a sparse one, but its
-    little light comes in clumps of three steps or more: a photon is not less than a clump.
+    noise of a pixel without point spread, as larger photons would stand out, and at least one step.
+    A frame that was cut off at its lowest count, as after a subtraction, has as many lowest counts
+    as a sparse one, but its little light comes in clumps of three steps or more: a photon is not
+    less than a clump.
     """
     spread_3 = spread_5 = 1.0
     sample = steps.sample

@@ -52,8 +52,9 @@ def visible_spots(
     A spot is measured in the pixels of 9 x 9 about the summit of its expected light that hang
     together and expect at least a fifth of the summit. Its light is what the counts have over the
     expected background; its noise is that of background and read-out, with what point spread makes
-    of neighbours, and the unevenness of the background around. z is the Poisson tail, as of the evidence, and Gaussian where there is much
-    light. Spots whose summits are less than three pixels apart count once, for the brightest.
+    of neighbours, and the unevenness of the background around. z is the Poisson tail, as of the
+    evidence, and Gaussian where there is much light. Spots whose summits are less than three pixels
+    apart count once, for the brightest.
     """
     at_slow, at_fast = recorded.places(slow, fast)
     detector = recorded.detector
@@ -173,14 +174,29 @@ def _measure(
         if inside < _LEAST_USABLE * total:
             continue
         z[spot] = poisson_z(photons[spot], variance)
-        excess = variance = 0.0
-        for k in range(max(i - 1, 0), min(i + 2, height)):
-            for m in range(max(j - 1, 0), min(j + 2, width)):
-                if usable[k, m] and (k != i or m != j):
-                    excess += np.float64(counts[k, m]) - level[k, m]
-                    variance += max(np.float64(light[k, m]) + noise_square + uneven, _DARKEST)
-        flank[spot] = poisson_z(excess / gain, variance)
+        flank[spot] = _flank(counts, usable, level, light, i, j, gain, noise_square + uneven)
     return z, photons, flank, row, column
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _flank(
+    counts: NDArray[np.generic],
+    usable: NDArray[np.bool_],
+    level: Float,
+    light: Float,
+    i: int,
+    j: int,
+    gain: float,
+    noise_square: float,
+) -> float:
+    """Return z of the eight pixels around one."""
+    excess = variance = 0.0
+    for k in range(max(i - 1, 0), min(i + 2, counts.shape[0])):
+        for m in range(max(j - 1, 0), min(j + 2, counts.shape[1])):
+            if usable[k, m] and (k != i or m != j):
+                excess += np.float64(counts[k, m]) - level[k, m]
+                variance += max(np.float64(light[k, m]) + noise_square, _DARKEST)
+    return poisson_z(excess / gain, variance) if variance > 0 else 0.0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
