@@ -49,29 +49,63 @@ def visible_spots(
 ) -> Visibility:
     """Return which of the true spots at places of the canvas, in pixels, can be seen.
 
-    A spot is measured in the pixels of 9 x 9 about the summit of its expected light that hang
-    together and expect at least a fifth of the summit. Its light is what the counts have over the
-    expected background; its noise is that of background and read-out, with what point spread makes
-    of neighbours, and the unevenness of the background around. z is the Poisson tail, as of the evidence, and Gaussian where there is much
-    light. Spots whose summits are less than three pixels apart count once, for the brightest.
+    Expected are the background of the recording and its noise; see `visible_in`.
     """
     at_slow, at_fast = recorded.places(slow, fast)
     detector = recorded.detector
-    z, photons, flank, row, column = _measure(
+    return visible_in(
         recorded.frame.counts,
         recorded.usable,
-        recorded.level,
-        recorded.light,
-        recorded.spots,
         at_slow,
         at_fast,
-        detector.gain,
-        detector.noise_photons**2,
-        _correlation(detector.taps, detector.tail_share, counting=detector.counting),
+        level=recorded.level,
+        light=recorded.light,
+        spots=recorded.spots,
+        gain=detector.gain,
+        noise_photons=detector.noise_photons,
+        correlation=_correlation(
+            detector.taps, detector.tail_share, counting=detector.counting
+        ),
+    )
+
+
+def visible_in(
+    counts: NDArray[np.generic],
+    usable: NDArray[np.bool_],
+    slow: NDArray[np.float64],
+    fast: NDArray[np.float64],
+    *,
+    level: Float,
+    light: Float,
+    spots: Float,
+    gain: float,
+    noise_photons: float,
+    correlation: NDArray[np.float64],
+) -> Visibility:
+    """Return which of the true spots at places of a frame, in pixels, can be seen.
+
+    A spot is measured in the pixels of 9 x 9 about the summit of its expected light that hang
+    together and expect at least a fifth of the summit. Its light is what the counts have over the
+    expected background; its noise is that of background and read-out, with what point spread makes
+    of neighbours, and the unevenness of the background around. z is the Poisson tail, as of the
+    evidence, and Gaussian where there is much light. Spots whose summits are less than three pixels
+    apart count once, for the brightest.
+
+    Parameters
+    ----------
+    counts, usable, level, light, spots
+        (slow, fast): the frame, where it measured light, and what is expected as `Recorded` has it.
+    slow, fast
+        (n,); NaN where a place lies on no pixel.
+    correlation
+        How much pixels' photons vary together, by their distance of 0 to 8 along one axis.
+    """
+    z, photons, flank, row, column = _measure(
+        counts, usable, level, light, spots, slow, fast, gain, noise_photons**2, correlation
     )
     seen = (z >= LEAST_Z) & (photons >= LEAST_PHOTONS)
     order = np.argsort(-photons, kind="stable")
-    visible = _brightest(order[seen[order]], row, column, recorded.spots.shape)
+    visible = _brightest(order[seen[order]], row, column, spots.shape)
     tellable = visible & (flank >= _FLANK_Z)
     return Visibility(visible=visible, tellable=tellable, z=z, photons=photons)
 
