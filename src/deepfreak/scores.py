@@ -213,6 +213,7 @@ def _asked(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return `p_crystal` and the level of each image of `data`, as `Verdict` has them."""
     from deepfreak.models import EvidenceModel
+    from deepfreak.models.evidence_model import measured_images
     from deepfreak.models.group import groups
 
     crystal = groups(model.classes).astype(bool)
@@ -222,7 +223,7 @@ def _asked(
         here = slice(first, first + len(images))
         valid = None if data.valid is None else np.asarray(data.valid[here])
         if isinstance(model, EvidenceModel):
-            names, numbers = model.measured(images, valid)
+            names, numbers = measured_images(images, valid)
             p_crystal[here] = model.p_crystal(names, numbers)
             levels[here] = model.unlike(names, numbers)
         else:

@@ -14,6 +14,8 @@ def write(path, change=lambda _: None):
         text = h5py.string_dtype()
         file.create_dataset("family", data=["ccd", "ccd", "eiger", "eiger"], dtype=text)
         file["visible"] = np.array([20, 0, 5, 12], np.uint16)
+        file["zingers"] = np.array([0, 9, 0, 1], np.int32)
+        file.create_dataset("kind", data=["crystal", "ice", "crystal", "crystal"], dtype=text)
         change(file)
     return path
 
@@ -28,6 +30,8 @@ def test_a_table_is_read_with_its_names_labels_and_families(tmp_path):
     assert table.label.tolist() == [1, 0, -1, 1]
     assert table.family.tolist() == ["ccd", "ccd", "eiger", "eiger"]
     assert table.visible.tolist() == [20, 0, 5, 12]
+    assert table.zingers.tolist() == [0, 9, 0, 1]
+    assert table.kind.tolist() == ["crystal", "ice", "crystal", "crystal"]
     assert table.manifest == {"seed": 3}
 
 
@@ -50,6 +54,8 @@ def replaced(name, data):
         replaced("numbers", np.zeros(4)),
         replaced("numbers", np.zeros((4, 2))),  # without names
         replaced("visible", np.zeros(4)),
+        replaced("zingers", None),
+        replaced("kind", np.zeros(4)),
         replaced("family", np.zeros(4)),
         lambda file: file["numbers"].attrs.update(names=["a"]),
         lambda file: file["numbers"].attrs.update(names=["a", "a"]),

@@ -107,9 +107,10 @@ def _problems_of_manifest(data: Dataset) -> list[str]:
     manifest = data.manifest
     if manifest.get("kind") != KIND:
         return ["it has no manifest of `deepfreak generate`, against which it could be proved"]
+    if "varied" in manifest:
+        return ["its images are varied ones: prove them with deepfreak 0.1, which made them"]
     wanted: dict[str, type] = {
-        # varied images have no experiment of their own
-        "varied" if "varied" in manifest else "experiment": dict,
+        "experiment": dict,
         "seed": int,
         "first": int,
         "count": int,
@@ -123,20 +124,7 @@ def _problems_of_manifest(data: Dataset) -> list[str]:
     missing = [name for name, kind in wanted.items() if not isinstance(manifest.get(name), kind)]
     if missing:
         return [f"its manifest lacks {', '.join(missing)}"]
-    return _problems_of_variety(manifest["varied"]) if "varied" in manifest else []
-
-
-def _problems_of_variety(varied: dict[str, Any]) -> list[str]:
-    from deepfreak.varied.experiment import LABEL_VERSION
-
-    found = varied.get("version")
-    if found == LABEL_VERSION:
-        return []
-    problem = (
-        f"its images are of the kind {found}, and this deepfreak makes {LABEL_VERSION}: prove them "
-        "with the one that made them"
-    )
-    return [problem]
+    return []
 
 
 def _problems_of_content(data: Dataset, advance: Callable[[int], None] | None) -> list[str]:
@@ -187,8 +175,6 @@ def _rule(data: Dataset) -> tuple[Rule, str]:
 def _work(data: Dataset) -> Callable[[int], Simulated]:
     """Return what makes the image of an index of the series again."""
     seed = data.manifest["seed"]
-    if "varied" in data.manifest:
-        return partial(_vary, seed)
     experiment = experiment_from(data.manifest["experiment"], where="its experiment")
     return partial(_simulate, experiment, seed)
 
@@ -214,14 +200,6 @@ def _simulate(experiment: Experiment, seed: int, index: int) -> Simulated:
     shot = experiment.draw(seed=seed, index=index)
     image, truth = simulate(shot)
     return shot.label, image, flat_truth(truth)
-
-
-def _vary(seed: int, index: int) -> Simulated:
-    """Return what varied image `index` is; runs in a worker."""
-    from deepfreak.varied import varied_image
-
-    label, image, truth = varied_image(seed, index)
-    return label, image, flat_truth(truth)
 
 
 def _difference(data: Dataset, index: int, made: Simulated, rule: Rule) -> str | None:

@@ -162,23 +162,23 @@ class EvidenceModel:
         """
         if not len(images):
             return np.empty((0, len(self.classes)))
-        return self.by_class(*self.measured(images, valid, workers=workers))
+        return self.by_class(*measured_images(images, valid, workers=workers))
 
-    def measured(
-        self,
-        images: NDArray[np.uint8],
-        valid: NDArray[np.bool_] | None = None,
-        *,
-        workers: int = 1,
-    ) -> tuple[tuple[str, ...], NDArray[np.float64]]:
-        """Return the names of the evidence's numbers and a table (n, k) of them for images."""
 
-        def found(index: int) -> dict[str, float]:
-            measured = None if valid is None else np.asarray(valid[index], np.bool_)
-            return numbers_of_image(np.asarray(images[index]), measured)
+def measured_images(
+    images: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None, *, workers: int = 1
+) -> tuple[tuple[str, ...], NDArray[np.float64]]:
+    """Return the names of the evidence's numbers and a table (n, k) of them for images.
 
-        rows = list(in_threads(found, range(len(images)), workers=workers))
-        return tuple(rows[0]), np.array([list(row.values()) for row in rows], dtype=np.float64)
+    Each is taken for a frame of unknown gain; `workers` threads share them.
+    """
+
+    def found(index: int) -> dict[str, float]:
+        measured = None if valid is None else np.asarray(valid[index], np.bool_)
+        return numbers_of_image(np.asarray(images[index]), measured)
+
+    rows = list(in_threads(found, range(len(images)), workers=workers))
+    return tuple(rows[0]), np.array([list(row.values()) for row in rows], dtype=np.float64)
 
 
 def numbers_of_image(

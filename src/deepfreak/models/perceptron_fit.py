@@ -81,35 +81,49 @@ def _fit(
         np.concatenate([rng.normal(0, 1 / np.sqrt(a), a * b), np.zeros(b)])
         for a, b in itertools.pairwise(sizes)
     ]
-    one_of = np.eye(max(sizes[-1], 2))[labels]
-
-    def loss(flat: Array) -> tuple[float, Array]:
-        layers = _unpacked(flat, sizes)
-        steps = [inputs]
-        for depth, (w, b) in enumerate(layers):
-            steps.append((steps[-1] if depth == 0 else np.tanh(steps[-1])) @ w + b)
-        logits = steps[-1]
-        if logits.shape[1] == 1:
-            logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
-        logs = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
-        total = -float((weights * logs[np.arange(len(labels)), labels]).sum())
-        slope = weights[:, None] * (np.exp(logs) - one_of)
-        slope = slope[:, -steps[-1].shape[1] :]
-        gradient = []
-        for depth in range(len(layers) - 1, -1, -1):
-            w, _ = layers[depth]
-            total += decay / 2 * float((w * w).sum())
-            entered = steps[depth] if depth == 0 else np.tanh(steps[depth])
-            gradient.append(
-                np.concatenate([(entered.T @ slope + decay * w).ravel(), slope.sum(axis=0)])
-            )
-            if depth:
-                slope = (slope @ w.T) * (1 - entered * entered)
-        return total, np.concatenate(gradient[::-1])
-
     options = {"maxiter": _STEPS, "maxcor": _MEMORY}
-    end = minimize(loss, np.concatenate(start), jac=True, method="L-BFGS-B", options=options)
+    end = minimize(
+        loss,
+        np.concatenate(start),
+        args=(inputs, labels, weights, sizes, decay),
+        jac=True,
+        method="L-BFGS-B",
+        options=options,
+    )
     return _unpacked(end.x, sizes)
+
+
+def loss(
+    flat: Array,
+    inputs: Array,
+    labels: NDArray[np.integer],
+    weights: Array,
+    sizes: tuple[int, ...],
+    decay: float,
+) -> tuple[float, Array]:
+    """Return what a member minimises, and its gradient, at `flat`: weights and biases by layer."""
+    layers = _unpacked(flat, sizes)
+    steps = [inputs]
+    for depth, (w, b) in enumerate(layers):
+        steps.append((steps[-1] if depth == 0 else np.tanh(steps[-1])) @ w + b)
+    logits = steps[-1]
+    if logits.shape[1] == 1:
+        logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
+    logs = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+    total = -float((weights * logs[np.arange(len(labels)), labels]).sum())
+    slope = weights[:, None] * (np.exp(logs) - np.eye(logits.shape[1])[labels])
+    slope = slope[:, -sizes[-1] :]
+    gradient = []
+    for depth in range(len(layers) - 1, -1, -1):
+        w, _ = layers[depth]
+        total += decay / 2 * float((w * w).sum())
+        entered = steps[depth] if depth == 0 else np.tanh(steps[depth])
+        gradient.append(
+            np.concatenate([(entered.T @ slope + decay * w).ravel(), slope.sum(axis=0)])
+        )
+        if depth:
+            slope = (slope @ w.T) * (1 - entered * entered)
+    return total, np.concatenate(gradient[::-1])
 
 
 def _unpacked(flat: Array, sizes: tuple[int, ...]) -> list[tuple[Array, Array]]:

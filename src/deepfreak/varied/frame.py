@@ -117,10 +117,12 @@ def is_hard(kind: NDArray[np.str_], zingers: NDArray[np.integer]) -> NDArray[np.
     return np.isin(kind, tuple(HARD_KINDS)) | (zingers >= _MANY_ZINGERS)
 
 
-def check_without(names: tuple[str, ...]) -> None:
-    """Raise `InputError` if something is to be left out that there is not."""
+def check_choices(family: str | None, without: tuple[str, ...]) -> None:
+    """Raise `InputError` for a family that there is not, or such a thing to leave out."""
+    if family is not None and family not in FAMILIES:
+        raise InputError(f"expected one of the families {', '.join(FAMILIES)}, found {family!r}")
     known = (*LIGHTS, *FAULTS)
-    for name in names:
+    for name in without:
         if name not in known:
             raise InputError(f"expected one of {', '.join(known)} to leave out, found {name!r}")
 

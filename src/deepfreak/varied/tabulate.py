@@ -55,9 +55,9 @@ def make_table(
     without
         Kinds of light and faults to leave out; see `varied.frame.draw_frame`.
     """
-    from deepfreak.varied.frame import BLOCK, VERSION, check_without
+    from deepfreak.varied.frame import BLOCK, VERSION, check_choices
 
-    check_without(without)
+    check_choices(family, without)
     out = Path(out)
     purpose: dict[str, Any] = {
         "varied": {"version": VERSION, "block": BLOCK},

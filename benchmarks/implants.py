@@ -1,0 +1,417 @@
+"""Simulated crystals in real misses, and real hot pixels and gaps in simulated frames.
+
+Run: python benchmarks/implants.py FOLDER LABELS.csv --model FILE [--visible 5,10,20,50,100]
+     [--simulated 20] [--rows] [--json FILE]
+
+For testing only, nothing is trained on it. LABELS.csv is that of counting.py.
+
+A crystal as `varied.scene` draws it is put into each miss: photons by chance, as wide as a spot and
+the point spread that the frame's noise shows, in counts of the frame's gain (where no header knows
+it, the evidence's), on valid pixels, up to saturation; as bright as leaves so many of its spots
+visible. That is measured as in `varied.visible`, against mean and variance of the real pixels
+around. "found" of them have a peak of the evidence within 2.5 pixels.
+
+The other way round each real frame gives its single hot pixels, in photons, and its gaps, tiled or
+cropped, to simulated frames of all families, hits and misses. Whatever the model says should stay.
+"""
+
+import argparse
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from counting import read_labels
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+from deepfreak.errors import FrameError
+from deepfreak.evidence import Evidence, find_evidence
+from deepfreak.evidence.candidates import poisson_z
+from deepfreak.frames import Frame, read_frames
+from deepfreak.models import load_model
+from deepfreak.policy import find_policy
+from deepfreak.screening import Screener
+from deepfreak.varied import draw_frame
+from deepfreak.varied.scene import CLEAN_KINDS, HARD_KINDS, draw_scene, draw_setup
+from deepfreak.varied.spots import FWHM, Canvas, Spots
+from deepfreak.varied.table import BETWEEN, HIT
+from deepfreak.varied.visible import Visibility, visible_in
+
+AROUND = 15  # pixels: side of the square from which mean and variance are taken
+CLIP = 4.0  # standard deviations
+DARKEST = 1e-3  # photons a pixel that a frame of zeros may have
+NEAR_PX = 2.5
+SPARE = 1.5  # spots on valid pixels for each that is wanted
+ATTEMPTS = 40
+BISECTIONS = 30
+PIXEL_MM = 0.1  # where no header tells
+# A hot pixel as the evidence has it: its eight neighbours have a z below 3 or hardly any light.
+HOT_Z, FLANK_Z, FLANK_SHARE = 5.0, 3.0, 0.03
+BARE = frozenset((*CLEAN_KINDS, *HARD_KINDS, "rim", "shadows", "diffuse spots"))
+BLOCK = 10  # frames of a detector in a series
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Real:
+    """A real frame and what the pixels around each of its pixels say.
+
+    `level` and `variance` are in counts, `photon` counts of one photon, `alike` the share of a
+    pixel's noise that its neighbour has too.
+    """
+
+    frame: Frame
+    usable: np.ndarray
+    level: np.ndarray
+    variance: np.ndarray
+    photon: float
+    alike: float
+
+    @property
+    def psf_px(self) -> float:
+        """FWHM of the Gaussian with that noise, 0 for independent pixels."""
+        return FWHM / np.sqrt(-4 * np.log(self.alike)) if self.alike > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What a model says of a frame."""
+
+    p_crystal: float
+    decision: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Implanted:
+    """A crystal in a real miss."""
+
+    file: str
+    label: str
+    wanted: int
+    visible: int
+    tellable: int
+    found: int
+    before: Said
+    after: Said
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spoilt:
+    """A simulated frame with the hot pixels or the gaps of a real one."""
+
+    file: str
+    fault: str
+    family: str
+    index: int
+    is_hit: bool
+    hot: int
+    lost: float
+    before: Said
+    after: Said
+
+
+def surroundings(frame: Frame, evidence: Evidence) -> Real:
+    """Return a frame with mean and variance of the pixels around each, outliers left out."""
+    counts = np.where(frame.valid, frame.counts, 0).astype(np.float64)
+    usable = frame.valid & np.isfinite(counts)
+    counts -= np.median(counts[usable])
+    chosen = usable
+    for _ in range(3):
+        share = np.maximum(ndimage.uniform_filter(chosen.astype(np.float64), AROUND), 1e-9)
+        level = ndimage.uniform_filter(np.where(chosen, counts, 0), AROUND) / share
+        square = ndimage.uniform_filter(np.where(chosen, counts**2, 0), AROUND) / share
+        variance = np.maximum(square - level**2, 0)
+        off = np.abs(counts - level)
+        chosen = usable & (off <= np.maximum(CLIP * np.sqrt(variance), 2 * evidence.photon))
+    middle = np.median(np.asarray(frame.counts)[usable].astype(np.float64))
+    # of a Gaussian point spread, as `evidence.scale.point_sharpness` has it
+    alike = np.sqrt(max((evidence.point_sharpness**-0.5 - 1) / 2, 0.0))
+    return Real(
+        frame=frame,
+        usable=usable,
+        level=(level + middle).astype(np.float32),
+        variance=variance.astype(np.float32),
+        photon=float(frame.gain or evidence.photon),
+        alike=min(float(alike), 0.99),
+    )
+
+
+def draw_crystal(rng: np.random.Generator, real: Real, wanted: int) -> Spots | None:
+    """Return a crystal's spots, enough of them on valid pixels; None if none was drawn."""
+    noise = float(np.sqrt(np.median(real.variance[real.usable]))) / real.photon
+    canvas = Canvas(
+        shape=real.frame.counts.shape,
+        pixel_mm=real.frame.pixel_size_mm or PIXEL_MM,
+        noise_photons=noise,
+        psf_px=real.psf_px,
+    )
+    for _ in range(ATTEMPTS):
+        scene = draw_scene(rng, draw_setup(rng, canvas), crystal=True, without=BARE)
+        if scene.spots is None or not len(scene.spots):
+            continue
+        spots = scene.spots.chosen(scene.spots.inside(canvas.shape))
+        on = real.usable[spots.slow.astype(int), spots.fast.astype(int)]
+        if np.count_nonzero(on) >= SPARE * wanted:
+            return spots.chosen(on)
+    return None
+
+
+def seen(real: Real, counts: np.ndarray, expected: np.ndarray, spots: Spots) -> Visibility:
+    """Return which spots can be seen in the counts, of which so many are expected of them."""
+    return visible_in(
+        counts,
+        real.usable,
+        spots.slow,
+        spots.fast,
+        level=real.level,
+        light=real.variance / np.float32(real.photon**2),
+        spots=expected.astype(np.float32),
+        gain=real.photon,
+        noise_photons=0.0,
+        correlation=real.alike ** (np.arange(9.0) ** 2),
+    )
+
+
+def implant(
+    rng: np.random.Generator, real: Real, wanted: int
+) -> tuple[Frame, Spots, Visibility] | None:
+    """Return a real frame with a crystal of so many visible spots; None where it has no room."""
+    for _ in range(ATTEMPTS):
+        spots = draw_crystal(rng, real, wanted)
+        if spots is None:
+            return None
+        light = np.zeros(real.frame.counts.shape, np.float32)
+        spots.add_to(light)
+        spread = ndimage.gaussian_filter(light, real.psf_px / FWHM) if real.alike else light
+        real_counts = real.frame.counts.astype(np.float64)
+        low, high = np.log(1e-6), np.log(1e6)
+        for _ in range(BISECTIONS):
+            middle = (low + high) / 2
+            expected = real.photon * np.exp(middle) * spread
+            visible = seen(real, real_counts + expected, expected, spots).visible
+            low, high = (middle, high) if visible.sum() < wanted else (low, middle)
+        expected = real.photon * np.exp(high) * spread
+        if not wanted <= seen(real, real_counts + expected, expected, spots).visible.sum():
+            continue  # they lie in one another's places
+        drawn = rng.poisson(np.exp(high) * light).astype(np.float64)
+        if real.alike:
+            drawn = ndimage.gaussian_filter(drawn, real.psf_px / FWHM)
+        frame = with_counts(real.frame, real.photon * drawn)
+        return frame, spots, seen(real, frame.counts.astype(np.float64), expected, spots)
+    return None
+
+
+def with_counts(frame: Frame, added: np.ndarray) -> Frame:
+    """Return a frame with more counts in its valid pixels, up to its saturation."""
+    dtype = frame.counts.dtype
+    top = np.inf if frame.saturation is None else frame.saturation
+    if dtype.kind in "iu":
+        top = min(top, float(np.iinfo(dtype).max) - 1)
+        added = np.rint(added)
+    where = frame.valid & (added > 0)
+    counts = frame.counts.copy()
+    before = counts[where].astype(np.float64)
+    counts[where] = np.maximum(np.minimum(before + added[where], top), before).astype(dtype)
+    return replace(frame, counts=counts)
+
+
+def count_found(evidence: Evidence, spots: Spots, visible: np.ndarray) -> int:
+    """Return at how many of the visible spots there is a peak."""
+    if not len(evidence.peaks) or not visible.any():
+        return 0
+    peaks = cKDTree(np.stack([evidence.peaks.slow, evidence.peaks.fast], axis=1))
+    places = np.stack([spots.slow, spots.fast], axis=1)[visible]
+    return int(np.count_nonzero(peaks.query(places)[0] <= NEAR_PX))
+
+
+def hot_pixels(real: Real) -> list[tuple[int, int, float]]:
+    """Return (slow, fast, photons) of the single pixels that stand out alone."""
+    photons = np.where(real.usable, real.frame.counts - real.level, 0) / real.photon
+    expected = np.maximum(real.variance / real.photon**2, DARKEST)
+    flank = ndimage.uniform_filter(photons, 3) * 9 - photons
+    under = ndimage.uniform_filter(expected, 3) * 9 - expected
+    found = []
+    for i, j in np.argwhere((photons > 3.0) & (photons > 3 * np.sqrt(expected))):
+        alone = poisson_z(flank[i, j], under[i, j]) < FLANK_Z
+        alone |= flank[i, j] < FLANK_SHARE * photons[i, j]
+        if alone and poisson_z(photons[i, j], expected[i, j]) >= HOT_Z:
+            found.append((int(i), int(j), float(photons[i, j])))
+    return found
+
+
+def tiled(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return a map repeated and cropped to a shape."""
+    times = [-(-side // own) for side, own in zip(shape, values.shape, strict=True)]
+    return np.tile(values, times)[: shape[0], : shape[1]]
+
+
+def with_hot(frame: Frame, photon: float, real: Real) -> tuple[Frame, int]:
+    """Return a frame with the hot pixels of a real one, and how many these are."""
+    light = np.zeros(real.frame.counts.shape, np.float64)
+    for i, j, photons in hot_pixels(real):
+        light[i, j] = photons
+    light = tiled(light, frame.counts.shape) * frame.valid
+    return with_counts(frame, photon * light), int(np.count_nonzero(light))
+
+
+def with_gaps(frame: Frame, real: Real) -> tuple[Frame, float]:
+    """Return a frame without the pixels that a real one lacks, and their share of it."""
+    valid = frame.valid & tiled(real.frame.valid, frame.counts.shape)
+    lost = np.count_nonzero(frame.valid) - np.count_nonzero(valid)
+    return replace(frame, valid=valid), lost / max(np.count_nonzero(frame.valid), 1)
+
+
+def say(screener: Screener, frame: Frame) -> Said:
+    """Return what a model says; where too little was measured, that."""
+    try:
+        verdict = screener(frame)
+    except FrameError:
+        return Said(p_crystal=float("nan"), decision="unreadable")
+    return Said(p_crystal=verdict.p_crystal, decision=verdict.decision or "none")
+
+
+def crystals_in_misses(
+    rows: list[tuple[str, str, Real]], screener: Screener, counts: list[int], seed: int
+) -> list[Implanted]:
+    """Return what becomes of each miss with crystals of so many visible spots each."""
+    found = []
+    for number, (file, label, real) in enumerate(rows):
+        before = say(screener, real.frame)
+        for wanted in counts:
+            rng = np.random.default_rng((seed, number, wanted))
+            made = implant(rng, real, wanted)
+            if made is None:
+                print(f"{file}: no room for {wanted} spots", flush=True)
+                continue
+            frame, spots, visibility = made
+            one = Implanted(
+                file=file,
+                label=label,
+                wanted=wanted,
+                visible=int(visibility.visible.sum()),
+                tellable=int(visibility.tellable.sum()),
+                found=count_found(find_evidence(frame), spots, visibility.visible),
+                before=before,
+                after=say(screener, frame),
+            )
+            print(line_of(one), flush=True)
+            found.append(one)
+    return found
+
+
+def line_of(one: Implanted) -> str:
+    said = f"{one.before.p_crystal:.3f} {one.before.decision:<8}"
+    said += f"{one.after.p_crystal:.3f} {one.after.decision}"
+    return (
+        f"{one.file:<32}{one.label:<6}{one.wanted:>4}{one.visible:>8}{one.tellable:>9}"
+        f"{one.found:>6}  {said}"
+    )
+
+
+def faults_in_simulated(
+    rows: list[tuple[str, str, Real]], screener: Screener, frames: int, seed: int
+) -> list[Spoilt]:
+    """Return what becomes of simulated hits and misses with each real frame's faults."""
+    found: list[Spoilt] = []
+    block = drawn = 0
+    while drawn < frames:
+        simulated = draw_frame(seed, BLOCK * block)
+        block += 1
+        if simulated.label == BETWEEN:
+            continue
+        drawn += 1
+        frame, before = simulated.frame, say(screener, simulated.frame)
+        photon = find_evidence(frame).photon
+        for file, _, real in rows:
+            hot, gaps = with_hot(frame, photon, real), with_gaps(frame, real)
+            for fault, changed, number, lost in (
+                ("hot pixels", hot[0], hot[1], 0.0),
+                ("gaps", gaps[0], 0, gaps[1]),
+            ):
+                if number or lost:
+                    one = Spoilt(
+                        file=file,
+                        fault=fault,
+                        family=simulated.family,
+                        index=frame.index,
+                        is_hit=simulated.label == HIT,
+                        hot=number,
+                        lost=lost,
+                        before=before,
+                        after=say(screener, changed),
+                    )
+                    found.append(one)
+    return found
+
+
+def table_of_spoilt(found: list[Spoilt]) -> list[str]:
+    """Return a line for each real frame and fault."""
+    lines = [
+        f"{'from':<32}{'fault':<12}{'frames':>7}{'pixels':>8}{'lost':>7}{'mean dp':>9}"
+        f"{'largest':>9}{'changed':>9}{'swapped':>9}"
+    ]
+    for fault in ("hot pixels", "gaps"):
+        files = sorted({one.file for one in found if one.fault == fault})
+        for file in [*files, "all"]:
+            rows = [one for one in found if one.fault == fault and file in (one.file, "all")]
+            if not rows:
+                continue
+            off = np.abs([one.after.p_crystal - one.before.p_crystal for one in rows])
+            changed = sum(one.after.decision != one.before.decision for one in rows)
+            swapped = sum(
+                {one.after.decision, one.before.decision} == {"keep", "discard"} for one in rows
+            )
+            lines.append(
+                f"{file:<32}{fault:<12}{len(rows):>7}{np.mean([one.hot for one in rows]):>8.0f}"
+                f"{np.mean([one.lost for one in rows]):>7.1%}{np.nanmean(off):>9.3f}"
+                f"{np.nanmax(off):>9.3f}{changed:>9}{swapped:>9}"
+            )
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("labels", type=Path)
+    parser.add_argument("--model", default="default", help="a file, or: default")
+    parser.add_argument("--visible", default="5,10,20,50,100")
+    parser.add_argument("--simulated", type=int, default=20, help="frames")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rows", action="store_true", help="also each simulated frame")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    file = None if arguments.model == "default" else Path(arguments.model)
+    model = load_model(file)
+    screener = Screener(model, find_policy(model, model=file)[0])
+    rows = []
+    for name, label, _ in read_labels(arguments.labels):
+        frame = next(iter(read_frames(arguments.folder / name)))
+        rows.append((name, label, surroundings(frame, find_evidence(frame))))
+    misses = [row for row in rows if row[1] != "hit"]
+    print(f"{'file':<32}{'label':<6}{'k':>4} visible tellable found  before        after")
+    implanted = crystals_in_misses(
+        misses, screener, [int(one) for one in arguments.visible.split(",")], arguments.seed
+    )
+    spoilt = faults_in_simulated(rows, screener, arguments.simulated, arguments.seed)
+    if spoilt:
+        print("\n" + "\n".join(table_of_spoilt(spoilt)))
+    if arguments.rows:
+        for one in spoilt:
+            print(
+                f"{one.file:<32}{one.fault:<12}{one.family:<10}{one.index:>4}"
+                f"{'hit' if one.is_hit else 'miss':>5}{one.hot:>6}{one.lost:>7.1%}  "
+                f"{one.before.p_crystal:.3f} {one.before.decision:<8}"
+                f"{one.after.p_crystal:.3f} {one.after.decision}"
+            )
+    if arguments.json is not None:
+        written: dict[str, Any] = {
+            "model": model.name,
+            "implants": [asdict(one) for one in implanted],
+            "faults": [asdict(one) for one in spoilt],
+        }
+        arguments.json.write_text(json.dumps(written, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
