@@ -348,8 +348,10 @@ def faults_in_simulated(
 def table_of_spoilt(found: list[Spoilt]) -> list[str]:
     """Return a line for each real frame and fault."""
     lines = [
-        f"{'from':<32}{'fault':<12}{'frames':>7}{'pixels':>8}{'lost':>7}{'mean dp':>9}"
-        f"{'largest':>9}{'changed':>9}{'swapped':>9}"
+        (
+            f"{'from':<32}{'fault':<12}{'frames':>7}{'pixels':>8}{'lost':>7}{'mean dp':>9}"
+            f"{'largest':>9}{'changed':>9}{'swapped':>9}"
+        )
     ]
     for fault in ("hot pixels", "gaps"):
         files = sorted({one.file for one in found if one.fault == fault})

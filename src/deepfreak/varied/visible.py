@@ -49,30 +49,61 @@ def visible_spots(
 ) -> Visibility:
     """Return which of the true spots at places of the canvas, in pixels, can be seen.
 
+    Expected are the background of the recording and its noise; see `visible_in`.
+    """
+    at_slow, at_fast = recorded.places(slow, fast)
+    detector = recorded.detector
+    return visible_in(
+        recorded.frame.counts,
+        recorded.usable,
+        at_slow,
+        at_fast,
+        level=recorded.level,
+        light=recorded.light,
+        spots=recorded.spots,
+        gain=detector.gain,
+        noise_photons=detector.noise_photons,
+        correlation=_correlation(detector.taps, detector.tail_share, counting=detector.counting),
+    )
+
+
+def visible_in(
+    counts: NDArray[np.generic],
+    usable: NDArray[np.bool_],
+    slow: NDArray[np.float64],
+    fast: NDArray[np.float64],
+    *,
+    level: Float,
+    light: Float,
+    spots: Float,
+    gain: float,
+    noise_photons: float,
+    correlation: NDArray[np.float64],
+) -> Visibility:
+    """Return which of the true spots at places of a frame, in pixels, can be seen.
+
     A spot is measured in the pixels of 9 x 9 about the summit of its expected light that hang
     together and expect at least a fifth of the summit. Its light is what the counts have over the
     expected background; its noise is that of background and read-out, with what point spread makes
     of neighbours, and the unevenness of the background around. z is the Poisson tail, as of the
     evidence, and Gaussian where there is much light. Spots whose summits are less than three pixels
     apart count once, for the brightest.
+
+    Parameters
+    ----------
+    counts, usable, level, light, spots
+        (slow, fast): the frame, where it measured light, and what is expected as `Recorded` has it.
+    slow, fast
+        (n,); NaN where a place lies on no pixel.
+    correlation
+        How much pixels' photons vary together, by their distance of 0 to 8 along one axis.
     """
-    at_slow, at_fast = recorded.places(slow, fast)
-    detector = recorded.detector
     z, photons, flank, row, column = _measure(
-        recorded.frame.counts,
-        recorded.usable,
-        recorded.level,
-        recorded.light,
-        recorded.spots,
-        at_slow,
-        at_fast,
-        detector.gain,
-        detector.noise_photons**2,
-        _correlation(detector.taps, detector.tail_share, counting=detector.counting),
+        counts, usable, level, light, spots, slow, fast, gain, noise_photons**2, correlation
     )
     seen = (z >= LEAST_Z) & (photons >= LEAST_PHOTONS)
     order = np.argsort(-photons, kind="stable")
-    visible = _brightest(order[seen[order]], row, column, recorded.spots.shape)
+    visible = _brightest(order[seen[order]], row, column, spots.shape)
     tellable = visible & (flank >= _FLANK_Z)
     return Visibility(visible=visible, tellable=tellable, z=z, photons=photons)
 
@@ -174,29 +205,14 @@ def _measure(
         if inside < _LEAST_USABLE * total:
             continue
         z[spot] = poisson_z(photons[spot], variance)
-        flank[spot] = _flank(counts, usable, level, light, i, j, gain, noise_square + uneven)
+        excess = variance = 0.0
+        for k in range(max(i - 1, 0), min(i + 2, height)):
+            for m in range(max(j - 1, 0), min(j + 2, width)):
+                if usable[k, m] and (k != i or m != j):
+                    excess += np.float64(counts[k, m]) - level[k, m]
+                    variance += max(np.float64(light[k, m]) + noise_square + uneven, _DARKEST)
+        flank[spot] = poisson_z(excess / gain, variance)
     return z, photons, flank, row, column
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _flank(
-    counts: NDArray[np.generic],
-    usable: NDArray[np.bool_],
-    level: Float,
-    light: Float,
-    i: int,
-    j: int,
-    gain: float,
-    noise_square: float,
-) -> float:
-    """Return z of the eight pixels around one."""
-    excess = variance = 0.0
-    for k in range(max(i - 1, 0), min(i + 2, counts.shape[0])):
-        for m in range(max(j - 1, 0), min(j + 2, counts.shape[1])):
-            if usable[k, m] and (k != i or m != j):
-                excess += np.float64(counts[k, m]) - level[k, m]
-                variance += max(np.float64(light[k, m]) + noise_square, _DARKEST)
-    return poisson_z(excess / gain, variance) if variance > 0 else 0.0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

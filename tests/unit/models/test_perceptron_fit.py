@@ -1,5 +1,7 @@
 """Small perceptrons learn what can be learned, by a gradient that is right."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -25,7 +27,7 @@ def test_the_gradient_is_that_of_finite_differences(sizes, classes):
     rng = np.random.default_rng(0)
     inputs, labels = rng.normal(size=(20, 3)), rng.integers(classes, size=20)
     weights = rng.uniform(size=20)
-    count = sum(a * b + b for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+    count = sum(a * b + b for a, b in itertools.pairwise(sizes))
     at, step = rng.normal(size=count), 1e-6
     _, gradient = loss(at, inputs, labels, weights, sizes, 0.1)
     for place in range(count):
