@@ -20,6 +20,7 @@ import numpy as np
 from deepfreak.evidence import Evidence, find_evidence
 from deepfreak.frames import read_frames
 from deepfreak.models import load_model
+from deepfreak.policy import find_policy
 from deepfreak.screening import Screener
 
 LABELS = ("hit", "clean", "hard")
@@ -37,6 +38,13 @@ class Labelled:
     source: str
     scores: dict[str, float]
     decisions: dict[str, str]
+
+
+def screener(name: str) -> Screener:
+    """Return what judges by the model in a file, with the thresholds of the scores beside it."""
+    file = None if name == "default" else Path(name)
+    model = load_model(file)
+    return Screener(model, find_policy(model, model=file)[0])
 
 
 def count_scores(evidence: Evidence) -> dict[str, float]:
@@ -153,10 +161,7 @@ def main() -> None:
     parser.add_argument("--model", action="append", default=[], help="a file, or: default")
     parser.add_argument("--frames", action="store_true", help="also a line for each frame")
     arguments = parser.parse_args()
-    screeners = {
-        Path(one).name: Screener(load_model(None if one == "default" else one))
-        for one in arguments.model
-    }
+    screeners = {Path(one).name: screener(one) for one in arguments.model}
     frames = measure(arguments.folder, read_labels(arguments.labels), screeners)
     numbers = ", ".join(
         f"{sum(one.label == label for one in frames)} {label}"

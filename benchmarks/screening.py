@@ -52,7 +52,7 @@ def left_out(
 
 
 def perceptrons(
-    hidden: tuple[int, ...] = (16,), decay: float = 0.02
+    hidden: tuple[int, ...] = (32,), decay: float = 0.002
 ) -> Callable[..., Callable[[Array], Array]]:
     def fit(
         numbers: Array, labels: NDArray[np.integer], weights: Array, names: Sequence[str]
