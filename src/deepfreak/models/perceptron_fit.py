@@ -1,6 +1,7 @@
 """Fitting small perceptrons: the whole of the data at once, by L-BFGS, in float64."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +51,9 @@ def fit_perceptrons(
     outputs = 1 if classes == 2 else classes
     sizes = (values.shape[1], *hidden, outputs)
     found = [
-        _fit(inputs, labels, weights / weights.sum(), sizes, decay, np.random.default_rng([seed, m]))
+        _fit(
+            inputs, labels, weights / weights.sum(), sizes, decay, np.random.default_rng([seed, m])
+        )
         for m in range(members)
     ]
     layers = list(zip(*found, strict=True))
@@ -76,7 +79,7 @@ def _fit(
     """Return weights and biases of each layer of one member."""
     start = [
         np.concatenate([rng.normal(0, 1 / np.sqrt(a), a * b), np.zeros(b)])
-        for a, b in zip(sizes[:-1], sizes[1:], strict=True)
+        for a, b in pairwise(sizes)
     ]
     options = {"maxiter": _STEPS, "maxcor": _MEMORY}
     end = minimize(
@@ -125,7 +128,7 @@ def loss(
 
 def _unpacked(flat: Array, sizes: tuple[int, ...]) -> list[tuple[Array, Array]]:
     layers, place = [], 0
-    for a, b in zip(sizes[:-1], sizes[1:], strict=True):
+    for a, b in pairwise(sizes):
         weights = flat[place : place + a * b].reshape(a, b)
         layers.append((weights, flat[place + a * b : place + a * b + b]))
         place += a * b + b

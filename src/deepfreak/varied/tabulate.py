@@ -155,7 +155,9 @@ def pooled_planes(evidence: "Evidence") -> NDArray[np.float16]:
         rows, columns = (np.arange(SIDE) * side // SIDE for side in values.shape)
         part = reduce.reduceat(reduce.reduceat(values, rows, axis=0), columns, axis=1)
         if reduce is np.add:
-            part = part / np.outer(_lengths(rows, values.shape[0]), _lengths(columns, values.shape[1]))
+            part = part / np.outer(
+                _lengths(rows, values.shape[0]), _lengths(columns, values.shape[1])
+            )
         found[number] = part
     return found
 

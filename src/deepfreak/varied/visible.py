@@ -63,9 +63,7 @@ def visible_spots(
         spots=recorded.spots,
         gain=detector.gain,
         noise_photons=detector.noise_photons,
-        correlation=_correlation(
-            detector.taps, detector.tail_share, counting=detector.counting
-        ),
+        correlation=_correlation(detector.taps, detector.tail_share, counting=detector.counting),
     )
 
 

@@ -51,9 +51,7 @@ def test_it_holds_the_evidence_of_the_series(table):
 
 def test_workers_change_no_byte(table, tmp_path):
     with worker_processes(2) as executor:
-        make_table(
-            count=COUNT, seed=SEED, out=tmp_path / "t.h5", family=FAMILY, executor=executor
-        )
+        make_table(count=COUNT, seed=SEED, out=tmp_path / "t.h5", family=FAMILY, executor=executor)
     assert (tmp_path / "t.h5").read_bytes() == table.read_bytes()
 
 
@@ -74,9 +72,7 @@ def test_killed_and_resumed_it_is_the_same(table, tmp_path):
     with draft.open("ab") as file:
         file.write(b"SHOT torn off")
     steps = []
-    make_table(
-        count=COUNT, seed=SEED, out=out, family=FAMILY, resume=True, advance=steps.append
-    )
+    make_table(count=COUNT, seed=SEED, out=out, family=FAMILY, resume=True, advance=steps.append)
     assert steps[0] > 0
     assert sum(steps) == COUNT
     assert out.read_bytes() == table.read_bytes()
