@@ -1,16 +1,16 @@
 """What each part of our network and of its recipe is worth: all but one of them, trained again.
 
 Run: python benchmarks/ablation.py DATA --out FOLDER [--train 10000] [--epochs 25] [--seeds 1]
-     [--only NAME ...] [--also VARIED] [--varied OTHERS] [--at-once 1] [--threads 2]
+     [--only NAME ...] [--also IMAGES] [--crystals OTHERS] [--at-once 1] [--threads 2]
 
 DATA has the splits train and validation. Every line is trained on the first --train images of the
-former, and on the varied images of --also if given, and judged on the latter, so that nothing here
-has seen the test images; and on the varied images of --varied, a series of its own, for whether
-there is a crystal. Run it again after a kill, and it goes on; another --train, --epochs or --also
-needs another folder. Besides the accuracy with its 95 % interval there are the verdicts that became
-right and wrong against the whole, with the exact p of McNemar's test, and the error of the volume,
-where it is learnt, at pulses whose light leaves no doubt. A GPU has room for several trainings
---at-once: one of them alone leaves it waiting for the host.
+former, and on those of --also if given, of two classes, and judged on the latter, so that nothing
+here has seen the test images; and on those of --crystals, for whether there is a crystal. Run it
+again after a kill, and it goes on; another --train, --epochs or --also needs another folder.
+Besides the accuracy with its 95 % interval there are the verdicts that became right and wrong
+against the whole, with the exact p of McNemar's test, and the error of the volume, where it is
+learnt, at pulses whose light leaves no doubt. A GPU has room for several trainings --at-once: one
+of them alone leaves it waiting for the host.
 """
 
 import argparse
@@ -129,7 +129,7 @@ def judge(model: NetworkModel, data: Dataset) -> tuple[NDArray[np.bool_], NDArra
 
 
 def finds_crystals(model: NetworkModel, data: Dataset) -> Proportion:
-    """Return of how many varied images it says rightly whether there is a crystal."""
+    """Return of how many images it says rightly whether there is a crystal."""
     found = group_probabilities(model.probabilities(data.images), model.classes).argmax(1)
     return Proportion(int((found == data.labels).sum()), len(data))
 
@@ -143,7 +143,7 @@ def volume_error(volumes: NDArray[np.float64], truth: Mapping[str, NDArray[np.fl
 
 @contextmanager
 def opened(options: argparse.Namespace) -> Iterator[tuple[Dataset, Dataset, tuple[Dataset, ...]]]:
-    """Give the images to learn, those to judge, and the varied ones to learn."""
+    """Give the images to learn, those to judge, and further ones to learn."""
     with ExitStack() as stack:
         data, *also = (
             stack.enter_context(Dataset.open(path)) for path in (options.data, *options.also)
@@ -187,7 +187,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--only", nargs="*", default=None)
     parser.add_argument("--also", type=Path, nargs="*", default=[])
-    parser.add_argument("--varied", type=Path)
+    parser.add_argument("--crystals", type=Path)
     parser.add_argument("--at-once", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
@@ -205,14 +205,14 @@ def main() -> None:
             every = [(name, seed) for seed in range(options.seeds) for name in lines]
             list(pool.map(partial(train, options), every))
     print(f"{options.train} images, {options.epochs} epochs, {options.seeds} seeds")
-    print("| | validation (%) | right, wrong against ours | p | volume off by (%) | varied (%) |")
+    print("| | validation (%) | right, wrong against ours | p | volume off by (%) | crystals (%) |")
     print("|---|---|---|---|---|---|", flush=True)
     ours: dict[int, NDArray[np.bool_]] = {}
     with ExitStack() as stack:
         _, held_out, _ = stack.enter_context(opened(options))
-        varied = None
-        if options.varied is not None:
-            varied = stack.enter_context(Dataset.open(options.varied))
+        others = None
+        if options.crystals is not None:
+            others = stack.enter_context(Dataset.open(options.crystals))
         for name, training in lines.items():
             right, gained, lost, errors, crystals = [], 0, 0, [], []
             for seed in range(options.seeds):
@@ -223,8 +223,8 @@ def main() -> None:
                 lost += int((base & ~hits).sum())
                 right.append(hits)
                 errors.append(volume_error(volumes, held_out.truth))
-                if varied is not None:
-                    crystals.append(finds_crystals(model, varied))
+                if others is not None:
+                    crystals.append(finds_crystals(model, others))
             every_hit = np.concatenate(right)
             p = binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
             off = f"{100 * np.mean(errors):.2f}" if training.volume_weight else ""

@@ -84,7 +84,7 @@ class Said:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Implanted:
-    """A crystal in a real miss."""
+    """A crystal in a real miss; `width_px` is the median FWHM of its spots with point spread."""
 
     file: str
     label: str
@@ -92,6 +92,7 @@ class Implanted:
     visible: int
     tellable: int
     found: int
+    width_px: float
     before: Said
     after: Said
 
@@ -216,6 +217,11 @@ def with_counts(frame: Frame, added: np.ndarray) -> Frame:
     return replace(frame, counts=counts)
 
 
+def widths(spots: Spots, psf_px: float) -> np.ndarray:
+    """Return the FWHM of each spot, that of a round one with the noise of as many pixels."""
+    return FWHM * np.sqrt(spots.noise_pixels(psf_px) / (4 * np.pi))
+
+
 def count_found(evidence: Evidence, spots: Spots, visible: np.ndarray) -> int:
     """Return at how many of the visible spots there is a peak."""
     if not len(evidence.peaks) or not visible.any():
@@ -292,6 +298,7 @@ def crystals_in_misses(
                 visible=int(visibility.visible.sum()),
                 tellable=int(visibility.tellable.sum()),
                 found=count_found(find_evidence(frame), spots, visibility.visible),
+                width_px=float(np.median(widths(spots, real.psf_px))),
                 before=before,
                 after=say(screener, frame),
             )
@@ -305,7 +312,7 @@ def line_of(one: Implanted) -> str:
     said += f"{one.after.p_crystal:.3f} {one.after.decision}"
     return (
         f"{one.file:<32}{one.label:<6}{one.wanted:>4}{one.visible:>8}{one.tellable:>9}"
-        f"{one.found:>6}  {said}"
+        f"{one.found:>6}{one.width_px:>7.1f}  {said}"
     )
 
 
@@ -391,7 +398,7 @@ def main() -> None:
         frame = next(iter(read_frames(arguments.folder / name)))
         rows.append((name, label, surroundings(frame, find_evidence(frame))))
     misses = [row for row in rows if row[1] != "hit"]
-    print(f"{'file':<32}{'label':<6}{'k':>4} visible tellable found  before        after")
+    print(f"{'file':<32}{'label':<6}{'k':>4} visible tellable found  width  before        after")
     implanted = crystals_in_misses(
         misses, screener, [int(one) for one in arguments.visible.split(",")], arguments.seed
     )

@@ -61,7 +61,7 @@ def made_table(seed: int = 0, count: int = 100) -> Table:
         family=np.array(["flat"] * count),
         visible=np.array(visible, np.int64),
         zingers=np.zeros(count, np.int64),
-        kind=np.where(np.array(labels) == 1, "crystal", "smooth"),
+        kind=np.array(["smooth", "crystal", "grains", "crystal"])[np.arange(count) % 4],
         manifest={},
     )
 

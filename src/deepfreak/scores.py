@@ -155,7 +155,7 @@ def score_left_out(model: "EvidenceModel", table: "Table", odds: NDArray[np.floa
     families = sorted(set(table.family.tolist()))
     return _counted(
         model,
-        1 / (1 + np.exp(-odds[taught])),
+        np.exp(-np.logaddexp(0, -odds[taught])),
         table.label[taught] == HIT,
         np.zeros(int(taught.sum())),
         data=f"each family of detectors left out in turn: {', '.join(families)}",

@@ -1,6 +1,7 @@
 """`deepfreak train-screening`: from a table to a model that decides."""
 
 import json
+import shutil
 
 import h5py
 import numpy as np
@@ -44,15 +45,17 @@ def trained(table, tmp_path_factory):
 
 def test_the_model_and_its_scores_decide(trained):
     model = load_model(trained)
-    policy, scores = find_policy(model, model=trained)
+    policy, scores = find_policy(
+        model, model=trained, min_hit_recall=0.9, max_empty_kept=0.1
+    )  # what 50 hits and 50 misses can prove
     assert scores.model == model.name
     assert (scores.hits, scores.empties) == (50, 50)
     assert scores.simulated
     screener = Screener(model, policy)
     rng = np.random.default_rng(5)
     crystal, empty = screener(hit(rng)), screener(miss(rng))
-    assert crystal.p_crystal > 0.9
-    assert empty.p_crystal < 0.1
+    assert crystal.p_crystal > 0.8
+    assert empty.p_crystal < 0.2
     assert crystal.label == "diffraction"
     assert empty.label == "no-diffraction"
     assert crystal.decision != "discard"
@@ -90,12 +93,18 @@ def test_images_of_other_classes_do_not_grade(table, tmp_path, capsys):
     assert not out.exists()
 
 
-def test_what_is_there_is_replaced_only_when_asked(table, trained, capsys):
-    before = trained.read_bytes()
+def test_what_is_there_is_replaced_only_when_asked(table, trained, tmp_path, capsys):
+    for path in (trained, scores_path(trained)):
+        shutil.copy(path, tmp_path)
+    trained = tmp_path / trained.name
+    before, scores = trained.read_bytes(), scores_path(trained).read_bytes()
     assert main(["train-screening", str(table), "--out", str(trained)]) == 1
     assert "--overwrite" in capsys.readouterr().err
-    assert main(["train-screening", str(table), "--out", str(trained), "--overwrite"]) == 0
     assert trained.read_bytes() == before
+    command = ["train-screening", str(table), "--seed", "1", "--out", str(trained), "--overwrite"]
+    assert main(command) == 0
+    assert load_model(trained).manifest["command"].endswith("--seed 1")
+    assert scores_path(trained).read_bytes() != scores
 
 
 @pytest.mark.parametrize("name", ["missing.h5", "images.h5", "text.h5"])

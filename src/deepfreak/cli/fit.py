@@ -39,8 +39,8 @@ VARIANTS = tuple(map(str, range(14)))
 )  # fmt: skip
 @click.option(
     "--also", metavar="FILE", type=click.Path(path_type=Path), multiple=True,
-    help="Learn from all images of FILE, too, but only whether they show diffraction: made by "
-    "`deepfreak vary`, or labelled frames of `deepfreak prepare`. May be given several times.",
+    help="Learn from all images of FILE, too, but only whether they show diffraction: labelled "
+    "frames of `deepfreak prepare`. May be given several times.",
 )  # fmt: skip
 @click.option(
     "--fresh", metavar="SEED", type=click.IntRange(0, 2**63 - 1),

@@ -1,7 +1,7 @@
 """Fitting small perceptrons: the whole of the data at once, by L-BFGS, in float64."""
 
-import itertools
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +79,7 @@ def _fit(
     """Return weights and biases of each layer of one member."""
     start = [
         np.concatenate([rng.normal(0, 1 / np.sqrt(a), a * b), np.zeros(b)])
-        for a, b in itertools.pairwise(sizes)
+        for a, b in pairwise(sizes)
     ]
     options = {"maxiter": _STEPS, "maxcor": _MEMORY}
     end = minimize(
@@ -128,7 +128,7 @@ def loss(
 
 def _unpacked(flat: Array, sizes: tuple[int, ...]) -> list[tuple[Array, Array]]:
     layers, place = [], 0
-    for a, b in itertools.pairwise(sizes):
+    for a, b in pairwise(sizes):
         weights = flat[place : place + a * b].reshape(a, b)
         layers.append((weights, flat[place + a * b : place + a * b + b]))
         place += a * b + b

@@ -138,11 +138,18 @@ def fit_screening(
 
 
 def calibration(odds: Array, labels: NDArray[np.integer], weights: Array) -> tuple[float, float]:
-    """Return slope and offset that make log-odds right: those of the largest likelihood."""
-    sign = np.where(labels == HIT, 1.0, -1.0)
+    """Return slope and offset that make log-odds right: those of the largest likelihood.
+
+    Of n frames of a label one more is taken to be of the other, as Platt (1999) does: else frames
+    that are told apart without a mistake would have any slope.
+    """
+    is_hit = labels == HIT
+    hits = int(is_hit.sum())
+    target = np.where(is_hit, (hits + 1) / (hits + 2), 1 / (len(labels) - hits + 2))
 
     def loss(at: Array) -> float:
-        return float((weights * np.logaddexp(0, -sign * (at[0] * odds + at[1]))).sum())
+        z = at[0] * odds + at[1]
+        return float((weights * (np.logaddexp(0, z) - target * z)).sum())
 
     slope, offset = minimize(loss, np.array([1.0, 0.0]), method="Nelder-Mead").x
     return float(slope), float(offset)

@@ -19,7 +19,7 @@ from deepfreak.varied.visible import visible_spots
 VERSION = "frames-1"
 BLOCK = 10  # frames that share a detector, a beam and a crystal
 LEAST_VISIBLE, MOST_HIDDEN = 10, 2  # visible spots of a hit at least, and of a miss at most
-LIGHTS = (*CLEAN_KINDS, *HARD_KINDS, "shadows", "diffuse spots")
+LIGHTS = (*CLEAN_KINDS, *HARD_KINDS, "rim", "shadows", "diffuse spots")
 FAULTS = tuple(field.name for field in fields(Nuisances))
 _CRYSTALS = 0.5
 _MANY_ZINGERS = 5

@@ -1,13 +1,20 @@
 """Small perceptrons learn what can be learned, by a gradient that is right."""
 
-import itertools
+from itertools import pairwise
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from deepfreak.models.perceptron_fit import fit_perceptrons, loss
 
 NAMES = ("a", "b", "c")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    with threadpool_limits(1):
+        yield
 
 
 def clouds(rng, count=300, classes=2):
@@ -27,7 +34,7 @@ def test_the_gradient_is_that_of_finite_differences(sizes, classes):
     rng = np.random.default_rng(0)
     inputs, labels = rng.normal(size=(20, 3)), rng.integers(classes, size=20)
     weights = rng.uniform(size=20)
-    count = sum(a * b + b for a, b in itertools.pairwise(sizes))
+    count = sum(a * b + b for a, b in pairwise(sizes))
     at, step = rng.normal(size=count), 1e-6
     _, gradient = loss(at, inputs, labels, weights, sizes, 0.1)
     for place in range(count):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from deepfreak.errors import DatasetError
 from deepfreak.models.screening_fit import (
@@ -20,11 +21,17 @@ NAMES = (*SECOND_NUMBERS, "further")
 FAMILIES = ("ccd", "counter", "pnccd")
 
 
-def toy(seed=0, count=360, apart=1.5):
-    """Return a table whose numbers are moved by a hit; every tenth frame is between."""
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    with threadpool_limits(1):  # the last bits depend on how many there are
+        yield
+
+
+def toy(seed=0, count=360, apart=1.5, families=FAMILIES):
+    """Return a table whose numbers are moved by a hit; every seventh frame is between."""
     rng = np.random.default_rng(seed)
     label = np.where(np.arange(count) % 2, HIT, MISS).astype(np.int8)
-    label[::10] = BETWEEN
+    label[::7] = BETWEEN
     numbers = rng.normal(size=(count, len(NAMES))) + apart * (label == HIT)[:, None] / 3
     numbers[:, 0] += apart * (label == HIT)
     return Table(
@@ -32,7 +39,7 @@ def toy(seed=0, count=360, apart=1.5):
         names=NAMES,
         numbers=numbers,
         label=label,
-        family=np.array(FAMILIES)[np.arange(count) % 3],
+        family=np.array(families)[np.arange(count) % len(families)],
         visible=np.where(label == HIT, 20, 0),
         zingers=np.zeros(count, np.int64),
         kind=np.where(label == HIT, "crystal", "smooth"),
@@ -77,7 +84,7 @@ def test_what_is_left_out_is_calibrated(trained):
 
 
 def test_scores_of_a_family_come_from_the_others():
-    table = toy()
+    table = toy(families=(*FAMILIES, "film", "plate"))
     lying = table.family == "ccd"
     label = np.where(lying & (table.label != BETWEEN), 1 - table.label, table.label)
     odds = fit_screening(replace(table, label=label.astype(np.int8))).odds
@@ -139,6 +146,14 @@ def test_calibration_finds_slope_and_offset():
     slope, offset = calibration(odds, labels, np.ones(len(odds)))
     assert slope == pytest.approx(2, abs=0.1)
     assert offset == pytest.approx(1, abs=0.1)
+
+
+def test_frames_told_apart_without_a_mistake_are_not_certain():
+    odds, labels = np.array([-3.0, -2.0, 2.0, 5.0]), np.array([0, 0, 1, 1])
+    slope, offset = calibration(100 * odds, labels, np.ones(4))
+    p = 1 / (1 + np.exp(-(slope * 100 * odds + offset)))
+    assert np.all((p > 0.5) == labels)
+    assert p[[0, -1]] == pytest.approx([0.25, 0.75], abs=0.12)
 
 
 def test_the_area_counts_ties_by_half():

@@ -108,12 +108,12 @@ def test_what_is_left_out_is_not_drawn():
         assert not lights & set(one.tags)
     assert any(lights & set(one.tags) for one in series()[:20])
     assert any(one.kind in hard for one in series())
-    assert sum(one.zingers for one in series(without=frozenset({"zingers"}), count=20)) == 0
-    assert sum(one.zingers for one in series()[:20]) > 0
+    assert sum(one.zingers for one in series(without=frozenset({"zingers"}))) == 0
+    assert sum(one.zingers for one in series()) > 0
 
 
 def test_a_fault_left_out_changes_neither_scene_nor_detector():
-    without = series(without=frozenset({"zingers"}), count=20)
+    without = series(without=frozenset({"zingers"}))
     for one, other in zip(series(), without, strict=False):
         assert (one.model, one.kind, one.tags) == (other.model, other.kind, other.tags)
 

@@ -119,7 +119,7 @@ def test_planes_of_any_frame_have_one_size(shape):
     rng = np.random.default_rng(0)
     counts = flat(rng, 20.0, shape)
     counts[5:8, 5:8] += 2000
-    planes = pooled_planes(find_evidence(made(counts)))
+    planes = pooled_planes(find_evidence(made(counts, gain=1.0)))
     assert planes.shape == (len(PLANES), SIDE, SIDE)
     significance, _, level, valid = planes.astype(np.float64)
     assert np.isfinite(planes).all()
