@@ -17,6 +17,8 @@ _BINS = 10  # of blocks by their level, for the slope of variance over level
 _LEAST_BLOCKS = 4 * _BINS
 _LEAST_RISE = 1.5  # of the variance between dark and light blocks, for a slope to mean something
 _SAMPLED_BLOCKS = 200
+_ALONE = 0.2  # of a block's variance in one pixel: it is not told from that block
+_ALONE_LIT = 0.6  # the same of squares of light, of which there may be three
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,19 +114,24 @@ def _spread_over(where: Valid) -> NDArray[np.int64]:
 def _square_over_mean(
     counts: Counts, valid: Valid, lowest: float, scale: float, places: NDArray[Any]
 ) -> NDArray[np.float64]:
-    """Return the mean square over the mean of each block's light; NaN of less than three pixels."""
+    """Return the mean square over the mean of each block's light.
+
+    NaN of less than three pixels, and where one of them makes most of it: a hot pixel.
+    """
     found = np.empty(len(places))
     for place in range(len(places)):
         top, left = places[place, 0] * BLOCK, places[place, 1] * BLOCK
-        light, square, lit = 0.0, 0.0, 0
+        light, square, largest, lit = 0.0, 0.0, 0.0, 0
         for i in range(top, min(top + BLOCK, counts.shape[0])):
             for j in range(left, min(left + BLOCK, counts.shape[1])):
                 if valid[i, j]:
                     x = (np.float64(counts[i, j]) - lowest) * scale
                     light += x
                     square += x * x
+                    largest = max(largest, x * x)
                     lit += int(x > 0)
-        found[place] = square / light if lit >= 3 else np.nan
+        alone = largest > _ALONE_LIT * square
+        found[place] = square / light if lit >= 3 and not alone else np.nan
     return found
 
 
@@ -179,7 +186,8 @@ def _variance_of_sums(
     """Return for blocks at `places` the variance of sums over k^2 times that of pixels, k = 3, 5.
 
     Rows' and columns' means are taken away first, for gradients and row noise; what that does to
-    independent pixels, ((16 - k) / 15)^2, is divided out.
+    independent pixels, ((16 - k) / 15)^2, is divided out. NaN where a pixel is missing, or one makes
+    a fifth of the block's variance: a hot pixel, or a spot.
     """
     found = np.empty((len(places), 2))
     rest, across = np.empty((BLOCK, BLOCK)), np.empty((BLOCK, BLOCK))
@@ -195,6 +203,7 @@ def _variance_of_sums(
         for j in range(BLOCK):
             rest[:, j] -= rest[:, j].mean()
         pixels = (rest * rest).mean()
+        whole &= np.abs(rest).max() ** 2 <= _ALONE * BLOCK * BLOCK * pixels
         for which in range(2):
             k = 3 + 2 * which
             for i in range(BLOCK):
