@@ -8,8 +8,9 @@ For testing only, nothing is trained on it. LABELS.csv is that of counting.py.
 A crystal as `varied.scene` draws it is put into each miss: photons by chance, as wide as a spot and
 the point spread that the frame's noise shows, in counts of the frame's gain (where no header knows
 it, the evidence's), on valid pixels, up to saturation; as bright as leaves so many of its spots
-visible. That is measured as in `varied.visible`, against mean and variance of the real pixels
-around. "found" of them have a peak of the evidence within 2.5 pixels.
+visible. That is measured as in `varied.visible`: what the crystal has added, against the variance
+of the real pixels around, so that no structure of the real frame counts as a spot. "found" of them
+have a peak of the evidence within 2.5 pixels.
 
 The other way round each real frame gives its single hot pixels, in photons, and its gaps, tiled or
 cropped, to simulated frames of all families, hits and misses. Whatever the model says should stay.
@@ -158,10 +159,10 @@ def draw_crystal(rng: np.random.Generator, real: Real, wanted: int) -> Spots | N
     return None
 
 
-def seen(real: Real, counts: np.ndarray, expected: np.ndarray, spots: Spots) -> Visibility:
-    """Return which spots can be seen in the counts, of which so many are expected of them."""
+def seen(real: Real, added: np.ndarray, expected: np.ndarray, spots: Spots) -> Visibility:
+    """Return which spots can be seen by the counts that were added, and are expected, of them."""
     return visible_in(
-        counts,
+        real.level + added,
         real.usable,
         spots.slow,
         spots.fast,
@@ -185,21 +186,21 @@ def implant(
         light = np.zeros(real.frame.counts.shape, np.float32)
         spots.add_to(light)
         spread = ndimage.gaussian_filter(light, real.psf_px / FWHM) if real.alike else light
-        real_counts = real.frame.counts.astype(np.float64)
         low, high = np.log(1e-6), np.log(1e6)
         for _ in range(BISECTIONS):
             middle = (low + high) / 2
             expected = real.photon * np.exp(middle) * spread
-            visible = seen(real, real_counts + expected, expected, spots).visible
+            visible = seen(real, expected, expected, spots).visible
             low, high = (middle, high) if visible.sum() < wanted else (low, middle)
         expected = real.photon * np.exp(high) * spread
-        if not wanted <= seen(real, real_counts + expected, expected, spots).visible.sum():
+        if seen(real, expected, expected, spots).visible.sum() < wanted:
             continue  # they lie in one another's places
         drawn = rng.poisson(np.exp(high) * light).astype(np.float64)
         if real.alike:
             drawn = ndimage.gaussian_filter(drawn, real.psf_px / FWHM)
         frame = with_counts(real.frame, real.photon * drawn)
-        return frame, spots, seen(real, frame.counts.astype(np.float64), expected, spots)
+        added = frame.counts.astype(np.float64) - real.frame.counts.astype(np.float64)
+        return frame, spots, seen(real, np.where(real.usable, added, 0), expected, spots)
     return None
 
 
