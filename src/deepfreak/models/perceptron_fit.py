@@ -1,6 +1,7 @@
 """Fitting small perceptrons: the whole of the data at once, by L-BFGS, in float64."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +11,7 @@ from deepfreak.models.perceptrons import Perceptrons
 
 Array = NDArray[np.float64]
 
-_CLIP = 0.001  # quantiles of a number beyond which it is cut off
-_LEAST_SCALE = 0.05  # of a number that hardly varies
-_STEPS, _MEMORY = 300, 20
+_MEMORY = 20  # corrections that L-BFGS remembers
 
 
 def fit_perceptrons(
@@ -25,12 +24,16 @@ def fit_perceptrons(
     hidden: tuple[int, ...] = (),
     decay: float = 1e-3,
     members: int = 1,
+    clip: float = 0.001,
+    least_scale: float = 0.05,
+    steps: int = 300,
     seed: int = 0,
 ) -> Perceptrons:
     """Return an ensemble that gives the log-odds of `labels`, or log-probabilities of classes.
 
     Each member minimises the weighted mean of the cross-entropy plus `decay` times half the sum of
-    its squared weights, beginning from weights of its own. The result does not depend on threads.
+    its squared weights, beginning from weights of its own. Its last bits depend on the number of
+    threads of the linear algebra: limit it to one.
 
     Parameters
     ----------
@@ -42,17 +45,26 @@ def fit_perceptrons(
         (n,), how much each frame counts.
     hidden
         Sizes of the hidden layers; none is a linear regression.
+    clip
+        Numbers are cut off at this quantile, and as far from the upper end.
+    least_scale
+        Deviation of a number that hardly varies.
+    steps
+        Most iterations of L-BFGS.
     """
-    low, high = np.quantile(values, [_CLIP, 1 - _CLIP], axis=0)
+    low, high = np.quantile(values, [clip, 1 - clip], axis=0)
     clipped = np.clip(values, low, high)
-    mean, scale = clipped.mean(axis=0), np.maximum(clipped.std(axis=0), _LEAST_SCALE)
+    mean, scale = clipped.mean(axis=0), np.maximum(clipped.std(axis=0), least_scale)
     inputs = (clipped - mean) / scale
     outputs = 1 if classes == 2 else classes
     sizes = (values.shape[1], *hidden, outputs)
     found = [
-        _fit(inputs, labels, weights / weights.sum(), sizes, decay, np.random.default_rng([seed, m]))
+        _fit(
+            inputs, labels, weights / weights.sum(), sizes, decay, steps,
+            np.random.default_rng([seed, m]),
+        )
         for m in range(members)
-    ]
+    ]  # fmt: skip
     layers = list(zip(*found, strict=True))
     return Perceptrons(
         names=tuple(names),
@@ -71,47 +83,44 @@ def _fit(
     weights: Array,
     sizes: tuple[int, ...],
     decay: float,
+    steps: int,
     rng: np.random.Generator,
 ) -> list[tuple[Array, Array]]:
     """Return weights and biases of each layer of one member."""
     start = [
         np.concatenate([rng.normal(0, 1 / np.sqrt(a), a * b), np.zeros(b)])
-        for a, b in zip(sizes[:-1], sizes[1:], strict=True)
+        for a, b in pairwise(sizes)
     ]
     one_of = np.eye(max(sizes[-1], 2))[labels]
 
     def loss(flat: Array) -> tuple[float, Array]:
         layers = _unpacked(flat, sizes)
-        steps = [inputs]
-        for depth, (w, b) in enumerate(layers):
-            steps.append((steps[-1] if depth == 0 else np.tanh(steps[-1])) @ w + b)
-        logits = steps[-1]
-        if logits.shape[1] == 1:
+        entered = [inputs]
+        for w, b in layers[:-1]:
+            entered.append(np.tanh(entered[-1] @ w + b))
+        logits = entered[-1] @ layers[-1][0] + layers[-1][1]
+        if sizes[-1] == 1:
             logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
         logs = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
         total = -float((weights * logs[np.arange(len(labels)), labels]).sum())
-        slope = weights[:, None] * (np.exp(logs) - one_of)
-        slope = slope[:, -steps[-1].shape[1] :]
+        slope = (weights[:, None] * (np.exp(logs) - one_of))[:, -sizes[-1] :]
         gradient = []
-        for depth in range(len(layers) - 1, -1, -1):
-            w, _ = layers[depth]
+        for (w, _), inward in zip(layers[::-1], entered[::-1], strict=True):
             total += decay / 2 * float((w * w).sum())
-            entered = steps[depth] if depth == 0 else np.tanh(steps[depth])
             gradient.append(
-                np.concatenate([(entered.T @ slope + decay * w).ravel(), slope.sum(axis=0)])
+                np.concatenate([(inward.T @ slope + decay * w).ravel(), slope.sum(axis=0)])
             )
-            if depth:
-                slope = (slope @ w.T) * (1 - entered * entered)
+            slope = (slope @ w.T) * (1 - inward * inward)
         return total, np.concatenate(gradient[::-1])
 
-    options = {"maxiter": _STEPS, "maxcor": _MEMORY}
+    options = {"maxiter": steps, "maxcor": _MEMORY}
     end = minimize(loss, np.concatenate(start), jac=True, method="L-BFGS-B", options=options)
     return _unpacked(end.x, sizes)
 
 
 def _unpacked(flat: Array, sizes: tuple[int, ...]) -> list[tuple[Array, Array]]:
     layers, place = [], 0
-    for a, b in zip(sizes[:-1], sizes[1:], strict=True):
+    for a, b in pairwise(sizes):
         weights = flat[place : place + a * b].reshape(a, b)
         layers.append((weights, flat[place + a * b : place + a * b + b]))
         place += a * b + b
