@@ -152,10 +152,7 @@ def main() -> None:
     parser.add_argument("--model", action="append", default=[], help="a file, or: default")
     parser.add_argument("--frames", action="store_true", help="also a line for each frame")
     arguments = parser.parse_args()
-    screeners = {
-        Path(one).name: Screener(load_model(None if one == "default" else one))
-        for one in arguments.model
-    }
+    screeners = {Path(one).name: Screener(load_model(one)) for one in arguments.model}
     frames = measure(arguments.folder, read_labels(arguments.labels), screeners)
     numbers = ", ".join(
         f"{sum(one.label == label for one in frames)} {label}"

@@ -3,7 +3,7 @@
 Run:
 
     python benchmarks/mcnemar.py verdicts.csv records/2026-12-01-classical/verdicts.csv \
-        [--model default --data diffranet.h5:test]
+        [--model diffranet --data diffranet.h5:test]
 
 `verdicts.csv` is made of the model's verdicts where it does not exist; later the two files suffice.
 A line for each column of the record: images that only the model judged rightly, those that only
@@ -36,7 +36,7 @@ def read(path: Path) -> Columns:
 
 def make(path: Path, model: str, data: str) -> None:
     """Let `model` judge FILE:SPLIT and write the verdicts."""
-    loaded = load_model(None if model == "default" else Path(model))
+    loaded = load_model(model)
     name, _, split = data.partition(":")
     with Dataset.open(name, split=split or None) as images:
         found = evaluate(loaded, images)
@@ -58,7 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("verdicts", type=Path)
     parser.add_argument("record", type=Path)
-    parser.add_argument("--model", default="default")
+    parser.add_argument("--model", default="diffranet")
     parser.add_argument("--data", default="diffranet.h5:test")
     options = parser.parse_args()
     if not options.verdicts.exists():

@@ -60,6 +60,8 @@ def made_table(seed: int = 0, count: int = 100) -> Table:
         label=np.array(labels, np.int8),
         family=np.array(["flat"] * count),
         visible=np.array(visible, np.int64),
+        zingers=np.zeros(count, np.int64),
+        kind=np.array(["made"] * count),
         manifest={},
     )
 
@@ -85,7 +87,17 @@ def save_made_model(folder: Path, *, scored: int = 4000) -> Path:
     again = np.arange(scored) % len(few)
     table = Table(
         **{name: getattr(few, name) for name in ("path", "names", "manifest")},
-        **{name: getattr(few, name)[again] for name in ("numbers", "label", "family", "visible")},
+        **{
+            name: getattr(few, name)[again]
+            for name in (
+                "numbers",
+                "label",
+                "family",
+                "visible",
+                "zingers",
+                "kind",
+            )
+        },
     )
     write_scores(score_table(made_model(), table), scores_path(path))
     return path

@@ -151,11 +151,13 @@ def weights_by_image(
     class_weight: ClassWeight, labels: NDArray[np.integer[Any]], classes: int
 ) -> NDArray[np.float64]:
     """Return `class_weight` as a weight for each of `labels` (n,)."""
-    if class_weight is None:
-        return np.ones(len(labels))
+    by_class = np.ones(classes)
     if isinstance(class_weight, tuple):
-        return np.asarray(class_weight, np.float64)[labels]
-    return (len(labels) / classes / np.bincount(labels, minlength=classes))[labels]
+        by_class = np.asarray(class_weight, np.float64)
+    elif class_weight == "balanced":
+        by_class = len(labels) / classes / np.bincount(labels, minlength=classes)
+    weights: NDArray[np.float64] = by_class[labels]
+    return weights
 
 
 def held_out_scores(

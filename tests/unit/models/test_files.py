@@ -49,7 +49,9 @@ def svm(data_file):
 
 @pytest.fixture(scope="module")
 def perceptrons(data_file):
-    return learn(data_file, GLCM(distances=(1,)), PerceptronLearner(hidden=3, members=2, decay=0.01))
+    return learn(
+        data_file, GLCM(distances=(1,)), PerceptronLearner(hidden=3, members=2, decay=0.01)
+    )
 
 
 @pytest.fixture(scope="module")

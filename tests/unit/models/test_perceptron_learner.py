@@ -70,7 +70,7 @@ def test_neither_workers_nor_threads_change_them(fitted, vectors):
 
 def test_the_seed_and_the_settings_change_them(fitted, vectors):
     prints = {fitted.fingerprint(), SETTINGS.fit(vectors, LABELS, classes=5, seed=1).fingerprint()}
-    for changed in (dict(hidden=5), dict(decay=0.1), dict(members=1)):
+    for changed in ({"hidden": 5}, {"decay": 0.1}, {"members": 1}):
         settings = PerceptronLearner(**({"hidden": 6, "decay": 0.003, "members": 2} | changed))
         prints.add(settings.fit(vectors, LABELS, classes=5).fingerprint())
     assert len(prints) == 5
