@@ -118,9 +118,11 @@ def stage_table(shot: Shot) -> None:
     expected = bragg_photons(shot) + background_photons(shot)
     observed = poisson(expected, rng)
     counts = np.clip(observed, 0, 65025).astype(np.uint16)
+    empty = replace(shot, crystal_volume_mm3=0.0)
     stages: dict[str, Callable[[], object]] = {
         "Bragg": lambda: bragg_photons(shot),
-        "water and air": lambda: background_photons(shot),
+        "water and air": lambda: background_photons(empty),
+        "these, diffuse light and Compton's": lambda: background_photons(shot),
         "Poisson": lambda: poisson(expected, rng),
         "point spread": lambda: point_spread(
             observed, fwhm_mm=response.psf_fwhm_mm, pixel_size_mm=detector.pixel_size_mm
@@ -131,7 +133,6 @@ def stage_table(shot: Shot) -> None:
     print("\nA whole shot by stage                                    core-ms")
     for name, work in stages.items():
         print(f"  {name:<50} {core_ms(work):10.1f}")
-    empty = replace(shot, crystal_volume_mm3=0.0)
     for name, one in (
         ("diffraction", shot),
         ("no crystal", empty),

@@ -68,15 +68,12 @@ def made_table(seed: int = 0, count: int = 100) -> Table:
 
 @lru_cache(maxsize=1)
 def made_model() -> EvidenceModel:
-    """Return regressions on the evidence of 100 made frames; the grades follow the spots."""
+    """Return regressions on the evidence of 100 made frames."""
     table = made_table()
     is_hit = table.label == 1
-    of_hits = 2 + np.searchsorted((28, 44), table.visible)
-    grades = np.where(is_hit, of_hits, np.arange(len(table)) // 2 % 2)
     return EvidenceModel(
         crystal=_regression(table, NAMES, is_hit.astype(int)),
         second=_regression(table, NAMES[:3], is_hit.astype(int)),
-        grade=_regression(table, NAMES[:3], grades),
         hit_share=0.5,
         manifest={"made": "in a test"},
     )

@@ -7,8 +7,14 @@ import gemmi
 import h5py
 import numpy as np
 
+from deepfreak.dataset import Dataset
+from deepfreak.features.glcm import GLCM
+from deepfreak.models import Forest, save_model, train
+from deepfreak.networks.export import export_onnx
 from tests import fuzzing
+from tests.labelled import write_labelled
 from tests.unit.frames import made
+from tests.unit.networks.served import SMALL, model_of
 
 SHAPE = (64, 96)
 GEOM = """\
@@ -97,6 +103,8 @@ def samples(folder):
     (folder / "a.toml").write_bytes((recipes / "diffranet.toml").read_bytes())
     _write_crystal(folder)
     _write_network(folder / "a.safetensors")
+    export_onnx(model_of(SMALL), folder / "a.onnx")
+    _write_forest(folder)
     return {
         "geom": (folder / "a.geom", fuzzing.geometry, (image,)),
         "poni": (folder / "a.poni", fuzzing.geometry, (image,)),
@@ -105,10 +113,19 @@ def samples(folder):
         "mmcif": (folder / "a.cif", fuzzing.coordinates, ()),
         "pdb": (folder / "a.pdb", fuzzing.coordinates, ()),
         "mtz": (folder / "a.mtz", fuzzing.reflections, ()),
-        "onnx": (shipped / "default.onnx", fuzzing.model, ()),
-        "skops": (shipped / "default.skops", fuzzing.model, ()),
+        "onnx": (folder / "a.onnx", fuzzing.model, ()),
+        "skops": (folder / "a.skops", fuzzing.model, ()),
+        "model": (shipped / "diffranet.model", fuzzing.model, ()),
         "safetensors": (folder / "a.safetensors", fuzzing.network, ()),
     }
+
+
+def _write_forest(folder):
+    """Write a small forest over patterns."""
+    path = write_labelled(folder / "images.h5", np.arange(40) % 5, side=64)
+    with Dataset.open(path) as data:
+        model = train(data, extractor=GLCM(distances=(1,)), classifier=Forest(trees=4))
+    save_model(model, folder / "a.skops")
 
 
 def _write_crystal(folder):

@@ -39,7 +39,11 @@ REAL = [
     "ximg2700_00001.cbf",
     "ximg2701_00001.cbf",
 ]
-KINDS = ["geom", "poni", "expt", "recipe", "mmcif", "pdb", "mtz", "onnx", "skops", "safetensors"]
+KINDS = [
+    "geom", "poni", "expt", "recipe", "mmcif", "pdb", "mtz", "onnx", "skops", "model",
+    "safetensors",
+]  # fmt: skip
+ARCHIVES = {"skops", "model", "safetensors"}
 COUNTS = made.photons((200, 150))
 
 
@@ -90,7 +94,7 @@ def test_a_few_damaged_frames_harm_nothing(tmp_path, fuzzer, kind):
     require_harmless(fuzzer)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in {"skops", "safetensors"}])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ARCHIVES])
 def test_a_few_damaged_files_of_other_kinds_harm_nothing(samples, fuzzer, kind):
     path, read, arguments = samples[kind]
     fuzzer.run(path, read, *arguments, copies=FEW)

@@ -1,4 +1,4 @@
-"""The main job in one go: simulate shots, screen them with the shipped model, show the verdicts."""
+"""All in one go: simulate shots, classify them with the model of DiffraNet, show the verdicts."""
 
 import time
 from collections.abc import Callable
@@ -33,7 +33,7 @@ class Demo:
     page: Path
     evaluation: Evaluation
     seconds_to_simulate: float
-    seconds_to_screen: float
+    seconds_to_classify: float
 
 
 def run_demo(
@@ -45,7 +45,7 @@ def run_demo(
     say: Callable[[str], None],
     advance: Callable[[int], None] | None = None,
 ) -> Demo:
-    """Simulate `count` shots into `folder`, screen them and write a page about it.
+    """Simulate `count` shots into `folder`, classify them and write a page about it.
 
     `say` is given one line of text at a time.
     """
@@ -53,7 +53,7 @@ def run_demo(
     shots, page = folder / "shots.h5", folder / "index.html"
     for output in (shots, page):
         check_output(output, overwrite=overwrite)
-    model = load_model()
+    model = load_model("diffranet")
     experiment = load_recipe(RECIPE)
     say(f"Simulating {count} shots of the recipe {RECIPE} with {workers} processes ...")
     start = time.perf_counter()
@@ -68,10 +68,10 @@ def run_demo(
             advance=advance,
         )
     simulated = time.perf_counter()
-    say(f"Screening them with {model.name} ...")
+    say(f"Classifying them with {model.name} ...")
     with Dataset.open(shots) as data:
         evaluation = evaluate(model, data, workers=workers)
-        screened = time.perf_counter()
+        classified = time.perf_counter()
         for index in range(count):
             say(_verdict_line(evaluation, index))
         _write_page(page, evaluation, data, overwrite=overwrite)
@@ -80,7 +80,7 @@ def run_demo(
         page=page,
         evaluation=evaluation,
         seconds_to_simulate=simulated - start,
-        seconds_to_screen=screened - simulated,
+        seconds_to_classify=classified - simulated,
     )
 
 
@@ -95,7 +95,7 @@ def summary(demo: Demo) -> str:
             f"accuracy (%)                    {format_percent(evaluation.accuracy)}",
             f"crystal against no crystal (%)  {format_percent(evaluation.crystal_accuracy)}",
             f"simulated  {count / demo.seconds_to_simulate:6.1f} images/s (start-up included)",
-            f"screened   {count / demo.seconds_to_screen:6.1f} images/s",
+            f"classified {count / demo.seconds_to_classify:6.1f} images/s",
             f"images     {demo.shots}",
             f"page       {demo.page}",
         ]

@@ -13,6 +13,7 @@ images without scores of this detector discards only what also scores below `SUR
 without doubt only from `SURELY_YES`.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,6 +24,7 @@ from scipy.special import betaincinv
 
 from deepfreak.errors import InputError, ModelError
 from deepfreak.scores import Scores, find_scores, thresholds
+from deepfreak.shipped import SHIPPED
 
 if TYPE_CHECKING:
     from deepfreak.models import Classifier
@@ -211,11 +213,11 @@ def find_policy(
 
 
 def shipped_policy(classifier: "Classifier") -> Policy | None:
-    """Return the policy of the scores that ship, None if they are of another model."""
-    try:
-        return find_policy(classifier)[0]
-    except ModelError:
-        return None
+    """Return the policy of the scores that ship, None if they are of other models."""
+    for name in SHIPPED:
+        with suppress(ModelError):
+            return find_policy(classifier, model=Path(name))[0]
+    return None
 
 
 def _at_most(found: NDArray[np.int64], total: int) -> NDArray[np.float64]:

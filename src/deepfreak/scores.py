@@ -7,7 +7,6 @@ fine grid of thresholds, which is all that a policy asks for, in a small JSON fi
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,6 +19,7 @@ from pydantic import Field
 from deepfreak.errors import DatasetError, ModelError
 from deepfreak.files import whole_file
 from deepfreak.settings import one_line, settings
+from deepfreak.shipped import is_shipped, model_file
 
 if TYPE_CHECKING:
     from deepfreak.dataset import Dataset
@@ -334,14 +334,6 @@ def read_scores(source: Path | Traversable, *, model: str) -> Scores:
     return scores
 
 
-def shipped_scores() -> Traversable:
-    """Return the file of the default model's scores."""
-    folder = resources.files("deepfreak.models") / "shipped"
-    if (folder / "default.evidence").is_file():
-        return folder / f"default.evidence{SUFFIX}"
-    return folder / f"default{SUFFIX}"
-
-
 def find_scores(model: Path | None, given: Path | None, *, name: str) -> tuple[Scores, bool]:
     """Return the scores of a model, and whether they are those of the detector at hand.
 
@@ -350,8 +342,8 @@ def find_scores(model: Path | None, given: Path | None, *, name: str) -> tuple[S
     Parameters
     ----------
     model, given
-        Files: the model, None for the one that ships; scores, None for those beside the model, or
-        those that ship if they are this model's.
+        Files: the model, or a name of one that ships, None for the default; scores, None for those
+        beside the model, or the default's if they are this model's.
     name
         The model's.
 
@@ -362,15 +354,14 @@ def find_scores(model: Path | None, given: Path | None, *, name: str) -> tuple[S
     """
     if given is not None:
         return read_scores(given, model=name), True
-    if model is not None and scores_path(model).exists():
-        scores = read_scores(scores_path(model), model=name)
+    beside = model_file(model, SUFFIX)
+    if is_shipped(model) or beside.is_file():
+        scores = read_scores(beside, model=name)
         return scores, not scores.simulated
     try:
-        return read_scores(shipped_scores(), model=name), False
+        return read_scores(model_file(suffix=SUFFIX), model=name), False
     except ModelError:
-        if model is None:
-            raise
-    raise ModelError(
-        f"expected the model's scores in {scores_path(model).name}, found none: `deepfreak score` "
-        "makes them from labelled images"
-    )
+        raise ModelError(
+            f"expected the model's scores in {beside.name}, found none: `deepfreak score` makes "
+            "them from labelled images"
+        ) from None

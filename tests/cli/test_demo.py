@@ -1,4 +1,4 @@
-"""`deepfreak demo`: the main job with the shipped model."""
+"""`deepfreak demo`: shots, classes and a page."""
 
 from pathlib import Path
 

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from importlib import resources
 from pathlib import Path
 
 import h5py
@@ -15,9 +14,11 @@ from deepfreak.cli.live_options import Voice
 from deepfreak.frames import read_frames
 from deepfreak.live.ledger import open_ledger
 from deepfreak.models import load_model
+from deepfreak.networks.export import export_onnx
 from deepfreak.scores import read_scores, scores_path, write_scores
 from tests.evidence_models import hit, made_table, save_made_model
 from tests.live.sessions import made_scores
+from tests.unit.networks.served import SMALL, model_of
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def scores(tmp_path_factory):
 )
 def test_what_cannot_be_is_refused_in_one_line(tmp_path, scores, capsys, options, said):
     command = ["listen", "tcp://127.0.0.1:1", "--out", str(tmp_path / "out"), "--workers", "1"]
-    assert main([*command, "--scores", scores, *options]) == 2
+    assert main([*command, "--model", "diffranet", "--scores", scores, *options]) == 2
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
@@ -45,13 +46,13 @@ def test_what_cannot_be_is_refused_in_one_line(tmp_path, scores, capsys, options
 
 def test_an_address_that_is_none_is_refused(tmp_path, scores, capsys):
     command = ["listen", "detector", "--out", str(tmp_path / "out"), "--workers", "1"]
-    assert main([*command, "--scores", scores]) == 2
+    assert main([*command, "--model", "diffranet", "--scores", scores]) == 2
     assert "expected an address such as tcp://HOST:31001" in capsys.readouterr().err
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path, scores, capsys):
     command = ["watch", str(tmp_path / "none"), "--out", str(tmp_path / "out"), "--workers", "1"]
-    assert main([*command, "--scores", scores]) == 2
+    assert main([*command, "--model", "diffranet", "--scores", scores]) == 2
     assert "expected a folder to watch" in capsys.readouterr().err
 
 
@@ -60,7 +61,18 @@ def test_watching_a_folder_judges_what_is_there_and_goes_on(tmp_path, scores, ca
     simulate = ["simulate", "diffranet", "--count", "3", "--format", "cbf", "--out", str(shots)]
     assert main(simulate) == 0
     out = tmp_path / "out"
-    command = ["watch", str(shots), "--out", str(out), "--workers", "1", "--scores", scores]
+    command = [
+        "watch",
+        str(shots),
+        "--out",
+        str(out),
+        "--workers",
+        "1",
+        "--model",
+        "diffranet",
+        "--scores",
+        scores,
+    ]
     for _ in range(2):
         assert main([*command, "--until-idle", "1"]) == 0
         assert "recorded 3 " in capsys.readouterr().out
@@ -73,17 +85,16 @@ def test_watching_a_folder_judges_what_is_there_and_goes_on(tmp_path, scores, ca
 
 @pytest.fixture
 def network(tmp_path):
-    """The network that ships and its scores, which are simulated, in files of their own."""
-    shipped = resources.files("deepfreak.models") / "shipped"
+    """A network that nobody trained, in doubt about everything, and simulated scores beside it."""
     path = tmp_path / "own.onnx"
-    path.write_bytes((shipped / "default.onnx").read_bytes())
-    scores_path(path).write_bytes((shipped / "default.scores.json").read_bytes())
+    export_onnx(model_of(SMALL, side=512), path)
+    made_scores(scores_path(path), path)
     return path
 
 
 @pytest.fixture
 def hot_pixels(tmp_path):
-    """A folder with a dark frame with hot pixels, about which the shipped network is in doubt."""
+    """A folder with a dark frame with hot pixels."""
     rng = np.random.default_rng(0)
     counts = np.zeros((1024, 1024), np.uint16)
     counts[tuple(rng.integers(0, 1024, (2, 18)))] = rng.integers(100, 3000, 18)
@@ -143,7 +154,12 @@ def test_a_session_of_before_goes_on_with_thresholds_that_discard_less(
         assert "recorded 1 (1 unsure)" in said.out
         assert ("discard below 0.924, now 0.0293" in said.err) != already
     # those of its own discard more: that is another session
-    assert watched(hot_pixels, out, "--model", str(network), "--scores", scores) == 2
+    assert (
+        watched(
+            hot_pixels, out, "--model", str(network), "--model", "diffranet", "--scores", scores
+        )
+        == 2
+    )
     assert "begun with discard below 0.029" in capsys.readouterr().err
 
 
@@ -211,8 +227,7 @@ def test_a_table_of_evidence_is_scored_in_seconds(tmp_path, spotted, capsys):
     p_crystal = load_model(model).p_crystal(table.names, table.numbers[4:])
     hits = p_crystal[table.label[4:] == 1]
     assert found.hits_below[len(found.hits_below) // 2] == (hits < 0.5).sum()
-    network = Path(str(resources.files("deepfreak.models") / "shipped" / "default.onnx"))
-    assert main(["score", str(network), str(path), "--out", str(tmp_path / "n.json")]) == 2
+    assert main(["score", "diffranet", str(path), "--out", str(tmp_path / "n.json")]) == 2
     assert "expected images" in capsys.readouterr().err
 
 
@@ -236,7 +251,7 @@ def test_labelled_frames_are_scored_as_they_are_measured(tmp_path, spotted, caps
 
 def test_the_beam_of_a_recipe_is_judged(tmp_path, scores, capsys):
     command = ["beam", "diffranet", "--count", "4", "--out", str(tmp_path / "out")]
-    assert main([*command, "--workers", "1", "--scores", scores]) == 0
+    assert main([*command, "--workers", "1", "--model", "diffranet", "--scores", scores]) == 0
     assert "received 4, recorded 4" in capsys.readouterr().out
     rows = [json.loads(row) for row in (tmp_path / "out/verdicts.jsonl").read_text().splitlines()]
     assert [row["number"] for row in rows] == [0, 1, 2, 3]
@@ -253,14 +268,14 @@ def test_scores_are_those_of_the_images(tmp_path, capsys):
     data = tmp_path / "data.h5"
     assert main(["generate", "diffranet", "--count", "12", "--seed", "5", "--out", str(data)]) == 0
     out = tmp_path / "scores.json"
-    assert main(["score", "default", str(data), "--out", str(out)]) == 0
+    assert main(["score", "diffranet", str(data), "--out", str(out)]) == 0
     assert "--min-hit-recall 0.99: refused" in capsys.readouterr().out
-    found = read_scores(out, model=load_model().name)
+    found = read_scores(out, model=load_model("diffranet").name)
     assert found.hits + found.empties == 12
     assert found.simulated
     # all hits lie below the highest threshold, and none below the lowest
     assert (np.diff(found.hits_below) >= 0).all()
-    assert main(["score", "default", str(data), "--out", str(out)]) == 1
+    assert main(["score", "diffranet", str(data), "--out", str(out)]) == 1
     assert "exists already" in capsys.readouterr().err
 
 

@@ -23,8 +23,8 @@ from deepfreak.scores import Scores, thresholds, write_scores
 PATIENCE_S = 120.0
 
 
-def made_scores(path: Path, model: Path | None = None) -> Path:
-    """Write scores of a good model under the name of the default one; they are not measured."""
+def made_scores(path: Path, model: Path | str = "diffranet") -> Path:
+    """Write scores of a good model under the name of `model`; they are not measured."""
     at, rng = thresholds(), np.random.default_rng(0)
     hits = np.sort(1 / (1 + np.exp(-rng.normal(6, 2, 5000))))
     empties = np.sort(1 / (1 + np.exp(-rng.normal(-6, 2, 5000))))

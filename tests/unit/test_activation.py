@@ -3,7 +3,6 @@
 import base64
 import io
 import re
-from importlib import resources
 
 import numpy as np
 import pytest
@@ -24,7 +23,6 @@ from tests.unit.frames import made
 from tests.unit.networks.served import Pointed, model_of
 from tests.unit.test_screening import Brightness, frame
 
-SHIPPED = resources.files("deepfreak.models") / "shipped" / "default.onnx"
 # Of each shot's image, those where Bragg light is clearest.
 SPOT_PIXELS = 500
 
@@ -94,17 +92,6 @@ def test_a_map_lights_up_on_the_spots_of_a_shot(pointed):
     assert min(right for right, *_ in found) > 2
     # one that is turned over does not
     assert np.max(found, axis=0)[1:].max() < 0.5
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not SHIPPED.is_file(), reason="no network is shipped")
-@pytest.mark.parametrize("class_name", ["good", "strong"])
-def test_the_shipped_network_looks_at_spots(class_name):
-    found = [
-        contrast(activation, on_spot)
-        for activation, on_spot in maps_of(load_model(SHIPPED), class_name, 12)
-    ]
-    assert np.median(found) > 0.1
 
 
 def test_a_verdict_has_its_map_only_where_it_was_asked_for(pointed):

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from deepfreak.cli.options import model_option
+
 if TYPE_CHECKING:
     from deepfreak.live.bench import Measured
 
 
 @click.command()
-@click.option("--model", type=click.Path(path_type=Path), help="A model; else the default one.")
+@model_option
 @click.option("--scores", type=click.Path(path_type=Path), help="Its scores, else beside it.")
 @click.option(
     "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that judge."

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from deepfreak.cli.frame_options import frame_options, read_settings, said_once
+from deepfreak.cli.options import model_option
 from deepfreak.cli.policy_options import policy_options
 from deepfreak.spelling import printable, spelled
 
@@ -29,9 +30,7 @@ _DIGITS = 6
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--model", type=click.Path(path_type=Path), help="A trained model; without it, the default one."
-)
+@model_option
 @click.option("--format", "form", type=click.Choice(_FORMATS), default="table", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="File for the records, not stdout.")
 @click.option("--overwrite", is_flag=True, help="Replace existing outputs.")

@@ -21,7 +21,7 @@ from deepfreak.processors import usable_processors
 )
 @click.option("--overwrite", is_flag=True, help="Replace the results of an earlier demo.")
 def demo(*, out: Path, count: int, workers: int, overwrite: bool) -> None:
-    """Simulate shots, screen them with the shipped model, and show what it decided.
+    """Simulate shots, classify them with the model of DiffraNet, and show its verdicts.
 
     The embedded crystal has photosystem II's cell; nothing is downloaded.
     """

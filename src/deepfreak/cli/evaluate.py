@@ -35,7 +35,7 @@ def evaluate(
     workers: int,
     overwrite: bool,
 ) -> None:
-    """Judge the images of DATA by MODEL, a file or `default`, and count what is right.
+    """Judge the images of DATA by MODEL, a file, `default` or `diffranet`, and count what is right.
 
     Prints the confusion matrix as the DiffraNet paper's Table 6 has it, with 95 % intervals. Where
     DATA has two classes, with and without diffraction, five classes are summed to these.
@@ -55,7 +55,7 @@ def evaluate(
     for output in (report, summary):
         if output is not None:
             check_output(output, overwrite=overwrite)
-    loaded = load_model(None if model == "default" else Path(model))
+    loaded = load_model(model)
     if importance and not isinstance(loaded, VectorModel):
         raise click.UsageError("--importance is for models of features, found a network")
     click.echo(f"model: {model}, {loaded.name}", err=True)

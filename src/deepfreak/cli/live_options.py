@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from deepfreak.cli.options import model_option
 from deepfreak.cli.policy_options import policy_options
 from deepfreak.processors import MAX_WORKERS, usable_processors
 
@@ -28,7 +29,7 @@ _OPTIONS = (
         "--out", type=click.Path(path_type=Path), required=True,
         help="Folder of the session; one that is there is gone on with.",
     ),
-    click.option("--model", type=click.Path(path_type=Path), help="A model; else the default one."),
+    model_option,
     click.option(
         "--workers", type=click.IntRange(1, MAX_WORKERS), default=usable_processors,
         show_default="all usable cores", help="Processes that judge.",

@@ -1,7 +1,8 @@
-"""Options that choose an extractor and a classifier, and what they stand for."""
+"""Options that choose a model, an extractor and a classifier, and what they stand for."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -12,6 +13,12 @@ if TYPE_CHECKING:
     from deepfreak.models import Learner
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+model_option = click.option(
+    "--model", type=click.Path(path_type=Path),
+    help="Model file, or diffranet: five classes, for images like DiffraNet's (give a file of that "
+    "name by its full path). By default the model that screens frames.",
+)  # fmt: skip
 
 # Which choice each option goes with.
 BELONGS = {
@@ -26,6 +33,9 @@ BELONGS = {
     "max_features": ("classifier", "forest"),
     "cost": ("classifier", "svm"),
     "gamma": ("classifier", "svm"),
+    "hidden": ("classifier", "perceptrons"),
+    "decay": ("classifier", "perceptrons"),
+    "members": ("classifier", "perceptrons"),
 }
 
 
@@ -122,8 +132,8 @@ def classifier_options(command: F) -> F:
     for option in reversed(
         (
             click.option(
-                "--classifier", type=click.Choice(["forest", "svm"]), default="forest",
-                show_default=True, help="What learns from the numbers.",
+                "--classifier", type=click.Choice(["forest", "svm", "perceptrons"]),
+                default="forest", show_default=True, help="What learns from the numbers.",
             ),
             click.option(
                 "--trees", type=click.IntRange(1, 2000), default=100, show_default=True,
@@ -144,6 +154,18 @@ def classifier_options(command: F) -> F:
             click.option(
                 "--gamma", type=float, default=0.5, show_default=True,
                 help="svm: width of the kernel; 0 for one over the number of features.",
+            ),
+            click.option(
+                "--hidden", type=int, default=24, show_default=True,
+                help="perceptrons: units of the hidden layer.",
+            ),
+            click.option(
+                "--decay", type=float, default=1e-4, show_default=True,
+                help="perceptrons: cost of large weights.",
+            ),
+            click.option(
+                "--members", type=int, default=4, show_default=True,
+                help="perceptrons: how many, whose mean counts.",
             ),
             click.option(
                 "--class-weight", default="none", show_default=True, callback=_class_weight,
@@ -191,9 +213,16 @@ def make_extractor(options: Mapping[str, Any]) -> "Extractor | SIFT":
 
 def make_classifier(options: Mapping[str, Any]) -> "Learner":
     """Return the settings that the options choose."""
-    from deepfreak.models import SVM, Forest
+    from deepfreak.models import SVM, Forest, PerceptronLearner
 
     with _one_line():
+        if options["classifier"] == "perceptrons":
+            return PerceptronLearner(
+                hidden=options["hidden"],
+                decay=options["decay"],
+                members=options["members"],
+                class_weight=options["class_weight"],
+            )
         if options["classifier"] == "svm":
             return SVM(
                 C=options["cost"], gamma=options["gamma"], class_weight=options["class_weight"]

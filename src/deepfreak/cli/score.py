@@ -35,7 +35,7 @@ def score(
     overwrite: bool,
     **options: Any,  # noqa: ANN401 -- of all kinds
 ) -> int:
-    """Ask MODEL (`default`: the one that ships) about labelled FILEs.
+    """Ask MODEL, a file or `default` or `diffranet`, about labelled FILEs.
 
     They are detector frames with `--labels`, data sets of images, or, for a model of evidence,
     tables of evidence. They must be new to the model. `classify`, `watch` and `listen` take their
@@ -44,13 +44,13 @@ def score(
     from deepfreak.files import check_output
     from deepfreak.models import load_model
     from deepfreak.scores import scores_path, write_scores
+    from deepfreak.shipped import is_shipped
 
-    named = str(model) != "default"
-    if out is None and not named:
-        raise click.UsageError("expected --out FILE for the scores of the default model")
+    if out is None and is_shipped(model):
+        raise click.UsageError("expected --out FILE for the scores of a model that ships")
     path = out or scores_path(model)
     check_output(path, overwrite=overwrite)
-    classifier = load_model(model if named else None)
+    classifier = load_model(model)
     if labels is None:
         scores = _of_data(classifier, data)
     else:

@@ -48,7 +48,7 @@ def train(
     overwrite: bool,
     **options: Any,  # noqa: ANN401 -- those of `options`, of all kinds
 ) -> None:
-    """Train a forest or an SVM on the images of DATA, a file made by `deepfreak generate`.
+    """Train a forest, an SVM or perceptrons on images, a file made by `deepfreak generate`.
 
     The defaults are diffraction statistics and the forest of the DiffraNet paper. The model does
     not depend on the number of workers.
@@ -85,7 +85,7 @@ def train(
     models.save_model(model, out, overwrite=overwrite)
     accuracy = model.manifest["accuracy_held_out"]
     said = "unknown (too few trees)" if accuracy is None else f"{100 * accuracy:.2f} %"
-    how = "cross-validated" if options["classifier"] == "svm" else "out of bag"
+    how = "out of bag" if options["classifier"] == "forest" else "cross-validated"
     click.echo(
         f"{out}: {model.name}, {model.manifest['data']['count']} images, "
         f"accuracy {how} {said}, {out.stat().st_size / 1e6:.2f} MB"

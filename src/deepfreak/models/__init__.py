@@ -6,6 +6,7 @@ from deepfreak.models.files import load_model, save_model
 from deepfreak.models.fitted import CLASS_WEIGHTS, ClassWeight, Fitted, Learner
 from deepfreak.models.forest import FittedForest, Forest
 from deepfreak.models.group import group_probabilities, group_weights, grouped
+from deepfreak.models.perceptron_learner import FittedPerceptrons, PerceptronLearner
 from deepfreak.models.perceptrons import Perceptrons
 from deepfreak.models.svm import SVM, FittedSVM
 from deepfreak.models.vector_model import VectorModel, train
@@ -18,10 +19,12 @@ __all__ = [
     "EvidenceModel",
     "Fitted",
     "FittedForest",
+    "FittedPerceptrons",
     "FittedSVM",
     "Forest",
     "Learner",
     "Opinion",
+    "PerceptronLearner",
     "Perceptrons",
     "VectorModel",
     "group_probabilities",

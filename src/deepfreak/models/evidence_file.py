@@ -1,8 +1,7 @@
 """A model of evidence as members of a model file: arrays, and a manifest of JSON.
 
-Of each ensemble (`crystal`, `second` and, if there is one, `grade`) the arrays `low`, `high`,
-`mean`, `scale`, `slope`, `offset` and, for each layer, `weights_0`, `biases_0` lie in a folder of
-its name. The manifest names its numbers.
+The arrays of each ensemble (`crystal` and `second`, see `perceptron_file`) lie in a folder of its
+name. The manifest names its numbers.
 """
 
 import zipfile
@@ -15,17 +14,13 @@ from numpy.typing import NDArray
 from deepfreak.errors import ModelError
 from deepfreak.models.archive import read_arrays, write_arrays
 from deepfreak.models.evidence_model import EvidenceModel, Opinion, numbers_of_image
+from deepfreak.models.perceptron_file import arrays_of, perceptrons_from
 from deepfreak.models.perceptrons import Perceptrons
 from deepfreak.models.vector_model import probe, versions
 
 KIND = "evidence"
 _FORMAT = 1
-_HEADS = ("crystal", "second", "grade")
-_OUTPUTS = {"crystal": 1, "second": 1, "grade": 5}
-_SCALES = ("low", "high", "mean", "scale")
-_CALIBRATION = ("slope", "offset")
-_MAX_INPUTS, _MAX_WIDTH, _MAX_MEMBERS, _MAX_LAYERS = 1024, 512, 256, 3
-_MAX_VALUE = 1e6
+_HEADS = ("crystal", "second")
 # Another processor may take a peak more or less: numbers of peaks are logarithms.
 _NUMBERS_TOLERANCE = 0.05
 _ANSWERS_TOLERANCE = 1e-9
@@ -38,10 +33,7 @@ def write_evidence_model(archive: zipfile.ZipFile, model: EvidenceModel) -> dict
     checked.
     """
     for name, head in model.heads.items():
-        arrays = {part: np.asarray(getattr(head, part)) for part in (*_SCALES, *_CALIBRATION)}
-        for depth, (weights, biases) in enumerate(zip(head.weights, head.biases, strict=True)):
-            arrays |= {f"weights_{depth}": weights, f"biases_{depth}": biases}
-        write_arrays(archive, name, arrays)
+        write_arrays(archive, name, arrays_of(head))
     found = numbers_of_image(probe())
     return {
         **model.manifest,
@@ -76,7 +68,7 @@ def read_evidence_model(archive: zipfile.ZipFile, manifest: Mapping[str, Any]) -
         )
     if (
         not isinstance(heads, dict)
-        or tuple(heads) not in (_HEADS[:2], _HEADS)
+        or tuple(heads) != _HEADS
         or not isinstance(share, float)
         or not 0 < share < 1
     ):
@@ -93,60 +85,20 @@ def read_evidence_model(archive: zipfile.ZipFile, manifest: Mapping[str, Any]) -
 
 
 def _head(name: str, arrays: dict[str, NDArray[Any]], facts: object) -> Perceptrons:
-    """Return the ensemble `name` if its arrays fit one another and are finite and bounded."""
+    """Return the ensemble `name` of a file."""
     known: Mapping[str, Any] = facts if isinstance(facts, dict) else {}
-    names, activation = known.get("names", ()), known.get("activation", "")
-    layers = sum(part.startswith("weights_") for part in arrays)
-    weights = [arrays.get(f"weights_{depth}", np.empty(0)) for depth in range(layers)]
-    biases = [arrays.get(f"biases_{depth}", np.empty(0)) for depth in range(layers)]
-    sound = (
-        isinstance(names, list)
-        and all(isinstance(each, str) for each in names)
-        and 1 <= len(set(names)) == len(names) <= _MAX_INPUTS
-        and activation in {"tanh", "softplus"}
-        and 1 <= layers <= _MAX_LAYERS
-        and len(arrays) == len(_SCALES) + len(_CALIBRATION) + 2 * layers
-        and all(arrays.get(part, np.empty(0)).shape == (len(names),) for part in _SCALES)
-        and all(part in arrays and arrays[part].shape == () for part in _CALIBRATION)
-        and _fit(weights, biases, inputs=len(names), outputs=_OUTPUTS[name])
-        and all(
-            array.dtype == np.float64
-            and np.isfinite(array).all()
-            and (np.abs(array) <= _MAX_VALUE).all()
-            for array in arrays.values()
-        )
-        and (arrays["low"] <= arrays["high"]).all()
-        and (arrays["scale"] >= 1 / _MAX_VALUE).all()
-        and arrays["slope"] > 0
-    )
-    if not sound:
+    names = known.get("names")
+    if (
+        not isinstance(names, list)
+        or not all(isinstance(each, str) for each in names)
+        or not 1 <= len(set(names)) == len(names)
+    ):
         raise ModelError(
-            f"expected perceptrons for {name}, found arrays that do not fit one another or the "
-            "manifest: do not use this file"
+            f"expected names of numbers for {name}, found names that do not fit: do not use this "
+            "file"
         )
-    return Perceptrons(
-        names=tuple(names),
-        **{part: arrays[part] for part in _SCALES},
-        weights=tuple(weights),
-        biases=tuple(biases),
-        activation=activation,
-        slope=float(arrays["slope"]),
-        offset=float(arrays["offset"]),
-    )
-
-
-def _fit(
-    weights: list[NDArray[Any]], biases: list[NDArray[Any]], *, inputs: int, outputs: int
-) -> bool:
-    """Return whether each layer takes what the one before it gives."""
-    members = len(weights[0])
-    for matrix, bias in zip(weights, biases, strict=True):
-        if matrix.ndim != 3 or matrix.shape[:2] != (members, inputs):
-            return False
-        inputs = matrix.shape[2]
-        if bias.shape != (members, inputs) or not 1 <= inputs <= _MAX_WIDTH:
-            return False
-    return inputs == outputs and 1 <= members <= _MAX_MEMBERS
+    activation = known.get("activation", "")
+    return perceptrons_from(arrays, names=names, outputs=1, what=name, activation=activation)
 
 
 def _check_answers(model: EvidenceModel, check: object) -> None:

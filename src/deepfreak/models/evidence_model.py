@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from deepfreak.errors import ModelError
 from deepfreak.evidence import find_evidence, numbers
-from deepfreak.exchange.importing import REAL_CLASSES, SYNTHETIC_CLASSES
+from deepfreak.exchange.importing import REAL_CLASSES
 from deepfreak.features.extraction import in_threads
 from deepfreak.frames.frame import Frame
-from deepfreak.models.group import groups
 from deepfreak.models.perceptrons import Perceptrons
 
 # Beyond the range of the training frames by so many standard deviations a frame is unlike them.
@@ -31,7 +30,7 @@ class Opinion:
     second
         The same from the second opinion.
     probabilities
-        By class, in the model's order; those with diffraction add up to `p_crystal`.
+        By class, in the model's order.
     unlike
         How far the number farthest outside the range of the training frames lies outside it, in
         standard deviations of the training frames; 0 where none does.
@@ -48,15 +47,12 @@ class Opinion:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class EvidenceModel:
-    """Three ensembles over the evidence's numbers; a `Classifier` of images too.
+    """Two ensembles over the evidence's numbers; a `Classifier` of images too.
 
     Attributes
     ----------
     crystal, second
         One output: log-odds of crystal diffraction, and a second opinion from fewer numbers.
-    grade
-        Five outputs: log-probabilities, up to a constant, of blank, no-crystal, weak, good and
-        strong. Without it, there are the two classes of real images.
     hit_share
         Share of frames with crystal diffraction for which `p_crystal` is right. At a share r the
         odds are (r / (1 - r)) / (hit_share / (1 - hit_share)) times as large.
@@ -66,20 +62,18 @@ class EvidenceModel:
 
     crystal: Perceptrons
     second: Perceptrons
-    grade: Perceptrons | None = None
     hit_share: float = 0.5
     manifest: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The classes in the order of the columns of `probabilities`."""
-        return REAL_CLASSES if self.grade is None else SYNTHETIC_CLASSES
+        """The classes in the order of the columns of `probabilities`: those of real images."""
+        return REAL_CLASSES
 
     @property
     def heads(self) -> dict[str, Perceptrons]:
-        """The ensembles by name, without a grade that is not there."""
-        found = {"crystal": self.crystal, "second": self.second}
-        return found if self.grade is None else found | {"grade": self.grade}
+        """The ensembles by name."""
+        return {"crystal": self.crystal, "second": self.second}
 
     @property
     def name(self) -> str:
@@ -135,18 +129,9 @@ class EvidenceModel:
         return _logistic(_asked(self.second, names, values)[:, 0])
 
     def by_class(self, names: Sequence[str], values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the probabilities (n, classes): the grade's within each group of `p_crystal`."""
+        """Return the probabilities (n, 2) of `classes` from a table (n, k) of `names`."""
         p_crystal = self.p_crystal(names, values)
-        if self.grade is None:
-            return np.stack([1 - p_crystal, p_crystal], axis=1)
-        scores = _asked(self.grade, names, values)
-        found = np.empty(scores.shape)
-        group = groups(self.classes)
-        for number, share in ((0, 1 - p_crystal), (1, p_crystal)):
-            part = scores[:, group == number]
-            powers = np.exp(part - part.max(axis=1, keepdims=True))
-            found[:, group == number] = share[:, None] * powers / powers.sum(axis=1, keepdims=True)
-        return found
+        return np.stack([1 - p_crystal, p_crystal], axis=1)
 
     def probabilities(
         self,

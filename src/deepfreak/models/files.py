@@ -13,7 +13,6 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import fields
-from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,18 +34,20 @@ from deepfreak.models.evidence_file import KIND, read_evidence_model, write_evid
 from deepfreak.models.evidence_model import EvidenceModel
 from deepfreak.models.forest import FittedForest
 from deepfreak.models.network import OnnxModel, network_from
+from deepfreak.models.perceptron_file import arrays_of, perceptrons_from
+from deepfreak.models.perceptron_learner import FittedPerceptrons, numbered
 from deepfreak.models.sound import check_forest, svm_from
 from deepfreak.models.svm import FittedSVM
 from deepfreak.models.vector_model import FORMAT, VectorModel, probe
+from deepfreak.shipped import is_shipped, model_file
 
 if TYPE_CHECKING:
     from deepfreak.models.fitted import Fitted
 
 MAX_FILE_BYTES = 256 * 2**20
 MANIFEST = "manifest.json"
-EXTRACTOR, SVM_ARRAYS = "extractor", "svm"
-SHIPPED = "default.skops"
-NETWORK, EVIDENCE = ".onnx", ".evidence"
+EXTRACTOR, SVM_ARRAYS, PERCEPTRONS = "extractor", "svm", "perceptrons"
+NETWORK = ".onnx"
 PARTS = ("extractor", "classifier", "versions", "check")
 ANSWERS = ("vectors", "probabilities", "probe")
 
@@ -76,6 +77,8 @@ def save_model(
         else:
             if isinstance(model.classifier, FittedSVM):
                 write_arrays(archive, SVM_ARRAYS, _arrays_of(model.classifier))
+            if isinstance(model.classifier, FittedPerceptrons):
+                write_arrays(archive, PERCEPTRONS, arrays_of(model.classifier.perceptrons))
             write_arrays(archive, EXTRACTOR, model.extractor.arrays())
             manifest = dict(model.manifest)
         archive.writestr(MANIFEST, json.dumps(manifest, indent=1, allow_nan=False))
@@ -91,9 +94,10 @@ def save_model(
 
 
 def load_model(path: str | Path | None = None) -> VectorModel | OnnxModel | EvidenceModel:
-    """Return the model in the file `path`, or the one that ships with the package.
+    """Return the model in the file `path`, or one that ships with the package.
 
-    A file whose name ends in .onnx holds a network. No code from a file is run, its sizes are
+    `default` (None is the same) and `diffranet` name those that ship: see `deepfreak.shipped`. A
+    file whose name ends in .onnx holds a network. No code from a file is run, its sizes are
     checked before they are believed, and a network, or both the extractor and the classifier, must
     give the answers that the manifest records.
 
@@ -102,20 +106,13 @@ def load_model(path: str | Path | None = None) -> VectorModel | OnnxModel | Evid
     ModelError
         The file is missing, damaged, not a model, or does not work with these versions.
     """
-    source = _shipped() if path is None else Path(path)
-    label = "the shipped model" if path is None else str(path)
+    source = model_file(path)
+    label = f"the shipped model {path or 'default'}" if is_shipped(path) else str(path)
     content = _read(source, label)
     try:
         return network_from(content) if source.name.endswith(NETWORK) else _parse(content)
     except ModelError as error:
         raise ModelError(f"{label}: {error}") from error
-
-
-def _shipped() -> Traversable:
-    """Return the file of the default model: of evidence, else a network, else the forest."""
-    folder = resources.files("deepfreak.models") / "shipped"
-    files = (folder / f"default{suffix}" for suffix in (EVIDENCE, NETWORK))
-    return next((file for file in files if file.is_file()), folder / SHIPPED)
 
 
 def _read(source: Traversable, label: str) -> bytes:
@@ -144,8 +141,9 @@ def _parse(content: bytes) -> VectorModel | EvidenceModel:
             kind = manifest["classifier"].get("classifier")
             if kind == FittedForest.name:
                 check_schema(archive)
-            learned = read_arrays(archive, EXTRACTOR)
-            arrays = read_arrays(archive, SVM_ARRAYS)
+            arrays = {
+                name: read_arrays(archive, name) for name in (EXTRACTOR, SVM_ARRAYS, PERCEPTRONS)
+            }
     except ModelError:
         raise
     except Exception as error:  # zipfile, json and numpy raise a dozen kinds on bad bytes
@@ -153,7 +151,7 @@ def _parse(content: bytes) -> VectorModel | EvidenceModel:
             "expected a model file made by `deepfreak train`, found "
             f"{'an empty file' if not content else f'something else or half of one ({error})'}"
         ) from error
-    extractor = extractor_from(manifest["extractor"], learned)
+    extractor = extractor_from(manifest["extractor"], arrays[EXTRACTOR])
     sizes = {"features": len(extractor.names), "classes": len(manifest["classes"])}
     answers = _recorded_answers(manifest["check"], **sizes)
     made_with = manifest["versions"]
@@ -163,17 +161,19 @@ def _parse(content: bytes) -> VectorModel | EvidenceModel:
     if kind == FittedForest.name:
         classifier = _forest_from(content, made_with, accuracy=accuracy, **sizes)
     elif kind == FittedSVM.name:
-        classifier = svm_from(arrays, accuracy=accuracy, **sizes)
+        classifier = svm_from(arrays[SVM_ARRAYS], accuracy=accuracy, **sizes)
+    elif kind == FittedPerceptrons.name:
+        classifier = _perceptrons_from(arrays[PERCEPTRONS], accuracy=accuracy, **sizes)
     else:
         raise ModelError(
-            f"expected the classifier {FittedForest.name} or {FittedSVM.name}, found {kind!r}: "
-            "use the version of deepfreak that made it, or train it again"
+            f"expected the classifier {FittedForest.name}, {FittedSVM.name} or "
+            f"{FittedPerceptrons.name}, found {kind!r}: use the version of deepfreak that made it, "
+            "or train it again"
         )
     found = classifier.probabilities(answers["vectors"])
     if not np.allclose(found, answers["probabilities"], rtol=0, atol=1e-9):
-        raise _incompatible(
-            "scikit-learn", made_with, "it answers otherwise than when it was trained"
-        )
+        package = "scikit-learn" if kind == FittedForest.name else "deepfreak"
+        raise _incompatible(package, made_with, "it answers otherwise than when it was trained")
     if classifier.fingerprint() != manifest["classifier_sha256"]:
         raise ModelError(
             f"expected the {kind} that the manifest names, found another: do not use this file"
@@ -202,6 +202,17 @@ def _arrays_of(machine: FittedSVM) -> dict[str, NDArray[Any]]:
         for field in fields(machine)
         if field.name != "accuracy_held_out"
     }
+
+
+def _perceptrons_from(
+    arrays: dict[str, NDArray[Any]], *, features: int, classes: int, accuracy: float | None
+) -> FittedPerceptrons:
+    """Return the perceptrons that the arrays of a file are."""
+    outputs = 1 if classes == 2 else classes
+    found = perceptrons_from(
+        arrays, names=numbered(features), outputs=outputs, what=f"{classes} classes"
+    )
+    return FittedPerceptrons(perceptrons=found, accuracy_held_out=accuracy)
 
 
 def _forest_from(

@@ -1,10 +1,12 @@
-"""What forests and SVMs have in common: settings that learn from vectors, and what was learned.
+"""What classifiers of vectors have in common: settings that learn, and what was learned.
 
 A `Learner` is a frozen dataclass of settings; its `fit` gives a `Fitted`, which takes vectors and
 gives classes or probabilities. Neither knows of images: `vector_model` joins them with an
 extractor.
 """
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -27,6 +29,8 @@ CLASS_WEIGHTS: tuple[ClassWeight, ...] = (
     (0.25, 0.25, 0.166, 0.166, 0.166),
 )
 
+FOLDS = 5
+
 # The trees compare single-precision numbers.
 LARGEST = float(np.finfo(np.float32).max)
 
@@ -37,7 +41,7 @@ class Fitted(Protocol):
     Attributes
     ----------
     name
-        The kind, `forest` or `svm`.
+        The kind, `forest`, `svm` or `perceptrons`.
     accuracy_held_out
         Part of the training vectors that was judged rightly by what had not seen them; None where
         that was not asked for or could not be found.
@@ -85,8 +89,8 @@ class Learner(Protocol):
     ) -> Fitted:
         """Return what `vectors` (n, k) with `labels` (n,) from 0 to `classes` - 1 teach.
 
-        `held_out` asks for what is found from vectors held out: the accuracy and an SVM's
-        temperature. A search that compares predictions has no use for either.
+        `held_out` asks for what is found from vectors held out: the accuracy, and by what margins
+        or outputs are divided. A search that compares predictions has no use for either.
 
         Raises
         ------
@@ -141,3 +145,57 @@ def check_finite(vectors: NDArray[np.float64], names: tuple[str, ...] = ()) -> N
 def weights_by_class(class_weight: ClassWeight) -> dict[int, float] | str | None:
     """Return `class_weight` as scikit-learn takes it."""
     return dict(enumerate(class_weight)) if isinstance(class_weight, tuple) else class_weight
+
+
+def weights_by_image(
+    class_weight: ClassWeight, labels: NDArray[np.integer[Any]], classes: int
+) -> NDArray[np.float64]:
+    """Return `class_weight` as a weight for each of `labels` (n,)."""
+    by_class = np.ones(classes)
+    if isinstance(class_weight, tuple):
+        by_class = np.asarray(class_weight, np.float64)
+    elif class_weight == "balanced":
+        by_class = len(labels) / classes / np.bincount(labels, minlength=classes)
+    weights: NDArray[np.float64] = by_class[labels]
+    return weights
+
+
+def held_out_scores(
+    judge: Callable[[NDArray[np.intp], NDArray[np.intp]], NDArray[np.float64]],
+    labels: NDArray[np.integer[Any]],
+    *,
+    seed: int,
+    workers: int,
+) -> NDArray[np.float64]:
+    """Return what each vector scores (n, classes) by a classifier that did not learn from it.
+
+    Parameters
+    ----------
+    judge
+        Takes the indices of vectors to learn from and of vectors to judge, and returns the scores
+        of the latter.
+    workers
+        Threads over the folds.
+
+    Raises
+    ------
+    DatasetError
+        A class has a single vector.
+    """
+    from sklearn.model_selection import StratifiedKFold
+
+    counts = np.bincount(labels)
+    if counts.min() < 2:
+        raise DatasetError(
+            "expected two images of every class at least, to learn from one what another "
+            f"says, found {counts.min()} of class {counts.argmin()}: use more"
+        )
+    folds = StratifiedKFold(min(FOLDS, int(counts.min())), shuffle=True, random_state=seed)
+    pairs = list(folds.split(np.empty((len(labels), 0)), labels))
+    scores = np.empty((len(labels), len(counts)))
+    with ThreadPoolExecutor(workers) as pool:
+        for (_, unseen), found in zip(
+            pairs, pool.map(lambda pair: judge(*pair), pairs), strict=True
+        ):
+            scores[unseen] = found
+    return scores

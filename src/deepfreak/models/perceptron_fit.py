@@ -11,9 +11,7 @@ from deepfreak.models.perceptrons import Perceptrons
 
 Array = NDArray[np.float64]
 
-_CLIP = 0.001  # quantiles of a number beyond which it is cut off
-_LEAST_SCALE = 0.05  # of a number that hardly varies
-_STEPS, _MEMORY = 300, 20
+_MEMORY = 20  # corrections that L-BFGS remembers
 
 
 def fit_perceptrons(
@@ -26,12 +24,16 @@ def fit_perceptrons(
     hidden: tuple[int, ...] = (),
     decay: float = 1e-3,
     members: int = 1,
+    clip: float = 0.001,
+    least_scale: float = 0.05,
+    steps: int = 300,
     seed: int = 0,
 ) -> Perceptrons:
     """Return an ensemble that gives the log-odds of `labels`, or log-probabilities of classes.
 
     Each member minimises the weighted mean of the cross-entropy plus `decay` times half the sum of
-    its squared weights, beginning from weights of its own. The result does not depend on threads.
+    its squared weights, beginning from weights of its own. Its last bits depend on the number of
+    threads of the linear algebra: limit it to one.
 
     Parameters
     ----------
@@ -43,19 +45,26 @@ def fit_perceptrons(
         (n,), how much each frame counts.
     hidden
         Sizes of the hidden layers; none is a linear regression.
+    clip
+        Numbers are cut off at this quantile, and as far from the upper end.
+    least_scale
+        Deviation of a number that hardly varies.
+    steps
+        Most iterations of L-BFGS.
     """
-    low, high = np.quantile(values, [_CLIP, 1 - _CLIP], axis=0)
+    low, high = np.quantile(values, [clip, 1 - clip], axis=0)
     clipped = np.clip(values, low, high)
-    mean, scale = clipped.mean(axis=0), np.maximum(clipped.std(axis=0), _LEAST_SCALE)
+    mean, scale = clipped.mean(axis=0), np.maximum(clipped.std(axis=0), least_scale)
     inputs = (clipped - mean) / scale
     outputs = 1 if classes == 2 else classes
     sizes = (values.shape[1], *hidden, outputs)
     found = [
         _fit(
-            inputs, labels, weights / weights.sum(), sizes, decay, np.random.default_rng([seed, m])
+            inputs, labels, weights / weights.sum(), sizes, decay, steps,
+            np.random.default_rng([seed, m]),
         )
         for m in range(members)
-    ]
+    ]  # fmt: skip
     layers = list(zip(*found, strict=True))
     return Perceptrons(
         names=tuple(names),
@@ -74,6 +83,7 @@ def _fit(
     weights: Array,
     sizes: tuple[int, ...],
     decay: float,
+    steps: int,
     rng: np.random.Generator,
 ) -> list[tuple[Array, Array]]:
     """Return weights and biases of each layer of one member."""
@@ -81,7 +91,7 @@ def _fit(
         np.concatenate([rng.normal(0, 1 / np.sqrt(a), a * b), np.zeros(b)])
         for a, b in pairwise(sizes)
     ]
-    options = {"maxiter": _STEPS, "maxcor": _MEMORY}
+    options = {"maxiter": steps, "maxcor": _MEMORY}
     end = minimize(
         loss,
         np.concatenate(start),

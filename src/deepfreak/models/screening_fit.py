@@ -31,17 +31,6 @@ FEWEST_FAMILIES = 3
 _HIDDEN, _DECAY, _MEMBERS = (32,), 0.002, 6
 _LEFT_OUT_MEMBERS = 2
 _SECOND_DECAY = 0.001
-_GRADE_HIDDEN, _GRADE_DECAY, _GRADE_MEMBERS = (24,), 3e-4, 6
-_NO_DETECTOR = ""  # of what is left out for the final model: nothing
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Graded:
-    """Evidence of images of DiffraNet's five classes: names (k,), numbers (n, k), labels (n,)."""
-
-    names: tuple[str, ...]
-    numbers: Array
-    labels: NDArray[np.integer]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -59,13 +48,7 @@ class Training:
     second: Array
 
 
-def fit_screening(
-    table: Table,
-    *,
-    graded: Graded | None = None,
-    numbers: Sequence[str] | None = None,
-    seed: int = 0,
-) -> Training:
+def fit_screening(table: Table, *, numbers: Sequence[str] | None = None, seed: int = 0) -> Training:
     """Return a model of `table`, calibrated on families of detectors that it had not seen.
 
     Each family counts as much as any other, and its hits as much as its misses: `p_crystal` is for
@@ -73,8 +56,6 @@ def fit_screening(
 
     Parameters
     ----------
-    graded
-        Teaches the five classes; without it, there are two.
     numbers
         What the model goes by; all numbers of the table by default.
 
@@ -120,20 +101,7 @@ def fit_screening(
         slope, offset = calibration(scores[taught], table.label[taught], weights[taught])
         scores[:] = slope * scores + offset
         heads.append(replace(head, slope=slope, offset=offset))
-    grade = None
-    if graded is not None:
-        grade = fit_perceptrons(
-            graded.numbers,
-            graded.labels,
-            np.ones(len(graded.labels)),
-            names=graded.names,
-            classes=5,
-            hidden=_GRADE_HIDDEN,
-            decay=_GRADE_DECAY,
-            members=_GRADE_MEMBERS,
-            seed=seed,
-        )
-    model = EvidenceModel(crystal=heads[0], second=heads[1], grade=grade)
+    model = EvidenceModel(crystal=heads[0], second=heads[1])
     return Training(model=model, odds=odds, second=others)
 
 

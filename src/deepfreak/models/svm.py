@@ -6,7 +6,6 @@ answered from by the loop below, so that an SVM needs neither libsvm nor its ind
 
 import hashlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, ClassVar
@@ -15,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.compiled import njit
-from deepfreak.errors import DatasetError
-from deepfreak.models.fitted import ClassWeight, check_training, weights_by_class
+from deepfreak.models.fitted import ClassWeight, check_training, held_out_scores, weights_by_class
 from deepfreak.settings import NonNegative, Positive, settings
 
 # Table 8. Gamma 0 is one over the number of features: libsvm's own convention, and what the 'auto'
@@ -24,7 +22,6 @@ from deepfreak.settings import NonNegative, Positive, settings
 COSTS = (1.0, *(2.0**x for x in range(-5, 16, 2)))
 GAMMAS = (0.0, *(2.0**x for x in range(-15, 4, 2)))
 
-FOLDS = 5
 # libsvm keeps kernel values of the two classes that it is separating: of 5,000 images 100 MB.
 CACHE_MB = 400
 
@@ -95,7 +92,12 @@ class SVM:
         fitted = self._fit(vectors, labels)
         if not held_out:
             return fitted
-        margins = self._held_out_margins(vectors, labels, seed=seed, workers=workers)
+        margins = held_out_scores(
+            lambda seen, unseen: self._fit(vectors[seen], labels[seen]).margins(vectors[unseen]),
+            labels,
+            seed=seed,
+            workers=workers,
+        )
         return replace(
             fitted,
             temperature=temperature_of(margins, labels),
@@ -125,36 +127,6 @@ class SVM:
             offsets=np.ascontiguousarray(sign * machine.intercept_),
             counts=machine.n_support_.astype(np.int64),
         )
-
-    def _held_out_margins(
-        self,
-        vectors: NDArray[np.float64],
-        labels: NDArray[np.integer[Any]],
-        *,
-        seed: int,
-        workers: int,
-    ) -> NDArray[np.float64]:
-        """Return the margins (n, classes) of each vector by an SVM that did not learn from it."""
-        from sklearn.model_selection import StratifiedKFold
-
-        fewest = int(np.bincount(labels).min())
-        if fewest < 2:
-            raise DatasetError(
-                "expected two images of every class at least, to learn from one what another "
-                f"says, found {fewest} of class {int(np.bincount(labels).argmin())}: use more"
-            )
-        folds = StratifiedKFold(min(FOLDS, fewest), shuffle=True, random_state=seed)
-        pairs = list(folds.split(vectors, labels))
-
-        def judge(fold: tuple[NDArray[np.intp], NDArray[np.intp]]) -> NDArray[np.float64]:
-            seen, unseen = fold
-            return self._fit(vectors[seen], labels[seen]).margins(vectors[unseen])
-
-        margins = np.empty((len(labels), int(labels.max()) + 1))
-        with ThreadPoolExecutor(workers) as pool:
-            for (_, unseen), found in zip(pairs, pool.map(judge, pairs), strict=True):
-                margins[unseen] = found
-        return margins
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

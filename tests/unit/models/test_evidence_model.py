@@ -1,7 +1,6 @@
 import io
 import json
 import zipfile
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -13,7 +12,7 @@ from deepfreak.models.evidence_model import numbers_of_image
 from deepfreak.models.vector_model import probe
 from tests.evidence_models import made_model, made_table
 
-CLASSES = ("blank", "no-crystal", "weak", "good", "strong")
+CLASSES = ("no-diffraction", "diffraction")
 
 
 def perceptrons(rng, names, outputs, hidden=(), members=1, **settings):
@@ -58,13 +57,12 @@ def test_numbers_beyond_the_training_range_are_clipped_and_told():
     assert head.beyond(far)[0] == pytest.approx([2.0, 0.0])
 
 
-def test_classes_share_what_the_crystal_ensemble_says():
+def test_the_classes_are_the_two_of_real_images():
     model, table = made_model(), made_table(seed=1, count=60)
     rows = model.by_class(table.names, table.numbers)
     assert model.classes == CLASSES
-    np.testing.assert_allclose(rows.sum(axis=1), 1)
     p_crystal = model.p_crystal(table.names, table.numbers)
-    np.testing.assert_allclose(rows[:, 2:].sum(axis=1), p_crystal)
+    np.testing.assert_array_equal(rows, np.stack([1 - p_crystal, p_crystal], axis=1))
     # the made model is right on made frames, or nothing here would mean much
     assert ((p_crystal > 0.5) == (table.label == 1)).mean() > 0.9
 
@@ -82,14 +80,6 @@ def test_an_opinion_is_the_row_of_a_table_whatever_the_order_of_the_names():
     assert strange.farthest == "ring_share"
 
 
-def test_without_grades_there_are_two_classes():
-    model = replace(made_model(), grade=None)
-    assert model.classes == ("no-diffraction", "diffraction")
-    rows = model.probabilities(np.stack([probe()] * 2))
-    assert rows.shape == (2, 2)
-    assert rows[0, 1] > 0.5
-
-
 def test_images_are_judged_as_frames_and_missing_pixels_left_out():
     model, image = made_model(), probe()
     valid = np.ones(image.shape, np.bool_)
@@ -97,9 +87,10 @@ def test_images_are_judged_as_frames_and_missing_pixels_left_out():
     rows = model.probabilities(np.stack([image, image]), np.stack([valid | True, valid]), workers=2)
     whole = model.opinion(numbers_of_image(image))
     assert rows[0] == pytest.approx(list(whole.probabilities.values()))
+    assert rows[0, 1] > 0.5
     half = model.opinion(numbers_of_image(np.where(valid, image, 255).astype(np.uint8), valid))
     assert rows[1] == pytest.approx(list(half.probabilities.values()))
-    assert model.probabilities(np.empty((0, 9, 9), np.uint8)).shape == (0, 5)
+    assert model.probabilities(np.empty((0, 9, 9), np.uint8)).shape == (0, 2)
 
 
 def test_a_number_that_is_missing_or_not_finite_is_named():
@@ -131,7 +122,7 @@ def test_a_model_comes_back_from_its_file(saved):
 
 def test_a_shipped_model_of_evidence_is_the_default(saved, tmp_path, monkeypatch):
     (tmp_path / "shipped").mkdir()
-    (tmp_path / "shipped" / "default.onnx").write_bytes(b"no network")
+    (tmp_path / "shipped" / "diffranet.model").write_bytes(b"no model")
     monkeypatch.setattr(files.resources, "files", lambda _package: tmp_path)
     with pytest.raises(ModelError, match="the shipped model"):
         load_model()
@@ -169,11 +160,11 @@ K = 5
         {"crystal/weights_0.npy": np.ones((1, K, 2))},
         {"crystal/weights_0.npy": np.ones((2, K, 1))},
         {"crystal/weights_0.npy": np.ones((0, K, 1)), "crystal/biases_0.npy": np.ones((0, 1))},
-        {"crystal/weights_0.npy": np.full((1, K, 1), 1e9)},
+        {"crystal/weights_0.npy": np.full((1, K, 1), 1e13)},
         {"crystal/weights_0.npy": np.ones((1, K, 1), np.float32)},
         {"crystal/weights_2.npy": np.ones((1, 1, 1)), "crystal/biases_2.npy": np.ones((1, 1))},
         {"crystal/more.npy": np.ones(3)},
-        {"grade/biases_0.npy": np.ones((1, 4))},
+        {"second/biases_0.npy": np.ones((1, 4))},
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(saved, arrays):

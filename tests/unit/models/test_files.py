@@ -13,7 +13,16 @@ from deepfreak.dataset import Dataset
 from deepfreak.errors import ModelError, OutputError
 from deepfreak.features.glcm import GLCM
 from deepfreak.features.sift import SIFT
-from deepfreak.models import SVM, Forest, archive, files, load_model, save_model, train
+from deepfreak.models import (
+    SVM,
+    Forest,
+    PerceptronLearner,
+    archive,
+    files,
+    load_model,
+    save_model,
+    train,
+)
 from deepfreak.models.vector_model import probe
 from tests.labelled import draw_images, write_labelled
 
@@ -39,6 +48,13 @@ def svm(data_file):
 
 
 @pytest.fixture(scope="module")
+def perceptrons(data_file):
+    return learn(
+        data_file, GLCM(distances=(1,)), PerceptronLearner(hidden=3, members=2, decay=0.01)
+    )
+
+
+@pytest.fixture(scope="module")
 def words(data_file):
     sift = SIFT(clusters=4, contrast_threshold=0.005)
     return learn(data_file, sift, Forest(trees=3, class_weight=(0.3, 0.3, 0.1, 0.1, 0.1)))
@@ -58,6 +74,11 @@ def saved(model, tmp_path):
 @pytest.fixture
 def saved_svm(svm, tmp_path):
     return save(svm, tmp_path)
+
+
+@pytest.fixture
+def saved_perceptrons(perceptrons, tmp_path):
+    return save(perceptrons, tmp_path)
 
 
 @pytest.fixture
@@ -109,7 +130,7 @@ def refused(path, match):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("kind", ["model", "svm", "words"])
+@pytest.mark.parametrize("kind", ["model", "svm", "perceptrons", "words"])
 def test_a_loaded_model_answers_as_the_one_saved(kind, tmp_path, request):
     model = request.getfixturevalue(kind)
     loaded = load_model(save(model, tmp_path))
@@ -121,17 +142,19 @@ def test_a_loaded_model_answers_as_the_one_saved(kind, tmp_path, request):
     assert loaded.classifier.accuracy_held_out == model.classifier.accuracy_held_out
 
 
-@pytest.mark.parametrize("kind", ["saved", "saved_svm", "saved_words"])
+@pytest.mark.parametrize("kind", ["saved", "saved_svm", "saved_perceptrons", "saved_words"])
 def test_no_file_holds_a_pickle(kind, request):
     with zipfile.ZipFile(request.getfixturevalue(kind)) as held:
         names = held.namelist()
     assert all(name.endswith((".npy", ".json")) for name in names)
 
 
-def test_an_svm_needs_no_scikit_learn_to_be_loaded_and_asked(saved_svm):
+@pytest.mark.parametrize("kind", ["saved_svm", "saved_perceptrons"])
+def test_plain_arrays_need_no_scikit_learn_to_be_loaded_and_asked(kind, request):
+    path = request.getfixturevalue(kind)
     program = (
         "import sys; import numpy as np; from deepfreak.models import load_model;"
-        f"model = load_model({str(saved_svm)!r});"
+        f"model = load_model({str(path)!r});"
         "model.probabilities(np.arange(64**2).reshape(1, 64, 64).astype(np.uint8));"
         "assert not {'sklearn', 'skops'} & set(sys.modules)"
     )
@@ -351,6 +374,29 @@ def test_an_svm_without_one_of_its_arrays_is_refused(saved_svm):
     refused(rewrite(saved_svm, drop=("svm/mean.npy",)), "do not fit one another")
 
 
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("low", lambda low: low + 1e6),
+        ("mean", lambda mean: mean[:-1]),
+        ("scale", lambda scale: scale * 0),
+        ("weights_0", lambda weights: weights[:1]),
+        ("weights_0", lambda weights: weights[:, :-1]),
+        ("weights_0", lambda weights: weights * np.nan),
+        ("weights_1", lambda weights: weights.astype(np.float32)),
+        ("biases_1", lambda biases: biases[:, :-1]),
+        ("slope", lambda slope: -slope),
+    ],
+)
+def test_perceptrons_whose_arrays_do_not_fit_are_refused(saved_perceptrons, name, change):
+    refused(with_array(saved_perceptrons, f"perceptrons/{name}.npy", change), "do not fit")
+
+
+def test_perceptrons_that_answer_otherwise_are_refused(saved_perceptrons):
+    path = with_array(saved_perceptrons, "perceptrons/biases_0.npy", lambda biases: biases + 0.1)
+    refused(path, "answers otherwise")
+
+
 def test_an_array_of_objects_is_refused_and_never_unpickled(saved_svm):
     buffer = io.BytesIO()
     np.save(buffer, np.array([print], dtype=object), allow_pickle=True)
@@ -423,7 +469,7 @@ def test_another_version_that_answers_alike_is_accepted(saved):
         ({"check": {}}, "complete manifest"),
         ({"check": {"vectors": [[1.0]], "probabilities": [[1.0]]}}, "complete manifest"),
         ({"check": {"vectors": "x", "probabilities": [], "probe": []}}, "recorded vectors"),
-        ({"classifier": {"classifier": "boosted"}}, "forest or svm, found 'boosted'"),
+        ({"classifier": {"classifier": "boosted"}}, "svm or perceptrons, found 'boosted'"),
         ({"classifier": {"classifier": "svm"}}, "do not fit one another"),
         ({"classifier": {}}, "found None"),
         ({"accuracy_held_out": "high"}, "complete manifest"),

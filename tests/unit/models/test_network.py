@@ -10,7 +10,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from deepfreak.errors import FrameError, ModelError
-from deepfreak.models import files, load_model
+from deepfreak.models import load_model
 from deepfreak.models import network as network_files
 from deepfreak.models.network import METADATA, network_from, probes
 from deepfreak.models.onnx_file import MAX_FIELDS, cut_to
@@ -121,18 +121,6 @@ def test_no_torch_is_needed_to_load_and_to_ask(content, tmp_path):
         "assert not {'torch', 'onnx', 'sklearn', 'skops', 'cv2'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
-
-
-def test_a_shipped_network_is_the_default_and_without_one_the_forest_is(
-    content, tmp_path, monkeypatch
-):
-    (tmp_path / "shipped").mkdir()
-    (tmp_path / "shipped" / "default.skops").write_bytes(b"no forest")
-    monkeypatch.setattr(files.resources, "files", lambda _package: tmp_path)
-    with pytest.raises(ModelError, match="the shipped model: expected a model file made by"):
-        load_model()
-    (tmp_path / "shipped" / "default.onnx").write_bytes(content)
-    assert load_model().name == network_from(content).name
 
 
 @pytest.mark.parametrize("kind", ["empty", "text", "zip", "half", "tail"])

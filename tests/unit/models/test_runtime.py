@@ -10,6 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from deepfreak.networks.export import export_onnx
+from deepfreak.scores import scores_path
+from tests.live.sessions import made_scores
+from tests.unit.networks.served import SMALL, model_of
+
 ROOT = Path(__file__).parents[3]
 SEAM = ROOT / "src" / "deepfreak" / "models" / "runtime.py"
 
@@ -18,7 +23,7 @@ import multiprocessing
 from deepfreak.models import load_model
 
 if __name__ == "__main__":
-    child = multiprocessing.get_context("spawn").Process(target=load_model)
+    child = multiprocessing.get_context("spawn").Process(target=load_model, args=("own.onnx",))
     child.start()
     child.join()
     assert child.exitcode == 0
@@ -26,16 +31,16 @@ if __name__ == "__main__":
 STARTED_AFTERWARDS = """
 import subprocess, sys
 import deepfreak as df
-df.load_model()
+df.load_model('own.onnx')
 subprocess.run([sys.executable, "-c", "import onnxruntime"], check=True)
 """
 PROCESSES = {
-    "python": ["-c", "import deepfreak as df; df.load_model()"],
-    "classify": ["-m", "deepfreak", "classify", "frames"],
+    "python": ["-c", "import deepfreak as df; df.load_model('own.onnx')"],
+    "classify": ["-m", "deepfreak", "classify", "frames", "--model", "own.onnx"],
     # a main process and its worker
     "watch": [
         *("-m", "deepfreak", "watch", "frames", "--out", "out"),
-        *("--workers", "1", "--until-idle", "1"),
+        *("--workers", "1", "--until-idle", "1", "--model", "own.onnx"),
     ],
     "spawned": ["spawned.py"],
     "child that is not ours": ["-c", STARTED_AFTERWARDS],
@@ -62,6 +67,9 @@ def test_no_process_leaves_a_trace_of_telemetry(kind: str, tmp_path: Path) -> No
     frame = np.random.default_rng(0).poisson(6, (512, 512)).astype(np.uint8)
     Image.fromarray(frame).save(tmp_path / "frames" / "one.png")
     (tmp_path / "spawned.py").write_text(SPAWNED)
+    network = tmp_path / "own.onnx"
+    export_onnx(model_of(SMALL), network)
+    made_scores(scores_path(network), network)
     assert left_at_home(tmp_path, *PROCESSES[kind]) == []
 
 
