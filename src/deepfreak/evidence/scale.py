@@ -186,8 +186,8 @@ def _variance_of_sums(
     """Return for blocks at `places` the variance of sums over k^2 times that of pixels, k = 3, 5.
 
     Rows' and columns' means are taken away first, for gradients and row noise; what that does to
-    independent pixels, ((16 - k) / 15)^2, is divided out. NaN where a pixel is missing, or one makes
-    a fifth of the block's variance: a hot pixel, or a spot.
+    independent pixels, ((16 - k) / 15)^2, is divided out. NaN where a pixel is missing, or one
+    makes a fifth of the block's variance: a hot pixel, or a spot.
     """
     found = np.empty((len(places), 2))
     rest, across = np.empty((BLOCK, BLOCK)), np.empty((BLOCK, BLOCK))
