@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from deepfreak.models.screening_fit import Training
     from deepfreak.varied.table import Table
 
@@ -49,6 +52,7 @@ def train_screening(*, table: Path, out: Path, seed: int, overwrite: bool) -> No
         overwrite=overwrite,
     )
     click.echo(_transfer(data, found))
+    click.echo(_bands(data, found.odds))
     click.echo(f"{out}: {model.name}, {len(data)} frames, {out.stat().st_size / 1e6:.2f} MB")
 
 
@@ -87,3 +91,28 @@ def _transfer(table: "Table", found: "Training") -> str:
             + "".join(f"{cell:>16}" for cell in cells)
         )
     return "\n".join(lines)
+
+
+def _bands(table: "Table", odds: "NDArray[np.float64]") -> str:
+    """Return what thresholds are worth: misses removed for hits lost, and how pure the kept are."""
+    import numpy as np
+
+    from deepfreak.policy import MAX_EMPTY_KEPT
+    from deepfreak.varied.table import HIT, MISS
+
+    hits, misses = odds[table.label == HIT], odds[table.label == MISS]
+    removed = ", ".join(
+        f"{float((misses < np.quantile(hits, lost)).mean()):.1%} at {lost:.1%} lost hits"
+        for lost in (0.005, 0.01, 0.02)
+    )
+    top = np.quantile(misses, 1 - MAX_EMPTY_KEPT)
+    kept, wrong = float((hits >= top).mean()), float((misses >= top).mean())
+    pure = ", ".join(
+        f"{share * kept / (share * kept + (1 - share) * wrong):.0%} at {share:g}"
+        for share in (0.001, 0.01, 0.1)
+    )
+    return (
+        f"misses removed: {removed}\n"
+        f"where {MAX_EMPTY_KEPT:.0%} of the misses are kept, {kept:.0%} of the hits are; hits among "
+        f"the kept frames, by the share of hits: {pure}"
+    )
