@@ -113,6 +113,6 @@ def _bands(table: "Table", odds: "NDArray[np.float64]") -> str:
     )
     return (
         f"misses removed: {removed}\n"
-        f"where {MAX_EMPTY_KEPT:.0%} of the misses are kept, {kept:.0%} of the hits are; hits among "
-        f"the kept frames, by the share of hits: {pure}"
+        f"where {MAX_EMPTY_KEPT:.0%} of the misses are kept, {kept:.0%} of the hits are; hits "
+        f"among the kept frames, by the share of hits: {pure}"
     )
