@@ -3,6 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 import deepfreak as df
 
 FOLDER = Path(__file__).parent / "images"
@@ -90,7 +92,37 @@ def physics() -> None:
     figure.savefig(FOLDER / "physics.png", dpi=100, pil_kwargs={"optimize": True})
 
 
+FRAMES = (0, 16, 27, 33, 46, 58, 65, 74, 87, 99)  # of seed 9: one of each family
+
+
+def varied_frames() -> None:
+    """Draw simulated frames of the detector families, what is bright in black, gaps in white."""
+    from matplotlib.figure import Figure
+
+    from deepfreak.varied import draw_frame
+
+    figure = Figure(figsize=(12.5, 5.4), layout="constrained", facecolor="white")
+    for axes, index in zip(figure.subplots(2, 5).ravel(), FRAMES, strict=True):
+        drawn = draw_frame(9, index)
+        counts = np.where(drawn.frame.valid, drawn.frame.counts, -np.inf).astype(float)
+        step = max(1, -(-max(counts.shape) // 300))
+        rows, columns = (side // step * step for side in counts.shape)
+        # the brightest of step x step, so that no spot is lost in print
+        shown = counts[:rows, :columns].reshape(rows // step, step, columns // step, step)
+        shown = shown.max(axis=(1, 3))
+        low, high = np.percentile(shown[np.isfinite(shown)], (5, 99.5))
+        shown = np.where(np.isfinite(shown), shown, np.nan)
+        axes.imshow(
+            shown, cmap="gray_r", vmin=low, vmax=max(high, low + 1), interpolation="nearest"
+        )
+        spots = f", {drawn.visible} spots" if drawn.kind == "crystal" else ""
+        axes.set_title(f"{drawn.model}\n{drawn.kind}{spots}", fontsize=9)
+        axes.set_axis_off()
+    figure.savefig(FOLDER / "varied.png", dpi=90, pil_kwargs={"optimize": True})
+
+
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
     five_classes()
     physics()
+    varied_frames()
