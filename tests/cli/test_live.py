@@ -154,12 +154,7 @@ def test_a_session_of_before_goes_on_with_thresholds_that_discard_less(
         assert "recorded 1 (1 unsure)" in said.out
         assert ("discard below 0.924, now 0.0293" in said.err) != already
     # those of its own discard more: that is another session
-    assert (
-        watched(
-            hot_pixels, out, "--model", str(network), "--model", "diffranet", "--scores", scores
-        )
-        == 2
-    )
+    assert watched(hot_pixels, out, "--model", str(network), "--scores", scores) == 2
     assert "begun with discard below 0.029" in capsys.readouterr().err
 
 
@@ -218,6 +213,8 @@ def test_a_table_of_evidence_is_scored_in_seconds(tmp_path, spotted, capsys):
         file["label"] = np.where(np.arange(40) < 4, -1, table.label).astype(np.int8)
         file.create_dataset("family", data=["a", "b"] * 20, dtype=h5py.string_dtype())
         file["visible"] = table.visible
+        file["zingers"] = table.zingers
+        file.create_dataset("kind", data=list(table.kind), dtype=h5py.string_dtype())
     out = tmp_path / "scores.json"
     assert main(["score", str(model), str(path), "--out", str(out)]) == 0
     assert "18 hits, 18 frames without" in capsys.readouterr().out

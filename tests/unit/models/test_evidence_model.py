@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from deepfreak.errors import ModelError
-from deepfreak.models import EvidenceModel, Perceptrons, files, load_model, save_model
+from deepfreak.models import EvidenceModel, Perceptrons, load_model, save_model
 from deepfreak.models.evidence_model import numbers_of_image
 from deepfreak.models.vector_model import probe
 from tests.evidence_models import made_model, made_table
@@ -123,7 +123,7 @@ def test_a_model_comes_back_from_its_file(saved):
 def test_a_shipped_model_of_evidence_is_the_default(saved, tmp_path, monkeypatch):
     (tmp_path / "shipped").mkdir()
     (tmp_path / "shipped" / "diffranet.model").write_bytes(b"no model")
-    monkeypatch.setattr(files.resources, "files", lambda _package: tmp_path)
+    monkeypatch.setattr("deepfreak.shipped.resources.files", lambda _package: tmp_path)
     with pytest.raises(ModelError, match="the shipped model"):
         load_model()
     (tmp_path / "shipped" / "default.evidence").write_bytes(saved.read_bytes())

@@ -68,7 +68,7 @@ def test_no_process_leaves_a_trace_of_telemetry(kind: str, tmp_path: Path) -> No
     Image.fromarray(frame).save(tmp_path / "frames" / "one.png")
     (tmp_path / "spawned.py").write_text(SPAWNED)
     network = tmp_path / "own.onnx"
-    export_onnx(model_of(SMALL), network)
+    export_onnx(model_of(SMALL, side=512), network)
     made_scores(scores_path(network), network)
     assert left_at_home(tmp_path, *PROCESSES[kind]) == []
 
