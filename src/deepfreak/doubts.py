@@ -74,7 +74,7 @@ _DOUBTS = (
     _Doubt(
         band="keep",
         condition=lambda signs, _: signs.peaks < _FEWEST_PEAKS,
-        because="only {signs.peaks} peaks were found",
+        because=f"fewer than {_FEWEST_PEAKS} peaks ({{signs.peaks}})",
     ),
     _Doubt(band="keep", condition=_in_one_quarter, because=_QUARTER),
     _Doubt(band="discard", condition=_in_one_quarter, because=_QUARTER),

@@ -82,7 +82,7 @@ def test_what_keeps_a_frame_from_being_discarded(signs, opinion, said):
     [
         ({"center_known": False, "lattice_score": 19.0}, {}, "may lie on rings"),
         ({"ring_share": 0.6}, {}, "60% of the peaks lie on rings"),
-        ({"peaks": 3, "off_rings": 3}, {}, "only 3 peaks"),
+        ({"peaks": 3, "off_rings": 3}, {}, "fewer than 4 peaks (3)"),
         ({"fullest_quarter": 0.85}, {}, "85% of the peaks off rings"),
         ({}, {"second": 0.4}, "0.95 and 0.40"),
         ({}, {"unlike": 1.5}, "unlike the training frames"),

@@ -32,7 +32,7 @@ JOBS_AHEAD = 2
 MOST_DEATHS = 2
 # Workers that die without having judged anything say that the next will, too.
 MOST_STILLBORN = 5
-SECONDS_TO_START = 60.0
+SECONDS_TO_START = 240.0  # code may have to be compiled first
 # A frame that takes so long will never end; its worker is killed.
 LONGEST_S = 60.0
 # What a worker may take beyond its start; a frame that claims more is unreadable.
