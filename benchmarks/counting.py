@@ -2,11 +2,12 @@
 
 Run: python benchmarks/counting.py FOLDER LABELS.csv [--model FILE ...] [--frames]
 
-LABELS.csv has a line a file, `file,label,source`, with the label hit, clean (dark, air, solvent) or
-hard (rings, zingers, layer lines), and the source that the frame comes from; a first line of these
-names is left out. The tables have the AUC of hits against clean and against hard misses, where each
-source weighs the same, with an interval over sources drawn again; and the frames that each model
-keeps, is unsure of and discards. Without --model only peaks are counted; `--model default` is the shipped one.
+LABELS.csv has a line a file, `file,label,source`, with the label hit, clean (dark, air, solvent)
+or hard (rings, zingers, layer lines), and the source that the frame comes from; a first line of
+these names is left out. The tables have the AUC of hits against clean and against hard misses,
+where each source weighs the same, with an interval over sources drawn again; and the frames that
+each model keeps, is unsure of and discards. Without --model only peaks are counted; `--model
+default` is the shipped one.
 """
 
 import argparse
