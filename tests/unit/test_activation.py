@@ -97,10 +97,10 @@ def test_a_map_lights_up_on_the_spots_of_a_shot(pointed):
 def test_a_verdict_has_its_map_only_where_it_was_asked_for(pointed):
     model = load_model(pointed)
     assert Screener(model)(frame(150)).activation is None
-    assert Screener(Brightness(), maps=True)(frame(150)).activation is None
+    assert Screener(Brightness(), pictures=True)(frame(150)).activation is None
     counts = made.photons(shape=(512, 512))
     shot = Frame(file="a", index=0, counts=counts, valid=np.ones(counts.shape, np.bool_))
-    verdict = Screener(model, maps=True)(shot)
+    verdict = Screener(model, pictures=True)(shot)
     assert verdict.probabilities == Screener(model)(shot).probabilities
     label = model.classes.index(verdict.label)
     _, maps = model.look(verdict.image[None], verdict.valid[None])
