@@ -155,10 +155,12 @@ def _form(
         names += ["reason", "error"]
         return _csv_line(names), lambda result: _csv_record(result, classes)
     width = min(_WIDEST_NAME, max((len(spelled(str(file))) for file in files), default=4))
-    columns = "".join(f"{name:>11}" for name in classes)
-    head = f"{'file':<{width}}  {'frame':>5}  {'label':<10}  {'decision':<8}  "
+    # of two classes p_crystal says all
+    columns = "".join(f"{name:>11}" for name in classes) if len(classes) > 2 else ""
+    label = max(map(len, classes))
+    head = f"{'file':<{width}}  {'frame':>5}  {'label':<{label}}  {'decision':<8}  "
     head += f"p_crystal{columns}{'ms':>8}  reason\n"
-    return head, lambda result: _row(result, width)
+    return head, lambda result: _row(result, width, label)
 
 
 def _json_line(result: "Verdict | Failure") -> str:
@@ -206,7 +208,7 @@ def _csv_line(values: Iterable[object]) -> str:
     return line.getvalue()
 
 
-def _row(result: "Verdict | Failure", width: int) -> str:
+def _row(result: "Verdict | Failure", width: int, label: int) -> str:
     from deepfreak.screening import Failure
 
     name = spelled(result.file)
@@ -215,8 +217,9 @@ def _row(result: "Verdict | Failure", width: int) -> str:
     start = f"{name:<{width}}  {frame:>5}  "
     if isinstance(result, Failure):
         return f"{start}error: {printable(result.error)}\n"
-    columns = "".join(f"{value:>11.3f}" for value in result.probabilities.values())
-    start += f"{result.label:<10}  {result.decision or '':<8}  {result.p_crystal:>9.3f}"
+    values = result.probabilities.values()
+    columns = "".join(f"{value:>11.3f}" for value in values) if len(values) > 2 else ""
+    start += f"{result.label:<{label}}  {result.decision or '':<8}  {result.p_crystal:>9.3f}"
     return f"{start}{columns}{result.ms:>8.1f}  {'; '.join(result.reasons)}".rstrip() + "\n"
 
 
