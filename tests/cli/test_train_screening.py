@@ -75,24 +75,6 @@ def test_it_tells_transfer_and_where_it_comes_from(table, tmp_path, trained, cap
     assert "train-screening t.h5 --seed 0" in model.manifest["command"]
 
 
-def test_graded_images_give_five_classes(table, tmp_path):
-    images = write_labelled(tmp_path / "five.h5", np.arange(20) % 5, side=128)
-    out = tmp_path / "five.evidence"
-    options = ["--graded", str(images), "--workers", "1", "--out", str(out)]
-    assert main(["train-screening", str(table), *options]) == 0
-    model = load_model(out)
-    assert model.classes == ("blank", "no-crystal", "weak", "good", "strong")
-    assert model.manifest["graded"] == 20
-
-
-def test_images_of_other_classes_do_not_grade(table, tmp_path, capsys):
-    images = write_labelled(tmp_path / "two.h5", [0, 1], classes=("a", "b"))
-    out = tmp_path / "two.evidence"
-    assert main(["train-screening", str(table), "--graded", str(images), "--out", str(out)]) == 2
-    assert "expected images of the classes blank" in capsys.readouterr().err
-    assert not out.exists()
-
-
 def test_what_is_there_is_replaced_only_when_asked(table, trained, tmp_path, capsys):
     for path in (trained, scores_path(trained)):
         shutil.copy(path, tmp_path)

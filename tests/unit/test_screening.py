@@ -120,7 +120,7 @@ def test_a_hit_is_kept_at_any_size_with_its_peaks_in_pixels_of_the_frame(evidenc
     shown = hit(rng(), shape=shape)
     verdict = evidence(shown)
     assert verdict.decision == "keep"
-    assert verdict.label in {"weak", "good", "strong"}
+    assert verdict.label == "diffraction"
     assert verdict.signs.peaks == len(verdict.peaks) >= 30
     assert verdict.peaks.slow.max() > 0.8 * shape[0]
     assert verdict.peaks.fast.max() > 0.8 * shape[1]
@@ -171,7 +171,7 @@ def test_labels_and_decisions_do_not_contradict_each_other(evidence):
     for seed in range(4):
         for made_by in (hit, powder, miss):
             verdict = evidence(made_by(rng(seed)))
-            crystal = verdict.label in {"weak", "good", "strong"}
+            crystal = verdict.label == "diffraction"
             if verdict.decision == "unsure":
                 assert crystal == (verdict.p_crystal >= 0.5)
             else:

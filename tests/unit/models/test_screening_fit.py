@@ -10,7 +10,6 @@ from threadpoolctl import threadpool_limits
 from deepfreak.errors import DatasetError
 from deepfreak.models.screening_fit import (
     SECOND_NUMBERS,
-    Graded,
     area_under_curve,
     calibration,
     fit_screening,
@@ -109,17 +108,6 @@ def test_again_it_is_the_same_and_another_seed_is_not(trained):
 def test_it_goes_by_the_numbers_that_it_is_given():
     model = fit_screening(toy(), numbers=NAMES[:3]).model
     assert model.crystal.names == NAMES[:3]
-
-
-def test_graded_images_teach_five_classes(trained):
-    rng = np.random.default_rng(0)
-    labels = np.arange(200) % 5
-    numbers = rng.normal(size=(200, 2)) + 4 * labels[:, None]
-    graded = Graded(names=NAMES[:2], numbers=numbers, labels=labels)
-    model = fit_screening(toy(), graded=graded).model
-    assert len(model.classes) == 5
-    assert model.crystal.fingerprint() == trained.model.crystal.fingerprint()
-    assert np.mean(model.grade.outputs(numbers).argmax(1) == labels) > 0.95
 
 
 @pytest.mark.parametrize(
