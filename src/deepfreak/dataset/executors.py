@@ -1,6 +1,7 @@
 """Where the work is done: this process, processes here, a Dask cluster; each an `Executor`."""
 
 import multiprocessing
+import os
 import signal
 import sys
 import threading
@@ -30,7 +31,9 @@ def worker_processes(workers: int) -> Iterator[Executor | None]:
         yield None
         return
     try:
-        pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+        pool = ProcessPoolExecutor(
+            workers, mp_context=multiprocessing.get_context("spawn"), initializer=_end_with_parent
+        )
     except OSError as error:
         # semaphores live in /dev/shm, which a container may lack; the images are the same
         why = f"no processes can work together here (/dev/shm: {reason_of(error)})"
@@ -66,6 +69,18 @@ def _interrupts_ignored() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _end_with_parent() -> None:
+    """End this worker when the process that began it does, however that ends."""
+
+    def wait() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, name="end with parent", daemon=True).start()
 
 
 def _nothing() -> None:
