@@ -44,7 +44,10 @@ def _centre_missing(signs: Signs, _: Opinion) -> bool:
 
 
 _QUARTER = "{signs.fullest_quarter:.0%} of the peaks off rings lie in one quarter of the frame"
-_FAR = "unlike the training frames: {opinion.farthest} is {opinion.unlike:.1f} sigma outside"
+_FAR = (
+    "unlike the training frames: {opinion.farthest} lies {opinion.unlike:.1f} times their range "
+    "outside it"
+)
 _OTHER = "the two opinions differ: p_crystal {opinion.p_crystal:.2f} and {opinion.second:.2f}"
 
 _DOUBTS = (

@@ -67,7 +67,7 @@ def test_without_evidence_the_score_alone_decides():
         ({"peaks": 30, "strong_off_rings": 5, "fullest_quarter": 0.3}, {}, "no beam centre"),
         ({"peaks": 9, "off_rings": 8, "fullest_quarter": 0.9}, {}, "90% of the peaks off rings"),
         ({}, {"second": 0.6}, "0.05 and 0.60"),
-        ({}, {"unlike": 1.5}, "crests is 1.5 sigma outside"),
+        ({}, {"unlike": 1.5}, "crests lies 1.5 times their range outside it"),
     ],
 )
 def test_what_keeps_a_frame_from_being_discarded(signs, opinion, said):

@@ -33,7 +33,7 @@ class Opinion:
         By class, in the model's order.
     unlike
         How far the number farthest outside the range of the training frames lies outside it, in
-        standard deviations of the training frames; 0 where none does.
+        the width of that range; 0 where none does.
     farthest
         That number's name.
     """

@@ -58,9 +58,9 @@ class Perceptrons:
         return found
 
     def beyond(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return how far each of `values` (n, k) lies outside `low` to `high`, in `scale`."""
+        """Return how far each of `values` (n, k) lies outside `low` to `high`, in its width."""
         outside = np.maximum(np.maximum(self.low - values, values - self.high), 0.0)
-        far: NDArray[np.float64] = outside / self.scale
+        far: NDArray[np.float64] = outside / np.maximum(self.high - self.low, self.scale)
         return far
 
     def columns(self, names: Sequence[str]) -> list[int]:

@@ -51,7 +51,8 @@ def test_an_ensemble_is_the_mean_of_its_members_one_by_one(activation, hidden):
 def test_numbers_beyond_the_training_range_are_clipped_and_told():
     head = perceptrons(np.random.default_rng(1), "ab", 1, (3,))
     inside = np.array([[head.high[0], 0.0]])
-    far = inside + np.array([2 * head.scale[0], 0.0])
+    wide = max(head.high[0] - head.low[0], head.scale[0])
+    far = inside + np.array([2 * wide, 0.0])
     np.testing.assert_array_equal(head.outputs(inside), head.outputs(far))
     assert head.beyond(inside).max() == 0
     assert head.beyond(far)[0] == pytest.approx([2.0, 0.0])
