@@ -22,7 +22,4 @@ def model_file(model: str | Path | None = None, suffix: str = "") -> Traversable
     if not is_shipped(model):
         return Path(f"{model}{suffix}")
     folder = resources.files("deepfreak.models") / "shipped"
-    file = SHIPPED[str(model or "default")]
-    if not (folder / file).is_file():  # until a model of evidence ships
-        file = SHIPPED["diffranet"]
-    return folder / f"{file}{suffix}"
+    return folder / f"{SHIPPED[str(model or 'default')]}{suffix}"

@@ -52,7 +52,7 @@ def fit_screening(table: Table, *, numbers: Sequence[str] | None = None, seed: i
     """Return a model of `table`, calibrated on families of detectors that it had not seen.
 
     Each family counts as much as any other, and its hits as much as its misses: `p_crystal` is for
-    a share of hits of one half. Frames between hit and miss are not taught.
+    a share of hits of one half. Frames between hit and miss are left out.
 
     Parameters
     ----------
