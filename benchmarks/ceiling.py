@@ -16,10 +16,10 @@ from dataclasses import replace
 import numpy as np
 from scipy.stats import norm
 
-from deepfreak.detector import CCD
-from deepfreak.exposure import background_photons, bragg_photons
-from deepfreak.recipe import load_recipe
-from deepfreak.shot import Shot
+from deepfreak.physics.detector import CCD
+from deepfreak.physics.exposure import background_photons, bragg_photons
+from deepfreak.physics.recipe import load_recipe
+from deepfreak.physics.shot import Shot
 
 
 def chance_of_error(shot: Shot, boundaries: list[float]) -> float:

@@ -20,14 +20,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from deepfreak.exposure import simulate
 from deepfreak.models import load_model
 from deepfreak.models.runtime import onnxruntime
 from deepfreak.networks import TOPOLOGIES, Architecture, Compact, Inputs, NetworkModel, cost
 from deepfreak.networks.checkpoint import fingerprint
 from deepfreak.networks.export import export_onnx
 from deepfreak.networks.network import build_network
-from deepfreak.recipe import load_recipe
+from deepfreak.physics.exposure import simulate
+from deepfreak.physics.recipe import load_recipe
 
 CLASSES = ("blank", "no-crystal", "weak", "good", "strong")
 SIDE = 512

@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from deepfreak.evidence import Evidence, find_evidence
-from deepfreak.frames import read_frames
+from deepfreak.formats import read_frames
 from deepfreak.models import load_model
-from deepfreak.policy import find_policy
-from deepfreak.screening import Screener
+from deepfreak.screening.policy import find_policy
+from deepfreak.screening.screener import Screener
 
 LABELS = ("hit", "clean", "hard")
 THRESHOLDS = (5, 7, 10, 20)

@@ -24,13 +24,13 @@ from sklearn.ensemble import (
     RandomForestClassifier,
 )
 
-from deepfreak.dataset import Dataset
+from deepfreak.datasets import Dataset
 from deepfreak.errors import FrameError
-from deepfreak.evaluation import Proportion, format_percent
 from deepfreak.features import GLCM, Diffraction, Extractor, extract
-from deepfreak.frames import find_files, open_frames
+from deepfreak.formats import find_files, open_frames
+from deepfreak.models.evaluation import Proportion, format_percent
 from deepfreak.models.forest import FittedForest, Forest
-from deepfreak.prepare import Prepared, prepare
+from deepfreak.preparation import Prepared, prepare
 
 EXTRACTORS: tuple[Extractor, ...] = (Diffraction(), GLCM())
 TIMED = 60

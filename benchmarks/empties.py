@@ -19,7 +19,7 @@ import numpy as np
 from scipy import ndimage
 
 from deepfreak.evidence import find_evidence
-from deepfreak.frames import Frame
+from deepfreak.formats import Frame
 
 LIGHTS = (0.0, 0.01, 0.1, 1.0, 10.0, 100.0)  # photons a pixel, at the centre where light falls off
 HOT = (0, 20, 300)
@@ -204,7 +204,7 @@ def main() -> None:
 def judge_of(path: Path) -> Callable[[Frame], tuple[float, str]]:
     """Return what a model says of a frame: p_crystal and its label."""
     from deepfreak.models import load_model
-    from deepfreak.screening import Screener
+    from deepfreak.screening.screener import Screener
 
     screener = Screener(load_model(path))
 

@@ -18,7 +18,7 @@ import numpy as np
 from dectris.compression import decompress
 
 from deepfreak.evidence import find_evidence, numbers
-from deepfreak.frames import Frame
+from deepfreak.formats import Frame
 
 CASES = (
     ("4.5 Mpx uint32", (2167, 2070), np.uint32),

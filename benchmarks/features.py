@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from skimage.feature import graycomatrix, graycoprops, local_binary_pattern
 from threadpoolctl import threadpool_limits
 
-from deepfreak.exposure import simulate
 from deepfreak.features import GLCM, LBP, SIFT, Diffraction, Extractor
 from deepfreak.features.glcm import PROPERTIES
-from deepfreak.recipe import load_recipe
+from deepfreak.physics.exposure import simulate
+from deepfreak.physics.recipe import load_recipe
 
 Image = NDArray[np.uint8]
 Work = Callable[[Image], NDArray[np.float64]]

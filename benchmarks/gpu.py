@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from deepfreak.exposure import scatter, simulate
-from deepfreak.gpu import Renderer, missing_on_this_machine
-from deepfreak.recipe import load_recipe
+from deepfreak.physics.exposure import scatter, simulate
+from deepfreak.physics.gpu import Renderer, missing_on_this_machine
+from deepfreak.physics.recipe import load_recipe
 
 
 def agreement(renderer: Renderer, shots: list[Any]) -> dict[str, float]:

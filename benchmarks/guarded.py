@@ -17,8 +17,8 @@ import h5py
 import hdf5plugin
 import numpy as np
 
-from deepfreak.frames import open_frames
-from deepfreak.frames.guarded import MODULES, open_guarded
+from deepfreak.formats import open_frames
+from deepfreak.formats.guarded import MODULES, open_guarded
 from deepfreak.isolation import LimitedProcess
 
 SIZES = {

@@ -27,18 +27,23 @@ from counting import read_labels
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from deepfreak.datasets.randomised import draw_frame
+from deepfreak.datasets.randomised.scene import (
+    CLEAN_KINDS,
+    HARD_KINDS,
+    draw_scene,
+    draw_setup,
+)
+from deepfreak.datasets.randomised.spots import FWHM, Canvas, Spots
+from deepfreak.datasets.randomised.table import BETWEEN, HIT
+from deepfreak.datasets.randomised.visible import Visibility, visible_in
 from deepfreak.errors import FrameError
 from deepfreak.evidence import Evidence, find_evidence
 from deepfreak.evidence.candidates import poisson_z
-from deepfreak.frames import Frame, read_frames
+from deepfreak.formats import Frame, read_frames
 from deepfreak.models import load_model
-from deepfreak.policy import find_policy
-from deepfreak.screening import Screener
-from deepfreak.varied import draw_frame
-from deepfreak.varied.scene import CLEAN_KINDS, HARD_KINDS, draw_scene, draw_setup
-from deepfreak.varied.spots import FWHM, Canvas, Spots
-from deepfreak.varied.table import BETWEEN, HIT
-from deepfreak.varied.visible import Visibility, visible_in
+from deepfreak.screening.policy import find_policy
+from deepfreak.screening.screener import Screener
 
 AROUND = 15  # pixels: side of the square from which mean and variance are taken
 CLIP = 4.0  # standard deviations

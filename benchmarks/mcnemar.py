@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from deepfreak.dataset import Dataset
-from deepfreak.evaluation import evaluate
+from deepfreak.datasets import Dataset
 from deepfreak.models import load_model
+from deepfreak.models.evaluation import evaluate
 
 FIRST_WITH_CRYSTAL = 2  # weak, after blank and no-crystal
 

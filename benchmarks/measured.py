@@ -10,8 +10,8 @@ import time
 
 import numpy as np
 
-from deepfreak.frames.frame import Facts
-from deepfreak.frames.measured import make_frame
+from deepfreak.formats.frame import Facts
+from deepfreak.formats.measured import make_frame
 
 SHAPE = (2162, 2068)  # EIGER2 4M
 

@@ -17,11 +17,11 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from deepfreak.dataset import Dataset
-from deepfreak.evaluation import Proportion, format_percent
-from deepfreak.experiment import Experiment
+from deepfreak.datasets import Dataset
 from deepfreak.features import GLCM, extract
-from deepfreak.recipe import load_recipe
+from deepfreak.models.evaluation import Proportion, format_percent
+from deepfreak.physics.experiment import Experiment
+from deepfreak.physics.recipe import load_recipe
 
 FOREST = GLCM(distances=(1, 2, 5, 8), angles_deg=(45, 135))
 SVM = GLCM(distances=(1, 5, 8), angles_deg=(0, 90, 135))

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from deepfreak.datasets.randomised import Table, read_table
+from deepfreak.datasets.randomised.frame import is_hard
+from deepfreak.datasets.randomised.table import HIT, MISS
 from deepfreak.models.perceptron_fit import fit_perceptrons
 from deepfreak.models.screening_fit import SECOND_NUMBERS, area_under_curve, weights_of
-from deepfreak.varied import Table, read_table
-from deepfreak.varied.frame import is_hard
-from deepfreak.varied.table import HIT, MISS
 
 Array = NDArray[np.float64]
 GROUPS = {

@@ -19,14 +19,14 @@ from functools import partial
 
 import numpy as np
 
-from deepfreak.detector import Panel
-from deepfreak.deviates import poisson
-from deepfreak.experiment import Experiment
-from deepfreak.exposure import background_photons, bragg_photons
-from deepfreak.noise import detect, point_spread, read_out, to_8_bits
-from deepfreak.recipe import load_recipe
-from deepfreak.scattering.bragg import Lattice, Method, bragg_intensity
-from deepfreak.shot import Shot
+from deepfreak.physics.detector import Panel
+from deepfreak.physics.experiment import Experiment
+from deepfreak.physics.exposure import background_photons, bragg_photons
+from deepfreak.physics.noise import detect, point_spread, read_out, to_8_bits
+from deepfreak.physics.noise.deviates import poisson
+from deepfreak.physics.recipe import load_recipe
+from deepfreak.physics.scattering.bragg import Lattice, Method, bragg_intensity
+from deepfreak.physics.shot import Shot
 
 PAIR_NS = 20.0  # what the original C program takes for a (subpixel, domain) pair of a tophat spot
 Render = Callable[[Method], object]

@@ -15,15 +15,19 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.detector import beam_factors, sin_theta
-from deepfreak.exposure import background_photons, bragg_photons
-from deepfreak.recipe import load_recipe
-from deepfreak.scattering.amorphous import form_factor, molecules
-from deepfreak.scattering.constants import R_E_SQR_M2
-from deepfreak.scattering.disorder import SPOT_VOLUME, compton_intensity, protein_of
-from deepfreak.scattering.ice import Ice
-from deepfreak.shot import Shot
-from deepfreak.structure_factors.factors import STOL
+from deepfreak.physics.detector import beam_factors, sin_theta
+from deepfreak.physics.exposure import background_photons, bragg_photons
+from deepfreak.physics.recipe import load_recipe
+from deepfreak.physics.scattering.amorphous import form_factor, molecules
+from deepfreak.physics.scattering.constants import R_E_SQR_M2
+from deepfreak.physics.scattering.disorder import (
+    SPOT_VOLUME,
+    compton_intensity,
+    protein_of,
+)
+from deepfreak.physics.scattering.ice import Ice
+from deepfreak.physics.shot import Shot
+from deepfreak.physics.structure_factors.factors import STOL
 
 Array = NDArray[np.float64]
 

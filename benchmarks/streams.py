@@ -28,7 +28,7 @@ from deepfreak.live.dectris.speak import Speaker, encode_image
 from deepfreak.live.ledger import read_ledger
 from deepfreak.live.replay import record_shots
 from deepfreak.live.spool import Spool
-from deepfreak.recipe import load_recipe
+from deepfreak.physics.recipe import load_recipe
 
 ADDRESS = "tcp://127.0.0.1:31988"
 SHOTS = 50

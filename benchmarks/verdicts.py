@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from deepfreak.frames import Frame
+from deepfreak.formats import Frame
 from deepfreak.models import load_model
-from deepfreak.screening import Screener
+from deepfreak.screening.screener import Screener
 
 CASES = (
     ("512 x 512 uint16", (512, 512), np.uint16),

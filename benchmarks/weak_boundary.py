@@ -21,10 +21,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from deepfreak.dataset import Dataset, generate
-from deepfreak.experiment import Experiment
+from deepfreak.datasets import Dataset, generate
 from deepfreak.features import extract
-from deepfreak.recipe import load_recipe
+from deepfreak.physics.experiment import Experiment
+from deepfreak.physics.recipe import load_recipe
 
 LEAST = (0.02, 0.025, 0.03, 0.035, 0.04, 0.05)
 

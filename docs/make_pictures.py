@@ -99,7 +99,7 @@ def varied_frames() -> None:
     """Draw simulated frames of the detector families, what is bright in black, gaps in white."""
     from matplotlib.figure import Figure
 
-    from deepfreak.varied import draw_frame
+    from deepfreak.datasets.randomised import draw_frame
 
     figure = Figure(figsize=(12.5, 5.4), layout="constrained", facecolor="white")
     for axes, index in zip(figure.subplots(2, 5).ravel(), FRAMES, strict=True):

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from deepfreak.datasets.randomised.table import Table
 from deepfreak.evidence import find_evidence, numbers
 from deepfreak.models import EvidenceModel, Perceptrons, save_model
-from deepfreak.scores import score_table, scores_path, write_scores
-from deepfreak.varied.table import Table
+from deepfreak.screening.scores import score_table, scores_path, write_scores
 from tests.unit.evidence.made import flat, made, on_circles, scattered, spots, with_hot_pixels
 
 SHAPE = (320, 320)

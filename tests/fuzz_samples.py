@@ -7,13 +7,13 @@ import gemmi
 import h5py
 import numpy as np
 
-from deepfreak.dataset import Dataset
+from deepfreak.datasets import Dataset
 from deepfreak.features.glcm import GLCM
 from deepfreak.models import Forest, save_model, train
 from deepfreak.networks.export import export_onnx
 from tests import fuzzing
 from tests.labelled import write_labelled
-from tests.unit.frames import made
+from tests.unit.formats import made
 from tests.unit.networks.served import SMALL, model_of
 
 SHAPE = (64, 96)

@@ -114,8 +114,8 @@ def _most_bytes():
 
 def frame(path):
     """Read a file of frames as a worker does: the first and last frame, prepared."""
-    from deepfreak.frames import open_frames
-    from deepfreak.prepare import prepare
+    from deepfreak.formats import open_frames
+    from deepfreak.preparation import prepare
 
     with open_frames(path) as file:
         for index in {0, file.count - 1}:
@@ -124,7 +124,7 @@ def frame(path):
 
 def geometry(path, image):
     """Read a geometry and an image with it."""
-    from deepfreak.frames import open_frames, read_geometry
+    from deepfreak.formats import open_frames, read_geometry
 
     layout = read_geometry(path)
     with open_frames(image, geometry=layout) as file:
@@ -147,21 +147,21 @@ def network(path):
 
 def coordinates(path):
     """Read a coordinate file as far as the checks go."""
-    from deepfreak.structure_factors.coordinates import read_coordinates
+    from deepfreak.physics.structure_factors.coordinates import read_coordinates
 
     read_coordinates(path)
 
 
 def reflections(path):
     """Read a list of reflections."""
-    from deepfreak.structure_factors.reflections import from_mtz
+    from deepfreak.physics.structure_factors.reflections import from_mtz
 
     from_mtz(path)
 
 
 def recipe(path):
     """Load a recipe."""
-    from deepfreak.recipe import load_recipe
+    from deepfreak.physics.recipe import load_recipe
 
     load_recipe(path)
 
@@ -179,7 +179,7 @@ class Fuzzer:
 
     def __init__(self, folder):
         self.folder = folder
-        self.process = LimitedProcess(modules=["tests.fuzzing", "deepfreak.frames.guarded"])
+        self.process = LimitedProcess(modules=["tests.fuzzing", "deepfreak.formats.guarded"])
         self.counts, self.faults, self.stopped = Counter(), [], []
         self.longest_s, self.most_bytes = 0.0, 0
 

@@ -14,7 +14,7 @@ import pytest
 from tests import fuzz_samples, fuzzing
 from tests.fuzzing import Fuzzer
 from tests.live import folder_writers as writers
-from tests.unit.frames import made
+from tests.unit.formats import made
 
 COPIES = int(os.environ.get("DEEPFREAK_FUZZ_COPIES", "500"))
 FEW = 12

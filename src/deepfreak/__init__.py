@@ -14,59 +14,59 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deepfreak.beam import Beam as Beam
-    from deepfreak.crystal import Crystal as Crystal
-    from deepfreak.dataset import Dataset as Dataset
-    from deepfreak.dataset import generate as generate
-    from deepfreak.detector import CCD as CCD
-    from deepfreak.detector import Detector as Detector
+    from deepfreak.datasets import Dataset as Dataset
+    from deepfreak.datasets import generate as generate
     from deepfreak.errors import DeepFreakError as DeepFreakError
-    from deepfreak.evaluation import evaluate as evaluate
-    from deepfreak.experiment import Classes as Classes
-    from deepfreak.experiment import Experiment as Experiment
-    from deepfreak.experiment import LitClass as LitClass
-    from deepfreak.exposure import scatter as scatter
-    from deepfreak.exposure import simulate as simulate
     from deepfreak.features import GLCM as GLCM
     from deepfreak.features import LBP as LBP
     from deepfreak.features import SIFT as SIFT
     from deepfreak.features import Diffraction as Diffraction
-    from deepfreak.frames import read_frames as read_frames
+    from deepfreak.formats import read_frames as read_frames
     from deepfreak.models import SVM as SVM
     from deepfreak.models import Forest as Forest
     from deepfreak.models import load_model as load_model
     from deepfreak.models import save_model as save_model
     from deepfreak.models import train as train
-    from deepfreak.noise import detect as detect
-    from deepfreak.prepare import prepare as prepare
-    from deepfreak.recipe import load_recipe as load_recipe
-    from deepfreak.scattering.amorphous import Air as Air
-    from deepfreak.scattering.amorphous import Water as Water
-    from deepfreak.screening import Screener as Screener
-    from deepfreak.shot import Shot as Shot
-    from deepfreak.structure_factors import Model as Model
-    from deepfreak.structure_factors import Reflections as Reflections
-    from deepfreak.structure_factors import Wilson as Wilson
+    from deepfreak.models.evaluation import evaluate as evaluate
+    from deepfreak.physics.beam import Beam as Beam
+    from deepfreak.physics.crystal import Crystal as Crystal
+    from deepfreak.physics.detector import CCD as CCD
+    from deepfreak.physics.detector import Detector as Detector
+    from deepfreak.physics.experiment import Classes as Classes
+    from deepfreak.physics.experiment import Experiment as Experiment
+    from deepfreak.physics.experiment import LitClass as LitClass
+    from deepfreak.physics.exposure import scatter as scatter
+    from deepfreak.physics.exposure import simulate as simulate
+    from deepfreak.physics.noise import detect as detect
+    from deepfreak.physics.recipe import load_recipe as load_recipe
+    from deepfreak.physics.scattering.amorphous import Air as Air
+    from deepfreak.physics.scattering.amorphous import Water as Water
+    from deepfreak.physics.shot import Shot as Shot
+    from deepfreak.physics.structure_factors import Model as Model
+    from deepfreak.physics.structure_factors import Reflections as Reflections
+    from deepfreak.physics.structure_factors import Wilson as Wilson
+    from deepfreak.preparation import prepare as prepare
+    from deepfreak.screening.screener import Screener as Screener
 
 _HOMES = {
-    "beam": ("Beam",),
-    "crystal": ("Crystal",),
-    "dataset": ("Dataset", "generate"),
-    "detector": ("CCD", "Detector"),
+    "physics.beam": ("Beam",),
+    "physics.crystal": ("Crystal",),
+    "datasets": ("Dataset", "generate"),
+    "physics.detector": ("CCD", "Detector"),
     "errors": ("DeepFreakError",),
-    "evaluation": ("evaluate",),
-    "experiment": ("Classes", "Experiment", "LitClass"),
-    "exposure": ("scatter", "simulate"),
+    "models.evaluation": ("evaluate",),
+    "physics.experiment": ("Classes", "Experiment", "LitClass"),
+    "physics.exposure": ("scatter", "simulate"),
     "features": ("GLCM", "LBP", "SIFT", "Diffraction"),
-    "frames": ("read_frames",),
+    "formats": ("read_frames",),
     "models": ("SVM", "Forest", "load_model", "save_model", "train"),
-    "noise": ("detect",),
-    "prepare": ("prepare",),
-    "recipe": ("load_recipe",),
-    "scattering.amorphous": ("Air", "Water"),
-    "screening": ("Screener",),
-    "shot": ("Shot",),
-    "structure_factors": ("Model", "Reflections", "Wilson"),
+    "physics.noise": ("detect",),
+    "preparation": ("prepare",),
+    "physics.recipe": ("load_recipe",),
+    "physics.scattering.amorphous": ("Air", "Water"),
+    "screening.screener": ("Screener",),
+    "physics.shot": ("Shot",),
+    "physics.structure_factors": ("Model", "Reflections", "Wilson"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

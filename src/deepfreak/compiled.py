@@ -34,7 +34,7 @@ from numba.core.caching import CompileResultCacheImpl
 from numba.core.dispatcher import Dispatcher
 from numba.core.serialize import dumps
 
-from deepfreak.files import cache_folder, written_whole
+from deepfreak.storage.files import cache_folder, written_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

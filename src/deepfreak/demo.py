@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepfreak.dataset import Dataset, generate, worker_processes
-from deepfreak.evaluation import Evaluation, evaluate, format_confusion, format_percent
-from deepfreak.files import check_output
+from deepfreak.datasets import Dataset, generate, worker_processes
 from deepfreak.models import load_model
-from deepfreak.recipe import load_recipe
-from deepfreak.report.figures import Figure, draw_figure, p_crystal_figure
-from deepfreak.report.page import class_colours
-from deepfreak.report.verdicts import ShownVerdict, write_verdict_page
+from deepfreak.models.evaluation import (
+    Evaluation,
+    evaluate,
+    format_confusion,
+    format_percent,
+)
+from deepfreak.physics.recipe import load_recipe
+from deepfreak.reports.figures import Figure, draw_figure, p_crystal_figure
+from deepfreak.reports.page import class_colours
+from deepfreak.reports.verdicts import ShownVerdict, write_verdict_page
+from deepfreak.storage.files import check_output
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

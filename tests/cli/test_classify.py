@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from deepfreak.cli import main
-from deepfreak.spelling import unspelled
+from deepfreak.text import unspelled
 from tests.evidence_models import hit, miss, save_made_model
-from tests.unit.frames import made
-from tests.unit.test_screening import Brightness
+from tests.unit.formats import made
+from tests.unit.screening.test_screening import Brightness
 
 KEYS = ["file", "frame", "label", "decision", "probabilities", "p_crystal", "ms", "reasons"]
 SAID = "model: default, brightness; no decisions, for no thresholds are known: "
@@ -148,7 +148,7 @@ def in_a_process(image, **streams):
     """Start `deepfreak classify` on `image` and its folder in a process of its own."""
     code = (
         "import sys, deepfreak.models; from deepfreak.cli import main\n"
-        "from tests.unit.test_screening import Brightness\n"
+        "from tests.unit.screening.test_screening import Brightness\n"
         "deepfreak.models.load_model = lambda _path=None: Brightness()\n"
         f"sys.exit(main(['classify', {str(image)!r}, {str(image.parent)!r}]))"
     )

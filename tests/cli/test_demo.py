@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from deepfreak.cli import main
-from deepfreak.dataset import Dataset
+from deepfreak.datasets import Dataset
 
 
 def test_demo_simulates_screens_and_shows(

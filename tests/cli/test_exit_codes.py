@@ -107,7 +107,7 @@ def test_the_table_names_every_command():
         if not any(one.startswith(" ".join(command) + " ") for one in given)
     ]
     # these take no input that could be missing
-    assert set(rest) <= {"demo", "fetch", "reproduce"}
+    assert set(rest) <= {"demo", "fetch"}
 
 
 def all_errors(kind=errors.DeepFreakError):

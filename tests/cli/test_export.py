@@ -6,7 +6,7 @@ import pytest
 
 from deepfreak.cli import main
 from tests.labelled import write_labelled
-from tests.unit.exchange.replica import names
+from tests.unit.datasets.diffranet.replica import names
 
 
 def test_export_says_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

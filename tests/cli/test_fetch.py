@@ -13,8 +13,12 @@ from click.testing import CliRunner
 
 from deepfreak.cli.fetch import fetch
 from deepfreak.errors import DeepFreakError, FetchError, OutputError
-from deepfreak.structure_factors import Model, structure_factors_for
-from deepfreak.structure_factors.archive import _check_response, canonical_id, fetch_entry
+from deepfreak.physics.structure_factors import Model, structure_factors_for
+from deepfreak.physics.structure_factors.archive import (
+    _check_response,
+    canonical_id,
+    fetch_entry,
+)
 
 
 def entry(name="4RVY", *, cell=True, atoms=3):

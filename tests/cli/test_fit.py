@@ -112,8 +112,8 @@ def test_a_file_without_splits_is_learned_from_whole_and_nothing_is_judged(tmp_p
 
 @pytest.mark.slow
 def test_fresh_shots_are_of_the_recipe_in_the_file(tmp_path):
-    from deepfreak.dataset import generate
-    from deepfreak.recipe import load_recipe
+    from deepfreak.datasets import generate
+    from deepfreak.physics.recipe import load_recipe
 
     experiment = load_recipe(
         "diffranet",

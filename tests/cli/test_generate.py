@@ -12,7 +12,7 @@ import h5py
 import pytest
 
 from deepfreak.cli import main
-from deepfreak.dataset import Dataset
+from deepfreak.datasets import Dataset
 
 RECIPE = Path(__file__).parents[2] / "src/deepfreak/recipes/diffranet.toml"
 
@@ -148,8 +148,8 @@ def test_a_full_disk_is_one_line_and_keeps_what_is_done(recipe: Path, tmp_path: 
         pytest.skip("needs the right to mount a small tmpfs")
     # the guess of the room needed is made to pass, so that the disk fills up on the way
     program = (
-        "import sys, deepfreak.dataset\n"
-        "sys.modules['deepfreak.dataset.series'].BYTES_PER_PIXEL = 0\n"
+        "import sys, deepfreak.datasets\n"
+        "sys.modules['deepfreak.datasets.series'].BYTES_PER_PIXEL = 0\n"
         "from deepfreak.cli import main; sys.exit(main(sys.argv[1:]))"
     )
     arguments = ["generate", str(recipe), "--count", "60", "--out", str(disk / "out.h5")]
@@ -284,7 +284,7 @@ def test_no_dask_scheduler_is_one_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pytest.importorskip("distributed", reason="needs Dask: pip install 'deepfreak[dask]'")
-    monkeypatch.setattr("deepfreak.dataset.executors.SECONDS_TO_CONNECT", 1)
+    monkeypatch.setattr("deepfreak.datasets.executors.SECONDS_TO_CONNECT", 1)
     out = tmp_path / "out.h5"
     assert run("generate", recipe, "--count", 2, "--out", out, "--dask", "tcp://127.0.0.1:1") == 1
     assert "no Dask scheduler answers at tcp://127.0.0.1:1" in said(capsys)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from deepfreak.cli import main
-from tests.unit.exchange.replica import layout, names, write_zip
+from tests.unit.datasets.diffranet.replica import layout, names, write_zip
 
 
 def run(*arguments: object) -> int:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deepfreak.cli import main
-from tests.unit.frames import made
+from tests.unit.formats import made
 
 KEYS = [
     *("file", "frame", "frames", "shape", "dtype", "valid", "missing", "saturated"),

@@ -7,7 +7,7 @@ from PIL import Image
 
 from deepfreak.cli import main
 from tests.unit.evidence.made import flat, on_lattice, spots
-from tests.unit.frames.made import MINICBF, cbf
+from tests.unit.formats.made import MINICBF, cbf
 
 
 def crystal(path):

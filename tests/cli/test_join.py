@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from deepfreak.cli import main
-from deepfreak.dataset import generate
-from deepfreak.experiment import Experiment
-from tests.unit.dataset.conftest import SPLITS, made, small
+from deepfreak.datasets import generate
+from deepfreak.physics.experiment import Experiment
+from tests.unit.datasets.conftest import SPLITS, made, small
 
 __all__ = ["made", "small"]  # fixtures
 

@@ -11,11 +11,11 @@ from PIL import Image
 
 from deepfreak.cli import main
 from deepfreak.cli.live_options import Voice
-from deepfreak.frames import read_frames
+from deepfreak.formats import read_frames
 from deepfreak.live.ledger import open_ledger
 from deepfreak.models import load_model
 from deepfreak.networks.export import export_onnx
-from deepfreak.scores import read_scores, scores_path, write_scores
+from deepfreak.screening.scores import read_scores, scores_path, write_scores
 from tests.evidence_models import hit, made_table, save_made_model
 from tests.live.sessions import made_scores
 from tests.unit.networks.served import SMALL, model_of

@@ -6,8 +6,8 @@ import pytest
 
 from deepfreak.cli import main
 from tests.labelled import write_labelled
-from tests.unit.exchange.replica import names
-from tests.unit.real_images.test_real_set import write_frames
+from tests.unit.datasets.diffranet.replica import names
+from tests.unit.datasets.real_images.test_real_set import write_frames
 
 
 def run(*arguments: object) -> int:

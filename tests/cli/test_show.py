@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from deepfreak.cli import main
-from deepfreak.dataset import Dataset
+from deepfreak.datasets import Dataset
 from tests.labelled import write_labelled
-from tests.unit.dataset.conftest import made, small
+from tests.unit.datasets.conftest import made, small
 
 __all__ = ["made", "small"]  # fixtures
 

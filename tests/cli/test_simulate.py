@@ -11,8 +11,8 @@ from PIL import Image
 
 from deepfreak.cli import main
 from deepfreak.cli.simulate import simulate
-from deepfreak.frames import read_frames
-from deepfreak.image_files import FORMATS
+from deepfreak.formats import read_frames
+from deepfreak.formats.written import FORMATS
 
 QUICK = (
     "crystal.structure.cell=[40, 50, 60, 90, 90, 90]",

@@ -134,7 +134,7 @@ def test_importance_is_shown_on_the_page_and_stands_in_the_summary(folder, tmp_p
 
 def test_existing_outputs_are_refused_before_the_work(folder, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("deepfreak.models.train", None)
-    monkeypatch.setattr("deepfreak.evaluation.evaluate", None)
+    monkeypatch.setattr("deepfreak.models.evaluation.evaluate", None)
     taken = tmp_path / "taken"
     taken.write_text("mine")
     data = str(folder / "train.h5")

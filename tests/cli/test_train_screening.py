@@ -9,9 +9,9 @@ import pytest
 
 from deepfreak.cli import main
 from deepfreak.models import load_model
-from deepfreak.policy import find_policy
-from deepfreak.scores import scores_path
-from deepfreak.screening import Screener
+from deepfreak.screening.policy import find_policy
+from deepfreak.screening.scores import scores_path
+from deepfreak.screening.screener import Screener
 from tests.evidence_models import hit, made_table, miss
 from tests.labelled import write_labelled
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from deepfreak.cli import main
-from deepfreak.dataset import draft_path
-from deepfreak.varied import read_table
+from deepfreak.datasets import draft_path
+from deepfreak.datasets.randomised import read_table
 
 OPTIONS = ["vary", "--seed", "4", "--family", "Timepix"]
 

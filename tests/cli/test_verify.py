@@ -7,9 +7,9 @@ import h5py
 import pytest
 
 from deepfreak.cli import main
-from deepfreak.dataset import generate
-from deepfreak.experiment import Experiment
-from tests.unit.dataset.conftest import made, small
+from deepfreak.datasets import generate
+from deepfreak.physics.experiment import Experiment
+from tests.unit.datasets.conftest import made, small
 
 __all__ = ["made", "small"]  # fixtures
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from deepfreak.beam import Beam
-from deepfreak.crystal import rotation_about
-from deepfreak.detector import (
+from deepfreak.physics.beam import Beam
+from deepfreak.physics.crystal import rotation_about
+from deepfreak.physics.detector import (
     Detector,
     Panel,
     beam_factors,
@@ -20,9 +20,9 @@ from deepfreak.detector import (
     sin_theta,
     solid_angle,
 )
-from deepfreak.scattering.amorphous import scatter_from_table
-from deepfreak.scattering.bragg import Lattice, Method, bragg_intensity
-from deepfreak.scattering.constants import AVOGADRO, R_E_SQR_M2
+from deepfreak.physics.scattering.amorphous import scatter_from_table
+from deepfreak.physics.scattering.bragg import Lattice, Method, bragg_intensity
+from deepfreak.physics.scattering.constants import AVOGADRO, R_E_SQR_M2
 
 SHAPES = {0: "square", 1: "round", 2: "gauss", 3: "tophat"}
 OCTANT = "psii_F_octant_milli"

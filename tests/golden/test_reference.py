@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepfreak.detector import CCD
-from deepfreak.noise import point_spread, read_out
+from deepfreak.physics.detector import CCD
+from deepfreak.physics.noise import point_spread, read_out
 from tests.conftest import SHARED
 from tests.golden.reference import AmorphousCase, BraggCase, NoiseCase, find_cases, read_case
 

@@ -7,7 +7,7 @@ import numba.cuda.api
 import numba.cuda.dispatcher
 from numba import cuda, types
 
-from deepfreak.gpu import kernels
+from deepfreak.physics.gpu import kernels
 
 HOPPER = (9, 0)
 

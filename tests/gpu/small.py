@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from deepfreak.experiment import Experiment
-from deepfreak.recipe import experiment_from, load_recipe, settings_of
-from deepfreak.shot import Shot
+from deepfreak.physics.experiment import Experiment
+from deepfreak.physics.recipe import experiment_from, load_recipe, settings_of
+from deepfreak.physics.shot import Shot
 
 
 def small_experiment() -> Experiment:

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from deepfreak.errors import BackendError
-from deepfreak.gpu import Renderer, missing_on_this_machine
-from deepfreak.gpu.philox import normal_pair, philox
-from deepfreak.recipe import load_recipe
+from deepfreak.physics.gpu import Renderer, missing_on_this_machine
+from deepfreak.physics.gpu.philox import normal_pair, philox
+from deepfreak.physics.recipe import load_recipe
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,7 +21,7 @@ PROGRAM = """
 import json
 import numpy as np
 from deepfreak.exposure import scatter, simulate
-from deepfreak.gpu import Renderer
+from deepfreak.physics.gpu import Renderer
 from tests.gpu.small import small_experiment, small_shots
 
 experiment = small_experiment()

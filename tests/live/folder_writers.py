@@ -15,7 +15,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from tests.unit.frames import made
+from tests.unit.formats import made
 
 SHAPE = (64, 64)
 

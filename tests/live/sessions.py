@@ -17,8 +17,8 @@ from deepfreak.live.dectris.speak import Speaker
 from deepfreak.live.ledger import read_ledger
 from deepfreak.live.replay import record_shots
 from deepfreak.models import EvidenceModel, load_model
-from deepfreak.recipe import load_recipe
-from deepfreak.scores import Scores, thresholds, write_scores
+from deepfreak.physics.recipe import load_recipe
+from deepfreak.screening.scores import Scores, thresholds, write_scores
 
 PATIENCE_S = 120.0
 

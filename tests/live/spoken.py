@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.frames.frame import Frame
+from deepfreak.formats.frame import Frame
 from deepfreak.live.dectris.decode import decoder
 from deepfreak.live.dectris.messages import Start
 from deepfreak.live.dectris.receive import Listener

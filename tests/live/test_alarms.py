@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from deepfreak.errors import RecipeError
-from deepfreak.evaluation import Proportion
 from deepfreak.live.alarms import Alarms, AlarmSettings, Readings
 from deepfreak.live.events import SeriesBegan, SeriesEnded, Trouble
 from deepfreak.live.hit_rate import chance_of_fall, dispersion
 from deepfreak.live.tally import Tally
+from deepfreak.models.evaluation import Proportion
 from tests.live.outcomes import CLASSES, outcome, rows
 
 NOW = 1_700_000_000.0

@@ -9,8 +9,8 @@ import pytest
 import zmq
 
 from deepfreak.errors import FrameError, InputError
-from deepfreak.frames.measured import missing_by_reason
-from deepfreak.frames.options import ReadSettings
+from deepfreak.formats.measured import missing_by_reason
+from deepfreak.formats.options import ReadSettings
 from deepfreak.live.decoding import Decoders
 from deepfreak.live.dectris import cbor_v2, json_v1
 from deepfreak.live.dectris.decode import decoder

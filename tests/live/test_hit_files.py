@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from deepfreak.errors import FrameError, InputError, OutputError
-from deepfreak.frames import read_frames
+from deepfreak.formats import read_frames
 from deepfreak.live.sinks.crystfel_list import Copy, CrystFELList
 from deepfreak.live.sinks.hit_files import HitFiles
 from deepfreak.live.sinks.hit_layout import OURS

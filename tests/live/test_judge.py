@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from deepfreak.errors import FrameError
-from deepfreak.frames.frame import Frame
+from deepfreak.formats.frame import Frame
 from deepfreak.live.decoding import SERIES_KNOWN, Decoders
 from deepfreak.live.events import SeriesBegan
 from deepfreak.live.judge import Job, Judge, is_saturated
-from deepfreak.policy import Policy
+from deepfreak.screening.policy import Policy
 from tests.evidence_models import hit, made_model
 
 POLICY = Policy(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deepfreak.errors import DeepFreakError
-from deepfreak.frames.frame import Facts
+from deepfreak.formats.frame import Facts
 from deepfreak.live.dectris.speak import encode_pixels
 from deepfreak.live.replay import Recording, replay
 

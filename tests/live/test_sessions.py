@@ -15,12 +15,12 @@ import pytest
 from click.testing import CliRunner
 
 from deepfreak.cli.account import account
-from deepfreak.exposure import scatter
 from deepfreak.live.dectris.messages import Start
 from deepfreak.live.dectris.speak import Speaker, encode_image, encode_pixels
 from deepfreak.live.ledger import read_ledger
-from deepfreak.noise import detect
-from deepfreak.recipe import load_recipe
+from deepfreak.physics.exposure import scatter
+from deepfreak.physics.noise import detect
+from deepfreak.physics.recipe import load_recipe
 from tests.live.sessions import (
     PATIENCE_S,
     Detector,

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from deepfreak.errors import FrameError
-from deepfreak.exposure import has_ice, simulate
 from deepfreak.live.events import Arrival, SeriesBegan, SeriesEnded
 from deepfreak.live.simulated import Shown, SimulatedBeam, decoder, series_of
-from deepfreak.prepare import prepare
-from deepfreak.recipe import load_recipe
-from deepfreak.scattering.ice import Ice
+from deepfreak.physics.exposure import has_ice, simulate
+from deepfreak.physics.recipe import load_recipe
+from deepfreak.physics.scattering.ice import Ice
+from deepfreak.preparation import prepare
 
 
 @pytest.fixture(scope="module")

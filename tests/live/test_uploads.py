@@ -13,17 +13,17 @@ import pytest
 from PIL import Image
 
 from deepfreak.errors import FrameError, InputError, ReadingStoppedError
-from deepfreak.frames.files import open_frames
-from deepfreak.frames.guarded import links_in_process
+from deepfreak.formats.files import open_frames
+from deepfreak.formats.guarded import links_in_process
 from deepfreak.live.folder.identity import digest_of_bytes
 from deepfreak.live.web import judging
 from deepfreak.live.web.judging import UploadJudge
 from deepfreak.models import load_model
-from deepfreak.policy import find_policy
+from deepfreak.screening.policy import find_policy
 from tests.evidence_models import hit, save_made_model
 from tests.live.test_judge import POLICY
 from tests.live.test_web import running
-from tests.unit.frames import made
+from tests.unit.formats import made
 
 REFERS = "expected a file that holds all of its data, found one that refers to other files"
 SHAPE = (64, 64)

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 
 from deepfreak.errors import FrameError, GeometryError, InputError
-from deepfreak.frames.options import ReadSettings
-from deepfreak.frames.writing import writing_of
+from deepfreak.formats.hdf5.writing import writing_of
+from deepfreak.formats.options import ReadSettings
 from deepfreak.isolation import Limits
 from deepfreak.live.events import Arrival, SeriesBegan, SeriesEnded, Trouble
 from deepfreak.live.folder.decode import decoder
 from deepfreak.live.folder.watch import FolderSource
 from tests.live import folder_writers as writers
-from tests.unit.frames import made
+from tests.unit.formats import made
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = [sys.executable, "-m", "tests.live.folder_writers"]

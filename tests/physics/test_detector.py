@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from deepfreak.beam import Beam
-from deepfreak.detector import (
+from deepfreak.physics.beam import Beam
+from deepfreak.physics.detector import (
     Detector,
     Modules,
     PlacedPanel,
@@ -15,7 +15,7 @@ from deepfreak.detector import (
     largest_sin_theta,
     sin_theta,
 )
-from deepfreak.scattering.amorphous import Water, amorphous_photons
+from deepfreak.physics.scattering.amorphous import Water, amorphous_photons
 
 BEAM = Beam(wavelength_A=1.5, photons_per_pulse=1e12, size_mm=0.03, polarization=0.0)
 

@@ -7,15 +7,15 @@ import gemmi
 import numpy as np
 import pytest
 
-from deepfreak.beam import Beam
-from deepfreak.crystal import Crystal, real_axes
-from deepfreak.detector import Detector, beam_factors, sin_theta
-from deepfreak.experiment import Classes, Experiment, LitClass
-from deepfreak.exposure import background_photons, bragg_photons
-from deepfreak.recipe import load_recipe
-from deepfreak.scattering.atoms import coherent, incoherent
-from deepfreak.scattering.constants import R_E_SQR_M2
-from deepfreak.scattering.disorder import (
+from deepfreak.physics.beam import Beam
+from deepfreak.physics.crystal import Crystal, real_axes
+from deepfreak.physics.detector import Detector, beam_factors, sin_theta
+from deepfreak.physics.experiment import Classes, Experiment, LitClass
+from deepfreak.physics.exposure import background_photons, bragg_photons
+from deepfreak.physics.recipe import load_recipe
+from deepfreak.physics.scattering.atoms import coherent, incoherent
+from deepfreak.physics.scattering.constants import R_E_SQR_M2
+from deepfreak.physics.scattering.disorder import (
     SPOT_VOLUME,
     compton_intensity,
     debye_waller,
@@ -23,9 +23,9 @@ from deepfreak.scattering.disorder import (
     disorder_photons,
     protein_of,
 )
-from deepfreak.structure_factors import Model, Reflections, Wilson
-from deepfreak.structure_factors.factors import STOL
-from deepfreak.structure_factors.model import atoms_lost
+from deepfreak.physics.structure_factors import Model, Reflections, Wilson
+from deepfreak.physics.structure_factors.factors import STOL
+from deepfreak.physics.structure_factors.model import atoms_lost
 
 PROTEIN = (("C", 500.0), ("N", 130.0), ("O", 150.0), ("S", 4.0))
 DETECTOR = Detector.flat(image_size=(96, 96), pixel_size_mm=0.9, distance_mm=60)

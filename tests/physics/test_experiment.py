@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deepfreak.experiment import Experiment
-from deepfreak.exposure import background_photons, bragg_photons, simulate
-from deepfreak.recipe import experiment_from, load_recipe, settings_of
+from deepfreak.physics.experiment import Experiment
+from deepfreak.physics.exposure import background_photons, bragg_photons, simulate
+from deepfreak.physics.recipe import experiment_from, load_recipe, settings_of
 
 
 @pytest.fixture(scope="module")

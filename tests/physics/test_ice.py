@@ -6,18 +6,24 @@ import numpy as np
 import pydantic
 import pytest
 
-from deepfreak.beam import Beam
-from deepfreak.detector import Detector, Modules, PlacedPanel, beam_factors, sin_theta
-from deepfreak.scattering.atoms import coherent
-from deepfreak.scattering.constants import R_E_SQR_M2
-from deepfreak.scattering.ice import Ice, ice_photons
-from deepfreak.scattering.ice.lattice import (
+from deepfreak.physics.beam import Beam
+from deepfreak.physics.detector import (
+    Detector,
+    Modules,
+    PlacedPanel,
+    beam_factors,
+    sin_theta,
+)
+from deepfreak.physics.scattering.atoms import coherent
+from deepfreak.physics.scattering.constants import R_E_SQR_M2
+from deepfreak.physics.scattering.ice import Ice, ice_photons
+from deepfreak.physics.scattering.ice.lattice import (
     B_A2,
     STRUCTURES,
     equivalent_sites,
     reflections,
 )
-from deepfreak.scattering.ice.rings import STEP, ring_profile
+from deepfreak.physics.scattering.ice.rings import STEP, ring_profile
 
 WAVELENGTH_A = 1.5
 BEAM = Beam(wavelength_A=WAVELENGTH_A, photons_per_pulse=1e12, size_mm=0.03, polarization=0.9)
@@ -86,7 +92,7 @@ def test_the_cell_holds_ice_of_its_known_density(form):
 
 @pytest.mark.parametrize("form", ["hexagonal", "cubic"])
 def test_each_oxygen_has_four_oxygens_at_the_length_of_a_hydrogen_bond(form):
-    from deepfreak.crystal import real_axes
+    from deepfreak.physics.crystal import real_axes
 
     structure = STRUCTURES[form]
     axes = real_axes(structure.cell)

@@ -4,8 +4,15 @@ import numpy as np
 import pytest
 from scipy.signal import fftconvolve
 
-from deepfreak.detector import CCD, Bar, Detector, Modules, PhotonCounting, missing_pixels
-from deepfreak.noise import (
+from deepfreak.physics.detector import (
+    CCD,
+    Bar,
+    Detector,
+    Modules,
+    PhotonCounting,
+    missing_pixels,
+)
+from deepfreak.physics.noise import (
     calibration_map,
     count_with_dead_time,
     detect,

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from deepfreak.crystal import rotation_about
-from deepfreak.detector import Panel
-from deepfreak.scattering.bragg import Lattice, bragg_intensity
+from deepfreak.physics.crystal import rotation_about
+from deepfreak.physics.detector import Panel
+from deepfreak.physics.scattering.bragg import Lattice, bragg_intensity
 
 CELL_A = 40.0
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from deepfreak.crystal import random_domains, random_orientation
-from deepfreak.detector import Panel
-from deepfreak.scattering.bragg import Lattice, bragg_intensity
+from deepfreak.physics.crystal import random_domains, random_orientation
+from deepfreak.physics.detector import Panel
+from deepfreak.physics.scattering.bragg import Lattice, bragg_intensity
 
 WAVELENGTH_A = 1.2
 BEAM = np.array([[1.0, 0.0, 0.0, WAVELENGTH_A, 1.0]])

@@ -6,11 +6,11 @@ import gemmi
 import numpy as np
 import pytest
 
-from deepfreak.structure_factors.coordinates import read_coordinates
-from deepfreak.structure_factors.factors import unique_reflections
-from deepfreak.structure_factors.model import atoms_F, from_model, solvent_F
-from deepfreak.structure_factors.symmetry import crystal_symmetry
-from deepfreak.structure_factors.wilson import AVERAGINE, wilson
+from deepfreak.physics.structure_factors.coordinates import read_coordinates
+from deepfreak.physics.structure_factors.factors import unique_reflections
+from deepfreak.physics.structure_factors.model import atoms_F, from_model, solvent_F
+from deepfreak.physics.structure_factors.symmetry import crystal_symmetry
+from deepfreak.physics.structure_factors.wilson import AVERAGINE, wilson
 
 BOX = {"cell": (70.0, 80.0, 90.0, 90.0, 90.0, 90.0), "space_group": "P 21 21 21"}
 WILSON = BOX | {"atoms_per_asu": 3000, "B_A2": 25.0, "seed": 11}

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from deepfreak import compiled
-from deepfreak.dataset import worker_processes
-from deepfreak.files import cache_folder
+from deepfreak.datasets import worker_processes
 from deepfreak.processors import MAX_WORKERS
+from deepfreak.storage.files import cache_folder
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "examples" / "container"
@@ -44,7 +44,7 @@ def test_without_shared_memory_one_process_works_and_says_so(monkeypatch, capsys
     def none(*_, **__):
         raise OSError(30, os.strerror(30))
 
-    monkeypatch.setattr("deepfreak.dataset.executors.ProcessPoolExecutor", none)
+    monkeypatch.setattr("deepfreak.datasets.executors.ProcessPoolExecutor", none)
     with worker_processes(4) as executor:
         assert executor is None
     assert capsys.readouterr().err.count("\n") == 1

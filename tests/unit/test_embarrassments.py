@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from deepfreak.evidence import find_evidence, numbers
-from deepfreak.frames import read_frames
+from deepfreak.formats import read_frames
 from deepfreak.models import load_model
-from deepfreak.screening import Screener
+from deepfreak.screening.screener import Screener
 from tests.unit.evidence.made import ccd, flat, made, on_circles, on_lattice, scattered, spots
 
 SHAPE = (512, 512)

@@ -3,7 +3,7 @@
 import pydantic
 import pytest
 
-from deepfreak.recipe import experiment_from, load_recipe, settings_of
+from deepfreak.physics.recipe import experiment_from, load_recipe, settings_of
 from deepfreak.splits import DatasetPlan, places_of
 
 

@@ -2,8 +2,8 @@ import h5py
 import numpy as np
 import pytest
 
+from deepfreak.datasets.randomised.table import is_table, read_table
 from deepfreak.errors import DatasetError
-from deepfreak.varied.table import is_table, read_table
 
 
 def write(path, change=lambda _: None):

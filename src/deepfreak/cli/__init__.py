@@ -28,7 +28,6 @@ from deepfreak.cli.join import join
 from deepfreak.cli.listen import listen
 from deepfreak.cli.prepare import prepare
 from deepfreak.cli.replay import replay
-from deepfreak.cli.reproduce import reproduce
 from deepfreak.cli.score import score
 from deepfreak.cli.search import search
 from deepfreak.cli.show import show
@@ -39,7 +38,7 @@ from deepfreak.cli.vary import vary
 from deepfreak.cli.verify import verify
 from deepfreak.cli.watch import watch
 from deepfreak.errors import DeepFreakError
-from deepfreak.files import reason_of
+from deepfreak.storage.files import reason_of
 
 # docs/exit_codes.md
 OUTPUT_OR_MACHINE = 1
@@ -79,15 +78,16 @@ for command in (
     export,
     prepare,
     search,
-    reproduce,
 ):
     app.add_command(command)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(
+    argv: Sequence[str] | None = None, *, commands: click.Command = app, name: str = "deepfreak"
+) -> int:
     """Run one command and return its exit code, which docs/exit_codes.md lists."""
     try:
-        result = app.main(args=argv, prog_name="deepfreak", standalone_mode=False)
+        result = commands.main(args=argv, prog_name=name, standalone_mode=False)
     except BrokenPipeError:
         # whoever read our output has enough; Python would complain once more when it ends
         with suppress(OSError):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from deepfreak.spelling import printable
+from deepfreak.text import printable
 
 if TYPE_CHECKING:
     from deepfreak.live.roll import Account

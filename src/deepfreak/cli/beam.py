@@ -35,9 +35,9 @@ def beam(
     **options: Any,  # noqa: ANN401 -- of all kinds
 ) -> int:
     """Judge the shots of RECIPE as they are simulated: a trial of everything without a detector."""
-    from deepfreak.dataset import worker_processes
+    from deepfreak.datasets import worker_processes
     from deepfreak.live.simulated import SimulatedBeam, series_of
-    from deepfreak.recipe import load_recipe
+    from deepfreak.physics.recipe import load_recipe
 
     experiment = load_recipe(recipe)
     experiment.structure_factors()  # fills the cache before the workers ask for it

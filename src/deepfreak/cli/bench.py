@@ -42,10 +42,10 @@ def bench(
 
     For each size: as fast as frames are taken, which is the capacity, then at parts of it.
     """
-    from deepfreak.files import check_output, whole_file
     from deepfreak.live import bench as measuring
     from deepfreak.live.session import Settings
-    from deepfreak.recipe import load_recipe
+    from deepfreak.physics.recipe import load_recipe
+    from deepfreak.storage.files import check_output, whole_file
 
     if json_path is not None:
         check_output(json_path, overwrite=False)

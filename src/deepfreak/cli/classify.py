@@ -12,13 +12,13 @@ import click
 from deepfreak.cli.frame_options import frame_options, read_settings, said_once
 from deepfreak.cli.options import model_option
 from deepfreak.cli.policy_options import policy_options
-from deepfreak.spelling import printable, spelled
+from deepfreak.text import printable, spelled
 
 if TYPE_CHECKING:
     from deepfreak.models import Classifier
-    from deepfreak.policy import Policy
-    from deepfreak.report.verdicts import ShownVerdict
-    from deepfreak.screening import Failure, Verdict
+    from deepfreak.reports.verdicts import ShownVerdict
+    from deepfreak.screening.policy import Policy
+    from deepfreak.screening.screener import Failure, Verdict
 
 SOME_UNREADABLE = 3
 ALL_UNREADABLE = 2
@@ -56,10 +56,10 @@ def classify(
     diffraction, and the decision that `watch` takes, with its reasons. The exit code is 3 when some
     frames could not be read, 2 when none could.
     """
-    from deepfreak.files import check_output
-    from deepfreak.frames.guarded import find_files_guarded, load_guarded, shared_process
+    from deepfreak.formats.guarded import find_files_guarded, load_guarded, shared_process
     from deepfreak.models import load_model
-    from deepfreak.screening import Failure, Screener, screen_files
+    from deepfreak.screening.screener import Failure, Screener, screen_files
+    from deepfreak.storage.files import check_output
 
     for output in (out, report):
         if output is not None:
@@ -133,7 +133,7 @@ def _policy(
 ) -> tuple["Policy | None", str]:
     """Return what decides and the line about it; nothing does where no thresholds are known."""
     from deepfreak.errors import ModelError
-    from deepfreak.policy import find_policy
+    from deepfreak.screening.policy import find_policy
 
     try:
         policy, _ = find_policy(classifier, scores=scores, **settings)
@@ -166,7 +166,7 @@ def _form(
 def _json_line(result: "Verdict | Failure") -> str:
     import json
 
-    from deepfreak.screening import Failure
+    from deepfreak.screening.screener import Failure
 
     # a byte that is not UTF-8 stays a surrogate, which JSON escapes: os.fsencode gives the name
     record: dict[str, object] = {"file": result.file, "frame": result.frame}
@@ -187,7 +187,7 @@ def _json_line(result: "Verdict | Failure") -> str:
 
 
 def _csv_record(result: "Verdict | Failure", classes: tuple[str, ...]) -> str:
-    from deepfreak.screening import Failure
+    from deepfreak.screening.screener import Failure
 
     file = spelled(result.file)
     if isinstance(result, Failure):
@@ -209,7 +209,7 @@ def _csv_line(values: Iterable[object]) -> str:
 
 
 def _row(result: "Verdict | Failure", width: int, label: int) -> str:
-    from deepfreak.screening import Failure
+    from deepfreak.screening.screener import Failure
 
     name = spelled(result.file)
     name = name if len(name) <= width else "..." + name[3 - width :]
@@ -240,7 +240,7 @@ def _records(out: Path | None, *, overwrite: bool) -> Iterator[TextIO]:
             _forget_stdout()
             raise OutputError(f"cannot write to stdout: {error.strerror or error}") from error
         return
-    from deepfreak.files import whole_file
+    from deepfreak.storage.files import whole_file
 
     with (
         whole_file(out, overwrite=overwrite) as partial,
@@ -265,7 +265,7 @@ def _counted(files: list[Path], advance: Callable[[int], None]) -> Iterator[Path
 
 
 def _write_page(path: Path, verdicts: Iterator["Verdict"], model: str, *, overwrite: bool) -> None:
-    from deepfreak.report.verdicts import write_verdict_page
+    from deepfreak.reports.verdicts import write_verdict_page
 
     write_verdict_page(
         path,
@@ -279,8 +279,8 @@ def _write_page(path: Path, verdicts: Iterator["Verdict"], model: str, *, overwr
 def _shown(verdict: "Verdict") -> "ShownVerdict":
     import numpy as np
 
-    from deepfreak.prepare import SIZE
-    from deepfreak.report.verdicts import ShownVerdict
+    from deepfreak.preparation import SIZE
+    from deepfreak.reports.verdicts import ShownVerdict
 
     image, valid = verdict.image, verdict.valid
     if image is None or valid is None:  # too little of the middle was measured

@@ -42,13 +42,13 @@ def evaluate(
     """
     import json
 
-    from deepfreak.dataset import Dataset
-    from deepfreak.evaluation import evaluate as judge
-    from deepfreak.evaluation import format_confusion, format_percent
-    from deepfreak.files import check_output, whole_file
-    from deepfreak.importance import importances_of, steps
+    from deepfreak.datasets import Dataset
     from deepfreak.models import VectorModel, load_model
+    from deepfreak.models.evaluation import evaluate as judge
+    from deepfreak.models.evaluation import format_confusion, format_percent
+    from deepfreak.models.importance import importances_of, steps
     from deepfreak.progress import progress
+    from deepfreak.storage.files import check_output, whole_file
 
     if importance and report is None and summary is None:
         raise click.UsageError("--importance is for a report: add --report or --json")
@@ -77,7 +77,7 @@ def evaluate(
             with progress("importance", steps(loaded)) as advance:
                 importances = importances_of(loaded, images, workers=workers, advance=advance)
         if report is not None:
-            from deepfreak.report.evaluation import write_evaluation_page
+            from deepfreak.reports.evaluation import write_evaluation_page
 
             write_evaluation_page(
                 report,

@@ -18,7 +18,7 @@ def export(*, files: tuple[Path, ...], out: Path) -> None:
     """
     from contextlib import ExitStack
 
-    from deepfreak.exchange import export_diffranet
+    from deepfreak.datasets.diffranet import export_diffranet
     from deepfreak.progress import progress
 
     with ExitStack() as stack:

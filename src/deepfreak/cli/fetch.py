@@ -38,7 +38,7 @@ def fetch(
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from deepfreak.structure_factors.archive import PDB_URL, fetch_entry
+    from deepfreak.physics.structure_factors.archive import PDB_URL, fetch_entry
 
     with Progress(
         TextColumn("fetching {task.description}"),

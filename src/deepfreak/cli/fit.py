@@ -12,7 +12,7 @@ from deepfreak.processors import usable_processors
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from deepfreak.dataset import Dataset
+    from deepfreak.datasets import Dataset
     from deepfreak.networks import Architecture, Fresh, NetworkModel, Training
 
 COMPACT = "compact"
@@ -102,7 +102,7 @@ def fit(
     from deepfreak.networks.curve import Epoch
     from deepfreak.networks.training import CHECKPOINT
     from deepfreak.progress import progress
-    from deepfreak.report.networks import hours, write_training_page
+    from deepfreak.reports.networks import hours, write_training_page
 
     chosen, training = _chosen(
         architecture,
@@ -251,7 +251,7 @@ def _opened(
     path: Path, split: str | None, validation: str | None
 ) -> "Iterator[tuple[Dataset, Dataset | None]]":
     """Give the images to learn from, and those to judge, if there are any."""
-    from deepfreak.dataset import Dataset
+    from deepfreak.datasets import Dataset
 
     with Dataset.open(path) as data:
         learned = split or ("train" if "train" in data.splits else None)
@@ -270,7 +270,7 @@ def _opened(
 @contextmanager
 def _further(files: tuple[Path, ...], *, folder: Path | None) -> "Iterator[tuple[Dataset, ...]]":
     """Give the data sets in `files`, with their images copied into `folder` if there is one."""
-    from deepfreak.dataset import Dataset
+    from deepfreak.datasets import Dataset
 
     with ExitStack() as stack:
         opened = tuple(stack.enter_context(Dataset.open(file)) for file in files)
@@ -291,10 +291,10 @@ def _shown(
             train = train.memory_map(folder)
         yield train
         return
-    from deepfreak.dataset import worker_processes
-    from deepfreak.gpu import Renderer, missing_on_this_machine
+    from deepfreak.datasets import worker_processes
     from deepfreak.networks import Fresh
-    from deepfreak.recipe import experiment_from
+    from deepfreak.physics.gpu import Renderer, missing_on_this_machine
+    from deepfreak.physics.recipe import experiment_from
 
     recipe = train.manifest.get("experiment")
     if recipe is None or train.manifest.get("seed") == fresh:

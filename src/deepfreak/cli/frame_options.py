@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from deepfreak.frames.frame import Frame
-    from deepfreak.frames.options import ReadSettings
+    from deepfreak.formats.frame import Frame
+    from deepfreak.formats.options import ReadSettings
 
 F = TypeVar("F", bound=Callable[..., Any])
 _NAMES = ("mask", "geometry", "channel", "gain", "pedestal", "dark")
@@ -48,8 +48,8 @@ def frame_options(command: F) -> F:
 
 def said_once() -> "Callable[[Frame], None]":
     """Return a function that says on stderr what is new about the reading of a frame."""
-    from deepfreak.frames.notices import Notices
-    from deepfreak.spelling import printable
+    from deepfreak.formats.notices import Notices
+    from deepfreak.text import printable
 
     notices = Notices()
 
@@ -64,7 +64,7 @@ def read_settings(values: dict[str, Any]) -> "ReadSettings":
     """Take the options of `frame_options` out of `values`."""
     from math import isfinite
 
-    from deepfreak.frames.options import ReadSettings
+    from deepfreak.formats.options import ReadSettings
 
     given = {name: values.pop(name) for name in _NAMES}
     if given["pedestal"] is not None and given["dark"] is not None:

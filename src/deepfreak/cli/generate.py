@@ -43,7 +43,7 @@ def _shard(
 @contextmanager
 def _executor(dask: str | None, workers: int) -> Iterator[tuple["Executor | None", int]]:
     """Give where to work, and how many tasks to hand out at once."""
-    from deepfreak import dataset
+    from deepfreak import datasets as dataset
 
     if dask is None:
         with dataset.worker_processes(workers) as executor:
@@ -118,9 +118,9 @@ def generate(
     """
     import numpy as np
 
-    from deepfreak import dataset
+    from deepfreak import datasets as dataset
+    from deepfreak.physics.recipe import load_recipe
     from deepfreak.progress import progress
-    from deepfreak.recipe import load_recipe
 
     experiment = load_recipe(recipe, structure=structure, changes=changes)
     plan = experiment.dataset

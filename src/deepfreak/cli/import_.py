@@ -25,7 +25,7 @@ def diffranet(*, source: Path, out: Path, overwrite: bool) -> None:
     """
     from contextlib import ExitStack
 
-    from deepfreak.exchange import import_diffranet
+    from deepfreak.datasets.diffranet import import_diffranet
     from deepfreak.progress import progress
 
     with ExitStack() as stack:

@@ -8,7 +8,7 @@ import click
 
 from deepfreak.cli.classify import ALL_UNREADABLE, SOME_UNREADABLE
 from deepfreak.cli.frame_options import frame_options, read_settings
-from deepfreak.spelling import printable, spelled
+from deepfreak.text import printable, spelled
 
 
 @click.command()
@@ -41,9 +41,9 @@ def inspect(
     """
     from deepfreak.errors import FrameError
     from deepfreak.evidence import find_evidence
-    from deepfreak.files import check_output
-    from deepfreak.frames.guarded import find_files_guarded, load_guarded, open_guarded
-    from deepfreak.inspection import describe, draw
+    from deepfreak.formats.guarded import find_files_guarded, load_guarded, open_guarded
+    from deepfreak.screening.inspection import describe, draw
+    from deepfreak.storage.files import check_output
 
     settings = read_settings(options)
     if picture is not None:

@@ -14,7 +14,7 @@ def join(*, shards: tuple[Path, ...], out: Path, overwrite: bool) -> None:
 
     The file is the one that a single run would have made.
     """
-    from deepfreak import dataset
+    from deepfreak import datasets as dataset
     from deepfreak.progress import progress
 
     total = 0

@@ -31,8 +31,8 @@ def listen(
     When frames come faster than they can be judged, a fair part of them is looked at and the rest
     is counted. Ctrl-C ends it; the same command goes on, after a crash as well.
     """
-    from deepfreak.frames.finishing import require_no_places
-    from deepfreak.frames.guarded import load_guarded
+    from deepfreak.formats.finishing import require_no_places
+    from deepfreak.formats.guarded import load_guarded
     from deepfreak.live.dectris.receive import Listener
 
     def source(_ledger: "Ledger") -> "Source":

@@ -95,11 +95,11 @@ def prepare(
     """
     from contextlib import ExitStack
 
-    from deepfreak.files import check_output
-    from deepfreak.frames.guarded import find_files_guarded, load_guarded
+    from deepfreak.datasets.real_images.real_set import mean_of, prepare_real_set
+    from deepfreak.datasets.real_images.setups import ByHand
+    from deepfreak.formats.guarded import find_files_guarded, load_guarded
     from deepfreak.progress import progress
-    from deepfreak.real_images.real_set import mean_of, prepare_real_set
-    from deepfreak.real_images.setups import ByHand
+    from deepfreak.storage.files import check_output
 
     if like is not None and target_mean is not None:
         raise click.UsageError("expected one of --mean and --target-mean, found both")
@@ -135,7 +135,7 @@ def prepare(
             start=start,
         )
     if preview is not None:
-        from deepfreak.report.real_set import write_preview
+        from deepfreak.reports.real_set import write_preview
 
         write_preview(preview, made, overwrite=overwrite)
     splits = ", ".join(f"{count} {name}" for name, (_, count) in made.splits.items())

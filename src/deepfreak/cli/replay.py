@@ -10,7 +10,7 @@ from deepfreak.cli.frame_options import frame_options, read_settings
 from deepfreak.processors import usable_processors
 
 if TYPE_CHECKING:
-    from deepfreak.frames.options import ReadSettings
+    from deepfreak.formats.options import ReadSettings
     from deepfreak.live.replay import Recording
 
 
@@ -83,11 +83,11 @@ def replay(
     """
     from deepfreak.cli.live_options import stopped_by_signals
     from deepfreak.errors import DeepFreakError
-    from deepfreak.files import check_output
     from deepfreak.live.dectris.speak import Speaker
     from deepfreak.live.replay import replay as send
     from deepfreak.live.replay import tell
     from deepfreak.progress import progress
+    from deepfreak.storage.files import check_output
 
     if truth is not None:
         check_output(truth, overwrite=False)
@@ -146,11 +146,11 @@ def _recording(
     reading: "ReadSettings",
 ) -> "Recording":
     """Make the frames to send."""
-    from deepfreak.dataset import worker_processes
-    from deepfreak.frames.guarded import load_guarded
+    from deepfreak.datasets import worker_processes
+    from deepfreak.formats.guarded import load_guarded
     from deepfreak.live.replay import record_file, record_shots
+    from deepfreak.physics.recipe import load_recipe
     from deepfreak.progress import progress
-    from deepfreak.recipe import load_recipe
 
     path = Path(what)
     with progress("preparing", distinct) as advance:
@@ -178,7 +178,7 @@ def _recording(
 
 
 def _write_truth(path: Path, recording: "Recording", numbers: range, dropped: set[int]) -> None:
-    from deepfreak.files import whole_file
+    from deepfreak.storage.files import whole_file
 
     with whole_file(path, overwrite=False) as partial, partial.open("w") as file:
         file.write("number,label,taken\n")

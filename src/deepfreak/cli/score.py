@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deepfreak.cli.frame_options import frame_options, read_settings, said_once
-from deepfreak.spelling import printable
+from deepfreak.text import printable
 
 if TYPE_CHECKING:
     from deepfreak.models import Classifier
-    from deepfreak.scores import Scores
+    from deepfreak.screening.scores import Scores
 
 
 @click.command()
@@ -41,10 +41,10 @@ def score(
     tables of evidence. They must be new to the model. `classify`, `watch` and `listen` take their
     thresholds from what is found.
     """
-    from deepfreak.files import check_output
     from deepfreak.models import load_model
-    from deepfreak.scores import scores_path, write_scores
+    from deepfreak.screening.scores import scores_path, write_scores
     from deepfreak.shipped import is_shipped
+    from deepfreak.storage.files import check_output
 
     if out is None and is_shipped(model):
         raise click.UsageError("expected --out FILE for the scores of a model that ships")
@@ -64,12 +64,12 @@ def score(
 
 def _of_data(classifier: "Classifier", data: tuple[str, ...]) -> "Scores":
     """Return the scores of data sets and tables."""
-    from deepfreak.dataset import Dataset
+    from deepfreak.datasets import Dataset
+    from deepfreak.datasets.randomised.table import is_table, read_table
     from deepfreak.models import EvidenceModel
     from deepfreak.progress import progress
-    from deepfreak.scores import score as ask
-    from deepfreak.scores import score_table, together
-    from deepfreak.varied.table import is_table, read_table
+    from deepfreak.screening.scores import score as ask
+    from deepfreak.screening.scores import score_table, together
 
     parts = []
     for name in data:
@@ -90,10 +90,10 @@ def _of_frames(
     classifier: "Classifier", frames: list[Path], labels: Path, options: dict[str, Any]
 ) -> "Scores":
     """Return the scores of labelled detector frames."""
-    from deepfreak.frames.guarded import find_files_guarded, load_guarded
-    from deepfreak.real_images.labels import read_labels
-    from deepfreak.scores import score_frames
-    from deepfreak.screening import Failure, Screener, screen_files
+    from deepfreak.datasets.real_images.labels import read_labels
+    from deepfreak.formats.guarded import find_files_guarded, load_guarded
+    from deepfreak.screening.scores import score_frames
+    from deepfreak.screening.screener import Failure, Screener, screen_files
 
     given = load_guarded(read_settings(options))
     files = find_files_guarded(frames, given.get("geometry"))
@@ -114,7 +114,7 @@ def _file_and_split(name: str) -> tuple[Path, str | None]:
 def _would(scores: "Scores", recall: float) -> str:
     """Return what a policy would do with this."""
     from deepfreak.errors import InputError
-    from deepfreak.policy import policy_from
+    from deepfreak.screening.policy import policy_from
 
     try:
         policy = policy_from(scores, min_hit_recall=recall)

@@ -11,7 +11,7 @@ from deepfreak.processors import usable_processors
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from deepfreak.dataset import Dataset
+    from deepfreak.datasets import Dataset
 
 
 @click.group()
@@ -71,10 +71,10 @@ def classical(
     are depends on the images, the seed and --at-once only. A search that was broken off, however
     roughly, goes on where it was when the same command is given again.
     """
-    from deepfreak.evaluation import format_percent
     from deepfreak.features.cache import FeatureCache
+    from deepfreak.models.evaluation import format_percent
     from deepfreak.progress import progress
-    from deepfreak.report.search import minutes
+    from deepfreak.reports.search import minutes
     from deepfreak.search.classical import Plan
     from deepfreak.search.classical import search as search_classical
     from deepfreak.search.space import describe
@@ -192,9 +192,9 @@ def cnn(
     """
     import math
 
-    from deepfreak.evaluation import format_percent
+    from deepfreak.models.evaluation import format_percent
     from deepfreak.progress import progress
-    from deepfreak.report.networks import hours
+    from deepfreak.reports.networks import hours
     from deepfreak.search.cnn import first_images
     from deepfreak.search.cnn import search as search_cnn
     from deepfreak.search.cnn_plan import Plan
@@ -256,10 +256,10 @@ def _opened(
         with Images(data=Path(data), real=real).open() as pair:
             yield pair
         return
-    from deepfreak.dataset import Dataset
+    from deepfreak.datasets import Dataset
+    from deepfreak.datasets.rendered import rendered_splits
+    from deepfreak.physics.recipe import load_recipe
     from deepfreak.progress import progress
-    from deepfreak.recipe import load_recipe
-    from deepfreak.reproduce.rendered import rendered_splits
 
     counts = {"train": images, **({} if real is not None else {"validation": images})}
     made = rendered_splits(

@@ -13,10 +13,10 @@ def show(*, data: Path, report: Path | None, overwrite: bool) -> None:
     """Show what DATA holds: classes, splits, and the least, middle and largest of each truth."""
     import numpy as np
 
-    from deepfreak.dataset import Dataset
-    from deepfreak.files import check_output
-    from deepfreak.identity import RELEASED_NAME, identity, why_not_released
-    from deepfreak.report.dataset import summary_of_truth, tally, write_dataset_page
+    from deepfreak.datasets import Dataset
+    from deepfreak.datasets.identity import RELEASED_NAME, identity, why_not_released
+    from deepfreak.reports.dataset import summary_of_truth, tally, write_dataset_page
+    from deepfreak.storage.files import check_output
 
     if report is not None:
         check_output(report, overwrite=overwrite)

@@ -77,11 +77,11 @@ def simulate(
     Shot i depends on the recipe, the seed and i only, and is image i of `deepfreak generate`. The
     truth about each goes to shots.json beside them.
     """
-    from deepfreak.dataset import worker_processes
-    from deepfreak.image_files import choose_shots, write_shots
+    from deepfreak.datasets import worker_processes
+    from deepfreak.formats.written import choose_shots, write_shots
+    from deepfreak.physics.recipe import load_recipe
     from deepfreak.progress import progress
-    from deepfreak.recipe import load_recipe
-    from deepfreak.report.rings import write_preview
+    from deepfreak.reports.rings import write_preview
 
     experiment = load_recipe(recipe, structure=structure, changes=changes)
     shots = choose_shots(experiment, seed=seed, first=first, count=count, only=only)

@@ -56,9 +56,9 @@ def train(
     from dataclasses import replace
 
     from deepfreak import models
-    from deepfreak.dataset import Dataset
-    from deepfreak.files import check_output
+    from deepfreak.datasets import Dataset
     from deepfreak.progress import progress
+    from deepfreak.storage.files import check_output
 
     refuse_strangers(context)
     check_output(out, overwrite=overwrite)

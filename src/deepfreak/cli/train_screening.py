@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from deepfreak.datasets.randomised.table import Table
     from deepfreak.models.screening_fit import Training
-    from deepfreak.varied.table import Table
 
 
 @click.command("train-screening")
@@ -28,11 +28,11 @@ def train_screening(*, table: Path, out: Path, seed: int, overwrite: bool) -> No
 
     from threadpoolctl import threadpool_limits
 
-    from deepfreak import scores
-    from deepfreak.files import check_output
+    from deepfreak.datasets.randomised import read_table
     from deepfreak.models import save_model
     from deepfreak.models.screening_fit import fit_screening
-    from deepfreak.varied import read_table
+    from deepfreak.screening import scores
+    from deepfreak.storage.files import check_output
 
     for path in (out, scores.scores_path(out)):
         check_output(path, overwrite=overwrite)
@@ -60,9 +60,9 @@ def _transfer(table: "Table", found: "Training") -> str:
     """Return a table: hits against misses of each family, by what the others teach."""
     import numpy as np
 
+    from deepfreak.datasets.randomised.frame import is_hard
+    from deepfreak.datasets.randomised.table import HIT, MISS
     from deepfreak.models.screening_fit import area_under_curve
-    from deepfreak.varied.frame import is_hard
-    from deepfreak.varied.table import HIT, MISS
 
     hard = is_hard(table.kind, table.zingers)
     contenders = {
@@ -97,8 +97,8 @@ def _bands(table: "Table", odds: "NDArray[np.float64]") -> str:
     """Return what thresholds are worth: misses removed for hits lost, and how pure the kept are."""
     import numpy as np
 
-    from deepfreak.policy import MAX_EMPTY_KEPT
-    from deepfreak.varied.table import HIT, MISS
+    from deepfreak.datasets.randomised.table import HIT, MISS
+    from deepfreak.screening.policy import MAX_EMPTY_KEPT
 
     hits, misses = odds[table.label == HIT], odds[table.label == MISS]
     removed = ", ".join(

@@ -40,9 +40,9 @@ def vary(
     """
     import numpy as np
 
-    from deepfreak import dataset
+    from deepfreak import datasets as dataset
+    from deepfreak.datasets.randomised import make_table, read_table
     from deepfreak.progress import progress
-    from deepfreak.varied import make_table, read_table
 
     try:
         with (

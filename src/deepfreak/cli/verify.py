@@ -25,9 +25,9 @@ def verify(*, data: Path, sample: int, full: bool, workers: int) -> None:
     """
     import numpy as np
 
-    from deepfreak import dataset
+    from deepfreak import datasets as dataset
+    from deepfreak.datasets.identity import RELEASED_NAME, why_not_released
     from deepfreak.errors import DatasetError
-    from deepfreak.identity import RELEASED_NAME, why_not_released
     from deepfreak.progress import progress
 
     with dataset.Dataset.open(data) as opened:

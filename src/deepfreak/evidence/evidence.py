@@ -10,7 +10,7 @@ from deepfreak.evidence.peaks import Peaks, find_peaks
 from deepfreak.evidence.planes import Planes, make_planes
 from deepfreak.evidence.rings import Rings, find_rings
 from deepfreak.evidence.scale import find_scale, point_sharpness
-from deepfreak.frames.frame import Frame
+from deepfreak.formats.frame import Frame
 
 _RESOLVED_PEAKS = 5  # off rings, below which no resolution is told
 _RESOLVED_SHARE = 0.95  # of them have a larger d

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from deepfreak.compiled import njit
 from deepfreak.errors import FrameError
 from deepfreak.features.pixels import check_pixels
-from deepfreak.prepare import PEDESTAL
+from deepfreak.preparation import PEDESTAL
 
 Float = NDArray[np.float32]
 Grid = NDArray[np.float64]

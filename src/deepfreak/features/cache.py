@@ -23,10 +23,10 @@ from deepfreak.errors import DatasetError, FrameError
 from deepfreak.features.extraction import Extractor, finite, in_threads
 from deepfreak.features.glcm import GLCM
 from deepfreak.features.sift import SAMPLE, SIFT, VisualWords, nearest
-from deepfreak.files import cache_folder, written_whole
+from deepfreak.storage.files import cache_folder, written_whole
 
 if TYPE_CHECKING:
-    from deepfreak.dataset import Dataset
+    from deepfreak.datasets import Dataset
 
 # To be raised when an extractor gives other numbers, or a file has another layout, than before.
 GENERATION = 1

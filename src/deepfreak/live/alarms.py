@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from deepfreak.errors import RecipeError
-from deepfreak.evaluation import Proportion
 from deepfreak.live.hit_rate import chance_of_fall
+from deepfreak.models.evaluation import Proportion
 
 Severity = Literal["warning", "critical"]
 _RANK = {"critical": 0, "warning": 1}

@@ -24,8 +24,7 @@ import psutil
 from numpy.typing import NDArray
 
 from deepfreak.errors import DeepFreakError
-from deepfreak.experiment import Experiment
-from deepfreak.frames.frame import Facts
+from deepfreak.formats.frame import Facts
 from deepfreak.live.dectris.compression import decode
 from deepfreak.live.dectris.receive import Listener
 from deepfreak.live.dectris.speak import Speaker, encode_pixels
@@ -35,6 +34,7 @@ from deepfreak.live.ledger import read_ledger
 from deepfreak.live.replay import Recording, record_shots, replay
 from deepfreak.live.session import Settings, open_session
 from deepfreak.live.workers import deaf_to_interrupts
+from deepfreak.physics.experiment import Experiment
 
 DISTINCT = 32
 SECONDS_TO_START = 60.0

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from deepfreak.live.events import Recorded
 from deepfreak.live.intake import Notice
 from deepfreak.live.run import Counts
-from deepfreak.policy import Policy
-from deepfreak.scores import Scores
+from deepfreak.screening.policy import Policy
+from deepfreak.screening.scores import Scores
 
 if TYPE_CHECKING:
     from deepfreak.live.sinks.metrics import Metrics

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from deepfreak.errors import FrameError
-from deepfreak.frames.finishing import finished
-from deepfreak.frames.frame import Frame, FrameFile
-from deepfreak.frames.options import ReadSettings
+from deepfreak.formats.finishing import finished
+from deepfreak.formats.frame import Frame, FrameFile
+from deepfreak.formats.options import ReadSettings
 from deepfreak.live.events import SeriesBegan
 
 OpenFile = Callable[..., AbstractContextManager[FrameFile]]

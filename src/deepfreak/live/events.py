@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.signs import Signs
+from deepfreak.screening.signs import Signs
 
 if TYPE_CHECKING:
-    from deepfreak.frames.frame import Frame
+    from deepfreak.formats.frame import Frame
     from deepfreak.live.roll import Roll
 
 MAX_TRANSIT_S = 600.0  # between sending and receipt; more is a difference of clocks

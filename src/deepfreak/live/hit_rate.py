@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.evaluation import Proportion
+from deepfreak.models.evaluation import Proportion
 
 
 def dispersion(kept: NDArray[np.int64], judged: NDArray[np.int64]) -> float:

@@ -10,14 +10,14 @@ import numpy as np
 
 from deepfreak.compiled import njit
 from deepfreak.errors import FrameError, InputError
-from deepfreak.frames.frame import Counts, Frame, Valid
-from deepfreak.frames.notices import Notices
+from deepfreak.formats.frame import Counts, Frame, Valid
+from deepfreak.formats.notices import Notices
 from deepfreak.live.decoding import Decoders
 from deepfreak.live.events import SAVED, Outcome, Peaks, Picture
 from deepfreak.live.spool import read
 from deepfreak.models import Classifier
-from deepfreak.policy import Policy
-from deepfreak.screening import Screener, Verdict
+from deepfreak.screening.policy import Policy
+from deepfreak.screening.screener import Screener, Verdict
 
 if TYPE_CHECKING:
     from deepfreak.evidence import peaks as evidence

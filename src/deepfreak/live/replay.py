@@ -17,19 +17,19 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.dataset.executors import in_order
-from deepfreak.detector import CCD, missing_pixels
+from deepfreak.datasets.executors import in_order
 from deepfreak.errors import DeepFreakError, FrameError
-from deepfreak.experiment import Experiment
-from deepfreak.exposure import has_ice, scatter
-from deepfreak.frames.frame import Facts, Frame
-from deepfreak.frames.guarded import open_guarded
-from deepfreak.frames.headers import facts
-from deepfreak.frames.options import ReadOptions
+from deepfreak.formats.frame import Facts, Frame
+from deepfreak.formats.guarded import open_guarded
+from deepfreak.formats.headers import facts
+from deepfreak.formats.options import ReadOptions
 from deepfreak.live.dectris.compression import CodedArray
 from deepfreak.live.dectris.messages import Start
 from deepfreak.live.dectris.speak import Compression, Protocol, Speaker, encode_pixels
-from deepfreak.noise import detect
+from deepfreak.physics.detector import CCD, missing_pixels
+from deepfreak.physics.experiment import Experiment
+from deepfreak.physics.exposure import has_ice, scatter
+from deepfreak.physics.noise import detect
 
 LISTENER_WITHIN_S = 5.0
 LONGEST_NAP_S = 0.1

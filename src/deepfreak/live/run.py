@@ -15,9 +15,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from deepfreak.errors import FrameError, InputError, OutputError
-from deepfreak.frames.frame import Frame
-from deepfreak.frames.guarded import open_guarded
-from deepfreak.frames.options import ReadSettings
+from deepfreak.formats.frame import Frame
+from deepfreak.formats.guarded import open_guarded
+from deepfreak.formats.options import ReadSettings
 from deepfreak.live.decoding import SERIES_KNOWN, Decoders
 from deepfreak.live.events import (
     SAVED,

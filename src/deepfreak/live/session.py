@@ -22,17 +22,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from deepfreak.errors import OutputError
-from deepfreak.files import reason_of, whole_file
-from deepfreak.frames.options import ReadSettings
+from deepfreak.formats.options import ReadSettings
 from deepfreak.live.events import Decision, HitSink, RecordSink, Source
 from deepfreak.live.intake import Limits
 from deepfreak.live.ledger import Ledger, open_ledger
 from deepfreak.live.run import Run, Watcher
 from deepfreak.live.spool import Spool
 from deepfreak.live.workers import Task, Workers
-from deepfreak.policy import MAX_EMPTY_KEPT, MIN_HIT_RECALL, Policy, find_policy
 from deepfreak.processors import usable_processors
-from deepfreak.spelling import unspelled
+from deepfreak.screening.policy import (
+    MAX_EMPTY_KEPT,
+    MIN_HIT_RECALL,
+    Policy,
+    find_policy,
+)
+from deepfreak.storage.files import reason_of, whole_file
+from deepfreak.text import unspelled
 
 if TYPE_CHECKING:
     from deepfreak.live.board import Dashboard

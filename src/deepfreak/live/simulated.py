@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 
 from deepfreak.errors import FrameError
-from deepfreak.experiment import Experiment
-from deepfreak.frames.frame import Frame, Valid, require_shape
+from deepfreak.formats.frame import Frame, Valid, require_shape
 from deepfreak.live.events import Arrival, Event, SeriesBegan, SeriesEnded
+from deepfreak.physics.experiment import Experiment
 
 MAGIC = b"DFSHOT\x00\x01"
 _HEAD = struct.Struct("<8sIId")
@@ -144,8 +144,8 @@ class Shown:
 
 def show(experiment: Experiment, seed: int, index: int) -> Shown:
     """Simulate shot `index`; runs in a worker."""
-    from deepfreak.exposure import has_ice, scatter
-    from deepfreak.noise import detect
+    from deepfreak.physics.exposure import has_ice, scatter
+    from deepfreak.physics.noise import detect
 
     shot = experiment.draw(seed=seed, index=index)
     counts = detect(scatter(shot), experiment.detector, shot.noise_generator())
@@ -159,7 +159,7 @@ def show(experiment: Experiment, seed: int, index: int) -> Shown:
 
 def series_of(experiment: Experiment, *, seed: int) -> str:
     """Return the name of the series: another recipe or seed has another one."""
-    from deepfreak.recipe import settings_of
+    from deepfreak.physics.recipe import settings_of
 
     settings = json.dumps(settings_of(experiment), sort_keys=True).encode()
     return f"{experiment.name}-{hashlib.sha256(settings).hexdigest()[:8]}-seed-{seed}"
@@ -235,7 +235,7 @@ def decoder(context: bytes, *, series: str) -> ShotDecoder:
 
 def _context(experiment: Experiment, seed: int) -> bytes:
     """Return what the frames of all shots have in common, as JSON."""
-    from deepfreak.image_files import header_of
+    from deepfreak.formats.written import header_of
 
     header = header_of(experiment.draw(seed=seed, index=0))
     table = {

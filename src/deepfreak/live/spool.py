@@ -18,9 +18,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from deepfreak.errors import FrameError, OutputError
-from deepfreak.files import reason_of
 from deepfreak.live.events import Arrival
-from deepfreak.locks import alone
+from deepfreak.storage.files import reason_of
+from deepfreak.storage.locks import alone
 
 # Length of the JSON that says whose payload this is, and of the payload.
 _HEAD = struct.Struct("<4sIQ")

@@ -20,11 +20,11 @@ from queue import SimpleQueue
 from typing import Any
 
 from deepfreak.errors import DeepFreakError
-from deepfreak.frames.options import ReadSettings
+from deepfreak.formats.options import ReadSettings
 from deepfreak.live.decoding import SERIES_KNOWN
 from deepfreak.live.events import Outcome, SeriesBegan
 from deepfreak.live.judge import Job
-from deepfreak.policy import Policy
+from deepfreak.screening.policy import Policy
 
 # A worker has its next frame at hand when it ends one.
 JOBS_AHEAD = 2
@@ -316,8 +316,8 @@ def _warm_up(judge: Any) -> None:  # noqa: ANN401 -- a Judge, which is heavy to 
     """Judge an image of noise, so that compiled code is loaded before the first frame comes."""
     import numpy as np
 
-    from deepfreak.frames.frame import Frame
-    from deepfreak.screening import Screener
+    from deepfreak.formats.frame import Frame
+    from deepfreak.screening.screener import Screener
 
     counts = np.random.default_rng(0).poisson(20, (512, 512))
     valid = np.ones(counts.shape, np.bool_)

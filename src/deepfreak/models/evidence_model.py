@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deepfreak.datasets.diffranet.importing import REAL_CLASSES
 from deepfreak.errors import ModelError
 from deepfreak.evidence import find_evidence, numbers
-from deepfreak.exchange.importing import REAL_CLASSES
 from deepfreak.features.extraction import in_threads
-from deepfreak.frames.frame import Frame
+from deepfreak.formats.frame import Frame
 from deepfreak.models.perceptrons import Perceptrons
 
 # Beyond the range of the training frames by so many standard deviations a frame is unlike them.

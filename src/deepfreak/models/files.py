@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 
 from deepfreak.errors import FrameError, ModelError, OutputError
 from deepfreak.features import Extractor, extractor_from
-from deepfreak.files import check_output, whole_file
 from deepfreak.models.archive import (
     TRUSTED_TREE,
     check_archive,
@@ -40,6 +39,7 @@ from deepfreak.models.sound import check_forest, svm_from
 from deepfreak.models.svm import FittedSVM
 from deepfreak.models.vector_model import FORMAT, VectorModel, probe
 from deepfreak.shipped import is_shipped, model_file
+from deepfreak.storage.files import check_output, whole_file
 
 if TYPE_CHECKING:
     from deepfreak.models.fitted import Fitted

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deepfreak.datasets.diffranet.importing import REAL_CLASSES
 from deepfreak.errors import DatasetError
-from deepfreak.exchange.importing import REAL_CLASSES
 from deepfreak.models.fitted import ClassWeight
 
 WITHOUT_DIFFRACTION = frozenset({"blank", "no-crystal", REAL_CLASSES[0]})

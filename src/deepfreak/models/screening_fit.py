@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from deepfreak.datasets.randomised.table import HIT, MISS, Table
 from deepfreak.errors import DatasetError
 from deepfreak.models.evidence_model import EvidenceModel
 from deepfreak.models.perceptron_fit import fit_perceptrons
 from deepfreak.models.perceptrons import Perceptrons
-from deepfreak.varied.table import HIT, MISS, Table
 
 Array = NDArray[np.float64]
 

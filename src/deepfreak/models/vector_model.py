@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from deepfreak.datasets.diffranet.importing import REAL_CLASSES
+from deepfreak.datasets.identity import identity
 from deepfreak.errors import DatasetError
-from deepfreak.exchange.importing import REAL_CLASSES
 from deepfreak.features.extraction import Extractor, extract, in_threads
 from deepfreak.features.sift import SIFT, VisualWords
-from deepfreak.identity import identity
 from deepfreak.models.fitted import Fitted, Learner, check_finite, check_weights
 from deepfreak.models.group import group_weights, grouped
-from deepfreak.prepare import SIZE
+from deepfreak.preparation import SIZE
 
 if TYPE_CHECKING:
-    from deepfreak.dataset import Dataset
+    from deepfreak.datasets import Dataset
 
 FORMAT = 2
 

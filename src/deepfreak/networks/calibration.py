@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.dataset import Dataset
+from deepfreak.datasets import Dataset
 from deepfreak.errors import DatasetError
-from deepfreak.evaluation import evaluate
 from deepfreak.models.classifier import Classifier
+from deepfreak.models.evaluation import evaluate
 from deepfreak.models.svm import softmax, temperature_of
 
 

@@ -18,10 +18,10 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from deepfreak.errors import ModelError, RecipeError
-from deepfreak.files import whole_file
 from deepfreak.networks.architecture import architecture_from
 from deepfreak.networks.network import Network, NetworkModel, build_network
 from deepfreak.networks.recipe import Inputs
+from deepfreak.storage.files import whole_file
 
 FORMAT = 1
 HEADER = "deepfreak"

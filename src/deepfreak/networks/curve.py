@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepfreak.errors import ModelError
-from deepfreak.files import whole_file
+from deepfreak.storage.files import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from deepfreak.report.figures import Figure
+    from deepfreak.reports.figures import Figure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +70,8 @@ def read_curve(path: str | Path) -> tuple[Epoch, ...]:
 
 def curve_figure(history: Sequence[Epoch], *, title: str = "Learning curve") -> "Figure":
     """Return accuracy (solid) and loss (dashed) by epoch, as the paper's Fig. 4."""
-    from deepfreak.report.figures import draw_figure
-    from deepfreak.report.page import CLASS_COLOURS
+    from deepfreak.reports.figures import draw_figure
+    from deepfreak.reports.page import CLASS_COLOURS
 
     epochs = [row.epoch for row in history]
     lines = [

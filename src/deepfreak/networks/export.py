@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn.functional import conv_transpose2d, interpolate, pad
 
 from deepfreak.errors import BackendError, ModelError, OutputError
-from deepfreak.files import check_output, versions, whole_file
 from deepfreak.models.network import (
     FORMAT,
     INPUTS,
@@ -28,6 +27,7 @@ from deepfreak.models.network import (
 from deepfreak.models.svm import softmax
 from deepfreak.networks.calibration import Calibration
 from deepfreak.networks.network import Network, NetworkModel
+from deepfreak.storage.files import check_output, versions, whole_file
 
 # The last version of operators that torch's exporter by tracing knows.
 OPSET = 18

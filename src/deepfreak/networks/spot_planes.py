@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d, max_pool2d, relu
 
 from deepfreak.networks.compact import BLOCK_PX
-from deepfreak.prepare import PEDESTAL
+from deepfreak.preparation import PEDESTAL
 
 BLOCK_PIXELS = BLOCK_PX**2
 # Added to what a pixel holds that measured nothing. All gray levels of a block together do not make

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from deepfreak.errors import DeepFreakError, ModelError, OutputError
-from deepfreak.files import versions
 from deepfreak.networks.checkpoint import read_record, restore, save_checkpoint
 from deepfreak.networks.curve import Epoch
 from deepfreak.networks.network import Network
 from deepfreak.networks.processes import Processes
 from deepfreak.networks.recipe import Training
+from deepfreak.storage.files import versions
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from deepfreak.exchange.importing import REAL_CLASSES
+from deepfreak.datasets.diffranet.importing import REAL_CLASSES
 from deepfreak.models.group import groups
 
 

@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from deepfreak.dataset import Dataset
+from deepfreak.datasets import Dataset
 from deepfreak.errors import BackendError, DatasetError, OutputError, RecipeError
-from deepfreak.files import versions
 from deepfreak.networks.architecture import Architecture
 from deepfreak.networks.augmentation import change, draw_changes, measured
 from deepfreak.networks.batches.batch import Batch
@@ -28,6 +27,7 @@ from deepfreak.networks.recipe import Training
 from deepfreak.networks.state import State
 from deepfreak.networks.step import step_of
 from deepfreak.networks.targets import Targets
+from deepfreak.storage.files import versions
 
 CHECKPOINT = "checkpoint.safetensors"
 WEIGHTS = "weights.safetensors"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from pydantic import Field
 
-from deepfreak.dataset.executors import dask_cluster
+from deepfreak.datasets.executors import dask_cluster
 from deepfreak.errors import BackendError, InputError, OutputError
 from deepfreak.features.cache import FeatureCache
 from deepfreak.models.files import save_model
@@ -40,7 +40,7 @@ from deepfreak.search.trial import Images, Outcome, Task, Trial
 from deepfreak.settings import Count, Positive, settings
 
 if TYPE_CHECKING:
-    from deepfreak.dataset import Dataset
+    from deepfreak.datasets import Dataset
 
 SCORE = "deepfreak.search.trial:score"
 

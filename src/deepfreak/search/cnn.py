@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deepfreak.errors import DeepFreakError, OutputError
-from deepfreak.evaluation import evaluate
-from deepfreak.files import reason_of, whole_file
+from deepfreak.models.evaluation import evaluate
 from deepfreak.networks import train_network
 from deepfreak.search.bohb import Outcome, Settings, optimize
 from deepfreak.search.cnn_plan import SPACES, Plan, epochs_of
 from deepfreak.search.cnn_results import RESULTS, Results
+from deepfreak.storage.files import reason_of, whole_file
 
 if TYPE_CHECKING:
-    from deepfreak.dataset import Dataset
+    from deepfreak.datasets import Dataset
     from deepfreak.networks.curve import Epoch
 
 JOURNAL = "journal.jsonl"
@@ -176,10 +176,10 @@ def search(
     InputError, OutputError
         `out` holds another search or one under way, or cannot be written.
     """
-    from deepfreak.evaluation import must_group
+    from deepfreak.models.evaluation import must_group
     from deepfreak.networks.batches.stored import StoredImages
     from deepfreak.networks.processes import processes
-    from deepfreak.report.networks import write_cnn_search_page
+    from deepfreak.reports.networks import write_cnn_search_page
 
     plan, folder = plan or Plan(), Path(out)
     # whatever is wrong with all trainings must not be recorded as the failure of each

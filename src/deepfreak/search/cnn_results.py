@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from deepfreak.errors import InputError
-from deepfreak.evaluation import Proportion
-from deepfreak.files import versions
+from deepfreak.models.evaluation import Proportion
 from deepfreak.search.bohb import Evaluation, Search
 from deepfreak.search.cnn_plan import Plan, epochs_of
+from deepfreak.storage.files import versions
 
 RESULTS = "results.json"
 

@@ -12,7 +12,7 @@ from deepfreak.features.lbp import LBP
 from deepfreak.features.sift import SIFT
 
 if TYPE_CHECKING:
-    from deepfreak.dataset import Dataset
+    from deepfreak.datasets import Dataset
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepfreak.errors import OutputError
-from deepfreak.files import reason_of
-from deepfreak.locks import opened_alone
 from deepfreak.search.space import TABLE_8
 from deepfreak.search.tpe import frozen, new_study
 from deepfreak.search.trial import Outcome, Trial
+from deepfreak.storage.files import reason_of
+from deepfreak.storage.locks import opened_alone
 
 if TYPE_CHECKING:
     from optuna.study import Study

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepfreak.errors import DatasetError
-from deepfreak.files import versions, whole_file
 from deepfreak.search.journal import Journal, Session
 from deepfreak.search.space import configuration, describe, size, values_of
 from deepfreak.search.trial import Outcome, Trial
+from deepfreak.storage.files import versions, whole_file
 
 if TYPE_CHECKING:
-    from deepfreak.dataset import Dataset
+    from deepfreak.datasets import Dataset
     from deepfreak.features.cache import FeatureCache
     from deepfreak.models import VectorModel
 
@@ -155,7 +155,7 @@ def write_results(out: Path, results: Results) -> None:
     OutputError
         They cannot be written.
     """
-    from deepfreak.report.search import write_search_page
+    from deepfreak.reports.search import write_search_page
 
     text = json.dumps(results.to_json(), indent=1, allow_nan=False) + "\n"
     with whole_file(out / RESULTS, overwrite=True) as partial:

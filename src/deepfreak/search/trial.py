@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from deepfreak.datasets.diffranet.importing import REAL_CLASSES
 from deepfreak.errors import DatasetError
-from deepfreak.evaluation import Proportion
-from deepfreak.exchange.importing import REAL_CLASSES
+from deepfreak.models.evaluation import Proportion
 from deepfreak.models.group import group_weights, grouped, groups
 from deepfreak.search.space import Picks, configuration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from deepfreak.dataset import Dataset
+    from deepfreak.datasets import Dataset
 
 TRAIN, VALIDATION = "train", "validation"
 
@@ -49,7 +49,7 @@ class Images:
         DatasetError
             A file or split is missing or empty, or the classes of the two do not fit.
         """
-        from deepfreak.dataset import Dataset
+        from deepfreak.datasets import Dataset
 
         with (
             Dataset.open(self.data, split=TRAIN) as train,

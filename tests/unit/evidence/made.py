@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import ndimage
 
-from deepfreak.frames import Frame
+from deepfreak.formats import Frame
 
 
 def made(counts, valid=None, **facts):

@@ -5,7 +5,7 @@ import pytest
 
 from deepfreak.evidence import find_evidence, numbers
 from deepfreak.evidence.evidence import Evidence
-from deepfreak.frames import read_frames
+from deepfreak.formats import read_frames
 from tests.unit.evidence.made import flat, made, scattered, spots
 
 DETECTOR_WORDS = ("gain", "noise", "level", "hot_", "size", "shape", "saturat")

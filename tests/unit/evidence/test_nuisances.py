@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deepfreak.evidence import find_evidence, numbers
-from deepfreak.frames.gaps import gaps
+from deepfreak.formats.gaps import gaps
 from tests.unit.evidence.made import ccd, flat, made, scattered, spots, with_hot_pixels
 
 SHAPE = (768, 768)

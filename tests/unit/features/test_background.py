@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from deepfreak.errors import FrameError
-from deepfreak.exposure import background_photons
 from deepfreak.features.background import subtract_background
-from deepfreak.noise import detect, to_8_bits
-from deepfreak.recipe import load_recipe
+from deepfreak.physics.exposure import background_photons
+from deepfreak.physics.noise import detect, to_8_bits
+from deepfreak.physics.recipe import load_recipe
 
 SLOW, FAST = np.mgrid[0.5:300, 0.5:340]
 SMOOTH = 100 + 0.8 * SLOW + 400 * np.exp(-((SLOW - 120) ** 2 + (FAST - 200) ** 2) / 2e4)

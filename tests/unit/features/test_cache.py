@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepfreak.dataset import Dataset
+from deepfreak.datasets import Dataset
 from deepfreak.errors import DatasetError
 from deepfreak.features import GLCM, LBP, SIFT, FeatureCache, extract
 from deepfreak.features import cache as cache_module

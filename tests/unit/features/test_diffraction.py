@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from deepfreak.errors import FrameError, ModelError
-from deepfreak.exposure import background_photons, bragg_photons
 from deepfreak.features import extractor_from
 from deepfreak.features.diffraction import Diffraction
 from deepfreak.features.peaks import find_peaks
-from deepfreak.noise import detect, to_8_bits
-from deepfreak.recipe import load_recipe
+from deepfreak.physics.exposure import background_photons, bragg_photons
+from deepfreak.physics.noise import detect, to_8_bits
+from deepfreak.physics.recipe import load_recipe
 from tests.unit.features.test_background import measured
 from tests.unit.features.test_peaks import HALO, grid_of_places, with_spots
 
@@ -141,8 +141,8 @@ def test_an_image_without_valid_pixels_is_refused():
 
 
 def test_frames_with_spots_have_more_peaks_than_frames_with_rings(shared):
-    from deepfreak.frames import open_frames
-    from deepfreak.prepare import prepare
+    from deepfreak.formats import open_frames
+    from deepfreak.preparation import prepare
 
     def count(name):
         with open_frames(shared / "real" / name) as file:

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from deepfreak.errors import FrameError, RecipeError
-from deepfreak.exposure import simulate
 from deepfreak.features.lbp import LBP
-from deepfreak.recipe import load_recipe
+from deepfreak.physics.exposure import simulate
+from deepfreak.physics.recipe import load_recipe
 
 skimage_feature = pytest.importorskip("skimage.feature")
 

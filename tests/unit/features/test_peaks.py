@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from deepfreak.exposure import background_photons, bragg_photons
 from deepfreak.features.background import subtract_background
 from deepfreak.features.peaks import EDGE_SIGMA, MOST_PEAKS, find_peaks, find_spots
-from deepfreak.noise import detect, to_8_bits
-from deepfreak.recipe import load_recipe
+from deepfreak.physics.exposure import background_photons, bragg_photons
+from deepfreak.physics.noise import detect, to_8_bits
+from deepfreak.physics.recipe import load_recipe
 from tests.unit.features.test_background import measured
 
 SIDE = 384

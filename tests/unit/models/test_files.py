@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deepfreak.dataset import Dataset
+from deepfreak.datasets import Dataset
 from deepfreak.errors import ModelError, OutputError
 from deepfreak.features.glcm import GLCM
 from deepfreak.features.sift import SIFT

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from deepfreak.networks.export import export_onnx
-from deepfreak.scores import scores_path
+from deepfreak.screening.scores import scores_path
 from tests.live.sessions import made_scores
 from tests.unit.networks.served import SMALL, model_of
 

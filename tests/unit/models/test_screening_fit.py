@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
+from deepfreak.datasets.randomised.table import BETWEEN, HIT, MISS, Table
 from deepfreak.errors import DatasetError
 from deepfreak.models.screening_fit import (
     SECOND_NUMBERS,
@@ -14,7 +15,6 @@ from deepfreak.models.screening_fit import (
     calibration,
     fit_screening,
 )
-from deepfreak.varied.table import BETWEEN, HIT, MISS, Table
 
 NAMES = (*SECOND_NUMBERS, "further")
 FAMILIES = ("ccd", "counter", "pnccd")

@@ -7,13 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepfreak.dataset import Dataset, generate
+from deepfreak.datasets import Dataset, generate
+from deepfreak.datasets.identity import RELEASED_NAME, RELEASED_SHA256
 from deepfreak.errors import ModelError
-from deepfreak.evaluation import evaluate
-from deepfreak.identity import RELEASED_NAME, RELEASED_SHA256
 from deepfreak.models import FittedPerceptrons, load_model
-from deepfreak.policy import SURELY_NO, SURELY_YES, find_policy, shipped_policy
-from deepfreak.recipe import load_recipe
+from deepfreak.models.evaluation import evaluate
+from deepfreak.physics.recipe import load_recipe
+from deepfreak.screening.policy import (
+    SURELY_NO,
+    SURELY_YES,
+    find_policy,
+    shipped_policy,
+)
 from deepfreak.shipped import model_file
 
 SHIPPED = resources.files("deepfreak.models") / "shipped"

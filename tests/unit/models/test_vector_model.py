@@ -5,7 +5,7 @@ import h5py
 import numpy as np
 import pytest
 
-from deepfreak.dataset import Dataset
+from deepfreak.datasets import Dataset
 from deepfreak.errors import DatasetError
 from deepfreak.features import extract
 from deepfreak.features.glcm import GLCM

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from deepfreak.dataset import Dataset
+from deepfreak.datasets import Dataset
 from deepfreak.errors import DatasetError
-from deepfreak.exposure import simulate
 from deepfreak.networks import Fresh
 from deepfreak.networks.batches.source import source_of
 from deepfreak.networks.batches.stored import StoredImages
 from deepfreak.networks.processes import Processes
+from deepfreak.physics.exposure import simulate
 from tests.gpu.small import small_experiment
 from tests.labelled import CLASSES, write_labelled
 

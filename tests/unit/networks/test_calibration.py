@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepfreak.dataset import Dataset
+from deepfreak.datasets import Dataset
 from deepfreak.errors import DatasetError
-from deepfreak.evaluation import Evaluation
+from deepfreak.models.evaluation import Evaluation
 from deepfreak.models.svm import softmax
 from deepfreak.networks.calibration import calibrate, tempered
 from tests.labelled import CLASSES, write_labelled

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from deepfreak.dataset import Dataset
+from deepfreak.datasets import Dataset
+from deepfreak.datasets.diffranet.importing import REAL_CLASSES
 from deepfreak.errors import DatasetError, OutputError
-from deepfreak.exchange.importing import REAL_CLASSES
 from deepfreak.networks import Compact, Fresh, Inputs, Training
 from deepfreak.networks.batches.source import source_of
 from deepfreak.networks.batches.stored import StoredImages

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from deepfreak.dataset import Dataset
+from deepfreak.datasets import Dataset
 from deepfreak.networks import architecture_from, load_network, save_network
 from deepfreak.networks.normalisation import normalised_by_image
 from tests.labelled import write_labelled

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from deepfreak.dataset import Dataset
+from deepfreak.datasets import Dataset
 from deepfreak.networks import OURS, Compact
 from deepfreak.networks.batches.batch import Batch
 from deepfreak.networks.processes import Processes

@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from deepfreak.dataset import Dataset
+from deepfreak.datasets import Dataset
 from deepfreak.networks import Augmentation, Inputs, Topology, Training, train_network
 
 ROOT = Path(__file__).parents[3]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from deepfreak.dataset import Dataset
+from deepfreak.datasets import Dataset
+from deepfreak.datasets.diffranet.importing import REAL_CLASSES
 from deepfreak.errors import BackendError, DatasetError, DeepFreakError, InputError
-from deepfreak.exchange.importing import REAL_CLASSES
 from deepfreak.networks import TOPOLOGIES, load_network
 from deepfreak.search.cnn import Objective, first_images, search
 from deepfreak.search.cnn_plan import Plan, epochs_of, narrowed

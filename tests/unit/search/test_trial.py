@@ -6,17 +6,17 @@ import h5py
 import numpy as np
 import pytest
 
-from deepfreak.dataset import Dataset
+from deepfreak.datasets import Dataset
+from deepfreak.datasets.diffranet.importing import REAL_CLASSES
+from deepfreak.datasets.real_images.real_set import prepare_real_set
 from deepfreak.errors import DatasetError
-from deepfreak.exchange.importing import REAL_CLASSES
 from deepfreak.features import GLCM, FeatureCache, extract
-from deepfreak.frames import find_files
+from deepfreak.formats import find_files
 from deepfreak.models import Forest, grouped
-from deepfreak.real_images.real_set import prepare_real_set
 from deepfreak.search.space import TABLE_8, values_of
 from deepfreak.search.trial import Images, Outcome, Task, Trial, score
 from tests.labelled import write_labelled
-from tests.unit.real_images.test_real_set import write_frames
+from tests.unit.datasets.real_images.test_real_set import write_frames
 
 # GLCM at distance 1 and angles 0 and 90, ten trees of depth 6, the first weights by class.
 PICKS = {

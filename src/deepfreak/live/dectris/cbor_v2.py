@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from deepfreak.errors import FrameError
-from deepfreak.frames.frame import MOST_PIXELS, Facts, Valid, require_shape
-from deepfreak.frames.headers import facts
+from deepfreak.formats.frame import MOST_PIXELS, Facts, Valid, require_shape
+from deepfreak.formats.headers import facts
 from deepfreak.live.dectris.cbor_items import Tagged, read_item
 from deepfreak.live.dectris.compression import CodedArray, decode, encode
 from deepfreak.live.dectris.messages import (

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.errors import FrameError
-from deepfreak.frames.frame import MOST_PIXELS, require_shape
+from deepfreak.formats.frame import MOST_PIXELS, require_shape
 
 Algorithm = Literal["none", "bslz4", "lz4", "lz4-block"]
 ALGORITHMS: tuple[Algorithm, ...] = ("none", "bslz4", "lz4", "lz4-block")

@@ -5,8 +5,8 @@ from typing import Literal
 import numpy as np
 
 from deepfreak.errors import FrameError
-from deepfreak.frames.frame import Counts, Frame, Valid
-from deepfreak.frames.measured import missing_by_reason
+from deepfreak.formats.frame import Counts, Frame, Valid
+from deepfreak.formats.measured import missing_by_reason
 from deepfreak.live.dectris import cbor_v2, json_v1
 from deepfreak.live.dectris.compression import CodedArray, decode
 from deepfreak.live.dectris.messages import Start

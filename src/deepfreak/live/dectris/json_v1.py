@@ -18,8 +18,8 @@ from typing import Any, cast
 import numpy as np
 
 from deepfreak.errors import FrameError
-from deepfreak.frames.frame import Facts, Valid, require_shape
-from deepfreak.frames.headers import facts
+from deepfreak.formats.frame import Facts, Valid, require_shape
+from deepfreak.formats.headers import facts
 from deepfreak.live.dectris.compression import Algorithm, CodedArray, decode
 from deepfreak.live.dectris.messages import (
     End,

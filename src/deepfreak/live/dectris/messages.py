@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from deepfreak.errors import FrameError
-from deepfreak.frames.frame import Facts, Valid
-from deepfreak.frames.headers import facts
+from deepfreak.formats.frame import Facts, Valid
+from deepfreak.formats.headers import facts
 
 T = TypeVar("T")
 

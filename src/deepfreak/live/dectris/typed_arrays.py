@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deepfreak.errors import FrameError
-from deepfreak.frames.frame import require_shape
+from deepfreak.formats.frame import require_shape
 from deepfreak.live.dectris.cbor_items import Tagged
 from deepfreak.live.dectris.compression import Algorithm, CodedArray, as_algorithm
 

@@ -4,7 +4,7 @@ import os
 import re
 from dataclasses import dataclass, field
 
-from deepfreak.frames.files import is_hdf5_name
+from deepfreak.formats.files import is_hdf5_name
 from deepfreak.live.folder.identity import Identity
 from deepfreak.live.folder.look import Look
 

@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from deepfreak.errors import DeepFreakError, FrameError, ReadingStoppedError
-from deepfreak.frames.files import is_hdf5_name, open_frames
-from deepfreak.frames.frame import Frame, FrameFile
+from deepfreak.formats.files import is_hdf5_name, open_frames
+from deepfreak.formats.frame import Frame, FrameFile
 from deepfreak.live.decoding import OpenFile
 from deepfreak.live.folder.identity import (
     UNREAD,

@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator
 
 from deepfreak.errors import ReadingStoppedError
-from deepfreak.frames.frame import Extent
-from deepfreak.frames.options import ReadSettings
+from deepfreak.formats.frame import Extent
+from deepfreak.formats.options import ReadSettings
 from deepfreak.live.events import Arrival, Event, SeriesBegan, SeriesEnded, Trouble
 from deepfreak.live.folder.candidate import Candidate, stamp_of
 from deepfreak.live.folder.identity import UNREAD, Context, Identity

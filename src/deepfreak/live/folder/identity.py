@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from deepfreak.errors import FrameError
-from deepfreak.frames.files import is_hdf5_name
-from deepfreak.frames.frame import FrameFile
-from deepfreak.frames.options import ReadOptions, ReadSettings
+from deepfreak.formats.files import is_hdf5_name
+from deepfreak.formats.frame import FrameFile
+from deepfreak.formats.options import ReadOptions, ReadSettings
 
 _DIGEST_BYTES = 16
 _MOST_CONTEXT_BYTES = 1 << 16

@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from deepfreak.errors import InputError
-from deepfreak.frames.files import is_hdf5_name, open_frames
-from deepfreak.frames.frame import Extent, FrameFile
-from deepfreak.frames.options import ReadSettings
-from deepfreak.frames.writing import writing_of
+from deepfreak.formats.files import is_hdf5_name, open_frames
+from deepfreak.formats.frame import Extent, FrameFile
+from deepfreak.formats.hdf5.writing import writing_of
+from deepfreak.formats.options import ReadSettings
 from deepfreak.live.folder.identity import (
     UNREAD,
     UNREADABLE,

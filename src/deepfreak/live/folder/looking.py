@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import lru_cache
 from typing import Any
 
-from deepfreak.frames.guarded import MODULES, limits_for
+from deepfreak.formats.guarded import MODULES, limits_for
 from deepfreak.isolation import LimitedProcess
 
 PROCESSES = 3  # started when they are needed: a further one when files keep the others busy

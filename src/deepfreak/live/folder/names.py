@@ -8,7 +8,7 @@ from pathlib import PurePath
 
 from deepfreak.errors import FrameError
 from deepfreak.live.folder.identity import Identity, has_only_grown, unpack
-from deepfreak.spelling import spelled
+from deepfreak.text import spelled
 
 Known = Callable[[str], int]
 ContextOf = Callable[[str], bytes | None]

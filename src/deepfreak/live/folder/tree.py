@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deepfreak.frames.files import is_image_name
+from deepfreak.formats.files import is_image_name
 from deepfreak.live.events import Trouble
 
 COARSE_S = 2.5  # the coarsest clock of a file system in use, FAT's, ticks every 2 s

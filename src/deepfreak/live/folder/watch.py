@@ -21,9 +21,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from deepfreak.errors import InputError, ReadingStoppedError
-from deepfreak.frames.files import is_hdf5_name
-from deepfreak.frames.guarded import links_in_process, load_guarded
-from deepfreak.frames.options import ReadSettings
+from deepfreak.formats.files import is_hdf5_name
+from deepfreak.formats.guarded import links_in_process, load_guarded
+from deepfreak.formats.options import ReadSettings
 from deepfreak.live.events import Event
 from deepfreak.live.folder.candidate import Candidate, numbers
 from deepfreak.live.folder.giving import Giver

@@ -22,10 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deepfreak.errors import OutputError
-from deepfreak.files import reason_of
 from deepfreak.live.events import Decision, Outcome, Recorded
 from deepfreak.live.sinks.growing_file import GrowingFile
 from deepfreak.live.sinks.records import require_next
+from deepfreak.storage.files import reason_of
 
 
 @dataclass(frozen=True, slots=True)

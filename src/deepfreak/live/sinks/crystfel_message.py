@@ -28,7 +28,7 @@ import numpy as np
 from deepfreak.live.events import Hit, Peaks
 
 if TYPE_CHECKING:
-    from deepfreak.frames.frame import Frame
+    from deepfreak.formats.frame import Frame
 
 HC_EV_A = 12398.419843320026  # photon energy times wavelength, exact in the SI
 

@@ -6,8 +6,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from deepfreak.errors import OutputError
-from deepfreak.files import reason_of
-from deepfreak.locks import opened_alone
+from deepfreak.storage.files import reason_of
+from deepfreak.storage.locks import opened_alone
 
 _BLOCK = 1 << 16
 _LONGEST_LINE = 1 << 22

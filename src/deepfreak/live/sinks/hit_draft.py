@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepfreak.errors import OutputError
-from deepfreak.files import reason_of, whole_hdf5
 from deepfreak.live.sinks.hit_record import (
     Chunks,
     HitRecord,
@@ -19,9 +18,10 @@ from deepfreak.live.sinks.hit_record import (
     stored_mask,
     unpack,
 )
+from deepfreak.storage.files import reason_of, whole_hdf5
 
 if TYPE_CHECKING:
-    from deepfreak.frames.frame import Frame, Valid
+    from deepfreak.formats.frame import Frame, Valid
     from deepfreak.live.events import Hit
 
 _LONGEST_HEADER = 1_000_000
@@ -44,7 +44,7 @@ class HitDraft:
     """
 
     def __init__(self, out: Path, setup: Setup) -> None:
-        from deepfreak.dataset.draft import open_draft
+        from deepfreak.datasets.draft import open_draft
 
         self.out = out
         self.setup = setup

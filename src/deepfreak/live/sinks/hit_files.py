@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Literal
 
 from deepfreak.errors import InputError, OutputError
-from deepfreak.files import read_hdf5, reason_of
 from deepfreak.live.events import Decision, Hit
 from deepfreak.live.sinks.crystfel_list import Copy
 from deepfreak.live.sinks.hit_draft import HitDraft, setup_in
 from deepfreak.live.sinks.hit_index import HitIndex
 from deepfreak.live.sinks.hit_layout import SUFFIXES, members
 from deepfreak.live.sinks.hit_record import Chunks, Setup, setup_of, spelled
+from deepfreak.storage.files import read_hdf5, reason_of
 
 _FILE = re.compile(r"hits-(\d{5,})\.(h5|cxi)")
 _DRAFT = re.compile(r"\.(hits-(\d{5,})\.(h5|cxi))\.draft")

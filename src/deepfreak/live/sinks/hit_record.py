@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.errors import FrameError
-from deepfreak.frames.frame import Counts, Frame, Valid
+from deepfreak.formats.frame import Counts, Frame, Valid
 from deepfreak.live.events import Hit
 
 # What is true of all frames of one file; a frame of which it is not begins another.

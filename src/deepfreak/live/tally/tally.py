@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from deepfreak.errors import InputError
-from deepfreak.evaluation import Proportion
 from deepfreak.live.alarms import Alarm, Alarms, AlarmSettings, Readings
 from deepfreak.live.events import DECISIONS, Outcome, Recorded, SeriesBegan, SeriesEnded, Trouble
 from deepfreak.live.hit_rate import dispersion
@@ -37,6 +36,7 @@ from deepfreak.live.tally.latency import quantile_ms
 from deepfreak.live.tally.maps import DetectorMap, RasterMap
 from deepfreak.live.tally.series import SeriesList, shortened
 from deepfreak.live.tally.timeline import JUDGED_COLUMNS, Span, timeline
+from deepfreak.models.evaluation import Proportion
 
 _SECONDS = 600
 _MINUTES = 25 * 60

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from deepfreak.evaluation import Proportion
 from deepfreak.live.events import DECISIONS
 from deepfreak.live.tally.bins import Bins, Counts
 from deepfreak.live.tally.columns import JUDGED, KEEP, LEFT_OUT, Columns
 from deepfreak.live.tally.latency import quantile_ms
+from deepfreak.models.evaluation import Proportion
 
 # Of a shorter part of the last point, and fewer seconds, nothing can be told yet.
 _LEAST_OF_LAST, _LEAST_S = 0.4, 10.0

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepfreak.errors import DeepFreakError, FrameError, InputError
-from deepfreak.frames.guarded import MODULES
+from deepfreak.formats.guarded import MODULES
 from deepfreak.isolation import LimitedProcess, Limits
-from deepfreak.policy import Policy
+from deepfreak.screening.policy import Policy
 
 if TYPE_CHECKING:
-    from deepfreak.frames.frame import Frame
+    from deepfreak.formats.frame import Frame
 
 LIMITS = Limits(cpu_s=10.0, wall_s=45.0, memory_bytes=1 << 30, file_bytes=256 << 20)
 # Code may have to be compiled then, on a machine that has other work.
@@ -64,7 +64,7 @@ class UploadJudge:
 @lru_cache(maxsize=1)
 def _screener(model: Path | None, policy: Policy) -> Callable[[Any], Any]:
     from deepfreak.models import load_model
-    from deepfreak.screening import Screener
+    from deepfreak.screening.screener import Screener
 
     return Screener(load_model(model), policy)
 
@@ -73,7 +73,7 @@ def _load(model: Path | None, policy: Policy) -> None:
     """Load the model; then nothing but libraries and files that are sent can be opened."""
     import numpy as np
 
-    from deepfreak.frames.frame import Frame
+    from deepfreak.formats.frame import Frame
     from deepfreak.isolation.confine import confine
 
     counts = np.random.default_rng(0).poisson(20, (512, 512))
@@ -104,7 +104,7 @@ def _of_two_types(frame: "Frame") -> "Frame":
 
 
 def _judge(content: bytes, suffix: str, model: Path | None, policy: Policy) -> dict[str, Any]:
-    from deepfreak.frames import open_frames
+    from deepfreak.formats import open_frames
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, f"image{suffix}")

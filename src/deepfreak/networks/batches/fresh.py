@@ -12,15 +12,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from deepfreak.dataset import stream
+from deepfreak.datasets import stream
 from deepfreak.errors import DatasetError
-from deepfreak.experiment import Experiment
 from deepfreak.networks.batches.batch import VOLUME, Batch
 from deepfreak.networks.processes import Processes
-from deepfreak.recipe import settings_of
+from deepfreak.physics.experiment import Experiment
+from deepfreak.physics.recipe import settings_of
 
 if TYPE_CHECKING:
-    from deepfreak.gpu.batch import Renderer
+    from deepfreak.physics.gpu.batch import Renderer
 
 # So many of the endless shots are looked at for their mean.
 SHOTS_FOR_MEAN = 512

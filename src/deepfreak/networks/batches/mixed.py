@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from deepfreak.dataset import Dataset
+from deepfreak.datasets import Dataset
 from deepfreak.errors import DatasetError
 from deepfreak.models.group import groups
 from deepfreak.networks.batches.batch import Batch

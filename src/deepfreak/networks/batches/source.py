@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from deepfreak.dataset import Dataset
+from deepfreak.datasets import Dataset
 from deepfreak.errors import DatasetError
 from deepfreak.networks.batches.fresh import Fresh, FreshShots
 from deepfreak.networks.batches.mixed import MixedImages

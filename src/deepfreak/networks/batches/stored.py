@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepfreak.dataset import Dataset
+from deepfreak.datasets import Dataset
+from deepfreak.datasets.identity import identity
 from deepfreak.errors import DatasetError
-from deepfreak.identity import identity
 from deepfreak.networks.batches.batch import VOLUME, Batch, on_device
 from deepfreak.networks.batches.order import shuffled, steps_of
 from deepfreak.networks.processes import Processes

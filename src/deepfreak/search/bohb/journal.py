@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from deepfreak.errors import InputError, OutputError
-from deepfreak.files import reason_of, versions
-from deepfreak.locks import opened_alone
+from deepfreak.storage.files import reason_of, versions
+from deepfreak.storage.locks import opened_alone
 
 KIND = "deepfreak BOHB journal 1"
 

@@ -70,7 +70,7 @@ def optimize(
     purpose
         What else must be the same for that, as plain values: the data and their hash, for example.
     executor
-        Where evaluations are made (`deepfreak.dataset.executors`); this process if None.
+        Where evaluations are made (`deepfreak.datasets.executors`); this process if None.
     time_limit_s
         No evaluation begins later.
     advance

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepfreak.dataset.executors import worker_processes
+from deepfreak.datasets.executors import worker_processes
 from deepfreak.errors import InputError, OutputError
 from deepfreak.search.bohb import Guidance, Hyperband, Outcome, optimize
 

@@ -1,0 +1,193 @@
+"""A record: tables with what made them, as Markdown, JSON and HTML in one folder."""
+
+import csv
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepfreak.errors import OutputError
+from deepfreak.models.evaluation import Evaluation, format_percent
+from deepfreak.processors import usable_processors
+from deepfreak.reports.page import write_page
+from deepfreak.storage.files import versions, whole_file
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Cell = str | int | float
+
+# Labels of each test image, a line each: its place in the split, its class, and each verdict.
+VERDICTS = "verdicts.csv"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table: a title that names the paper's, heads of columns, lines of cells, and remarks."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """Tables, and how and where they were made.
+
+    Attributes
+    ----------
+    summary
+        The first lines: scale and main result.
+    facts
+        JSON values to keep beside the tables, such as the confusion matrices of every seed.
+    data_set
+        Which images they were made from; see `identity`.
+    verdicts
+        (n,) labels by name of a column, the first the true ones: what was said of each test image,
+        so that any comparison can be made again.
+    """
+
+    name: str
+    title: str
+    command: str
+    summary: tuple[str, ...]
+    tables: tuple[Table, ...]
+    facts: dict[str, Any]
+    data_set: Mapping[str, Any] = field(default_factory=dict)
+    verdicts: "Mapping[str, NDArray[np.integer]]" = field(default_factory=dict)
+
+
+def confusion_table(
+    title: str, found: Evaluation, published: "NDArray[np.int_] | None" = None
+) -> Table:
+    """Return the confusion of `found` with the paper's counts in brackets, if there are any."""
+    rows = []
+    for i, (name, recall) in enumerate(zip(found.classes, found.recall, strict=True)):
+        counts = [
+            str(count) if published is None else f"{count} ({published[i, j]})"
+            for j, count in enumerate(found.confusion[i].tolist())
+        ]
+        rows.append((name, *counts, format_percent(recall).strip()))
+    precision = (format_percent(each).strip() for each in found.precision)
+    rows.append(("precision (%)", *precision, format_percent(found.accuracy).strip()))
+    return Table(
+        title=title,
+        columns=("true class", *found.classes, "recall (%)"),
+        rows=tuple(rows),
+        remarks=() if published is None else ("In round brackets: the paper's counts.",),
+    )
+
+
+def write_record(record: Record, folder: str | Path, *, day: str | None = None) -> Path:
+    """Write `record` to `folder`/<date>-<name>/ and return that folder.
+
+    A record of the same day and name is replaced: what is published is committed.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be made or written.
+    """
+    day = day or datetime.now(UTC).date().isoformat()
+    place = Path(folder) / f"{day}-{record.name}"
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {place}: {error.strerror or error}") from error
+    made_by = {"date": day, "command": record.command, **made_with()}
+    if record.data_set:
+        hashes = record.data_set.get("sha256") or {}
+        made_by["data set"] = record.data_set.get("name") or "not a released one"
+        made_by |= {f"sha256 of its {part}": digest for part, digest in hashes.items()}
+    content = {"made_by": made_by, **asdict(replace(record, verdicts={}))}
+    del content["verdicts"]
+    with whole_file(place / "record.json", overwrite=True) as partial:
+        partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    with whole_file(place / "README.md", overwrite=True) as partial:
+        partial.write_text(as_markdown(record, made_by))
+    if record.verdicts:
+        with (
+            whole_file(place / VERDICTS, overwrite=True) as partial,
+            partial.open("w", newline="") as file,
+        ):
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["image", *record.verdicts])
+            columns = (column.tolist() for column in record.verdicts.values())
+            writer.writerows((i, *row) for i, row in enumerate(zip(*columns, strict=True)))
+    values = {
+        "title": record.title,
+        "facts": [(key, _plain(value)) for key, value in made_by.items()],
+        "summary": record.summary,
+        "tables": record.tables,
+        "figures": (),
+        "galleries": (),
+    }
+    write_page(place / "record.html", "record.html", values, overwrite=True)
+    return place
+
+
+def made_with() -> dict[str, Any]:
+    """Return the versions and the hardware, as JSON values."""
+    packages = (
+        *("numpy", "scipy", "numba", "scikit-learn", "opencv-python-headless", "optuna"),
+        *("torch", "onnxruntime"),
+    )
+    return {
+        "python": platform.python_version(),
+        "versions": versions(*(package for package in packages if _is_installed(package))),
+        "processor": _processor(),
+        "cores": usable_processors(),
+        "system": platform.system(),
+    }
+
+
+def as_markdown(record: Record, made_by: dict[str, Any]) -> str:
+    """Return the record as a Markdown page."""
+    lines = [f"# {record.title}", "", *(f"{text}\n" for text in record.summary)]
+    lines += ["| made by | |", "|---|---|"]
+    lines += [f"| {key} | {_cell(_plain(value))} |" for key, value in made_by.items()]
+    for table in record.tables:
+        lines += ["", f"## {table.title}", "", _line(table.columns)]
+        lines += [_line(("---",) * len(table.columns))]
+        lines += [_line(row) for row in table.rows]
+        lines += [f"\n{remark}" for remark in table.remarks]
+    return "\n".join(lines) + "\n"
+
+
+def _line(cells: Sequence[Cell]) -> str:
+    return "| " + " | ".join(_cell(str(cell)) for cell in cells) + " |"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _plain(value: Any) -> str:  # noqa: ANN401 -- any JSON value
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {item}" for key, item in value.items())
+    return str(value)
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _processor() -> str:
+    """Return the processor's name, where the system tells it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

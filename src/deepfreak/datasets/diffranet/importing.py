@@ -1,0 +1,259 @@
+"""The published DiffraNet's folders to HDF5 files.
+
+The layout is `VARIANT/SPLIT/CLASS/PICTURE`, at any depth: variants `synthetic`, `real_raw` and
+`real_preprocessed`; splits `train`, `validation` and `test`; class folders numbered from 1, for
+synthetic images blank to strong, for real ones no diffraction and diffraction.
+"""
+
+import hashlib
+import io
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfreak.datasets.diffranet.archive import Member, open_archive
+from deepfreak.datasets.diffranet.labelled import SPLITS, Contents, write_labelled
+from deepfreak.errors import DatasetError, OutputError
+from deepfreak.preparation import SIZE
+from deepfreak.storage.files import check_output, whole_hdf5
+
+SYNTHETIC_CLASSES = ("blank", "no-crystal", "weak", "good", "strong")
+REAL_CLASSES = ("no-diffraction", "diffraction")
+VARIANTS = {
+    "synthetic": SYNTHETIC_CLASSES,
+    "real_raw": REAL_CLASSES,
+    "real_preprocessed": REAL_CLASSES,
+}
+PICTURES = frozenset({".pgm", ".ppm", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif"})
+FORMATS = ("PNG", "PPM", "JPEG", "TIFF", "BMP", "GIF")
+_BYTES_PER_IMAGE = 0.75 * SIZE * SIZE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """A picture of the layout: its split, its class as an index, its file."""
+
+    split: str
+    label: int
+    member: Member
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """What an import has written.
+
+    Attributes
+    ----------
+    files
+        By variant.
+    counts
+        Images by variant and split.
+    left_out
+        Files that are no pictures of the layout.
+    """
+
+    files: dict[str, Path]
+    counts: dict[str, dict[str, int]]
+    left_out: int
+
+
+def import_diffranet(
+    source: str | Path,
+    out: str | Path,
+    *,
+    overwrite: bool = False,
+    start: Callable[[int], Callable[[int], None]] | None = None,
+) -> Imported:
+    """Write one HDF5 file a variant, `out`/VARIANT.h5, from a zip or a folder of the layout.
+
+    Images are in order of split, class number and name. Missing variants, splits and classes are
+    allowed; files that are no pictures, or hidden, or in no variant's folder, are left out.
+
+    Parameters
+    ----------
+    out
+        A folder; made if its parent is there.
+    start
+        Called with the number of images before the first; returns what to call with the number of
+        further ones.
+
+    Raises
+    ------
+    DatasetError
+        Not one picture; or, naming the file, one that is not 8-bit gray of 512 x 512, cannot be
+        read, lies in a folder that is no split or class, or is also in another split or class.
+    OutputError
+        An output exists, or the disk is full. No file is left under its name unless all are whole.
+    """
+    source, out = Path(source), Path(out)
+    with open_archive(source) as members, ExitStack() as stack:
+        variants, left_out = find_pictures(members)
+        if not variants:
+            raise DatasetError(
+                f"{source}: expected pictures in {{{','.join(VARIANTS)}}}/{{{','.join(SPLITS)}}}/"
+                f"1..5/, found none among {left_out} files"
+            )
+        files = {variant: out / f"{variant}.h5" for variant in variants}
+        stack.enter_context(_folder(out))
+        for variant, file in files.items():
+            needed = int(len(variants[variant]) * _BYTES_PER_IMAGE)
+            check_output(file, overwrite=overwrite, expected_bytes=needed)
+        opened = {
+            variant: stack.enter_context(whole_hdf5(file, overwrite=overwrite))
+            for variant, file in files.items()
+        }
+        advance = start(sum(map(len, variants.values()))) if start else lambda _: None
+        counts = {}
+        for variant, pictures in variants.items():
+            hdf5, check_disk = opened[variant]
+            contents = _contents(variant, pictures, source)
+            images = _images(pictures, advance)
+            write_labelled(hdf5, contents, images, size=SIZE, check_disk=check_disk)
+            counts[variant] = {name: length for name, (_, length) in contents.splits.items()}
+    return Imported(files=files, counts=counts, left_out=left_out)
+
+
+def find_pictures(members: list[Member]) -> tuple[dict[str, list[Picture]], int]:
+    """Return the pictures by variant, in the order they are stored in, and the number left out."""
+    found: dict[str, list[Picture]] = {}
+    roots: dict[PurePosixPath, Member] = {}
+    left_out = 0
+    for member in members:
+        parts = member.path.parts
+        depth = next((i for i, part in enumerate(parts[:-1]) if part in VARIANTS), None)
+        if depth is None or _is_no_picture(member.path):
+            left_out += 1
+            continue
+        variant = parts[depth]
+        roots[PurePosixPath(*parts[:depth])] = member
+        found.setdefault(variant, []).append(_picture(member, variant, parts[depth + 1 : -1]))
+    if len(roots) > 1:
+        first, second = list(roots.values())[:2]
+        raise DatasetError(
+            f"expected one DiffraNet, found two: {first.path} and {second.path} have different "
+            "folders above the variant; import one at a time"
+        )
+    for pictures in found.values():
+        pictures.sort(key=lambda p: (SPLITS.index(p.split), p.label, p.member.path.name))
+    return {variant: found[variant] for variant in VARIANTS if variant in found}, left_out
+
+
+def _is_no_picture(path: PurePosixPath) -> bool:
+    # __MACOSX holds a hidden twin of each file that a Mac packed
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+    return hidden or path.suffix.lower() not in PICTURES
+
+
+def _picture(member: Member, variant: str, folders: tuple[str, ...]) -> Picture:
+    classes = VARIANTS[variant]
+    if len(folders) != 2:
+        raise DatasetError(
+            f"{member.path}: expected pictures in {variant}/SPLIT/CLASS/, found one in "
+            f"{'/'.join((variant, *folders))}/"
+        )
+    split, number = folders
+    if split not in SPLITS:
+        raise DatasetError(
+            f"{member.path}: expected the split {', '.join(SPLITS[:-1])} or {SPLITS[-1]}, "
+            f"found {split!r}"
+        )
+    if number not in {str(i + 1) for i in range(len(classes))}:
+        raise DatasetError(
+            f"{member.path}: expected a class folder 1 to {len(classes)} in {variant}, "
+            f"found {number!r}"
+        )
+    return Picture(split=split, label=int(number) - 1, member=member)
+
+
+def _contents(variant: str, pictures: list[Picture], source: Path) -> Contents:
+    splits = {}
+    for name in SPLITS:
+        inside = [i for i, picture in enumerate(pictures) if picture.split == name]
+        if inside:
+            splits[name] = (inside[0], len(inside))
+    return Contents(
+        classes=VARIANTS[variant],
+        labels=[picture.label for picture in pictures],
+        sources=[str(picture.member.path) for picture in pictures],
+        splits=splits,
+        facts={"origin": "imported", "variant": variant, "imported_from": source.name},
+    )
+
+
+def _images(
+    pictures: list[Picture], advance: Callable[[int], None]
+) -> Iterator[tuple[NDArray[np.uint8], None]]:
+    """Yield the images; `DatasetError` for one that is in two splits or classes."""
+    seen: dict[bytes, Picture] = {}
+    for picture in pictures:
+        image = read_gray(picture.member.read(), str(picture.member.path))
+        twin = seen.setdefault(hashlib.sha256(image.tobytes()).digest(), picture)
+        if (twin.split, twin.label) != (picture.split, picture.label):
+            raise DatasetError(
+                f"{picture.member.path} is the same image as {twin.member.path}: expected no image "
+                "in two splits or classes; remove one of them"
+            )
+        yield image, None
+        advance(1)
+
+
+def read_gray(content: bytes, name: str) -> NDArray[np.uint8]:
+    """Return the 8-bit gray image (512, 512) that is the file `content`.
+
+    Raises
+    ------
+    DatasetError
+        It is another kind of image, or none; the message begins with `name`.
+    """
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # of sizes that no image here has
+            picture = Image.open(io.BytesIO(content), formats=FORMATS)
+    # Pillow raises whatever a damaged file makes it stumble over
+    except Exception as error:
+        raise DatasetError(
+            f"{name}: expected an image, found what cannot be read as one"
+        ) from error
+    with picture:
+        if picture.size != (SIZE, SIZE):
+            width, height = picture.size
+            raise DatasetError(
+                f"{name}: expected {SIZE} x {SIZE} pixels, found {height} x {width}; is this the "
+                "published DiffraNet?"
+            )
+        # Pillow would stretch a PGM's values to 255
+        scaled = re.match(rb"P[25]\s(?:\s*#[^\n]*\n)*\s*\d+\s+\d+\s+(?!255\s)\d+\s", content)
+        if picture.mode != "L" or scaled:
+            found = "another largest value than 255" if scaled else f"mode {picture.mode}"
+            raise DatasetError(f"{name}: expected 8-bit gray, found {found}; convert it")
+        try:
+            return np.array(picture, dtype=np.uint8)
+        # as above
+        except Exception as error:
+            raise DatasetError(f"{name}: the image is damaged or truncated ({error})") from error
+
+
+@contextmanager
+def _folder(path: Path) -> Iterator[None]:
+    """Make the folder `path` where there is none; remove it again if nothing was put into it."""
+    made = not path.exists()
+    try:
+        path.mkdir(exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"cannot make the folder {path}: {error.strerror or error}; choose another place"
+        ) from error
+    try:
+        yield
+    except BaseException:
+        if made:
+            path.rmdir()
+        raise

@@ -1,0 +1,104 @@
+"""Writing labelled images that were not simulated here, in the layout of `deepfreak.datasets`.
+
+Beside `/images` and `/label` such a file has `/source`, where each image comes from; `/valid`,
+where pixels may have measured nothing; and the group `/splits`, whose attributes are
+name = (first, count).
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfreak.storage.files import versions
+
+if TYPE_CHECKING:
+    import h5py
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """All of a file but its images.
+
+    Attributes
+    ----------
+    labels
+        One an image, indices into `classes`.
+    sources
+        One an image: the file it was, and the frame in it.
+    splits
+        (first, count) by name.
+    facts
+        What the manifest says beside the versions, the number of images and their hash.
+    """
+
+    classes: tuple[str, ...]
+    labels: Sequence[int]
+    sources: Sequence[str]
+    splits: Mapping[str, tuple[int, int]]
+    facts: Mapping[str, Any]
+
+
+def write_labelled(
+    file: "h5py.File",
+    contents: Contents,
+    images: Iterable[tuple[NDArray[np.uint8], NDArray[np.bool_] | None]],
+    *,
+    size: int,
+    check_disk: Callable[[], None],
+) -> dict[str, Any]:
+    """Fill `file` and return its manifest; `images` are taken one at a time, in order.
+
+    Parameters
+    ----------
+    images
+        Pairs of the image, uint8 (size, size), and its valid pixels; None where all are, and then
+        for all images.
+    check_disk
+        The check that `files.whole_hdf5` gives with the file.
+    """
+    count = len(contents.labels)
+    stored = _create(file, "images", count, size)
+    valid_stored: h5py.Dataset | None = None
+    label = file.create_dataset("label", data=np.array(contents.labels, dtype=np.uint8))
+    label.attrs["classes"] = list(contents.classes)
+    file.create_dataset("source", data=[text.encode() for text in contents.sources])
+    splits = file.create_group("splits")
+    for name, (first, length) in contents.splits.items():
+        splits.attrs[name] = (first, length)
+    digest = hashlib.sha256()
+    for index, (image, valid) in enumerate(images):
+        stored[index] = image
+        digest.update(image.tobytes())
+        if valid is not None:
+            if valid_stored is None:
+                valid_stored = _create(file, "valid", count, size)
+            valid_stored[index] = valid
+        check_disk()
+    manifest = {
+        "kind": "deepfreak data set",
+        **contents.facts,
+        "count": count,
+        "images_sha256": digest.hexdigest(),
+        "versions": versions("numpy"),
+    }
+    file.attrs["manifest"] = json.dumps(manifest)
+    return manifest
+
+
+def _create(file: "h5py.File", name: str, count: int, size: int) -> "h5py.Dataset":
+    import hdf5plugin
+
+    return file.create_dataset(
+        name,
+        shape=(count, size, size),
+        dtype=np.uint8,
+        chunks=(1, size, size),
+        **hdf5plugin.Bitshuffle(cname="lz4"),
+    )

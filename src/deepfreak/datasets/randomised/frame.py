@@ -1,0 +1,156 @@
+"""One simulated frame of any detector, and whether a crystal can be seen on it."""
+
+from dataclasses import dataclass, fields
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfreak.datasets.randomised.families import (
+    FAMILIES,
+    VariedDetector,
+    draw_detector,
+)
+from deepfreak.datasets.randomised.faults import Nuisances
+from deepfreak.datasets.randomised.recording import record
+from deepfreak.datasets.randomised.scene import (
+    CLEAN_KINDS,
+    HARD_KINDS,
+    Setup,
+    draw_scene,
+    draw_setup,
+)
+from deepfreak.datasets.randomised.spots import Canvas
+from deepfreak.datasets.randomised.table import BETWEEN, HIT, MISS
+from deepfreak.datasets.randomised.visible import visible_spots
+from deepfreak.errors import InputError
+from deepfreak.formats.frame import Frame
+
+VERSION = "frames-1"
+BLOCK = 10  # frames that share a detector, a beam and a crystal
+LEAST_VISIBLE, MOST_HIDDEN = 10, 2  # visible spots of a hit at least, and of a miss at most
+LIGHTS = (*CLEAN_KINDS, *HARD_KINDS, "rim", "shadows", "diffuse spots")
+FAULTS = tuple(field.name for field in fields(Nuisances))
+_CRYSTALS = 0.5
+_MANY_ZINGERS = 5
+_BLOCK, _FRAME = 2**31 + 2, 2**31 + 3  # first words of keys, like those of no other series
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class VariedFrame:
+    """A simulated frame.
+
+    Attributes
+    ----------
+    frame
+        As a reader would have made it.
+    label
+        `HIT` with at least 10 visible spots that no hot pixel can be, `MISS` with at most 2
+        visible ones, else `BETWEEN`.
+    visible
+        How many true spots of a crystal can be seen in the finished frame; `varied.visible`.
+    zingers
+        How many lone events struck the frame.
+    family, model
+        Of the detector.
+    kind, tags
+        What is in the beam.
+    """
+
+    frame: Frame
+    label: int
+    visible: int
+    zingers: int
+    family: str
+    model: str
+    kind: str
+    tags: tuple[str, ...]
+
+
+def draw_frame(
+    seed: int, index: int, *, family: str | None = None, without: frozenset[str] = frozenset()
+) -> VariedFrame:
+    """Return frame `index` of a series: a function of the arguments.
+
+    A crystal is in the beam of every second frame. All else (light, rings, faults of the detector)
+    is drawn alike with one and without.
+
+    Parameters
+    ----------
+    family
+        The detector's family; by default block after block of another one.
+    without
+        What is left out: names of `LIGHTS` and `FAULTS`.
+    """
+    detector, setup = _block(seed, index // BLOCK, family, without)
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_FRAME, index)))
+    scene = draw_scene(rng, setup, crystal=bool(rng.random() < _CRYSTALS), without=without)
+    light = np.zeros(detector.shape, np.float32)
+    if scene.spots is not None:
+        scene.spots.add_to(light)
+    recorded = record(
+        detector,
+        scene.background,
+        light,
+        rng,
+        beam_center_px=scene.beam_center_px,
+        wavelength_A=scene.wavelength_A,
+        distance_mm=scene.distance_mm,
+        index=index,
+    )
+    visible = tellable = 0
+    if scene.spots is not None:
+        seen = visible_spots(recorded, scene.spots.slow, scene.spots.fast)
+        visible = int(np.count_nonzero(seen.visible))
+        tellable = int(np.count_nonzero(seen.tellable))
+    return VariedFrame(
+        frame=recorded.frame,
+        label=label_of(visible, tellable),
+        visible=visible,
+        zingers=recorded.zingers,
+        family=detector.family,
+        model=detector.model,
+        kind=scene.kind,
+        tags=scene.tags,
+    )
+
+
+def label_of(visible: int, tellable: int) -> int:
+    """Return the label of a frame that shows so many spots, of which no hot pixel can be some."""
+    if tellable >= LEAST_VISIBLE:
+        return HIT
+    return MISS if visible <= MOST_HIDDEN else BETWEEN
+
+
+def is_hard(kind: NDArray[np.str_], zingers: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Return which misses are hard: rings, diamonds, fibres, and five zingers or more."""
+    return np.isin(kind, tuple(HARD_KINDS)) | (zingers >= _MANY_ZINGERS)
+
+
+def check_choices(family: str | None, without: tuple[str, ...]) -> None:
+    """Raise `InputError` for a family that there is not, or such a thing to leave out."""
+    if family is not None and family not in FAMILIES:
+        raise InputError(f"expected one of the families {', '.join(FAMILIES)}, found {family!r}")
+    known = (*LIGHTS, *FAULTS)
+    for name in without:
+        if name not in known:
+            raise InputError(f"expected one of {', '.join(known)} to leave out, found {name!r}")
+
+
+@lru_cache(maxsize=2)
+def _block(
+    seed: int, block: int, family: str | None, without: frozenset[str]
+) -> tuple[VariedDetector, Setup]:
+    """Return what the frames of a block share."""
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_BLOCK, block)))
+    faults = Nuisances(**{name: name not in without for name in FAULTS})
+    detector = draw_detector(
+        rng, family=family or FAMILIES[block % len(FAMILIES)], nuisances=faults
+    )
+    canvas = Canvas(
+        shape=detector.shape,
+        pixel_mm=detector.pixel_mm,
+        noise_photons=detector.noise_photons,
+        psf_px=detector.psf_px,
+    )
+    return detector, draw_setup(rng, canvas)

@@ -1,0 +1,24 @@
+"""Detector files in, frames out.
+
+`open_frames` reads any file that one of the formats here understands, one frame at a time;
+`find_files` lists the files of a folder; `read_mask` and `read_geometry` read what can be said
+about a detector beside its images.
+"""
+
+from deepfreak.formats.files import find_files, open_frames, read_frames
+from deepfreak.formats.frame import Frame, FrameFile
+from deepfreak.formats.geometry.geometry import Geometry, read_geometry
+from deepfreak.formats.mask import read_mask
+from deepfreak.formats.options import ReadOptions
+
+__all__ = [
+    "Frame",
+    "FrameFile",
+    "Geometry",
+    "ReadOptions",
+    "find_files",
+    "open_frames",
+    "read_frames",
+    "read_geometry",
+    "read_mask",
+]

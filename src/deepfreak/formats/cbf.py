@@ -1,0 +1,244 @@
+"""CBF: miniCBF of PILATUS and EIGER, and imgCIF with one image.
+
+Read here and not by fabio, which waits forever for the image of a file that ends in its header
+and fills up one that ends in its image.
+"""
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from deepfreak.errors import FrameError
+from deepfreak.formats.detectors import counts_photons
+from deepfreak.formats.frame import (
+    Counts,
+    Extent,
+    Facts,
+    Frame,
+    FrameFile,
+    combined,
+    require_shape,
+)
+from deepfreak.formats.headers import (
+    Found,
+    dectris_facts,
+    dectris_name,
+    facts,
+    number,
+    plain,
+)
+from deepfreak.formats.measured import make_frame
+
+MAGIC = b"###CBF"
+_SECTION = b"--CIF-BINARY-FORMAT-SECTION--"
+_STARTER = b"\x0c\x1a\x04\xd5"
+_TYPES = {
+    "signed 8-bit integer": "<i1",
+    "signed 16-bit integer": "<i2",
+    "signed 32-bit integer": "<i4",
+    "signed 64-bit integer": "<i8",
+    "unsigned 8-bit integer": "<u1",
+    "unsigned 16-bit integer": "<u2",
+    "unsigned 32-bit integer": "<u4",
+    "unsigned 64-bit integer": "<u8",
+    "signed 32-bit real IEEE": "<f4",
+    "signed 64-bit real IEEE": "<f8",
+}
+
+
+@contextmanager
+def open_cbf(path: Path, name: str) -> Iterator[FrameFile]:
+    """Open a CBF file of one image; `name` is what the user calls it."""
+    yield FrameFile(
+        count=1, read=lambda index: read_cbf(path, name, index), look=lambda: _look(path)
+    )
+
+
+def _look(path: Path) -> Extent:
+    """Raise `FrameError` unless the image is as long as its header says; quicker than reading."""
+    content = path.read_bytes()
+    section, start = _find_image(content)
+    _data(_binary_header(content[section:start]), content, start + len(_STARTER))
+    return Extent(ready=1, written=1, expected=1)
+
+
+def read_cbf(path: Path, name: str, index: int = 0) -> Frame:
+    """Return the frame of a CBF file.
+
+    Raises
+    ------
+    FrameError
+        Truncated, several images, or a compression other than byte offset and none.
+    """
+    content = path.read_bytes()
+    section, start = _find_image(content)
+    text = content[:section].decode("latin-1")
+    header = _binary_header(content[section:start])
+    counts = _decode(header, content, start + len(_STARTER))
+    names = _detector_names(text)
+    found = dectris_facts(text) if counts_photons(*names) else _imgcif_facts(text)
+    wrong = _wrong_checksum(header, content, start + len(_STARTER))
+    if wrong is not None:
+        found = combined(found, Facts(notes=(wrong,)))
+    return make_frame(counts, file=name, index=index, facts=found, names=names)
+
+
+def _detector_names(text: str) -> tuple[str | None, ...]:
+    """Return what the header calls the detector.
+
+    `header_convention` names a dialect, not a detector: it counts only where nothing else does.
+    """
+    name = dectris_name(text)
+    if name is None:
+        tags = r"_diffrn_detector\.(?:type|detector|details)[ \t]{1,40}([^\r\n]{1,80})"
+        match = re.search(tags, text)
+        name = match[1].strip(" '\"") if match else None
+    if name is not None and counts_photons(name) is not None:
+        return (name,)
+    # eiger2cbf writes SLS_1.0
+    if re.search(r'header_convention[ \t]{1,40}"?SLS', text):
+        return ("EIGER", name)
+    found = re.search(
+        r"EIGER|PILATUS", re.sub(r"header_convention[^\r\n]*", "", text), re.IGNORECASE
+    )
+    if found is None:
+        found = re.search("PILATUS", text, re.IGNORECASE)
+    return (name, found[0].upper() if found else None)
+
+
+def _wrong_checksum(header: dict[str, str], content: bytes, start: int) -> str | None:
+    """Return the line that says that the image is not the one of which the file has the checksum.
+
+    No error: there are writers of wrong checksums.
+    """
+    expected = header.get("Content-MD5", "").strip()
+    if not expected:
+        return None
+    data = _data(header, content, start)
+    found = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+    if found == expected:
+        return None
+    return (
+        f"expected image data with the Content-MD5 {expected:.24}, found {found}: the file is "
+        "damaged, or its writer wrote a wrong checksum"
+    )
+
+
+def _find_image(content: bytes) -> tuple[int, int]:
+    """Return where the binary section's header starts, and where that ends."""
+    section = content.find(_SECTION)
+    start = content.find(_STARTER, section)
+    if section < 0 or start < 0:
+        raise FrameError(
+            f"expected a CBF image, found {len(content)} bytes without one: "
+            "the file is truncated or not a CBF; copy it again"
+        )
+    return section, start
+
+
+def _binary_header(section: bytes) -> dict[str, str]:
+    """Return the MIME header of the binary section."""
+    text = section.decode("latin-1")
+    header = dict(
+        re.findall(r'^[ \t]{0,40}([\w-]{1,80}):[ \t]{0,40}"?([^"\r\n]*)', text, re.MULTILINE)
+    )
+    conversions = re.search(r'conversions="?([\w-]+)', text)
+    header["conversions"] = conversions[1] if conversions else "x-CBF_NONE"
+    return header
+
+
+def _decode(header: dict[str, str], content: bytes, start: int) -> Counts:
+    """Return the image [slow, fast] of the binary section that starts at byte `start`."""
+    shape = (
+        _size(header, "X-Binary-Size-Second-Dimension"),
+        _size(header, "X-Binary-Size-Fastest-Dimension"),
+    )
+    depth = plain(header, "X-Binary-Size-Third-Dimension") or 1
+    require_shape(shape)
+    data = _data(header, content, start)
+    if content.find(_STARTER, start + len(data)) >= 0 or depth > 1:
+        raise FrameError("expected one image in a CBF file, found several: split the file")
+    kind = header.get("X-Binary-Element-Type", "signed 32-bit integer").strip()
+    if kind not in _TYPES:
+        raise FrameError(f"expected CBF values of a known type, found {kind!r:.60}")
+    dtype = np.dtype(_TYPES[kind])
+    pixels = shape[0] * shape[1]
+    conversion = header["conversions"]
+    if conversion.upper() == "X-CBF_BYTE_OFFSET":
+        values = _byte_offset(data, pixels, dtype)
+    elif conversion.upper() == "X-CBF_NONE":
+        if header.get("X-Binary-Element-Byte-Order", "").startswith("BIG"):
+            dtype = dtype.newbyteorder(">")
+        values = np.frombuffer(data, dtype)
+    else:
+        raise FrameError(
+            f"expected CBF data as x-CBF_BYTE_OFFSET or x-CBF_NONE, found {conversion:.40}: "
+            "convert the file, for instance with cbflib's cif2cbf"
+        )
+    if values.size != pixels:
+        raise FrameError(
+            f"expected {pixels} pixels, found {values.size} in the data: the file is damaged"
+        )
+    native: Counts = values.reshape(shape).astype(dtype.newbyteorder("="), copy=False)
+    return native
+
+
+def _data(header: dict[str, str], content: bytes, start: int) -> bytes:
+    """Return the bytes of the image that starts at byte `start`."""
+    size = _size(header, "X-Binary-Size")
+    data = content[start : start + size]
+    if len(data) < size:
+        raise FrameError(
+            f"expected {size} bytes of image data, found {len(data)}: "
+            "the file is truncated; copy it again"
+        )
+    return data
+
+
+def _byte_offset(data: bytes, pixels: int, dtype: np.dtype[np.generic]) -> Counts:
+    """Return the values of byte-offset compressed `data`."""
+    from fabio.compression import decByteOffset
+
+    if len(data) < pixels:  # a value takes a byte or more
+        raise FrameError(
+            f"expected {pixels} pixels, found {len(data)} compressed bytes: the file is damaged"
+        )
+    values: Counts = np.asarray(decByteOffset(data, size=pixels, dtype="int64")).astype(dtype)
+    return values
+
+
+def _size(header: dict[str, str], key: str) -> int:
+    value = plain(header, key)
+    if value is None or value < 1 or value > 1 << 40:
+        raise FrameError(f"expected {key} in the CBF header, found {header.get(key)!r:.40}")
+    return int(value)
+
+
+def _imgcif_facts(text: str) -> Facts:
+    """Return gain, overload and wavelength of a full imgCIF header."""
+    import gemmi
+
+    values: dict[str, Found | None] = {}
+    try:
+        block = gemmi.cif.read_string(text[: text.rfind("_array_data.data")]).sole_block()
+        for tag in (
+            "_array_intensities.gain",
+            "_array_intensities.overload",
+            "_array_intensities.offset",
+            "_diffrn_radiation_wavelength.wavelength",
+        ):
+            found = block.find_values(tag)
+            values[tag] = number({tag: found[0]}, tag) if len(found) else None
+    except (RuntimeError, ValueError):  # a header without the syntax of CIF tells nothing
+        return Facts()
+    return facts(
+        gain=values["_array_intensities.gain"],
+        saturation=values["_array_intensities.overload"],
+        pedestal=values["_array_intensities.offset"],
+        wavelength_A=values["_diffrn_radiation_wavelength.wavelength"],
+    )

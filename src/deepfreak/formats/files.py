@@ -1,0 +1,268 @@
+"""Which files to read, and which reader each needs."""
+
+import bz2
+import gzip
+import os
+import re
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path, PurePath
+from typing import IO, Unpack
+
+from deepfreak.errors import DeepFreakError, FrameError, FrameWarning
+from deepfreak.formats.by_fabio import open_by_fabio
+from deepfreak.formats.cbf import MAGIC as CBF_MAGIC
+from deepfreak.formats.cbf import open_cbf
+from deepfreak.formats.finishing import finished, require_no_places
+from deepfreak.formats.frame import Extent, Frame, FrameFile
+from deepfreak.formats.geometry.geometry import Geometry
+from deepfreak.formats.hdf5.reader import is_hdf5, open_hdf5
+from deepfreak.formats.hdf5.search import holds_frames
+from deepfreak.formats.options import ReadOptions
+from deepfreak.formats.plain import MAGICS as PICTURE_MAGICS
+from deepfreak.formats.plain import open_picture
+from deepfreak.formats.self_contained import require_self_contained
+from deepfreak.formats.smv import is_smv, open_smv
+from deepfreak.formats.tiff import MAGICS as TIFF_MAGICS
+from deepfreak.formats.tiff import open_tiff
+
+SUFFIXES = (
+    *(".cbf", ".img", ".mccd", ".edf", ".cor", ".tif", ".tiff", ".sfrm", ".gfrm", ".osc", ".stl"),
+    *(".kcd", ".pgm", ".png", ".h5", ".hdf5", ".nxs", ".nx", ".cxi", ".rodhypix", ".esperanto"),
+    *(".mar1200", ".mar1600", ".mar1800", ".mar2300", ".mar2400", ".mar3450"),
+)
+_NUMBERED = re.compile(r"\.(\d{3,5}|ge\d?)$")  # Bruker's and MarCCD's name.0001, GE's name.ge3
+_PACKED = (".bz2", ".gz")
+_HDF5_SUFFIXES = frozenset({".h5", ".hdf5", ".nxs", ".nx", ".cxi"})
+MOST_UNPACKED_BYTES = 2 << 30
+
+# The files that a master gives the images of, and whether it does; for a geometry's place.
+HeldBy = Callable[[Path, str | None], tuple[frozenset[Path], bool]]
+
+
+def find_files(
+    paths: Iterable[Path],
+    geometry: Geometry | None = None,
+    *,
+    held_by: HeldBy = holds_frames,
+) -> list[Path]:
+    """Return the detector files that `paths` name, each once.
+
+    A folder stands for the files with a detector's suffix in it and below it, sorted, through
+    links to folders too; it stays in the list itself when it holds none, so that reading it says
+    so. HDF5 files whose images a master file in the list gives are left out; a master that cannot
+    give them, as the geometry asks for them, is left out instead.
+    """
+    files: dict[Path, Path] = {}
+    for path in paths:
+        inside = [path]
+        if path.is_dir():
+            inside = sorted(file for file in _below(path) if _is_image(file)) or [path]
+        for file in inside:
+            files.setdefault(file.resolve(), file)
+    place = geometry.data_path if geometry is not None else None
+    given: dict[Path, frozenset[Path]] = {}
+    unable: set[Path] = set()
+    for resolved, file in files.items():
+        if is_hdf5_name(file.name):
+            held, gives = held_by(file, place)
+            if gives:
+                given[resolved] = held
+            elif held & files.keys():
+                unable.add(resolved)
+    given_by_any = frozenset().union(*given.values())
+    # what only files give that give each other stays in the list: reading it says so
+    hidden: set[Path] = set()
+    waiting = [file for file in files if file not in given_by_any]
+    while waiting:
+        more = given.get(waiting.pop(), frozenset()) - hidden
+        hidden |= more
+        waiting += more
+    return [file for resolved, file in files.items() if resolved not in hidden | unable]
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Yield the files in a folder and below it; a folder that is reached twice counts once."""
+    seen: set[tuple[int, int]] = set()
+    for root, folders, names in os.walk(folder, followlinks=True):
+        state = os.stat(root)  # noqa: PTH116 - a str, and many
+        if (state.st_dev, state.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((state.st_dev, state.st_ino))
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(root, name) for name in names)
+
+
+def read_frames(path: str | Path, **options: Unpack[ReadOptions]) -> Iterator[Frame]:
+    """Yield the frames of a file, one at a time.
+
+    Parameters
+    ----------
+    options
+        What is known beside the file; see `ReadOptions`.
+
+    Raises
+    ------
+    FrameError
+        The file cannot be read; the message is one line and names no file.
+    GeometryError
+        Mask or geometry do not fit the frame.
+
+    Warns
+    -----
+    FrameWarning
+        Each of a frame's `notes`, once for the file.
+    """
+    said: set[str] = set()
+    with open_frames(path, **options) as file:
+        for index in range(file.count):
+            frame = file.read(index)
+            for note in frame.notes:
+                if note not in said:
+                    said.add(note)
+                    warnings.warn(f"{path}: {note}", FrameWarning, stacklevel=2)
+            yield frame
+
+
+@contextmanager
+def open_frames(
+    path: str | Path,
+    *,
+    growing: bool = False,
+    alone: bool = False,
+    **options: Unpack[ReadOptions],
+) -> Iterator[FrameFile]:
+    """Open a file so that its frames can be read by number; see `read_frames`.
+
+    With `growing` somebody may still be writing it: HDF5 is opened as a reader of SWMR files does
+    it, without a lock that would keep the writer out, and may hold no frame yet; `look` tells.
+    With `alone` a file that refers to others is refused (`require_self_contained`).
+    """
+    with ExitStack() as stack:
+        with _as_frame_errors():  # not around the caller's block, whose errors are its own
+            file = stack.enter_context(_unpacked(Path(path)))
+            if alone:
+                require_self_contained(file)
+            opened = stack.enter_context(_reader(file, str(path), options, growing=growing))
+
+        def read(index: int) -> Frame:
+            if not (growing or 0 <= index < opened.count):
+                raise FrameError(f"expected a frame below number {opened.count}, found {index}")
+            with _as_frame_errors():
+                return finished(opened.read(index), options)
+
+        def look() -> Extent:
+            with _as_frame_errors():
+                if opened.look is not None:
+                    return opened.look()
+                opened.read(opened.count - 1)  # says if the file is cut short
+                return Extent(ready=opened.count, written=opened.count, expected=opened.count)
+
+        yield FrameFile(count=opened.count, read=read, look=look, holes=opened.holes)
+
+
+@contextmanager
+def _as_frame_errors() -> Iterator[None]:
+    """Turn whatever a reader stumbles over into a `FrameError` of one line."""
+    try:
+        yield
+    except DeepFreakError:
+        raise
+    except OSError as error:
+        raise FrameError(f"cannot be read: {_one_line(error.strerror or error)}") from error
+    except MemoryError:
+        raise  # of the process, which may be one with limits
+    # fabio, Pillow and h5py raise whatever a damaged file makes them stumble over
+    except Exception as error:
+        raise FrameError(
+            f"expected a detector image, found what cannot be read as one: {_one_line(error)}"
+        ) from error
+
+
+def _one_line(error: object) -> str:
+    # folders say nothing here, least of all the one that a file was unpacked to
+    text = re.sub(r"\S*/(?=\S)", "", " ".join(str(error).split())) or type(error).__name__
+    return f"{text:.200}"
+
+
+def is_image_name(name: str) -> bool:
+    """Return whether a file of this name, without folders, can be a detector's."""
+    name = name.lower()
+    if name.startswith("."):
+        return False
+    for packed in _PACKED:
+        name = name.removesuffix(packed)
+    return PurePath(name).suffix in SUFFIXES or _NUMBERED.search(name) is not None
+
+
+def is_hdf5_name(name: str) -> bool:
+    """Return whether a file of this name is an HDF5 file."""
+    return PurePath(name.lower()).suffix in _HDF5_SUFFIXES
+
+
+def _is_image(path: Path) -> bool:
+    return is_image_name(path.name) and path.is_file()
+
+
+@contextmanager
+def _unpacked(path: Path) -> Iterator[Path]:
+    """Give the path of the file's content without bz2 or gzip around it."""
+    if path.is_dir():
+        raise FrameError("expected detector images in this folder, found none")
+    if not path.exists():
+        raise FrameError("expected a file, found nothing of this name")
+    if not path.is_file():
+        raise FrameError("expected a file, found a device or pipe")
+    if path.stat().st_size == 0:
+        raise FrameError("expected a detector image, found an empty file")
+    if path.suffix.lower() not in _PACKED:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="deepfreak-") as folder:
+        inside = Path(folder, path.stem)  # fabio goes by the inner suffix
+        with _packed(path) as packed, inside.open("wb") as file:
+            _copy(packed, file)
+        yield inside
+
+
+def _packed(path: Path) -> bz2.BZ2File | gzip.GzipFile:
+    return bz2.open(path, "rb") if path.suffix.lower() == ".bz2" else gzip.open(path, "rb")
+
+
+def _copy(packed: bz2.BZ2File | gzip.GzipFile, file: IO[bytes]) -> None:
+    """Copy at most `MOST_UNPACKED_BYTES`."""
+    size = 0
+    try:
+        while chunk := packed.read(1 << 20):
+            size += len(chunk)
+            if size > MOST_UNPACKED_BYTES:
+                raise FrameError(
+                    f"expected at most {MOST_UNPACKED_BYTES >> 30} GiB when unpacked, found more"
+                )
+            file.write(chunk)
+    except EOFError as error:
+        raise FrameError("the compressed file is truncated; copy it again") from error
+
+
+def _reader(
+    path: Path, name: str, options: ReadOptions, *, growing: bool
+) -> AbstractContextManager[FrameFile]:
+    """Return the reader for what `path` holds, going by its first bytes."""
+    with path.open("rb") as file:
+        start = file.read(512)
+    if is_hdf5(path, start):
+        return open_hdf5(path, name, options, growing=growing)
+    require_no_places(options)
+    reader: Callable[[Path, str], AbstractContextManager[FrameFile]] = open_by_fabio
+    if start.startswith(CBF_MAGIC) or path.suffix.lower() == ".cbf":
+        reader = open_cbf
+    elif is_smv(start):
+        reader = open_smv
+    elif start.startswith(PICTURE_MAGICS):
+        reader = open_picture
+    elif start.startswith(TIFF_MAGICS):
+        reader = open_tiff
+    return reader(path, name)

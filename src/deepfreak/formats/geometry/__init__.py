@@ -1,0 +1,1 @@
+"""Where the pixels of a detector are: CrystFEL, DIALS and pyFAI files."""

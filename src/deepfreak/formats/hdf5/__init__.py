@@ -1,0 +1,1 @@
+"""HDF5: Eiger and NXmx masters, CXI, plain stacks, in many arrangements."""

@@ -1,0 +1,205 @@
+"""TIFF and BigTIFF, with all of their pages: PILATUS, MarCCD, Rayonix, and whoever else writes it.
+
+Read by tifffile and not by fabio, which gives the first page of a BigTIFF alone and reads for ever
+where a damaged directory points to itself. Compressions that tifffile leaves to others are
+Pillow's.
+"""
+
+import logging
+import re
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from deepfreak.errors import FrameError
+from deepfreak.formats.frame import (
+    Counts,
+    Extent,
+    Facts,
+    Frame,
+    FrameFile,
+    combined,
+    require_shape,
+)
+from deepfreak.formats.headers import dectris_facts, dectris_name, is_mar, mar_facts
+from deepfreak.formats.measured import make_frame
+
+if TYPE_CHECKING:
+    from tifffile import TiffFile, TiffPage
+
+MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_MAX_PAGES = 1_000_000
+_UNCOMPRESSED, _DEFLATE = 1, (8, 32946)
+
+
+@contextmanager
+def open_tiff(path: Path, name: str) -> Iterator[FrameFile]:
+    """Open a TIFF file; `name` is what the user calls it.
+
+    Raises
+    ------
+    FrameError
+        A directory that points to itself, pages of several sizes, colours, too little data.
+    """
+    _require_an_end(path)
+    from tifffile import TiffFile
+
+    with path.open("rb") as file:
+        start = file.read(4096)
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it says, errors say here
+    with TiffFile(path) as tiff:
+        pages = [page for page in tiff.pages if not getattr(page, "is_reduced", False)]
+        if not pages:
+            raise FrameError("expected an image in the TIFF file, found none")
+        shapes = {(page.imagelength, page.imagewidth) for page in pages}
+        if len(shapes) > 1:
+            raise FrameError(
+                f"expected pages of one size, found {len(shapes)} sizes: split the file"
+            )
+        layers = _layers(tiff, pages)
+        count = len(pages) * layers
+
+        def read(index: int) -> Frame:
+            counts = _read(path, tiff, pages, index, layers)
+            text = str(pages[index // layers].description or pages[0].description)[:65536]
+            return make_frame(
+                counts, file=name, index=index, facts=_facts(text, start), names=_names(text, start)
+            )
+
+        def look() -> Extent:
+            read(count - 1)  # says if the file is cut short
+            return Extent(ready=count, written=count, expected=count)
+
+        yield FrameFile(count=count, read=read, look=look)
+
+
+def read_tiff(path: Path) -> Counts:
+    """Return the counts of the first image of a file [slow, fast]."""
+    with open_tiff(path, path.name) as file:
+        return file.read(0).counts
+
+
+def _facts(text: str, start: bytes) -> Facts:
+    return combined(mar_facts(start), dectris_facts(text) if _is_dectris(text) else Facts())
+
+
+def _is_dectris(text: str) -> bool:
+    return re.search(r"PILATUS|EIGER|Pixel_size|Count_cutoff", text, re.IGNORECASE) is not None
+
+
+def _names(text: str, start: bytes) -> tuple[str | None, ...]:
+    named = re.search(r"PILATUS|EIGER", text, re.IGNORECASE)
+    return (
+        dectris_name(text),
+        named[0].upper() if named else None,
+        "MarCCD or Rayonix" if is_mar(start) else None,
+    )
+
+
+def _layers(tiff: "TiffFile", pages: "list[TiffPage]") -> int:
+    """Return how many frames lie behind one directory: long stacks have one for all of them."""
+    if len(pages) > 1:
+        return 1
+    shape = tiff.series[0].shape
+    size = pages[0].imagelength * pages[0].imagewidth * max(1, pages[0].samplesperpixel)
+    total = int(np.prod(shape, dtype=np.int64))
+    if pages[0].samplesperpixel != 1:
+        raise FrameError("expected a gray image, found colours: no detector image")
+    return total // size if total > size and total % size == 0 else 1
+
+
+def _read(path: Path, tiff: "TiffFile", pages: "list[TiffPage]", index: int, layers: int) -> Counts:
+    page = pages[index // layers]
+    shape = page.imagelength, page.imagewidth
+    require_shape(shape)
+    dtype = page.dtype
+    if page.samplesperpixel != 1 or dtype is None or dtype.kind not in "iuf":
+        raise FrameError(
+            f"expected a gray image of numbers, found {page.samplesperpixel} samples of {dtype}: "
+            "a picture in colours is no detector image"
+        )
+    if page.compression not in {_UNCOMPRESSED, *_DEFLATE}:
+        return _read_with_pillow(path, index, shape)
+    if page.compression == _UNCOMPRESSED:
+        size = shape[0] * shape[1] * dtype.itemsize
+        stored = sum(page.databytecounts) if layers == 1 else size
+        if stored < size:
+            raise FrameError(f"expected {size} bytes of image data, found {stored}")
+        if layers > 1:
+            return _layer(path, tiff, page, index, size, shape)
+        # a strip that claims more than the image needs must be there as far as it is needed
+        counts_of_strips = [*page.databytecounts[:-1], page.databytecounts[-1] - (stored - size)]
+        end = max(a + b for a, b in zip(page.dataoffsets, counts_of_strips, strict=True))
+        length = path.stat().st_size
+        if end > length:
+            raise FrameError(
+                f"expected {end} bytes, found {length}: the file is truncated; copy it again"
+            )
+    counts: Counts = np.asarray(page.asarray())
+    if counts.shape != shape:
+        raise FrameError(f"expected an image of {shape}, found {counts.shape}")
+    return counts
+
+
+def _layer(
+    path: Path, tiff: "TiffFile", page: "TiffPage", index: int, size: int, shape: tuple[int, int]
+) -> Counts:
+    """Return one of the frames that follow each other behind one directory."""
+    with path.open("rb") as file:
+        file.seek(page.dataoffsets[0] + index * size)
+        data = file.read(size)
+    if len(data) < size:
+        raise FrameError(
+            f"expected {size} bytes of image data, found {len(data)}: the file is truncated; copy "
+            "it again"
+        )
+    stored = np.dtype(page.dtype).newbyteorder(tiff.byteorder)
+    counts: Counts = np.frombuffer(data, stored).reshape(shape)
+    return counts
+
+
+def _read_with_pillow(path: Path, index: int, shape: tuple[int, int]) -> Counts:
+    from PIL import Image
+
+    with Image.open(path, formats=["TIFF"]) as picture:
+        picture.seek(index)
+        if (picture.height, picture.width) != shape or picture.mode not in {
+            *("L", "I", "F", "I;16", "I;16B", "I;16L"),
+        }:
+            raise FrameError(f"expected a gray image, found mode {picture.mode} of another size")
+        counts: Counts = np.asarray(picture)
+    return counts
+
+
+def _require_an_end(path: Path) -> None:
+    """Raise `FrameError` unless the chain of directories ends."""
+    with path.open("rb") as file:
+        head = file.read(16)
+        order = "<" if head[:2] == b"II" else ">"
+        big = len(head) == 16 and struct.unpack_from(order + "H", head, 2)[0] == 43
+        if len(head) < 8:
+            raise FrameError("expected a TIFF file, found less than its header")
+        number, entry, offset = ("Q", 20, "Q") if big else ("H", 12, "I")
+        place = struct.unpack_from(order + offset, head, 8 if big else 4)[0]
+        seen: set[int] = set()
+        while place:
+            if place in seen or len(seen) >= _MAX_PAGES:
+                raise FrameError(
+                    "expected a list of pages with an end, found a directory that points back: "
+                    "the file is damaged; copy it again"
+                )
+            seen.add(place)
+            file.seek(place)
+            raw = file.read(struct.calcsize(number))
+            if len(raw) < struct.calcsize(number):
+                raise FrameError("the file is truncated; copy it again")
+            entries = struct.unpack(order + number, raw)[0]
+            file.seek(place + len(raw) + entries * entry)
+            raw = file.read(struct.calcsize(offset))
+            if len(raw) < struct.calcsize(offset):
+                return  # some writers leave the last one out
+            place = struct.unpack(order + offset, raw)[0]

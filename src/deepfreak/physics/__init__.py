@@ -1,0 +1,1 @@
+"""The physics of a shot, from the beam to the counts of the detector."""

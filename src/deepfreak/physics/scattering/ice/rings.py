@@ -1,0 +1,172 @@
+"""Rings of an ice powder: every orientation at once, averaged over each pixel's area."""
+
+import math
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfreak.compiled import njit
+from deepfreak.physics.beam import Beam
+from deepfreak.physics.detector import Detector, beam_factors, sin_theta
+from deepfreak.physics.detector.geometry import pixels
+from deepfreak.physics.scattering.constants import R_E_SQR_M2
+from deepfreak.physics.scattering.ice.lattice import IceForm, reflections
+
+Array = NDArray[np.float64]
+
+# Spacing of the rings' profile in sin(theta)/lambda, 1/A, a thirtieth of a pixel in the paper's
+# geometry. A sharper ring is as wide as this, with all its light.
+STEP = 2e-5
+# A ring ends this many standard deviations from its middle.
+CUT_SIGMAS = 6.0
+
+
+def powder_photons(
+    *,
+    form: IceForm,
+    volume_A3: float,
+    shape_sigma: float,
+    stol_max: float,
+    bandwidth_rms: float,
+    beam: Beam,
+    detector: Detector,
+    fluence: float,
+    wavelength_A: float,
+) -> NDArray[np.float32]:
+    """Return the expected photons of `volume_A3` of powder in a fluence in photons/m^2.
+
+    r_e^2 x fluence x volume x intensity x solid angle x polarization, (slow, fast), the intensity
+    averaged over the pixel: rings are often narrower. `shape_sigma` is the RMS size in 1/A of a
+    reciprocal lattice point, `bandwidth_rms` the relative width of the spectrum.
+    """
+    profile = ring_profile(form, shape_sigma, bandwidth_rms, stol_max)
+    image = np.empty(detector.image_size, dtype=np.float32)
+    _average_over_pixels(
+        image,
+        *_antiderivatives(profile),
+        sin_theta=sin_theta(detector),
+        extents=pixel_extents(detector),
+        scale=1 / (wavelength_A * STEP),
+        factors=beam_factors(detector, beam),
+        strength=R_E_SQR_M2 * fluence * volume_A3,
+    )
+    return image
+
+
+@lru_cache(maxsize=8)
+def ring_profile(form: IceForm, shape_sigma: float, bandwidth_rms: float, stol_max: float) -> Array:
+    """Return the powder's intensity in electrons^2/A^3 at every STEP of sin(theta)/lambda, (n,).
+
+    Turned every way, a reflection spreads its light over the sphere of radius q = 1/d: |F|^2 /
+    (4 pi q^2 V_cell^2) per volume, times a profile in |q| of area 1 (Warren, X-ray Diffraction,
+    1969, ch. 4; his multiplicity and Lorentz factor are the sum over reflections and the sphere's
+    area). The profile is a Gaussian, as wide as shape and spectrum make it.
+    """
+    found = reflections(form, stol_max)
+    # equal spacings make one ring
+    stol, which = np.unique(np.round(found.stol, 8), return_inverse=True)
+    F_sqr = np.bincount(which, weights=found.F_sqr)
+    # dq = 2 d stol, so an area of 1 in |q| is one of 1/2 in stol
+    areas = F_sqr / (4 * math.pi * (2 * stol) ** 2 * found.cell_A3**2) / 2
+    profile = np.zeros(math.ceil(stol_max / STEP) + 2)
+    for center, area in zip(stol, areas, strict=True):
+        sigma = math.hypot(shape_sigma / 2, bandwidth_rms * center)
+        _add_gaussian(profile, center / STEP, sigma / STEP, area / STEP)
+    profile.setflags(write=False)
+    return profile
+
+
+def _add_gaussian(profile: Array, center: float, sigma: float, area: float) -> None:
+    """Add a Gaussian, averaged over the neighbourhood of each entry so that none is too narrow."""
+    from scipy.special import ndtr
+
+    reach = CUT_SIGMAS * sigma + 1
+    first, last = max(0, math.floor(center - reach)), min(len(profile), math.ceil(center + reach))
+    if last <= first:
+        return
+    z = (np.arange(first - 1, last + 1) - center) / sigma
+    # second antiderivative; its second differences are averages under a triangle of base 2 STEP
+    twice = sigma * (z * ndtr(z) + np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi))
+    profile[first:last] += area * np.diff(twice, 2)
+
+
+def _antiderivatives(profile: Array) -> tuple[Array, Array, Array]:
+    """Return a profile that is straight between its entries, its integral, and that one's."""
+    once = np.concatenate([[0.0], np.cumsum((profile[:-1] + profile[1:]) / 2)])
+    step = once[:-1] + profile[:-1] / 3 + profile[1:] / 6
+    return profile, once, np.concatenate([[0.0], np.cumsum(step)])
+
+
+@lru_cache(maxsize=8)
+def pixel_extents(detector: Detector) -> NDArray[np.float32]:
+    """Return by how much sin(theta) changes across each pixel, (2, slow, fast): slow, then fast."""
+    extents = np.zeros((2, *detector.image_size), dtype=np.float32)
+    for axis, (before, after) in enumerate([((0.0, 0.5), (1.0, 0.5)), ((0.5, 0.0), (0.5, 1.0))]):
+        edges = zip(
+            pixels(detector, subpixel=before), pixels(detector, subpixel=after), strict=True
+        )
+        for (region, _, one_edge), (_, _, other_edge) in edges:
+            extents[axis][region] = np.abs(_sin_theta_at(other_edge) - _sin_theta_at(one_edge))
+    extents.setflags(write=False)
+    return extents
+
+
+def _sin_theta_at(positions_mm: Array) -> Array:
+    cos_2theta = positions_mm[..., 0] / np.linalg.norm(positions_mm, axis=-1)
+    sines: Array = np.sqrt(np.maximum(0.0, (1 - cos_2theta) / 2))
+    return sines
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _average_over_pixels(
+    image: NDArray[np.float32],
+    profile: Array,
+    once: Array,
+    twice: Array,
+    sin_theta: Array,
+    extents: NDArray[np.float32],
+    scale: float,
+    factors: Array,
+    strength: float,
+) -> None:
+    """Fill `image` with strength x factors x the profile's mean over each pixel.
+
+    Along the gradient of sin(theta), which hardly changes within it, a square pixel is a trapezoid:
+    the convolution of two boxes, as wide as its two sides are along the gradient. Seen through all
+    pixels these trapezoids add up to one everywhere, so no light is lost or doubled.
+    """
+    for s in range(image.shape[0]):
+        for f in range(image.shape[1]):
+            if factors[s, f] == 0.0:
+                image[s, f] = 0.0
+                continue
+            x = scale * sin_theta[s, f]
+            a, b = scale * extents[0, s, f], scale * extents[1, s, f]
+            wide = max(a, b, 1.0)
+            # a trapezoid that is nearly a box stays one; without sides it could not be divided by
+            narrow = max(min(a, b), 0.01 * wide)
+            outer, inner = (wide + narrow) / 2, (wide - narrow) / 2
+            mean = (
+                _at(profile, once, twice, x + outer)
+                - _at(profile, once, twice, x + inner)
+                - _at(profile, once, twice, x - inner)
+                + _at(profile, once, twice, x - outer)
+            ) / (wide * narrow)
+            image[s, f] = strength * factors[s, f] * max(mean, 0.0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _at(profile: Array, once: Array, twice: Array, x: float) -> float:
+    """Return the second antiderivative at entry `x`, a fraction; outside, the profile is 0."""
+    if x <= 0.0:
+        return 0.0
+    last = len(profile) - 1
+    i = int(x)
+    if i >= last:
+        beyond: float = twice[last] + once[last] * (x - last)
+        return beyond
+    t = x - i
+    bend = profile[i + 1] - profile[i]
+    value: float = twice[i] + t * (once[i] + t * (profile[i] / 2 + t * bend / 6))
+    return value

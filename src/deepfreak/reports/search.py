@@ -1,0 +1,225 @@
+"""The page of a search: the best configurations, how it got there, and what mattered."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deepfreak.models.evaluation import Proportion, format_percent
+from deepfreak.reports.figures import INK, Figure, draw_figure
+from deepfreak.reports.page import CLASS_COLOURS, write_page
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# The paper's validation accuracies in per cent (Tables 3 and 4).
+PAPER = {"glcm": "98.58", "lbp": "96.71", "sift": "56.42", "forest": "98.58", "svm": "97.88"}
+_COLOURS = {"glcm": CLASS_COLOURS[3], "lbp": CLASS_COLOURS[1], "sift": CLASS_COLOURS[4]}
+_MARKS = {"forest": "o", "svm": "s"}
+_LISTED = 15
+
+Json = Mapping[str, Any]
+
+
+def write_search_page(path: Path, results: Json, *, overwrite: bool = False) -> None:
+    """Write a page on the `results` of a search, as `results.json` has them.
+
+    Raises
+    ------
+    OutputError
+        The file exists and `overwrite` is false, or it cannot be written.
+    """
+    purpose, seconds, counts = results["purpose"], results["seconds"], results["counts"]
+    best, trials = results["best"], results["trials"]
+    real = purpose["real"]
+    done = sorted(
+        (trial for trial in trials if trial.get("state") == "done"),
+        key=lambda trial: (-trial["accuracy"]["value"], trial["number"]),
+    )
+    lost = [trial for trial in trials if trial.get("state") in {"bound", "failed"}]
+    values = {
+        "title": "Search: extractor and classifier together",
+        "facts": [
+            ("best accuracy (%)", _accuracy(best)),
+            ("trials", f"{counts['done']} of {results['points_in_space']:,} points"),
+            ("hit the bound", f"{counts['bound']} ({_bounds(results)})"),
+            ("failed", str(counts["failed"])),
+            ("time, extraction", minutes(seconds["extraction"])),
+            ("time, search", minutes(seconds["search"])),
+            ("trained on", f"{purpose['data']}, {purpose['train']['count']} images"),
+            ("chosen on", f"{real or purpose['data']}, {purpose['validation']['count']} images"),
+            ("seed", str(purpose["seed"])),
+        ],
+        "best": best["description"],
+        "tables": [
+            _table("Best by extractor", "extractor", results["best_by_extractor"], real=real),
+            _table("Best by classifier", "classifier", results["best_by_classifier"], real=real),
+        ],
+        "listed": [_row(trial) for trial in done[:_LISTED]],
+        "lost": [
+            (trial["number"], trial["description"], trial["reason"] or trial["state"])
+            for trial in lost
+        ],
+        "figures": [
+            _history_figure(trials),
+            *([_importance_figure(results["importance"])] if results["importance"] else []),
+            _time_figure(done),
+        ],
+        "galleries": [],
+        "colours": {},
+    }
+    write_page(path, "search.html", values, overwrite=overwrite)
+
+
+def minutes(seconds: float) -> str:
+    """Return a time as `42 s` or `12.3 min`."""
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
+
+
+def _bounds(results: Json) -> str:
+    found = sorted({session["trial_seconds"] for session in results["sessions"]})
+    return ", ".join(f"{seconds:g} s" for seconds in found)
+
+
+def _accuracy(trial: Json) -> str:
+    return format_percent(Proportion(trial["accuracy"]["hits"], trial["accuracy"]["total"]))
+
+
+def _table(heading: str, choice: str, best: Mapping[str, Json], *, real: str | None) -> Json:
+    rows = sorted(best.items(), key=lambda item: -item[1]["accuracy"]["value"])
+    return {
+        "heading": heading,
+        "choice": choice,
+        "rows": [
+            (
+                name,
+                _accuracy(trial),
+                # The paper's figures are of synthetic images.
+                "" if real else PAPER[name],
+                trial["description"],
+                trial["number"],
+            )
+            for name, trial in rows
+        ],
+        "paper": not real,
+    }
+
+
+def _row(trial: Json) -> tuple[str, ...]:
+    seconds = trial["seconds"]
+    return (
+        str(trial["number"]),
+        _accuracy(trial),
+        trial["description"],
+        f"{seconds['features']:.1f}",
+        f"{seconds['fit']:.1f}",
+        f"{seconds['judge']:.1f}",
+    )
+
+
+def _history_figure(trials: list[Json]) -> Figure:
+    """Return the accuracies in the order of the trials, and the best so far."""
+    ended = [trial for trial in trials if "state" in trial]
+    values = [100 * trial["accuracy"]["value"] if trial["accuracy"] else -1.0 for trial in ended]
+    known = [value for value in values if value >= 0]
+    so_far = np.maximum.accumulate(values)
+    numbers = [trial["number"] for trial in ended]
+
+    def plot(axes: "Axes") -> None:
+        # Equal steps for halves of what is left to 100 %: that is where the good ones differ.
+        axes.set_yscale(
+            "function", functions=(lambda x: -_log2_left(x), lambda y: 100.5 - 2.0 ** (-y))
+        )
+        for extractor, colour in _COLOURS.items():
+            for classifier, mark in _MARKS.items():
+                chosen = [
+                    (number, value)
+                    for number, value, trial in zip(numbers, values, ended, strict=True)
+                    if value >= 0
+                    and trial["settings"]["extractor"] == extractor
+                    and trial["settings"]["classifier"] == classifier
+                ]
+                if chosen:
+                    numbers_of, values_of = zip(*chosen, strict=True)
+                    axes.scatter(
+                        numbers_of,
+                        values_of,
+                        color=colour,
+                        marker=mark,
+                        s=16,
+                        alpha=0.8,
+                        label=f"{extractor} + {classifier}",
+                    )
+        shown = so_far >= 0
+        axes.step(np.array(numbers)[shown], so_far[shown], where="post", color=INK, linewidth=1)
+        low = min(known)
+        lost = [number for number, value in zip(numbers, values, strict=True) if value < 0]
+        if lost:
+            axes.scatter(
+                lost, [low] * len(lost), color=CLASS_COLOURS[0], marker="x", s=20, label="no result"
+            )
+        ticks = [tick for tick in (0, 20, 40, 60, 80, 90, 95, 98, 99, 100) if tick >= low - 5]
+        axes.set_yticks(ticks, [f"{tick}" for tick in ticks])
+        axes.minorticks_off()
+        axes.set(xlabel="trial", ylabel="validation accuracy (%)")
+        axes.legend(fontsize=8)
+
+    return draw_figure(
+        plot,
+        title="How the search went",
+        caption="The line is the best so far. The scale is that of the errors, halved at each "
+        "equal step.",
+    )
+
+
+def _log2_left(per_cent: Any) -> Any:  # noqa: ANN401 -- matplotlib's: numbers or arrays
+    """Return the binary logarithm of what is left to 100 %, which never is quite nothing."""
+    return np.log2(np.maximum(100.5 - np.asarray(per_cent, float), 0.5))
+
+
+def _importance_figure(importance: Mapping[str, float]) -> Figure:
+    names = list(importance)[::-1]
+
+    def plot(axes: "Axes") -> None:
+        shares = [100 * importance[name] for name in names]
+        axes.barh(names, shares, color=CLASS_COLOURS[1])
+        axes.set(xlabel="share of the importance (%)")
+
+    return draw_figure(
+        plot,
+        title="What mattered",
+        caption="How much each setting, where it was asked for, tells the best tenth of the trials "
+        "from the others (PED-ANOVA): a tendency, the less certain the fewer trials asked for it.",
+    )
+
+
+def _time_figure(done: list[Json]) -> Figure:
+    def plot(axes: "Axes") -> None:
+        for classifier, mark in _MARKS.items():
+            chosen = [
+                (max(trial["seconds"]["total"], 0.01), 100 * trial["accuracy"]["value"])
+                for trial in done
+                if trial["settings"]["classifier"] == classifier
+            ]
+            if chosen:
+                spent, reached = zip(*chosen, strict=True)
+                axes.scatter(
+                    spent,
+                    reached,
+                    marker=mark,
+                    s=16,
+                    color=CLASS_COLOURS[2 if classifier == "forest" else 5],
+                    label=classifier,
+                )
+        axes.set(xscale="log", xlabel="seconds for the trial", ylabel="validation accuracy (%)")
+        axes.legend(fontsize=8)
+
+    total = math.fsum(trial["seconds"]["total"] for trial in done)
+    return draw_figure(
+        plot,
+        title="What it cost",
+        caption=f"All trials that ended took {minutes(total)} of workers' time, without the "
+        "extraction of features.",
+    )

@@ -1,0 +1,181 @@
+"""A gallery of images and what was decided about each."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfreak.evidence.peaks import LEAST_Z
+from deepfreak.reports.activation import tint
+from deepfreak.reports.figures import Figure
+from deepfreak.reports.page import class_colours, write_page
+from deepfreak.reports.pictures import (
+    Circles,
+    circles,
+    circles_at,
+    picture,
+    white_level,
+)
+from deepfreak.screening.marks import Marks
+
+MAX_PICTURES = 60
+
+
+class Shown(Protocol):
+    """What a gallery shows of one image."""
+
+    @property
+    def image(self) -> NDArray[np.uint8]:
+        """The 8-bit image [slow, fast] that was judged."""
+
+    @property
+    def valid(self) -> NDArray[np.bool_] | None:
+        """Where it measured something; None means everywhere."""
+
+    @property
+    def caption(self) -> str:
+        """Where the image comes from, in a few words."""
+
+    @property
+    def label(self) -> str:
+        """The verdict."""
+
+    @property
+    def truth(self) -> str | None:
+        """The class the image has, if it is known."""
+
+    @property
+    def correct(self) -> bool | None:
+        """Whether the verdict is right, if that is known."""
+
+    @property
+    def probabilities(self) -> Mapping[str, float]:
+        """Probability of each class, by its name."""
+
+    @property
+    def activation(self) -> NDArray[np.float32] | None:
+        """What spoke for the verdict, [slow, fast] over the whole image; None if not known."""
+
+    @property
+    def decision(self) -> str | None:
+        """What to do with the frame; None if that is not known."""
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why, in sentences."""
+
+    @property
+    def marks(self) -> Marks | None:
+        """Peaks and rings to draw; None for those found on the image."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ShownVerdict:
+    """A `Shown` of its own, for callers that have no such object yet."""
+
+    image: NDArray[np.uint8]
+    valid: NDArray[np.bool_] | None = None
+    caption: str
+    label: str
+    truth: str | None = None
+    probabilities: Mapping[str, float]
+    activation: NDArray[np.float32] | None = None
+    decision: str | None = None
+    reasons: tuple[str, ...] = ()
+    marks: Marks | None = None
+
+    @property
+    def correct(self) -> bool | None:
+        """Whether the verdict is the truth."""
+        return None if self.truth is None else self.label == self.truth
+
+
+def write_verdict_page(
+    path: Path,
+    *,
+    title: str,
+    verdicts: Iterable[Shown],
+    figures: Sequence[Figure] = (),
+    facts: Sequence[tuple[str, str]] = (),
+    overwrite: bool = False,
+    max_pictures: int = MAX_PICTURES,
+) -> None:
+    """Write a page with the first `max_pictures` verdicts as pictures and the number of them all.
+
+    `verdicts` may be an iterator: images after the last picture are let go of at once. `facts`
+    are (name, value) pairs for the head of the page.
+
+    Raises
+    ------
+    OutputError
+        The file exists and `overwrite` is false, or it cannot be written.
+    """
+    kept: list[Shown] = []
+    labels: Counter[str] = Counter()
+    decisions: Counter[str] = Counter()
+    right = known = 0
+    classes: tuple[str, ...] = ()
+    for verdict in verdicts:
+        if len(kept) < max_pictures:
+            kept.append(verdict)
+        classes = classes or tuple(verdict.probabilities)
+        labels[verdict.label] += 1
+        decisions.update([verdict.decision] if verdict.decision else [])
+        known += verdict.correct is not None
+        right += verdict.correct is True
+    total = labels.total()
+    judged = [("verdicts right", f"{right} of {known} ({right / known:.1%})")] if known else []
+    if decisions:
+        judged.append(("decisions", ", ".join(f"{n} {name}" for name, n in decisions.items())))
+    values = {
+        "title": title,
+        "facts": [*facts, ("images", str(total)), *judged],
+        "tally": [(name, labels[name]) for name in classes],
+        "total": total,
+        "figures": figures,
+        "galleries": [gallery("Verdicts", kept, left_out=total - len(kept))],
+        "colours": class_colours(classes),
+    }
+    write_page(path, "verdicts.html", values, overwrite=overwrite)
+
+
+def gallery(heading: str, verdicts: Sequence[Shown], *, left_out: int = 0) -> dict[str, Any]:
+    """Return what the templates need to show `verdicts`, all on one scale of brightness.
+
+    The peaks and rings of the evidence are drawn where a model looked at these, else the peaks that
+    `find_peaks` finds on the image. What a network looked at is tinted, if that is known.
+    """
+    white = white_level([verdict.image for verdict in verdicts])
+    return {
+        "heading": heading,
+        "left_out": left_out,
+        "white": white,
+        "tinted": any(verdict.activation is not None for verdict in verdicts),
+        "missing": any(v.valid is not None and not v.valid.all() for v in verdicts),
+        "cards": [
+            {
+                "picture": picture(verdict.image, verdict.valid, white=white),
+                "tint": None if verdict.activation is None else tint(verdict.activation),
+                "circles": _circles(verdict),
+                "decision": verdict.decision,
+                "reasons": verdict.reasons,
+                "caption": verdict.caption,
+                "label": verdict.label,
+                "truth": verdict.truth,
+                "correct": verdict.correct,
+                "bars": [(name, float(p)) for name, p in verdict.probabilities.items()],
+            }
+            for verdict in verdicts
+        ],
+    }
+
+
+def _circles(verdict: Shown) -> Circles | None:
+    marks = verdict.marks
+    if marks is None:
+        return circles(verdict.image, verdict.valid)
+    return circles_at(verdict.image.shape, marks.peaks, marks.rings, sigma=LEAST_Z)

@@ -1,0 +1,1 @@
+"""What is done with a frame: keep, unsure or discard, and why."""

@@ -1,0 +1,228 @@
+"""Which frames to keep: thresholds that follow from the loss one accepts.
+
+A frame is discarded only if hits score so low so rarely that, with a confidence of 95 %, no more
+than the accepted part of all hits is lost. It is kept without doubt if frames without a crystal
+score so high as rarely as is accepted for these. Frames between the two are unsure. The bounds
+are those of Clopper and Pearson (1934), one-sided, which hold for every number of images.
+
+Scores of other frames than this detector's prove nothing about it. A model of evidence is scored on
+simulated frames of many detectors, and `screening.doubts` makes unsure what its evidence speaks
+against. Where it tells hits from misses better than asked, frames that score more than nearly all
+misses and less than nearly all hits are unsure: nobody has seen their like. A model of prepared
+images without scores of this detector discards only what also scores below `SURELY_NO`, and keeps
+without doubt only from `SURELY_YES`.
+"""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import betaincinv
+
+from deepfreak.errors import InputError, ModelError
+from deepfreak.screening.scores import Scores, find_scores, thresholds
+from deepfreak.shipped import SHIPPED
+
+if TYPE_CHECKING:
+    from deepfreak.models import Classifier
+
+Judged = Literal["keep", "discard", "unsure"]
+
+CONFIDENCE = 0.95
+MIN_HIT_RECALL = 0.995
+MAX_EMPTY_KEPT = 0.02
+# On varied images the network of version 0.1 discards at most 1 % of hits below the one, and keeps
+# about 1 % of misses from the other: decision 0019.
+SURELY_NO, SURELY_YES = 0.03, 0.98
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Two thresholds on `p_crystal`, and what they promise.
+
+    Attributes
+    ----------
+    discard_below, keep_from
+        Frames that score less are discarded, those that score as much or more are kept.
+    min_hit_recall
+        The part of hits that is not discarded, at the least.
+    hit_recall, empty_kept
+        What was measured: (value, bound), the bound being where the truth lies on the safe side
+        of with a confidence of 95 %.
+    hits, empties, data, simulated
+        On how many images of which kind.
+    of_detector
+        Whether these are of the detector whose frames are decided about.
+    hit_share
+        Share of hits for which `p_crystal` is right; None where the model does not say.
+    """
+
+    discard_below: float
+    keep_from: float
+    min_hit_recall: float
+    hit_recall: tuple[float, float]
+    empty_kept: tuple[float, float]
+    hits: int
+    empties: int
+    data: str
+    simulated: bool
+    of_detector: bool = True
+    hit_share: float | None = None
+
+    def decide(self, p_crystal: float) -> Judged:
+        """Return in which of the three bands a frame lies."""
+        if p_crystal < self.discard_below:
+            return "discard"
+        return "keep" if p_crystal >= self.keep_from else "unsure"
+
+    def promise(self) -> str:
+        """Return in a sentence what is known of lost hits, and what that rests on."""
+        kind = "simulated frames" if self.simulated else "frames"
+        measured = (
+            f"measured {1 - self.hit_recall[0]:.3%}, at most {1 - self.hit_recall[1]:.3%} with "
+            f"{CONFIDENCE:.0%} confidence, on {self.hits} hits of {kind} ({self.data})"
+        )
+        prior = "" if self.hit_share is None else f"; p_crystal is for {self.hit_share:.0%} hits"
+        if self.of_detector:
+            return (
+                f"at most {1 - self.min_hit_recall:.3%} of hits are discarded: {measured}; it "
+                f"holds for {kind} like these{prior}"
+            )
+        return (
+            f"how many hits of this detector are discarded is not known: {measured}, not on this "
+            f"detector; frames that score from {self.discard_below:.3g} to {self.keep_from:.3g}, "
+            "or are in doubt, are unsure: saved as hits are, and marked; give --scores FILE to "
+            f"have thresholds of this detector{prior}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the values and the promise as JSON."""
+        return {
+            "discard_below": self.discard_below,
+            "keep_from": self.keep_from,
+            "min_hit_recall": self.min_hit_recall,
+            "hit_recall": list(self.hit_recall),
+            "empty_kept": list(self.empty_kept),
+            "of_detector": self.of_detector,
+            "hit_share": self.hit_share,
+            "promise": self.promise(),
+        }
+
+
+def policy_from(
+    scores: Scores,
+    *,
+    min_hit_recall: float = MIN_HIT_RECALL,
+    max_empty_kept: float = MAX_EMPTY_KEPT,
+    of_detector: bool = True,
+    hit_share: float | None = None,
+) -> Policy:
+    """Return the policy that discards most while it keeps what is asked of it.
+
+    Unless the scores are `of_detector`, one for a model of images also keeps to `SURELY_NO` and
+    `SURELY_YES`.
+
+    Raises
+    ------
+    InputError
+        The images are too few to prove it, or the model is not good enough.
+    """
+    if not (0 < min_hit_recall < 1 and 0 < max_empty_kept < 1):
+        raise InputError("expected accepted losses between 0 and 1, both excluded")
+    accepted = 1 - min_hit_recall
+    needed = int(np.ceil(np.log(1 - CONFIDENCE) / np.log(min_hit_recall)))
+    if scores.hits < needed:
+        raise InputError(
+            f"a hit recall of {min_hit_recall:.6g} takes at least {needed} labelled hits to prove, "
+            f"found {scores.hits} in {scores.data}: ask for less, or `deepfreak score` more images"
+        )
+    at = thresholds()
+    careful = scores.kind == "images" and not of_detector
+    lost = np.array(scores.hits_below)
+    lost_at_most = _at_most(lost, scores.hits)
+    allowed = np.flatnonzero(lost_at_most <= accepted)
+    if not len(allowed):
+        raise InputError(
+            f"a hit recall of {min_hit_recall:.6g} cannot be had: this model scores {lost[0]} of "
+            f"{scores.hits} hits below every threshold; ask for less"
+        )
+    low = int(allowed[-1])
+    if careful:
+        low = min(low, int(np.searchsorted(at, SURELY_NO, "right")) - 1)
+    kept = np.array(scores.empties_from)
+    kept_at_most = _at_most(kept, scores.empties)
+    clean = np.flatnonzero(kept_at_most <= max_empty_kept)
+    # where no threshold is clean, only the very highest scores are beyond doubt
+    high = int(clean[0]) if len(clean) else len(at) - 1
+    if scores.kind == "evidence":
+        # between two thresholds that both hold what is asked lies what none of the frames shows
+        low, high = min(low, high), max(low, high)
+    high = max(high, low)
+    if careful:
+        high = max(high, int(np.searchsorted(at, SURELY_YES)))
+    return Policy(
+        discard_below=float(at[low]),
+        keep_from=float(at[high]),
+        min_hit_recall=min_hit_recall,
+        hit_recall=(1 - lost[low] / scores.hits, float(1 - lost_at_most[low])),
+        empty_kept=(
+            float(kept[high] / scores.empties) if scores.empties else 0.0,
+            float(kept_at_most[high]),
+        ),
+        hits=scores.hits,
+        empties=scores.empties,
+        data=scores.data,
+        simulated=scores.simulated,
+        of_detector=of_detector,
+        hit_share=hit_share,
+    )
+
+
+def find_policy(
+    classifier: "Classifier",
+    *,
+    model: Path | None = None,
+    scores: Path | None = None,
+    min_hit_recall: float = MIN_HIT_RECALL,
+    max_empty_kept: float = MAX_EMPTY_KEPT,
+) -> tuple[Policy, Scores]:
+    """Return the policy for `classifier`, of the file `model`, and the scores that it rests on.
+
+    Parameters
+    ----------
+    model, scores
+        See `find_scores`.
+
+    Raises
+    ------
+    InputError
+        There are no scores, or they cannot prove what is asked.
+    """
+    found, of_detector = find_scores(model, scores, name=classifier.name)
+    policy = policy_from(
+        found,
+        min_hit_recall=min_hit_recall,
+        max_empty_kept=max_empty_kept,
+        of_detector=of_detector,
+        hit_share=getattr(classifier, "hit_share", None),
+    )
+    return policy, found
+
+
+def shipped_policy(classifier: "Classifier") -> Policy | None:
+    """Return the policy of the scores that ship, None if they are of other models."""
+    for name in SHIPPED:
+        with suppress(ModelError):
+            return find_policy(classifier, model=Path(name))[0]
+    return None
+
+
+def _at_most(found: NDArray[np.int64], total: int) -> NDArray[np.float64]:
+    """Return the upper bound of the part of which `found` of `total` were counted."""
+    bound: NDArray[np.float64] = np.where(
+        found >= total, 1.0, betaincinv(found + 1, np.maximum(total - found, 1), CONFIDENCE)
+    )
+    return bound

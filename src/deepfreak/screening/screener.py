@@ -1,0 +1,318 @@
+"""A model and its preprocessing behind one call: frames in, verdicts out."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, Unpack, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfreak.errors import FrameError, InputError, ModelError, ReadingStoppedError
+from deepfreak.evidence import Evidence, find_evidence, numbers
+from deepfreak.evidence.peaks import Peaks
+from deepfreak.formats.frame import Frame, FrameFile
+from deepfreak.formats.guarded import MAX_STOPS, open_guarded
+from deepfreak.formats.options import ReadOptions
+from deepfreak.models.classifier import Classifier
+from deepfreak.models.evidence_model import EvidenceModel
+from deepfreak.models.group import WITH_DIFFRACTION
+from deepfreak.preparation import Prepared, prepare, require_measured
+from deepfreak.screening.doubts import decide
+from deepfreak.screening.marks import Marks
+from deepfreak.screening.policy import Judged, Policy, shipped_policy
+from deepfreak.screening.signs import STRONG_Z, Signs
+
+_LEAST_SHARE = 0.01  # of a frame's pixels that must have measured something
+_EVEN = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Verdict:
+    """What the model says of a frame.
+
+    Attributes
+    ----------
+    label
+        The most probable class among those that the decision, or else the model, allows: with
+        diffraction for a frame to keep, without for one to discard, on the side of `p_crystal` for
+        an unsure one.
+    probabilities
+        By class, in the model's order.
+    p_crystal
+        The probability that the shot holds crystal diffraction: weak, good and strong together.
+    ms
+        What evidence or preparing, and classifying took, in milliseconds.
+    level
+        What tells whether the frame is like those that the model was trained on: `Opinion.unlike`,
+        or the mean gray level of the prepared image.
+    decision, reasons
+        Whether to keep the frame, and why; None and empty where no thresholds are known.
+    signs, peaks
+        What a model of evidence saw: numbers that can be checked, and the peaks in pixels of the
+        frame; None for other models.
+    image, valid
+        The frame as 512 x 512 pixels: uint8 [slow, fast] and where it is valid. None for a model of
+        evidence unless a picture was asked for and could be made.
+    factor, origin
+        Where that lies in the frame; see `Prepared`.
+    activation
+        What spoke for the verdict, [slow, fast] over the whole image in fewer and larger parts;
+        None where it was not asked for or the model cannot tell.
+    marks
+        The peaks and rings of the evidence on the image; None without an image or evidence.
+    """
+
+    file: str
+    frame: int
+    label: str
+    probabilities: dict[str, float]
+    p_crystal: float
+    ms: float
+    level: float
+    decision: Judged | None = None
+    reasons: tuple[str, ...] = ()
+    signs: Signs | None = None
+    peaks: Peaks | None = field(default=None, repr=False)
+    image: NDArray[np.uint8] | None = field(default=None, repr=False)
+    valid: NDArray[np.bool_] | None = field(default=None, repr=False)
+    factor: int = 1
+    origin: tuple[int, int] = (0, 0)
+    activation: NDArray[np.float32] | None = field(default=None, repr=False)
+    marks: Marks | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A file or frame without a verdict, and the line that says why; `frame` None: the file."""
+
+    file: str
+    frame: int | None
+    error: str
+
+
+@runtime_checkable
+class Looking(Protocol):
+    """A model that can say where it looked."""
+
+    def look(
+        self, images: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        """Return probabilities (n, classes) and what spoke for each class (n, classes, h, w)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Screener:
+    """A model that is asked about frames: `Screener(model)(frame)`.
+
+    Parameters
+    ----------
+    model
+        One of evidence looks at the frame itself, another at `prepare(frame)`.
+    policy
+        What decides; without one, that of the scores that ship, if they are this model's.
+    pictures
+        Whether verdicts hold what people look at: the image, and what is drawn over it.
+    """
+
+    model: Classifier
+    policy: Policy | None = None
+    pictures: bool = False
+
+    def __post_init__(self) -> None:
+        """Look for thresholds where none are given."""
+        if self.policy is None:
+            object.__setattr__(self, "policy", shipped_policy(self.model))
+
+    def __call__(self, frame: Frame) -> Verdict:
+        """Return the verdict on one frame; `FrameError` where too little of it was measured."""
+        if isinstance(self.model, EvidenceModel):
+            return self._from_evidence(self.model, frame)
+        return self._from_image(frame)
+
+    def _from_evidence(self, model: EvidenceModel, frame: Frame) -> Verdict:
+        start = time.perf_counter()
+        require_measured(frame)
+        share = np.count_nonzero(frame.valid) / frame.valid.size
+        if share < _LEAST_SHARE:
+            raise FrameError(
+                f"expected at least {_LEAST_SHARE:.0%} of the frame to be measured, found "
+                f"{share:.2%}: is the mask inverted?"
+            )
+        evidence = find_evidence(frame)
+        named = numbers(evidence)
+        opinion, signs = model.opinion(named), _signs(evidence, named)
+        decision: Judged | None = None
+        reasons: tuple[str, ...] = ()
+        if self.policy is not None:
+            decision, reasons = decide(self.policy, opinion.p_crystal, signs, opinion)
+        ms = (time.perf_counter() - start) * 1e3
+        prepared = _prepared(frame) if self.pictures else None
+        return Verdict(
+            file=frame.file,
+            frame=frame.index,
+            label=_label(opinion.probabilities, decision or "unsure", opinion.p_crystal),
+            probabilities=opinion.probabilities,
+            p_crystal=opinion.p_crystal,
+            ms=ms,
+            level=opinion.unlike,
+            decision=decision,
+            reasons=reasons,
+            signs=signs,
+            peaks=evidence.peaks,
+            image=None if prepared is None else prepared.image,
+            valid=None if prepared is None else prepared.valid,
+            factor=1 if prepared is None else prepared.factor,
+            origin=(0, 0) if prepared is None else prepared.origin,
+            marks=None if prepared is None else _marks(evidence, prepared),
+        )
+
+    def _from_image(self, frame: Frame) -> Verdict:
+        start = time.perf_counter()
+        prepared = prepare(frame)
+        asked = prepared.image[None], prepared.valid[None]
+        maps = None
+        if self.pictures and isinstance(self.model, Looking):
+            (row,), (maps,) = self.model.look(*asked)
+        else:
+            (row,) = self.model.probabilities(*asked)
+        if not np.isfinite(row).all():
+            raise ModelError(f"expected probabilities from {self.model.name}, found {row.tolist()}")
+        probabilities = dict(zip(self.model.classes, map(float, row), strict=True))
+        p_crystal = min(
+            sum(value for name, value in probabilities.items() if name in WITH_DIFFRACTION), 1.0
+        )
+        label = max(probabilities, key=probabilities.__getitem__)
+        decision: Judged | None = None
+        reasons: tuple[str, ...] = ()
+        if self.policy is not None:
+            decision, reasons = decide(self.policy, p_crystal)
+            label = _label(probabilities, decision, p_crystal)
+        return Verdict(
+            file=frame.file,
+            frame=frame.index,
+            label=label,
+            probabilities=probabilities,
+            p_crystal=p_crystal,
+            ms=(time.perf_counter() - start) * 1e3,
+            # where not valid it is 0
+            level=float(prepared.image.sum() / max(np.count_nonzero(prepared.valid), 1)),
+            decision=decision,
+            reasons=reasons,
+            image=prepared.image,
+            valid=prepared.valid,
+            factor=prepared.factor,
+            origin=prepared.origin,
+            activation=None if maps is None else maps[self.model.classes.index(label)],
+        )
+
+
+def _label(probabilities: Mapping[str, float], decision: Judged, p_crystal: float) -> str:
+    """Return the most probable class that does not contradict the decision."""
+    crystal = decision == "keep" or (decision == "unsure" and p_crystal >= _EVEN)
+    allowed = [name for name in probabilities if (name in WITH_DIFFRACTION) == crystal]
+    return max(allowed or probabilities, key=probabilities.__getitem__)
+
+
+def _signs(evidence: Evidence, named: Mapping[str, float]) -> Signs:
+    """Return what can be checked of `evidence`, whose numbers are `named`."""
+    off = evidence.off_rings
+    return Signs(
+        peaks=len(evidence.peaks),
+        off_rings=len(off),
+        strong_off_rings=int(np.count_nonzero(off.z >= STRONG_Z)),
+        ring_share=float(evidence.rings.share),
+        center_known=evidence.rings.center_px is not None,
+        lattice_score=float(evidence.lattices.score),
+        fullest_quarter=float(named["fullest_quarter"]),
+        d_min_A=evidence.d_min_A,
+    )
+
+
+def _prepared(frame: Frame) -> Prepared | None:
+    """Return the picture of a frame, None where its window shows too little of what was measured.
+
+    The verdict must not depend on whether somebody wants to see it.
+    """
+    try:
+        return prepare(frame)
+    except FrameError:
+        return None
+
+
+def _marks(evidence: Evidence, prepared: Prepared) -> Marks:
+    """Return the peaks and rings of a frame in pixels of its picture."""
+    origin, factor = np.array(prepared.origin), prepared.factor
+    places = np.stack([evidence.peaks.slow, evidence.peaks.fast], axis=1)
+    center, radii = evidence.rings.center_px, evidence.rings.radii_px
+    rings = np.empty((0, 3))
+    if center is not None and len(radii):
+        middle = np.broadcast_to((np.array(center) - origin) / factor, (len(radii), 2))
+        rings = np.column_stack([middle, radii / factor])
+    return Marks(peaks=(places - origin) / factor, rings=rings)
+
+
+def screen_files(
+    files: Iterable[Path],
+    screener: Screener,
+    *,
+    see: Callable[[Frame], None] = lambda _: None,
+    **options: Unpack[ReadOptions],
+) -> Iterator[Verdict | Failure]:
+    """Yield a verdict or a failure for each frame of each file, in order.
+
+    A file or frame that cannot be read does not keep the others from being read: files are opened
+    in a process with limits (`frames.guarded`). Frames for which a file has room but no counts are
+    one failure in a row.
+
+    Parameters
+    ----------
+    see
+        Called with each frame that was read, for instance to say its notes.
+    options
+        What is known beside the files; see `ReadOptions`.
+    """
+    for path in files:
+        try:
+            with open_guarded(path, **options) as file:
+                yield from _screen(path, file, screener, see)
+        except InputError as error:
+            yield Failure(file=str(path), frame=None, error=str(error))
+
+
+def _screen(
+    path: Path, file: FrameFile, screener: Screener, see: Callable[[Frame], None]
+) -> Iterator[Verdict | Failure]:
+    """Yield what comes of each frame of a file, up to one with which there is no getting on."""
+    stops = 0
+    for run, is_there in file.runs():
+        if not is_there:
+            yield Failure(file=str(path), frame=run.start, error=_not_written(run))
+            continue
+        for index in run:
+            try:
+                frame = file.read(index)
+                see(frame)
+                yield screener(frame)
+            except ReadingStoppedError as error:
+                yield Failure(file=str(path), frame=index, error=str(error))
+                stops += 1
+                if stops >= MAX_STOPS and index + 1 < file.count:
+                    yield Failure(
+                        file=str(path),
+                        frame=None,
+                        error=f"reading was stopped at {stops} frames: the others were not tried",
+                    )
+                    return
+            except InputError as error:
+                yield Failure(file=str(path), frame=index, error=str(error))
+
+
+def _not_written(run: range) -> str:
+    if len(run) == 1:
+        return f"expected counts of frame {run.start}, found that none were written"
+    return (
+        f"expected counts of frames {run.start} to {run.stop - 1}, found that none of these "
+        f"{len(run)} were written"
+    )

@@ -1,0 +1,1 @@
+"""Files that survive a kill: written whole, held by one process."""

@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+
+from deepfreak.datasets import Dataset
+from deepfreak.datasets.diffranet.importing import REAL_CLASSES
+from deepfreak.features import GLCM, FeatureCache
+from deepfreak.models import SVM, Forest
+from deepfreak.models.evaluation import Evaluation
+from paper.contenders import Contender, judge, mcnemar
+from tests.labelled import write_labelled
+
+FOREST = Contender(
+    name="a forest",
+    extractor=GLCM(distances=(1,), angles_deg=(0,)),
+    classifier=Forest(trees=5, class_weight=(0.35, 0.35, 0.1, 0.1, 0.1)),
+)
+
+
+def said(truth, verdicts):
+    return Evaluation(
+        model="m",
+        data="d",
+        classes=("a", "b"),
+        truth=np.array(truth, np.uint8),
+        probabilities=np.eye(2)[verdicts],
+        seconds_per_image=0.0,
+    )
+
+
+def test_a_forest_is_judged_once_a_seed_and_an_svm_once(tmp_path):
+    path = write_labelled(tmp_path / "toy.h5", np.arange(40) % 5, seed=1, side=64)
+    with Dataset.open(path) as data:
+        found = judge(FOREST, data, {"same": data}, cache=FeatureCache(tmp_path / "c"), seeds=2)
+        assert len(found["same"].evaluations) == 2
+        assert found["same"].percents.size == 2
+        assert " ± " in found["same"].spread
+        svm = Contender(name="an SVM", extractor=FOREST.extractor, classifier=SVM())
+        found = judge(svm, data, {"same": data}, cache=FeatureCache(tmp_path / "c"), seeds=2)
+        assert len(found["same"].evaluations) == 1
+
+
+def test_images_of_two_classes_are_judged_by_a_model_of_two(tmp_path):
+    five = write_labelled(tmp_path / "five.h5", np.arange(40) % 5, seed=1, side=64)
+    two = write_labelled(
+        tmp_path / "two.h5", np.arange(10) % 2, seed=2, side=64, classes=REAL_CLASSES
+    )
+    with Dataset.open(five) as train, Dataset.open(two) as real:
+        cache = FeatureCache(tmp_path / "c")
+        found = judge(FOREST, train, {"real": real}, cache=cache, seeds=1)["real"].first
+    assert found.classes == REAL_CLASSES
+    assert found.probabilities.shape == (10, 2)
+
+
+def test_mcnemar_counts_what_only_one_judged_rightly():
+    truth = [0] * 12
+    one, other = said(truth, [0] * 11 + [1]), said(truth, [0] + [1] * 10 + [0])
+    assert mcnemar(one, other)[:2] == (10, 1)
+    # of 11 tosses of a fair coin at most one, or at least ten, fall on one side
+    assert mcnemar(one, other)[2] == pytest.approx(2 * 12 / 2**11)
+
+
+def test_mcnemar_of_equal_verdicts_is_undecided():
+    one = said([0, 1], [0, 0])
+    assert mcnemar(one, one) == (0, 0, 1.0)
