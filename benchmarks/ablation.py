@@ -29,9 +29,11 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 from torch import Tensor
 
+from deepfreak.classes import (
+    group_probabilities,
+)
 from deepfreak.datasets import Dataset
 from deepfreak.models.evaluation import Proportion
-from deepfreak.models.group import group_probabilities
 from deepfreak.networks import OURS, Augmentation, Compact, NetworkModel, Training, train_network
 from deepfreak.networks.compact_network import CompactNetwork
 from deepfreak.networks.recipe import VOLUME_UNIT_MM3

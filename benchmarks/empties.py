@@ -24,7 +24,7 @@ from deepfreak.formats import Frame
 LIGHTS = (0.0, 0.01, 0.1, 1.0, 10.0, 100.0)  # photons a pixel, at the centre where light falls off
 HOT = (0, 20, 300)
 FORMS = ("flat", "falling")
-LEAST_HOT = 3.0  # photons
+MIN_HOT = 3.0  # photons
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,9 +135,7 @@ def make(name: str, light: float, hot: int, form: str, rng: np.random.Generator)
     expected = light * falling if form == "falling" else np.full(detector.shape, np.float32(light))
     counts = detector.respond(expected, rng)
     places = rng.choice(counts.size, hot, replace=False)
-    heights = np.exp(
-        rng.uniform(np.log(LEAST_HOT * detector.gain), np.log(detector.saturation), hot)
-    )
+    heights = np.exp(rng.uniform(np.log(MIN_HOT * detector.gain), np.log(detector.saturation), hot))
     counts.reshape(-1)[places] += heights.astype(np.float32)
     valid = np.ones(detector.shape, dtype=np.bool_)
     if detector.modules is not None:

@@ -19,10 +19,17 @@ from functools import partial
 
 import numpy as np
 
+from deepfreak.encoding import (
+    to_8_bits,
+)
 from deepfreak.physics.detector import Panel
 from deepfreak.physics.experiment import Experiment
 from deepfreak.physics.exposure import background_photons, bragg_photons
-from deepfreak.physics.noise import detect, point_spread, read_out, to_8_bits
+from deepfreak.physics.noise import (
+    detect,
+    point_spread,
+    read_out,
+)
 from deepfreak.physics.noise.deviates import poisson
 from deepfreak.physics.recipe import load_recipe
 from deepfreak.physics.scattering.bragg import Lattice, Method, bragg_intensity

@@ -26,7 +26,7 @@ experiment = df.Experiment(
     classes=df.Classes(
         label_version="example",
         dark="blank",
-        lit=(df.LitClass(name="hit", probability=1.0, crystal_fraction=(0.5, 1.0)),),
+        lit=(df.ShotClass(name="hit", probability=1.0, crystal_fraction=(0.5, 1.0)),),
     ),
 )
 

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.datasets.diffranet.importing import REAL_CLASSES
+from deepfreak.classes import (
+    GROUPS,
+    group_weights,
+    grouped,
+)
 from deepfreak.datasets.identity import identity
 from deepfreak.features.sift import SIFT
 from deepfreak.models.evaluation import Evaluation
-from deepfreak.models.group import group_weights, grouped
 from deepfreak.search.extraction import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -79,7 +82,7 @@ def judge(
     """
     classes = next(iter(others.values())).classes
     labels, classifier = train.labels, contender.classifier
-    if classes == REAL_CLASSES != train.classes:
+    if classes == GROUPS != train.classes:
         labels = grouped(labels, train.classes)
         weights = group_weights(classifier.class_weight, train.classes)
         classifier = replace(classifier, class_weight=weights)

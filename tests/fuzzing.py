@@ -13,8 +13,8 @@ from pathlib import Path
 from deepfreak.errors import DeepFreakError, ReadingStoppedError
 from deepfreak.isolation import LimitedProcess, Limits
 
-LONGEST_S = 10.0
-MOST_BYTES = 1 << 30
+MAX_DURATION_S = 10.0
+MAX_BYTES = 1 << 30
 LIMITS = Limits(cpu_s=5.0, memory_bytes=768 << 20)
 _NUMBERS = (0, 1, 2, 3, 7, 8, 127, 128, 255, 256, 32767, 32768, 65535, 65536, 2**31 - 1, 2**31)
 _NUMBERS += (2**32 - 1, 2**32, 2**62, 2**63 - 1, 2**63, 2**64 - 1)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from deepfreak.physics.detector import Detector as Detector
     from deepfreak.physics.experiment import Classes as Classes
     from deepfreak.physics.experiment import Experiment as Experiment
-    from deepfreak.physics.experiment import LitClass as LitClass
+    from deepfreak.physics.experiment import ShotClass as ShotClass
     from deepfreak.physics.exposure import scatter as scatter
     from deepfreak.physics.exposure import simulate as simulate
     from deepfreak.physics.noise import detect as detect
@@ -55,7 +55,7 @@ _HOMES = {
     "physics.detector": ("CCD", "Detector"),
     "errors": ("DeepFreakError",),
     "models.evaluation": ("evaluate",),
-    "physics.experiment": ("Classes", "Experiment", "LitClass"),
+    "physics.experiment": ("Classes", "Experiment", "ShotClass"),
     "physics.exposure": ("scatter", "simulate"),
     "features": ("GLCM", "LBP", "SIFT", "Diffraction"),
     "formats": ("read_frames",),

@@ -11,15 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.compiled import njit
+from deepfreak.encoding import MAX_COUNTS, PEDESTAL, SIZE
 from deepfreak.errors import FrameError
 from deepfreak.formats.frame import Frame
 from deepfreak.formats.shadow import shadow
 
-SIZE = 512
-PEDESTAL = 10  # of the simulated detector, Appendix A
-LARGEST = 65025  # 255 squared, where the simulated detector clips
-_LEAST_SHARE = 0.01
-_LEAST_SIDE = 64
+_MIN_SHARE = 0.01
+_MIN_SIDE = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,12 +84,12 @@ def prepare(frame: Frame, size: int = SIZE, *, window: Window | None = None) -> 
     if window is None and not frame.simulated:
         valid &= ~shadow(photons, valid)
     share = np.count_nonzero(valid) / valid.size
-    if share < _LEAST_SHARE:
+    if share < _MIN_SHARE:
         raise FrameError(
-            f"expected at least {_LEAST_SHARE:.0%} of the prepared image to be measured, "
+            f"expected at least {_MIN_SHARE:.0%} of the prepared image to be measured, "
             f"found {share:.2%}: is the mask inverted?"
         )
-    value = np.clip(photons + np.float32(PEDESTAL), 0, LARGEST)
+    value = np.clip(photons + np.float32(PEDESTAL), 0, MAX_COUNTS)
     image = np.sqrt(value).astype(np.uint8)
     image[~valid] = 0
     return Prepared(image=image, valid=valid, factor=chosen.factor, origin=chosen.origin)
@@ -101,9 +99,9 @@ def require_measured(frame: Frame) -> None:
     """Raise `FrameError` if fewer than 64 x 64 pixels of `frame` measured something."""
     slow, fast = frame.counts.shape
     measured = int(np.count_nonzero(frame.valid))
-    if measured < _LEAST_SIDE**2:
+    if measured < _MIN_SIDE**2:
         raise FrameError(
-            f"expected at least {_LEAST_SIDE} x {_LEAST_SIDE} measured pixels, found {measured} "
+            f"expected at least {_MIN_SIDE} x {_MIN_SIDE} measured pixels, found {measured} "
             f"in a frame of {slow} x {fast}"
         )
 

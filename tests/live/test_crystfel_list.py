@@ -6,7 +6,7 @@ import pytest
 
 from deepfreak.errors import OutputError
 from deepfreak.live.events import Recorded
-from deepfreak.live.sinks.crystfel_list import LONGEST_LINE, Copy, CrystFELList
+from deepfreak.live.sinks.crystfel_list import MAX_LINE_LENGTH, Copy, CrystFELList
 from tests.live.made import instants, killed, made_outcome, made_rows
 
 
@@ -14,7 +14,7 @@ def as_crystfel_reads(path):
     """Return (file, event) of each line, after `read_prefixed_filename` of its im-sandbox.c."""
     found = []
     for line in path.read_bytes().split(b"\n")[:-1]:
-        assert 0 < len(line) <= LONGEST_LINE
+        assert 0 < len(line) <= MAX_LINE_LENGTH
         place = line.rfind(b" ")
         if place > 2 and b"//" in line[place:]:
             found.append((line[:place].decode("utf-8", "surrogateescape"), line[place + 1 :]))
@@ -114,7 +114,7 @@ def test_a_name_can_neither_begin_a_line_nor_end_one(tmp_path):
 
 def test_a_line_longer_than_crystfel_reads_is_counted_and_left_out(tmp_path):
     sink = CrystFELList(tmp_path / "hits.lst")
-    fits = "x" * (LONGEST_LINE - len(" //7"))
+    fits = "x" * (MAX_LINE_LENGTH - len(" //7"))
     for sequence, name in enumerate((fits, fits + "x"), start=1):
         outcome = made_outcome(7, series=name, decision="keep")
         sink.write([Recorded(sequence=sequence, outcome=outcome)])

@@ -9,7 +9,7 @@ import zmq
 
 from deepfreak.errors import InputError, OutputError
 from deepfreak.live.sinks.crystfel_message import pack_hit
-from deepfreak.live.sinks.crystfel_zmq import LONGEST_REQUEST, CrystFELSocket
+from deepfreak.live.sinks.crystfel_zmq import MAX_REQUEST_LENGTH, CrystFELSocket
 from tests.live.made import made_frame, made_hit, made_peaks
 
 ANYWHERE = "tcp://127.0.0.1:*"
@@ -283,7 +283,7 @@ def test_a_peer_that_asks_without_end_takes_no_frame_from_the_others():
 )
 @pytest.mark.parametrize("kind", ["publish", "answer"])
 def test_what_is_no_request_is_ignored(kind, parts):
-    assert max(map(len, parts)) > LONGEST_REQUEST or len(parts) != 2
+    assert max(map(len, parts)) > MAX_REQUEST_LENGTH or len(parts) != 2
     with (
         socket_of(kind) as sink,
         crystfel(sink.address, kind=zmq.XSUB if kind == "publish" else zmq.DEALER) as peer,

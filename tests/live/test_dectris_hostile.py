@@ -23,7 +23,7 @@ from deepfreak.live.events import Arrival, SeriesBegan, SeriesEnded
 from tests.live.spoken import a_start, counts_of
 
 SECONDS = float(os.environ.get("DEEPFREAK_FUZZ_SECONDS", "180"))
-LONGEST_LINE = 500
+MAX_LINE_LENGTH = 500
 
 START = a_start(channels=("threshold_1", "threshold_2"))
 PIXELS = {"threshold_1": counts_of(1, "<u2"), "threshold_2": counts_of(2, ">u4")}
@@ -116,7 +116,7 @@ class Ear:
 def require_one_line(line: str) -> None:
     assert line.isprintable()
     assert "/" not in line
-    assert len(line) < LONGEST_LINE
+    assert len(line) < MAX_LINE_LENGTH
 
 
 @st.composite

@@ -304,7 +304,7 @@ def test_a_lost_connection_is_told_and_made_again() -> None:
 def test_a_message_too_large_for_any_detector_costs_only_itself(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("deepfreak.live.dectris.receive.LARGEST_MESSAGE", 100_000)
+    monkeypatch.setattr("deepfreak.live.dectris.receive.MAX_MESSAGE", 100_000)
     with connected() as (speaker, listener):
         speaker.send(bytes(200_000))
         events = listener.events()

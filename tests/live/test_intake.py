@@ -148,7 +148,7 @@ def test_who_waits_for_room_can_be_stopped(intake_of):
 
 def test_what_is_not_settled_is_bounded(intake_of, monkeypatch):
     """As on a full disk, when the other thread takes nothing."""
-    monkeypatch.setattr(module, "MOST_UNSETTLED", 50)
+    monkeypatch.setattr(module, "MAX_UNSETTLED", 50)
     troubles = [Trouble(message="what?")] * 500
     intake = intake_of([*series_of(range(1000)), *troubles], limits=Limits(frames=2))
     intake.start()

@@ -21,8 +21,8 @@ from deepfreak.live.web import app as app_module
 from deepfreak.live.web import server as server_module
 from deepfreak.live.web import upload as upload_module
 from deepfreak.live.web.app import without_paths
-from deepfreak.live.web.events import MOST_CLIENTS
-from deepfreak.live.web.upload import MOST_BYTES, suffix_of
+from deepfreak.live.web.events import MAX_CLIENTS
+from deepfreak.live.web.upload import MAX_BYTES, suffix_of
 from tests.live.outcomes import CLASSES, outcome, picture, rows
 
 TOKEN = "a-token-of-good-length"  # noqa: S105 - it opens nothing but this test
@@ -183,7 +183,7 @@ def _first(lines, count):
 def test_the_number_of_streams_is_bounded_and_they_are_given_back(client):
     with contextlib.ExitStack() as stack:
         streams = []  # one that is collected is closed
-        for _ in range(MOST_CLIENTS):
+        for _ in range(MAX_CLIENTS):
             stream = stack.enter_context(httpx.stream("GET", f"{client.base_url}/events"))
             streams.append(stream.iter_lines())
             next(streams[-1])
@@ -268,14 +268,14 @@ def test_damaged_forms_are_refused(client, body):
 
 
 def test_a_body_that_says_it_is_too_large_is_not_read(client):
-    head = f"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: {MOST_BYTES + 1}\r\n\r\n"
+    head = f"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: {MAX_BYTES + 1}\r\n\r\n"
     assert raw(client.port, head.encode(), finish=False).startswith(b"HTTP/1.1 413")
-    huge = head.replace(str(MOST_BYTES + 1), "9" * 30)
+    huge = head.replace(str(MAX_BYTES + 1), "9" * 30)
     assert raw(client.port, huge.encode(), finish=False)[9:12] in {b"400", b"413"}
 
 
 def test_a_body_that_hides_its_size_is_cut_while_it_is_read(client, monkeypatch):
-    monkeypatch.setattr(upload_module, "MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(upload_module, "MAX_BYTES", 1 << 20)
     sent = 0
 
     def chunks():
@@ -311,7 +311,7 @@ def test_only_some_files_are_classified_at_once():
         url = f"{client.base_url}/classify"
         senders = [
             threading.Thread(target=httpx.post, args=(url,), kwargs={"content": b"x"})
-            for _ in range(app_module.MOST_AT_ONCE)
+            for _ in range(app_module.MAX_AT_ONCE)
         ]
         for sender in senders:
             sender.start()
@@ -461,7 +461,7 @@ def test_a_reader_that_does_not_read_is_hung_up(monkeypatch):
 
 
 def test_a_flood_of_connections_leaves_those_that_are_open(monkeypatch):
-    monkeypatch.setattr(server_module, "MOST_CONNECTIONS", 20)
+    monkeypatch.setattr(server_module, "MAX_CONNECTIONS", 20)
     with running() as client:
         assert client.get("/healthz").status_code == 200  # this connection stays open
         with contextlib.ExitStack() as stack:

@@ -14,7 +14,7 @@ from deepfreak.errors import DeepFreakError
 from deepfreak.live import workers as module
 from deepfreak.live.events import SeriesBegan
 from deepfreak.live.judge import Job
-from deepfreak.live.workers import JOBS_AHEAD, MOST_STILLBORN, Workers
+from deepfreak.live.workers import JOBS_AHEAD, MAX_STILLBORN, Workers
 from tests.live import crew
 from tests.live.made import SPAWN
 from tests.live.sessions import wait_until
@@ -59,7 +59,7 @@ def test_every_frame_has_one_outcome_whoever_is_killed(tmp_path):
     with closing(ready(tmp_path, 2)) as workers:
 
         def kill():
-            # only who has begun: after `MOST_STILLBORN` others in a row the program gives up
+            # only who has begun: after `MAX_STILLBORN` others in a row the program gives up
             begun = [one.process.pid for one in workers._ready()]
             if begun and len(kills) < 8 and rng.random() < 0.3:
                 process = begun[rng.integers(len(begun))]
@@ -86,10 +86,10 @@ def test_a_frame_at_which_workers_die_is_given_up_and_the_next_has_its_turn(tmp_
 
 def test_workers_that_die_while_they_start_are_no_fault_of_a_frame(tmp_path):
     with closing(ready(tmp_path)) as workers:
-        (tmp_path / "stillborn").write_text(str(MOST_STILLBORN - 1))
+        (tmp_path / "stillborn").write_text(str(MAX_STILLBORN - 1))
         found, _ = all_of(workers, [job(0, deaths=1), job(1)])
         assert found[0].decision == found[1].decision == "keep"
-        assert workers.deaths == MOST_STILLBORN
+        assert workers.deaths == MAX_STILLBORN
 
 
 def test_workers_that_cannot_live_end_the_run(tmp_path):
@@ -102,7 +102,7 @@ def test_workers_that_cannot_live_end_the_run(tmp_path):
 
 
 def test_a_frame_that_takes_too_long_is_given_up_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "LONGEST_S", 1.0)
+    monkeypatch.setattr(module, "MAX_DURATION_S", 1.0)
     with closing(ready(tmp_path)) as workers:
         found, count = all_of(workers, [job(0, hangs=True), job(1)])
         assert count == 2
@@ -146,7 +146,7 @@ def test_what_is_larger_than_a_pipe_stops_nobody(tmp_path):
 
 
 def test_who_hangs_while_it_is_told_much_is_killed(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "LONGEST_S", 1.0)
+    monkeypatch.setattr(module, "MAX_DURATION_S", 1.0)
     large = SeriesBegan(series="large", kind="shot", context=bytes(8 << 20))
     with closing(ready(tmp_path)) as workers:
         workers.give(job(0, hangs=True), BEGAN)

@@ -5,7 +5,9 @@ import h5py
 import numpy as np
 import pytest
 
-from deepfreak.datasets.diffranet.importing import REAL_CLASSES
+from deepfreak.classes import (
+    GROUPS,
+)
 from paper.__main__ import main
 from tests.labelled import write_labelled
 
@@ -23,7 +25,7 @@ def toy(tmp_path_factory):
 @pytest.fixture(scope="module")
 def real(tmp_path_factory):
     path = tmp_path_factory.mktemp("real") / "real.h5"
-    write_labelled(path, np.arange(16) % 2, seed=2, side=64, classes=REAL_CLASSES)
+    write_labelled(path, np.arange(16) % 2, seed=2, side=64, classes=GROUPS)
     with h5py.File(path, "a") as file:
         splits = file.create_group("splits").attrs
         splits["validation"], splits["test"] = (0, 8), (8, 8)

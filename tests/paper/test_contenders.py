@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 
+from deepfreak.classes import (
+    GROUPS,
+)
 from deepfreak.datasets import Dataset
-from deepfreak.datasets.diffranet.importing import REAL_CLASSES
 from deepfreak.features import GLCM, FeatureCache
 from deepfreak.models import SVM, Forest
 from deepfreak.models.evaluation import Evaluation
@@ -41,13 +43,11 @@ def test_a_forest_is_judged_once_a_seed_and_an_svm_once(tmp_path):
 
 def test_images_of_two_classes_are_judged_by_a_model_of_two(tmp_path):
     five = write_labelled(tmp_path / "five.h5", np.arange(40) % 5, seed=1, side=64)
-    two = write_labelled(
-        tmp_path / "two.h5", np.arange(10) % 2, seed=2, side=64, classes=REAL_CLASSES
-    )
+    two = write_labelled(tmp_path / "two.h5", np.arange(10) % 2, seed=2, side=64, classes=GROUPS)
     with Dataset.open(five) as train, Dataset.open(two) as real:
         cache = FeatureCache(tmp_path / "c")
         found = judge(FOREST, train, {"real": real}, cache=cache, seeds=1)["real"].first
-    assert found.classes == REAL_CLASSES
+    assert found.classes == GROUPS
     assert found.probabilities.shape == (10, 2)
 
 

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from deepfreak.datasets.diffranet.importing import REAL_CLASSES
+from deepfreak.classes import (
+    GROUPS,
+)
 from deepfreak.errors import OutputError
 from deepfreak.features import FeatureCache
 from deepfreak.models.evaluation import Evaluation
@@ -64,7 +66,7 @@ def request_(tmp_path_factory):
         work=folder / "work",
         cache=FeatureCache(folder / "cache"),
         scale=SCALE,
-        real={"raw": write(folder / "raw.h5", 10, seed=2, splits=real, classes=REAL_CLASSES)},
+        real={"raw": write(folder / "raw.h5", 10, seed=2, splits=real, classes=GROUPS)},
         searches={"synthetic": {"best": [BEST]}, "raw": {"best": [BEST]}},
         device="cpu",
     )

@@ -10,7 +10,7 @@ from deepfreak.networks.recipe import Inputs
 from paper.parts import join_parts, rounded, write_parts
 
 SMALL = Topology(filters=4, blocks=(1, 1, 1, 1), second_pool_size=1)
-MOST_BYTES = 60_000
+MAX_BYTES = 60_000
 
 
 @pytest.fixture
@@ -31,12 +31,12 @@ def model():
 
 def test_parts_are_small_and_join_to_the_network_that_was_judged(model, tmp_path):
     kept = rounded(model)
-    paths = write_parts(kept, tmp_path, "b", most_bytes=MOST_BYTES)
+    paths = write_parts(kept, tmp_path, "b", most_bytes=MAX_BYTES)
     assert [path.name for path in paths] == [
         f"b-{number}-of-{len(paths)}.safetensors" for number in range(1, len(paths) + 1)
     ]
     assert len(paths) > 1
-    assert max(path.stat().st_size for path in paths) <= MOST_BYTES
+    assert max(path.stat().st_size for path in paths) <= MAX_BYTES
     join_parts(paths[::-1], tmp_path / "whole.safetensors")
     joined = load_network(tmp_path / "whole.safetensors")
     images = np.random.default_rng(0).integers(0, 256, (3, 32, 32), np.uint8)
@@ -53,12 +53,12 @@ def test_rounding_leaves_the_network_itself_as_it_was(model):
 
 
 def test_a_missing_part_and_a_part_of_another_network_are_told(model, tmp_path):
-    paths = write_parts(rounded(model), tmp_path, "b", most_bytes=MOST_BYTES)
+    paths = write_parts(rounded(model), tmp_path, "b", most_bytes=MAX_BYTES)
     with pytest.raises(ModelError, match="all parts"):
         join_parts(paths[1:], tmp_path / "whole.safetensors")
     with torch.no_grad():
         next(model.network.parameters()).zero_()
-    others = write_parts(rounded(model), tmp_path, "c", most_bytes=MOST_BYTES)
+    others = write_parts(rounded(model), tmp_path, "c", most_bytes=MAX_BYTES)
     with pytest.raises(ModelError, match="one network"):
         join_parts((*paths[:-1], others[-1]), tmp_path / "whole.safetensors")
     paths[0].write_bytes(b"nothing")

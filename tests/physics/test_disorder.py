@@ -10,7 +10,7 @@ import pytest
 from deepfreak.physics.beam import Beam
 from deepfreak.physics.crystal import Crystal, real_axes
 from deepfreak.physics.detector import Detector, beam_factors, sin_theta
-from deepfreak.physics.experiment import Classes, Experiment, LitClass
+from deepfreak.physics.experiment import Classes, Experiment, ShotClass
 from deepfreak.physics.exposure import background_photons, bragg_photons
 from deepfreak.physics.recipe import load_recipe
 from deepfreak.physics.scattering.atoms import coherent, incoherent
@@ -37,7 +37,7 @@ WILSON = Wilson(
 CLASSES = Classes(
     label_version="t",
     dark="blank",
-    lit=(LitClass(name="crystal", probability=1, crystal_fraction=(1, 1)),),
+    lit=(ShotClass(name="crystal", probability=1, crystal_fraction=(1, 1)),),
 )
 
 

@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 from scipy.signal import fftconvolve
 
+from deepfreak.encoding import (
+    to_8_bits,
+)
 from deepfreak.physics.detector import (
     CCD,
     Bar,
@@ -18,7 +21,6 @@ from deepfreak.physics.noise import (
     detect,
     point_spread,
     point_spread_kernel,
-    to_8_bits,
 )
 
 SIZE = (256, 256)

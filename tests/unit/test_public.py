@@ -29,7 +29,7 @@ def test_public_names_are_these() -> None:
         "Forest",
         "GLCM",
         "LBP",
-        "LitClass",
+        "ShotClass",
         "Model",
         "Reflections",
         "SIFT",

@@ -11,7 +11,7 @@ from deepfreak.text import printable
 if TYPE_CHECKING:
     from deepfreak.live.roll import Account
 
-MOST_GAPS = 20
+MAX_GAPS = 20
 MAX_STRAYS = 5
 
 
@@ -48,8 +48,8 @@ def account(*, session: Path, as_json: bool) -> int:
     for each in accounts:
         of = "" if each.expected is None else f" of {each.expected}"
         state = "ended" if each.ended else "open"
-        gaps = ", ".join(_gap(*gap) for gap in each.missed[:MOST_GAPS])
-        more = f" and {len(each.missed) - MOST_GAPS} more gaps" * (len(each.missed) > MOST_GAPS)
+        gaps = ", ".join(_gap(*gap) for gap in each.missed[:MAX_GAPS])
+        more = f" and {len(each.missed) - MAX_GAPS} more gaps" * (len(each.missed) > MAX_GAPS)
         click.echo(
             f"{printable(each.series)}: {each.received}{of}, {state}, missed {each.missed_count}"
             + (f": {gaps}{more}" if gaps else "")

@@ -279,7 +279,9 @@ def _write_page(path: Path, verdicts: Iterator["Verdict"], model: str, *, overwr
 def _shown(verdict: "Verdict") -> "ShownVerdict":
     import numpy as np
 
-    from deepfreak.preparation import SIZE
+    from deepfreak.encoding import (
+        SIZE,
+    )
     from deepfreak.reports.verdicts import ShownVerdict
 
     image, valid = verdict.image, verdict.valid

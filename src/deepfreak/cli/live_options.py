@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 DASHBOARD = "127.0.0.1:8000"
-MOST_LINES_A_SECOND = 10
+MAX_LINES_A_SECOND = 10
 
 _OPTIONS = (
     click.option(
@@ -115,11 +115,11 @@ class Voice:
         """Say a line, or count it for later."""
         second = int(time.monotonic())
         if second != self._second:
-            if self._lines > MOST_LINES_A_SECOND:
-                self._echo(f"and {self._lines - MOST_LINES_A_SECOND} lines like these")
+            if self._lines > MAX_LINES_A_SECOND:
+                self._echo(f"and {self._lines - MAX_LINES_A_SECOND} lines like these")
             self._second, self._lines = second, 0
         self._lines += 1
-        if self._lines <= MOST_LINES_A_SECOND:
+        if self._lines <= MAX_LINES_A_SECOND:
             self._echo(line)
 
     def _echo(self, line: str) -> None:

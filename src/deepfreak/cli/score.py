@@ -42,8 +42,8 @@ def score(
     thresholds from what is found.
     """
     from deepfreak.models import load_model
+    from deepfreak.models.shipped import is_shipped
     from deepfreak.screening.scores import scores_path, write_scores
-    from deepfreak.shipped import is_shipped
     from deepfreak.storage.files import check_output
 
     if out is None and is_shipped(model):

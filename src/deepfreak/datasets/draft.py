@@ -25,7 +25,7 @@ SECONDS_BETWEEN_SYNCS = 10.0
 
 _FRAME = struct.Struct("<4sII")
 _MARK = b"SHOT"
-_LONGEST_HEADER = 1_000_000
+_MAX_HEADER_LENGTH = 1_000_000
 
 
 def draft_path(out: Path) -> Path:
@@ -143,7 +143,7 @@ def open_draft(
 
 def _header(descriptor: int, path: Path) -> tuple[dict[str, Any] | None, int]:
     """Return the purpose that a draft states, None if it is empty or was cut off, and its end."""
-    line, newline, _ = os.pread(descriptor, _LONGEST_HEADER, 0).partition(b"\n")
+    line, newline, _ = os.pread(descriptor, _MAX_HEADER_LENGTH, 0).partition(b"\n")
     if not newline and (not line or line.startswith(f'{{"kind": "{KIND[:8]}'.encode())):
         return None, 0
     try:

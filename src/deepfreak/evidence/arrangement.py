@@ -8,7 +8,7 @@ from deepfreak.evidence.blocks import BLOCK, Plane
 from deepfreak.evidence.peaks import Peaks
 from deepfreak.evidence.planes import Planes
 
-LEAST_PEAKS = 3  # fewer have no arrangement
+MIN_PEAKS = 3  # fewer have no arrangement
 _DRAWN = 10  # n peaks count by n / (n + 10): those of few mean little
 _AT_EDGE = 1 / 13  # of the 13 x 13 pixels around a peak: a row is missing
 _LINE_PX = 4.0
@@ -36,7 +36,7 @@ def arrangement(
     Without a centre the middle of the measured area takes its place.
     """
     names = ("edge_share", "fullest_line", "spacing", "brightness", "radius", "falloff")
-    if len(peaks) < LEAST_PEAKS or not planes.valid.any():
+    if len(peaks) < MIN_PEAKS or not planes.valid.any():
         return dict.fromkeys(names, 0.0)
     places = np.stack([peaks.slow, peaks.fast], axis=1)
     area = float(planes.valid.sum()) * BLOCK**2

@@ -19,7 +19,7 @@ _FEW = 32  # pixels, of those sampled, that differ from the others: less do not 
 _CLIP_SIGMA = 3.0
 _CLEAN_SIGMA = 4.0  # a block whose pixels all lie within is not clipped
 _CLIPS = 4
-_LEAST_SHARE = 0.25  # of a block's pixels that must be valid to measure it
+_MIN_SHARE = 0.25  # of a block's pixels that must be valid to measure it
 _CAP = 16.0  # of the variance over the tile's median: denser spots do not hide themselves
 
 # A photon that stands out of the noise; see `find_quantum`.
@@ -232,7 +232,7 @@ def measure_blocks(counts: Counts, valid: Valid, steps: Steps) -> Blocks:
     tile's lower quartile (so that a chance lull makes no peak) and not over 16 times its median.
     """
     level, measured, plain, share = block_statistics(counts, valid, steps.base, 1.0 / steps.step)
-    few = share < _LEAST_SHARE
+    few = share < _MIN_SHARE
     level[few] = np.nan
     measured[few] = np.nan
     tile_level, low, middle = _tiles(level, measured)

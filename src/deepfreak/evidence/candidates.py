@@ -5,7 +5,7 @@ import numpy as np
 from deepfreak.compiled import njit
 from deepfreak.evidence.blocks import BLOCK, Counts, Plane, Valid
 
-LEAST_CANDIDATE_Z = 4.0  # of 3 x 3 pixels over the block; what is less is not judged
+MIN_CANDIDATE_Z = 4.0  # of 3 x 3 pixels over the block; what is less is not judged
 SHARP_LESS_Z = 0.5  # taken from z of 2 x 2 pixels: the brightest of four
 
 
@@ -77,7 +77,7 @@ def find_candidates(
                     scale / photon,
                     expected[row, column],
                 )
-                if z < LEAST_CANDIDATE_Z or not _is_summit(counts, valid, i, j):
+                if z < MIN_CANDIDATE_Z or not _is_summit(counts, valid, i, j):
                     continue
                 if number == len(found):
                     longer = np.empty((2 * number, 3))
@@ -102,9 +102,9 @@ def _significance(
     excess, pixels = sum_3(counts, valid, i, j, level)
     excess, light = excess * photons, pixels * expected
     # z is never over the Gaussian one, which needs no logarithm
-    if excess - 0.5 >= LEAST_CANDIDATE_Z * np.sqrt(light):
+    if excess - 0.5 >= MIN_CANDIDATE_Z * np.sqrt(light):
         z = poisson_z(excess, light)
-        if z >= LEAST_CANDIDATE_Z:
+        if z >= MIN_CANDIDATE_Z:
             return z
     # what is sharp may stand out of fewer pixels
     excess, pixels = sum_2(counts, valid, i, j, level)

@@ -9,7 +9,7 @@ from deepfreak.compiled import njit
 from deepfreak.evidence.blocks import BLOCK, Counts, Plane, Valid
 from deepfreak.evidence.candidates import SHARP_LESS_Z, poisson_z
 
-_LEAST_PHOTONS = 4.5  # of a peak
+_MIN_PHOTONS = 4.5  # of a peak
 DARKEST = 1e-3  # photons a pixel that a frame of zeros may have
 
 # A hot pixel: those around it have less than this significance, or this share of its light.
@@ -20,7 +20,7 @@ _SURE_SIGMA, _SURE_PHOTONS = 2.0, 3.0  # added to the light beside a pair, to be
 
 # The annulus: 13 x 13 pixels without the inner 7 x 7.
 _OUTER, _INNER = 6, 3
-_LEAST_ANNULUS = 30  # valid pixels
+_MIN_ANNULUS = 30  # valid pixels
 _ANNULUS_CLIPS = 4
 _CLIP_SIGMA = 3.0
 _PATCH_SHARE = 0.2  # of the annulus at half of the peak's height: more is no spot but a patch
@@ -93,7 +93,7 @@ def judge_candidates(
         mean, spread, pixels = _annulus(window, block_level, block_variance, slack)
         judged[which, SLOW], judged[which, FAST] = i + 0.5, j + 0.5
         judged[which, KIND] = WEAK
-        if pixels < _LEAST_ANNULUS:
+        if pixels < _MIN_ANNULUS:
             continue
         expected = max(spread / photon**2, DARKEST)
         window -= mean
@@ -126,7 +126,7 @@ def _annulus(
             total += x
             square += x * x
             near += abs(x) <= reach
-    if there < _LEAST_ANNULUS:
+    if there < _MIN_ANNULUS:
         return mean, spread, 0
     if 3 * near < there:
         mean += total / there
@@ -202,7 +202,7 @@ def _judge(
     row[FAST] += fast
     flank = poisson_z((three - peak) / photon, (pixels_3 - 1) * expected * spread_3)
     sharp_flank = poisson_z((two - peak) / photon, max(pixels_2 - 1, 1) * expected * spread_3)
-    if max(two, three, five) < _LEAST_PHOTONS * photon:
+    if max(two, three, five) < _MIN_PHOTONS * photon:
         row[KIND] = WEAK
     elif (
         (flank < _FLANK_Z and sharp_flank < _SHARP_FLANK_Z)

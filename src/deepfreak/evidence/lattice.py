@@ -9,19 +9,19 @@ from deepfreak.compiled import njit
 
 Places = NDArray[np.float64]
 
-LEAST_PEAKS = 8
-_MOST_PEAKS = 500  # the most significant ones
-_LONGEST_PX = 80.0  # of a difference vector
-_SHORTEST_PX = 5.0
+MIN_PEAKS = 8
+_MAX_PEAKS = 500  # the most significant ones
+_MAX_LENGTH_PX = 80.0  # of a difference vector
+_MIN_LENGTH_PX = 5.0
 _BIN_PX = 1.5
 _JITTER_PX = 5.0  # how far positions are moved to see what chance gives, at most
 _JITTERED = 20  # times
 TELLING_SCORE = 20.0  # for lattices to be counted, and for a crystal to be certain
 _VECTORS = 40  # the most frequent ones are compared
 _FREQUENT_SIGMA = 5.0  # over the mean
-_LEAST_PAIRS = 5  # of a vector
+_MIN_PAIRS = 5  # of a vector
 _OWN_SHARE = 0.7  # of a vector's peaks outside all lattices so far, for it to be another's
-_LEAST_SHARE = 0.15  # of the peaks in a lattice
+_MIN_SHARE = 0.15  # of the peaks in a lattice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +50,9 @@ def find_lattices(places: Places) -> Lattices:
     more, frequent differences are grouped by the peaks that they join: peaks that two groups share
     are of one lattice.
     """
-    if len(places) < LEAST_PEAKS:
+    if len(places) < MIN_PEAKS:
         return Lattices(score=0.0, number=None)
-    chosen = np.ascontiguousarray(places[:_MOST_PEAKS])
+    chosen = np.ascontiguousarray(places[:_MAX_PEAKS])
     measured = _gathering(chosen)
     rng = np.random.default_rng(0)
     moved = np.array(
@@ -68,7 +68,7 @@ def find_lattices(places: Places) -> Lattices:
 
 def _gathering(places: Places) -> float:
     """Return the sum of squares of the smoothed histogram of differences."""
-    counts = differences(places, _LONGEST_PX, _SHORTEST_PX, _BIN_PX)
+    counts = differences(places, _MAX_LENGTH_PX, _MIN_LENGTH_PX, _BIN_PX)
     # sums of 2 x 2: a vector may lie across bins
     sums = counts[1:, 1:] + counts[:-1, 1:] + counts[1:, :-1] + counts[:-1, :-1]
     return float((sums * (sums - 1)).sum())
@@ -97,11 +97,11 @@ def differences(
 
 def _number(places: Places) -> int | None:
     """Return the number of groups of peaks that frequent differences join."""
-    counts = differences(places, _LONGEST_PX, _SHORTEST_PX, _BIN_PX)
+    counts = differences(places, _MAX_LENGTH_PX, _MIN_LENGTH_PX, _BIN_PX)
     sums = counts[1:, 1:] + counts[:-1, 1:] + counts[1:, :-1] + counts[:-1, :-1]
-    half = int(np.ceil(_LONGEST_PX / _BIN_PX))
+    half = int(np.ceil(_MAX_LENGTH_PX / _BIN_PX))
     by_chance = float(sums.mean())
-    least = max(_LEAST_PAIRS, by_chance + _FREQUENT_SIGMA * np.sqrt(by_chance + 1))
+    least = max(_MIN_PAIRS, by_chance + _FREQUENT_SIGMA * np.sqrt(by_chance + 1))
     lattices: list[NDArray[np.bool_]] = []
     for _ in range(_VECTORS):
         row, column = np.unravel_index(int(np.argmax(sums)), sums.shape)
@@ -115,7 +115,7 @@ def _number(places: Places) -> int | None:
             lattices.append(joined)
         else:
             lattices[int(np.argmax(shares))] |= joined
-    large = sum(one.sum() >= _LEAST_SHARE * len(places) for one in lattices)
+    large = sum(one.sum() >= _MIN_SHARE * len(places) for one in lattices)
     return int(large) or None
 
 

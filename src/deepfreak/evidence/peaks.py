@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from deepfreak.evidence.blocks import BLOCK, Blocks, Counts, Plane, Steps, Valid
-from deepfreak.evidence.candidates import LEAST_CANDIDATE_Z, find_candidates, sum_3
+from deepfreak.evidence.candidates import MIN_CANDIDATE_Z, find_candidates, sum_3
 from deepfreak.evidence.judging import (
     CREST,
     DARKEST,
@@ -32,10 +32,10 @@ from deepfreak.evidence.judging import (
 )
 from deepfreak.evidence.scale import Scale
 
-LEAST_Z = 5.0  # of a peak
+MIN_Z = 5.0  # of a peak
 _CANDIDATE_SIGMA = 3.0  # of one pixel over its block
 _CANDIDATE_PHOTONS = 1.5  # the same in photons: two where the level is below a half
-_MOST_CANDIDATES = 30_000  # the most significant ones are judged
+_MAX_CANDIDATES = 30_000  # the most significant ones are judged
 
 # Parts of one spot: two peaks nearer than this, between which the 3 x 3 pixels do not fall below
 # this share of the lower one's.
@@ -89,12 +89,12 @@ class Found:
     Attributes
     ----------
     peaks
-        Those with z of `LEAST_Z` or more.
+        Those with z of `MIN_Z` or more.
     significance
         Largest z of what is no hot pixel, crest or patch in each block (rows, columns); 0 where
         nothing reaches 4.
     hot
-        How many candidates of `LEAST_Z` or more are single pixels.
+        How many candidates of `MIN_Z` or more are single pixels.
     crests
         Places (n, slow and fast) of those that are lines or patches.
     """
@@ -154,8 +154,8 @@ def find_peaks(
         1.0 / steps.step,
         scale.photon,
     )
-    if len(candidates) > _MOST_CANDIDATES:
-        order = np.argsort(-candidates[:, 2], kind="stable")[:_MOST_CANDIDATES]
+    if len(candidates) > _MAX_CANDIDATES:
+        order = np.argsort(-candidates[:, 2], kind="stable")[:_MAX_CANDIDATES]
         candidates = candidates[np.sort(order)]
     top = np.inf if saturation is None else (saturation - steps.base) / steps.step
     judged = judge_candidates(
@@ -203,7 +203,7 @@ def _found(judged: Plane, candidates: Plane, shape: tuple[int, ...]) -> Found:
     spots = (kind == PEAK) | (kind == WEAK)
     place = candidates[spots, :2].astype(np.int64) // BLOCK
     np.maximum.at(significance, (place[:, 0], place[:, 1]), z[spots])
-    kept = judged[(kind == PEAK) & (z >= LEAST_Z)]
+    kept = judged[(kind == PEAK) & (z >= MIN_Z)]
     kept = kept[np.lexsort((kept[:, FAST], kept[:, SLOW], -kept[:, Z]))]
     return Found(
         peaks=Peaks(
@@ -216,7 +216,7 @@ def _found(judged: Plane, candidates: Plane, shape: tuple[int, ...]) -> Found:
             elongation=kept[:, ELONGATION],
             missing=kept[:, MISSING],
         ),
-        significance=np.where(significance >= LEAST_CANDIDATE_Z, significance, 0.0),
-        hot=int(np.count_nonzero((kind == HOT) & (z >= LEAST_Z))),
-        crests=judged[((kind == CREST) | (kind == PATCH)) & (z >= LEAST_Z)][:, [SLOW, FAST]],
+        significance=np.where(significance >= MIN_CANDIDATE_Z, significance, 0.0),
+        hot=int(np.count_nonzero((kind == HOT) & (z >= MIN_Z))),
+        crests=judged[((kind == CREST) | (kind == PATCH)) & (z >= MIN_Z)][:, [SLOW, FAST]],
     )

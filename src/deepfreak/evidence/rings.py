@@ -11,14 +11,14 @@ from deepfreak.evidence.blocks import BLOCK, Plane
 
 Places = NDArray[np.float64]
 
-LEAST_PEAKS = 12  # fewer show no ring
+MIN_PEAKS = 12  # fewer show no ring
 _SAME_PX = 4.0  # two peaks whose radii differ by less have the same
 _OTHER_PX = (8.0, 24.0)  # how far radii differ that tell how many would do so by chance
-_MOST_PEAKS = 200  # and as many crests tell the centre
+_MAX_PEAKS = 200  # and as many crests tell the centre
 _WIDTH_PX = 4.0  # of a radial bin
 _GAP, _REACH = 1, 6  # bins: those nearer and farther than which are not a bin's surroundings
 _OVER_Z = 3.5  # of a bin over its surroundings
-_LEAST_IN_BIN = 4
+_MIN_IN_BIN = 4
 _SECTORS, _ANGLES = 16, 256
 _GRID_PX = 16.0  # of the search for the centre, at least, and the width of its radial bins
 _GRID_STEPS = 64  # along the longer side, at most
@@ -116,12 +116,12 @@ def find_rings(
         texture=0.0,
         texture_of_all=0.0,
         gathering=gathering(places, given),
-        gathering_of_crests=gathering(crests[:_MOST_PEAKS], given),
+        gathering_of_crests=gathering(crests[:_MAX_PEAKS], given),
     )
-    if len(places) < LEAST_PEAKS:
+    if len(places) < MIN_PEAKS:
         return none
-    lines = crests[:: max(1, -(-len(crests) // max(len(places), _MOST_PEAKS)))]
-    told = np.concatenate([places[::2][:_MOST_PEAKS], lines[::2][:_MOST_PEAKS]])
+    lines = crests[:: max(1, -(-len(crests) // max(len(places), _MAX_PEAKS)))]
+    told = np.concatenate([places[::2][:_MAX_PEAKS], lines[::2][:_MAX_PEAKS]])
     others, other_lines = places[1::2], lines[1::2]
     best: tuple[OverFull | None, tuple[float, float] | None, str] = None, given, none.origin
     gathered_by = none.gathering
@@ -159,7 +159,7 @@ def find_rings(
         texture=texture,
         texture_of_all=texture_of_all,
         gathering=gathered_by,
-        gathering_of_crests=gathering(crests[:_MOST_PEAKS], center),
+        gathering_of_crests=gathering(crests[:_MAX_PEAKS], center),
     )
 
 
@@ -208,7 +208,7 @@ def _over_full(own: NDArray[np.float64], both: NDArray[np.float64], start: float
     counts = np.bincount(bins, minlength=1).astype(np.float64)
     expected = _surroundings(counts)
     z = (counts - expected) / np.sqrt(np.maximum(expected, 0.5))
-    full = (z > _OVER_Z) & (counts >= _LEAST_IN_BIN)
+    full = (z > _OVER_Z) & (counts >= _MIN_IN_BIN)
     excess = float((counts - expected)[full].sum())
     peaks = np.bincount(bins[: len(own)], minlength=len(counts)).astype(np.float64)
     share = float((peaks - _surroundings(peaks))[full].sum()) / max(len(own), 1)
@@ -351,7 +351,7 @@ def _textures(
 
 
 def _texture(sectors: NDArray[np.int64]) -> float:
-    if len(sectors) < LEAST_PEAKS:
+    if len(sectors) < MIN_PEAKS:
         return 0.0
     counts = np.bincount(sectors, minlength=_SECTORS)
     expected = len(sectors) / _SECTORS

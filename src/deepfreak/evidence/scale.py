@@ -14,8 +14,8 @@ _CLUMPED = 3.0  # steps in which little light comes: more is no counting of phot
 _LIT_SHARE = 0.1  # of the dark blocks that must have light to tell that
 _LOWEST = 0.001  # quantile of the pixels that is taken for no light
 _BINS = 10  # of blocks by their level, for the slope of variance over level
-_LEAST_BLOCKS = 4 * _BINS
-_LEAST_RISE = 1.5  # of the variance between dark and light blocks, for a slope to mean something
+_MIN_BLOCKS = 4 * _BINS
+_MIN_RISE = 1.5  # of the variance between dark and light blocks, for a slope to mean something
 _SAMPLED_BLOCKS = 200
 _ALONE = 0.2  # of a block's variance in one pixel: it is not told from that block
 _ALONE_LIT = 0.6  # the same of squares of light, of which there may be three
@@ -144,13 +144,13 @@ def _slope(blocks: Blocks) -> float | None:
     """Return the slope of variance over level, None where the light varies too little."""
     known = np.isfinite(blocks.measured)
     level, variance = blocks.level[known], blocks.measured[known]
-    if level.size < _LEAST_BLOCKS:
+    if level.size < _MIN_BLOCKS:
         return None
     order = np.argsort(level, kind="stable")
     parts = np.array_split(order, _BINS)
     x = np.array([np.median(level[part]) for part in parts])
     y = np.array([np.median(variance[part]) for part in parts])
-    if y[0] < 0 or y[-1] < _LEAST_RISE * y[0] or x[-1] <= x[0]:
+    if y[0] < 0 or y[-1] < _MIN_RISE * y[0] or x[-1] <= x[0]:
         return None
     i, j = np.triu_indices(_BINS, 1)
     apart = x[j] - x[i] > 0.1 * (x[-1] - x[0])

@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.compiled import njit
+from deepfreak.encoding import (
+    PEDESTAL,
+)
 from deepfreak.errors import FrameError
 from deepfreak.features.pixels import check_pixels
-from deepfreak.preparation import PEDESTAL
 
 Float = NDArray[np.float32]
 Grid = NDArray[np.float64]
@@ -24,11 +26,11 @@ Photons = NDArray[np.float64]
 TILE_PX = 32
 LEVELS = 256
 # A tile with fewer valid pixels takes its background from its neighbours.
-LEAST_PIXELS = 64
+MIN_PIXELS = 64
 # Gray levels within this many spreads of the median make up a tile's background.
 CLIP = 2.0
 # A level is a whole one, however quiet the detector.
-LEAST_SPREAD = 0.5
+MIN_SPREAD = 0.5
 # Parts of a normal distribution below its median by more than one and two standard deviations.
 BELOW_ONE_SIGMA = 0.15865525393145707
 BELOW_TWO_SIGMA = 0.02275013194817921
@@ -96,7 +98,7 @@ def subtract_background(
     # one memory layout, so that one function is compiled
     image, valid = np.ascontiguousarray(image), np.ascontiguousarray(valid)
     slow, fast = (max(1, round(size / TILE_PX)) for size in image.shape)
-    level, noise = _measure_tiles(image, valid, slow, fast, LEAST_PIXELS, PHOTONS_OF_LEVEL)
+    level, noise = _measure_tiles(image, valid, slow, fast, MIN_PIXELS, PHOTONS_OF_LEVEL)
     if np.isnan(level).all():
         level, noise = _measure_tiles(image, valid, 1, 1, 1, PHOTONS_OF_LEVEL)
     _fill_empty(level, noise)
@@ -142,7 +144,7 @@ def _middle(counts: NDArray[np.int64], photons: Photons) -> tuple[float, float]:
     if median < 1:
         # The lower side was cut off with negative photons; on the other one are spots, few here.
         spread = max(spread, (_quantile(counts, (1 - BELOW_TWO_SIGMA) * total) - median) / 2)
-    reach = CLIP * max(spread, LEAST_SPREAD)
+    reach = CLIP * max(spread, MIN_SPREAD)
     weight = 0.0
     weighted = 0.0
     for level in range(LEVELS):

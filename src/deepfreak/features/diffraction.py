@@ -36,9 +36,9 @@ CELLS = 8
 # Numbers of pixels and peaks are those of an image of this many valid pixels.
 STANDARD_PIXELS = 512 * 512
 # Without light a ratio to the background would be one to its error.
-LEAST_BACKGROUND = 1.0
-LEAST_LEVEL = 0.1
-LEAST_RATIO = 1e-6
+MIN_BACKGROUND = 1.0
+MIN_LEVEL = 0.1
+MIN_RATIO = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,8 +119,8 @@ class Diffraction:
         excess, over_sigma, over_background, means = sums
         return np.concatenate(
             (
-                [np.log10(max(photons / pixels, LEAST_LEVEL))],
-                _log_ratio(excess / max(photons, LEAST_BACKGROUND * pixels)),
+                [np.log10(max(photons / pixels, MIN_LEVEL))],
+                _log_ratio(excess / max(photons, MIN_BACKGROUND * pixels)),
                 _log_count(over_sigma, pixels),
                 _log_count(over_background, pixels),
                 _log_ratio(means / pixels),
@@ -137,7 +137,7 @@ def _log_count(count: Vector | NDArray[np.intp], pixels: float) -> Vector:
 
 
 def _log_ratio(ratio: Vector) -> Vector:
-    logarithm: Vector = np.log10(np.maximum(ratio, 0) + LEAST_RATIO)
+    logarithm: Vector = np.log10(np.maximum(ratio, 0) + MIN_RATIO)
     return logarithm
 
 
@@ -161,7 +161,7 @@ def _cell_statistics(spots: Spots, count: Grid, light: Grid, shape: tuple[int, .
     excess = _sum_summits(spots.summits, shape[0], shape[1])
     # cells that are mostly masked say little
     measured = count >= 0.25 * count.max()
-    ratio = excess[measured] / np.maximum(light, LEAST_BACKGROUND * count)[measured]
+    ratio = excess[measured] / np.maximum(light, MIN_BACKGROUND * count)[measured]
     total = ratio.sum()
     places = [int(q * (ratio.size - 1)) for q in CELL_QUANTILES]
     return np.concatenate(
@@ -225,7 +225,7 @@ def _sum_pixels(
     means = np.zeros(3)
     for k in range(len(pixels)):
         sigma, photons, background = pixels[k]
-        ratio = photons / max(background, LEAST_BACKGROUND)
+        ratio = photons / max(background, MIN_BACKGROUND)
         for limit in range(for_excess.size):
             if sigma < for_excess[limit]:
                 break

@@ -19,8 +19,8 @@ Labels = NDArray[np.int32]
 # Columns of `Spots.summits`.
 SLOW, FAST, HEIGHT, PHOTONS, SIZE, SHARPNESS = range(6)
 
-LEAST_SIGMA = 5.0
-MOST_PEAKS = 10_000
+MIN_SIGMA = 5.0
+MAX_PEAKS = 10_000
 # A spot ends where it is less than this over the background.
 EDGE_SIGMA = 3.0
 
@@ -33,11 +33,11 @@ RIDGE_MISSES = 3
 RIDGE_SHARE = 0.25
 RIDGE_NOISE_SIGMA = 1.25
 # More pixels than this at half height or above are no spot but a patch.
-LARGEST_PX = 40
+MAX_PX = 40
 # A spot this bright shows on the pixels beside it; where the brightest of them has less than
-# `LEAST_FLANK` of its excess, it is a pixel that is wrong.
+# `MIN_FLANK` of its excess, it is a pixel that is wrong.
 FLANK_SIGMA = 75.0
-LEAST_FLANK = 0.04
+MIN_FLANK = 0.04
 
 
 def _ridge_offsets() -> NDArray[np.int64]:
@@ -86,11 +86,11 @@ def find_peaks(
     image: NDArray[np.uint8],
     valid: NDArray[np.bool_] | None = None,
     *,
-    least_sigma: float = LEAST_SIGMA,
+    least_sigma: float = MIN_SIGMA,
 ) -> Peaks:
     """Return the peaks of an image that rise `least_sigma` over its background, or none.
 
-    At most `MOST_PEAKS`, the highest.
+    At most `MAX_PEAKS`, the highest.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def find_peaks(
     spots = find_spots(subtract_background(image, valid))
     summits = spots.summits[spots.summits[:, HEIGHT] >= least_sigma]
     # equal heights stay in the order of memory
-    summits = summits[np.argsort(-summits[:, HEIGHT], kind="stable")[:MOST_PEAKS]]
+    summits = summits[np.argsort(-summits[:, HEIGHT], kind="stable")[:MAX_PEAKS]]
     return Peaks(
         slow=summits[:, SLOW],
         fast=summits[:, FAST],
@@ -163,7 +163,7 @@ def _find_spots(
         row[HEIGHT] = excess[s, f] / noise[s, f]
         row[SHARPNESS] = excess[s, f] / row[PHOTONS]
         kept[k] = (
-            row[SIZE] <= LARGEST_PX
+            row[SIZE] <= MAX_PX
             and not _is_lone(excess, s, f, row[HEIGHT])
             and not _is_on_ridge(around, (s + MARGIN) * width + f + MARGIN, steps, noise[s, f])
         )
@@ -292,6 +292,6 @@ def _is_lone(excess: Float, i: int, j: int, height_sigma: float) -> bool:
     slow, fast = excess.shape
     for s in range(max(i - 1, 0), min(i + 2, slow)):
         for f in range(max(j - 1, 0), min(j + 2, fast)):
-            if (s != i or f != j) and excess[s, f] >= LEAST_FLANK * excess[i, j]:
+            if (s != i or f != j) and excess[s, f] >= MIN_FLANK * excess[i, j]:
                 return False
     return True

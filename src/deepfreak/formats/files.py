@@ -36,7 +36,7 @@ SUFFIXES = (
 _NUMBERED = re.compile(r"\.(\d{3,5}|ge\d?)$")  # Bruker's and MarCCD's name.0001, GE's name.ge3
 _PACKED = (".bz2", ".gz")
 _HDF5_SUFFIXES = frozenset({".h5", ".hdf5", ".nxs", ".nx", ".cxi"})
-MOST_UNPACKED_BYTES = 2 << 30
+MAX_UNPACKED_BYTES = 2 << 30
 
 # The files that a master gives the images of, and whether it does; for a geometry's place.
 HeldBy = Callable[[Path, str | None], tuple[frozenset[Path], bool]]
@@ -233,14 +233,14 @@ def _packed(path: Path) -> bz2.BZ2File | gzip.GzipFile:
 
 
 def _copy(packed: bz2.BZ2File | gzip.GzipFile, file: IO[bytes]) -> None:
-    """Copy at most `MOST_UNPACKED_BYTES`."""
+    """Copy at most `MAX_UNPACKED_BYTES`."""
     size = 0
     try:
         while chunk := packed.read(1 << 20):
             size += len(chunk)
-            if size > MOST_UNPACKED_BYTES:
+            if size > MAX_UNPACKED_BYTES:
                 raise FrameError(
-                    f"expected at most {MOST_UNPACKED_BYTES >> 30} GiB when unpacked, found more"
+                    f"expected at most {MAX_UNPACKED_BYTES >> 30} GiB when unpacked, found more"
                 )
             file.write(chunk)
     except EOFError as error:

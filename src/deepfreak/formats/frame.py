@@ -12,7 +12,7 @@ from deepfreak.errors import FrameError
 Counts = NDArray[Any]
 Valid = NDArray[np.bool_]
 
-MOST_PIXELS = 64 << 20  # of one frame; more is taken for a damaged header
+MAX_PIXELS = 64 << 20  # of one frame; more is taken for a damaged header
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -156,9 +156,9 @@ def require_shape(shape: tuple[int, ...]) -> None:
     pixels = 1
     for length in shape:
         pixels *= length
-    if len(shape) < 2 or min(shape) < 1 or pixels > MOST_PIXELS:
+    if len(shape) < 2 or min(shape) < 1 or pixels > MAX_PIXELS:
         size = " x ".join(str(length) for length in shape)
         raise FrameError(
-            f"expected a frame of 1 to {MOST_PIXELS} pixels, found {size or 'a single number'}: "
+            f"expected a frame of 1 to {MAX_PIXELS} pixels, found {size or 'a single number'}: "
             "the header is damaged, or this is no detector image"
         )

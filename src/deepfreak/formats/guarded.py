@@ -18,7 +18,7 @@ import numpy as np
 
 from deepfreak.errors import FrameError, GeometryError, ReadingStoppedError
 from deepfreak.formats.files import find_files, open_frames
-from deepfreak.formats.frame import MOST_PIXELS, Extent, Frame, FrameFile
+from deepfreak.formats.frame import MAX_PIXELS, Extent, Frame, FrameFile
 from deepfreak.formats.geometry.geometry import Geometry
 from deepfreak.formats.hdf5.search import holds_frames, linked_files
 from deepfreak.formats.mask import read_dark, read_mask
@@ -211,7 +211,7 @@ def frame_from(found: dict[str, Any]) -> Frame:
         or counts.shape != valid.shape
         or valid.dtype != np.bool_
         or counts.dtype.kind not in "iuf"
-        or not 0 < counts.size <= MOST_PIXELS
+        or not 0 < counts.size <= MAX_PIXELS
     ):
         raise FrameError("expected counts [slow, fast] and their valid pixels, found others")
     return frame

@@ -16,7 +16,7 @@ from deepfreak.formats.frame import Facts
 _NUMBER = r"([-+]?(?:\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})(?:[eE][-+]?\d{1,4})?)(?![\d.]|[eE][-+]?\d)"
 _GAP = r"[\s=:]{1,40}"
 _LEADING = re.compile(r"\s{0,40}" + _NUMBER)
-_LONGEST_VALUE = 200  # characters of a header's value in which a number is sought
+_MAX_VALUE_LENGTH = 200  # characters of a header's value in which a number is sought
 
 Found = tuple[float, str]  # a number and where it stands
 Known = float | Found | None
@@ -64,7 +64,7 @@ def facts(
 def number(header: Mapping[str, object], *keys: str) -> Found | None:
     """Return the first number that stands under one of `keys`, None where none does."""
     for key in keys:
-        match = _LEADING.match(str(header.get(key, ""))[:_LONGEST_VALUE])
+        match = _LEADING.match(str(header.get(key, ""))[:_MAX_VALUE_LENGTH])
         if match:
             value = float(match[1])
             if math.isfinite(value):
@@ -122,7 +122,7 @@ def smv_facts(header: Mapping[str, str], slow_pixels: int) -> Facts:
         slow, fast = times(x, 1 / pixel[0]), times(y, 1 / pixel[0])
         if header.get("BEAMLINE", "").lower() == "fake" and slow and fast:
             slow, fast = (slow_pixels - fast[0], fast[1]), slow
-    spatial = header.get("CCD_SPATIAL_BEAM_POSITION", "")[:_LONGEST_VALUE].split()
+    spatial = header.get("CCD_SPATIAL_BEAM_POSITION", "")[:_MAX_VALUE_LENGTH].split()
     if len(spatial) == 2:
         key = "CCD_SPATIAL_BEAM_POSITION"
         fast, slow = (number({key: word}, key) for word in spatial)
@@ -238,7 +238,7 @@ def _after(text: str, key: str) -> Found | None:
 def _numbers(value: object) -> list[float]:
     """Return the finite numbers at the start of `value`."""
     numbers: list[float] = []
-    for word in str(value or "")[:_LONGEST_VALUE].split():
+    for word in str(value or "")[:_MAX_VALUE_LENGTH].split():
         match = re.fullmatch(_NUMBER, word)
         if match is None or not math.isfinite(float(match[1])):
             break

@@ -24,7 +24,7 @@ from deepfreak.formats.headers import facts, plain, smv_facts
 from deepfreak.formats.measured import make_frame
 
 _HEADER = re.compile(rb"\{\s{0,80}HEADER_BYTES\s{0,80}=\s{0,80}(\d{1,12})\s{0,80};")
-_MOST_HEADER_BYTES = 1 << 20
+_MAX_HEADER_BYTES = 1 << 20
 _TYPES = {
     "unsigned_short": "u2",
     "unsigned short int": "u2",
@@ -93,7 +93,7 @@ def _read(path: Path) -> tuple[dict[str, str], Counts]:
     with path.open("rb") as file:
         match = _HEADER.match(file.read(512))
         header_bytes = int(match[1]) if match else 0
-        if not 0 < header_bytes <= _MOST_HEADER_BYTES:
+        if not 0 < header_bytes <= _MAX_HEADER_BYTES:
             raise FrameError(
                 f"expected an SMV header of a sensible size, found {header_bytes} bytes"
             )

@@ -38,7 +38,7 @@ from deepfreak.physics.experiment import Experiment
 
 DISTINCT = 32
 SECONDS_TO_START = 60.0
-LEAST_FRAMES = 20
+MIN_FRAMES = 20
 # Of the capacity; latency is a matter of how much of it is used.
 LOADS = (0.5, 0.8, 0.95, 1.5)
 
@@ -148,9 +148,9 @@ def measure(
             rows = [row.outcome for rows in ledger.after(0) for row in rows]
         sent, not_taken = detector.said()
     judged = [row for row in rows if row.decision not in {"left-out", "unreadable"}]
-    if len(judged) < LEAST_FRAMES:
+    if len(judged) < MIN_FRAMES:
         raise DeepFreakError(
-            f"expected at least {LEAST_FRAMES} verdicts, found {len(judged)}: measure for longer"
+            f"expected at least {MIN_FRAMES} verdicts, found {len(judged)}: measure for longer"
         )
     late_ms = np.array([row.latency_ms for row in judged])
     decided = np.array([row.decided for row in judged])

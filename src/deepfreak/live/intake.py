@@ -27,7 +27,7 @@ from deepfreak.live.events import (
     Trouble,
 )
 from deepfreak.live.judge import Job
-from deepfreak.live.ledger import LARGEST_NUMBER, Ledger
+from deepfreak.live.ledger import MAX_NUMBER, Ledger
 from deepfreak.live.roll import Roll
 from deepfreak.live.spool import Spool
 
@@ -40,7 +40,7 @@ SECONDS_BETWEEN_LOOKS = 0.005
 # How long a disk that is full, or a ledger that is locked, is left in peace.
 SECONDS_TO_RETRY = 0.5
 # So many outcomes and notices wait for the other thread, then nothing is received.
-MOST_UNSETTLED = 10_000
+MAX_UNSETTLED = 10_000
 _HASH_BYTES = 8
 
 
@@ -185,7 +185,7 @@ class Intake:
         try:
             with closing(self._source.events()) as events:  # type: ignore[type-var] # a generator
                 for event in events:
-                    while len(self.left_out) + len(self.notices) > MOST_UNSETTLED:
+                    while len(self.left_out) + len(self.notices) > MAX_UNSETTLED:
                         if self._stop.wait(SECONDS_BETWEEN_LOOKS):
                             break
                     if self._stop.is_set():
@@ -220,7 +220,7 @@ class Intake:
         if series not in self._roll:
             self.trouble(f"a frame of a series that has not begun was not taken: {series:.60}")
             return
-        if not 0 <= number < LARGEST_NUMBER:
+        if not 0 <= number < MAX_NUMBER:
             self.trouble(f"a frame whose number can be none was not taken: series {series:.60}")
             return
         if self._roll.has(series, number):

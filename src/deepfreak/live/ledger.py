@@ -66,7 +66,7 @@ _REASONS = {
     "SQLITE_CANTOPEN": "it, or a file beside it, cannot be opened",
 }
 # SQLite's integers; a frame number beyond is no number.
-LARGEST_NUMBER = 2**62
+MAX_NUMBER = 2**62
 
 
 class Ledger:

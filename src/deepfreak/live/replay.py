@@ -32,7 +32,7 @@ from deepfreak.physics.exposure import has_ice, scatter
 from deepfreak.physics.noise import detect
 
 LISTENER_WITHIN_S = 5.0
-LONGEST_NAP_S = 0.1
+MAX_NAP_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -196,7 +196,7 @@ def replay(
         if rate_hz is not None:
             due = began + place / rate_hz
             while (early := due - time.perf_counter()) > 0 and not stopped():
-                time.sleep(min(early, LONGEST_NAP_S))
+                time.sleep(min(early, MAX_NAP_S))
             done.latest_s = max(done.latest_s, -early)
         elif must_listen:
             speaker.wait(LISTENER_WITHIN_S)

@@ -37,8 +37,8 @@ from deepfreak.live.ledger import Ledger
 from deepfreak.live.spool import Spool
 from deepfreak.live.workers import Workers
 
-LONGEST_WAIT_S = 0.05
-MOST_UNSETTLED = 256
+MAX_WAIT_S = 0.05
+MAX_UNSETTLED = 256
 MAX_NOTES = 1000  # of the reading of frames that a run says
 SECONDS_BETWEEN_COUNTS = 0.5
 # People look at a few frames a second.
@@ -246,10 +246,10 @@ class Run:
         intake = self._intake
         unsettled = bool(self._came or intake.left_out or intake.notices)
         due = self._settled_at + self._limits.settle_s - time.monotonic()
-        wait = max(due, 0.0) if unsettled else LONGEST_WAIT_S
+        wait = max(due, 0.0) if unsettled else MAX_WAIT_S
         self._came += self._workers.outcomes(wait, also=[intake.bell])
         intake.hush()
-        full = len(self._came) + len(intake.left_out) >= MOST_UNSETTLED
+        full = len(self._came) + len(intake.left_out) >= MAX_UNSETTLED
         if not full and time.monotonic() < self._settled_at + self._limits.settle_s:
             return False
         self._settled_at = time.monotonic()

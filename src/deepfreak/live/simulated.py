@@ -28,7 +28,7 @@ from deepfreak.physics.experiment import Experiment
 
 MAGIC = b"DFSHOT\x00\x01"
 _HEAD = struct.Struct("<8sIId")
-_MOST_CONTEXT_BYTES = 16 << 20
+_MAX_CONTEXT_BYTES = 16 << 20
 _NAP_S = 0.05
 AHEAD = 8  # shots under way: enough for some workers, little memory
 
@@ -208,7 +208,7 @@ def decoder(context: bytes, *, series: str) -> ShotDecoder:
         The context is not that of simulated shots.
     """
     wrong = FrameError("expected the context of simulated shots, found something else")
-    if len(context) > _MOST_CONTEXT_BYTES:
+    if len(context) > _MAX_CONTEXT_BYTES:
         raise wrong
     try:
         table: dict[str, Any] = json.loads(context)

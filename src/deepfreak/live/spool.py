@@ -25,7 +25,7 @@ from deepfreak.storage.locks import alone
 # Length of the JSON that says whose payload this is, and of the payload.
 _HEAD = struct.Struct("<4sIQ")
 _MARK = b"DFS1"
-_LONGEST_FACTS = 1 << 20
+_MAX_FACTS_LENGTH = 1 << 20
 _NAME = re.compile(r"deepfreak-([0-9a-z]+)-(\d{12})\.frame")
 
 
@@ -182,7 +182,7 @@ def _unpacked(content: bytes) -> Arrival:
         raise FrameError("expected a whole frame in the spool, found a torn file")
     mark, facts_length, payload_length = _HEAD.unpack_from(content)
     start = _HEAD.size + facts_length
-    if mark != _MARK or facts_length > _LONGEST_FACTS or start + payload_length != len(content):
+    if mark != _MARK or facts_length > _MAX_FACTS_LENGTH or start + payload_length != len(content):
         raise FrameError("expected a whole frame in the spool, found a torn file")
     try:
         facts = json.loads(content[_HEAD.size : start])

@@ -29,12 +29,12 @@ from deepfreak.screening.policy import Policy
 # A worker has its next frame at hand when it ends one.
 JOBS_AHEAD = 2
 # So many workers may die at a frame before it is given up.
-MOST_DEATHS = 2
+MAX_DEATHS = 2
 # Workers that die without having judged anything say that the next will, too.
-MOST_STILLBORN = 5
+MAX_STILLBORN = 5
 SECONDS_TO_START = 240.0  # code may have to be compiled first
 # A frame that takes so long will never end; its worker is killed.
-LONGEST_S = 60.0
+MAX_DURATION_S = 60.0
 # What a worker may take beyond its start; a frame that claims more is unreadable.
 MEMORY_BYTES = 3 << 29
 # For what workers are at when all is over.
@@ -152,7 +152,7 @@ class Workers:
                 yield from self._received(by_pipe[found])
         now = time.monotonic()
         for worker in self._crew:
-            longest_s = LONGEST_S if worker.ready else SECONDS_TO_START
+            longest_s = MAX_DURATION_S if worker.ready else SECONDS_TO_START
             if (worker.jobs or not worker.ready) and now - worker.since > longest_s:
                 worker.late = True
                 worker.process.kill()
@@ -196,9 +196,9 @@ class Workers:
         """Put another worker in the place of a dead one, and see to the frames that it had."""
         self.deaths += 1
         self._stillborn += not worker.ready
-        if self._stillborn >= MOST_STILLBORN:
+        if self._stillborn >= MAX_STILLBORN:
             raise DeepFreakError(
-                f"{MOST_STILLBORN} workers died when they had hardly begun, the last with "
+                f"{MAX_STILLBORN} workers died when they had hardly begun, the last with "
                 f"{_how(worker.process.exitcode)}: is there too little memory?"
             )
         worker.post.put(None)
@@ -210,11 +210,11 @@ class Workers:
             if place == 0:  # the one it was at
                 self._died_at[key] += 1
                 if worker.late:
-                    yield job, _given_up(job, f"no verdict came within {LONGEST_S:.0f} s")
+                    yield job, _given_up(job, f"no verdict came within {MAX_DURATION_S:.0f} s")
                     continue
-            if self._died_at[key] >= MOST_DEATHS:
+            if self._died_at[key] >= MAX_DEATHS:
                 how = _how(worker.process.exitcode)
-                died = f"{MOST_DEATHS} workers died at this frame, the last with {how}"
+                died = f"{MAX_DEATHS} workers died at this frame, the last with {how}"
                 yield job, _given_up(job, died)
             else:
                 self._again.append((job, began))

@@ -1,11 +1,20 @@
 """Classifiers: images in, probabilities out; and the files they are kept in."""
 
+from deepfreak.classes import (
+    ClassWeight,
+    group_probabilities,
+    group_weights,
+    grouped,
+)
 from deepfreak.models.classifier import Classifier
 from deepfreak.models.evidence_model import EvidenceModel, Opinion
 from deepfreak.models.files import load_model, save_model
-from deepfreak.models.fitted import CLASS_WEIGHTS, ClassWeight, Fitted, Learner
+from deepfreak.models.fitted import (
+    CLASS_WEIGHTS,
+    Fitted,
+    Learner,
+)
 from deepfreak.models.forest import FittedForest, Forest
-from deepfreak.models.group import group_probabilities, group_weights, grouped
 from deepfreak.models.perceptron_learner import FittedPerceptrons, PerceptronLearner
 from deepfreak.models.perceptrons import Perceptrons
 from deepfreak.models.svm import SVM, FittedSVM

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.datasets.diffranet.importing import REAL_CLASSES
-from deepfreak.datasets.identity import identity
-from deepfreak.errors import DatasetError
-from deepfreak.models.group import (
+from deepfreak.classes import (
+    GROUPS,
     WITH_DIFFRACTION,
     WITHOUT_DIFFRACTION,
     group_probabilities,
     grouped,
 )
+from deepfreak.datasets.identity import identity
+from deepfreak.errors import DatasetError
 
 if TYPE_CHECKING:
     from deepfreak.datasets import Dataset
@@ -193,7 +193,7 @@ def must_group(classes: tuple[str, ...], data: "Dataset") -> bool:
     if found == tuple(classes):
         return False
     if (
-        REAL_CLASSES in {found, tuple(classes)}
+        GROUPS in {found, tuple(classes)}
         and {*found, *classes} <= WITH_DIFFRACTION | WITHOUT_DIFFRACTION
     ):
         return True
@@ -242,12 +242,12 @@ def evaluate(
     return Evaluation(
         model=model.name,
         data=str(data.path),
-        classes=REAL_CLASSES if groups else known,
+        classes=GROUPS if groups else known,
         truth=truth,
         probabilities=group_probabilities(probabilities, known) if groups else probabilities,
         seconds_per_image=seconds / total,
         workers=workers,
-        grouped_from=(known if classes == REAL_CLASSES else classes) if groups else (),
+        grouped_from=(known if classes == GROUPS else classes) if groups else (),
         data_set=identity(data.manifest),
     )
 

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.datasets.diffranet.importing import REAL_CLASSES
+from deepfreak.classes import (
+    GROUPS,
+)
 from deepfreak.errors import ModelError
 from deepfreak.evidence import find_evidence, numbers
 from deepfreak.features.extraction import in_threads
@@ -68,7 +70,7 @@ class EvidenceModel:
     @property
     def classes(self) -> tuple[str, ...]:
         """The classes in the order of the columns of `probabilities`: those of real images."""
-        return REAL_CLASSES
+        return GROUPS
 
     @property
     def heads(self) -> dict[str, Perceptrons]:

@@ -35,10 +35,10 @@ from deepfreak.models.forest import FittedForest
 from deepfreak.models.network import OnnxModel, network_from
 from deepfreak.models.perceptron_file import arrays_of, perceptrons_from
 from deepfreak.models.perceptron_learner import FittedPerceptrons, numbered
+from deepfreak.models.shipped import is_shipped, model_file
 from deepfreak.models.sound import check_forest, svm_from
 from deepfreak.models.svm import FittedSVM
 from deepfreak.models.vector_model import FORMAT, VectorModel, probe
-from deepfreak.shipped import is_shipped, model_file
 from deepfreak.storage.files import check_output, whole_file
 
 if TYPE_CHECKING:
@@ -96,8 +96,8 @@ def save_model(
 def load_model(path: str | Path | None = None) -> VectorModel | OnnxModel | EvidenceModel:
     """Return the model in the file `path`, or one that ships with the package.
 
-    `default` (None is the same) and `diffranet` name those that ship: see `deepfreak.shipped`. A
-    file whose name ends in .onnx holds a network. No code from a file is run, its sizes are
+    `default` (None is the same) and `diffranet` name those that ship: see `models.shipped`. A file
+    whose name ends in .onnx holds a network. No code from a file is run, its sizes are
     checked before they are believed, and a network, or both the extractor and the classifier, must
     give the answers that the manifest records.
 

@@ -7,18 +7,13 @@ extractor.
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated, Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
+from deepfreak.classes import ClassWeight
 from deepfreak.errors import DatasetError
-
-# None: all images weigh the same; "balanced": all classes do; or a number for each class.
-ClassWeight = (
-    Literal["balanced"] | tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] | None
-)
 
 # Table 8, from blank to strong.
 CLASS_WEIGHTS: tuple[ClassWeight, ...] = (

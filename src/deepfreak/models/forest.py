@@ -9,7 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from deepfreak.models.fitted import ClassWeight, check_training, weights_by_class
+from deepfreak.classes import (
+    ClassWeight,
+)
+from deepfreak.models.fitted import (
+    check_training,
+    weights_by_class,
+)
 from deepfreak.settings import settings
 
 if TYPE_CHECKING:

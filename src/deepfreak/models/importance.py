@@ -14,16 +14,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deepfreak.classes import (
+    group_probabilities,
+    grouped,
+)
 from deepfreak.features import Images, extract
 from deepfreak.models.evaluation import must_group
-from deepfreak.models.group import group_probabilities, grouped
 
 if TYPE_CHECKING:
     from deepfreak.datasets import Dataset
     from deepfreak.models import VectorModel
 
 # Enough for an accuracy to a third of a point; all of a test set would take many minutes.
-MOST_IMAGES = 2000
+MAX_IMAGES = 2000
 
 Predict = Callable[[NDArray[np.float64]], NDArray[np.intp]]
 
@@ -87,7 +90,7 @@ def importances_of(
     model: "VectorModel",
     data: "Dataset",
     *,
-    most_images: int = MOST_IMAGES,
+    most_images: int = MAX_IMAGES,
     seed: int = 0,
     repeats: int = 5,
     workers: int = 1,

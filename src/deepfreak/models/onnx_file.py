@@ -47,7 +47,7 @@ TAKEN, GIVEN = 1, 2
 NAMED = {5: 8, 12: 1}
 
 VARINT, EIGHT_BYTES, BYTES, FOUR_BYTES = 0, 1, 2, 5
-LONGEST_VARINT = 10
+MAX_VARINT_LENGTH = 10
 
 
 def check_onnx(content: bytes) -> None:
@@ -171,7 +171,7 @@ def _as_varint(value: int) -> bytes:
 def _varint(message: memoryview, place: int) -> tuple[int, int]:
     """Return the number that begins at `place`, seven bits a byte, and where it ends."""
     value = 0
-    for index, byte in enumerate(message[place : place + LONGEST_VARINT]):
+    for index, byte in enumerate(message[place : place + MAX_VARINT_LENGTH]):
         value |= (byte & 0x7F) << 7 * index
         if byte < 0x80:
             return value, place + index + 1

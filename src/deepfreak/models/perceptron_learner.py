@@ -7,8 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from deepfreak.models.fitted import (
+from deepfreak.classes import (
     ClassWeight,
+)
+from deepfreak.models.fitted import (
     check_training,
     held_out_scores,
     weights_by_image,
@@ -18,7 +20,7 @@ from deepfreak.models.perceptrons import Perceptrons
 from deepfreak.models.svm import softmax, temperature_of
 from deepfreak.settings import Positive, settings
 
-_CLIP, _LEAST_SCALE, _STEPS = 0.0005, 1e-6, 500
+_CLIP, _MIN_SCALE, _STEPS = 0.0005, 1e-6, 500
 
 
 @settings
@@ -91,7 +93,7 @@ class PerceptronLearner:
                 decay=self.decay,
                 members=self.members,
                 clip=_CLIP,
-                least_scale=_LEAST_SCALE,
+                least_scale=_MIN_SCALE,
                 steps=_STEPS,
                 seed=seed,
             )

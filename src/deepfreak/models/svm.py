@@ -13,8 +13,15 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from deepfreak.classes import (
+    ClassWeight,
+)
 from deepfreak.compiled import njit
-from deepfreak.models.fitted import ClassWeight, check_training, held_out_scores, weights_by_class
+from deepfreak.models.fitted import (
+    check_training,
+    held_out_scores,
+    weights_by_class,
+)
 from deepfreak.settings import NonNegative, Positive, settings
 
 # Table 8. Gamma 0 is one over the number of features: libsvm's own convention, and what the 'auto'

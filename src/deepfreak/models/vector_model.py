@@ -11,14 +11,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.datasets.diffranet.importing import REAL_CLASSES
+from deepfreak.classes import (
+    GROUPS,
+    group_weights,
+    grouped,
+)
 from deepfreak.datasets.identity import identity
+from deepfreak.encoding import (
+    SIZE,
+)
 from deepfreak.errors import DatasetError
 from deepfreak.features.extraction import Extractor, extract, in_threads
 from deepfreak.features.sift import SIFT, VisualWords
 from deepfreak.models.fitted import Fitted, Learner, check_finite, check_weights
-from deepfreak.models.group import group_weights, grouped
-from deepfreak.preparation import SIZE
 
 if TYPE_CHECKING:
     from deepfreak.datasets import Dataset
@@ -119,7 +124,7 @@ def train(
         classifier = replace(
             classifier, class_weight=group_weights(classifier.class_weight, classes)
         )
-        labels, classes = grouped(labels, classes), REAL_CLASSES
+        labels, classes = grouped(labels, classes), GROUPS
         counts = _count_classes(labels, classes)
     check_weights(classifier.class_weight, len(classes))
     if isinstance(extractor, SIFT):

@@ -10,7 +10,7 @@ from deepfreak.networks.compact import Compact
 from deepfreak.networks.spot_planes import MISSING, Planes, SpotPlanes, in_float32
 
 # Below it a mean over the image is noise.
-LEAST_MEAN = 1e-3
+MIN_MEAN = 1e-3
 # Logarithms of means have about this mean and spread over images.
 USUAL_LOG, SPREAD_OF_LOGS = -3.0, 2.0
 # Classes are ranges of volume, and a few per cent of volume lie between them: without this factor
@@ -88,7 +88,7 @@ class CompactNetwork(nn.Module):  # type: ignore[misc] # torch has no types here
         by_first = (by_second * (decided.second > 0)[:, None]) @ self.second.weight
         by_log = (by_first * (decided.first > 0)[:, None]) @ self.first.weight
         by_log = by_log + by_volume * self.powers.weight
-        by_mean = by_log / (SPREAD_OF_LOGS * (means + LEAST_MEAN))[:, None]
+        by_mean = by_log / (SPREAD_OF_LOGS * (means + MIN_MEAN))[:, None]
         found = torch.zeros_like(planes.weight)
         parts = by_mean[:, :, :-1].split([each.shape[1] for each in features], 2)
         for own, each, scale in zip(parts, features, self.scales, strict=True):
@@ -119,7 +119,7 @@ class CompactNetwork(nn.Module):  # type: ignore[misc] # torch has no types here
 
     def _logs(self, means: Tensor) -> Tensor:
         """Return the logarithms of means (n, m), scaled to what layers like."""
-        return ((means + LEAST_MEAN).log() - USUAL_LOG) / SPREAD_OF_LOGS
+        return ((means + MIN_MEAN).log() - USUAL_LOG) / SPREAD_OF_LOGS
 
     def _decide(self, means: Tensor) -> "Decided":
         """Return what follows from the means (n, m)."""

@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d, max_pool2d, relu
 
+from deepfreak.encoding import (
+    PEDESTAL,
+)
 from deepfreak.networks.compact import BLOCK_PX
-from deepfreak.preparation import PEDESTAL
 
 BLOCK_PIXELS = BLOCK_PX**2
 # Added to what a pixel holds that measured nothing. All gray levels of a block together do not make
@@ -35,7 +37,7 @@ SMOOTH_BLOCKS = 9
 NOISE_VARIANCE = 1 / 3
 UNEVEN = 0.02
 # The least of four means of four pixels is expected so many of a pixel's sigma below the mean.
-LEAST_OF_FOUR = 0.515
+MIN_OF_FOUR = 0.515
 # Light begins so many sigma over the background.
 LIGHT_SIGMAS = 2.0
 # And no noise, whatever else a block holds, in a pixel so many sigma over the background.
@@ -136,7 +138,7 @@ class SpotPlanes(nn.Module):  # type: ignore[misc] # torch has no types here
         share = known.mean((2, 3), keepdim=True).clamp_min(NEARLY_NOTHING)
         around = _smooth(least) + NEARLY_NOTHING * everywhere
         smooth = around / (_smooth(known) + NEARLY_NOTHING * share)
-        return smooth + LEAST_OF_FOUR * _sigma(smooth), weight
+        return smooth + MIN_OF_FOUR * _sigma(smooth), weight
 
 
 @contextmanager

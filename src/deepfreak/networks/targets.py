@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from deepfreak.datasets.diffranet.importing import REAL_CLASSES
-from deepfreak.models.group import groups
+from deepfreak.classes import (
+    GROUPS,
+    groups,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -16,7 +18,7 @@ class Targets:
     """Classes, and perhaps the two groups that they fall into.
 
     A label below the number of classes is a class. That number stands for the first of
-    `REAL_CLASSES`, the next for the second: of such an image only its group is known.
+    `GROUPS`, the next for the second: of such an image only its group is known.
 
     Attributes
     ----------
@@ -40,7 +42,7 @@ class Targets:
             return cls(members=None)
         group_of = torch.from_numpy(groups(classes))
         each = torch.eye(len(classes), dtype=torch.bool)
-        either = group_of == torch.arange(len(REAL_CLASSES))[:, None]
+        either = group_of == torch.arange(len(GROUPS))[:, None]
         return cls(members=torch.cat([each, either]).to(device))
 
     def loss(self, logits: Tensor, labels: Tensor, *, label_smoothing: float) -> Tensor:

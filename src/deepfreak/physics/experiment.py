@@ -46,7 +46,7 @@ Matter = Annotated[Water | Air | Table | Ice, Field(discriminator="material")]
 
 
 @settings
-class LitClass:
+class ShotClass:
     """A class of shots that X-rays reached.
 
     Parameters
@@ -87,7 +87,7 @@ class Classes:
 
     label_version: str
     dark: str
-    lit: Annotated[tuple[LitClass, ...], Field(min_length=1)]
+    lit: Annotated[tuple[ShotClass, ...], Field(min_length=1)]
 
     def __post_init__(self) -> None:
         total = sum(lit.probability for lit in self.lit)

@@ -3,8 +3,13 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from deepfreak.encoding import (
+    to_8_bits,
+)
 from deepfreak.physics.detector import beam_factors
-from deepfreak.physics.noise import detect, to_8_bits
+from deepfreak.physics.noise import (
+    detect,
+)
 from deepfreak.physics.scattering.amorphous import amorphous_photons
 from deepfreak.physics.scattering.bragg import Lattice, bragg_intensity
 from deepfreak.physics.scattering.constants import R_E_SQR_M2

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 # Green: neither the circles' orange nor the blue of missing pixels.
 COLOUR = (40, 220, 150)
 # Of 255; the image has to be seen through it.
-MOST_OPAQUE = 130
+MAX_OPAQUE = 130
 
 
 def tint(activation: NDArray[np.float32]) -> str:
@@ -25,7 +25,7 @@ def tint(activation: NDArray[np.float32]) -> str:
     most = favour.max(initial=0)
     layer = np.empty((*activation.shape, 4), np.uint8)
     layer[..., :3] = COLOUR
-    layer[..., 3] = np.rint(MOST_OPAQUE * (favour / most if most > 0 else favour))
+    layer[..., 3] = np.rint(MAX_OPAQUE * (favour / most if most > 0 else favour))
     buffer = io.BytesIO()
     Image.fromarray(layer).save(buffer, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # Three pictures of each of the five classes leave most of the page to what went wrong.
 RIGHT_PER_CLASS = 3
 # Bars of single features; the others are in the summary.
-MOST_BARS = 20
+MAX_BARS = 20
 BAR_COLOUR = "#3f7fb5"
 
 
@@ -107,7 +107,7 @@ def importance_figures(importances: Importances) -> list[Figure]:
                 caption=about.format(what="all features of a kind are shuffled together"),
             )
         )
-    shown = importances.features[:MOST_BARS]
+    shown = importances.features[:MAX_BARS]
     left_out = len(importances.features) - len(shown)
     figures.append(
         _bars(

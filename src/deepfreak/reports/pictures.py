@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.errors import FrameError
-from deepfreak.features.peaks import LEAST_SIGMA, find_peaks
+from deepfreak.features.peaks import MIN_SIGMA, find_peaks
 
 SIDE = 256
 SHADES = 64
@@ -19,7 +19,7 @@ MISSING_COLOUR = (52, 74, 128)
 WHITE_PART = 0.002
 MIN_WHITE_LEVEL = 24
 # More circles than this hide the picture.
-MOST_CIRCLES = 200
+MAX_CIRCLES = 200
 # In pixels of the picture, `SIDE` of them wide.
 CIRCLE_RADIUS = 3.0
 
@@ -69,7 +69,7 @@ class Circles:
 
 
 def circles(image: NDArray[np.uint8], valid: NDArray[np.bool_] | None) -> Circles | None:
-    """Return circles about the peaks found on `image`, the highest `MOST_CIRCLES` of them.
+    """Return circles about the peaks found on `image`, the highest `MAX_CIRCLES` of them.
 
     None where no peak can be sought, on an image without valid pixels.
     """
@@ -77,7 +77,7 @@ def circles(image: NDArray[np.uint8], valid: NDArray[np.bool_] | None) -> Circle
         peaks = find_peaks(image, valid)
     except FrameError:
         return None
-    return circles_at(image.shape, np.stack([peaks.slow, peaks.fast], axis=1), sigma=LEAST_SIGMA)
+    return circles_at(image.shape, np.stack([peaks.slow, peaks.fast], axis=1), sigma=MIN_SIGMA)
 
 
 def circles_at(
@@ -119,7 +119,7 @@ def _path(places: NDArray[np.float64], factor: int) -> str:
     )
     return "".join(
         f"M{fast / factor - CIRCLE_RADIUS:.1f} {slow / factor:.1f}{arcs}"
-        for slow, fast in places[:MOST_CIRCLES].tolist()
+        for slow, fast in places[:MAX_CIRCLES].tolist()
     )
 
 
@@ -127,7 +127,7 @@ def _count(peaks: int, sigma: float) -> str:
     if peaks == 0:
         return f"no peak over {sigma:g} sigma"
     total = f"{peaks} peak{'s' if peaks > 1 else ''} over {sigma:g} sigma"
-    return total if peaks <= MOST_CIRCLES else f"{total}, the {MOST_CIRCLES} highest circled"
+    return total if peaks <= MAX_CIRCLES else f"{total}, the {MAX_CIRCLES} highest circled"
 
 
 def _factor(shape: tuple[int, ...]) -> int:

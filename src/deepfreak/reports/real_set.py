@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.preparation import SIZE, middle_window
+from deepfreak.encoding import (
+    SIZE,
+)
+from deepfreak.preparation import (
+    middle_window,
+)
 from deepfreak.reports.page import write_page
 from deepfreak.reports.pictures import picture, white_level
 

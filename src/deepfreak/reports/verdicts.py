@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.evidence.peaks import LEAST_Z
+from deepfreak.evidence.peaks import MIN_Z
 from deepfreak.reports.activation import tint
 from deepfreak.reports.figures import Figure
 from deepfreak.reports.page import class_colours, write_page
@@ -178,4 +178,4 @@ def _circles(verdict: Shown) -> Circles | None:
     marks = verdict.marks
     if marks is None:
         return circles(verdict.image, verdict.valid)
-    return circles_at(verdict.image.shape, marks.peaks, marks.rings, sigma=LEAST_Z)
+    return circles_at(verdict.image.shape, marks.peaks, marks.rings, sigma=MIN_Z)

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from scipy.special import betaincinv
 
 from deepfreak.errors import InputError, ModelError
+from deepfreak.models.shipped import SHIPPED
 from deepfreak.screening.scores import Scores, find_scores, thresholds
-from deepfreak.shipped import SHIPPED
 
 if TYPE_CHECKING:
     from deepfreak.models import Classifier

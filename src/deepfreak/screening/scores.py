@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from deepfreak.errors import DatasetError, ModelError
+from deepfreak.models.shipped import is_shipped, model_file
 from deepfreak.settings import one_line, settings
-from deepfreak.shipped import is_shipped, model_file
 from deepfreak.storage.files import whole_file
 
 if TYPE_CHECKING:
@@ -97,7 +97,9 @@ def score(
     DatasetError
         Its classes do not tell whether there is a crystal, or none of its images shows one.
     """
-    from deepfreak.models.group import groups
+    from deepfreak.classes import (
+        groups,
+    )
 
     is_hit = groups(data.classes)[np.asarray(data.labels)].astype(bool)
     if not is_hit.any():
@@ -212,9 +214,11 @@ def _asked(
     model: "Classifier", data: "Dataset", advance: Callable[[int], None]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return `p_crystal` and the level of each image of `data`, as `Verdict` has them."""
+    from deepfreak.classes import (
+        groups,
+    )
     from deepfreak.models import EvidenceModel
     from deepfreak.models.evidence_model import measured_images
-    from deepfreak.models.group import groups
 
     crystal = groups(model.classes).astype(bool)
     p_crystal, levels = np.empty(len(data)), np.empty(len(data))

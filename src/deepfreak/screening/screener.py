@@ -9,6 +9,9 @@ from typing import Protocol, Unpack, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from deepfreak.classes import (
+    WITH_DIFFRACTION,
+)
 from deepfreak.errors import FrameError, InputError, ModelError, ReadingStoppedError
 from deepfreak.evidence import Evidence, find_evidence, numbers
 from deepfreak.evidence.peaks import Peaks
@@ -17,14 +20,13 @@ from deepfreak.formats.guarded import MAX_STOPS, open_guarded
 from deepfreak.formats.options import ReadOptions
 from deepfreak.models.classifier import Classifier
 from deepfreak.models.evidence_model import EvidenceModel
-from deepfreak.models.group import WITH_DIFFRACTION
 from deepfreak.preparation import Prepared, prepare, require_measured
 from deepfreak.screening.doubts import decide
 from deepfreak.screening.marks import Marks
 from deepfreak.screening.policy import Judged, Policy, shipped_policy
 from deepfreak.screening.signs import STRONG_Z, Signs
 
-_LEAST_SHARE = 0.01  # of a frame's pixels that must have measured something
+_MIN_SHARE = 0.01  # of a frame's pixels that must have measured something
 _EVEN = 0.5
 
 
@@ -135,9 +137,9 @@ class Screener:
         start = time.perf_counter()
         require_measured(frame)
         share = np.count_nonzero(frame.valid) / frame.valid.size
-        if share < _LEAST_SHARE:
+        if share < _MIN_SHARE:
             raise FrameError(
-                f"expected at least {_LEAST_SHARE:.0%} of the frame to be measured, found "
+                f"expected at least {_MIN_SHARE:.0%} of the frame to be measured, found "
                 f"{share:.2%}: is the mask inverted?"
             )
         evidence = find_evidence(frame)

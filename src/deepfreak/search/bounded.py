@@ -30,7 +30,7 @@ _COMMAND = "import sys; from deepfreak.search.bounded import serve; serve(sys.ar
 _ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
 )
-_LONGEST_REASON = 300
+_MAX_REASON_LENGTH = 300
 
 Json = dict[str, Any]
 
@@ -147,7 +147,7 @@ class BoundedProcess:
         said = ""
         if self._errors is not None:
             self._errors.seek(0)
-            said = " ".join(self._errors.read().split())[-_LONGEST_REASON:]
+            said = " ".join(self._errors.read().split())[-_MAX_REASON_LENGTH:]
         self._end()
         if self._closed:
             return "the search was ended"
@@ -208,7 +208,7 @@ def serve(function: str) -> None:
             answer: Json = {"value": work(question)}
         except (Exception, SystemExit) as error:  # noqa: BLE001 -- whatever it is, it is this call's answer
             words = " ".join(f"{type(error).__name__}: {error}".split())
-            answer = {"error": words[:_LONGEST_REASON]}
+            answer = {"error": words[:_MAX_REASON_LENGTH]}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 

@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from deepfreak.datasets.diffranet.importing import REAL_CLASSES
+from deepfreak.classes import (
+    GROUPS,
+    group_weights,
+    grouped,
+    groups,
+)
 from deepfreak.errors import DatasetError
 from deepfreak.models.evaluation import Proportion
-from deepfreak.models.group import group_weights, grouped, groups
 from deepfreak.search.space import Picks, configuration
 
 if TYPE_CHECKING:
@@ -61,7 +65,7 @@ class Images:
                         f"expected images in the split {split}, found none in {images.path}"
                     )
             _check_classes(train)
-            expected = REAL_CLASSES if self.real else train.classes
+            expected = GROUPS if self.real else train.classes
             if self.real is not None:
                 groups(train.classes)
             if validation.classes != expected:
@@ -198,7 +202,7 @@ def score(task: Mapping[str, Any]) -> dict[str, Any]:
         if asked.images.real is not None:
             weights = group_weights(classifier.class_weight, classes)
             classifier = replace(classifier, class_weight=weights)
-            labels, classes = grouped(labels, classes), REAL_CLASSES
+            labels, classes = grouped(labels, classes), GROUPS
     extracted = time.perf_counter()
     fitted = classifier.fit(vectors, labels, classes=len(classes), seed=asked.seed)
     learned = time.perf_counter()

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from deepfreak.evidence import find_evidence, numbers
-from deepfreak.evidence.candidates import LEAST_CANDIDATE_Z, find_candidates, poisson_z
+from deepfreak.evidence.candidates import MIN_CANDIDATE_Z, find_candidates, poisson_z
 from deepfreak.evidence.judging import CREST, HOT, KIND, PATCH, PEAK, WEAK, judge_candidates
 from tests.unit.evidence.made import ccd, flat, made, scattered, spots, with_hot_pixels
 
@@ -312,9 +312,9 @@ def test_candidates_equal_the_plain_ones():
         two = max((each[each >= 0] for each in squares), key=lambda each: (each - 1.5).sum())
         three = three[three >= 0]
         z = poisson_z(three.sum() - 1.5 * three.size, 1.5 * three.size)
-        if z < LEAST_CANDIDATE_Z:
+        if z < MIN_CANDIDATE_Z:
             z = poisson_z(two.sum() - 1.5 * two.size, 1.5 * two.size) - 0.5
-        if z >= LEAST_CANDIDATE_Z:
+        if z >= MIN_CANDIDATE_Z:
             plain.append((i, j, z))
     assert len(plain) > 5
     assert found == pytest.approx(np.array(plain))

@@ -3,10 +3,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from deepfreak.encoding import (
+    to_8_bits,
+)
 from deepfreak.errors import FrameError
 from deepfreak.features.background import subtract_background
 from deepfreak.physics.exposure import background_photons
-from deepfreak.physics.noise import detect, to_8_bits
+from deepfreak.physics.noise import (
+    detect,
+)
 from deepfreak.physics.recipe import load_recipe
 
 SLOW, FAST = np.mgrid[0.5:300, 0.5:340]

@@ -3,12 +3,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from deepfreak.encoding import (
+    to_8_bits,
+)
 from deepfreak.errors import FrameError, ModelError
 from deepfreak.features import extractor_from
 from deepfreak.features.diffraction import Diffraction
 from deepfreak.features.peaks import find_peaks
 from deepfreak.physics.exposure import background_photons, bragg_photons
-from deepfreak.physics.noise import detect, to_8_bits
+from deepfreak.physics.noise import (
+    detect,
+)
 from deepfreak.physics.recipe import load_recipe
 from tests.unit.features.test_background import measured
 from tests.unit.features.test_peaks import HALO, grid_of_places, with_spots

@@ -1,10 +1,15 @@
 import numpy as np
 import pytest
 
+from deepfreak.encoding import (
+    to_8_bits,
+)
 from deepfreak.features.background import subtract_background
-from deepfreak.features.peaks import EDGE_SIGMA, MOST_PEAKS, find_peaks, find_spots
+from deepfreak.features.peaks import EDGE_SIGMA, MAX_PEAKS, find_peaks, find_spots
 from deepfreak.physics.exposure import background_photons, bragg_photons
-from deepfreak.physics.noise import detect, to_8_bits
+from deepfreak.physics.noise import (
+    detect,
+)
 from deepfreak.physics.recipe import load_recipe
 from tests.unit.features.test_background import measured
 
@@ -156,7 +161,7 @@ def test_the_number_of_peaks_is_bounded():
     image = np.full((512, 512), 12, np.uint8)
     image[::4, ::4] = 30
     peaks = find_peaks(image)
-    assert 0 <= len(peaks) <= MOST_PEAKS
+    assert 0 <= len(peaks) <= MAX_PEAKS
 
 
 def test_a_crystals_light_is_in_its_peaks():

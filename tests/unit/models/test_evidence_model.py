@@ -124,7 +124,7 @@ def test_a_model_comes_back_from_its_file(saved):
 def test_a_shipped_model_of_evidence_is_the_default(saved, tmp_path, monkeypatch):
     (tmp_path / "shipped").mkdir()
     (tmp_path / "shipped" / "diffranet.model").write_bytes(b"no model")
-    monkeypatch.setattr("deepfreak.shipped.resources.files", lambda _package: tmp_path)
+    monkeypatch.setattr("deepfreak.models.shipped.resources.files", lambda _package: tmp_path)
     with pytest.raises(ModelError, match="the shipped model"):
         load_model()
     (tmp_path / "shipped" / "default.evidence").write_bytes(saved.read_bytes())

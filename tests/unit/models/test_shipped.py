@@ -12,6 +12,7 @@ from deepfreak.datasets.identity import RELEASED_NAME, RELEASED_SHA256
 from deepfreak.errors import ModelError
 from deepfreak.models import FittedPerceptrons, load_model
 from deepfreak.models.evaluation import evaluate
+from deepfreak.models.shipped import model_file
 from deepfreak.physics.recipe import load_recipe
 from deepfreak.screening.policy import (
     SURELY_NO,
@@ -19,7 +20,6 @@ from deepfreak.screening.policy import (
     find_policy,
     shipped_policy,
 )
-from deepfreak.shipped import model_file
 
 SHIPPED = resources.files("deepfreak.models") / "shipped"
 CLASSES = ("blank", "no-crystal", "weak", "good", "strong")

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from deepfreak.classes import (
+    GROUPS,
+)
 from deepfreak.datasets import Dataset
-from deepfreak.datasets.diffranet.importing import REAL_CLASSES
 from deepfreak.errors import DatasetError, OutputError
 from deepfreak.networks import Compact, Fresh, Inputs, Training
 from deepfreak.networks.batches.source import source_of
@@ -34,7 +36,7 @@ def paths(tmp_path_factory):
     further = write_labelled(folder / "further.h5", 3 * labels + 1, seed=1, side=SIDE)
     with h5py.File(further, "a") as file:
         file["label"][:] = labels
-        file["label"].attrs["classes"] = list(REAL_CLASSES)
+        file["label"].attrs["classes"] = list(GROUPS)
     return known, further
 
 

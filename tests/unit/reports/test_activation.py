@@ -9,14 +9,19 @@ import pytest
 from PIL import Image
 
 from deepfreak.cli import main
+from deepfreak.encoding import (
+    to_8_bits,
+)
 from deepfreak.formats import Frame
 from deepfreak.models import load_model
 from deepfreak.networks.export import export_onnx
 from deepfreak.physics.detector import CCD
 from deepfreak.physics.exposure import background_photons, bragg_photons
-from deepfreak.physics.noise import detect, to_8_bits
+from deepfreak.physics.noise import (
+    detect,
+)
 from deepfreak.physics.recipe import load_recipe
-from deepfreak.reports.activation import COLOUR, MOST_OPAQUE, tint
+from deepfreak.reports.activation import COLOUR, MAX_OPAQUE, tint
 from deepfreak.reports.verdicts import ShownVerdict, write_verdict_page
 from deepfreak.screening.screener import Screener
 from tests.unit.formats import made
@@ -112,7 +117,7 @@ def test_the_layer_is_most_opaque_where_most_spoke_for_the_verdict():
     found = layer(tint(activation))
     assert found.shape == (2, 3, 4)
     assert (found[..., :3] == COLOUR).all()
-    expected = np.array([[0, 0, 0.25], [0.5, 1, 0]]) * MOST_OPAQUE
+    expected = np.array([[0, 0, 0.25], [0.5, 1, 0]]) * MAX_OPAQUE
     assert np.abs(found[..., 3] - expected).max() <= 0.5
 
 
@@ -134,7 +139,7 @@ def test_a_page_explains_its_tints_and_has_none_without_maps(tmp_path):
         )
     html = (tmp_path / "with").read_text(encoding="utf-8")
     (uri,) = re.findall(r'<img class="tint" src="([^"]+)" alt="what spoke for weak">', html)
-    assert (layer(uri)[..., 3] == MOST_OPAQUE * activation).all()
+    assert (layer(uri)[..., 3] == MAX_OPAQUE * activation).all()
     assert "Tinted: what spoke for the verdict" in html
     # the circles lie above it
     assert html.index('class="tint"') < html.index('<svg class="circles"')

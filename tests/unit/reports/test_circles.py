@@ -5,7 +5,7 @@ import re
 import numpy as np
 
 from deepfreak.features.peaks import find_peaks
-from deepfreak.reports.pictures import MOST_CIRCLES, circles
+from deepfreak.reports.pictures import MAX_CIRCLES, circles
 from deepfreak.reports.verdicts import ShownVerdict, write_verdict_page
 
 
@@ -40,7 +40,7 @@ def test_the_highest_peaks_are_circled_and_all_are_counted():
     image = spotted((512, 512), places)
     drawn = circles(image, None)
     count = len(find_peaks(image))
-    assert count > MOST_CIRCLES == len(middles(drawn.path))
+    assert count > MAX_CIRCLES == len(middles(drawn.path))
     assert drawn.caption == f"{count} peaks over 5 sigma, the 200 highest circled"
 
 

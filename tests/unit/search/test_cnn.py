@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from deepfreak.classes import (
+    GROUPS,
+)
 from deepfreak.datasets import Dataset
-from deepfreak.datasets.diffranet.importing import REAL_CLASSES
 from deepfreak.errors import BackendError, DatasetError, DeepFreakError, InputError
 from deepfreak.networks import TOPOLOGIES, load_network
 from deepfreak.search.cnn import Objective, first_images, search
@@ -170,9 +172,7 @@ def test_failures_are_recorded_and_the_search_goes_on(toy, tmp_path, monkeypatch
 
 
 def test_real_images_are_judged_in_two_groups(toy, tmp_path):
-    path = write_labelled(
-        tmp_path / "real.h5", np.arange(6) % 2, seed=3, side=512, classes=REAL_CLASSES
-    )
+    path = write_labelled(tmp_path / "real.h5", np.arange(6) % 2, seed=3, side=512, classes=GROUPS)
     with Dataset.open(path) as real:
         plan = replace(SMALL, max_epochs=1)
         results = search(toy[0], real, tmp_path / "out", plan=plan, device="cpu")

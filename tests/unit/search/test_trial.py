@@ -6,13 +6,18 @@ import h5py
 import numpy as np
 import pytest
 
+from deepfreak.classes import (
+    GROUPS,
+    grouped,
+)
 from deepfreak.datasets import Dataset
-from deepfreak.datasets.diffranet.importing import REAL_CLASSES
 from deepfreak.datasets.real_images.real_set import prepare_real_set
 from deepfreak.errors import DatasetError
 from deepfreak.features import GLCM, FeatureCache, extract
 from deepfreak.formats import find_files
-from deepfreak.models import Forest, grouped
+from deepfreak.models import (
+    Forest,
+)
 from deepfreak.search.space import TABLE_8, values_of
 from deepfreak.search.trial import Images, Outcome, Task, Trial, score
 from tests.labelled import write_labelled
@@ -26,7 +31,7 @@ PICKS = {
 WEIGHTS = (0.35, 0.35, 0.1, 0.1, 0.1)
 
 
-def write_real(path, *, classes=REAL_CLASSES, side=64, seed=5):
+def write_real(path, *, classes=GROUPS, side=64, seed=5):
     """Write 30 images of two classes with a missing bar, in the split `validation`."""
     labels = np.arange(30) % 2
     write_labelled(path, 3 * labels + 1, seed=seed, side=side)

@@ -17,11 +17,11 @@ from pathlib import Path, PurePosixPath
 
 from deepfreak.errors import DatasetError
 
-MOST_MEMBERS = 200_000
-MOST_UNPACKED_BYTES = 20_000_000_000
-MOST_RATIO = 100  # unpacked to packed; images with noise in them reach about 10
-LEAST_BOMB_BYTES = 1 << 20  # below, no ratio does harm
-MOST_FILE_BYTES = 16 << 20  # of one that is read; a 512 x 512 image takes 0.3 MB
+MAX_MEMBERS = 200_000
+MAX_UNPACKED_BYTES = 20_000_000_000
+MAX_RATIO = 100  # unpacked to packed; images with noise in them reach about 10
+MIN_BOMB_BYTES = 1 << 20  # below, no ratio does harm
+MAX_FILE_BYTES = 16 << 20  # of one that is read; a 512 x 512 image takes 0.3 MB
 _ENCRYPTED = 0x1
 # What zipfile and its decompressors raise on data that is not whole.
 _DAMAGED = (
@@ -91,7 +91,7 @@ def _read_file(file: Path) -> bytes:
     if file.is_symlink() or not file.is_file():
         raise DatasetError(f"{file}: expected a file, found a link or a device; put a copy there")
     size = file.stat().st_size
-    if size > MOST_FILE_BYTES:
+    if size > MAX_FILE_BYTES:
         raise DatasetError(_too_large(str(file), size))
     try:
         return file.read_bytes()
@@ -102,8 +102,8 @@ def _read_file(file: Path) -> bytes:
 def _members(path: Path, archive: zipfile.ZipFile) -> Iterator[Member]:
     """Yield the files of `archive` after all its members have passed."""
     entries = archive.infolist()
-    if len(entries) > MOST_MEMBERS:
-        raise DatasetError(f"{path}: expected at most {MOST_MEMBERS} members, found {len(entries)}")
+    if len(entries) > MAX_MEMBERS:
+        raise DatasetError(f"{path}: expected at most {MAX_MEMBERS} members, found {len(entries)}")
     seen: set[PurePosixPath] = set()
     for entry in entries:
         inside = _safe_path(path, entry)
@@ -113,9 +113,9 @@ def _members(path: Path, archive: zipfile.ZipFile) -> Iterator[Member]:
             raise DatasetError(f"{path}: {inside} is in it twice; pack it again")
         seen.add(inside)
     total = sum(entry.file_size for entry in entries)
-    if total > MOST_UNPACKED_BYTES:
+    if total > MAX_UNPACKED_BYTES:
         raise DatasetError(
-            f"{path}: expected at most {MOST_UNPACKED_BYTES / 1e9:.0f} GB when unpacked, "
+            f"{path}: expected at most {MAX_UNPACKED_BYTES / 1e9:.0f} GB when unpacked, "
             f"found {total / 1e9:.0f} GB"
         )
     for entry in entries:
@@ -138,18 +138,18 @@ def _safe_path(path: Path, entry: zipfile.ZipInfo) -> PurePosixPath:
     if entry.flag_bits & _ENCRYPTED:
         raise DatasetError(f"{path}: {shown} is encrypted; unpack it and import the folder")
     if (
-        entry.file_size > LEAST_BOMB_BYTES
-        and entry.file_size > MOST_RATIO * max(entry.compress_size, 1)
+        entry.file_size > MIN_BOMB_BYTES
+        and entry.file_size > MAX_RATIO * max(entry.compress_size, 1)
     ):  # fmt: skip
         raise DatasetError(
             f"{path}: {shown} unpacks from {entry.compress_size} to {entry.file_size} bytes, "
-            f"expected a ratio of at most {MOST_RATIO}; do not trust this file"
+            f"expected a ratio of at most {MAX_RATIO}; do not trust this file"
         )
     return inside
 
 
 def _read_member(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
-    if entry.file_size > MOST_FILE_BYTES:
+    if entry.file_size > MAX_FILE_BYTES:
         raise DatasetError(_too_large(f"{path}: {entry.filename}", entry.file_size))
     try:
         # never more than the size it declares, and its checksum is verified
@@ -163,6 +163,6 @@ def _read_member(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -
 
 def _too_large(name: str, size: int) -> str:
     return (
-        f"{name}: expected an image of at most {MOST_FILE_BYTES >> 20} MiB, "
+        f"{name}: expected an image of at most {MAX_FILE_BYTES >> 20} MiB, "
         f"found {size / 2**20:.0f} MiB"
     )

@@ -11,8 +11,10 @@ import numpy as np
 from deepfreak.datasets import Dataset
 from deepfreak.datasets.diffranet.importing import VARIANTS
 from deepfreak.datasets.diffranet.labelled import SPLITS
+from deepfreak.encoding import (
+    SIZE,
+)
 from deepfreak.errors import DatasetError, OutputError
-from deepfreak.preparation import SIZE
 
 
 def export_diffranet(

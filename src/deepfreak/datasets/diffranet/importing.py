@@ -17,18 +17,19 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from deepfreak.classes import CLASSES, GROUPS
 from deepfreak.datasets.diffranet.archive import Member, open_archive
 from deepfreak.datasets.diffranet.labelled import SPLITS, Contents, write_labelled
+from deepfreak.encoding import (
+    SIZE,
+)
 from deepfreak.errors import DatasetError, OutputError
-from deepfreak.preparation import SIZE
 from deepfreak.storage.files import check_output, whole_hdf5
 
-SYNTHETIC_CLASSES = ("blank", "no-crystal", "weak", "good", "strong")
-REAL_CLASSES = ("no-diffraction", "diffraction")
 VARIANTS = {
-    "synthetic": SYNTHETIC_CLASSES,
-    "real_raw": REAL_CLASSES,
-    "real_preprocessed": REAL_CLASSES,
+    "synthetic": CLASSES,
+    "real_raw": GROUPS,
+    "real_preprocessed": GROUPS,
 }
 PICTURES = frozenset({".pgm", ".ppm", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif"})
 FORMATS = ("PNG", "PPM", "JPEG", "TIFF", "BMP", "GIF")

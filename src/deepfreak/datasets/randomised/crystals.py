@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 
 TRICLINIC, MONOCLINIC, ORTHORHOMBIC, TETRAGONAL, HEXAGONAL, CUBIC = range(6)
 CENTRINGS = "PCIF"
-_MOST_SPOTS = 4000  # of one lattice, the brightest
+_MAX_SPOTS = 4000  # of one lattice, the brightest
 _REACH = 3.0  # sigma from Ewald's sphere, beyond which nothing is seen
 _WIDEST_PX = 3.0  # sigma of a spot
 _SOLVENT_DEPTH, _SOLVENT_B_A2 = 0.75, 200.0
@@ -178,7 +178,7 @@ def bragg_spots(
     two_theta, azimuth = found[:, 6], found[:, 4]
     P = polarization_factor(two_theta, azimuth, geometry.polarization)
     photons = F_sqr * found[:, 5] * P
-    order = np.argsort(-photons)[:_MOST_SPOTS]
+    order = np.argsort(-photons)[:_MAX_SPOTS]
     two_theta, azimuth = two_theta[order], azimuth[order]
     scale = geometry.distance_mm / geometry.pixel_mm
     radius = scale * np.tan(two_theta)

@@ -20,7 +20,7 @@ Range = tuple[float, float]
 
 _KNOWN_SHARE = 0.6  # of the devices that integrate whose header has pedestal, of those with gain
 
-_LEAST_CCD_NOISE = 0.7  # counts: makers choose the gain so that the noise shows
+_MIN_CCD_NOISE = 0.7  # counts: makers choose the gain so that the noise shows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -450,7 +450,7 @@ def draw_detector(
     psf_px = log_uniform(rng, response.psf_um) / model.pixel_um
     noise = log_uniform(rng, response.noise_photons)
     if response.tail_share[0] > 0:
-        noise = max(noise, _LEAST_CCD_NOISE / gain)
+        noise = max(noise, _MIN_CCD_NOISE / gain)
     faults = draw_faults(
         placed,
         counting=response.counting,

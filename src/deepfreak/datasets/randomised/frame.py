@@ -28,7 +28,7 @@ from deepfreak.formats.frame import Frame
 
 VERSION = "frames-1"
 BLOCK = 10  # frames that share a detector, a beam and a crystal
-LEAST_VISIBLE, MOST_HIDDEN = 10, 2  # visible spots of a hit at least, and of a miss at most
+MIN_VISIBLE, MAX_HIDDEN = 10, 2  # visible spots of a hit at least, and of a miss at most
 LIGHTS = (*CLEAN_KINDS, *HARD_KINDS, "rim", "shadows", "diffuse spots")
 FAULTS = tuple(field.name for field in fields(Nuisances))
 _CRYSTALS = 0.5
@@ -117,9 +117,9 @@ def draw_frame(
 
 def label_of(visible: int, tellable: int) -> int:
     """Return the label of a frame that shows so many spots, of which no hot pixel can be some."""
-    if tellable >= LEAST_VISIBLE:
+    if tellable >= MIN_VISIBLE:
         return HIT
-    return MISS if visible <= MOST_HIDDEN else BETWEEN
+    return MISS if visible <= MAX_HIDDEN else BETWEEN
 
 
 def is_hard(kind: NDArray[np.str_], zingers: NDArray[np.integer]) -> NDArray[np.bool_]:

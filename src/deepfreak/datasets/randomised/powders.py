@@ -99,7 +99,7 @@ _FACE_CENTRED = np.array(
     ],
     np.float64,
 )
-_MOST_RINGS = 25
+_MAX_RINGS = 25
 _ANGLES = 720
 _AZIMUTH = (np.arange(_ANGLES) + 0.5) * 2 * np.pi / _ANGLES
 _GRAIN_PX = 6.0  # of a ring's length, for each grain at least
@@ -204,7 +204,7 @@ def _draw_rings(rng: np.random.Generator, geometry: Geometry, shape: tuple[int, 
         place = rng.uniform(-0.5, 1.5, 2) * shape
         geometry = replace(geometry, beam_center_px=(float(place[0]), float(place[1])))
     near, far = _seen_radii(geometry.beam_center_px, shape)
-    count = int(log_uniform(rng, 1, _MOST_RINGS + 0.99))
+    count = int(log_uniform(rng, 1, _MAX_RINGS + 0.99))
     first = log_uniform(rng, max(near, 0.02 * far), far)
     d_A = 1 / geometry.q_at(first)
     chance = rng.random()

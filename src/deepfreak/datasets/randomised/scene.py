@@ -73,7 +73,7 @@ _FEWEST_SPOTS, _ATTEMPTS = 16, 8
 _MARGIN_PX = 30.0
 _FAINTEST_PHOTONS = 0.01
 _BRIGHTEST_PHOTONS = 1e4, 1e7  # of a frame's brightest spot, at most
-_MOST_DIFFUSE = 400
+_MAX_DIFFUSE = 400
 
 # Cells: system, share, centrings, and what becomes of three edges and angles.
 _SYSTEMS = (
@@ -364,7 +364,7 @@ def _joined(parts: list[Spots]) -> Spots:
 
 def _diffuse(rng: np.random.Generator, spots: Spots) -> Spots:
     """Return broad light about the brightest spots."""
-    brightest = spots.chosen(np.argsort(-spots.photons)[:_MOST_DIFFUSE])
+    brightest = spots.chosen(np.argsort(-spots.photons)[:_MAX_DIFFUSE])
     added = np.array([1.0, 1.0, 0.0]) * log_uniform(rng, 2, 12) ** 2
     factor = rng.uniform(1, 3) ** 2
     return replace(

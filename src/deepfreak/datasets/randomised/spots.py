@@ -21,7 +21,7 @@ CLEAR = 7.0
 _NARROWEST_PX = 0.1  # sigma
 # Of the line of round spots that an elongated one is drawn as: their distance in sigma of a round
 # one, which counts as half a pixel at least; the line's half length in its sigma; their number.
-_STEP, _STEP_PX, _REACH, _MOST_STEPS = 1.0, 0.5, 2.7, 121
+_STEP, _STEP_PX, _REACH, _MAX_STEPS = 1.0, 0.5, 2.7, 121
 _CUT = 4.0  # sigma: where a round spot ends
 
 
@@ -159,7 +159,7 @@ def _add(
             step = _STEP * max(minor, _STEP_PX)
             steps = 0
             if line > 0.5 * step:
-                steps = min(int(np.ceil(_REACH * line / step)), (_MOST_STEPS - 1) // 2)
+                steps = min(int(np.ceil(_REACH * line / step)), (_MAX_STEPS - 1) // 2)
                 step = _REACH * line / steps
             total, variance = 0.0, 0.0
             for k in range(-steps, steps + 1):

@@ -11,12 +11,12 @@ from deepfreak.evidence.candidates import poisson_z
 
 Float = NDArray[np.float32]
 
-LEAST_Z = 5.0
-LEAST_PHOTONS = 4.5
+MIN_Z = 5.0
+MIN_PHOTONS = 4.5
 _SHARE = 0.2  # of a spot's highest pixel: what has more is its aperture
 _HALF = 4  # pixels: half width of the square in which it lies
 _APART = 2  # pixels: summits as near as this are one spot
-_LEAST_USABLE = 0.5  # of the aperture's expected light
+_MIN_USABLE = 0.5  # of the aperture's expected light
 _DARKEST = 1e-3  # photons a pixel that a frame of zeros may have
 _FLANK_Z = 2.5  # of the eight pixels around a summit
 _CLIMBS = 3  # pixels from a true place to the summit of its light
@@ -101,7 +101,7 @@ def visible_in(
     z, photons, flank, row, column = _measure(
         counts, usable, level, light, spots, slow, fast, gain, noise_photons**2, correlation
     )
-    seen = (z >= LEAST_Z) & (photons >= LEAST_PHOTONS)
+    seen = (z >= MIN_Z) & (photons >= MIN_PHOTONS)
     order = np.argsort(-photons, kind="stable")
     visible = _brightest(order[seen[order]], row, column, spots.shape)
     tellable = visible & (flank >= _FLANK_Z)
@@ -202,7 +202,7 @@ def _measure(
                 if usable[queue[other, 0], queue[other, 1]]:
                     variance += 2 * expected * correlation[away_i] * correlation[away_j]
         photons[spot] = excess / gain
-        if inside < _LEAST_USABLE * total:
+        if inside < _MIN_USABLE * total:
             continue
         z[spot] = poisson_z(photons[spot], variance)
         excess = variance = 0.0

@@ -11,13 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from deepfreak.encoding import (
+    SIZE,
+)
 from deepfreak.formats.frame import Frame, Valid
 from deepfreak.formats.shadow import shadow
-from deepfreak.preparation import SIZE, Window, beam_on_frame, binned, middle_window
+from deepfreak.preparation import (
+    Window,
+    beam_on_frame,
+    binned,
+    middle_window,
+)
 
 # How much of a window must lie on the frame: one taken with less binning would not hang over.
-LEAST_ON_FRAME = 0.95
-LEAST_ON_FRAME_UNBINNED = 0.75
+MIN_ON_FRAME = 0.95
+MIN_ON_FRAME_UNBINNED = 0.75
 _MARGIN = 1 / 32  # of the frame's shorter side: two of the blocks that a shadow is found on
 _BAR_LENGTH = 0.5  # of the frame, from which on a shadow is taken to cross all of it
 _BAR_WIDTH = 0.25
@@ -91,7 +99,7 @@ def clear_window(frame: Frame, shaded: Valid, size: int = SIZE) -> Window | None
     near = ndimage.maximum_filter(shaded, 2 * margin + 1)
     total = np.pad(near, ((1, 0), (1, 0))).cumsum(axis=0, dtype=np.int32).cumsum(axis=1)
     for factor in range(max(1, round(min(slow, fast) / size)), 0, -1):
-        least = LEAST_ON_FRAME if factor > 1 else LEAST_ON_FRAME_UNBINNED
+        least = MIN_ON_FRAME if factor > 1 else MIN_ON_FRAME_UNBINNED
         origin = _best(total, middle, size * factor, least, step)
         if origin is not None:
             return Window(factor=factor, origin=origin)

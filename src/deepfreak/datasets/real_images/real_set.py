@@ -14,7 +14,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.datasets.diffranet.importing import REAL_CLASSES
+from deepfreak.classes import (
+    GROUPS,
+)
 from deepfreak.datasets.diffranet.labelled import Contents, write_labelled
 from deepfreak.datasets.real_images.labels import choose_test, read_labels, series_of
 from deepfreak.datasets.real_images.setups import (
@@ -24,11 +26,13 @@ from deepfreak.datasets.real_images.setups import (
     Sums,
     setup_of,
 )
+from deepfreak.encoding import (
+    SIZE,
+)
 from deepfreak.errors import DatasetError, FrameError, InputError
 from deepfreak.formats.frame import Frame, Valid
 from deepfreak.formats.guarded import open_guarded
 from deepfreak.formats.options import ReadOptions
-from deepfreak.preparation import SIZE
 from deepfreak.storage.files import check_output, whole_hdf5
 
 Together = Literal["series", "file", "frame"]
@@ -160,7 +164,7 @@ def prepare_real_set(
     splits = {"validation": (0, first_test), "test": (first_test, len(order) - first_test)}
     splits = {name: span for name, span in splits.items() if span[1]}
     contents = Contents(
-        classes=REAL_CLASSES,
+        classes=GROUPS,
         labels=[frame.label for frame in order],
         sources=[f"{frame.file}#{frame.index}" for frame in order],
         splits=splits,
@@ -353,7 +357,7 @@ def _examples(
     return [
         Example(
             caption=f"{order[i].file.name}, frame {order[i].index}",
-            label=REAL_CLASSES[order[i].label],
+            label=GROUPS[order[i].label],
             raw=raw["images"][i],
             preprocessed=table[raw["images"][i]],
             valid=raw["valid"][i].astype(np.bool_),

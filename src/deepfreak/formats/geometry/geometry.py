@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.errors import GeometryError
-from deepfreak.formats.frame import MOST_PIXELS, Counts, Facts, Frame, Valid, combined
+from deepfreak.formats.frame import MAX_PIXELS, Counts, Facts, Frame, Valid, combined
 
 _STRAIGHT = 0.09  # largest slope (5 degrees) at which a panel is taken for one along the axes
 MAX_PANELS = 4096
@@ -330,9 +330,9 @@ def _layout(geometry: Geometry, shape: tuple[int, ...]) -> _Layout:
     corners = np.concatenate([_corners(panel) for panel in panels])
     low, high = np.floor(corners.min(axis=0) + 1e-6), np.ceil(corners.max(axis=0) - 1e-6)
     fast, slow = (int(n) for n in np.clip(high - low, 1, 1 << 40))
-    if slow * fast > MOST_PIXELS:
+    if slow * fast > MAX_PIXELS:
         raise GeometryError(
-            f"expected panels that fit on {MOST_PIXELS} pixels, found {slow} x {fast} "
+            f"expected panels that fit on {MAX_PIXELS} pixels, found {slow} x {fast} "
             f"in {geometry.source}: are its positions in pixels?"
         )
     bad = _bad_values(geometry, panels, shape)

@@ -11,7 +11,7 @@ from deepfreak.errors import FrameError
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _FLAGGED_VERSION = 3  # of the superblock: those before say nothing of writers
 _WRITING, _SWMR = 0x1, 0x4
-_MOST_USER_BLOCK = 1 << 16
+_MAX_USER_BLOCK = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def writing_of(path: str | Path) -> Writing:
 def _flags(descriptor: int) -> int:
     """Return the consistency flags of the file's superblock, 0 where it has none."""
     place = 0
-    while place <= _MOST_USER_BLOCK:
+    while place <= _MAX_USER_BLOCK:
         start = os.pread(descriptor, 12, place)
         if len(start) < 12:
             return 0

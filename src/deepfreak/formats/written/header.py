@@ -20,9 +20,9 @@ Array = NDArray[np.float64]
 # pulse's photons in one second.
 NOMINAL_EXPOSURE_S = 1.0
 # Cosine of the angle to the beam at which a panel's plane is too oblique to give a distance.
-MOST_OBLIQUE = 1e-3
+MAX_OBLIQUE = 1e-3
 # Share of the light that passes an obstacle, below which a pixel is called shaded.
-MOST_SHADED = 0.5
+MAX_SHADED = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -104,7 +104,7 @@ def header_of(shot: Shot) -> Header:
     detector, spindle = shot.experiment.detector, shot.experiment.crystal.spindle
     response = detector.response
     panels = detector.resolved_panels()
-    if max(float(panel.normal[0]) for panel in panels) < MOST_OBLIQUE:
+    if max(float(panel.normal[0]) for panel in panels) < MAX_OBLIQUE:
         raise InputError("expected a panel that faces the beam, which image files need; found none")
     exposure_s, pedestal = NOMINAL_EXPOSURE_S, 0.0
     if isinstance(response, PhotonCounting):
@@ -124,5 +124,5 @@ def header_of(shot: Shot) -> Header:
         saturation_value=response.saturation_value,
         pedestal=pedestal,
         missing=missing_pixels(detector),
-        shaded=transmission_map(detector) < MOST_SHADED,
+        shaded=transmission_map(detector) < MAX_SHADED,
     )

@@ -21,6 +21,9 @@ import numpy as np
 import pydantic
 from numpy.typing import NDArray
 
+from deepfreak.encoding import (
+    to_8_bits,
+)
 from deepfreak.errors import InputError, OutputError, StructureError
 from deepfreak.formats.written.header import Header, header_of
 from deepfreak.formats.written.nxmx import nxmx_file
@@ -29,7 +32,9 @@ from deepfreak.formats.written.pilatus import write_cbf, write_tiff
 from deepfreak.formats.written.smv import write_smv
 from deepfreak.physics.experiment import Experiment
 from deepfreak.physics.exposure import Truth, expose
-from deepfreak.physics.noise import detect, to_8_bits
+from deepfreak.physics.noise import (
+    detect,
+)
 from deepfreak.physics.recipe import settings_of
 from deepfreak.physics.shot import Shot
 from deepfreak.storage.files import check_output, versions, whole_file
@@ -48,8 +53,8 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 _SUFFIXES = {"pgm": ".pgm", "png": ".png", "smv": ".img", "cbf": ".cbf", "tiff": ".tif"}
 _BYTES = {"roots": 1, "counts": 2, "photons": 4}
 # A class rarer than this is not worth the search.
-MOST_DRAWS_A_SHOT = 10_000
-MOST_UNDER_WAY = 32
+MAX_DRAWS_A_SHOT = 10_000
+MAX_UNDER_WAY = 32
 
 
 def write_shots(
@@ -147,7 +152,7 @@ def choose_shots(
         if only is None or shot.class_name == only:
             chosen.append(shot)
         index += 1
-        if index - first >= MOST_DRAWS_A_SHOT * count:
+        if index - first >= MAX_DRAWS_A_SHOT * count:
             raise InputError(
                 f"expected {count} shots of class {only}, found {len(chosen)} among "
                 f"{index - first}; the recipe makes hardly any"
@@ -240,7 +245,7 @@ def _in_order(
     under_way: deque[Future[tuple[Image, Truth]]] = deque()
     for shot in shots:
         under_way.append(executor.submit(render, shot))
-        if len(under_way) >= MOST_UNDER_WAY:
+        if len(under_way) >= MAX_UNDER_WAY:
             yield under_way.popleft().result()
     while under_way:
         yield under_way.popleft().result()

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from deepfreak.errors import FrameError
 
 DEEPEST = 16
-MOST_ITEMS = 50_000  # a start message has about a hundred
-LONGEST_TEXT = 1 << 20
+MAX_ITEMS = 50_000  # a start message has about a hundred
+MAX_TEXT_LENGTH = 1 << 20
 
 _SIZES = {24: 1, 25: 2, 26: 4, 27: 8}
 _HALF = struct.Struct(">e").unpack
@@ -65,9 +65,9 @@ class _Reader:
     def item(self, depth: int) -> object:
         """Return the item at this place, inside of `depth` others, and go behind it."""
         self._items += 1
-        if depth > DEEPEST or self._items > MOST_ITEMS:
+        if depth > DEEPEST or self._items > MAX_ITEMS:
             raise FrameError(
-                f"expected CBOR nested to {DEEPEST} with {MOST_ITEMS} items at most, found more"
+                f"expected CBOR nested to {DEEPEST} with {MAX_ITEMS} items at most, found more"
             )
         start = self._take(1)[0]
         major, short = start >> 5, start & 0x1F
@@ -117,8 +117,8 @@ class _Reader:
         return value
 
     def _text(self, length: int) -> str:
-        if length > LONGEST_TEXT:
-            raise FrameError(f"expected a text of at most {LONGEST_TEXT} bytes, found {length}")
+        if length > MAX_TEXT_LENGTH:
+            raise FrameError(f"expected a text of at most {MAX_TEXT_LENGTH} bytes, found {length}")
         try:
             return str(self._take(length), "utf-8")
         except UnicodeDecodeError as error:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from deepfreak.errors import FrameError
-from deepfreak.formats.frame import MOST_PIXELS, Facts, Valid, require_shape
+from deepfreak.formats.frame import MAX_PIXELS, Facts, Valid, require_shape
 from deepfreak.formats.headers import facts
 from deepfreak.live.dectris.cbor_items import Tagged, read_item
 from deepfreak.live.dectris.compression import CodedArray, decode, encode
 from deepfreak.live.dectris.messages import (
-    MOST_CHANNELS,
+    MAX_CHANNELS,
     UNNUMBERED,
     End,
     Image,
@@ -36,7 +36,7 @@ from deepfreak.live.dectris.typed_arrays import as_tag, read_array
 SELF_DESCRIBED = 55799
 TIME_BASE_HZ = 100_000_000
 
-_MOST_MASKED = 2 * MOST_PIXELS  # in all channels together
+_MAX_MASKED = 2 * MAX_PIXELS  # in all channels together
 
 # What a person wants to know of a series, by its name here: numbers, and texts.
 _NUMBERS = {
@@ -90,8 +90,8 @@ def read_pixels(payload: bytes | memoryview, channel: str | None) -> CodedArray:
         It is no image message, or has no such channel.
     """
     data = _map(payload).get("data")
-    if not isinstance(data, dict) or not 0 < len(data) <= MOST_CHANNELS:
-        raise FrameError(f"expected an image of 1 to {MOST_CHANNELS} channels, found {_many(data)}")
+    if not isinstance(data, dict) or not 0 < len(data) <= MAX_CHANNELS:
+        raise FrameError(f"expected an image of 1 to {MAX_CHANNELS} channels, found {_many(data)}")
     if channel is None:
         channel = next(iter(data))
     if channel not in data:
@@ -251,9 +251,9 @@ def _shape(message: Mapping[str, object]) -> tuple[int, int] | None:
 
 
 def _channels(channels: object) -> tuple[str, ...]:
-    if not isinstance(channels, list) or len(channels) > MOST_CHANNELS:
+    if not isinstance(channels, list) or len(channels) > MAX_CHANNELS:
         raise FrameError(
-            f"expected a list of at most {MOST_CHANNELS} channels, found {_many(channels)}"
+            f"expected a list of at most {MAX_CHANNELS} channels, found {_many(channels)}"
         )
     return tuple(read_name(channel, "the name of a channel") for channel in channels)
 
@@ -282,9 +282,9 @@ def _masks(masks: object, shape: tuple[int, int] | None, unread: Unread) -> dict
     """Return the masks that can be read; one that cannot costs no other one."""
     if masks is None:
         return {}
-    if not isinstance(masks, dict) or len(masks) > MOST_CHANNELS:
+    if not isinstance(masks, dict) or len(masks) > MAX_CHANNELS:
         unread["mask"] = (
-            f"expected the pixel masks of at most {MOST_CHANNELS} channels, found {_many(masks)}"
+            f"expected the pixel masks of at most {MAX_CHANNELS} channels, found {_many(masks)}"
         )
         return {}
     coded: dict[str, CodedArray] = {}
@@ -295,8 +295,8 @@ def _masks(masks: object, shape: tuple[int, int] | None, unread: Unread) -> dict
         if array is not None:
             coded[channel] = array
     pixels = sum(math.prod(array.shape) for array in coded.values())
-    if pixels > _MOST_MASKED:
-        unread["mask"] = f"expected masks of at most {_MOST_MASKED} pixels, found {pixels}"
+    if pixels > _MAX_MASKED:
+        unread["mask"] = f"expected masks of at most {_MAX_MASKED} pixels, found {pixels}"
         return {}
     found: dict[str, Valid] = {}
     for channel, array in coded.items():

@@ -22,14 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.errors import FrameError
-from deepfreak.formats.frame import MOST_PIXELS, require_shape
+from deepfreak.formats.frame import MAX_PIXELS, require_shape
 
 Algorithm = Literal["none", "bslz4", "lz4", "lz4-block"]
 ALGORITHMS: tuple[Algorithm, ...] = ("none", "bslz4", "lz4", "lz4-block")
 
-MOST_BYTES = 4 * MOST_PIXELS  # of one decompressed array
-LARGEST_RATIO = 255  # what an LZ4 block can reach: each byte of a length stands for 255
-_SMALLEST_BLOCK = 1024  # bytes; filters use 8192
+MAX_BYTES = 4 * MAX_PIXELS  # of one decompressed array
+MAX_RATIO = 255  # what an LZ4 block can reach: each byte of a length stands for 255
+_MIN_BLOCK = 1024  # bytes; filters use 8192
 _BITS = 8  # bitshuffle works on so many elements at once and leaves the rest as it is
 
 _HEADER = struct.Struct(">QI")
@@ -109,10 +109,10 @@ def encode(array: NDArray[Any], algorithm: Algorithm = "bslz4") -> CodedArray:
 def _require_sensible(coded: CodedArray) -> None:
     """Raise `FrameError` unless so few bytes can decompress to so many, and these to a frame."""
     require_shape(coded.shape)
-    if coded.nbytes > MOST_BYTES:
-        raise FrameError(f"expected an array of at most {MOST_BYTES} bytes, found {coded.nbytes}")
+    if coded.nbytes > MAX_BYTES:
+        raise FrameError(f"expected an array of at most {MAX_BYTES} bytes, found {coded.nbytes}")
     came = len(coded.data)
-    most = came if coded.algorithm == "none" else came * LARGEST_RATIO
+    most = came if coded.algorithm == "none" else came * MAX_RATIO
     least = came if coded.algorithm == "none" else 1
     if not least <= coded.nbytes <= most:
         raise FrameError(
@@ -148,7 +148,7 @@ def _require_bslz4(coded: CodedArray) -> None:
         raise FrameError(f"expected bitshuffle of 1, 2, 4 or 8 bytes an element, found {element}")
     group = _BITS * element
     total, block = _header(coded)
-    if block % group or not _SMALLEST_BLOCK <= block <= MOST_BYTES:
+    if block % group or not _MIN_BLOCK <= block <= MAX_BYTES:
         raise FrameError(f"expected bslz4 in blocks of 8192 bytes or so, found {block}")
     rest = total % group
     left = total // block + (total % block >= group)
@@ -165,8 +165,8 @@ def _lz4_blocks(coded: CodedArray) -> Iterator[tuple[slice, slice]]:
     data = coded.data
     total, block = _header(coded)
     block = min(block, total)
-    if block < min(_SMALLEST_BLOCK, total):
-        raise FrameError(f"expected lz4 in blocks of at least {_SMALLEST_BLOCK}, found {block}")
+    if block < min(_MIN_BLOCK, total):
+        raise FrameError(f"expected lz4 in blocks of at least {_MIN_BLOCK}, found {block}")
     place = _HEADER.size
     for start in range(0, total, block):
         stop = min(start + block, total)

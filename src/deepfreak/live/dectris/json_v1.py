@@ -39,8 +39,8 @@ from deepfreak.live.dectris.messages import (
 
 Part = bytes | memoryview
 
-MOST_PARTS = 16
-LONGEST_JSON = 1 << 20
+MAX_PARTS = 16
+MAX_JSON_LENGTH = 1 << 20
 CHANNEL = "image"  # V1 has one channel, without a name
 
 _WORD = struct.Struct("<I")
@@ -80,8 +80,8 @@ def read_message(parts: Sequence[Part]) -> Message:
     FrameError
         It is no message of Stream V1, or one that contradicts itself.
     """
-    if not 0 < len(parts) <= MOST_PARTS:
-        raise FrameError(f"expected 1 to {MOST_PARTS} parts of a message, found {len(parts)}")
+    if not 0 < len(parts) <= MAX_PARTS:
+        raise FrameError(f"expected 1 to {MAX_PARTS} parts of a message, found {len(parts)}")
     first = _json(parts[0])
     series_id = read_count(first.get("series"), "the number of a series")
     match first.get("htype"):
@@ -142,7 +142,7 @@ def split(payload: Part) -> list[memoryview]:
     view = memoryview(payload).cast("B")
     words = len(view) // _WORD.size
     count = _WORD.unpack_from(view)[0] if words else 0
-    if not 0 < count <= MOST_PARTS or count >= words:
+    if not 0 < count <= MAX_PARTS or count >= words:
         raise FrameError(f"expected the parts of a message, found {len(view)} other bytes")
     ends = [(count + 1) * _WORD.size]
     for index in range(count):
@@ -333,8 +333,8 @@ def _appendix(parts: Sequence[Part]) -> dict[str, Any]:
 
 
 def _json(part: Part) -> dict[str, Any]:
-    if len(part) > LONGEST_JSON:
-        raise FrameError(f"expected JSON of at most {LONGEST_JSON} bytes, found {len(part)}")
+    if len(part) > MAX_JSON_LENGTH:
+        raise FrameError(f"expected JSON of at most {MAX_JSON_LENGTH} bytes, found {len(part)}")
     try:
         # NaN and infinities, which some writers send, are numbers that nobody knows
         found = json.loads(bytes(part), parse_constant=_unknown)

@@ -12,12 +12,12 @@ from deepfreak.formats.headers import facts
 
 T = TypeVar("T")
 
-MOST_FRAMES = 1_000_000_000  # of a series; more is taken for a damaged message
-MOST_CHANNELS = 16
+MAX_FRAMES = 1_000_000_000  # of a series; more is taken for a damaged message
+MAX_CHANNELS = 16
 UNNUMBERED = 0  # the series_id of a message that says none
-_LONGEST_NAME = 128
-_LONGEST_VALUE = 64
-_MOST_TRUTHS = 16
+_MAX_NAME_LENGTH = 128
+_MAX_VALUE_LENGTH = 64
+_MAX_TRUTHS = 16
 
 # What detectors name series and channels, and what is harmless in a path, a page and a log.
 _NAME = re.compile(r"[A-Za-z0-9][\w .:+()-]*", re.ASCII)
@@ -103,7 +103,7 @@ class End:
 Message = Start | Image | End
 
 
-def read_count(value: object, what: str, *, most: int = MOST_FRAMES) -> int:
+def read_count(value: object, what: str, *, most: int = MAX_FRAMES) -> int:
     """Return a whole number from 0 to `most`; `FrameError` for anything else."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
         raise FrameError(f"expected {what} from 0 to {most}, found {shown(value)}")
@@ -112,9 +112,9 @@ def read_count(value: object, what: str, *, most: int = MOST_FRAMES) -> int:
 
 def read_name(value: object, what: str) -> str:
     """Return a name of letters, digits and ` _.:+()-`; `FrameError` for anything else."""
-    if not isinstance(value, str) or len(value) > _LONGEST_NAME or not _NAME.fullmatch(value):
+    if not isinstance(value, str) or len(value) > _MAX_NAME_LENGTH or not _NAME.fullmatch(value):
         raise FrameError(
-            f"expected {what} of at most {_LONGEST_NAME} letters, digits and _.:+-, "
+            f"expected {what} of at most {_MAX_NAME_LENGTH} letters, digits and _.:+-, "
             f"found {shown(value)}"
         )
     return value
@@ -135,7 +135,7 @@ def read_text(value: object) -> str | None:
     """Return a text that fits in a line, None for anything else or an empty one."""
     if not isinstance(value, str):
         return None
-    text = "".join(letter for letter in value[:_LONGEST_NAME] if letter.isprintable()).strip()
+    text = "".join(letter for letter in value[:_MAX_NAME_LENGTH] if letter.isprintable()).strip()
     return text or None
 
 
@@ -151,12 +151,12 @@ def own_words(user_data: object) -> Mapping[str, object]:
 def read_truth(words: Mapping[str, object]) -> Mapping[str, Any] | None:
     """Return what is said to be known of an image, None where it is not said in a sensible way."""
     truth = words.get("truth")
-    if not isinstance(truth, dict) or len(truth) > _MOST_TRUTHS:
+    if not isinstance(truth, dict) or len(truth) > _MAX_TRUTHS:
         return None
     for key, value in truth.items():
-        if not isinstance(key, str) or len(key) > _LONGEST_VALUE:
+        if not isinstance(key, str) or len(key) > _MAX_VALUE_LENGTH:
             return None
-        is_text = isinstance(value, str) and len(value) <= _LONGEST_VALUE and value.isprintable()
+        is_text = isinstance(value, str) and len(value) <= _MAX_VALUE_LENGTH and value.isprintable()
         if not (is_text or isinstance(value, bool) or read_number(value) is not None):
             return None
     return dict(truth)

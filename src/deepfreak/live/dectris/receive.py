@@ -16,7 +16,7 @@ from deepfreak.live.roll import Roll
 if TYPE_CHECKING:
     import zmq
 
-LARGEST_MESSAGE = 256 << 20  # bytes, of each part
+MAX_MESSAGE = 256 << 20  # bytes, of each part
 PORTS: dict[Protocol, int] = {"v1": 9999, "v2": 31001}
 
 _TICK_MS = 100
@@ -64,7 +64,7 @@ class Listener:
         self._socket = self._context.socket(zmq.PULL)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.RCVHWM, high_water)
-        self._socket.setsockopt(zmq.MAXMSGSIZE, LARGEST_MESSAGE)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE)
         # a detector whose network is gone says nothing: ask after 10 s, give up after 15 s more
         self._socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
         self._socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 10)

@@ -20,7 +20,7 @@ from deepfreak.live.folder.identity import (
     unpack,
 )
 
-MOST_OPEN = 8  # files of all decoders of a process together
+MAX_OPEN = 8  # files of all decoders of a process together
 OPEN_FOR_S = 30.0  # after its last frame a file is closed when another one is asked for
 # How long a frame that was announced is waited for: a network file system may show it late here,
 # and a writer may have opened the file once more.
@@ -178,5 +178,5 @@ def _close_others(mine: FileDecoder) -> None:
     others = sorted((one for one in _open_decoders if one is not mine), key=lambda one: one.used)
     oldest = time.monotonic() - OPEN_FOR_S
     for place, one in enumerate(others):
-        if one.used < oldest or len(others) - place >= MOST_OPEN:
+        if one.used < oldest or len(others) - place >= MAX_OPEN:
             one.close_if_idle()

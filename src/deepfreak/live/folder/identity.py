@@ -14,7 +14,7 @@ from deepfreak.formats.frame import FrameFile
 from deepfreak.formats.options import ReadOptions, ReadSettings
 
 _DIGEST_BYTES = 16
-_MOST_CONTEXT_BYTES = 1 << 16
+_MAX_CONTEXT_BYTES = 1 << 16
 _NONE = type(None)
 UNREAD = ""  # the digest of what could not be read
 UNREADABLE = "unreadable"  # before the digest of the bytes of what could not be read as frames
@@ -85,7 +85,7 @@ def unpack(context: bytes) -> Context:
         "expected the context of a file, found something else: was the ledger written by another "
         "version?"
     )
-    if len(context) > _MOST_CONTEXT_BYTES:
+    if len(context) > _MAX_CONTEXT_BYTES:
         raise wrong
     try:
         table = json.loads(context)

@@ -20,7 +20,7 @@ from deepfreak.live.events import Trouble
 
 COARSE_S = 2.5  # the coarsest clock of a file system in use, FAT's, ticks every 2 s
 ANYWAY_S = 30.0  # a folder is read again after so long, whatever its time of change
-MOST_SHARE = 0.3  # of the time is spent on reading a folder over and over
+MAX_SHARE = 0.3  # of the time is spent on reading a folder over and over
 _BETWEEN_SIGNS = 5000  # names, until the caller is given a chance to do something else
 _UNFINISHED = (".tmp", ".temp", ".part", ".partial", ".incomplete", ".filepart", ".crdownload")
 
@@ -218,9 +218,9 @@ def is_finished_name(name: str) -> bool:
 
 def _is_due(folder: _Folder, now: float) -> bool:
     """Return whether a folder is to be read again."""
-    if now - folder.read >= max(ANYWAY_S, folder.took_s / MOST_SHARE):
+    if now - folder.read >= max(ANYWAY_S, folder.took_s / MAX_SHARE):
         return True
-    if now - folder.read < folder.took_s / MOST_SHARE - folder.took_s:
+    if now - folder.read < folder.took_s / MAX_SHARE - folder.took_s:
         return False
     return folder.read < folder.moved + COARSE_S
 

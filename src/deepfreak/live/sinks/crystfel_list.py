@@ -41,7 +41,7 @@ class Copy:
 Place = Callable[[str, int], Copy | None]
 
 KIND = "deepfreak list position 1"
-LONGEST_LINE = 1022  # bytes: CrystFEL reads that many, and takes the rest for another line
+MAX_LINE_LENGTH = 1022  # bytes: CrystFEL reads that many, and takes the rest for another line
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ONE_FRAME = re.compile(r"\.(cbf|img|mccd|edf|tiff?)(\.gz|\.bz2)?$", re.IGNORECASE)
@@ -136,7 +136,7 @@ class CrystFELList:
                 until = row.sequence - 1
                 break
             listed += 1
-            if len(line) <= LONGEST_LINE + 1:
+            if len(line) <= MAX_LINE_LENGTH + 1:
                 lines.append(line)
             else:
                 too_long += 1

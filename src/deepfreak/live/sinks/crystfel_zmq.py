@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     import zmq
 
 # CrystFEL takes each part of a message for a frame, but drops those of at most 15 bytes.
-LONGEST_TOPIC = 15
-LONGEST_REQUEST = 1024  # bytes; a peer that sends more is cut off
-_MOST_REQUESTS = 1000  # unanswered, and read in one go
+MAX_TOPIC_LENGTH = 15
+MAX_REQUEST_LENGTH = 1024  # bytes; a peer that sends more is cut off
+_MAX_REQUESTS = 1000  # unanswered, and read in one go
 _LINGER_MS = 1000  # for what is still on its way when the socket is closed
 
 
@@ -70,10 +70,10 @@ class CrystFELSocket:
     ) -> None:
         import zmq
 
-        if len(topic.encode()) > LONGEST_TOPIC:
+        if len(topic.encode()) > MAX_TOPIC_LENGTH:
             raise InputError(
-                f"expected a topic of at most {LONGEST_TOPIC} bytes, found {topic!r:.40}: CrystFEL "
-                "would take a longer one for a frame"
+                f"expected a topic of at most {MAX_TOPIC_LENGTH} bytes, found {topic!r:.40}: "
+                "CrystFEL would take a longer one for a frame"
             )
         if queue < 1:
             raise InputError(f"expected a queue of at least 1 frame, found {queue}")
@@ -83,7 +83,7 @@ class CrystFELSocket:
         try:
             socket = self._context.socket(zmq.XPUB if kind == "publish" else zmq.ROUTER)
             socket.set_hwm(queue)
-            socket.setsockopt(zmq.MAXMSGSIZE, LONGEST_REQUEST)
+            socket.setsockopt(zmq.MAXMSGSIZE, MAX_REQUEST_LENGTH)
             if kind == "publish":
                 self._readers = _Subscribers(socket, topic.encode())
             else:
@@ -141,7 +141,7 @@ class _Subscribers:
     def present(self) -> bool:
         import zmq
 
-        for _ in range(_MOST_REQUESTS):
+        for _ in range(_MAX_REQUESTS):
             try:
                 said = self._socket.recv(zmq.NOBLOCK)
             except zmq.Again:
@@ -198,14 +198,14 @@ class _Askers:
         """Return whether anybody has ever asked: the next request may come at any time."""
         import zmq
 
-        for _ in range(_MOST_REQUESTS):
+        for _ in range(_MAX_REQUESTS):
             try:
                 parts = self._socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 break
             if len(parts) != 3 or parts[1]:
                 continue  # a REQ socket sends an empty part before its request
-            if len(self._requests) < _MOST_REQUESTS:
+            if len(self._requests) < _MAX_REQUESTS:
                 self._requests[parts[0]] = None
                 self._known = True
         return self._known

@@ -10,7 +10,7 @@ from deepfreak.storage.files import reason_of
 from deepfreak.storage.locks import opened_alone
 
 _BLOCK = 1 << 16
-_LONGEST_LINE = 1 << 22
+_MAX_LINE_LENGTH = 1 << 22
 
 
 class GrowingFile:
@@ -77,10 +77,10 @@ class GrowingFile:
         """
         end, tail = self.size, b""
         while end and tail.count(b"\n") < 2:
-            if len(tail) > _LONGEST_LINE:
+            if len(tail) > _MAX_LINE_LENGTH:
                 raise OutputError(
                     f"expected {self.path} to be one of ours, found a line of more than "
-                    f"{_LONGEST_LINE >> 20} MiB; choose another name"
+                    f"{_MAX_LINE_LENGTH >> 20} MiB; choose another name"
                 )
             start = max(0, end - _BLOCK)
             tail, end = self.read(start, end) + tail, start

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from deepfreak.formats.frame import Frame, Valid
     from deepfreak.live.events import Hit
 
-_LONGEST_HEADER = 1_000_000
+_MAX_HEADER_LENGTH = 1_000_000
 
 
 class HitDraft:
@@ -130,7 +130,7 @@ def setup_in(draft: Path) -> Setup | None:
         It is no draft of hits.
     """
     with draft.open("rb") as file:
-        line = file.readline(_LONGEST_HEADER)
+        line = file.readline(_MAX_HEADER_LENGTH)
     if not line.endswith(b"\n"):
         return None
     try:

@@ -31,7 +31,7 @@ from deepfreak.live.sinks.hit_record import MASK_TYPE, HitRecord, Setup, compres
 
 OURS = {"nxmx": "/entry/deepfreak", "cxi": "/entry_1/deepfreak_1"}
 SUFFIXES = {"nxmx": ".h5", "cxi": ".cxi"}
-LEAST_PEAKS = 1024  # columns; Cheetah's files have as many
+MIN_PEAKS = 1024  # columns; Cheetah's files have as many
 
 _JOULE_IN_EV = 1.602176634e-19
 
@@ -172,7 +172,7 @@ def _wavelengths(beam: h5py.Group, records: Sequence[HitRecord]) -> "np.ndarray[
 
 def _peaks(group: h5py.Group, records: Sequence[HitRecord]) -> None:
     counts = np.array([len(record.peaks) for record in records], np.int32)
-    columns = max(LEAST_PEAKS, int(counts.max()))
+    columns = max(MIN_PEAKS, int(counts.max()))
     table = np.zeros((3, len(records), columns), np.float32)
     for row, record in enumerate(records):
         table[:, row, : len(record.peaks)] = record.peaks.T

@@ -10,9 +10,9 @@ from deepfreak.live.tally.series import shortened
 MOST = 24
 # Once the gallery is full a new picture is taken so often: more than eyes, or a browser that
 # fetches pictures one by one, could follow.
-_LEAST_S_BETWEEN = 0.25
+_MIN_S_BETWEEN = 0.25
 
-_LONGEST_REASON = 160
+_MAX_REASON_LENGTH = 160
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -30,7 +30,7 @@ class ShownHit:
             "series": shortened(outcome.series),
             "number": outcome.number,
             "decision": outcome.decision,
-            "reasons": [shortened(reason, _LONGEST_REASON) for reason in outcome.reasons],
+            "reasons": [shortened(reason, _MAX_REASON_LENGTH) for reason in outcome.reasons],
             "label": outcome.label,
             "p_crystal": outcome.p_crystal,
             "saturated": outcome.saturated,
@@ -50,7 +50,7 @@ class Gallery:
     def offer(self, sequence: int, outcome: Outcome) -> None:
         """Take a hit that has a picture, unless another was taken just before."""
         full = len(self._hits) == MOST
-        if full and 0.0 <= outcome.decided - self._taken < _LEAST_S_BETWEEN:
+        if full and 0.0 <= outcome.decided - self._taken < _MIN_S_BETWEEN:
             return
         self._taken = outcome.decided
         self._hits.append(ShownHit(id=sequence, outcome=outcome))

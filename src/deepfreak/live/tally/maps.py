@@ -11,8 +11,8 @@ from deepfreak.live.events import Picture
 SIDE = 32
 # Peaks of so long and of as long before are shown: what was an hour ago is no news.
 _SPAN_S = 1800.0
-MOST_POSITIONS = 1_000_000
-_MOST_SHOWN = 64  # positions along a side of the raster; more are shown together
+MAX_POSITIONS = 1_000_000
+_MAX_SHOWN = 64  # positions along a side of the raster; more are shown together
 _DECIMALS = 3
 
 
@@ -49,9 +49,9 @@ class RasterMap:
     """
 
     def __init__(self, rows: int, columns: int, *, serpentine: bool = False) -> None:
-        if not (rows > 0 and columns > 0 and rows * columns <= MOST_POSITIONS):
+        if not (rows > 0 and columns > 0 and rows * columns <= MAX_POSITIONS):
             raise RecipeError(
-                f"expected a raster of 1 to {MOST_POSITIONS:,} positions, found {rows} x {columns}"
+                f"expected a raster of 1 to {MAX_POSITIONS:,} positions, found {rows} x {columns}"
             )
         self.rows, self.columns, self.serpentine = rows, columns, serpentine
         self._series: str | None = None
@@ -78,7 +78,7 @@ class RasterMap:
 
     def to_json(self) -> dict[str, Any]:
         """Return hit rates as rows, None where nothing was judged; neighbours share a cell."""
-        step = -(-max(self.rows, self.columns) // _MOST_SHOWN)
+        step = -(-max(self.rows, self.columns) // _MAX_SHOWN)
         judged, kept = _summed(self._judged, step), _summed(self._kept, step)
         rates = kept / np.maximum(judged, 1)
         return {

@@ -8,7 +8,7 @@ from deepfreak.live.events import SeriesBegan, SeriesEnded
 from deepfreak.live.seen import Seen
 
 _MOST = 50
-_LONGEST_NAME = 120
+_MAX_NAME_LENGTH = 120
 
 
 @dataclass(slots=True)
@@ -93,7 +93,7 @@ def _missed(progress: _Progress, waiting: int) -> int:
     return max(0, progress.seen.missing_count(due) - waiting)
 
 
-def shortened(text: str, longest: int = _LONGEST_NAME) -> str:
+def shortened(text: str, longest: int = _MAX_NAME_LENGTH) -> str:
     """Return `text` with its middle left out where it is longer than anybody reads."""
     if len(text) <= longest:
         return text

@@ -49,7 +49,7 @@ _SPANS_OF_MINUTES = (
 _HIT_RATE_S = 30.0
 _SPEED_S = 10.0
 _SPREAD_BIN_S = 5
-_LONGEST_TROUBLE = 300
+_MAX_TROUBLE_LENGTH = 300
 _TROUBLES = 20
 
 _COUNTS = ("duplicates", "missed", "left_out", "waiting", "capacity", "workers")
@@ -126,7 +126,7 @@ class Tally:
                 case SeriesEnded():
                     self._series.ended(event, now)
                 case Trouble():
-                    self._troubles.append((now, shortened(event.message, _LONGEST_TROUBLE)))
+                    self._troubles.append((now, shortened(event.message, _MAX_TROUBLE_LENGTH)))
 
     def set_counts(
         self,

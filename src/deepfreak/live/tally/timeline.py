@@ -12,7 +12,7 @@ from deepfreak.live.tally.latency import quantile_ms
 from deepfreak.models.evaluation import Proportion
 
 # Of a shorter part of the last point, and fewer seconds, nothing can be told yet.
-_LEAST_OF_LAST, _LEAST_S = 0.4, 10.0
+_MIN_OF_LAST, _MIN_S = 0.4, 10.0
 _DECIMALS = 4
 JUDGED_COLUMNS = [i for i, decision in enumerate(DECISIONS) if decision in JUDGED]
 _ALL_COLUMNS = range(len(DECISIONS))
@@ -37,7 +37,7 @@ def timeline(bins: Bins, span: Span, columns: Columns, now: float) -> dict[str, 
     start, sums = bins.grouped(now, points=span.points, group=span.group)
     passed = np.full(span.points, width)
     passed[-1] = now - (start + width * (span.points - 1))
-    if passed[-1] < min(_LEAST_OF_LAST * width, _LEAST_S):
+    if passed[-1] < min(_MIN_OF_LAST * width, _MIN_S):
         sums, passed = sums[:-1], passed[:-1]
     judged = sums[:, JUDGED_COLUMNS].sum(1)
     rates = [Proportion(int(k), int(n)) for k, n in zip(sums[:, KEEP], judged, strict=True)]

@@ -15,15 +15,15 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from deepfreak import __version__
 from deepfreak.errors import DeepFreakError
 from deepfreak.live.tally import ShownHit, Tally
-from deepfreak.live.web.events import MOST_CLIENTS, EventStream, Publisher
+from deepfreak.live.web.events import MAX_CLIENTS, EventStream, Publisher
 from deepfreak.live.web.pages import PARTS, docs_page, part
 from deepfreak.live.web.pictures import hit_png, peaks_to_json, tint_png
 from deepfreak.live.web.security import ANSWER_HEADERS, Guard, Security, refusal
-from deepfreak.live.web.upload import MOST_BYTES, RefusedUpload, read_upload
+from deepfreak.live.web.upload import MAX_BYTES, RefusedUpload, read_upload
 from deepfreak.reports.page import class_colours
 
-MOST_AT_ONCE = 4
-_LONGEST_LINE = 400
+MAX_AT_ONCE = 4
+_MAX_LINE_LENGTH = 400
 _CLASSIFY_S = 30.0
 # What looks like a path, of any system: readers name the files they stumble over.
 _PATH = re.compile(r"(?:[A-Za-z]:|~)?(?:[\\/]+[^\s\\/:;,'\"()]+)+[\\/]?")
@@ -143,8 +143,8 @@ def _add_numbers(
     @app.get("/events", summary="The same, pushed once a second")
     async def events() -> Response:
         """Server-sent events; the data of each is what /snapshot answers."""
-        if publisher.clients >= MOST_CLIENTS:
-            raise HTTPException(503, f"expected at most {MOST_CLIENTS} pages, found more")
+        if publisher.clients >= MAX_CLIENTS:
+            raise HTTPException(503, f"expected at most {MAX_CLIENTS} pages, found more")
         return EventStream(publisher)
 
     @app.get("/metrics", summary="Counters for Prometheus")
@@ -210,8 +210,8 @@ def _add_classify(app: FastAPI, classify: Classify) -> None:
         responses={
             400: {"description": "No file, or one that is no image."},
             408: {"description": "The file came too slowly."},
-            413: {"description": f"The file is larger than {MOST_BYTES >> 20} MiB."},
-            503: {"description": f"{MOST_AT_ONCE} files are being classified: try again."},
+            413: {"description": f"The file is larger than {MAX_BYTES >> 20} MiB."},
+            503: {"description": f"{MAX_AT_ONCE} files are being classified: try again."},
         },
         openapi_extra={
             "requestBody": {
@@ -233,8 +233,8 @@ def _add_classify(app: FastAPI, classify: Classify) -> None:
         p_crystal, decision, reasons and signs.
         """  # noqa: D205 - shown as it is
         nonlocal at_work
-        if at_work >= MOST_AT_ONCE:
-            busy = refusal(503, f"{MOST_AT_ONCE} files are being classified: try again")
+        if at_work >= MAX_AT_ONCE:
+            busy = refusal(503, f"{MAX_AT_ONCE} files are being classified: try again")
             busy.headers.update({"Retry-After": "1", "Connection": "close"})
             return busy
         at_work += 1
@@ -251,4 +251,4 @@ def _add_classify(app: FastAPI, classify: Classify) -> None:
 def without_paths(message: str) -> str:
     """Return one line without whatever looks like the path of a file."""
     line = " ".join(message.split())
-    return _PATH.sub("the file", line)[:_LONGEST_LINE]
+    return _PATH.sub("the file", line)[:_MAX_LINE_LENGTH]

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-MOST_CLIENTS = 16
+MAX_CLIENTS = 16
 PERIOD_S = 1.0
 _RETRY_MS = 1000
 

@@ -11,8 +11,8 @@ from deepfreak.reports.activation import tint
 from deepfreak.reports.pictures import picture, white_level
 
 # The pictures are small: more circles than these, of the highest peaks, would hide the spots.
-_MOST_CIRCLES = 40
-_MOST_RINGS = 20
+_MAX_CIRCLES = 40
+_MAX_RINGS = 20
 
 
 @lru_cache(maxsize=2 * MOST)
@@ -39,12 +39,12 @@ def peaks_to_json(hit: ShownHit) -> dict[str, Any]:
     return {
         "peaks": [
             [round(slow / height, 4), round(fast / width, 4)]
-            for slow, fast in shown.peaks[:_MOST_CIRCLES].tolist()
+            for slow, fast in shown.peaks[:_MAX_CIRCLES].tolist()
             if 0 <= slow <= height and 0 <= fast <= width
         ],
         "rings": [
             [round(part, 4) for part in (y / height, x / width, r / height, r / width)]
-            for y, x, r in shown.rings[:_MOST_RINGS].tolist()
+            for y, x, r in shown.rings[:_MAX_RINGS].tolist()
         ],
     }
 

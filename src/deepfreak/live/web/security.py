@@ -21,8 +21,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from deepfreak.errors import InputError
 
 LOOPBACK_NAMES = ("localhost",)
-LEAST_TOKEN = 16
-MOST_HEADER_BYTES = 16 << 10
+MIN_TOKEN = 16
+MAX_HEADER_BYTES = 16 << 10
 _COOKIE_DAYS = 7
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 
@@ -98,9 +98,9 @@ def security_for(host: str, token: str | None, names: Sequence[str] = ()) -> Sec
 
 def check_binding(host: str, token: str | None) -> None:
     """Raise `InputError` unless `host` is a loopback address or there is a good token."""
-    if token is not None and (len(token) < LEAST_TOKEN or not token.isascii()):
+    if token is not None and (len(token) < MIN_TOKEN or not token.isascii()):
         raise InputError(
-            f"expected a token of at least {LEAST_TOKEN} ASCII characters, found {len(token)}: "
+            f"expected a token of at least {MIN_TOKEN} ASCII characters, found {len(token)}: "
             "let the program make one"
         )
     if token is None and not _is_loopback(host):
@@ -147,10 +147,8 @@ class Guard:
 
     def _misplaced(self, scope: Scope, headers: Headers) -> Response | None:
         """Refuse what is not meant for this server or does not come from its page."""
-        if sum(len(name) + len(value) for name, value in headers.raw) > MOST_HEADER_BYTES:
-            return refusal(
-                431, f"expected at most {MOST_HEADER_BYTES} bytes of headers, found more"
-            )
+        if sum(len(name) + len(value) for name, value in headers.raw) > MAX_HEADER_BYTES:
+            return refusal(431, f"expected at most {MAX_HEADER_BYTES} bytes of headers, found more")
         if not self.security.knows_host(headers.get("host", "")):
             return refusal(421, "expected a Host header that names this server")
         if not _from_here(scope, headers):

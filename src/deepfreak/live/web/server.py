@@ -14,8 +14,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from deepfreak.errors import BackendError, InputError
 
 START_S = 10.0
-MOST_CONNECTIONS = 100
-_MOST_HEADER_BYTES = 16 << 10
+MAX_CONNECTIONS = 100
+_MAX_HEADER_BYTES = 16 << 10
 _KEEP_ALIVE_S = 10
 _STOP_S = 2
 
@@ -44,7 +44,7 @@ class PatientProtocol(H11Protocol):
     """HTTP/1.1 that hangs up on clients who hold a connection and do not use it.
 
     uvicorn waits for ever for the first request, and for a reader that does not read. Where there
-    are `MOST_CONNECTIONS` already, a new one is closed at once: those that are open go on.
+    are `MAX_CONNECTIONS` already, a new one is closed at once: those that are open go on.
     """
 
     # In seconds: to send a request's head, and to take what has been written.
@@ -59,7 +59,7 @@ class PatientProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
         super().connection_made(transport)
-        if len(self.connections) > MOST_CONNECTIONS:
+        if len(self.connections) > MAX_CONNECTIONS:
             self.connections.discard(self)
             transport.abort()
             return
@@ -144,10 +144,10 @@ def serve(app: FastAPI, *, host: str, port: int) -> ServerHandle:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        h11_max_incomplete_event_size=_MOST_HEADER_BYTES,
+        h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_STOP_S,
-        limit_concurrency=MOST_CONNECTIONS + 1,
+        limit_concurrency=MAX_CONNECTIONS + 1,
     )
     server = _Server(config)
 

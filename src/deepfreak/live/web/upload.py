@@ -10,11 +10,11 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
-MOST_BYTES = 64 << 20
+MAX_BYTES = 64 << 20
 # Beside the file: boundaries, part headers, other fields.
-_MOST_AROUND = 64 << 10
-_MOST_PART_HEADER = 4096
-_MOST_PARTS = 10
+_MAX_AROUND = 64 << 10
+_MAX_PART_HEADER = 4096
+_MAX_PARTS = 10
 READ_S = 60.0
 CHUNK_S = 10.0
 
@@ -60,7 +60,7 @@ async def read_upload(request: Request) -> Upload:
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     length = request.headers.get("content-length", "")
     in_form = kind == b"multipart/form-data"
-    most = MOST_BYTES + (_MOST_AROUND if in_form else 0)
+    most = MAX_BYTES + (_MAX_AROUND if in_form else 0)
     if length.isascii() and length.isdecimal() and (len(length) > 12 or int(length) > most):
         raise _too_large()
     if in_form:
@@ -151,13 +151,13 @@ class _Form:
 
     def _begin(self) -> None:
         self._parts += 1
-        if self._parts > _MOST_PARTS:
-            raise RefusedUpload(400, f"expected at most {_MOST_PARTS} fields in a form, found more")
+        if self._parts > _MAX_PARTS:
+            raise RefusedUpload(400, f"expected at most {_MAX_PARTS} fields in a form, found more")
         self._headers = {}
 
     def _header(self, target: bytearray, text: bytes) -> None:
         target += text
-        if len(target) > _MOST_PART_HEADER:
+        if len(target) > _MAX_PART_HEADER:
             raise RefusedUpload(400, "expected a form with short headers, found a long one")
 
     def _header_end(self) -> None:
@@ -177,7 +177,7 @@ class _Form:
     def _take(self, data: bytes, start: int, end: int) -> None:
         if self._inside:
             self.data += data[start:end]
-            if len(self.data) > MOST_BYTES:
+            if len(self.data) > MAX_BYTES:
                 raise _too_large()
 
     def _end(self) -> None:
@@ -187,5 +187,5 @@ class _Form:
 
 def _too_large() -> RefusedUpload:
     return RefusedUpload(
-        413, f"expected a file of at most {MOST_BYTES >> 20} MiB, found a larger one"
+        413, f"expected a file of at most {MAX_BYTES >> 20} MiB, found a larger one"
     )

@@ -7,9 +7,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from deepfreak.classes import (
+    groups,
+)
 from deepfreak.datasets import Dataset
 from deepfreak.errors import DatasetError
-from deepfreak.models.group import groups
 from deepfreak.networks.batches.batch import Batch
 from deepfreak.networks.batches.order import shuffled, steps_of
 from deepfreak.networks.batches.stored import StoredImages

@@ -52,7 +52,7 @@ STOL_STEP = 2e-5
 # Candidates of a batch that there is room for, per lattice; one with more is rendered again.
 CANDIDATES_PER_LATTICE = 120_000
 # Whole-number intensities stay below 2^62 even if every domain of some reflections hits one pixel.
-LARGEST_SUM = 2.0**62
+MAX_SUM = 2.0**62
 OVERLAPS = 64.0
 
 
@@ -223,7 +223,7 @@ class Renderer:
         cells = crystal.domain_cells(all_axes[0][0])
         steps, count = crystal.spindle.steps, crystal.mosaic_domains
         most = OVERLAPS * self._F_largest**2 * count * crystal.oversample**2 * steps
-        unit = LARGEST_SUM / most
+        unit = MAX_SUM / most
         rows: list[Array] = []
         domains: list[Array] = []
         edges: list[Array] = []

@@ -3,7 +3,6 @@
 from deepfreak.physics.detector import calibration_map as calibration_map
 from deepfreak.physics.noise.chain import detect as detect
 from deepfreak.physics.noise.chain import read_out as read_out
-from deepfreak.physics.noise.chain import to_8_bits as to_8_bits
 from deepfreak.physics.noise.counting import (
     count_with_dead_time as count_with_dead_time,
 )

@@ -30,7 +30,7 @@ Float = NDArray[np.float32]
 Counts = NDArray[np.uint16]
 
 # Far beyond any detector's range, and within that of the arithmetic.
-MOST_PHOTONS = 1e12
+MAX_PHOTONS = 1e12
 
 
 def detect(expected: Float, detector: Detector, rng: np.random.Generator) -> Counts:
@@ -48,9 +48,9 @@ def detect(expected: Float, detector: Detector, rng: np.random.Generator) -> Cou
             f"expected photons of {detector.image_size} pixels, found shape {expected.shape}"
         )
     faintest, brightest = float(expected.min()), float(expected.max())
-    if not 0 <= faintest <= brightest <= MOST_PHOTONS:
+    if not 0 <= faintest <= brightest <= MAX_PHOTONS:
         raise ValueError(
-            f"expected photons between 0 and {MOST_PHOTONS:g}, found {faintest:g} to {brightest:g}"
+            f"expected photons between 0 and {MAX_PHOTONS:g}, found {faintest:g} to {brightest:g}"
         )
     response = detector.response
     if brightest > 0:
@@ -72,11 +72,6 @@ def read_out(photons: Float, response: CCD, rng: np.random.Generator) -> Counts:
     values += np.float32(response.adc_offset_adu)
     np.clip(values, 0, response.saturation_value, out=values)
     return values.astype(np.uint16)
-
-
-def to_8_bits(counts: Counts) -> NDArray[np.uint8]:
-    """Return floor(sqrt(counts)), at most 255: counting noise becomes one half everywhere."""
-    return np.minimum(np.sqrt(counts.astype(np.float32)), np.float32(255)).astype(np.uint8)
 
 
 def _spread_counts(

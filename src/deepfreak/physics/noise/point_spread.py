@@ -21,7 +21,7 @@ G_PER_FWHM = 0.652383013252053
 FADE_FROM, FADE_TO = 64, 128
 CELL = 8
 # A wider core has too much light in its tails for the coarse grid.
-LARGEST_G_PX = 0.5
+MAX_G_PX = 0.5
 
 
 def point_spread(photons: Float, *, fwhm_mm: float, pixel_size_mm: float) -> Float:
@@ -43,7 +43,7 @@ def point_spread(photons: Float, *, fwhm_mm: float, pixel_size_mm: float) -> Flo
         return photons
     g_px = G_PER_FWHM * fwhm_mm / pixel_size_mm
     slow, fast = photons.shape
-    if g_px > LARGEST_G_PX or max(slow, fast) <= 2 * FADE_TO or min(slow, fast) <= CELL:
+    if g_px > MAX_G_PX or max(slow, fast) <= 2 * FADE_TO or min(slow, fast) <= CELL:
         return _convolve(photons, _whole_transform((slow, fast), g_px))
     spread = _convolve(photons, _core_transform((slow, fast), g_px))
     cells = _sum_cells(photons)

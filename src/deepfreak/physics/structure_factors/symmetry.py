@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # gemmi's own test takes a difference in A^2, too strict for large cells and too lax for small ones.
 CELL_TOLERANCE = 2e-4
 # Below it the three axes lie almost in one plane (the volume of a cell with edges of length 1).
-SMALLEST_UNIT_VOLUME = 1e-3
+MIN_UNIT_VOLUME = 1e-3
 
 REQUIREMENTS = {
     "monoclinic": "two angles of 90 degrees",
@@ -107,7 +107,7 @@ def _checked_parameters(cell: Sequence[float]) -> Sequence[float]:
     alpha, beta, gamma = (cos(radians(angle)) for angle in cell[3:])
     # Square of the volume spanned by unit vectors with these angles between them.
     squared = 1 - alpha**2 - beta**2 - gamma**2 + 2 * alpha * beta * gamma
-    if squared < SMALLEST_UNIT_VOLUME**2:
+    if squared < MIN_UNIT_VOLUME**2:
         raise StructureError(
             f"expected angles that close a cell, found {_written(cell[3:])} which enclose no "
             "volume; the sum of two must exceed the third and all three stay below 360"

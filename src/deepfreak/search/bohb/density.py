@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 # Densities below it count as equal, so that rounding decides nothing far from all points.
-LEAST_DENSITY = 1e-32
+MIN_DENSITY = 1e-32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,8 +79,8 @@ class DensityPair:
 
     def worth(self, vectors: Array) -> Array:
         """Return good density over bad density, which ranks vectors by expected improvement."""
-        worth: Array = np.maximum(self.good(vectors), LEAST_DENSITY) / np.maximum(
-            self.bad(vectors), LEAST_DENSITY
+        worth: Array = np.maximum(self.good(vectors), MIN_DENSITY) / np.maximum(
+            self.bad(vectors), MIN_DENSITY
         )
         return worth
 

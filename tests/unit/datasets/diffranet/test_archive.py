@@ -64,12 +64,12 @@ def test_a_member_that_unpacks_to_many_times_its_size_is_refused(tmp_path):
 
 
 def test_an_archive_too_large_in_all_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(archive, "MOST_UNPACKED_BYTES", 400_000)
+    monkeypatch.setattr(archive, "MAX_UNPACKED_BYTES", 400_000)
     assert "when unpacked" in refusal(write_zip(tmp_path / "in.zip", layout()), tmp_path)
 
 
 def test_an_archive_of_too_many_members_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(archive, "MOST_MEMBERS", 3)
+    monkeypatch.setattr(archive, "MAX_MEMBERS", 3)
     assert "at most 3 members" in refusal(write_zip(tmp_path / "in.zip", layout()), tmp_path)
 
 

@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from deepfreak.encoding import (
+    to_8_bits,
+)
 from deepfreak.errors import BackendError, InputError, OutputError
 from deepfreak.formats import read_frames
 from deepfreak.formats.written import choose_shots, header_of, shots, write_shots
 from deepfreak.physics.experiment import Experiment
 from deepfreak.physics.exposure import scatter, simulate
 from deepfreak.physics.gpu import batch
-from deepfreak.physics.noise import to_8_bits
 from deepfreak.physics.recipe import experiment_from, load_recipe, settings_of
 
 
@@ -158,7 +160,7 @@ def test_a_class_that_never_comes_ends_the_search(
 ) -> None:
     table = settings_of(experiment)
     table["beam"]["pulse_energy_rms"] = 0
-    monkeypatch.setattr(shots, "MOST_DRAWS_A_SHOT", 50)
+    monkeypatch.setattr(shots, "MAX_DRAWS_A_SHOT", 50)
     with pytest.raises(InputError, match="expected 2 shots of class blank, found 0 among 100"):
         choose_shots(experiment_from(table), seed=0, count=2, only="blank")
 

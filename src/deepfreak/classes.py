@@ -1,21 +1,27 @@
-"""Five classes as two, with and without diffraction: what labels of real images tell apart."""
+"""The classes: five of simulated images, and the two groups that labels of real images know."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from deepfreak.datasets.diffranet.importing import REAL_CLASSES
 from deepfreak.errors import DatasetError
-from deepfreak.models.fitted import ClassWeight
 
-WITHOUT_DIFFRACTION = frozenset({"blank", "no-crystal", REAL_CLASSES[0]})
-WITH_DIFFRACTION = frozenset({"weak", "good", "strong", REAL_CLASSES[1]})
+CLASSES = ("blank", "no-crystal", "weak", "good", "strong")
+GROUPS = ("no-diffraction", "diffraction")
+WITHOUT_DIFFRACTION = frozenset({*CLASSES[:2], GROUPS[0]})
+WITH_DIFFRACTION = frozenset({*CLASSES[2:], GROUPS[1]})
+
+# None: all images weigh the same; "balanced": all classes do; or a number for each class.
+ClassWeight = (
+    Literal["balanced"] | tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] | None
+)
 
 
 def groups(classes: Sequence[str]) -> NDArray[np.intp]:
-    """Return for each class its index in `REAL_CLASSES`: 0 no diffraction, 1 diffraction.
+    """Return for each class its index in `GROUPS`: 0 no diffraction, 1 diffraction.
 
     Raises
     ------
@@ -33,7 +39,7 @@ def groups(classes: Sequence[str]) -> NDArray[np.intp]:
 
 
 def grouped(labels: NDArray[np.integer[Any]], classes: Sequence[str]) -> NDArray[np.uint8]:
-    """Return labels (n,) of `classes` as labels of `REAL_CLASSES`."""
+    """Return labels (n,) of `classes` as labels of `GROUPS`."""
     two: NDArray[np.uint8] = groups(classes).astype(np.uint8)[labels]
     return two
 
