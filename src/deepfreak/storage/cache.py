@@ -33,7 +33,7 @@ def key_of(settings: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class KeyedCache:
-    """Files in `folder`, by keys that are valid file names.
+    """Files in `folder`, by keys that are valid file names, or paths below it.
 
     Parameters
     ----------
