@@ -99,7 +99,7 @@ class AppendLog(Log):
         start: int,
         *,
         sync_s: float = 0.0,
-        left: str = "what was written before is kept",
+        left: str = "",
     ) -> None:
         super().__init__(path, descriptor, settings, start)
         self._sync_s, self._left = sync_s, left
@@ -150,9 +150,8 @@ class AppendLog(Log):
             yield
         except OSError as error:
             os.ftruncate(self._descriptor, self.end)
-            raise OutputError(
-                f"cannot write {self.path}: {reason_of(error)}; {self._left}"
-            ) from error
+            left = f"; {self._left}" if self._left else ""
+            raise OutputError(f"cannot write {self.path}: {reason_of(error)}{left}") from error
 
 
 @contextmanager
@@ -167,7 +166,7 @@ def open_log(
     replace: bool = False,
     cut_damage: bool = False,
     sync_s: float = 0.0,
-    left: str = "what was written before is kept",
+    left: str = "",
 ) -> Iterator[AppendLog]:
     """Give the log at `path` to append to: new, or with the records of earlier runs.
 
@@ -178,7 +177,7 @@ def open_log(
     busy
         What an error says if another process writes it.
     advice
-        What an error says to do about a log that cannot be used.
+        What an error says to do about a log of other settings.
     may_follow
         Whether a log that was begun with its first argument may be resumed with its second; by
         default only if they are equal. The log keeps the settings that it was begun with.
@@ -198,11 +197,11 @@ def open_log(
     wanted = json.loads(json.dumps(settings))
     busy = busy or f"another process writes {path}: wait for it or choose another name"
     with opened_alone(path, busy=busy) as descriptor:
-        found, start = _manifest(descriptor, path, form, advice=advice, error=OutputError)
+        found, start = _manifest(descriptor, path, form, error=OutputError)
         if found is not None and not (may_follow(found, wanted) if may_follow else found == wanted):
             if not replace:
                 said = difference(found, wanted)
-                raise OutputError(f"{path} is of another run ({said}); {advice}")
+                raise OutputError(f"{path} is the {form.name} of another run ({said}); {advice}")
             found = None
         if found is None:
             start = _begin(descriptor, path, form.manifest(settings=wanted))
@@ -211,7 +210,7 @@ def open_log(
         if not cut_damage and _has_whole_record(descriptor, log.end):
             raise OutputError(
                 f"{path} is damaged at byte {log.end}, behind {len(log)} whole records: cut it off "
-                f"there (truncate -s {log.end}) to resume from them, or {advice}"
+                f"there (truncate -s {log.end}) to resume from them, or choose another name"
             )
         os.ftruncate(descriptor, log.end)
         yield log
@@ -227,7 +226,7 @@ def read_log(path: Path, *, form: Format) -> Iterator[Log]:
         There is none, or it is of another format or version.
     """
     with _opened(path) as descriptor:
-        settings, start = _manifest(descriptor, path, form, advice="name another file")
+        settings, start = _manifest(descriptor, path, form)
         if settings is None:
             raise InputError(f"{path} is empty: its writer was interrupted at its first record")
         yield Log(path, descriptor, settings, start)
@@ -242,7 +241,7 @@ def settings_of(path: Path, *, form: Format) -> dict[str, Any] | None:
         As `read_log`.
     """
     with _opened(path) as descriptor:
-        return _manifest(descriptor, path, form, advice="name another file")[0]
+        return _manifest(descriptor, path, form)[0]
 
 
 @contextmanager
@@ -274,7 +273,6 @@ def _manifest(
     path: Path,
     form: Format,
     *,
-    advice: str,
     error: type[InputError | OutputError] = InputError,
 ) -> tuple[dict[str, Any] | None, int]:
     """Return the settings in the first record, None if it was never finished, and its end."""
@@ -290,7 +288,7 @@ def _manifest(
         manifest = json.loads(record or b"")
     except ValueError:
         manifest = None
-    found = form.check(manifest, path, advice=advice, error=error)
+    found = form.check(manifest, path, error=error)
     return dict(found["settings"]), _size(record or b"")
 
 

@@ -21,7 +21,6 @@ class Format(NamedTuple):
         manifest: object,
         where: object,
         *,
-        advice: str = "make it again",
         error: type[DeepFreakError] = InputError,
     ) -> dict[str, Any]:
         """Return the manifest of the file `where` if it is of this format and version.
@@ -29,15 +28,15 @@ class Format(NamedTuple):
         Raises
         ------
         DeepFreakError
-            Of the class `error`, with `advice`: it is not.
+            Of the class `error`: it is not.
         """
         if not isinstance(manifest, dict) or manifest.get("format") != self.name:
-            raise error(f"{where}: expected a {self.name}, found something else; {advice}")
+            raise error(f"{where}: expected the format {self.name}, found something else")
         found = manifest.get("format_version")
         if found != self.version:
             raise error(
                 f"{where}: expected version {self.version} of the format {self.name}, found "
-                f"version {found}; {advice}"
+                f"version {found}: make it again, or use the version of deepfreak that made it"
             )
         return manifest
 

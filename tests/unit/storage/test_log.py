@@ -110,7 +110,7 @@ def test_what_is_no_log_is_left_alone(path, found, more):
     if (found, more) == (b"00000002 ", b""):  # as a log that has just been begun
         assert content(path) == []
         return
-    with pytest.raises(OutputError, match="expected a made-up log, found something else"):
+    with pytest.raises(OutputError, match="expected the format made-up log, found something else"):
         content(path, replace=True)
     assert path.read_bytes() == found + more
 
@@ -118,12 +118,12 @@ def test_what_is_no_log_is_left_alone(path, found, more):
 def test_another_format_or_version_is_refused_in_one_line(path):
     before = written(path)
     for form, said in (
-        (Format("other log", 2), "expected a other log, found something else; remove it"),
+        (Format("other log", 2), "expected the format other log, found something else"),
         (Format("made-up log", 3), "expected version 3 of the format made-up log, found version 2"),
     ):
         with (
             pytest.raises(OutputError, match=said),
-            open_log(path, {}, form=form, advice="remove it"),
+            open_log(path, {}, form=form),
         ):
             pass
         with pytest.raises(InputError), read_log(path, form=form):
@@ -133,7 +133,9 @@ def test_another_format_or_version_is_refused_in_one_line(path):
 
 def test_other_settings_are_refused_by_the_first_that_differs(path):
     written(path)
-    with pytest.raises(OutputError, match=r"of another run \(its seed is 3, not 4\); choose"):
+    with pytest.raises(
+        OutputError, match=r"is the made-up log of another run \(its seed is 3, not 4\); ch"
+    ):
         content(path, settings=SETTINGS | {"seed": 4})
     with pytest.raises(OutputError, match=r"\(its recipe differs\)"):
         content(path, settings=SETTINGS | {"recipe": {"size": 2}})

@@ -1,6 +1,5 @@
 """The draft of one file of hits: append-only until it is written as a whole."""
 
-import json
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepfreak.errors import OutputError
+from deepfreak.errors import InputError, OutputError
 from deepfreak.live.sinks.hit_record import (
     Chunks,
     HitRecord,
@@ -18,13 +17,16 @@ from deepfreak.live.sinks.hit_record import (
     stored_mask,
     unpack,
 )
+from deepfreak.storage.draft import open_draft
 from deepfreak.storage.files import reason_of, whole_hdf5
+from deepfreak.storage.log import settings_of
+from deepfreak.storage.manifest import Format
 
 if TYPE_CHECKING:
     from deepfreak.formats.frame import Frame, Valid
     from deepfreak.live.events import Hit
 
-_MAX_HEADER_LENGTH = 1_000_000
+DRAFT = Format("hit file draft", 1)
 
 
 class HitDraft:
@@ -44,8 +46,6 @@ class HitDraft:
     """
 
     def __init__(self, out: Path, setup: Setup) -> None:
-        from deepfreak.datasets.draft import open_draft
-
         self.out = out
         self.setup = setup
         self.records: list[HitRecord] = []
@@ -54,7 +54,9 @@ class HitDraft:
         self._one_mask = True
         self._open = ExitStack()
         try:
-            self._draft = self._open.enter_context(open_draft(out, setup))
+            self._draft = self._open.enter_context(
+                open_draft(out, setup, form=DRAFT, left="the hits before it are safe")
+            )
         except OSError as error:
             raise OutputError(f"cannot write {out}: {reason_of(error)}") from error
         for packed in self._draft.records():
@@ -75,12 +77,7 @@ class HitDraft:
         image = chunks.compress(stored_image(frame, self.setup))
         is_new = mask != self._mask
         record = record_of(hit, frame, image=image, mask=mask if is_new else b"")
-        try:
-            self._draft.append(record.pack())
-        except OSError as error:
-            raise OutputError(
-                f"cannot keep a hit for {self.out}: {reason_of(error)}; those before it are safe"
-            ) from error
+        self._draft.append(record.pack())
         self._note(record)
         self._valid = valid
 
@@ -129,15 +126,11 @@ def setup_in(draft: Path) -> Setup | None:
     OutputError
         It is no draft of hits.
     """
-    with draft.open("rb") as file:
-        line = file.readline(_MAX_HEADER_LENGTH)
-    if not line.endswith(b"\n"):
-        return None
     try:
-        header = json.loads(line)
-    except ValueError:
-        header = None
-    match header:
-        case {"purpose": {"form": "nxmx" | "cxi", "classes": list(), "shape": list()} as setup}:
-            return dict(setup)
+        setup = settings_of(draft, form=DRAFT)
+    except InputError as error:
+        raise OutputError(str(error)) from error
+    match setup:
+        case None | {"form": "nxmx" | "cxi", "classes": list(), "shape": list()}:
+            return setup
     raise OutputError(f"expected a draft of hits in {draft}, found something else; remove it")
