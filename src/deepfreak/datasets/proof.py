@@ -20,7 +20,7 @@ from deepfreak.datasets.records import (
     flat_truth,
     processor,
 )
-from deepfreak.datasets.store import KIND, Dataset, sha256_of_labels, sha256_of_truth
+from deepfreak.datasets.store import FORMAT, Dataset, content_hashes
 from deepfreak.errors import DeepFreakError
 from deepfreak.physics.experiment import Experiment
 from deepfreak.physics.exposure import simulate
@@ -111,7 +111,7 @@ def verify(
 def _problems_of_manifest(data: Dataset) -> list[str]:
     """Return why the manifest says too little to compare anything with."""
     manifest = data.manifest
-    if manifest.get("kind") != KIND:
+    if manifest.get("kind") != FORMAT.name:
         return ["it has no manifest of `deepfreak generate`, against which it could be proved"]
     if "varied" in manifest:
         return ["its images are varied ones: prove them with deepfreak 0.1, which made them"]
@@ -150,11 +150,7 @@ def _problems_of_content(data: Dataset, advance: Callable[[int], None] | None) -
             break
         if advance is not None:
             advance(1)
-    found = {
-        "images": digests.hexdigest(),
-        "labels": sha256_of_labels(data.labels),
-        "truth": sha256_of_truth(data.truth),
-    }
+    found = content_hashes(digests, data.labels, data.truth)
     problems += [
         f"the hash of the {name} is not the manifest's: they were changed, or the manifest was"
         for name, digest in found.items()

@@ -66,7 +66,7 @@ def generate(
         pieces_per_task=IMAGES_PER_TASK,
         bytes_per_piece=prod(layout.image_size) * BYTES_PER_PIXEL,
         unit="images",
-        fill=lambda file, packed: fill(file, map(unpack, packed), purpose=settings, layout=layout),
+        fill=lambda file, packed: fill(file, map(unpack, packed), settings=settings, layout=layout),
         **attempt,
     )
 

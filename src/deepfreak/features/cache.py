@@ -254,7 +254,7 @@ def _identity(data: "Dataset") -> dict[str, Any]:
     total = len(data)
     identity: dict[str, Any] = {"shape": list(data.images.shape)}
     hashes = data.manifest.get("sha256")
-    known = hashes.get("images") if isinstance(hashes, dict) else data.manifest.get("images_sha256")
+    known = hashes.get("images") if isinstance(hashes, dict) else None
     if isinstance(known, str):
         identity |= {"images": known, "split": data.manifest.get("split")}
         looked_at = sorted({0, total // 2, total - 1}) if total else []

@@ -56,7 +56,7 @@ def test_any_slice_can_be_read(path):
 
 def test_the_first_line_says_what_the_file_is(path):
     first = written(path).split(b"\n")[0].decode()
-    assert '{"format": "made-up log", "format_version": 2, "settings": {"seed": 3' in first
+    assert '{"kind": "made-up log", "format": 2, "settings": {"seed": 3' in first
 
 
 def test_a_log_cut_anywhere_is_resumed_behind_its_last_whole_record(path):

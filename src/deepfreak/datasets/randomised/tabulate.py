@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from deepfreak.datasets.randomised.table import FORMAT
 from deepfreak.datasets.resuming import Attempt, make_file
 from deepfreak.storage.files import versions
 from deepfreak.storage.manifest import Format
@@ -67,6 +68,7 @@ def make_table(
         "without": sorted(without),
         "versions": versions(*_PACKAGES),
     }
+    manifest = FORMAT.manifest(**settings)
     make_file(
         Path(out),
         settings,
@@ -76,10 +78,10 @@ def make_table(
         pieces_per_task=BLOCK,
         bytes_per_piece=_BYTES_A_FRAME,
         unit="frames",
-        fill=partial(_fill, manifest=settings),
+        fill=partial(_fill, manifest=manifest),
         **attempt,
     )
-    return settings
+    return manifest
 
 
 def _evidence_of(
