@@ -218,7 +218,8 @@ def _code_parts(code: CodeType, known: dict[str, Any], seen: dict[int, int]) -> 
 def _named_parts(value: Any) -> Iterator[str]:
     """Yield what tells a thing of Python, numpy or numba apart: its name, as the version is told.
 
-    Of our own ones the name does not tell what is in them; of an enumeration its members do.
+    Of our own ones the name does not tell what is in them: of an enumeration its members do, of a
+    named tuple its fields.
     """
     if isinstance(value, ModuleType):
         name = value.__name__
@@ -226,10 +227,12 @@ def _named_parts(value: Any) -> Iterator[str]:
         name = repr(value.descr)
     else:
         name = f"{getattr(value, '__module__', '')}.{value.__name__}"
-    if name.startswith("deepfreak"):
-        if not (isinstance(value, type) and issubclass(value, enum.Enum)):
-            raise _UnknownError(name)
+    if isinstance(value, type) and issubclass(value, enum.Enum):
         yield repr([(member.name, member.value) for member in value])
+    elif isinstance(value, type) and issubclass(value, tuple) and hasattr(value, "_fields"):
+        yield repr(value._fields)
+    elif name.startswith("deepfreak"):
+        raise _UnknownError(name)
     yield name
 
 
