@@ -34,6 +34,11 @@ __all__ = [
 ]
 
 
+_EXTRACTORS: dict[str, type[Extractor]] = {
+    each.name: each for each in (GLCM, LBP, VisualWords, Diffraction)
+}
+
+
 def extractor_from(
     settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]] | None = None
 ) -> Extractor:
@@ -44,25 +49,17 @@ def extractor_from(
     ModelError
         The extractor is not one of this version, or its settings or arrays are wrong.
     """
-    values = dict(settings)
-    name = values.pop("extractor", None)
-    known = (GLCM.name, LBP.name, VisualWords.name, Diffraction.name)
+    name = settings.get("extractor")
+    extractor = _EXTRACTORS.get(str(name))
+    if extractor is None:
+        raise ModelError(
+            f"expected one of the feature extractors {', '.join(_EXTRACTORS)}, found {name!r}: "
+            "use the version of deepfreak that made this model, or train it again"
+        )
     try:
-        match name:
-            case GLCM.name:
-                return GLCM.from_settings(values, arrays or {})
-            case LBP.name:
-                return LBP.from_settings(values, arrays or {})
-            case VisualWords.name:
-                return VisualWords.from_settings(values, arrays or {})
-            case Diffraction.name:
-                return Diffraction.from_settings(values, arrays or {})
+        return extractor.from_settings(settings, arrays or {})
     except (InputError, TypeError, ValueError, KeyError) as error:
         why = one_line(error) if isinstance(error, ValidationError) else str(error)
         raise ModelError(
             f"the {name} extractor's settings in the model are wrong: {why}"
         ) from error
-    raise ModelError(
-        f"expected one of the feature extractors {', '.join(known)}, found {name!r}: "
-        "use the version of deepfreak that made this model, or train it again"
-    )

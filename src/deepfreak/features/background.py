@@ -7,15 +7,13 @@ centre, the detector's gain or its read-out noise.
 """
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.compiled import njit
-from deepfreak.encoding import (
-    PEDESTAL,
-)
+from deepfreak.encoding import PEDESTAL
 from deepfreak.errors import FrameError
 from deepfreak.features.pixels import check_pixels
 
@@ -50,8 +48,7 @@ PHOTONS_OF_LEVEL = _photons_of_level()
 PHOTONS_OF_LEVEL.setflags(write=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Residual:
+class Residual(NamedTuple):
     """An image without its background.
 
     Attributes
@@ -98,12 +95,18 @@ def subtract_background(
     # one memory layout, so that one function is compiled
     image, valid = np.ascontiguousarray(image), np.ascontiguousarray(valid)
     slow, fast = (max(1, round(size / TILE_PX)) for size in image.shape)
-    level, noise = _measure_tiles(image, valid, slow, fast, MIN_PIXELS, PHOTONS_OF_LEVEL)
-    if np.isnan(level).all():
-        level, noise = _measure_tiles(image, valid, 1, 1, 1, PHOTONS_OF_LEVEL)
-    _fill_empty(level, noise)
-    excess, background, deviation = _interpolate(image, valid, level, noise, PHOTONS_OF_LEVEL)
-    return Residual(excess=excess, background=background, noise=deviation)
+    tiles = _measure_tiles(image, valid, slow, fast, MIN_PIXELS, PHOTONS_OF_LEVEL)
+    if np.isnan(tiles.level).all():
+        tiles = _measure_tiles(image, valid, 1, 1, 1, PHOTONS_OF_LEVEL)
+    _fill_empty(tiles)
+    return _interpolate(image, valid, tiles, PHOTONS_OF_LEVEL)
+
+
+class Tiles(NamedTuple):
+    """Level and noise of the background in photons, [row, column]; nan where not known."""
+
+    level: Grid
+    noise: Grid
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -114,8 +117,8 @@ def _measure_tiles(
     columns: int,
     least: int,
     photons: Photons,
-) -> tuple[Grid, Grid]:
-    """Return level and noise in photons of rows x columns tiles, nan below `least` pixels."""
+) -> Tiles:
+    """Return what rows x columns tiles show; those of fewer than `least` pixels nothing."""
     slow, fast = image.shape
     level = np.full((rows, columns), np.nan)
     noise = np.full((rows, columns), np.nan)
@@ -129,7 +132,7 @@ def _measure_tiles(
                         counts[image[i, j]] += 1
             if counts.sum() >= least:
                 level[row, column], noise[row, column] = _middle(counts, photons)
-    return level, noise
+    return Tiles(level, noise)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -171,16 +174,16 @@ def _quantile(counts: NDArray[np.int64], rank: float) -> float:
     return float(LEVELS)
 
 
-def _fill_empty(level: Grid, noise: Grid) -> None:
+def _fill_empty(tiles: Tiles) -> None:
     """Give tiles without a value the mean of the neighbours that have one, from the edges inwards.
 
     A tile is filled from those that had a value before its round, so that no direction is special.
     """
-    while np.isnan(level).any():
-        known = ~np.isnan(level)
+    while np.isnan(tiles.level).any():
+        known = ~np.isnan(tiles.level)
         around = _sum_around(known.astype(np.float64))
         filled = ~known & (around > 0)
-        for grid in (level, noise):
+        for grid in tiles:
             grid[filled] = _sum_around(np.where(known, grid, 0.0))[filled] / around[filled]
 
 
@@ -196,16 +199,16 @@ def _sum_around(grid: Grid) -> Grid:
 def _interpolate(
     image: NDArray[np.uint8],
     valid: NDArray[np.bool_],
-    level: Grid,
-    noise: Grid,
+    tiles: Tiles,
     photons: Photons,
-) -> tuple[Float, Float, Float]:
+) -> Residual:
     """Return excess, background and noise of each pixel.
 
     Linear between the tiles' middles. Beyond the outermost ones the level goes on with the slope
     within them, the noise stays.
     """
     slow, fast = image.shape
+    level, noise = tiles
     rows, columns = level.shape
     excess = np.empty((slow, fast), np.float32)
     background = np.empty((slow, fast), np.float32)
@@ -239,4 +242,4 @@ def _interpolate(
             background[i, j] = smooth
             deviation[i, j] = quiet
             excess[i, j] = np.float32(photons[image[i, j]]) - smooth if valid[i, j] else np.nan
-    return excess, background, deviation
+    return Residual(excess, background, deviation)

@@ -7,7 +7,7 @@ the background's says how much crystal the beam met, whatever the pulse (`docs/d
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from deepfreak.compiled import njit
 from deepfreak.errors import ModelError
 from deepfreak.features.background import subtract_background
-from deepfreak.features.peaks import FAST, HEIGHT, PHOTONS, SHARPNESS, SIZE, SLOW, Spots, find_spots
+from deepfreak.features.extraction import SettingsOnly
+from deepfreak.features.peaks import Spots, find_spots
 
 Vector = NDArray[np.float64]
 Grid = NDArray[np.float64]
@@ -42,8 +43,8 @@ MIN_RATIO = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Diffraction:
-    """Statistics of Bragg spots and background; without settings."""
+class Diffraction(SettingsOnly):
+    """Statistics of Bragg spots and background; it has no settings."""
 
     name: ClassVar[str] = "diffraction"
 
@@ -56,7 +57,7 @@ class Diffraction:
         ModelError
             They are of another definition of the statistics.
         """
-        if settings != {"definition": DEFINITION} or arrays:
+        if {"extractor": cls.name, **settings} != cls().settings() or arrays:
             raise ModelError(
                 f"expected definition {DEFINITION} of the extractor diffraction and nothing else, "
                 f"found {dict(settings)}: train the model again"
@@ -87,10 +88,6 @@ class Diffraction:
         """Return what makes this extractor again, as JSON values."""
         return {"extractor": self.name, "definition": DEFINITION}
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return nothing: nothing was learned."""
-        return {}
-
     def __call__(self, image: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None) -> Vector:
         """Return the statistics of one image, float64 (len(names),).
 
@@ -110,20 +107,14 @@ class Diffraction:
         spots = find_spots(residual)
         count, light = _sum_cells(residual.excess, residual.background)
         pixels, photons = count.sum(), light.sum()
-        sums = _sum_pixels(
-            spots.pixels,
-            np.array(EXCESS_OVER_SIGMA, np.float64),
-            np.array(PIXELS_OVER_SIGMA, np.float64),
-            np.array(PIXELS_OVER_BACKGROUND, np.float64),
-        )
-        excess, over_sigma, over_background, means = sums
+        sums = _sum_pixels(spots.pixels, _LIMITS)
         return np.concatenate(
             (
                 [np.log10(max(photons / pixels, MIN_LEVEL))],
-                _log_ratio(excess / max(photons, MIN_BACKGROUND * pixels)),
-                _log_count(over_sigma, pixels),
-                _log_count(over_background, pixels),
-                _log_ratio(means / pixels),
+                _log_ratio(sums.excess / max(photons, MIN_BACKGROUND * pixels)),
+                _log_count(sums.over_sigma, pixels),
+                _log_count(sums.over_background, pixels),
+                _log_ratio(sums.means / pixels),
                 _peak_statistics(spots, pixels),
                 _cell_statistics(spots, count, light, image.shape),
             )
@@ -143,16 +134,16 @@ def _log_ratio(ratio: Vector) -> Vector:
 
 def _peak_statistics(spots: Spots, pixels: float) -> Vector:
     """Return how many peaks there are, how high, how sharp and how large; 0 without any."""
-    heights = np.sort(spots.summits[:, HEIGHT])
+    heights = np.sort(spots.summits["height"])
     counts = len(heights) - np.searchsorted(heights, PEAKS_OVER_SIGMA)
-    clear = spots.summits[spots.summits[:, HEIGHT] >= CLEAR_SIGMA]
+    clear = spots.summits[spots.summits["height"] >= CLEAR_SIGMA]
     shapes = np.zeros(len(HEIGHT_QUANTILES) + 2)
     if len(clear):
         heights = heights[-len(clear) :]
         places = [int(q * (len(clear) - 1)) for q in HEIGHT_QUANTILES]
         shapes[:-2] = np.log10(heights[places])
-        shapes[-2] = np.median(clear[:, SHARPNESS])
-        shapes[-1] = np.mean(clear[:, SIZE])
+        shapes[-2] = np.median(clear["sharpness"])
+        shapes[-1] = np.mean(clear["size"])
     return np.concatenate((_log_count(counts, pixels), shapes))
 
 
@@ -195,50 +186,73 @@ def _sum_cells(excess: NDArray[np.float32], background: NDArray[np.float32]) -> 
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _sum_summits(summits: NDArray[np.float64], slow: int, fast: int) -> Grid:
+def _sum_summits(summits: NDArray[np.void], slow: int, fast: int) -> Grid:
     """Return the photons of the spots in each cell."""
     excess = np.zeros((CELLS, CELLS))
     for k in range(len(summits)):
-        row = min(int(summits[k, SLOW] * CELLS / slow), CELLS - 1)
-        column = min(int(summits[k, FAST] * CELLS / fast), CELLS - 1)
-        excess[row, column] += summits[k, PHOTONS]
+        row = min(int(summits[k].slow * CELLS / slow), CELLS - 1)
+        column = min(int(summits[k].fast * CELLS / fast), CELLS - 1)
+        excess[row, column] += summits[k].photons
     return excess
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _sum_pixels(
-    pixels: NDArray[np.float64], for_excess: Vector, for_sigma: Vector, for_background: Vector
-) -> tuple[Vector, Vector, Vector, Vector]:
-    """Sum over pixels of spots.
+class Limits(NamedTuple):
+    """Limits of `PixelSums`, rising: two in units of the noise, one in units of the background."""
 
-    Returns
-    -------
-    excess, over_sigma, over_background
-        Photons of the pixels over each limit in sigma; how many are over each limit in sigma, and
-        over each in units of the background.
+    excess: Vector
+    over_sigma: Vector
+    over_background: Vector
+
+
+class PixelSums(NamedTuple):
+    """Sums over pixels of spots.
+
+    Attributes
+    ----------
+    excess
+        Photons of the pixels over each limit.
+    over_sigma, over_background
+        How many are over each limit.
     means
         Sums of the ratio r of excess to background, of its root, and of log10(1 + r).
     """
-    excess = np.zeros(for_excess.size)
-    over_sigma = np.zeros(for_sigma.size)
-    over_background = np.zeros(for_background.size)
+
+    excess: Vector
+    over_sigma: Vector
+    over_background: Vector
+    means: Vector
+
+
+_LIMITS = Limits(
+    excess=np.array(EXCESS_OVER_SIGMA, np.float64),
+    over_sigma=np.array(PIXELS_OVER_SIGMA, np.float64),
+    over_background=np.array(PIXELS_OVER_BACKGROUND, np.float64),
+)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _sum_pixels(pixels: NDArray[np.float64], limits: Limits) -> PixelSums:
+    """Return the sums over pixels of spots, (n, 3) as `Spots.pixels`."""
+    excess = np.zeros(limits.excess.size)
+    over_sigma = np.zeros(limits.over_sigma.size)
+    over_background = np.zeros(limits.over_background.size)
     means = np.zeros(3)
     for k in range(len(pixels)):
         sigma, photons, background = pixels[k]
         ratio = photons / max(background, MIN_BACKGROUND)
-        for limit in range(for_excess.size):
-            if sigma < for_excess[limit]:
+        for limit in range(excess.size):
+            if sigma < limits.excess[limit]:
                 break
             excess[limit] += photons
-        for limit in range(for_sigma.size):
-            if sigma < for_sigma[limit]:
+        for limit in range(over_sigma.size):
+            if sigma < limits.over_sigma[limit]:
                 break
             over_sigma[limit] += 1
-        for limit in range(for_background.size):
-            if ratio < for_background[limit]:
+        for limit in range(over_background.size):
+            if ratio < limits.over_background[limit]:
                 break
             over_background[limit] += 1
         means[0] += ratio
         means[1] += np.sqrt(ratio)
         means[2] += np.log10(1 + ratio)
-    return excess, over_sigma, over_background, means
+    return PixelSums(excess, over_sigma, over_background, means)

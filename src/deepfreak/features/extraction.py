@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.errors import FrameError
+from deepfreak.errors import FrameError, RecipeError
 
 T = TypeVar("T")
 
@@ -39,6 +40,43 @@ class Extractor(Protocol):
         self, image: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None
     ) -> NDArray[np.float64]:
         """Return the vector of one image [slow, fast], leaving out pixels that are not valid."""
+
+
+class SettingsOnly:
+    """Base of extractors, frozen dataclasses, that their settings alone make again."""
+
+    __slots__ = ()
+
+    name: ClassVar[str]
+
+    def settings(self) -> dict[str, Any]:
+        """Return all settings as JSON values, with the extractor's name as "extractor"."""
+        values = asdict(self)  # type: ignore[call-overload] # each is a dataclass
+        lists = {name: list(value) for name, value in values.items() if isinstance(value, tuple)}
+        return {"extractor": self.name, **values, **lists}
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return nothing: the settings say it all."""
+        return {}
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """Return the extractor that gave these `settings` and no arrays.
+
+        Raises
+        ------
+        TypeError
+            A setting is unknown.
+        RecipeError
+            A value is out of range, or there are arrays.
+        """
+        if arrays:
+            raise RecipeError(f"expected no arrays for {cls.name}, found {', '.join(arrays)}")
+        values = {name: value for name, value in settings.items() if name != "extractor"}
+        for name, value in values.items():
+            if isinstance(value, list):
+                values[name] = tuple(value)
+        return cls(**values)
 
 
 class Images(Protocol):

@@ -6,15 +6,15 @@ are added: a pair counts when both of its pixels are valid.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.compiled import njit
 from deepfreak.errors import FrameError, RecipeError
+from deepfreak.features.extraction import SettingsOnly
 from deepfreak.features.pixels import check_pixels
 
 PROPERTIES = ("contrast", "dissimilarity", "homogeneity", "ASM", "energy", "correlation")
@@ -24,7 +24,7 @@ MAX_OFFSETS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GLCM:
+class GLCM(SettingsOnly):
     """Six Haralick features of the co-occurrence matrix at each distance and angle.
 
     Parameters
@@ -81,33 +81,6 @@ class GLCM:
             for distance in self.distances
             for turn in map(math.radians, self.angles_deg)
         )
-
-    def settings(self) -> dict[str, Any]:
-        """Return what makes this extractor again, as JSON values."""
-        return {
-            "extractor": self.name,
-            "distances": list(self.distances),
-            "angles_deg": list(self.angles_deg),
-        }
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return nothing: the settings say it all."""
-        return {}
-
-    @classmethod
-    def from_settings(cls, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Self:
-        """Return the extractor that gave these `settings` and no arrays.
-
-        Raises
-        ------
-        TypeError
-            A setting is unknown or not a list.
-        RecipeError
-            A value is out of range, or there are arrays.
-        """
-        if arrays:
-            raise RecipeError(f"expected no arrays for GLCM, found {', '.join(arrays)}")
-        return cls(**{key: tuple(values) for key, values in settings.items() if key != "extractor"})
 
     def __call__(
         self, image: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None

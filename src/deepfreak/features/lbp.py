@@ -6,15 +6,15 @@ missing pixels are added.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.compiled import njit
 from deepfreak.errors import FrameError, RecipeError
+from deepfreak.features.extraction import SettingsOnly
 from deepfreak.features.pixels import check_pixels
 
 MAX_POINTS = 32  # the bits of a pattern
@@ -22,7 +22,7 @@ MAX_RADIUS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LBP:
+class LBP(SettingsOnly):
     """How often each uniform pattern occurs: the histogram of points + 2 bins, with the sum 1.
 
     A pattern has a bit for each of `points` points, spread evenly over a circle, which is set where
@@ -77,29 +77,6 @@ class LBP:
         turn = 2 * math.pi * np.arange(self.points, dtype=np.float64) / self.points
         offsets = np.stack([-self.radius * np.sin(turn), self.radius * np.cos(turn)], axis=1)
         return np.round(offsets, 5)
-
-    def settings(self) -> dict[str, Any]:
-        """Return what makes this extractor again, as JSON values."""
-        return {"extractor": self.name, "points": self.points, "radius": self.radius}
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return nothing: the settings say it all."""
-        return {}
-
-    @classmethod
-    def from_settings(cls, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Self:
-        """Return the extractor that gave these `settings` and no arrays.
-
-        Raises
-        ------
-        TypeError
-            A setting is unknown.
-        RecipeError
-            A value is out of range, or there are arrays.
-        """
-        if arrays:
-            raise RecipeError(f"expected no arrays for LBP, found {', '.join(arrays)}")
-        return cls(**{key: value for key, value in settings.items() if key != "extractor"})
 
     def __call__(
         self, image: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None
@@ -161,6 +138,21 @@ class LBP:
         return usable
 
 
+class Point(NamedTuple):
+    """A point of the pattern, for all pixels of a row.
+
+    It lies between the rows `above` and `below`, which begin at the column left of it; `weight` is
+    that of `below`. Along fast it is `offset` pixels from the centre, `left` when rounded down.
+    """
+
+    bit: np.uint32
+    above: NDArray[np.float64]
+    below: NDArray[np.float64]
+    weight: float
+    offset: float
+    left: float
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def find_patterns(
     padded: NDArray[np.float64], margin: int, offsets: NDArray[np.float64]
@@ -186,7 +178,9 @@ def find_patterns(
             above = padded[top, start : start + columns + 1]
             below = padded[top + 1, start : start + columns + 1]
             bit = np.uint32(np.uint64(1) << np.uint64(point))
-            set_bits(codes, bit, centres, above, below, weight, fast, offsets[point, 1], left)
+            set_bits(
+                codes, centres, fast, Point(bit, above, below, weight, offsets[point, 1], left)
+            )
         name_patterns(codes, points, patterns[row])
     return patterns
 
@@ -194,31 +188,26 @@ def find_patterns(
 @njit(cache=True, nogil=True, error_model="numpy")
 def set_bits(
     codes: NDArray[np.uint32],
-    bit: np.uint32,
     centres: NDArray[np.float64],
-    above: NDArray[np.float64],
-    below: NDArray[np.float64],
-    weight: float,
     fast: NDArray[np.float64],
-    offset: float,
-    left: float,
+    point: Point,
 ) -> None:
-    """Set `bit` in the codes of a row where its point is at least as bright as the centre.
+    """Set the point's bit in the codes of a row where it is at least as bright as the centre.
 
-    The point lies between the rows `above` and `below`, which begin at the column left of it;
-    `weight` is that of `below`. `fast` holds the columns' numbers.
+    `fast` holds the columns' numbers.
 
     On flat and faint images a point often is exactly as bright as its centre, and then rounding
     decides. It depends on where the pixel is, because the weights are differences of coordinates.
     So everything is computed as scikit-image does, in double precision and in this order; with one
     weight for all columns, one pixel in several hundred would differ.
     """
-    rest = 1.0 - weight
+    rest = 1.0 - point.weight
     for i in range(codes.size):
-        right = (fast[i] + offset) - (fast[i] + left)
-        upper = (1.0 - right) * above[i] + right * above[i + 1]
-        lower = (1.0 - right) * below[i] + right * below[i + 1]
-        codes[i] |= bit if rest * upper + weight * lower >= centres[i] else np.uint32(0)
+        right = (fast[i] + point.offset) - (fast[i] + point.left)
+        upper = (1.0 - right) * point.above[i] + right * point.above[i + 1]
+        lower = (1.0 - right) * point.below[i] + right * point.below[i + 1]
+        is_bright = rest * upper + point.weight * lower >= centres[i]
+        codes[i] |= point.bit if is_bright else np.uint32(0)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -6,6 +6,7 @@ of spots by what surrounds them.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,10 @@ from deepfreak.features.background import Residual, subtract_background
 Float = NDArray[np.float32]
 Labels = NDArray[np.int32]
 
-# Columns of `Spots.summits`.
-SLOW, FAST, HEIGHT, PHOTONS, SIZE, SHARPNESS = range(6)
+# A spot: what `Peaks` holds of it, and its highest pixel's share of its photons.
+SUMMIT = np.dtype(
+    [(name, np.float64) for name in ("slow", "fast", "height", "photons", "size", "sharpness")]
+)
 
 MIN_SIGMA = 5.0
 MAX_PEAKS = 10_000
@@ -98,20 +101,19 @@ def find_peaks(
         The image cannot be used; see `subtract_background`.
     """
     spots = find_spots(subtract_background(image, valid))
-    summits = spots.summits[spots.summits[:, HEIGHT] >= least_sigma]
+    summits = spots.summits[spots.summits["height"] >= least_sigma]
     # equal heights stay in the order of memory
-    summits = summits[np.argsort(-summits[:, HEIGHT], kind="stable")[:MAX_PEAKS]]
+    summits = summits[np.argsort(-summits["height"], kind="stable")[:MAX_PEAKS]]
     return Peaks(
-        slow=summits[:, SLOW],
-        fast=summits[:, FAST],
-        height_sigma=summits[:, HEIGHT],
-        photons=summits[:, PHOTONS],
-        size_px=summits[:, SIZE].astype(np.int64),
+        slow=summits["slow"],
+        fast=summits["fast"],
+        height_sigma=summits["height"],
+        photons=summits["photons"],
+        size_px=summits["size"].astype(np.int64),
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Spots:
+class Spots(NamedTuple):
     """All that may be light of spots, however faint.
 
     Attributes
@@ -120,36 +122,33 @@ class Spots:
         (n, 3): excess in standard deviations of the noise, excess in photons, and background in
         photons of each pixel over `EDGE_SIGMA` that belongs to a spot.
     summits
-        (m, 6), a row a spot in the order of memory: the numbers that `Peaks` holds, and the
-        highest pixel's share of the photons.
+        (m,) of `SUMMIT`, a spot each, in the order of memory.
     """
 
     pixels: NDArray[np.float64]
-    summits: NDArray[np.float64]
+    summits: NDArray[np.void]
 
 
 def find_spots(residual: Residual) -> Spots:
     """Return the spots of an image without its background."""
-    pixels, summits = _find_spots(residual.excess, residual.background, residual.noise, RIDGES)
-    return Spots(pixels=pixels, summits=summits)
+    return _find_spots(residual, RIDGES)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _find_spots(
-    excess: Float, background: Float, noise: Float, ridges: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _find_spots(residual: Residual, ridges: NDArray[np.int64]) -> Spots:
+    excess, noise = residual.excess, residual.noise
     bright = _bright_pixels(excess, noise)
     summit_of, summits = _climb(excess, bright)
-    table = np.zeros((len(summits), 6))
+    table = np.zeros(len(summits), SUMMIT)
     for k in range(len(bright)):
         i, j = bright[k]
         row = table[summit_of[k]]
         s, f = summits[summit_of[k]]
         value = excess[i, j]
-        row[SLOW] += value * (i - s)
-        row[FAST] += value * (j - f)
-        row[PHOTONS] += value
-        row[SIZE] += value >= 0.5 * excess[s, f]
+        row.slow += value * (i - s)
+        row.fast += value * (j - f)
+        row.photons += value
+        row.size += value >= 0.5 * excess[s, f]
     kept = np.empty(len(summits), np.bool_)
     padded = _padded(excess)
     width = padded.shape[1]
@@ -158,13 +157,13 @@ def _find_spots(
     for k in range(len(summits)):
         s, f = summits[k]
         row = table[k]
-        row[SLOW] = s + 0.5 + row[SLOW] / row[PHOTONS]
-        row[FAST] = f + 0.5 + row[FAST] / row[PHOTONS]
-        row[HEIGHT] = excess[s, f] / noise[s, f]
-        row[SHARPNESS] = excess[s, f] / row[PHOTONS]
+        row.slow = s + 0.5 + row.slow / row.photons
+        row.fast = f + 0.5 + row.fast / row.photons
+        row.height = excess[s, f] / noise[s, f]
+        row.sharpness = excess[s, f] / row.photons
         kept[k] = (
-            row[SIZE] <= MAX_PX
-            and not _is_lone(excess, s, f, row[HEIGHT])
+            row.size <= MAX_PX
+            and not _is_lone(excess, s, f, row.height)
             and not _is_on_ridge(around, (s + MARGIN) * width + f + MARGIN, steps, noise[s, f])
         )
     pixels = np.empty((len(bright), 3))
@@ -174,9 +173,9 @@ def _find_spots(
             i, j = bright[k]
             pixels[count, 0] = excess[i, j] / noise[i, j]
             pixels[count, 1] = excess[i, j]
-            pixels[count, 2] = background[i, j]
+            pixels[count, 2] = residual.background[i, j]
             count += 1
-    return pixels[:count].copy(), table[kept]
+    return Spots(pixels[:count].copy(), table[kept])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
