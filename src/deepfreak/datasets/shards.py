@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from deepfreak.datasets.records import QUANTITIES, Record, compress, digest_of
+from deepfreak.datasets.records import QUANTITIES, Record, digest_of
 from deepfreak.datasets.series import BYTES_PER_PIXEL
 from deepfreak.datasets.store import FORMAT, Dataset, Layout, content_hashes, fill
 from deepfreak.errors import DatasetError
+from deepfreak.storage.chunks import Chunks
 from deepfreak.storage.files import check_output, whole_hdf5
 
 # What shards of one series share.
@@ -66,7 +67,8 @@ def join(
                     advance(done)
 
             layout = Layout.of(settings["experiment"])
-            return fill(file, _records(parts, step), settings=settings, layout=layout)
+            records = _records(parts, stack.enter_context(Chunks()), step)
+            return fill(file, records, settings=settings, layout=layout)
 
 
 def _check_kind(part: Dataset) -> None:
@@ -103,7 +105,7 @@ def _check_series(parts: list[Dataset]) -> None:
         raise DatasetError(f"no shard with images {reached} to {total - 1}; make it first")
 
 
-def _records(parts: list[Dataset], step: Callable[[int], None]) -> Iterator[Record]:
+def _records(parts: list[Dataset], chunks: Chunks, step: Callable[[int], None]) -> Iterator[Record]:
     for part in parts:
         hashes = part.manifest["sha256"]
         flat = [part.truth[name].reshape(len(part), -1) for name in QUANTITIES]
@@ -120,7 +122,7 @@ def _records(parts: list[Dataset], step: Callable[[int], None]) -> Iterator[Reco
                 # which image came from which is not known any more, nor needed
                 processor=processors[index % len(processors)],
                 truth=truths[index],
-                chunk=compress(image),
+                chunk=chunks.compress(image),
             )
             step(1)
         for name, digest_found in content_hashes(digests, part.labels, part.truth).items():

@@ -13,8 +13,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.datasets.records import NUMBERS, Record, columns_of, compression
+from deepfreak.datasets.records import NUMBERS, Record, columns_of
 from deepfreak.errors import DatasetError
+from deepfreak.storage.chunks import compression
 from deepfreak.storage.files import read_hdf5
 from deepfreak.storage.manifest import Format
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from deepfreak.errors import InputError, OutputError
 from deepfreak.live.sinks.hit_record import (
-    Chunks,
     HitRecord,
     Setup,
     record_of,
@@ -17,6 +16,7 @@ from deepfreak.live.sinks.hit_record import (
     stored_mask,
     unpack,
 )
+from deepfreak.storage.chunks import Chunks
 from deepfreak.storage.draft import open_draft
 from deepfreak.storage.files import reason_of, whole_hdf5
 from deepfreak.storage.log import settings_of
