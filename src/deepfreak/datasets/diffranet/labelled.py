@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deepfreak.datasets.file import FORMAT, content_hashes, create_images, write_splits
 from deepfreak.datasets.records import digest_of
-from deepfreak.datasets.store import FORMAT, content_hashes, create_images, write_splits
 from deepfreak.storage.files import versions
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from math import prod
 from pathlib import Path
 from typing import Any, Unpack
 
+from deepfreak.datasets.file import Layout, fill
 from deepfreak.datasets.records import PACKAGES, record_of, unpack
 from deepfreak.datasets.resuming import Attempt, make_file
-from deepfreak.datasets.store import Layout, fill
 from deepfreak.errors import DatasetError
 from deepfreak.physics.experiment import Experiment
 from deepfreak.physics.recipe import settings_of

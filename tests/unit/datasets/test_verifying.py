@@ -11,12 +11,12 @@ import h5py
 import numpy as np
 import pytest
 
-from deepfreak.datasets import Proof, verify, worker_processes
+from deepfreak.datasets import Verification, verify, worker_processes
+from deepfreak.datasets.file import content_hashes
 from deepfreak.datasets.records import digest_of
-from deepfreak.datasets.store import content_hashes
 
 
-def proof_of(path: Path, sample: int = 10) -> Proof:
+def proof_of(path: Path, sample: int = 10) -> Verification:
     return verify(path, rng=np.random.default_rng(0), sample=sample)
 
 

@@ -136,9 +136,9 @@ class Dataset:
     def memory_map(self, folder: str | Path | None = None) -> "Dataset":
         """Return it with images in an uncompressed copy that is mapped into memory.
 
-        The copy is made once, beside the file or in `folder`; see `cache`.
+        The copy is made once, beside the file or in `folder`; see `memory_map`.
         """
-        from deepfreak.datasets.cache import mapped_images
+        from deepfreak.datasets.memory_map import mapped_images
 
         return replace(self, images=mapped_images(self, folder))
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from deepfreak.datasets.file import FORMAT, Dataset, Layout, content_hashes, fill
+from deepfreak.datasets.generating import BYTES_PER_PIXEL
 from deepfreak.datasets.records import QUANTITIES, Record, digest_of
-from deepfreak.datasets.series import BYTES_PER_PIXEL
-from deepfreak.datasets.store import FORMAT, Dataset, Layout, content_hashes, fill
 from deepfreak.errors import DatasetError
 from deepfreak.storage.chunks import Chunks
 from deepfreak.storage.files import check_output, whole_hdf5
