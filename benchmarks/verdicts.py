@@ -1,6 +1,6 @@
 """Time a verdict: a model of evidence against a network of prepared images.
 
-Run: python benchmarks/verdicts.py MODEL.evidence [--repetitions 20]
+Run: python benchmarks/verdicts.py MODEL.evidence NETWORK.onnx [--repetitions 20]
 
 Frames are Poisson noise around a central beam, with 300 spots. Both models, and evidence with the
 picture for display, alternate on one core. Times are medians of the thread's CPU time, which
@@ -9,7 +9,6 @@ excludes other programs.
 
 import argparse
 import time
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -52,12 +51,12 @@ def milliseconds(screener: Screener, frame: Frame) -> float:
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", type=Path)
+    parser.add_argument("model", type=Path, help="model of evidence")
+    parser.add_argument("network", type=Path, help="network of prepared images")
     parser.add_argument("--repetitions", type=int, default=20)
     options = parser.parse_args()
-    network = Path(str(resources.files("deepfreak.models") / "shipped" / "default.onnx"))
     ways = {
-        "network": Screener(load_model(network)),
+        "network": Screener(load_model(options.network)),
         "evidence": Screener(load_model(options.model)),
         "and picture": Screener(load_model(options.model), pictures=True),
     }
