@@ -1,4 +1,4 @@
-"""Detectors to listen to, and ears."""
+"""Detectors that send, and listeners."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,12 +13,12 @@ from deepfreak.live.dectris.receive import Listener
 from deepfreak.live.dectris.speak import Speaker
 from deepfreak.live.events import Arrival, Event, SeriesBegan, SeriesEnded, Trouble
 
-SHAPE = (24, 40)  # slow, fast: no square, so that a confusion of the two is seen
+SHAPE = (24, 40)  # slow, fast: not square, so that swapping the two is noticed
 PATIENCE = 100  # ticks of a tenth of a second
 
 
 def a_start(**changes: object) -> Start:
-    """A detector that says everything, for three images."""
+    """A detector that sends every field, for three images."""
     mask = np.zeros(SHAPE, dtype=np.bool_)
     mask[3:5, 7:9] = True
     said = {
@@ -42,14 +42,14 @@ def a_start(**changes: object) -> Start:
 
 
 def counts_of(number: int, dtype: str = "<u2") -> NDArray[np.generic]:
-    """An image that no other equals."""
+    """An image that differs from all others."""
     rng = np.random.default_rng(number)
     return rng.poisson(3.0 + number, SHAPE).astype(dtype)
 
 
 @contextmanager
 def connected(*, protocol: str = "v2", **settings: object) -> Iterator[tuple[Speaker, Listener]]:
-    """A speaker and who listens to it."""
+    """A speaker and its listener."""
     with Speaker("tcp://127.0.0.1:*", protocol=protocol, **settings) as speaker:
         listener = Listener(speaker.address)
         try:
@@ -62,7 +62,7 @@ def connected(*, protocol: str = "v2", **settings: object) -> Iterator[tuple[Spe
 def heard(
     source: Listener | Iterator[Event | None], until: Callable[[list[Event]], bool]
 ) -> list[Event]:
-    """What is said until enough was heard; too long a silence fails."""
+    """Collect events until a condition holds; fail after too long a silence."""
     events = source.events() if isinstance(source, Listener) else source
     found: list[Event] = []
     silence = 0
@@ -78,7 +78,7 @@ def heard(
 
 
 def ends(many: int = 1) -> Callable[[list[Event]], bool]:
-    """Whether so many series have ended."""
+    """Whether a number of series have ended."""
     return lambda found: sum(isinstance(event, SeriesEnded) for event in found) == many
 
 
@@ -88,7 +88,7 @@ def of_kind(events: list[Event], kind: type) -> list:
 
 
 def frames(events: list[Event], *, channel: str | None = None) -> list[Frame]:
-    """The frames of all arrivals, decoded with what their series began with."""
+    """The frames of all arrivals, decoded with the start of their series."""
     began = {event.series: event for event in of_kind(events, SeriesBegan)}
     made = []
     for arrival in of_kind(events, Arrival):
@@ -99,5 +99,5 @@ def frames(events: list[Event], *, channel: str | None = None) -> list[Frame]:
 
 
 def troubles(events: list[Event]) -> list[str]:
-    """What went wrong."""
+    """The reported problems."""
     return [event.message for event in of_kind(events, Trouble)]

@@ -10,7 +10,7 @@ from tests.live.made import CLASSES, made_rows
 
 
 def read(metrics):
-    """Return {(name, label value or None): value} as a reader of Prometheus's text finds it."""
+    """Return {(name, label value or None): value} parsed as Prometheus text."""
     body, kind = metrics.text()
     assert kind.startswith("text/plain")
     found = {}
