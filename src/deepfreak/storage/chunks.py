@@ -1,4 +1,4 @@
-"""HDF5 chunks made in memory by HDF5's own filter, to be written later as they are."""
+"""HDF5 chunks compressed in memory by HDF5's own filter, to be written unchanged later."""
 
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import numpy as np
 
-_MAX_KINDS = 4  # of images, before the memory of all is freed
+_MAX_KINDS = 4  # shapes and types of images before all memory is freed
 
 
 def compression() -> dict[str, object]:

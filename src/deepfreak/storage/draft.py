@@ -1,7 +1,7 @@
-"""Drafts: a file under construction, from which an interrupted run resumes.
+"""Drafts: files under construction, from which an interrupted run resumes.
 
-A draft is an append log beside the file's final name. It cannot be taken for the file: its name is
-hidden, and it is not HDF5.
+A draft is an append log beside the final file. It cannot be mistaken for it: its name is hidden,
+and it is not HDF5.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ SECONDS_BETWEEN_SYNCS = 10.0
 
 
 def draft_path(out: Path) -> Path:
-    """Return where the draft of `out` lies."""
+    """Return the path of the draft of `out`."""
     return out.with_name(f".{out.name}.draft")
 
 
@@ -31,29 +31,31 @@ def open_draft(
     must_exist: bool = False,
     left: str = "what was written before is safe",
 ) -> Iterator[AppendLog]:
-    """Give the draft of `out`: new, or with the records of an earlier run of the same settings.
+    """Open the draft of `out`: new, or with the records of an earlier run of the same settings.
 
-    It stays when the block fails, and is removed when it ends well.
+    It is kept when the block fails and removed when it succeeds.
 
     Parameters
     ----------
     settings
-        All that decides the records, as JSON values.
+        All that determines the records, as JSON values.
     form
-        Format of the draft: its version tells what the records are.
+        Format of the draft; its version covers the format of the records.
     replace
-        Whether to drop a draft of other settings.
+        Drop a draft of other settings.
+    must_exist
+        Resume only.
     left
-        What an error says remains of the work.
+        What an error message says remains of the work.
 
     Raises
     ------
     OutputError
-        Another process works on it, it has other settings, or there is none and one must exist.
+        Another process has it open, it has other settings, or it must exist and does not.
     """
     path = draft_path(out)
     if must_exist and not path.exists():
-        raise OutputError(f"no draft {path} to resume; leave --resume away to begin")
+        raise OutputError(f"no draft {path} to resume; start without --resume")
     with open_log(
         path,
         settings,
@@ -61,7 +63,7 @@ def open_draft(
         busy=f"another process is making {out}; wait for it or choose another name",
         advice="finish that one, remove the draft, or add --overwrite",
         replace=replace,
-        cut_damage=True,  # what is dropped is made again
+        cut_damage=True,  # dropped records are recomputed
         sync_s=SECONDS_BETWEEN_SYNCS,
         left=left,
     ) as draft:

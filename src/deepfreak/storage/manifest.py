@@ -1,6 +1,7 @@
-"""Manifests: what each of our files says of itself, as JSON.
+"""Manifests: the JSON inside every file we write.
 
-Its format is "kind", the format's version "format"; settings, seed, versions and hashes follow.
+"kind" is the name of the file's format, "format" the format's version. Settings, seed, versions and
+hashes follow.
 """
 
 import json
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Format(NamedTuple):
-    """Name and version of a file format; the version grows when older files cannot be read."""
+    """Name and version of a file format; a new version cannot be read by older code."""
 
     name: str
     version: int
@@ -50,7 +51,7 @@ class Format(NamedTuple):
     def of_hdf5(
         self, file: "h5py.File", where: object, *, error: type[DeepFreakError] = InputError
     ) -> dict[str, Any]:
-        """Return the manifest of an open HDF5 file, {} if it has none, as files of others.
+        """Return the manifest of an open HDF5 file; {} if it has none, as other programs' files.
 
         Raises
         ------

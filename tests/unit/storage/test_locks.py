@@ -103,7 +103,7 @@ def test_without_locks_one_line_says_what_is_not_kept_out(tmp_path, without_lock
             os.write(descriptor, b"x")
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert f"the disk of {tmp_path / 'a'} has no locks: other machines are not kept" in said
+    assert f"the disk of {tmp_path / 'a'} has no locks: other machines are not prevented" in said
 
 
 def test_another_failure_is_told_as_it_is(tmp_path, monkeypatch):

@@ -86,7 +86,7 @@ def test_records_behind_a_damaged_one_are_not_dropped_unless_told(path):
     place = whole.index(b"two")
     whole[place] ^= 1
     path.write_bytes(whole)
-    with pytest.raises(OutputError, match=r"damaged at byte \d+, behind 1 whole") as raised:
+    with pytest.raises(OutputError, match=r"damaged at byte \d+, after 1 complete") as raised:
         content(path)
     assert path.read_bytes() == whole
     assert content(path, cut_damage=True) == [b"one"]
