@@ -1,8 +1,8 @@
-"""From an image to the few numbers that a classifier without convolutions learns from.
+"""Feature extractors: from an image to a vector for classifiers without convolutions.
 
-An extractor is a frozen dataclass of settings that is called with an image. `extract` runs one
-over many images, `FeatureCache` keeps the results; `extractor_from` makes the one that a model's
-manifest names. `SIFT` becomes an extractor, `VisualWords`, when it is fitted.
+An extractor is a frozen dataclass of settings that is called with an image. `extract` runs it on
+many images, `FeatureCache` caches the results, and `extractor_from` makes the extractor of a
+model's manifest. Fitting `SIFT` gives the extractor `VisualWords`.
 """
 
 from collections.abc import Mapping
@@ -42,12 +42,12 @@ _EXTRACTORS: dict[str, type[Extractor]] = {
 def extractor_from(
     settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]] | None = None
 ) -> Extractor:
-    """Return the extractor that `settings` and `arrays`, read from a model's file, describe.
+    """Return the extractor with the `settings` and `arrays` of a model's file.
 
     Raises
     ------
     ModelError
-        The extractor is not one of this version, or its settings or arrays are wrong.
+        The extractor is unknown to this version, or its settings or arrays are wrong.
     """
     name = settings.get("extractor")
     extractor = _EXTRACTORS.get(str(name))

@@ -1,9 +1,8 @@
-"""What a detector image would be without its spots: smooth background, and noise about it.
+"""Smooth background of an image, and the noise about it.
 
-The image is cut into tiles. In each the middle of the gray levels, with the outliers left out,
-gives the level of the background, and the spread below it, which no spot reaches, gives the
-noise. Between the tiles' middles both are interpolated. Nothing has to be known about the beam's
-centre, the detector's gain or its read-out noise.
+The image is divided into tiles. In each, the mean of the gray levels without outliers is the
+background, and the spread below it, which spots do not affect, is the noise. Both are interpolated
+between the centres of the tiles. Beam centre, gain and readout noise need not be known.
 """
 
 import math
@@ -23,13 +22,13 @@ Photons = NDArray[np.float64]
 
 TILE_PX = 32
 LEVELS = 256
-# A tile with fewer valid pixels takes its background from its neighbours.
+# A tile with fewer valid pixels gets its background from its neighbours.
 MIN_PIXELS = 64
-# Gray levels within this many spreads of the median make up a tile's background.
+# Gray levels within this many spreads of the median are a tile's background.
 CLIP = 2.0
-# A level is a whole one, however quiet the detector.
+# Minimum spread in gray levels, which are whole numbers even without noise.
 MIN_SPREAD = 0.5
-# Parts of a normal distribution below its median by more than one and two standard deviations.
+# Fractions of a normal distribution more than one, and two, standard deviations below its mean.
 BELOW_ONE_SIGMA = 0.15865525393145707
 BELOW_TWO_SIGMA = 0.02275013194817921
 
@@ -37,8 +36,8 @@ BELOW_TWO_SIGMA = 0.02275013194817921
 def _photons_of_level() -> Photons:
     """Return the mean photons of each gray level v = floor(sqrt(photons + 10)).
 
-    Of the numbers between v^2 and (v + 1)^2 the mean over sqrt, which counting noise fills evenly,
-    is v^2 + v + 1/3.
+    The square root has uniform counting noise, so it is uniform between v and v + 1, and the mean
+    of its square is v^2 + v + 1/3.
     """
     level = np.arange(LEVELS, dtype=np.float64)
     return level * level + level + 1 / 3 - PEDESTAL
@@ -54,9 +53,9 @@ class Residual(NamedTuple):
     Attributes
     ----------
     excess
-        Photons over the background, float32 [slow, fast]; nan where nothing was measured.
+        Photons above the background, float32 [slow, fast]; nan where not valid.
     background, noise
-        The background, and the standard deviation about it, in photons; of the same shape.
+        Background and its standard deviation in photons, float32 [slow, fast].
     """
 
     excess: Float
@@ -67,17 +66,16 @@ class Residual(NamedTuple):
 def subtract_background(
     image: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None
 ) -> Residual:
-    """Return what `image` shows over its smooth background.
+    """Subtract the smooth background of `image`.
 
-    Structure that is wider than a tile belongs to the background, so powder rings and streaks
-    remain; `peaks` tells them from spots.
+    Powder rings and streaks, which are narrower than a tile, remain; `peaks` rejects them.
 
     Parameters
     ----------
     image
         uint8 [slow, fast] of any size, floor(sqrt(photons + 10)) as `prepare` makes it.
     valid
-        bool [slow, fast], true where a pixel measured something; None means everywhere.
+        Valid pixels, bool [slow, fast]; by default all.
 
     Raises
     ------
@@ -118,7 +116,7 @@ def _measure_tiles(
     least: int,
     photons: Photons,
 ) -> Tiles:
-    """Return what rows x columns tiles show; those of fewer than `least` pixels nothing."""
+    """Return level and noise of rows x columns tiles; nan where fewer than `least` are valid."""
     slow, fast = image.shape
     level = np.full((rows, columns), np.nan)
     noise = np.full((rows, columns), np.nan)
@@ -139,13 +137,13 @@ def _measure_tiles(
 def _middle(counts: NDArray[np.int64], photons: Photons) -> tuple[float, float]:
     """Return mean and standard deviation in photons of gray levels without outliers.
 
-    A pixel of gray level v counts as spread evenly over v to v + 1.
+    A pixel of gray level v counts as uniform between v and v + 1.
     """
     total = counts.sum()
     median = _quantile(counts, 0.5 * total)
     spread = median - _quantile(counts, BELOW_ONE_SIGMA * total)
     if median < 1:
-        # The lower side was cut off with negative photons; on the other one are spots, few here.
+        # Negative photons were clipped; use the upper side, where few pixels are spots.
         spread = max(spread, (_quantile(counts, (1 - BELOW_TWO_SIGMA) * total) - median) / 2)
     reach = CLIP * max(spread, MIN_SPREAD)
     weight = 0.0
@@ -156,8 +154,8 @@ def _middle(counts: NDArray[np.int64], photons: Photons) -> tuple[float, float]:
             weight += inside * counts[level]
             weighted += inside * counts[level] * photons[level]
     mean = weighted / weight
-    # A root of photons varies by 1/2 where they are many, less where they are few, and by
-    # 1/sqrt(12) for its fraction that was dropped.
+    # The standard deviation of sqrt(photons) is 1/2 for many photons and less for few; rounding
+    # down adds 1/sqrt(12).
     light = max(mean, 0.0)
     counting = 0.25 * light / (light + PEDESTAL) + 1 / 12
     return mean, max(spread, math.sqrt(counting)) * 2 * math.sqrt(light + PEDESTAL)
@@ -165,7 +163,7 @@ def _middle(counts: NDArray[np.int64], photons: Photons) -> tuple[float, float]:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _quantile(counts: NDArray[np.int64], rank: float) -> float:
-    """Return the gray level, with its fraction, below which `rank` pixels lie."""
+    """Return the gray level, interpolated, below which there are `rank` pixels."""
     below = 0
     for level in range(LEVELS):
         if counts[level] > 0 and below + counts[level] >= rank:
@@ -175,9 +173,9 @@ def _quantile(counts: NDArray[np.int64], rank: float) -> float:
 
 
 def _fill_empty(tiles: Tiles) -> None:
-    """Give tiles without a value the mean of the neighbours that have one, from the edges inwards.
+    """Fill tiles without a value with the mean of neighbours that have one, round by round.
 
-    A tile is filled from those that had a value before its round, so that no direction is special.
+    Each round uses only values from the rounds before, so that no direction is preferred.
     """
     while np.isnan(tiles.level).any():
         known = ~np.isnan(tiles.level)
@@ -204,8 +202,8 @@ def _interpolate(
 ) -> Residual:
     """Return excess, background and noise of each pixel.
 
-    Linear between the tiles' middles. Beyond the outermost ones the level goes on with the slope
-    within them, the noise stays.
+    Linear between the tiles' centres. Beyond the outermost centres the level is extrapolated and
+    the noise is constant.
     """
     slow, fast = image.shape
     level, noise = tiles
@@ -233,7 +231,7 @@ def _interpolate(
             noises[column] = noise[above, column] + min(max(part, 0.0), 1.0) * (
                 noise[below, column] - noise[above, column]
             )
-        # a neighbour for the only tile of its row
+        # a right neighbour where there is only one column
         levels[columns], noises[columns] = levels[columns - 1], noises[columns - 1]
         for j in range(fast):
             k = left[j]

@@ -1,8 +1,8 @@
 """Local binary patterns: which points on a circle around a pixel are at least as bright as it.
 
-The paper's second-best extractor (section 4.1, Table 4), with scikit-image's definition
-(`local_binary_pattern` with method "uniform", versions 0.24 to 0.26) to the last bit, to which
-missing pixels are added.
+The paper's second-best extractor (section 4.1, Table 4). The definition is scikit-image's
+(`local_binary_pattern` with method "uniform", versions 0.24 to 0.26) to the last bit, except that
+patterns with missing pixels do not count.
 """
 
 import math
@@ -23,23 +23,23 @@ MAX_RADIUS = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LBP(SettingsOnly):
-    """How often each uniform pattern occurs: the histogram of points + 2 bins, with the sum 1.
+    """Histogram of uniform patterns: points + 2 bins, with the sum 1.
 
-    A pattern has a bit for each of `points` points, spread evenly over a circle, which is set where
-    the image, interpolated there, is at least as bright as at the circle's centre. It is uniform if
-    the set bits follow each other around the circle; then it is counted by their number. All other
-    patterns share the last bin. Bright spots show in the bins of few bits, smooth slopes in the
-    middle, flats and holes in the bin of all bits, noise in the last one.
+    A pattern has one bit for each of `points` points evenly spaced on a circle. The bit is set
+    where the image, interpolated there, is at least as bright as at the circle's centre. A pattern
+    is uniform if its set bits are contiguous around the circle; its bin is their number. All other
+    patterns share the last bin. Bright spots count in the bins of few bits, smooth slopes in the
+    middle, flat areas and holes in the bin of all bits, noise in the last one.
 
-    Outside of the image there is zero, with and without a mask.
+    Pixels outside the image are zero, with and without a mask.
 
     Parameters
     ----------
     points
         Points on the circle.
     radius
-        Radius of the circle in pixels. With 0, as in scikit-image and so in the paper's code, every
-        point is the pixel itself and each pattern has all bits: a vector that says nothing.
+        Radius of the circle in pixels. With 0, which scikit-image and so the paper's code allow,
+        every point is the pixel itself and every pattern has all bits.
 
     Raises
     ------
@@ -63,16 +63,16 @@ class LBP(SettingsOnly):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What each number is: the fraction of pixels with so many bits set, or not uniform."""
+        """Names of the bins, by number of bits set; the last is for patterns not uniform."""
         prefix = f"lbp_p{self.points}_r{self.radius:g}"
         ones = (f"{prefix}_ones_{bits}" for bits in range(self.points + 1))
         return (*ones, f"{prefix}_not_uniform")
 
     @property
     def offsets(self) -> NDArray[np.float64]:
-        """Where the points lie from the centre, in pixels (points, 2): slow, fast.
+        """Offsets of the points from the centre in pixels, (points, 2): slow, fast.
 
-        The first lies along fast, the next ones towards decreasing slow; rounded to 5 decimals.
+        The first is along fast, the next ones towards decreasing slow; rounded to 5 decimals.
         """
         turn = 2 * math.pi * np.arange(self.points, dtype=np.float64) / self.points
         offsets = np.stack([-self.radius * np.sin(turn), self.radius * np.cos(turn)], axis=1)
@@ -88,8 +88,8 @@ class LBP(SettingsOnly):
         image
             uint8 [slow, fast] of any size.
         valid
-            bool [slow, fast], true where a pixel measured something; None means everywhere. A
-            pattern counts when its centre and all pixels that its points are made of are valid.
+            Valid pixels, bool [slow, fast]; by default all. A pattern counts if its centre and all
+            pixels that its points are interpolated from are valid.
 
         Raises
         ------
@@ -111,7 +111,7 @@ class LBP(SettingsOnly):
         `scikit-image`'s `local_binary_pattern(image, points, radius, "uniform")`.
         """
         check_pixels(image, None)
-        # Room for the pixel before the furthest point and for the one after it.
+        # room for both neighbours of the furthest point
         margin = math.ceil(self.radius) + 1
         padded = np.zeros([size + 2 * margin for size in image.shape])
         padded[margin : margin + image.shape[0], margin : margin + image.shape[1]] = image
@@ -119,7 +119,7 @@ class LBP(SettingsOnly):
         return patterns
 
     def usable(self, image: NDArray[np.uint8], valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return the pixels, bool [slow, fast], whose pattern is made of valid pixels only."""
+        """Return the pixels, bool [slow, fast], whose pattern uses valid pixels only."""
         check_pixels(image, valid)
         margin = math.ceil(self.radius) + 1
         padded = np.pad(valid, margin, constant_values=True)
@@ -139,9 +139,9 @@ class LBP(SettingsOnly):
 
 
 class Point(NamedTuple):
-    """A point of the pattern, for all pixels of a row.
+    """One point of the pattern, for all pixels of a row.
 
-    It lies between the rows `above` and `below`, which begin at the column left of it; `weight` is
+    It is between the rows `above` and `below`, which start at the column left of it; `weight` is
     that of `below`. Along fast it is `offset` pixels from the centre, `left` when rounded down.
     """
 
@@ -157,10 +157,10 @@ class Point(NamedTuple):
 def find_patterns(
     padded: NDArray[np.float64], margin: int, offsets: NDArray[np.float64]
 ) -> NDArray[np.uint8]:
-    """Return each pixel's bin; `padded` is the image in a frame of `margin` zeros.
+    """Return each pixel's bin; `padded` is the image with a margin of zeros.
 
-    The work goes row by row and point by point: the innermost loop runs along a row with the same
-    point at every step, which the compiler turns into vector instructions.
+    Row by row and point by point: the innermost loop runs along a row with one point, so that the
+    compiler can vectorise it.
     """
     rows, columns = padded.shape[0] - 2 * margin, padded.shape[1] - 2 * margin
     points = len(offsets)
@@ -172,7 +172,7 @@ def find_patterns(
         centres = padded[margin + row, margin : margin + columns]
         for point in range(points):
             up, left = np.floor(offsets[point, 0]), np.floor(offsets[point, 1])
-            # The sum is rounded before the whole part is taken off, as in `set_bits`.
+            # the sum is rounded before the integer part is subtracted, as in `set_bits`
             weight = (row + offsets[point, 0]) - (row + up)
             top, start = margin + row + int(up), margin + int(left)
             above = padded[top, start : start + columns + 1]
@@ -194,12 +194,12 @@ def set_bits(
 ) -> None:
     """Set the point's bit in the codes of a row where it is at least as bright as the centre.
 
-    `fast` holds the columns' numbers.
+    `fast` has the columns' numbers.
 
-    On flat and faint images a point often is exactly as bright as its centre, and then rounding
-    decides. It depends on where the pixel is, because the weights are differences of coordinates.
-    So everything is computed as scikit-image does, in double precision and in this order; with one
-    weight for all columns, one pixel in several hundred would differ.
+    On flat and faint images a point is often exactly as bright as its centre, and rounding decides,
+    which depends on the column because the weights are differences of coordinates. So everything is
+    computed as in scikit-image, in double precision and in this order; with one weight for all
+    columns, one pixel in several hundred would differ.
     """
     rest = 1.0 - point.weight
     for i in range(codes.size):
@@ -214,8 +214,8 @@ def set_bits(
 def name_patterns(codes: NDArray[np.uint32], points: int, names: NDArray[np.uint8]) -> None:
     """Write the number of bits set in each code, or points + 1 if it is not uniform.
 
-    Bits are compared with their successors, but the last one not with the first: around the circle
-    the number of changes is even, so that this never decides between two and more than two.
+    The last bit is not compared with the first: the number of changes around the circle is even, so
+    that this cannot decide between two and more than two.
     """
     pairs = np.uint32((np.uint64(1) << np.uint64(points - 1)) - np.uint64(1))
     other = np.uint8(points + 1)
@@ -226,7 +226,7 @@ def name_patterns(codes: NDArray[np.uint32], points: int, names: NDArray[np.uint
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def count_bits(code: np.uint32) -> np.uint32:
-    """Return how many bits are set, in steps that the compiler knows as one instruction."""
+    """Return how many bits are set, in a form that the compiler makes one instruction."""
     code = code - ((code >> np.uint32(1)) & np.uint32(0x55555555))
     code = (code & np.uint32(0x33333333)) + ((code >> np.uint32(2)) & np.uint32(0x33333333))
     code = (code + (code >> np.uint32(4))) & np.uint32(0x0F0F0F0F)
