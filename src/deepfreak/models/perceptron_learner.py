@@ -1,20 +1,15 @@
 """Perceptrons over the numbers of a feature extractor: a few small networks, their mean counts."""
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from deepfreak.classes import (
-    ClassWeight,
-)
-from deepfreak.models.fitted import (
-    check_training,
-    held_out_scores,
-    weights_by_image,
-)
+from deepfreak.classes import ClassWeight
+from deepfreak.models.archive import Arrays
+from deepfreak.models.fitted import check_training, held_out_scores, weights_by_image
 from deepfreak.models.perceptron_fit import fit_perceptrons
 from deepfreak.models.perceptrons import Perceptrons
 from deepfreak.models.svm import softmax, temperature_of
@@ -65,7 +60,7 @@ class PerceptronLearner:
         workers: int = 1,
         held_out: bool = False,
     ) -> "FittedPerceptrons":
-        """Return the perceptrons that vectors (n, k) with labels (n,) teach.
+        """Return perceptrons trained on vectors (n, k) with labels (n,).
 
         They depend neither on `workers`, the threads over the folds, nor on those of the linear
         algebra. `held_out` asks for the accuracy and the slope from folds that were held out.
@@ -87,7 +82,7 @@ class PerceptronLearner:
                 vectors[rows],
                 labels[rows],
                 weights[rows],
-                names=numbered(vectors.shape[1]),
+                names=_numbered(vectors.shape[1]),
                 classes=classes,
                 hidden=(self.hidden,),
                 decay=self.decay,
@@ -138,11 +133,28 @@ class FittedPerceptrons:
         most_probable: NDArray[np.intp] = self.scores(vectors).argmax(axis=1)
         return most_probable
 
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays of a model file by name."""
+        return self.perceptrons.arrays()
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays, *, features: int, classes: int) -> Self:
+        """Return the perceptrons of `arrays`.
+
+        Raises
+        ------
+        ModelError
+            They do not fit one another, are not finite or beyond bounds.
+        """
+        outputs = 1 if classes == 2 else classes
+        names = _numbered(features)
+        return cls(perceptrons=Perceptrons.from_arrays(arrays, names=names, outputs=outputs))
+
     def fingerprint(self) -> str:
-        """Return a SHA-256 over all that decides on the answers."""
+        """Return a SHA-256 over all that decides on the probabilities."""
         return self.perceptrons.fingerprint()
 
 
-def numbered(features: int) -> tuple[str, ...]:
-    """Return names of so many numbers: an extractor has those that tell."""
+def _numbered(features: int) -> tuple[str, ...]:
+    """Return numbers as names: the extractor has the real ones."""
     return tuple(map(str, range(features)))

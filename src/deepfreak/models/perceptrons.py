@@ -1,16 +1,22 @@
 """Small multilayer perceptrons over named numbers, as plain arrays."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from itertools import pairwise
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.errors import ModelError
+from deepfreak.models.archive import Arrays, fingerprint, matches
 
 Activation = Literal["tanh", "softplus"]
+
+_SCALES, _CALIBRATION = ("low", "high", "mean", "scale"), ("slope", "offset")
+_MAX_WIDTH, _MAX_MEMBERS, _MAX_LAYERS = 512, 256, 3
+# With these no output overflows.
+_MAX_VALUE, _MIN_SCALE = 1e12, 1e-12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -79,12 +85,71 @@ class Perceptrons:
             )
         return [place[name] for name in self.names]
 
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays of a model file by name: those of layer k are `weights_k`, `biases_k`.
+
+        Names and activation belong to the manifest.
+        """
+        return {
+            **{part: getattr(self, part) for part in _SCALES},
+            **{f"weights_{depth}": weights for depth, weights in enumerate(self.weights)},
+            **{f"biases_{depth}": biases for depth, biases in enumerate(self.biases)},
+            **{part: np.asarray(getattr(self, part)) for part in _CALIBRATION},
+        }
+
+    @classmethod
+    def from_arrays(
+        cls,
+        arrays: Arrays,
+        *,
+        names: Sequence[str],
+        outputs: int,
+        activation: Any = "tanh",  # noqa: ANN401 -- a file's
+    ) -> Self:
+        """Return the ensemble of `arrays`.
+
+        Raises
+        ------
+        ModelError
+            They do not fit one another, are not finite or beyond bounds.
+        """
+        layers = sum(part.startswith("weights_") for part in arrays)
+        weights = [arrays.get(f"weights_{depth}", np.empty(0)) for depth in range(layers)]
+        shapes = [each.shape if each.ndim == 3 else (0, 0, 0) for each in weights]
+        members = shapes[0][0] if layers else 0
+        widths = [len(names), *(shape[2] for shape in shapes)]
+        expected: dict[str, Any] = dict.fromkeys(_SCALES, (np.float64, (len(names),)))
+        expected |= dict.fromkeys(_CALIBRATION, (np.float64, ()))
+        for depth, (entering, leaving) in enumerate(pairwise(widths)):
+            expected[f"weights_{depth}"] = (np.float64, (members, entering, leaving))
+            expected[f"biases_{depth}"] = (np.float64, (members, leaving))
+        sound = (
+            activation in {"tanh", "softplus"}
+            and 1 <= layers <= _MAX_LAYERS
+            and 1 <= members <= _MAX_MEMBERS
+            and matches(arrays, expected)
+            and all(1 <= width <= _MAX_WIDTH for width in widths[1:])
+            and widths[-1] == outputs
+            and all((np.abs(array) <= _MAX_VALUE).all() for array in arrays.values())
+            and (arrays["low"] <= arrays["high"]).all()
+            and (arrays["scale"] >= _MIN_SCALE).all()
+            and arrays["slope"] > 0
+        )
+        if not sound:
+            raise ModelError(
+                f"expected perceptrons of {len(names)} numbers and {outputs} outputs, found arrays "
+                "that do not fit one another or the manifest: do not use this file"
+            )
+        return cls(
+            names=tuple(names),
+            **{part: arrays[part] for part in _SCALES},
+            weights=tuple(weights),
+            biases=tuple(arrays[f"biases_{depth}"] for depth in range(layers)),
+            activation=activation,
+            slope=float(arrays["slope"]),
+            offset=float(arrays["offset"]),
+        )
+
     def fingerprint(self) -> str:
         """Return a SHA-256 over all that decides on the outputs."""
-        digest = hashlib.sha256(f"{self.names} {self.activation}".encode())
-        for array in (
-            self.low, self.high, self.mean, self.scale, *self.weights, *self.biases, self.slope,
-            self.offset,
-        ):  # fmt: skip
-            digest.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
-        return digest.hexdigest()
+        return fingerprint(self.arrays(), f"{self.names} {self.activation}")

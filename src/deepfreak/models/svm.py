@@ -1,25 +1,24 @@
 """A support vector machine with a Gaussian kernel over scaled features (section 4.2).
 
-scikit-learn (libsvm) finds the support vectors; what was found is kept as plain arrays and
-answered from by the loop below, so that an SVM needs neither libsvm nor its indices again.
+scikit-learn (libsvm) finds the support vectors; they are kept as plain arrays and evaluated by the
+loop below.
 """
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.classes import (
-    ClassWeight,
-)
+from deepfreak.classes import ClassWeight
 from deepfreak.compiled import njit
+from deepfreak.models.archive import Arrays, fingerprint, matches, unfit
 from deepfreak.models.fitted import (
     check_training,
     held_out_scores,
+    require_scikit_learn,
     weights_by_class,
 )
 from deepfreak.settings import NonNegative, Positive, settings
@@ -72,10 +71,10 @@ class SVM:
         workers: int = 1,
         held_out: bool = False,
     ) -> "FittedSVM":
-        """Return the SVM that vectors (n, k) with labels (n,) teach.
+        """Return the SVM trained on vectors (n, k) with labels (n,).
 
-        The scaling is that of these vectors only. There is no limit on libsvm's iterations: with a
-        large C it may run for hours, and a fit that was cut short would be a wrong one.
+        Features are scaled by these vectors. libsvm's iterations have no limit, since an SVM cut
+        short would be a wrong one: with a large C training may take hours.
 
         Parameters
         ----------
@@ -112,6 +111,7 @@ class SVM:
         )
 
     def _fit(self, vectors: NDArray[np.float64], labels: NDArray[np.integer[Any]]) -> "FittedSVM":
+        require_scikit_learn()
         from sklearn.preprocessing import StandardScaler
         from sklearn.svm import SVC
 
@@ -198,15 +198,57 @@ class FittedSVM:
         """
         return softmax(self.margins(vectors) / self.temperature)
 
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays of a model file by name."""
+        return {name: np.asarray(getattr(self, name)) for name in _ARRAYS}
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays, *, features: int, classes: int) -> Self:
+        """Return the SVM of `arrays`.
+
+        Raises
+        ------
+        ModelError
+            One is missing, of another shape or type, or not finite.
+        """
+        vectors = arrays["support"].shape[1] if arrays.get("support", np.empty(0)).ndim == 2 else 0
+        expected = {
+            "mean": (np.float64, (features,)),
+            "scale": (np.float64, (features,)),
+            "gamma": (np.float64, ()),
+            "support": (np.float64, (features, vectors)),
+            "coefficients": (np.float64, (classes - 1, vectors)),
+            "offsets": (np.float64, (classes * (classes - 1) // 2,)),
+            "counts": (np.int64, (classes,)),
+            "temperature": (np.float64, ()),
+        }
+        sound = (
+            vectors > 0
+            and matches(arrays, expected)
+            and (arrays["counts"] >= 0).all()
+            # The largest first: a sum that overflowed might be right again.
+            and arrays["counts"].max() <= vectors
+            and arrays["counts"].sum() == vectors
+            and (arrays["scale"] > 0).all()
+            and arrays["gamma"] > 0
+            and arrays["temperature"] > 0
+        )
+        if not sound:
+            raise unfit(cls.name, features=features, classes=classes)
+        values: dict[str, Any] = {
+            name: array.item() if array.ndim == 0 else np.ascontiguousarray(array)
+            for name, array in arrays.items()
+        }
+        return cls(**values)
+
     def fingerprint(self) -> str:
-        """Return a SHA-256 over all that decides on the answers."""
-        digest = hashlib.sha256()
-        for value in (
-            self.mean, self.scale, self.gamma, self.support, self.coefficients, self.offsets,
-            self.counts, self.temperature,
-        ):  # fmt: skip
-            digest.update(np.ascontiguousarray(value, dtype="<f8").tobytes())
-        return digest.hexdigest()
+        """Return a SHA-256 over all that decides on the probabilities."""
+        return fingerprint(self.arrays())
+
+
+_ARRAYS = (
+    "mean", "scale", "gamma", "support", "coefficients", "offsets", "counts", "temperature",
+)  # fmt: skip
 
 
 def temperature_of(margins: NDArray[np.float64], labels: NDArray[np.integer[Any]]) -> float:

@@ -178,7 +178,7 @@ def test_arrays_that_do_not_fit_are_refused(saved, arrays):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda m: m.update(format=9), "format 1, found 9"),
+        (lambda m: m.update(format=9), "format deepfreak-model version 1, found 9"),
         (lambda m: m.update(hit_share=1.0), "complete manifest"),
         (lambda m: m.update(hit_share="half"), "complete manifest"),
         (lambda m: m.update(heads=[]), "complete manifest"),
@@ -187,8 +187,8 @@ def test_arrays_that_do_not_fit_are_refused(saved, arrays):
         (lambda m: m["heads"]["crystal"].update(activation="relu"), "do not fit"),
         (lambda m: m["heads"]["crystal"].update(names=["a"] * K), "do not fit"),
         (lambda m: m.update(sha256="0"), "found another"),
-        (lambda m: m.pop("check"), "recorded answers"),
-        (lambda m: m["check"].update(answers=[0.5] * 7), "recorded answers"),
+        (lambda m: m.pop("check"), "recorded probabilities"),
+        (lambda m: m["check"].update(answers=[0.5] * 7), "recorded probabilities"),
         (lambda m: m["check"].update(numbers={}), "other evidence"),
         (lambda m: m["check"]["numbers"].update(off_rings_over_5=1.0), "other evidence"),
     ],
