@@ -2,10 +2,9 @@
 
 Run: python benchmarks/compact.py [--images 100] [--seed 1]
 
-Every network is exported with its preprocessing and its maps, as it is served, and judges simulated
-images one by one in one thread. Times are processor milliseconds, median and fastest; weights are
-random, which costs as much. The model that ships is asked for verdicts alone, as live screening
-does. Training is forward and backward, batches of 32, one thread.
+Every network is exported with its preprocessing and its maps, and classifies simulated images one
+by one in one thread. Times are processor milliseconds, median and fastest; weights are random,
+which costs as much. Training is forward and backward, batches of 32, one thread.
 """
 
 import argparse
@@ -20,7 +19,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from deepfreak.models import load_model
 from deepfreak.models.runtime import onnxruntime
 from deepfreak.networks import TOPOLOGIES, Architecture, Compact, Inputs, NetworkModel, cost
 from deepfreak.networks.checkpoint import fingerprint
@@ -109,11 +107,6 @@ def main() -> None:
             f"| {np.median(served):.2f} ({served.min():.2f}) | {training_ms(model, images):.1f} |",
             flush=True,
         )
-    shipped = load_model()
-    alone = np.concatenate(
-        [core_ms(lambda image=image: shipped.probabilities(image[None]), 1) for image in images]
-    )
-    print(f"verdicts alone, by what ships: {np.median(alone):.2f} ms ({alone.min():.2f})")
 
 
 if __name__ == "__main__":

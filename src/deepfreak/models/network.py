@@ -1,8 +1,7 @@
-"""A network that is asked through onnxruntime: no torch, one file, everything inside.
+"""A network that runs in onnxruntime: no torch, one file, everything inside.
 
-The file takes images as they are stored and gives calibrated probabilities and, for each class, a
-map of what spoke for it. `networks.export` makes it. Why such a file is believed, decision 0014
-tells.
+The file takes images as they are stored and gives calibrated probabilities and an activation map of
+each class. `networks.export` makes it. Decision 0014 tells what is checked before a file is used.
 """
 
 import hashlib
@@ -16,9 +15,12 @@ from numpy.typing import NDArray
 
 from deepfreak.errors import FrameError, ModelError
 from deepfreak.features.extraction import in_threads
-from deepfreak.models.onnx_file import check_onnx, cut_to
+from deepfreak.models.onnx_file import check_onnx
 from deepfreak.models.runtime import onnxruntime
 from deepfreak.models.vector_model import probe
+
+# onnxruntime has no types.
+Session = Any
 
 FORMAT = 1
 MAX_FILE_BYTES = 64 * 2**20
@@ -38,19 +40,17 @@ ACTIVATION_TOLERANCE = 1e-3
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class OnnxModel:
-    """A network in a file of ONNX; a `Classifier` that can also say where it looked.
+    """A network in a file of ONNX; a `Classifier` with activation maps.
 
     `manifest` holds JSON values only: that of the training as "network", calibration, versions, and
-    the answers by which a loaded file is checked. `sha256` is that of the file. `session` computes
-    all that is in it, `verdicts` probabilities alone, in less time.
+    the outputs by which a loaded file is checked. `sha256` is that of the file.
     """
 
     classes: tuple[str, ...]
     side: int
     manifest: Mapping[str, Any] = field(repr=False)
     sha256: str
-    session: Any = field(repr=False)
-    verdicts: Any = field(repr=False)
+    session: Session = field(repr=False)
 
     @property
     def name(self) -> str:
@@ -69,7 +69,7 @@ class OnnxModel:
         """Return the probabilities (n, classes) of uint8 images (n, side, side).
 
         `valid`, bool of the same shape, is true where a pixel measured something. `workers` threads
-        share the images; each is judged alone, so that those beside it change nothing.
+        share the images; each is computed alone, so that those beside it change nothing.
 
         Raises
         ------
@@ -78,21 +78,21 @@ class OnnxModel:
         """
         images = self._checked(images, valid)
 
-        def judge(index: int) -> NDArray[np.float32]:
-            asked = self._input(images, valid, index)
-            row: NDArray[np.float32] = self.verdicts.run(["probabilities"], asked)[0][0]
+        def run(index: int) -> NDArray[np.float32]:
+            inputs = self._input(images, valid, index)
+            row: NDArray[np.float32] = self.session.run(["probabilities"], inputs)[0][0]
             return row
 
-        rows = list(in_threads(judge, range(len(images)), workers=workers))
+        rows = list(in_threads(run, range(len(images)), workers=workers))
         return _normalised(np.array(rows).reshape(len(images), len(self.classes)))
 
     def look(
         self, images: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-        """Return the probabilities (n, classes) and what spoke for each class (n, classes, h, w).
+        """Return the probabilities (n, classes) and the activation maps (n, classes, h, w).
 
-        A class's map covers the image in h x w parts; above 0 a part speaks for the class rather
-        than for others, below 0 against it.
+        A class's map covers the image in h x w parts; above 0 a part is evidence for the class
+        rather than for others, below 0 against it.
 
         Raises
         ------
@@ -135,19 +135,19 @@ class OnnxModel:
         return {"image": image, "valid": measured}
 
 
-def network_from(content: bytes) -> OnnxModel:
+def network_from(content: bytes, *, max_bytes: int = MAX_FILE_BYTES) -> OnnxModel:
     """Return the network that the bytes of a file hold, after every check.
 
     Raises
     ------
     ModelError
-        They are too many, are no network of ours, ask for what none needs, or answer otherwise than
-        when they were written.
+        They are too many, hold something else than a network of DeepFreak, or give other outputs
+        than when they were written.
     """
-    if len(content) > MAX_FILE_BYTES:
+    if len(content) > max_bytes:
         raise ModelError(
-            f"expected a network of at most {MAX_FILE_BYTES >> 20} MB, found "
-            f"{len(content) >> 20} MB: use one with fewer filters"
+            f"expected a network of at most {max_bytes >> 20} MB, found {len(content) >> 20} MB: "
+            "use one with fewer filters"
         )
     check_onnx(content)
     session = _session(content)
@@ -160,14 +160,13 @@ def network_from(content: bytes) -> OnnxModel:
         manifest=manifest,
         sha256=hashlib.sha256(content).hexdigest(),
         session=session,
-        verdicts=_session(cut_to(content, "probabilities")),
     )
-    _check_answers(model)
+    _check_outputs(model)
     return model
 
 
 def probes(side: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Return three images (3, side, side) and their valid pixels, to record and compare answers.
+    """Return three images (3, side, side) and their valid pixels, to record and compare outputs.
 
     Drawn by code: as `vector_model.probe`, a faint one, and one with a corner that is not valid.
     """
@@ -181,7 +180,7 @@ def probes(side: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     return images, valid
 
 
-def answers(
+def outputs(
     probabilities: NDArray[np.floating[Any]], maps: NDArray[np.floating[Any]]
 ) -> dict[str, Any]:
     """Return what a manifest records: probabilities, and mean and maximum of every map."""
@@ -199,8 +198,8 @@ def _mean_and_maximum(maps: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     return summary
 
 
-def _session(content: bytes) -> Any:  # noqa: ANN401 -- onnxruntime has no types
-    """Return a session that computes on the thread that asks it."""
+def _session(content: bytes) -> Session:
+    """Return a session that computes on the calling thread."""
     runtime = onnxruntime()
     options = runtime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -221,7 +220,7 @@ def _session(content: bytes) -> Any:  # noqa: ANN401 -- onnxruntime has no types
         ) from error
 
 
-def _manifest(session: Any) -> Mapping[str, Any]:  # noqa: ANN401 -- onnxruntime has no types
+def _manifest(session: Session) -> Mapping[str, Any]:
     """Return the file's manifest if it has the parts that are relied on."""
     try:
         manifest = json.loads(session.get_modelmeta().custom_metadata_map.get(METADATA, "null"))
@@ -248,7 +247,7 @@ def _manifest(session: Any) -> Mapping[str, Any]:  # noqa: ANN401 -- onnxruntime
     return manifest
 
 
-def _check_signature(session: Any, *, side: int, classes: int) -> None:  # noqa: ANN401 -- as above
+def _check_signature(session: Session, *, side: int, classes: int) -> None:
     """Check names, types and shapes of what goes in and what comes out."""
     wanted = {"image": (side, side), "valid": (side, side), "probabilities": (classes,)}
     for named, puts in ((INPUTS, session.get_inputs()), (OUTPUTS, session.get_outputs())):
@@ -281,35 +280,33 @@ def _check_signature(session: Any, *, side: int, classes: int) -> None:  # noqa:
         )
 
 
-def _check_answers(model: OnnxModel) -> None:
-    """Raise `ModelError` unless the network answers `probes` as the manifest records."""
+def _check_outputs(model: OnnxModel) -> None:
+    """Raise `ModelError` unless the outputs for `probes` are those that the manifest records."""
     check, shape = model.manifest["check"], (3, len(model.classes))
     try:
         recorded = np.asarray(check["probabilities"], np.float64).reshape(shape)
         summary = np.asarray(check["activation"], np.float64).reshape(*shape, 2)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
-            f"expected recorded answers in {len(model.classes)} classes, found others: export again"
+            f"expected recorded outputs in {len(model.classes)} classes, found others: export again"
         ) from error
     try:
         rows, maps = model.look(*probes(model.side))
-        verdicts = model.probabilities(*probes(model.side))
     except Exception as error:  # the runtime raises a dozen kinds when it cannot compute
         raise ModelError(
-            f"expected answers, found an error ({' '.join(str(error).split())[:200]}): export it "
+            f"expected outputs, found an error ({' '.join(str(error).split())[:200]}): export it "
             "again"
         ) from error
     scale = max(1.0, float(np.abs(summary).max()))
     # written so that what is not a number is not alike
     alike = (
-        max(np.abs(rows - recorded).max(), np.abs(verdicts - recorded).max())
-        <= PROBABILITY_TOLERANCE
+        np.abs(rows - recorded).max() <= PROBABILITY_TOLERANCE
         and np.abs(_mean_and_maximum(maps) - summary).max() <= ACTIVATION_TOLERANCE * scale
     )
     if not alike:
         made_with = model.manifest["versions"].get("onnxruntime", "unknown")
         raise ModelError(
-            f"expected the recorded answers with onnxruntime {onnxruntime().__version__}, found "
+            f"expected the recorded outputs with onnxruntime {onnxruntime().__version__}, found "
             f"others (made with {made_with}): export it again"
         )
 

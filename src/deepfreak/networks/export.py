@@ -20,8 +20,8 @@ from deepfreak.models.network import (
     METADATA,
     OUTPUTS,
     OnnxModel,
-    answers,
     network_from,
+    outputs,
     probes,
 )
 from deepfreak.models.svm import softmax
@@ -39,10 +39,11 @@ def export_onnx(
     *,
     calibration: Calibration | None = None,
     overwrite: bool = False,
+    max_bytes: int = MAX_FILE_BYTES,
 ) -> OnnxModel:
     """Write `model` as ONNX to `path`, and return what `load_model` reads from there.
 
-    The file is read again, and has to give torch's answers, before it gets its name. Its
+    The file is read again, and has to give torch's outputs, before it gets its name. Its
     probabilities are those of `model`, after `calibration` where there is one.
 
     Raises
@@ -50,7 +51,7 @@ def export_onnx(
     OutputError
         The file exists and `overwrite` is false, cannot be written, or would be too large.
     ModelError
-        The network has no last maps to look at, or onnxruntime answers otherwise.
+        The network has no activation maps, or onnxruntime gives other outputs.
     BackendError
         The package onnx is missing.
     """
@@ -62,7 +63,7 @@ def export_onnx(
     device = model.network.mean.device
     with torch.inference_mode():
         _, maps = served(images, valid)
-        # what is served must answer as the very network that was trained
+        # the outputs to compare with are those of the very network that was trained
         logits = model.network(images.to(device), valid.to(device)).double().cpu().numpy()
     manifest = {
         "format": FORMAT,
@@ -71,13 +72,13 @@ def export_onnx(
         "network": dict(model.manifest),
         "calibration": None if calibration is None else calibration.to_json(),
         "versions": versions("torch", "onnx", "onnxruntime", "numpy"),
-        "check": answers(softmax(logits / temperature), maps.numpy()),
+        "check": outputs(softmax(logits / temperature), maps.numpy()),
     }
     content = _onnx(served, manifest, maps_shape=tuple(maps.shape))
-    if len(content) > MAX_FILE_BYTES:
+    if len(content) > max_bytes:
         raise OutputError(
-            f"{path} would have {len(content) >> 20} MB, more than the {MAX_FILE_BYTES >> 20} MB "
-            "that are read again; use fewer filters"
+            f"{path} would have {len(content) >> 20} MB, more than the {max_bytes >> 20} MB that "
+            "can be read again; use fewer filters"
         )
     try:
         loaded = network_from(content)
