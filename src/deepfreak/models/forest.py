@@ -16,7 +16,7 @@ from deepfreak.classes import ClassWeight
 from deepfreak.compiled import njit
 from deepfreak.models.archive import Arrays, fingerprint, matches, unfit
 from deepfreak.models.fitted import check_training, require_scikit_learn, weights_by_class
-from deepfreak.settings import settings
+from deepfreak.settings import settings, to_json
 
 if TYPE_CHECKING:
     from sklearn.ensemble import RandomForestClassifier
@@ -48,14 +48,7 @@ class Forest:
 
     def settings(self) -> dict[str, Any]:
         """Return the settings as JSON values."""
-        weight = self.class_weight
-        return {
-            "classifier": self.name,
-            "trees": self.trees,
-            "max_depth": self.max_depth,
-            "max_features": self.max_features,
-            "class_weight": list(weight) if isinstance(weight, tuple) else weight,
-        }
+        return {"classifier": self.name, **to_json(self)}
 
     def fit(
         self,

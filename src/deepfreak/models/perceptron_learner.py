@@ -13,7 +13,7 @@ from deepfreak.models.fitted import check_training, held_out_scores, weights_by_
 from deepfreak.models.perceptron_fit import fit_perceptrons
 from deepfreak.models.perceptrons import Perceptrons
 from deepfreak.models.svm import softmax, temperature_of
-from deepfreak.settings import Positive, settings
+from deepfreak.settings import Positive, settings, to_json
 
 _CLIP, _MIN_SCALE, _STEPS = 0.0005, 1e-6, 500
 
@@ -41,14 +41,7 @@ class PerceptronLearner:
 
     def settings(self) -> dict[str, Any]:
         """Return the settings as JSON values."""
-        weight = self.class_weight
-        return {
-            "classifier": self.name,
-            "hidden": self.hidden,
-            "decay": self.decay,
-            "members": self.members,
-            "class_weight": list(weight) if isinstance(weight, tuple) else weight,
-        }
+        return {"classifier": self.name, **to_json(self)}
 
     def fit(
         self,

@@ -21,7 +21,7 @@ from deepfreak.models.fitted import (
     require_scikit_learn,
     weights_by_class,
 )
-from deepfreak.settings import NonNegative, Positive, settings
+from deepfreak.settings import NonNegative, Positive, settings, to_json
 
 # Table 8. Gamma 0 is one over the number of features: libsvm's own convention, and what the 'auto'
 # of the scikit-learn that the authors used meant.
@@ -53,13 +53,7 @@ class SVM:
 
     def settings(self) -> dict[str, Any]:
         """Return the settings as JSON values."""
-        weight = self.class_weight
-        return {
-            "classifier": self.name,
-            "C": self.C,
-            "gamma": self.gamma,
-            "class_weight": list(weight) if isinstance(weight, tuple) else weight,
-        }
+        return {"classifier": self.name, **to_json(self)}
 
     def fit(
         self,

@@ -14,11 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d, max_pool2d, relu
 
-from deepfreak.encoding import (
-    PEDESTAL,
-)
-from deepfreak.networks.compact import BLOCK_PX
+from deepfreak.encoding import PEDESTAL
 
+# Side in pixels of the blocks that the image is divided into.
+BLOCK_PX = 4
 BLOCK_PIXELS = BLOCK_PX**2
 # Added to what a pixel holds that measured nothing. All gray levels of a block together do not make
 # up for it, so that a block's sum says how many there are.
