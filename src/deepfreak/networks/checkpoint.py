@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from deepfreak.errors import ModelError, RecipeError
 from deepfreak.networks.architecture import architecture_from
+from deepfreak.networks.configuration import Inputs
 from deepfreak.networks.network import Network, NetworkModel, build_network
-from deepfreak.networks.recipe import Inputs
 from deepfreak.storage.files import whole_file
 
 FORMAT = 1

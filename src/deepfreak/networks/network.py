@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate
 
 from deepfreak.errors import FrameError, RecipeError
 from deepfreak.networks.architecture import Architecture
-from deepfreak.networks.recipe import Inputs
+from deepfreak.networks.configuration import Inputs
 
 IMAGES_AT_ONCE = 16
 
