@@ -24,10 +24,9 @@ from deepfreak.errors import (
 )
 from deepfreak.networks.architecture import Architecture
 from deepfreak.networks.augmentation import change, draw_changes, measured
-from deepfreak.networks.batches.batch import Batch
+from deepfreak.networks.batches import Source, source_of
+from deepfreak.networks.batches.batch import STEP, Batch, generator
 from deepfreak.networks.batches.fresh import Fresh
-from deepfreak.networks.batches.order import STEP, generator
-from deepfreak.networks.batches.source import Source, source_of
 from deepfreak.networks.batches.stored import StoredImages
 from deepfreak.networks.checkpoint import FORMAT, fingerprint, save_network
 from deepfreak.networks.configuration import Training
