@@ -30,10 +30,7 @@ def evidence_model_parts(model: EvidenceModel) -> tuple[dict[str, Any], dict[str
         **model.manifest,
         "classes": list(model.classes),
         "hit_share": model.hit_share,
-        "heads": {
-            name: {"names": list(head.names), "activation": head.activation}
-            for name, head in model.heads.items()
-        },
+        "heads": {name: list(head.names) for name, head in model.heads.items()},
         "sha256": model.fingerprint(),
         "versions": versions("numpy", "numba", "scipy"),
         "check": {"numbers": found, "answers": _answers(model.opinion(found))},
@@ -69,10 +66,8 @@ def evidence_model_from(manifest: Mapping[str, Any], arrays: Mapping[str, Arrays
     return model
 
 
-def _head(name: str, arrays: Arrays, description: object) -> Perceptrons:
-    """Return the ensemble `name` of a file."""
-    known: Mapping[str, Any] = description if isinstance(description, dict) else {}
-    names = known.get("names")
+def _head(name: str, arrays: Arrays, names: object) -> Perceptrons:
+    """Return the ensemble `name` of a file, over the numbers of these `names`."""
     if (
         not isinstance(names, list)
         or not all(isinstance(each, str) for each in names)
@@ -82,8 +77,7 @@ def _head(name: str, arrays: Arrays, description: object) -> Perceptrons:
             f"expected names of numbers for {name}, found names that do not fit: do not use this "
             "file"
         )
-    activation = known.get("activation", "")
-    return Perceptrons.from_arrays(arrays, names=names, outputs=1, activation=activation)
+    return Perceptrons.from_arrays(arrays, names=names, outputs=1)
 
 
 def _check_answers(model: EvidenceModel, check: object) -> None:

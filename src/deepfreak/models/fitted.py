@@ -1,20 +1,23 @@
 """What classifiers of vectors have in common.
 
-A `Learner` is a frozen dataclass of settings; its `fit` trains and returns a `Fitted`, which gives
-the probabilities of vectors. Neither knows of images: `vector_model` joins them with an extractor.
+A `Learner` is a frozen dataclass of settings; its `fit` returns a `Fitted`, which gives
+probabilities. Neither knows of images: `vector_model` joins them with an extractor.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.classes import ClassWeight
 from deepfreak.errors import DatasetError, ModelError
-from deepfreak.models.archive import Arrays
+from deepfreak.models.archive import Arrays, fingerprint
+from deepfreak.settings import to_json
 
 # Table 8, from blank to strong.
 CLASS_WEIGHTS: tuple[ClassWeight, ...] = (
@@ -31,7 +34,8 @@ FOLDS = 5
 LARGEST = float(np.finfo(np.float32).max)
 
 
-class Fitted(Protocol):
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Fitted(ABC):
     """A trained classifier of vectors, made of plain arrays.
 
     Attributes
@@ -43,52 +47,53 @@ class Fitted(Protocol):
         not be found.
     """
 
-    # Classifiers are dataclasses: `dataclasses.replace` adds the accuracy.
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
     name: ClassVar[str]
 
-    @property
-    def accuracy_held_out(self) -> float | None:
-        """See the class."""
+    accuracy_held_out: float | None = None
 
+    @abstractmethod
     def probabilities(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the probabilities (n, classes) of vectors (n, k)."""
 
     def predict(self, vectors: NDArray[np.float64]) -> NDArray[np.intp]:
         """Return the most probable class (n,) of vectors (n, k)."""
+        most_probable: NDArray[np.intp] = self.probabilities(vectors).argmax(axis=1)
+        return most_probable
 
+    @abstractmethod
     def arrays(self) -> Arrays:
         """Return the arrays of a model file by name."""
 
     @classmethod
+    @abstractmethod
     def from_arrays(cls, arrays: Arrays, *, features: int, classes: int) -> Self:
         """Return the classifier of these arrays, after every check.
 
         Raises
         ------
         ModelError
-            They do not fit one another, or not so many features and classes.
+            One is missing, of another shape or type, out of range or not finite.
         """
 
     def fingerprint(self) -> str:
         """Return a SHA-256 over all that decides on the probabilities."""
+        return fingerprint(self.arrays())
 
 
-class Learner(Protocol):
+class Learner(ABC):
     """The settings of a classifier of vectors."""
 
     # Learners are dataclasses: `dataclasses.replace` changes a setting.
     __dataclass_fields__: ClassVar[dict[str, Any]]
+    __slots__ = ()
     name: ClassVar[str]
-
-    @property
-    def class_weight(self) -> ClassWeight:
-        """How much each class weighs."""
+    class_weight: ClassWeight
 
     def settings(self) -> dict[str, Any]:
         """Return the settings as JSON values, the kind under `classifier`."""
+        return {"classifier": self.name, **to_json(self)}
 
+    @abstractmethod
     def fit(
         self,
         vectors: NDArray[np.float64],
@@ -101,13 +106,16 @@ class Learner(Protocol):
     ) -> Fitted:
         """Return the classifier trained on `vectors` (n, k) with `labels` (n,), 0 to `classes` - 1.
 
-        `held_out` asks for what is found from vectors held out: the accuracy, and by what margins
-        or outputs are divided. A search that compares predictions has no use for either.
+        It does not depend on `workers`, the number of threads. `held_out` asks for what is found
+        from vectors held out: the accuracy, and by what margins or outputs are divided. A search
+        that compares predictions has no use for either.
 
         Raises
         ------
         DatasetError
             A class without vectors, fewer than two classes, or a number that is not finite.
+        ModelError
+            scikit-learn is not installed.
         """
 
 

@@ -14,9 +14,15 @@ from pydantic import Field
 
 from deepfreak.classes import ClassWeight
 from deepfreak.compiled import njit
-from deepfreak.models.archive import Arrays, fingerprint, matches, unfit
-from deepfreak.models.fitted import check_training, require_scikit_learn, weights_by_class
-from deepfreak.settings import settings, to_json
+from deepfreak.models.archive import Arrays, matches, unfit
+from deepfreak.models.fitted import (
+    Fitted,
+    Learner,
+    check_training,
+    require_scikit_learn,
+    weights_by_class,
+)
+from deepfreak.settings import settings
 
 if TYPE_CHECKING:
     from sklearn.ensemble import RandomForestClassifier
@@ -28,7 +34,7 @@ MAX_DEPTHS = (None, 2, 4, 6, 8, 10, 20)
 
 
 @settings
-class Forest:
+class Forest(Learner):
     """The settings of a random forest; the defaults are the paper's best (Table 3).
 
     Parameters
@@ -46,10 +52,6 @@ class Forest:
     max_features: Literal["sqrt"] | Annotated[float, Field(gt=0, le=1)] = "sqrt"
     class_weight: ClassWeight = None
 
-    def settings(self) -> dict[str, Any]:
-        """Return the settings as JSON values."""
-        return {"classifier": self.name, **to_json(self)}
-
     def fit(
         self,
         vectors: NDArray[np.float64],
@@ -60,16 +62,7 @@ class Forest:
         workers: int = 1,
         held_out: bool = False,
     ) -> "FittedForest":
-        """Return a forest trained on vectors (n, k) with labels (n,).
-
-        It does not depend on `workers`, the number of threads. `held_out` asks for the accuracy
-        out of bag.
-
-        Raises
-        ------
-        DatasetError
-            A class without vectors, or a number that is not finite.
-        """
+        """Return a forest; see `Learner.fit`. The accuracy held out is that out of bag."""
         require_scikit_learn()
         from sklearn.ensemble import RandomForestClassifier
 
@@ -96,7 +89,7 @@ class Forest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FittedForest:
+class FittedForest(Fitted):
     """The nodes of all trees, one tree after the other, as plain arrays.
 
     Parameters
@@ -120,7 +113,6 @@ class FittedForest:
     feature: NDArray[np.int32]
     threshold: NDArray[np.float32]
     leaves: NDArray[np.float64]
-    accuracy_held_out: float | None = None
 
     def probabilities(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the probabilities (n, classes) of vectors (n, k): the mean over the trees.
@@ -130,24 +122,13 @@ class FittedForest:
         inputs = np.ascontiguousarray(vectors, dtype=np.float32)
         return vote(inputs, self.roots, self.children, self.feature, self.threshold, self.leaves)
 
-    def predict(self, vectors: NDArray[np.float64]) -> NDArray[np.intp]:
-        """Return the most probable class (n,) of vectors (n, k)."""
-        most_probable: NDArray[np.intp] = self.probabilities(vectors).argmax(axis=1)
-        return most_probable
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
+    def arrays(self) -> Arrays:
         """Return the arrays of a model file by name."""
         return {name: getattr(self, name) for name in _ARRAYS}
 
     @classmethod
     def from_arrays(cls, arrays: Arrays, *, features: int, classes: int) -> Self:
-        """Return the forest of `arrays`, every index of which was checked.
-
-        Raises
-        ------
-        ModelError
-            One is missing, of another shape or type, not finite, or points outside.
-        """
+        """Return the forest of `arrays`, every index of which was checked; see `Fitted`."""
         nodes, rows = (len(np.atleast_1d(arrays.get(name, ()))) for name in ("feature", "leaves"))
         trees = len(np.atleast_1d(arrays.get("roots", ())))
         expected = {
@@ -161,10 +142,6 @@ class FittedForest:
             raise unfit(cls.name, features=features, classes=classes)
         values: dict[str, Any] = {name: np.ascontiguousarray(arrays[name]) for name in _ARRAYS}
         return cls(**values)
-
-    def fingerprint(self) -> str:
-        """Return a SHA-256 over all that decides on the probabilities."""
-        return fingerprint(self.arrays())
 
 
 _ARRAYS = ("roots", "children", "feature", "threshold", "leaves")

@@ -9,17 +9,23 @@ from pydantic import Field
 
 from deepfreak.classes import ClassWeight
 from deepfreak.models.archive import Arrays
-from deepfreak.models.fitted import check_training, held_out_scores, weights_by_image
+from deepfreak.models.fitted import (
+    Fitted,
+    Learner,
+    check_training,
+    held_out_scores,
+    weights_by_image,
+)
 from deepfreak.models.perceptron_fit import fit_perceptrons
 from deepfreak.models.perceptrons import Perceptrons
 from deepfreak.models.svm import softmax, temperature_of
-from deepfreak.settings import Positive, settings, to_json
+from deepfreak.settings import Positive, settings
 
 _CLIP, _MIN_SCALE, _STEPS = 0.0005, 1e-6, 500
 
 
 @settings
-class PerceptronLearner:
+class PerceptronLearner(Learner):
     """The settings of an ensemble of perceptrons with one hidden layer.
 
     Parameters
@@ -39,10 +45,6 @@ class PerceptronLearner:
     members: Annotated[int, Field(ge=1, le=256)] = 4
     class_weight: ClassWeight = None
 
-    def settings(self) -> dict[str, Any]:
-        """Return the settings as JSON values."""
-        return {"classifier": self.name, **to_json(self)}
-
     def fit(
         self,
         vectors: NDArray[np.float64],
@@ -53,16 +55,9 @@ class PerceptronLearner:
         workers: int = 1,
         held_out: bool = False,
     ) -> "FittedPerceptrons":
-        """Return perceptrons trained on vectors (n, k) with labels (n,).
+        """Return perceptrons; see `Learner.fit`. `held_out` finds the slope, too, from folds.
 
-        They depend neither on `workers`, the threads over the folds, nor on those of the linear
-        algebra. `held_out` asks for the accuracy and the slope from folds that were held out.
-
-        Raises
-        ------
-        DatasetError
-            A class without vectors (with `held_out` two of each are needed), or a number that is
-            not finite.
+        They do not depend on the number of threads of the linear algebra either.
         """
         from threadpoolctl import threadpool_limits
 
@@ -104,13 +99,12 @@ class PerceptronLearner:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FittedPerceptrons:
+class FittedPerceptrons(Fitted):
     """Perceptrons whose outputs are log-probabilities of classes, or log-odds of two classes."""
 
     name: ClassVar[str] = "perceptrons"
 
     perceptrons: Perceptrons
-    accuracy_held_out: float | None = None
 
     def scores(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return log-probabilities (n, classes), up to a constant of each vector."""
@@ -126,19 +120,13 @@ class FittedPerceptrons:
         most_probable: NDArray[np.intp] = self.scores(vectors).argmax(axis=1)
         return most_probable
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
+    def arrays(self) -> Arrays:
         """Return the arrays of a model file by name."""
         return self.perceptrons.arrays()
 
     @classmethod
     def from_arrays(cls, arrays: Arrays, *, features: int, classes: int) -> Self:
-        """Return the perceptrons of `arrays`.
-
-        Raises
-        ------
-        ModelError
-            They do not fit one another, are not finite or beyond bounds.
-        """
+        """Return the perceptrons of `arrays`; see `Fitted`."""
         outputs = 1 if classes == 2 else classes
         names = _numbered(features)
         return cls(perceptrons=Perceptrons.from_arrays(arrays, names=names, outputs=outputs))

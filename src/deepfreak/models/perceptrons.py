@@ -3,15 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.errors import ModelError
 from deepfreak.models.archive import Arrays, fingerprint, matches
-
-Activation = Literal["tanh", "softplus"]
 
 _SCALES, _CALIBRATION = ("low", "high", "mean", "scale"), ("slope", "offset")
 _MAX_WIDTH, _MAX_MEMBERS, _MAX_LAYERS = 512, 256, 3
@@ -23,7 +21,7 @@ _MAX_VALUE, _MIN_SCALE = 1e12, 1e-12
 class Perceptrons:
     """An ensemble of perceptrons with the same k inputs and layers; all arrays are float64.
 
-    Without a hidden layer and with one member it is a linear regression.
+    Each layer but the last ends in a tanh. One member without hidden layers is a linear regression.
 
     Attributes
     ----------
@@ -35,8 +33,6 @@ class Perceptrons:
         What is subtracted from a clipped number, and what the rest is divided by (k,).
     weights, biases
         A layer each, the first layer first: (members, inputs, outputs) and (members, outputs).
-    activation
-        After each layer but the last.
     slope, offset
         Calibration: the members' mean output is multiplied by `slope`, and `offset` is added.
     """
@@ -48,7 +44,6 @@ class Perceptrons:
     scale: NDArray[np.float64]
     weights: tuple[NDArray[np.float64], ...]
     biases: tuple[NDArray[np.float64], ...]
-    activation: Activation = "tanh"
     slope: float = 1.0
     offset: float = 0.0
 
@@ -58,13 +53,13 @@ class Perceptrons:
         layer = np.broadcast_to(inputs, (len(self.weights[0]), *inputs.shape))
         for depth, (weights, biases) in enumerate(zip(self.weights, self.biases, strict=True)):
             if depth:
-                layer = np.tanh(layer) if self.activation == "tanh" else np.logaddexp(0, layer)
+                layer = np.tanh(layer)
             layer = layer @ weights + biases[:, None]
         found: NDArray[np.float64] = self.slope * layer.mean(axis=0) + self.offset
         return found
 
     def beyond(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return how far each of `values` (n, k) lies outside `low` to `high`, in its width."""
+        """Return how far `values` (n, k) lie outside `low` to `high`, in parts of that range."""
         outside = np.maximum(np.maximum(self.low - values, values - self.high), 0.0)
         far: NDArray[np.float64] = outside / np.maximum(self.high - self.low, self.scale)
         return far
@@ -80,7 +75,7 @@ class Perceptrons:
         place = {name: column for column, name in enumerate(names)}
         if missing := [name for name in self.names if name not in place]:
             raise ModelError(
-                f"expected the number {missing[0]!r} among the evidence, found none of this name: "
+                f"expected the number {missing[0]!r} in the evidence, found none of this name: "
                 "use the version of deepfreak that made the model, or train it again"
             )
         return [place[name] for name in self.names]
@@ -88,7 +83,7 @@ class Perceptrons:
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays of a model file by name: those of layer k are `weights_k`, `biases_k`.
 
-        Names and activation belong to the manifest.
+        The names belong to the manifest.
         """
         return {
             **{part: getattr(self, part) for part in _SCALES},
@@ -98,14 +93,7 @@ class Perceptrons:
         }
 
     @classmethod
-    def from_arrays(
-        cls,
-        arrays: Arrays,
-        *,
-        names: Sequence[str],
-        outputs: int,
-        activation: Any = "tanh",  # noqa: ANN401 -- a file's
-    ) -> Self:
+    def from_arrays(cls, arrays: Arrays, *, names: Sequence[str], outputs: int) -> Self:
         """Return the ensemble of `arrays`.
 
         Raises
@@ -124,8 +112,7 @@ class Perceptrons:
             expected[f"weights_{depth}"] = (np.float64, (members, entering, leaving))
             expected[f"biases_{depth}"] = (np.float64, (members, leaving))
         sound = (
-            activation in {"tanh", "softplus"}
-            and 1 <= layers <= _MAX_LAYERS
+            1 <= layers <= _MAX_LAYERS
             and 1 <= members <= _MAX_MEMBERS
             and matches(arrays, expected)
             and all(1 <= width <= _MAX_WIDTH for width in widths[1:])
@@ -145,11 +132,10 @@ class Perceptrons:
             **{part: arrays[part] for part in _SCALES},
             weights=tuple(weights),
             biases=tuple(arrays[f"biases_{depth}"] for depth in range(layers)),
-            activation=activation,
             slope=float(arrays["slope"]),
             offset=float(arrays["offset"]),
         )
 
     def fingerprint(self) -> str:
         """Return a SHA-256 over all that decides on the outputs."""
-        return fingerprint(self.arrays(), f"{self.names} {self.activation}")
+        return fingerprint(self.arrays(), f"{self.names} tanh")

@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 
 from deepfreak.classes import ClassWeight
 from deepfreak.compiled import njit
-from deepfreak.models.archive import Arrays, fingerprint, matches, unfit
+from deepfreak.models.archive import Arrays, matches, unfit
 from deepfreak.models.fitted import (
+    Fitted,
+    Learner,
     check_training,
     held_out_scores,
     require_scikit_learn,
     weights_by_class,
 )
-from deepfreak.settings import NonNegative, Positive, settings, to_json
+from deepfreak.settings import NonNegative, Positive, settings
 
 # Table 8. Gamma 0 is one over the number of features: libsvm's own convention, and what the 'auto'
 # of the scikit-learn that the authors used meant.
@@ -33,7 +35,7 @@ CACHE_MB = 400
 
 
 @settings
-class SVM:
+class SVM(Learner):
     """The settings of an SVM; the defaults are the paper's best (Table 3) without its weights.
 
     Parameters
@@ -51,10 +53,6 @@ class SVM:
     gamma: NonNegative = 0.5
     class_weight: ClassWeight = None
 
-    def settings(self) -> dict[str, Any]:
-        """Return the settings as JSON values."""
-        return {"classifier": self.name, **to_json(self)}
-
     def fit(
         self,
         vectors: NDArray[np.float64],
@@ -65,26 +63,11 @@ class SVM:
         workers: int = 1,
         held_out: bool = False,
     ) -> "FittedSVM":
-        """Return the SVM trained on vectors (n, k) with labels (n,).
+        """Return an SVM; see `Learner.fit`.
 
         Features are scaled by these vectors. libsvm's iterations have no limit, since an SVM cut
-        short would be a wrong one: with a large C training may take hours.
-
-        Parameters
-        ----------
-        seed
-            Of the folds for `held_out`; an SVM itself has nothing random.
-        workers
-            Threads over the folds.
-        held_out
-            Find the temperature and the accuracy from folds that were held out; else the
-            temperature is 1.
-
-        Raises
-        ------
-        DatasetError
-            A class without vectors (with `held_out` two of each are needed), or a number that is
-            not finite.
+        short would be a wrong one: with a large C training may take hours. `held_out` finds
+        temperature and accuracy from folds, which `seed` draws; else the temperature is 1.
         """
         check_training(vectors, labels, classes=classes, class_weight=self.class_weight)
         # The order in memory decides in which order means are summed, and so on their last bit.
@@ -131,7 +114,7 @@ class SVM:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FittedSVM:
+class FittedSVM(Fitted):
     """Support vectors and what separates each pair of classes.
 
     Parameters
@@ -161,7 +144,6 @@ class FittedSVM:
     offsets: NDArray[np.float64]
     counts: NDArray[np.int64]
     temperature: float = 1.0
-    accuracy_held_out: float | None = None
 
     def margins(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return by how much each class wins its narrowest comparison (n, classes).
@@ -192,19 +174,13 @@ class FittedSVM:
         """
         return softmax(self.margins(vectors) / self.temperature)
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
+    def arrays(self) -> Arrays:
         """Return the arrays of a model file by name."""
         return {name: np.asarray(getattr(self, name)) for name in _ARRAYS}
 
     @classmethod
     def from_arrays(cls, arrays: Arrays, *, features: int, classes: int) -> Self:
-        """Return the SVM of `arrays`.
-
-        Raises
-        ------
-        ModelError
-            One is missing, of another shape or type, or not finite.
-        """
+        """Return the SVM of `arrays`; see `Fitted`."""
         vectors = arrays["support"].shape[1] if arrays.get("support", np.empty(0)).ndim == 2 else 0
         expected = {
             "mean": (np.float64, (features,)),
@@ -234,10 +210,6 @@ class FittedSVM:
             for name, array in arrays.items()
         }
         return cls(**values)
-
-    def fingerprint(self) -> str:
-        """Return a SHA-256 over all that decides on the probabilities."""
-        return fingerprint(self.arrays())
 
 
 _ARRAYS = (

@@ -1,7 +1,7 @@
 """Weights in safetensors files, with their manifest as JSON in the file's header.
 
-Weights and manifest are written in one atomic write, so that they cannot disagree. Nothing in such a
-file is code.
+Weights and manifest are written in one atomic write, so that they cannot disagree. Nothing in such
+a file is code.
 """
 
 import hashlib
