@@ -24,6 +24,7 @@ MANIFEST = "manifest.json"
 MAX_TOTAL_BYTES = 1024 * 2**20
 MAX_MANIFEST_BYTES = 32 * 2**20
 MAX_MEMBERS = 64
+MAX_CLASSES = 256
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -60,7 +61,7 @@ def unpack(content: bytes) -> tuple[dict[str, Any], dict[str, dict[str, NDArray[
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             _check_sizes(archive)
             manifest = json.loads(archive.read(MANIFEST))
-            _check_version(manifest)
+            check_format(manifest, FORMAT, VERSION)
             arrays: dict[str, dict[str, NDArray[Any]]] = {}
             for member in archive.infolist():
                 if member.filename != MANIFEST:
@@ -74,6 +75,26 @@ def unpack(content: bytes) -> tuple[dict[str, Any], dict[str, dict[str, NDArray[
             f"{'an empty file' if not content else f'something else or half of one ({error})'}"
         ) from error
     return manifest, arrays
+
+
+def check_format(manifest: object, name: str, version: int) -> None:
+    """Raise `ModelError` unless `manifest` is a table of this format."""
+    found = manifest if isinstance(manifest, dict) else {}
+    if (found.get("format"), found.get("version")) != (name, version):
+        raise ModelError(
+            f"expected the format {name} version {version}, found {found.get('format')!r} "
+            f"version {found.get('version')!r}: use the version of deepfreak that made it, or train "
+            "it again"
+        )
+
+
+def are_classes(value: object) -> bool:
+    """Return whether a value of a manifest is a list of at least two classes."""
+    return (
+        isinstance(value, list)
+        and all(isinstance(name, str) for name in value)
+        and 2 <= len(set(value)) == len(value) <= MAX_CLASSES
+    )
 
 
 def matches(arrays: Arrays, expected: Mapping[str, tuple[DTypeLike, tuple[int, ...]]]) -> bool:
@@ -118,16 +139,6 @@ def _check_sizes(archive: zipfile.ZipFile) -> None:
                 f"expected a manifest and arrays only, found {member.filename!r}: do not use this "
                 "file"
             )
-
-
-def _check_version(manifest: object) -> None:
-    found = manifest if isinstance(manifest, dict) else {}
-    if (found.get("format"), found.get("version")) != (FORMAT, VERSION):
-        raise ModelError(
-            f"expected the format {FORMAT} version {VERSION}, found {found.get('format')!r} "
-            f"version {found.get('version')!r}: use the version of deepfreak that made it, or "
-            "train it again"
-        )
 
 
 def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:

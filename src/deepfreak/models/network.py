@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.errors import FrameError, ModelError
+from deepfreak.errors import ModelError
 from deepfreak.features.extraction import in_threads
+from deepfreak.models.archive import are_classes, check_format
+from deepfreak.models.classifier import check_images
 from deepfreak.models.onnx_file import check_onnx
 from deepfreak.models.runtime import onnxruntime
 from deepfreak.models.vector_model import probe
@@ -22,17 +24,14 @@ from deepfreak.models.vector_model import probe
 # onnxruntime has no types.
 Session = Any
 
-FORMAT = 1
+FORMAT, VERSION = "deepfreak-network", 1
 MAX_FILE_BYTES = 64 * 2**20
 MAX_SIDE = 4096
-MAX_CLASSES = 256
 MAX_MAP_SIDE = 512
 # The key of the manifest among the file's metadata.
 METADATA = "deepfreak"
 PARTS = ("network", "check", "versions")
-# By name: element type and, n images standing first, number of dimensions.
-INPUTS = {"image": ("tensor(uint8)", 3), "valid": ("tensor(bool)", 3)}
-OUTPUTS = {"probabilities": ("tensor(float)", 2), "activation": ("tensor(float)", 4)}
+INPUTS, OUTPUTS = ("image", "valid"), ("probabilities", "activation")
 # Sums are not taken in the same order everywhere: what answers may differ by.
 PROBABILITY_TOLERANCE = 1e-4
 ACTIVATION_TOLERANCE = 1e-3
@@ -76,7 +75,7 @@ class OnnxModel:
         FrameError
             Images are of another kind or size.
         """
-        images = self._checked(images, valid)
+        images = check_images(images, valid, side=self.side)
 
         def run(index: int) -> NDArray[np.float32]:
             inputs = self._input(images, valid, index)
@@ -99,28 +98,13 @@ class OnnxModel:
         FrameError
             Images are of another kind or size.
         """
-        images = self._checked(images, valid)
+        images = check_images(images, valid, side=self.side)
         found = [
-            self.session.run(list(OUTPUTS), self._input(images, valid, index))
+            self.session.run(OUTPUTS, self._input(images, valid, index))
             for index in range(len(images))
         ]
         rows, maps = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return _normalised(rows), maps
-
-    def _checked(
-        self, images: NDArray[np.uint8], valid: NDArray[np.bool_] | None
-    ) -> NDArray[np.uint8]:
-        images = np.asarray(images)
-        if images.dtype != np.uint8 or images.shape[1:] != (self.side, self.side):
-            raise FrameError(
-                f"expected uint8 images of {self.side} x {self.side} for this network, found "
-                f"{images.dtype} {images.shape[1:]}: prepare them"
-            )
-        if valid is not None and np.shape(valid) != images.shape:
-            raise FrameError(
-                f"expected valid pixels for images {images.shape}, found {np.shape(valid)}"
-            )
-        return images
 
     def _input(
         self, images: NDArray[np.uint8], valid: NDArray[np.bool_] | None, index: int
@@ -226,17 +210,10 @@ def _manifest(session: Session) -> Mapping[str, Any]:
         manifest = json.loads(session.get_modelmeta().custom_metadata_map.get(METADATA, "null"))
     except (ValueError, RecursionError) as error:
         raise ModelError("expected a manifest of JSON in this network, found other text") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        found = manifest.get("format") if isinstance(manifest, dict) else None
-        raise ModelError(
-            f"expected a network of format {FORMAT}, found {found!r}: use the version of deepfreak "
-            "that made it, or export it again"
-        )
-    classes, side = manifest.get("classes"), manifest.get("side")
+    check_format(manifest, FORMAT, VERSION)
+    side = manifest.get("side")
     if (
-        not isinstance(classes, list)
-        or not all(isinstance(name, str) for name in classes)
-        or not 2 <= len(set(classes)) == len(classes) <= MAX_CLASSES
+        not are_classes(manifest.get("classes"))
         or not isinstance(side, int)
         or not 1 <= side <= MAX_SIDE
         or not all(isinstance(manifest.get(part), dict) for part in PARTS)
@@ -244,40 +221,31 @@ def _manifest(session: Session) -> Mapping[str, Any]:
         or not isinstance(manifest["network"]["architecture"].get("architecture"), str)
     ):
         raise ModelError("expected a complete manifest, found one without its parts: export again")
-    return manifest
+    found: Mapping[str, Any] = manifest
+    return found
 
 
 def _check_signature(session: Session, *, side: int, classes: int) -> None:
-    """Check names, types and shapes of what goes in and what comes out."""
-    wanted = {"image": (side, side), "valid": (side, side), "probabilities": (classes,)}
-    for named, puts in ((INPUTS, session.get_inputs()), (OUTPUTS, session.get_outputs())):
-        found = {put.name: put for put in puts}
-        for name, (kind, dimensions) in named.items():
-            put = found.get(name)
-            if (
-                put is None
-                or put.type != kind
-                or len(put.shape) != dimensions
-                or isinstance(put.shape[0], int)
-                or tuple(put.shape[1:]) != wanted.get(name, tuple(put.shape[1:]))
-            ):
-                said = "nothing" if put is None else f"{put.type} {put.shape}"
-                raise ModelError(
-                    f"expected {name} as {kind} of {dimensions} dimensions for images of "
-                    f"{side} x {side} in {classes} classes, found {said}: export it again"
-                )
-        if extra := found.keys() - named.keys():
+    """Check names, types and shapes of inputs and outputs."""
+    found = {
+        put.name: (put.type, *("n" if isinstance(size, str) else size for size in put.shape))
+        for put in (*session.get_inputs(), *session.get_outputs())
+    }
+    sides = found.get("activation", ())[3:]
+    if not all(isinstance(size, int) and 1 <= size <= MAX_MAP_SIDE for size in sides):
+        raise ModelError(f"expected maps of at most {MAX_MAP_SIDE} a side, found {sides}")
+    expected = {
+        "image": ("tensor(uint8)", "n", side, side),
+        "valid": ("tensor(bool)", "n", side, side),
+        "probabilities": ("tensor(float)", "n", classes),
+        "activation": ("tensor(float)", "n", classes, *(sides if len(sides) == 2 else "hw")),
+    }
+    for name in sorted(expected.keys() | found.keys()):
+        if found.get(name) != expected.get(name):
             raise ModelError(
-                f"expected {', '.join(named)}, found {min(extra)} too: export it again"
+                f"expected {name} as {expected.get(name)} for images of {side} x {side} in "
+                f"{classes} classes, found {found.get(name)}: export it again"
             )
-    number, *sides = found["activation"].shape[1:]
-    if number != classes or not all(
-        isinstance(length, int) and 1 <= length <= MAX_MAP_SIDE for length in sides
-    ):
-        raise ModelError(
-            f"expected maps of {classes} classes, at most {MAX_MAP_SIDE} wide and high, found "
-            f"{found['activation'].shape}: export it again"
-        )
 
 
 def _check_outputs(model: OnnxModel) -> None:

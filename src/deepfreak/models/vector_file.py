@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from deepfreak.errors import FrameError, ModelError
 from deepfreak.features import Extractor, extractor_from
-from deepfreak.models.archive import Arrays
+from deepfreak.models.archive import Arrays, are_classes
 from deepfreak.models.fitted import Fitted
 from deepfreak.models.forest import FittedForest
 from deepfreak.models.perceptron_learner import FittedPerceptrons
@@ -71,12 +71,9 @@ def vector_model_from(manifest: Mapping[str, Any], arrays: Mapping[str, Arrays])
 
 def _check_manifest(manifest: Mapping[str, Any]) -> None:
     """Raise `ModelError` unless `manifest` has the parts that loading relies on."""
-    classes = manifest.get("classes")
     accuracy = manifest.get("accuracy_held_out")
     if (
-        not isinstance(classes, list)
-        or not all(isinstance(name, str) for name in classes)
-        or not 2 <= len(set(classes)) == len(classes) <= 256
+        not are_classes(manifest.get("classes"))
         or not all(isinstance(manifest.get(part), dict) for part in _PARTS)
         or not isinstance(manifest.get("classifier_sha256"), str)
         or not (accuracy is None or isinstance(accuracy, float))

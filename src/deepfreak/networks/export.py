@@ -19,6 +19,7 @@ from deepfreak.models.network import (
     MAX_FILE_BYTES,
     METADATA,
     OUTPUTS,
+    VERSION,
     OnnxModel,
     network_from,
     outputs,
@@ -67,6 +68,7 @@ def export_onnx(
         logits = model.network(images.to(device), valid.to(device)).double().cpu().numpy()
     manifest = {
         "format": FORMAT,
+        "version": VERSION,
         "classes": list(model.classes),
         "side": model.side,
         "network": dict(model.manifest),
@@ -228,8 +230,8 @@ def _onnx(served: Served, manifest: Mapping[str, Any], *, maps_shape: tuple[int,
             buffer,
             dynamo=False,
             opset_version=OPSET,
-            input_names=list(INPUTS),
-            output_names=list(OUTPUTS),
+            input_names=INPUTS,
+            output_names=OUTPUTS,
             dynamic_axes={name: {0: "n"} for name in (*INPUTS, *OUTPUTS)},
         )
     graph = onnx.load_model_from_string(buffer.getvalue())
