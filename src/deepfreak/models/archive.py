@@ -82,9 +82,8 @@ def check_format(manifest: object, name: str, version: int) -> None:
     found = manifest if isinstance(manifest, dict) else {}
     if (found.get("format"), found.get("version")) != (name, version):
         raise ModelError(
-            f"expected the format {name} version {version}, found {found.get('format')!r} "
-            f"version {found.get('version')!r}: use the version of deepfreak that made it, or train "
-            "it again"
+            f"expected the format {name} version {version}, found {found.get('format')!r} version "
+            f"{found.get('version')!r}: use the version of deepfreak that made it, or train again"
         )
 
 

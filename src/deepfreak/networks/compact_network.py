@@ -18,7 +18,7 @@ SHARPNESS = 20.0
 NEARLY_NOTHING = 1e-6
 
 
-class CompactNetwork(nn.Module):  # type: ignore[misc] # torch has no types here
+class CompactNetwork(nn.Module):
     """Sums light over the image and decides by logarithms.
 
     All features of blocks are at least 0, and of each the mean over what was measured is taken. The
@@ -39,7 +39,7 @@ class CompactNetwork(nn.Module):  # type: ignore[misc] # torch has no types here
         for index, width in enumerate(widths):
             convolution = nn.Conv2d(channels, width, 3, 1 if index == 0 else 2, 1)
             nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-            nn.init.zeros_(convolution.bias)
+            nn.init.constant_(convolution.get_parameter("bias"), 0)
             stages.append(nn.Sequential(convolution, nn.ReLU(inplace=True)))
             channels = width
         self.stages = nn.ModuleList(stages)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +34,7 @@ class CudaGraphStep:
     _captured: "dict[tuple[bool, torch.dtype], _Captured]" = field(default_factory=dict)
     _stream: torch.cuda.Stream = field(init=False)
     # graphs are replayed one after the other, so they share their memory
-    _pool: tuple[int, int] = field(default_factory=torch.cuda.graph_pool_handle)
+    _pool: Any = field(default_factory=torch.cuda.graph_pool_handle)
     _possible: bool = True
 
     def __post_init__(self) -> None:
@@ -69,7 +69,13 @@ class CudaGraphStep:
         return found
 
     def _capture(self, batch: Batch) -> "_Captured":
-        own = Batch(*(None if each is None else each.clone() for each in batch))
+        images, labels, volumes, valid = batch
+        own = Batch(
+            images.clone(),
+            labels.clone(),
+            volumes.clone(),
+            None if valid is None else valid.clone(),
+        )
         graph = torch.cuda.CUDAGraph()
         self.network.zero_grad(set_to_none=True)
         # images may be read by another thread meanwhile
@@ -91,7 +97,7 @@ class _Captured(NamedTuple):
 
     def replay(self, batch: Batch) -> tuple[Tensor, Tensor]:
         for own, new in zip(self.batch, batch, strict=True):
-            if own is not None:
+            if own is not None and new is not None:
                 own.copy_(new)
         self.graph.replay()
         for weights, gradient in self.gradients:

@@ -18,7 +18,7 @@ from deepfreak.networks.configuration import Inputs
 IMAGES_AT_ONCE = 16
 
 
-class Network(nn.Module):  # type: ignore[misc] # torch has no types here
+class Network(nn.Module):
     """What `Inputs` do to images, then a body of convolutions.
 
     `mean` (side, side), or (1, 1), is subtracted from pixels divided by 255. It is a buffer and so
@@ -57,7 +57,8 @@ class Network(nn.Module):  # type: ignore[misc] # torch has no types here
         if self.shrink_to is not None:
             size = (self.shrink_to, self.shrink_to)
             maps = interpolate(maps, size, mode="bilinear", antialias=True)
-        return self.body.with_volume(maps) if with_volume else self.body(maps)
+        forward: Any = self.body.with_volume if with_volume else self.body
+        return forward(maps)
 
 
 def build_network(

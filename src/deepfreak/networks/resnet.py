@@ -60,7 +60,7 @@ def normalise_by_image(network: nn.Module) -> None:
                 setattr(parent, name, own)
 
 
-class Bottleneck(nn.Module):  # type: ignore[misc] # torch has no types here
+class Bottleneck(nn.Module):
     """1 x 1 down to `inner` channels, 3 x 3 with the stride, 1 x 1 up to four times `inner`."""
 
     def __init__(self, channels: int, inner: int, stride: int) -> None:

@@ -70,7 +70,7 @@ class Planes(NamedTuple):
     weight: Tensor
 
 
-class SpotPlanes(nn.Module):  # type: ignore[misc] # torch has no types here
+class SpotPlanes(nn.Module):
     """Makes `Planes`, which turn with the image, and in which missing pixels leave no trace."""
 
     # how many planes `light` and `shape` have
@@ -93,7 +93,7 @@ class SpotPlanes(nn.Module):  # type: ignore[misc] # torch has no types here
 
     def forward(self, levels: Tensor) -> Planes:
         """Return the planes of images (n, 1, side, side) of gray levels, some with `MISSING`."""
-        if levels.device.type != "cpu" or torch.jit.is_tracing():
+        if levels.device.type != "cpu" or torch.onnx.is_in_onnx_export():
             return self._planes(levels)
         parts = [self._planes(part) for part in levels.split(IMAGES_IN_CACHE)]
         return Planes(*(torch.cat(planes) for planes in zip(*parts, strict=True)))

@@ -51,8 +51,8 @@ class State:
     @property
     def networks(self) -> dict[str, nn.Module]:
         """What has weights, by name."""
-        both = {"network": self.network, "average": self.average}
-        return both if self.average is not self.network else {"network": self.network}
+        found: dict[str, nn.Module] = {"network": self.network}
+        return found if self.average is self.network else {**found, "average": self.average}
 
     def save(self, path: Path, plan: Mapping[str, Any], processes: Processes) -> None:
         """Write a checkpoint; all processes call it, the first writes.

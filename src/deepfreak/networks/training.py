@@ -266,7 +266,7 @@ def new_state(network: Network, training: Training, device: torch.device) -> Sta
     """Return the state before the first step, with `network` on `device`."""
     network.to(device)
     if device.type == "cuda":
-        network.to(memory_format=torch.channels_last)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # is documented
     return State(
         network=network,
         average=copy.deepcopy(network) if training.average else network,

@@ -129,15 +129,19 @@ class StoredImages:
                 taken.append(part.take(inside))
         if len(taken) == 1:
             return taken[0]
+        valid = None
         if any(part.valid is not None for part in taken):
-            taken = [
-                part._replace(valid=torch.ones_like(part.images, dtype=torch.bool))
-                if part.valid is None
-                else part
+            known = (
+                torch.ones_like(part.images, dtype=torch.bool) if part.valid is None else part.valid
                 for part in taken
-            ]
-        columns = zip(*taken, strict=True)
-        return Batch(*(None if column[0] is None else torch.cat(column) for column in columns))
+            )
+            valid = torch.cat(list(known))
+        return Batch(
+            torch.cat([part.images for part in taken]),
+            torch.cat([part.labels for part in taken]),
+            torch.cat([part.volumes for part in taken]),
+            valid,
+        )
 
 
 class _Part:
