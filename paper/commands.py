@@ -176,8 +176,8 @@ def networks(
     from dataclasses import replace
 
     from deepfreak.features.cache import FeatureCache
+    from deepfreak.networks.figures import write_curves_page
     from deepfreak.progress import progress
-    from deepfreak.reports.networks import write_curves_page
     from deepfreak.search.cnn_results import read_results
     from paper.networks import CPU_SCALE, FULL_SCALE, Request, make_record
     from paper.record import write_record
@@ -281,9 +281,9 @@ def on_gpu(
     """
     from dataclasses import replace
 
+    from deepfreak.networks.figures import write_curves_page
     from deepfreak.physics.recipe import load_recipe
     from deepfreak.progress import progress
-    from deepfreak.reports.networks import write_curves_page
     from paper.on_gpu import TINY, TINY_CRYSTAL, Plan, run
     from paper.on_gpu_record import make_record
     from paper.record import write_record

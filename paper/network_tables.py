@@ -8,7 +8,7 @@ import numpy as np
 
 from deepfreak.models.evaluation import Evaluation, format_percent
 from deepfreak.networks import CONFIGURATION_A, CONFIGURATION_B, CONFIGURATION_C, Configuration
-from deepfreak.reports.networks import (
+from deepfreak.networks.figures import (
     SETTINGS,
     chosen_row,
     mean_and_half_width,

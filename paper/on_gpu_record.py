@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from deepfreak.models.evaluation import format_percent
 from deepfreak.networks.curve import curve_figure
-from deepfreak.reports.networks import hours
+from deepfreak.networks.figures import hours
 from paper import paper
 from paper.network_tables import NORMALISED, Line, accuracy_table, compared
 from paper.on_gpu import SHOTS_COMPARED, Learnt, Outcome, Plan

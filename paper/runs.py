@@ -207,7 +207,7 @@ class Trainer:
         return float(each) * images * candidate.training.epochs
 
     def _time_left(self) -> str:
-        from deepfreak.reports.networks import hours
+        from deepfreak.networks.figures import hours
 
         return f"about {hours(self._seconds / self._done * self._left)}"
 

@@ -5,13 +5,12 @@ import time
 from deepfreak.datasets import Dataset
 from deepfreak.networks.architecture import Architecture
 from deepfreak.networks.batches.stored import StoredImages
+from deepfreak.networks.configuration import Training
+from deepfreak.networks.cuda_graph import CudaGraphStep
 from deepfreak.networks.network import build_network
 from deepfreak.networks.processes import processes
-from deepfreak.networks.recipe import Training
-from deepfreak.networks.state import State
-from deepfreak.networks.step import step_of
 from deepfreak.networks.targets import Targets
-from deepfreak.networks.training import reproducible
+from deepfreak.networks.training import gradient_step, new_state, reproducible
 
 
 def seconds_per_step(
@@ -23,14 +22,18 @@ def seconds_per_step(
         network = build_network(
             architecture, training.inputs, classes=len(images.classes), side=images.side
         )
-        state = State.of(network, training, group.device)
+        optimizer = new_state(network, training, group.device).optimizer
         targets = Targets.of(images.classes, with_groups=False, device=group.device)
-        gradients = step_of(network.train(), targets, training, group)
+        step = gradient_step(network.train(), targets, training, group.device)
+        if group.device.type == "cuda":
+            step = CudaGraphStep(
+                step=step, network=network, batch=training.batch, device=group.device
+            )
         for _ in range(2):  # the first time warms up
             began = time.monotonic()
             for batch in images.in_order(training.batch):
-                loss, _ = gradients(batch)
-                state.optimizer.step()
+                loss, _ = step(batch)
+                optimizer.step()
             loss.item()  # waits for the device
             seconds = time.monotonic() - began
     return seconds / -(-len(images) // training.batch)

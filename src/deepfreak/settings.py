@@ -1,6 +1,6 @@
 """The base of settings dataclasses: strict checks, and types for ranges of physical values."""
 
-from typing import Annotated, TypeVar, cast, dataclass_transform
+from typing import Annotated, Any, TypeVar, cast, dataclass_transform
 
 import pydantic
 from pydantic import AfterValidator, ConfigDict, Field
@@ -36,6 +36,12 @@ def settings(cls: type[T]) -> type[T]:
     config = ConfigDict(extra="forbid")
     make = pydantic_dataclass(frozen=True, kw_only=True, slots=True, config=config)
     return cast("type[T]", make(cls))
+
+
+def to_json(values: object) -> dict[str, Any]:
+    """Return the settings `values`, an instance of a class made by `settings`, as JSON values."""
+    found: dict[str, Any] = pydantic.TypeAdapter(type(values)).dump_python(values, mode="json")
+    return found
 
 
 def middle(extent: float | tuple[float, float]) -> float:

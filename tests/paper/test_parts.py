@@ -5,8 +5,8 @@ import torch
 from deepfreak.errors import ModelError
 from deepfreak.networks import Topology, load_network
 from deepfreak.networks.checkpoint import FORMAT, fingerprint
+from deepfreak.networks.configuration import Inputs
 from deepfreak.networks.network import NetworkModel, build_network
-from deepfreak.networks.recipe import Inputs
 from paper.parts import join_parts, rounded, write_parts
 
 SMALL = Topology(filters=4, blocks=(1, 1, 1, 1), second_pool_size=1)

@@ -193,8 +193,8 @@ def cnn(
     import math
 
     from deepfreak.models.evaluation import format_percent
+    from deepfreak.networks.figures import hours
     from deepfreak.progress import progress
-    from deepfreak.reports.networks import hours
     from deepfreak.search.cnn import first_images
     from deepfreak.search.cnn import search as search_cnn
     from deepfreak.search.cnn_plan import Plan

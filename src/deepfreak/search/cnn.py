@@ -178,8 +178,8 @@ def search(
     """
     from deepfreak.models.evaluation import must_group
     from deepfreak.networks.batches.stored import StoredImages
+    from deepfreak.networks.figures import write_cnn_search_page
     from deepfreak.networks.processes import processes
-    from deepfreak.reports.networks import write_cnn_search_page
 
     plan, folder = plan or Plan(), Path(out)
     # whatever is wrong with all trainings must not be recorded as the failure of each

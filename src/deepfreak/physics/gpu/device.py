@@ -75,11 +75,11 @@ class Device:
     def point_spread(self, photons: Any, fwhm_mm: float, pixel_size_mm: float) -> Any:
         """Return `noise.point_spread` of each image of a stack."""
         if self._simulated:
-            spread = [
+            each = [
                 point_spread(image, fwhm_mm=fwhm_mm, pixel_size_mm=pixel_size_mm)
                 for image in photons
             ]
-            return np.stack(spread)
+            return np.stack(each)
         import torch
 
         slow, fast = photons.shape[1:]

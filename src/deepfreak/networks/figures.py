@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.models.evaluation import Proportion, format_percent
-from deepfreak.networks.curve import Epoch, curve_figure
-from deepfreak.networks.recipe import (
+from deepfreak.networks.configuration import (
     CONFIGURATION_A,
     CONFIGURATION_B,
     CONFIGURATION_C,
@@ -17,6 +16,7 @@ from deepfreak.networks.recipe import (
     FOR_RAW_IMAGES,
     Configuration,
 )
+from deepfreak.networks.curve import Epoch, curve_figure
 from deepfreak.networks.topology import TOPOLOGIES
 from deepfreak.reports.figures import INK, Figure, draw_figure
 from deepfreak.reports.page import CLASS_COLOURS, write_page

@@ -3,11 +3,10 @@
 import math
 from typing import Annotated, Any, Literal
 
-import pydantic
 from pydantic import Field
 
 from deepfreak.networks.topology import DEEPFREAK, TOPOLOGIES, Topology
-from deepfreak.settings import Count, Fraction, NonNegative, Positive, settings
+from deepfreak.settings import Count, Fraction, NonNegative, Positive, settings, to_json
 
 # What volumes are counted in while they are learnt: logarithms of common ones are then near 0.
 VOLUME_UNIT_MM3 = 1e-5
@@ -136,9 +135,8 @@ class Training:
         return self.learning_rate * (1 + math.cos(math.pi * min(done, 1))) / 2
 
     def settings(self) -> dict[str, Any]:
-        """Return what makes these settings again, as JSON values."""
-        values: dict[str, Any] = pydantic.TypeAdapter(Training).dump_python(self, mode="json")
-        return values
+        """Return the settings as JSON values."""
+        return to_json(self)
 
 
 @settings
