@@ -10,8 +10,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.physics.exposure import Truth, simulate
-from deepfreak.physics.shot import Shot
+from deepfreak.physics.exposure import simulate
+from deepfreak.physics.shot import Shot, Truth
 
 Image = NDArray[np.uint8]
 Array = NDArray[np.float64]

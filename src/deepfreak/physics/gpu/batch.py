@@ -26,9 +26,8 @@ from deepfreak.physics.detector import (
     sin_theta,
 )
 from deepfreak.physics.experiment import Experiment
-from deepfreak.physics.exposure import Truth, truth_of
+from deepfreak.physics.exposure import truth_of
 from deepfreak.physics.gpu.device import Device, missing_on_this_machine
-from deepfreak.physics.scattering.amorphous import form_factor, molecules_per_mm
 from deepfreak.physics.scattering.bragg import (
     Ellipsoid,
     Lattice,
@@ -37,10 +36,9 @@ from deepfreak.physics.scattering.bragg import (
 )
 from deepfreak.physics.scattering.by_pixel import GAUSS, SHAPES
 from deepfreak.physics.scattering.constants import R_E_SQR_M2
-from deepfreak.physics.scattering.ice import Ice
 from deepfreak.physics.scattering.spots import shell_thickness
 from deepfreak.physics.scattering.tables import interpolate
-from deepfreak.physics.shot import Shot
+from deepfreak.physics.shot import Shot, Truth
 from deepfreak.physics.structure_factors.factors import STOL
 from deepfreak.settings import middle
 
@@ -320,8 +318,9 @@ def _only_on_cpu(experiment: Experiment) -> str | None:
         return f"the GPU renders tophat and gauss crystals, found {crystal.xtal_shape}; use the CPU"
     if experiment.structure_factors().default_F != 0:
         return "the GPU renders listed reflections only (default_F 0); use the CPU"
-    if any(isinstance(matter, Ice) for matter in experiment.background):
-        return "the GPU does not render ice; use the CPU"
+    for matter in experiment.background:
+        if matter.per_mm(np.zeros(1), experiment.beam) is None:
+            return f"the GPU does not render {matter.material}; use the CPU"
     if not isinstance(experiment.detector.response, CCD):
         return "the GPU renders CCD detectors only; use the CPU"
     return None
@@ -336,9 +335,7 @@ def _smooth_tables(experiment: Experiment) -> Array:
     stol: Array = STOL_STEP * np.arange(int(1.0 / shortest / STOL_STEP) + 2, dtype=np.float64)
     tables = np.zeros((len(experiment.background) + 1, len(stol)))
     for table, matter in zip(tables, experiment.background, strict=False):
-        assert not isinstance(matter, Ice)  # noqa: S101 -- _only_on_cpu has seen to it
-        amplitude = interpolate(stol, *form_factor(matter))
-        table[:] = R_E_SQR_M2 * molecules_per_mm(matter, experiment.beam) * amplitude**2
+        table[:] = matter.per_mm(stol, experiment.beam)
     if experiment.crystal.scatters_beside_spots:
         amplitude = interpolate(stol, STOL, np.sqrt(experiment.cell_intensity()))
         tables[-1] = R_E_SQR_M2 * amplitude**2

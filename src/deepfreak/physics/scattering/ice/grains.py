@@ -8,16 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.compiled import njit
-from deepfreak.physics.beam import Beam
+from deepfreak.physics.beam import Pulse
 from deepfreak.physics.detector import Detector, beam_factors, polarization_factor
 from deepfreak.physics.scattering.constants import R_E_SQR_M2
-from deepfreak.physics.scattering.ice.lattice import IceForm, Reflections, reflections
+from deepfreak.physics.scattering.ice.lattice import Reflections
 
 Array = NDArray[np.float64]
 
 # Grains turned at a time: a product of matrices of a few MB.
 BATCH = 4096
-# A reflection that misses Bragg's condition by more standard deviations than this is dark.
+# A reflection that misses Bragg's condition by more standard deviations than this scatters
+# nothing.
 CUT_SIGMAS = 4.5
 # A spot is drawn out to this many standard deviations.
 DRAWN_SIGMAS = 4.0
@@ -47,8 +48,8 @@ class Grains:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Spots:
-    """Where spots go and how bright they are.
+class GrainSpots:
+    """Where the spots of grains go and how bright they are.
 
     Attributes
     ----------
@@ -68,32 +69,21 @@ class Spots:
 
 def grains_photons(
     grains: Grains,
-    *,
-    form: IceForm,
-    stol_max: float,
-    bandwidth_rms: float,
-    beam: Beam,
+    pulse: Pulse,
     detector: Detector,
-    fluence: float,
-    wavelength_A: float,
+    found: Reflections,
     rng: np.random.Generator,
 ) -> NDArray[np.float32]:
     """Return the expected photons of the grains that one shot meets, (slow, fast).
 
     Their number is drawn from Poisson's law and each is turned uniformly on SO(3), so that the mean
-    of many shots is `rings.powder_photons`. The arguments are as there.
+    of many shots is `rings.powder_photons`. `found` are ice's reflections.
     """
     image = np.zeros(detector.image_size, dtype=np.float32)
-    found = reflections(form, stol_max)
+    beam = pulse.beam
     for orientations in _orientations(int(rng.poisson(grains.mean_count)), rng):
-        spots = excited_spots(
-            found,
-            orientations,
-            grains,
-            wavelength_A=wavelength_A,
-            bandwidth_rms=bandwidth_rms,
-        )
-        photons = R_E_SQR_M2 * fluence * spots.photons
+        spots = excited_spots(found, orientations, grains, pulse)
+        photons = R_E_SQR_M2 * pulse.fluence * spots.photons
         photons *= polarization_factor(
             spots.directions,
             incident=beam.direction,
@@ -119,13 +109,8 @@ def grains_photons(
 
 
 def excited_spots(
-    found: Reflections,
-    orientations: Array,
-    grains: Grains,
-    *,
-    wavelength_A: float,
-    bandwidth_rms: float,
-) -> Spots:
+    found: Reflections, orientations: Array, grains: Grains, pulse: Pulse
+) -> GrainSpots:
     """Return the spots of grains in `orientations` (n, 3, 3), per r_e^2 x fluence.
 
     A reflection turned to the angle `a` against the plane across the beam, while Bragg's is theta,
@@ -135,6 +120,7 @@ def excited_spots(
     the point's lengthwise size, which move theta by `shift` and the spot with it. Which of the
     two it was is known only in the mean: hence the spot's place and its width `along`.
     """
+    wavelength_A, bandwidth_rms = pulse.wavelength_A, pulse.bandwidth_rms
     q = np.linalg.norm(found.q, axis=1)
     sines = wavelength_A * found.stol
     can_diffract = sines < 1
@@ -156,7 +142,7 @@ def excited_spots(
     density = np.exp(-((missed_by / miss) ** 2) / 2) / (math.sqrt(2 * math.pi) * miss)
     two_theta = 2 * (theta + missed_by * (shift / miss) ** 2)
     around = q_lab[:, 1:] / np.linalg.norm(q_lab[:, 1:], axis=1, keepdims=True)
-    return Spots(
+    return GrainSpots(
         directions=np.column_stack([np.cos(two_theta), np.sin(two_theta)[:, None] * around]),
         photons=wavelength_A**3
         * found.F_sqr[which]
