@@ -18,7 +18,7 @@ from deepfreak.physics.detector import (
     polarization_factor,
     solid_angle,
 )
-from deepfreak.physics.scattering.bragg import Lattice, Method, bragg_intensity
+from deepfreak.physics.scattering.bragg import Method, RenderedCrystal, bragg_intensity
 from deepfreak.physics.scattering.constants import AVOGADRO, R_E_SQR_M2
 from deepfreak.physics.scattering.tables import photons_from_table
 
@@ -31,7 +31,7 @@ class BraggCase:
     """One nanoBragg image and everything it was made from."""
 
     image: np.ndarray
-    lattice: Lattice
+    lattice: RenderedCrystal
     panel: Panel
     sources: np.ndarray
     oversample: int
@@ -166,7 +166,7 @@ def _bragg_case(state: dict, data: dict[str, np.ndarray], octant: Path) -> Bragg
     )
     return BraggCase(
         image=data["image"],
-        lattice=Lattice(
+        lattice=RenderedCrystal(
             F=F,
             hkl_min=hkl_min,
             real_axes=np.array([axes_A @ rotation_about(spindle, phi).T for phi in steps]),

@@ -29,7 +29,7 @@ IMAGES = array(F4, 3)
 ROWS = array(F8, 2)
 SIGNATURES = {
     "find_candidates": (ROWS, IMAGES, array(I8, 1), array(I8, 1), array(I4, 2)),
-    "add_landings": (
+    "add_reflections": (
         array(I8, 3, "A"),
         ROWS,
         IMAGES,

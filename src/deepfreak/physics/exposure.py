@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from deepfreak.encoding import to_8_bits
 from deepfreak.physics.detector import beam_factors
 from deepfreak.physics.noise import detect
-from deepfreak.physics.scattering.bragg import Lattice, bragg_intensity
+from deepfreak.physics.scattering.bragg import RenderedCrystal, bragg_intensity
 from deepfreak.physics.scattering.constants import R_E_SQR_M2
 from deepfreak.physics.scattering.disorder import disorder_photons
 from deepfreak.physics.shot import MATERIALS, Cell, Shot, Truth
@@ -36,7 +36,7 @@ def bragg_photons(shot: Shot) -> Float:
         shot.crystals, shot.real_axes(factors), shot.domains(), strict=True
     ):
         cells = crystal.domain_cells(axes[0])
-        lattice = Lattice(
+        lattice = RenderedCrystal(
             F=factors.F,
             hkl_min=np.array(factors.hkl_min, dtype=np.int64),
             default_F=factors.default_F,

@@ -30,13 +30,13 @@ from deepfreak.physics.exposure import truth_of
 from deepfreak.physics.gpu.device import Device, missing_on_this_machine
 from deepfreak.physics.scattering.bragg import (
     Ellipsoid,
-    Lattice,
+    RenderedCrystal,
     in_subpixels,
     largest_turn,
 )
 from deepfreak.physics.scattering.by_pixel import GAUSS, SHAPES
 from deepfreak.physics.scattering.constants import R_E_SQR_M2
-from deepfreak.physics.scattering.spots import shell_thickness
+from deepfreak.physics.scattering.projection import shell_thickness
 from deepfreak.physics.scattering.tables import interpolate
 from deepfreak.physics.shot import Shot, Truth
 from deepfreak.physics.structure_factors.factors import STOL
@@ -189,7 +189,7 @@ class Renderer:
         for panel in experiment.detector.resolved_panels():
             part = sums[(slice(None), *panel.region)]
             panel_rows = self._device.put(in_subpixels(panel, oversample).ravel())
-            kernels.add_landings[self._device.blocks, self._device.threads // 2](
+            kernels.add_reflections[self._device.blocks, self._device.threads // 2](
                 part,
                 lattices,
                 self._F,
@@ -228,7 +228,7 @@ class Renderer:
         for one, axes, turns in zip(shot.crystals, all_axes, shot.domains(), strict=True):
             turn = largest_turn(turns)
             for real_axes in axes:
-                lattice = Lattice(
+                lattice = RenderedCrystal(
                     F=factors.F,
                     hkl_min=np.array(factors.hkl_min),
                     real_axes=axes,

@@ -1,6 +1,6 @@
 """The kernels: candidates, landings, expected photons, counts, 8 bits.
 
-What a thread computes stands in `scattering.spots` and `deviates`; numba compiles those
+What a thread computes stands in `scattering.projection` and `deviates`; numba compiles those
 functions for either device.
 """
 
@@ -11,11 +11,11 @@ from numba import cuda
 
 from deepfreak.physics.gpu.philox import normal_pair
 from deepfreak.physics.noise.deviates import poisson_deviate
-from deepfreak.physics.scattering.spots import (
+from deepfreak.physics.scattering.projection import (
     brightness_at,
     crossing,
-    lands_at,
     may_diffract,
+    meets_panel_at,
     spot_on_panel,
 )
 
@@ -88,7 +88,7 @@ def find_candidates(lattices, F, hkl_min, found, candidates):
 
 
 @cuda.jit
-def add_landings(
+def add_reflections(
     images,
     lattices,
     F,
@@ -171,7 +171,7 @@ def add_landings(
             if abs(error) >= reach:
                 continue
             shift = error / eCe
-            at_fast, at_slow = lands_at(
+            at_fast, at_slow = meets_panel_at(
                 g0 + k0[0] - shift * Cex,
                 g1 + k0[1] - shift * Cey,
                 g2 + k0[2] - shift * Cez,

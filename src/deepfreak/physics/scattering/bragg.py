@@ -14,18 +14,18 @@ from deepfreak.physics.scattering.by_pixel import (
     TOPHAT_RADIUS_SQR,
     by_pixel,
 )
+from deepfreak.physics.scattering.by_reflection import add_reflections, near_ewald_sphere
 from deepfreak.physics.scattering.by_row import by_row
-from deepfreak.physics.scattering.landings import add_landings, near_ewald_sphere
 
 Array = NDArray[np.float64]
-Method = Literal["landings", "by_row", "by_pixel"]
+Method = Literal["by_reflection", "by_row", "by_pixel"]
 
 # Beyond this sum((h - h0) N)^2 a Gaussian spot has less than 1e-11 of its peak intensity.
 GAUSS_RADIUS_SQR = 8.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Lattice:
+class RenderedCrystal:
     """The rendered crystal.
 
     Parameters
@@ -52,7 +52,7 @@ class Lattice:
 
 
 def bragg_intensity(
-    lattice: Lattice,
+    lattice: RenderedCrystal,
     panel: Panel,
     *,
     sources: Array,
@@ -68,8 +68,8 @@ def bragg_intensity(
     sources
         (n, 5): direction of travel, wavelength in A, weight; weights need not sum to one.
     method
-        By default the fastest that applies: `landings` where spots end (tophat, gauss), `by_row`
-        where they do not (square, round), and the definition, `by_pixel`, where neither can.
+        By default the fastest that applies: `by_reflection` where spots end (tophat, gauss),
+        `by_row` where they do not (square, round), else the definition, `by_pixel`.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def bragg_intensity(
     weights = sources[:, 4] / sources[:, 4].sum()
     sources = np.column_stack([sources[:, :4], weights])
     method = method or _fastest(lattice)
-    if method == "landings":
+    if method == "by_reflection":
         _follow(image, lattice, panel, sources, oversample)
     else:
         render = by_row if method == "by_row" else by_pixel
@@ -103,14 +103,16 @@ def bragg_intensity(
     return image
 
 
-def _fastest(lattice: Lattice) -> Method:
+def _fastest(lattice: RenderedCrystal) -> Method:
     if lattice.shape in {"square", "round"}:
         return "by_row"
     # with amplitude between the listed reflections there is no list to follow
-    return "landings" if lattice.default_F == 0 else "by_pixel"
+    return "by_reflection" if lattice.default_F == 0 else "by_pixel"
 
 
-def _follow(image: Array, lattice: Lattice, panel: Panel, sources: Array, oversample: int) -> None:
+def _follow(
+    image: Array, lattice: RenderedCrystal, panel: Panel, sources: Array, oversample: int
+) -> None:
     mosaic_angle = largest_turn(lattice.domains)
     for real_axes in lattice.real_axes:
         spot = Ellipsoid.of(lattice, real_axes)
@@ -125,7 +127,7 @@ def _follow(image: Array, lattice: Lattice, panel: Panel, sources: Array, oversa
                 spot.radius,
                 mosaic_angle,
             )
-            add_landings(
+            add_reflections(
                 image,
                 hkl=hkl,
                 F_sqr=F_sqr,
@@ -167,7 +169,7 @@ class Ellipsoid:
     elongation: float
 
     @classmethod
-    def of(cls, lattice: Lattice, real_axes: Array) -> "Ellipsoid":
+    def of(cls, lattice: RenderedCrystal, real_axes: Array) -> "Ellipsoid":
         """Return the ellipsoid of the lattice's domains, with its axes at `real_axes`."""
         radius_sqr = {TOPHAT: TOPHAT_RADIUS_SQR, GAUSS: GAUSS_RADIUS_SQR}[SHAPES[lattice.shape]]
         reciprocal_axes = np.ascontiguousarray(np.linalg.inv(real_axes).T)
@@ -188,7 +190,7 @@ class Ellipsoid:
 
 
 def rows(array: Array) -> Any:  # noqa: ANN401 -- as deeply nested as the array
-    """Return a small array as nested tuples, as the loops of `landings` take it."""
+    """Return a small array as nested tuples, as the loops of `by_reflection` take it."""
     return tuple(rows(row) if row.ndim else float(row) for row in array)
 
 

@@ -2,8 +2,9 @@
 
 A domain's reflection is the ellipsoid (q - g)^T M (q - g) < r^2 about g = U (h a* + k b* + l c*),
 with M = sum over axes of N^2 a a^T. Near g the Ewald sphere is a plane, and the plane cuts the
-ellipsoid in an ellipse: `spot_on_panel` finds its extent and `lands_at` its centre. A quadratic
-form decides which subpixels lie in it; those near its edge are tested exactly, by `brightness_at`.
+ellipsoid in an ellipse: `spot_on_panel` finds its extent and `meets_panel_at` its centre. A
+quadratic form decides which subpixels lie in it; those near its edge are tested exactly, by
+`brightness_at`.
 Margins cover what the plane and the unturned M neglect.
 """
 
@@ -174,7 +175,7 @@ def spot_on_panel(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def lands_at(cx: float, cy: float, cz: float, panel: PanelRows) -> tuple[float, float]:
+def meets_panel_at(cx: float, cy: float, cz: float, panel: PanelRows) -> tuple[float, float]:
     """Return where direction c meets the panel, (fast, slow) in subpixels."""
     stretch = panel[4][0] / (cx * panel[3][0] + cy * panel[3][1] + cz * panel[3][2])
     across = cx * panel[1][0] + cy * panel[1][1] + cz * panel[1][2]

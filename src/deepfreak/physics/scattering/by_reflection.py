@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from deepfreak.compiled import njit
 from deepfreak.physics.scattering.by_pixel import GAUSS
-from deepfreak.physics.scattering.spots import (
+from deepfreak.physics.scattering.projection import (
     Matrix,
     PanelRows,
     Vector,
     brightness_at,
     crossing,
-    lands_at,
     may_diffract,
+    meets_panel_at,
     shell_thickness,
     spot_on_panel,
 )
@@ -91,7 +91,7 @@ def near_ewald_sphere(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def add_landings(
+def add_reflections(
     image: Array,
     *,
     hkl: NDArray[np.int64],
@@ -208,7 +208,7 @@ def add_landings(
         for i in range(n_hits):
             m = hits[i]
             shift = errors[m] / eCe
-            at_fast, at_slow = lands_at(
+            at_fast, at_slow = meets_panel_at(
                 U[0, m] * gx + U[1, m] * gy + U[2, m] * gz + k0[0] - shift * Cex,
                 U[3, m] * gx + U[4, m] * gy + U[5, m] * gz + k0[1] - shift * Cey,
                 U[6, m] * gx + U[7, m] * gy + U[8, m] * gz + k0[2] - shift * Cez,
