@@ -32,7 +32,8 @@ from deepfreak.physics.noise import (
 )
 from deepfreak.physics.noise.deviates import poisson
 from deepfreak.physics.recipe import load_recipe
-from deepfreak.physics.scattering.bragg import Method, RenderedCrystal, bragg_intensity
+from deepfreak.physics.scattering.bragg import Method, bragg_intensity
+from deepfreak.physics.scattering.by_pixel import SHAPES, RenderedCrystal
 from deepfreak.physics.shot import Shot
 
 PAIR_NS = 20.0  # what the original C program takes for a (subpixel, domain) pair of a tophat spot
@@ -79,7 +80,7 @@ def bragg_work(shot: Shot, *, rows: int | None = None) -> tuple[Render, float]:
         real_axes=axes,
         domains=shot.domains()[0],
         cells=experiment.crystal.domain_cells(axes[0]),
-        shape=experiment.crystal.xtal_shape,
+        shape=SHAPES[experiment.crystal.xtal_shape],
     )
     oversample = experiment.crystal.oversample
     pairs = size[0] * size[1] * oversample**2 * len(lattice.domains)

@@ -131,12 +131,23 @@ class _Kept:
             self._content = content_hash(self._dispatcher)
         if not self._content:
             return None
-        asked = repr((signature, codegen.magic_tuple()))
+        asked = repr((signature, _field_names(signature), codegen.magic_tuple()))
         if " at 0x" in asked:  # an address says nothing of what lies there
             return None
         name = hashlib.sha256(self._content + asked.encode())
         function = self._dispatcher.py_func
         return place / f"{function.__module__}.{function.__name__}-{name.hexdigest()[:32]}{_SUFFIX}"
+
+
+def _field_names(signature: Any) -> list[tuple[str, ...]]:
+    """Return the fields of each named tuple in a signature, whose text names its class only."""
+    found, pending = [], list(signature)
+    while pending:
+        kind = pending.pop()
+        if isinstance(kind, numba.types.BaseTuple):
+            pending += list(kind.types)
+            found.append(getattr(kind, "fields", ()))
+    return found
 
 
 class _Parts(CompileResultCacheImpl):  # type: ignore[misc]
@@ -217,7 +228,8 @@ def _code_parts(code: CodeType, known: dict[str, Any], seen: dict[int, int]) -> 
 def _named_parts(value: Any) -> Iterator[str]:
     """Yield what tells a thing of Python, numpy or numba apart: its name, as the version is told.
 
-    Of our own ones the name does not tell what is in them; of an enumeration its members do.
+    Of our own ones the name does not tell what is in them; of an enumeration its members do, of a
+    named tuple its fields.
     """
     if isinstance(value, ModuleType):
         name = value.__name__
@@ -226,9 +238,12 @@ def _named_parts(value: Any) -> Iterator[str]:
     else:
         name = f"{getattr(value, '__module__', '')}.{value.__name__}"
     if name.startswith("deepfreak"):
-        if not (isinstance(value, type) and issubclass(value, enum.Enum)):
+        if isinstance(value, type) and issubclass(value, enum.Enum):
+            yield repr([(member.name, member.value) for member in value])
+        elif isinstance(value, type) and hasattr(value, "_field_defaults"):
+            yield repr((value._fields, value._field_defaults))  # type: ignore[attr-defined]
+        else:
             raise _UnknownError(name)
-        yield repr([(member.name, member.value) for member in value])
     yield name
 
 

@@ -5,7 +5,8 @@ import pytest
 
 from deepfreak.physics.crystal import rotation_about
 from deepfreak.physics.detector import Panel
-from deepfreak.physics.scattering.bragg import RenderedCrystal, bragg_intensity
+from deepfreak.physics.scattering.bragg import bragg_intensity
+from deepfreak.physics.scattering.by_pixel import SHAPES, RenderedCrystal
 
 CELL_A = 40.0
 
@@ -39,7 +40,7 @@ def one_reflection(shape: str, *, h: int, F: float, cells: float, tilt: float = 
         real_axes=axes[None],
         domains=np.eye(3)[None],
         cells=np.full(3, cells),
-        shape=shape,
+        shape=SHAPES[shape],
     )
     return lattice, theta
 
@@ -81,7 +82,7 @@ def friedel_ratio(*, wavelength: float, h: int, pixels: int = 240) -> float:
         real_axes=(CELL_A * np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]]))[None],
         domains=rotations_about_y(np.radians(np.linspace(-0.5, 0.9, 1000))),
         cells=np.full(3, 200.0),
-        shape="tophat",
+        shape=SHAPES["tophat"],
     )
     sources = np.array([[1.0, 0.0, 0.0, wavelength, 1.0]])
     distance = 100.0

@@ -5,7 +5,8 @@ import pytest
 
 from deepfreak.physics.crystal import random_domains, random_orientation
 from deepfreak.physics.detector import Panel
-from deepfreak.physics.scattering.bragg import RenderedCrystal, bragg_intensity
+from deepfreak.physics.scattering.bragg import bragg_intensity
+from deepfreak.physics.scattering.by_pixel import SHAPES, RenderedCrystal
 
 WAVELENGTH_A = 1.2
 BEAM = np.array([[1.0, 0.0, 0.0, WAVELENGTH_A, 1.0]])
@@ -43,7 +44,7 @@ def one_reflection(
         real_axes=(cell_A * np.eye(3) @ rotation.T)[None],
         domains=np.eye(3)[None],
         cells=np.full(3, float(cells)),
-        shape="tophat",
+        shape=SHAPES["tophat"],
     )
 
 
@@ -97,7 +98,7 @@ def test_following_reflections_equals_testing_every_pixel() -> None:
             real_axes=(axes @ random_orientation(rng).T)[None],
             domains=random_domains(12, 3.0, rng),
             cells=np.array([9.0, 4.0, 6.0]),
-            shape=shape,
+            shape=SHAPES[shape],
         )
         fast_image, slow_image = (
             bragg_intensity(lattice, tilted, sources=BEAM, oversample=2, method=method)
@@ -116,7 +117,7 @@ def test_a_single_cell_gives_each_pixel_to_its_nearest_reflection() -> None:
         real_axes=(20 * np.eye(3) @ random_orientation(rng).T)[None],
         domains=random_domains(3, 1.0, rng),
         cells=np.ones(3),
-        shape="tophat",
+        shape=SHAPES["tophat"],
     )
     images = [
         bragg_intensity(

@@ -6,7 +6,8 @@ from numpy.typing import NDArray
 from deepfreak.encoding import to_8_bits
 from deepfreak.physics.detector import beam_factors
 from deepfreak.physics.noise import detect
-from deepfreak.physics.scattering.bragg import RenderedCrystal, bragg_intensity
+from deepfreak.physics.scattering.bragg import bragg_intensity
+from deepfreak.physics.scattering.by_pixel import SHAPES, RenderedCrystal
 from deepfreak.physics.scattering.constants import R_E_SQR_M2
 from deepfreak.physics.scattering.disorder import disorder_photons
 from deepfreak.physics.shot import MATERIALS, Cell, Shot, Truth
@@ -43,7 +44,7 @@ def bragg_photons(shot: Shot) -> Float:
             real_axes=axes,
             domains=domains,
             cells=cells,
-            shape=crystal.xtal_shape,
+            shape=SHAPES[crystal.xtal_shape],
         )
         domains_in_beam = one.share * shot.cells_in_beam(axes[0]) / cells.prod()
         for panel in detector.resolved_panels():

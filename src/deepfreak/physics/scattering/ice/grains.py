@@ -3,13 +3,14 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.compiled import njit
 from deepfreak.physics.beam import Pulse
-from deepfreak.physics.detector import Detector, beam_factors, polarization_factor
+from deepfreak.physics.detector import Detector, Panel, beam_factors, polarization_factor
 from deepfreak.physics.scattering.constants import R_E_SQR_M2
 from deepfreak.physics.scattering.ice.lattice import Reflections
 
@@ -47,8 +48,7 @@ class Grains:
     mosaic_rms: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class GrainSpots:
+class GrainSpots(NamedTuple):
     """Where the spots of grains go and how bright they are.
 
     Attributes
@@ -91,18 +91,8 @@ def grains_photons(
             polarization_axis=np.array(beam.polarization_axis),
         )
         for panel in detector.resolved_panels():
-            _draw(
-                image[panel.region],
-                spots.directions,
-                photons,
-                spots.along,
-                spots.across,
-                origin=panel.origin_mm,
-                fast=panel.fast_axis,
-                slow=panel.slow_axis,
-                pixel_size=panel.pixel_size_mm,
-                own_variance=PIXEL_VARIANCE * (1 + (grains.width_mm / panel.pixel_size_mm) ** 2),
-            )
+            variance = PIXEL_VARIANCE * (1 + (grains.width_mm / panel.pixel_size_mm) ** 2)
+            _draw(image[panel.region], spots._replace(photons=photons), panel, variance)
     # what falls between modules is not seen
     image[beam_factors(detector, beam) == 0] = 0
     return image
@@ -168,28 +158,19 @@ def _orientations(count: int, rng: np.random.Generator) -> Iterator[Array]:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _draw(
-    image: NDArray[np.float32],
-    directions: Array,
-    photons: Array,
-    along: Array,
-    across: Array,
-    origin: Array,
-    fast: Array,
-    slow: Array,
-    pixel_size: float,
-    own_variance: float,
-) -> None:
+def _draw(image: NDArray[np.float32], spots: GrainSpots, panel: Panel, own_variance: float) -> None:
     """Add spots to a panel's `image`, (slow, fast), as Gaussians that keep their photons.
 
     A spot's angular widths are projected onto the panel; `own_variance` in pixels^2, that of a
     pixel's square and of the grain's width, is added in every direction.
     """
+    origin, fast, slow = panel.origin_mm, panel.fast_axis, panel.slow_axis
+    pixel_size = panel.pixel_size_mm
     normal = np.cross(fast, slow)
     height = (origin * normal).sum()
     offset_fast, offset_slow = (origin * fast).sum(), (origin * slow).sum()
-    for spot in range(len(photons)):
-        d = directions[spot]
+    for spot in range(len(spots.photons)):
+        d = spots.directions[spot]
         toward = (d * normal).sum()
         if toward * height <= 0:
             continue
@@ -208,16 +189,16 @@ def _draw(
             # the unit vectors in which the direction turns away from the beam, and around it
             if axis == 0:
                 e = np.array([-sine, d[0] * d[1] / sine, d[0] * d[2] / sine])
-                sigma = along[spot]
+                sigma = spots.along[spot]
             else:
                 e = np.array([0.0, -d[2] / sine, d[1] / sine])
-                sigma = across[spot]
+                sigma = spots.across[spot]
             moved = t * sigma / pixel_size * (e - d * ((e * normal).sum() / toward))
             f, s = (moved * fast).sum(), (moved * slow).sum()
             ff += f * f
             fs += f * s
             ss += s * s
-        _add_gaussian(image, photons[spot], center_s, center_f, ss, fs, ff)
+        _add_gaussian(image, spots.photons[spot], center_s, center_f, ss, fs, ff)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
