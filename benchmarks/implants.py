@@ -5,10 +5,10 @@ Run: python benchmarks/implants.py FOLDER LABELS.csv --model FILE [--visible 5,1
 
 For testing only, nothing is trained on it. LABELS.csv is that of counting.py.
 
-A crystal as `varied.scene` draws it is put into each miss: photons by chance, as wide as a spot and
+A crystal of `randomised.scene` is put into each miss: photons by chance, as wide as a spot and
 the point spread that the frame's noise shows, in counts of the frame's gain (where no header knows
 it, the evidence's), on valid pixels, up to saturation; as bright as leaves so many of its spots
-visible. That is measured as in `varied.visible`: what the crystal has added, against the variance
+visible. As in `randomised.visibility`, what the crystal has added is compared with the variance
 of the real pixels around, so that no structure of the real frame counts as a spot. "found" of them
 have a peak of the evidence within 2.5 pixels.
 
@@ -36,7 +36,7 @@ from deepfreak.datasets.randomised.scene import (
 )
 from deepfreak.datasets.randomised.spots import FWHM, Canvas, Spots
 from deepfreak.datasets.randomised.table import BETWEEN, HIT
-from deepfreak.datasets.randomised.visible import Visibility, visible_in
+from deepfreak.datasets.randomised.visibility import Visibility, visible_in
 from deepfreak.errors import FrameError
 from deepfreak.evidence import Evidence, find_evidence
 from deepfreak.evidence.candidates import poisson_z

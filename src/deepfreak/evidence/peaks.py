@@ -30,7 +30,7 @@ from deepfreak.evidence.judging import (
     Z,
     judge_candidates,
 )
-from deepfreak.evidence.scale import Scale
+from deepfreak.evidence.scale import PhotonScale
 
 MIN_Z = 5.0  # of a peak
 _CANDIDATE_SIGMA = 3.0  # of one pixel over its block
@@ -110,7 +110,7 @@ def find_peaks(
     valid: Valid,
     steps: Steps,
     blocks: Blocks,
-    scale: Scale,
+    scale: PhotonScale,
     saturation: float | None,
 ) -> Found:
     """Return the peaks of a frame [slow, fast].
@@ -176,7 +176,7 @@ def find_peaks(
     return _found(judged, candidates, blocks.level.shape)
 
 
-def _background_photons(variance: Plane, scale: Scale) -> Plane:
+def _background_photons(variance: Plane, scale: PhotonScale) -> Plane:
     return np.asarray(np.maximum(variance / scale.photon**2, DARKEST))
 
 

@@ -22,7 +22,7 @@ _ALONE_LIT = 0.6  # the same of squares of light, of which there may be three
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scale:
+class PhotonScale:
     """From steps to photons.
 
     Attributes
@@ -44,7 +44,7 @@ class Scale:
 
 def find_scale(
     counts: Counts, valid: Valid, steps: Steps, blocks: Blocks, gain: float | None
-) -> Scale:
+) -> PhotonScale:
     """Return what one photon is.
 
     1. the header's gain, where it has one;
@@ -80,7 +80,7 @@ def find_scale(
     if many_lowest and not sparse:
         photon = max(photon, clump * spread_5)
     photon = photon if photon > 0 else 1.0
-    return Scale(photon=photon, known=gain is not None, spread_3=spread_3, spread_5=spread_5)
+    return PhotonScale(photon=photon, known=gain is not None, spread_3=spread_3, spread_5=spread_5)
 
 
 def point_sharpness(spread_3: float) -> float:

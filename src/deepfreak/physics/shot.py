@@ -14,7 +14,7 @@ from deepfreak.physics.crystal import (
     random_strain,
     real_axes,
 )
-from deepfreak.physics.scattering.amorphous import Air, Table, Water
+from deepfreak.physics.scattering.amorphous import Air, TabulatedMatter, Water
 from deepfreak.physics.scattering.ice import Ice
 from deepfreak.physics.scattering.scatterer import Scatterer
 from deepfreak.physics.spectrum import bandwidth_rms
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # What may be in the beam beside the crystal: each a `Scatterer`. A new one adds its class here and
 # its path to `Truth`.
-Matter = Annotated[Water | Air | Table | Ice, Field(discriminator="material")]
+Matter = Annotated[Water | Air | TabulatedMatter | Ice, Field(discriminator="material")]
 MATERIALS: tuple[str, ...] = tuple(
     kind.__dataclass_fields__["material"].default for kind in get_args(get_args(Matter)[0])
 )

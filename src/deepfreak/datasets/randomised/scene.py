@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.datasets.randomised import crystals, powders, stray
+from deepfreak.datasets.randomised import crystals, powders, stray_light
+from deepfreak.datasets.randomised.chance import log_uniform
 from deepfreak.datasets.randomised.crystals import Geometry, Lattice, bragg_spots
-from deepfreak.datasets.randomised.draws import log_uniform
 from deepfreak.datasets.randomised.shadows import (
     DISC,
     NO_SHADOWS,
@@ -27,7 +27,7 @@ from deepfreak.datasets.randomised.spots import (
     Spots,
     factor_for,
 )
-from deepfreak.datasets.randomised.stray import Light
+from deepfreak.datasets.randomised.stray_light import Light
 from deepfreak.physics.crystal import random_orientation, rotation_about
 
 Array = NDArray[np.float64]
@@ -51,12 +51,12 @@ RINGS_UNDER_CRYSTALS_SHARE = 0.15  # of hits
 _DARK_SHARE, _EMPTY_SHARE = 0.07, 0.08  # of misses; of hits both are nearly empty
 # Shares of frames that show each kind of light, drawn by itself.
 CLEAN_KINDS = {
-    "solvent": (0.35, stray.solvent),
-    "halo": (0.35, stray.halo),
-    "streak": (0.12, stray.streak),
-    "tube": (0.08, stray.tube),
-    "shading": (0.15, stray.shading),
-    "moire": (0.03, stray.moire),
+    "solvent": (0.35, stray_light.solvent),
+    "halo": (0.35, stray_light.halo),
+    "streak": (0.12, stray_light.streak),
+    "tube": (0.08, stray_light.tube),
+    "shading": (0.15, stray_light.shading),
+    "moire": (0.03, stray_light.moire),
 }
 _PHOTONS_A_PIXEL = (0.01, 100.0), (0.001, 0.01), (100.0, 3000.0)
 _LEVEL_SHARES = 0.8, 0.1, 0.1
@@ -248,7 +248,7 @@ def _add_light(
 ) -> list[str]:
     """Add all light but the crystals' spots; return its tags."""
     tags = []
-    stray.level(light, rng)
+    stray_light.level(light, rng)
     for (name, (share, add)), own in zip(
         CLEAN_KINDS.items(), rng.spawn(len(CLEAN_KINDS)), strict=True
     ):
@@ -260,7 +260,7 @@ def _add_light(
         own = rng.spawn(1)[0]
         if own.random() < _RIM_SHARE:
             slow, fast, radius = setup.shadows[0, [1, 2, 5]].tolist()
-            stray.rim(light, own, (slow, fast), radius)
+            stray_light.rim(light, own, (slow, fast), radius)
             tags.append("rim")
     if hard is not None:
         tags += _add_hard(light, rng, setup, hard)
@@ -273,9 +273,9 @@ def _add_hard(light: Light, rng: np.random.Generator, setup: Setup, kind: str) -
         powders.diamond(light, setup.canvas, rng)
         return [kind]
     if kind == "fibre":
-        stray.layer_lines(light, rng)
+        stray_light.layer_lines(light, rng)
         if rng.random() < 1 / 2:
-            stray.streak(light, rng)
+            stray_light.streak(light, rng)
         return [kind]
     form, rings, shape = "smooth", None, setup.canvas.shape
     if kind == "ice":

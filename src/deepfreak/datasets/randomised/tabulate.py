@@ -20,7 +20,7 @@ from deepfreak.storage.files import check_output, reason_of, versions, whole_hdf
 if TYPE_CHECKING:
     import h5py
 
-    from deepfreak.datasets.randomised.frame import VariedFrame
+    from deepfreak.datasets.randomised.frame import RandomisedFrame
     from deepfreak.evidence import Evidence
 
 SIDE = 32  # of the planes that are kept
@@ -53,7 +53,7 @@ def make_table(
     family
         Draw detectors of this family only.
     without
-        Kinds of light and faults to leave out; see `varied.frame.draw_frame`.
+        Kinds of light and faults to leave out; see `frame.draw_frame`.
     """
     from deepfreak.datasets.randomised.frame import BLOCK, VERSION, check_choices
 
@@ -123,7 +123,7 @@ def _evidence_of(
     return rows
 
 
-def _packed(drawn: "VariedFrame", evidence: "Evidence") -> bytes:
+def _packed(drawn: "RandomisedFrame", evidence: "Evidence") -> bytes:
     from deepfreak.evidence import numbers
 
     found = numbers(evidence)

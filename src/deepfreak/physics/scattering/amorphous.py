@@ -133,7 +133,7 @@ class Air(Amorphous):
 
 
 @settings
-class Table(Amorphous):
+class TabulatedMatter(Amorphous):
     """A layer of any matter across the beam, by its measured or computed amplitude.
 
     Parameters

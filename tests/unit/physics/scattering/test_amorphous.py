@@ -8,7 +8,7 @@ from deepfreak.physics.beam import Beam, Pulse
 from deepfreak.physics.detector import Detector
 from deepfreak.physics.scattering.amorphous import (
     Air,
-    Table,
+    TabulatedMatter,
     Water,
 )
 from deepfreak.physics.scattering.ice import Ice
@@ -34,7 +34,9 @@ def test_a_table_of_waters_curve_scatters_as_water(tmp_path):
     stol, F = Water(thickness_mm=0.01).form_factor()
     path = tmp_path / "water.stol"
     np.savetxt(path, np.column_stack([stol, F]))
-    table = Table(file=str(path), thickness_mm=0.02, density_g_cm3=0.5, molar_mass_g=18.015)
+    table = TabulatedMatter(
+        file=str(path), thickness_mm=0.02, density_g_cm3=0.5, molar_mass_g=18.015
+    )
     np.testing.assert_allclose(
         photons(table),
         photons(Water(thickness_mm=0.01)),
@@ -43,7 +45,7 @@ def test_a_table_of_waters_curve_scatters_as_water(tmp_path):
 
 
 def test_a_table_without_its_file_is_refused():
-    table = Table(file="nowhere.stol", thickness_mm=1, density_g_cm3=1, molar_mass_g=18)
+    table = TabulatedMatter(file="nowhere.stol", thickness_mm=1, density_g_cm3=1, molar_mass_g=18)
     with pytest.raises(RecipeError, match="nowhere.stol: cannot be read"):
         photons(table)
 

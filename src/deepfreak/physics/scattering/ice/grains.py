@@ -12,7 +12,7 @@ from deepfreak.compiled import njit
 from deepfreak.physics.beam import Pulse
 from deepfreak.physics.detector import Detector, Panel, beam_factors, polarization_factor
 from deepfreak.physics.scattering.constants import R_E_SQR_M2
-from deepfreak.physics.scattering.ice.lattice import Reflections
+from deepfreak.physics.scattering.ice.lattice import IceReflections
 
 Array = NDArray[np.float64]
 
@@ -71,7 +71,7 @@ def grains_photons(
     grains: Grains,
     pulse: Pulse,
     detector: Detector,
-    found: Reflections,
+    found: IceReflections,
     rng: np.random.Generator,
 ) -> NDArray[np.float32]:
     """Return the expected photons of the grains that one shot meets, (slow, fast).
@@ -99,7 +99,7 @@ def grains_photons(
 
 
 def excited_spots(
-    found: Reflections, orientations: Array, grains: Grains, pulse: Pulse
+    found: IceReflections, orientations: Array, grains: Grains, pulse: Pulse
 ) -> GrainSpots:
     """Return the spots of grains in `orientations` (n, 3, 3), per r_e^2 x fluence.
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.compiled import njit
-from deepfreak.datasets.randomised.draws import log_uniform
+from deepfreak.datasets.randomised.chance import log_uniform
 from deepfreak.datasets.randomised.shadows import NO_SHADOWS, darken
 
 Array = NDArray[np.float64]
