@@ -90,9 +90,7 @@ def draw_frame(
         scene.background,
         light,
         rng,
-        beam_center_px=scene.beam_center_px,
-        wavelength_A=scene.wavelength_A,
-        distance_mm=scene.distance_mm,
+        geometry=scene.geometry,
         index=index,
     )
     visible = tellable = 0

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.datasets.randomised.chance import log_uniform
-from deepfreak.datasets.randomised.crystals import Geometry
+from deepfreak.datasets.randomised.geometry import Geometry, farthest_px
 from deepfreak.datasets.randomised.shadows import NO_SHADOWS, transmission
 from deepfreak.datasets.randomised.spots import (
     CLEAR,
@@ -374,5 +374,4 @@ def _profile(radii: Array, heights: Array, width: float) -> Callable[[Array], Ar
 def _seen_radii(center_px: tuple[float, float], shape: tuple[int, int]) -> tuple[float, float]:
     """Return the radii between which a canvas lies, (nearest, farthest)."""
     near = [max(-c, c - n, 0.0) for c, n in zip(center_px, shape, strict=True)]
-    far = [max(abs(c), abs(n - c)) for c, n in zip(center_px, shape, strict=True)]
-    return math.hypot(*near), math.hypot(*far)
+    return math.hypot(*near), farthest_px(center_px, shape)

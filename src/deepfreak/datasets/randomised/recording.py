@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from deepfreak.datasets.randomised.chance import log_uniform
 from deepfreak.datasets.randomised.detectors import RandomisedDetector
+from deepfreak.datasets.randomised.geometry import Geometry
 from deepfreak.datasets.randomised.readout import (
+    Electronics,
     count_photons,
     draw_photons,
     read_out,
@@ -100,9 +102,7 @@ def record(
     spots: Float,
     rng: np.random.Generator,
     *,
-    beam_center_px: tuple[float, float],
-    wavelength_A: float,
-    distance_mm: float,
+    geometry: Geometry,
     file: str = "",
     index: int = 0,
 ) -> Recorded:
@@ -113,8 +113,8 @@ def record(
     background, spots
         Expected photons of each pixel of the canvas (slow, fast), without point spread: of all but
         the crystal's spots, and of these alone.
-    beam_center_px
-        On the canvas; the frame's header may have it, or not quite.
+    geometry
+        The frame's header may have it; the beam's place is then not quite right.
 
     Raises
     ------
@@ -145,33 +145,24 @@ def record(
     )
     level = light
     if not detector.counting:
-        level = read_out(
-            values,
-            light,
-            spots_seen,
-            faults.flat,
-            faults.static,
-            detector.placed.chip,
-            (faults.step_rms * rows.standard_normal(faults.chips)).astype(np.float32),
-            (faults.row_rms * rows.standard_normal((values.shape[0], 2))).astype(np.float32),
-            detector.gain,
-            detector.gain * detector.noise_photons,
-            detector.lowest,
-            np.array([detector.switch_photons, detector.switch_off, detector.switch_noise]),
-            words[1],
+        steps = faults.step_rms * rows.standard_normal(faults.chips)
+        electronics = Electronics(
+            flat=faults.flat,
+            static=faults.static,
+            chip=detector.placed.chip,
+            steps=steps.astype(np.float32),
+            rows=(faults.row_rms * rows.standard_normal((values.shape[0], 2))).astype(np.float32),
+            gain=detector.gain,
+            noise=detector.gain * detector.noise_photons,
+            lowest=detector.lowest,
+            switch_photons=detector.switch_photons,
+            switch_off=detector.switch_off,
+            switch_noise=detector.switch_noise,
         )
+        level = read_out(values, light, spots_seen, electronics, words[1])
         struck = np.concatenate([struck, _add_tails(values, detector, chance)])
     counts = _as_written(values, detector)
-    frame = _as_read(
-        counts,
-        detector,
-        header,
-        beam_center_px=beam_center_px,
-        wavelength_A=wavelength_A,
-        distance_mm=distance_mm,
-        file=file,
-        index=index,
-    )
+    frame = _as_read(counts, detector, header, geometry=geometry, file=file, index=index)
     usable = frame.valid.copy()
     for places in (faults.gaps, faults.unreliable, struck):
         usable.reshape(-1)[places] = False
@@ -322,9 +313,7 @@ def _as_read(
     detector: RandomisedDetector,
     rng: np.random.Generator,
     *,
-    beam_center_px: tuple[float, float],
-    wavelength_A: float,
-    distance_mm: float,
+    geometry: Geometry,
     file: str,
     index: int,
 ) -> Frame:
@@ -338,11 +327,12 @@ def _as_read(
         facts["saturation"] = detector.top
     if "geometry" in said:
         facts["pixel_size_mm"] = detector.pixel_mm
-        facts["distance_mm"] = distance_mm
-        facts["wavelength_A"] = wavelength_A
+        facts["distance_mm"] = geometry.distance_mm
+        facts["wavelength_A"] = geometry.wavelength_A
     if "beam_center_px" in said:
         off = rng.choice(_CENTER_OFF_PX) * rng.standard_normal(2)
-        facts["beam_center_px"] = (beam_center_px[0] + off[0], beam_center_px[1] + off[1])
+        slow, fast = geometry.beam_center_px
+        facts["beam_center_px"] = (slow + off[0], fast + off[1])
     mask = None
     if "mask" in said:
         mask = np.zeros(counts.shape, dtype=np.bool_)

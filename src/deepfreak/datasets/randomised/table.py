@@ -63,8 +63,7 @@ class Table:
 
     def rows(self, which: NDArray[Any]) -> "Table":
         """Return some of the frames, by their numbers or where `which` is true."""
-        columns = ("numbers", "label", "family", "visible", "zingers", "kind")
-        return replace(self, **{name: getattr(self, name)[which] for name in columns})
+        return replace(self, **{name: getattr(self, name)[which] for name in _COLUMNS})
 
 
 def is_table(path: Path) -> bool:

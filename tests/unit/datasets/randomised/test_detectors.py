@@ -5,6 +5,7 @@ import pytest
 
 from deepfreak.datasets.randomised.detectors import draw_detector
 from deepfreak.datasets.randomised.faults import Nuisances
+from deepfreak.datasets.randomised.geometry import Geometry
 from deepfreak.datasets.randomised.models import FAMILIES, MODELS
 from deepfreak.datasets.randomised.modules import grid, place
 from deepfreak.datasets.randomised.readout import draw_photons, gaussian_taps, spread
@@ -55,9 +56,13 @@ def taken(detector, background, light, seed=0):
         background,
         light,
         np.random.default_rng(seed),
-        beam_center_px=(detector.shape[0] / 2, detector.shape[1] / 2),
-        wavelength_A=1.0,
-        distance_mm=150.0,
+        geometry=Geometry(
+            wavelength_A=1.0,
+            distance_mm=150.0,
+            pixel_mm=detector.pixel_mm,
+            beam_center_px=(detector.shape[0] / 2, detector.shape[1] / 2),
+            polarization=0.0,
+        ),
     )
 
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from deepfreak.datasets.randomised.crystals import Geometry
+from deepfreak.datasets.randomised.geometry import Geometry
 from deepfreak.datasets.randomised.powders import (
     PowderRings,
     add_smooth_rings,

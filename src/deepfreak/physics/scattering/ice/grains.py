@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from deepfreak.compiled import njit
 from deepfreak.physics.beam import Pulse
+from deepfreak.physics.crystal import rotations_of
 from deepfreak.physics.detector import Detector, Panel, beam_factors, polarization_factor
 from deepfreak.physics.scattering.constants import R_E_SQR_M2
 from deepfreak.physics.scattering.ice.lattice import IceReflections
@@ -148,13 +149,8 @@ def _orientations(count: int, rng: np.random.Generator) -> Iterator[Array]:
     """Go through `count` rotation matrices, uniform on SO(3), in batches (n, 3, 3)."""
     for first in range(0, count, BATCH):
         quaternions = rng.standard_normal((4, min(BATCH, count - first)))
-        w, x, y, z = quaternions / np.linalg.norm(quaternions, axis=0)
-        rows = [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-        ]
-        yield np.ascontiguousarray(np.array(rows).transpose(2, 0, 1))
+        quaternions /= np.linalg.norm(quaternions, axis=0)
+        yield np.ascontiguousarray(rotations_of(quaternions).transpose(2, 0, 1))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
