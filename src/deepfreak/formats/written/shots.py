@@ -31,12 +31,12 @@ from deepfreak.formats.written.pictures import write_pgm, write_png
 from deepfreak.formats.written.pilatus import write_cbf, write_tiff
 from deepfreak.formats.written.smv import write_smv
 from deepfreak.physics.experiment import Experiment
-from deepfreak.physics.exposure import Truth, expose
+from deepfreak.physics.exposure import expose
 from deepfreak.physics.noise import (
     detect,
 )
 from deepfreak.physics.recipe import settings_of
-from deepfreak.physics.shot import Shot
+from deepfreak.physics.shot import Shot, Truth
 from deepfreak.storage.files import check_output, versions, whole_file
 
 if TYPE_CHECKING:

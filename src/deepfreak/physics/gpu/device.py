@@ -51,7 +51,10 @@ class Device:
         if self._simulated:
             return contiguous
         import torch
+        from numba import cuda
 
+        if contiguous.dtype.names:
+            return cuda.to_device(contiguous)  # torch has no structured types
         if contiguous.dtype == np.uint64:
             # torch computes nothing with these; the kernel reads the same bits as unsigned
             contiguous = contiguous.view(np.int64)

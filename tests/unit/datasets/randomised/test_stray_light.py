@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from deepfreak.datasets.randomised import stray
+from deepfreak.datasets.randomised import stray_light
 from deepfreak.datasets.randomised.shadows import (
     APERTURE,
     ARM,
@@ -15,7 +15,7 @@ from deepfreak.datasets.randomised.shadows import (
     draw_shadows,
     transmission,
 )
-from deepfreak.datasets.randomised.stray import Light, _add_layer_lines, _add_streak
+from deepfreak.datasets.randomised.stray_light import Light, _add_layer_lines, _add_streak
 
 
 def light(level=0.0, shape=(203, 317), center=(90.0, 160.0)):
@@ -51,7 +51,7 @@ def test_smooth_light_is_linear_between_the_points_of_its_grid():
 @pytest.mark.parametrize("seed", range(6))
 def test_the_level_is_about_what_was_asked_for(seed):
     made = light(level=3.0)
-    stray.level(made, np.random.default_rng(seed))
+    stray_light.level(made, np.random.default_rng(seed))
     assert 1 < np.median(made.paint()) < 9
 
 
@@ -59,13 +59,13 @@ def test_the_level_is_about_what_was_asked_for(seed):
 @pytest.mark.parametrize(
     "add",
     [
-        stray.solvent,
-        stray.halo,
-        stray.streak,
-        stray.tube,
-        stray.layer_lines,
-        stray.shading,
-        stray.moire,
+        stray_light.solvent,
+        stray_light.halo,
+        stray_light.streak,
+        stray_light.tube,
+        stray_light.layer_lines,
+        stray_light.shading,
+        stray_light.moire,
     ],
 )
 def test_every_kind_adds_or_changes_light_and_leaves_it_finite(add, seed):

@@ -6,7 +6,7 @@ is to make vector instructions of them; the few pixels that these do not settle 
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -197,42 +197,57 @@ def count_photons(
     return counts
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def read_out(
-    photons: Float,
-    light: Float,
-    spots: Float,
-    flat: Float,
-    static: Float,
-    chip: NDArray[np.uint16],
-    steps: Float,
-    rows: Float,
-    gain: float,
-    noise: float,
-    lowest: float,
-    switch: NDArray[np.float64],
-    seed: Any,  # noqa: ANN401
-) -> Float:
-    """Turn `photons` and `spots` into counts in place; return the expected background's counts.
+class Electronics(NamedTuple):
+    """How a detector that integrates turns photons into counts; maps have the frame's shape.
 
     Parameters
     ----------
-    light
-        Photons of the background, multiplied by `flat` in place.
+    flat
+        Sensitivity of each pixel.
     static
         Counts of each pixel without light.
     chip, steps
         Each pixel's chip, and each chip's counts without light in this frame.
     rows
         Counts (slow, 2) of each row in the left and right half.
-    noise
-        RMS of read-out in counts.
+    gain, noise
+        Counts of a photon, and RMS of read-out in counts.
     lowest
         Counts below are cut off; minus infinity for none.
-    switch
+    switch_photons, switch_off, switch_noise
         Photons from which a pixel takes its low gain, the counts by which that is off, and its
         noise over that of the high gain.
     """
+
+    flat: Float
+    static: Float
+    chip: NDArray[np.uint16]
+    steps: Float
+    rows: Float
+    gain: float
+    noise: float
+    lowest: float
+    switch_photons: float
+    switch_off: float
+    switch_noise: float
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def read_out(
+    photons: Float,
+    light: Float,
+    spots: Float,
+    electronics: Electronics,
+    seed: Any,  # noqa: ANN401
+) -> Float:
+    """Turn `photons` and `spots` into counts in place; return the expected background's counts.
+
+    `light` has the photons of the background, and is multiplied by `flat` in place.
+    """
+    flat, static, chip = electronics.flat, electronics.static, electronics.chip
+    steps, rows = electronics.steps, electronics.rows
+    gain, noise, lowest = electronics.gain, electronics.noise, electronics.lowest
+    switch_photons = electronics.switch_photons
     level = np.empty_like(photons)
     height, width = photons.shape
     hashed, normal = np.empty(width, np.int32), np.empty(width, np.float32)
@@ -245,12 +260,12 @@ def read_out(
             level[i, j] = steps[chip[i, j]]
         for j in range(width):
             level[i, j] += static[i, j] + (rows[i, 0] if 2 * j < width else rows[i, 1])
-        if switch[0] < np.inf:
+        if switch_photons < np.inf:
             for j in range(width):
-                if photons[i, j] > switch[0]:
-                    level_of = np.float32(switch[1]) / (factor * max(flat[i, j], np.float32(0.1)))
-                    photons[i, j] += level_of
-                    normal[j] *= np.float32(switch[2])
+                if photons[i, j] > switch_photons:
+                    of_photon = factor * max(flat[i, j], np.float32(0.1))
+                    photons[i, j] += np.float32(electronics.switch_off) / of_photon
+                    normal[j] *= np.float32(electronics.switch_noise)
         for j in range(width):
             of_photon = factor * flat[i, j]
             photons[i, j] = photons[i, j] * of_photon + (level[i, j] + rms * normal[j])

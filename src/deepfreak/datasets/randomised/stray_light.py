@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.compiled import njit
-from deepfreak.datasets.randomised.draws import log_uniform
+from deepfreak.datasets.randomised.chance import log_uniform
+from deepfreak.datasets.randomised.geometry import farthest_px
 from deepfreak.datasets.randomised.shadows import NO_SHADOWS, darken
 
 Array = NDArray[np.float64]
@@ -106,17 +107,11 @@ class Light:
 
     def grid(self) -> tuple[Array, Array]:
         """Return pixels from the beam along slow (n, 1) and fast (1, m) of the coarse grid."""
-        slow: Array = (
-            np.arange(self._smooth.shape[0], dtype=np.float64)[:, None] * _COARSE_PX
-            + 0.5
-            - self.center_px[0]
+        slow, fast = (
+            np.arange(size, dtype=np.float64) * _COARSE_PX + 0.5 - center
+            for size, center in zip(self._smooth.shape, self.center_px, strict=True)
         )
-        fast: Array = (
-            np.arange(self._smooth.shape[1], dtype=np.float64)[None, :] * _COARSE_PX
-            + 0.5
-            - self.center_px[1]
-        )
-        return slow, fast
+        return slow[:, None], fast[None, :]
 
     def add_smooth(self, photons: Array | float) -> None:
         """Add light given on the coarse grid."""
@@ -135,8 +130,7 @@ class Light:
     ) -> None:
         """Add light that depends on the radius in pixels."""
         center = self.center_px if center_px is None else center_px
-        far = [max(abs(c), abs(n - c)) for c, n in zip(center, self.shape, strict=True)]
-        radius = np.arange(0, math.hypot(*far) + 4, _STEP_PX)
+        radius = np.arange(0, farthest_px(center, self.shape) + 4, _STEP_PX)
         key = (*center, texture)
         table = np.asarray(photons(radius), np.float32)
         self._radial[key] = table + self._radial[key] if key in self._radial else table
@@ -152,10 +146,8 @@ class Light:
         cosine = np.linspace(-1, 1, _BINS + 1)
         for (slow, fast, texture), table in self._radial.items():
             by_cosine = texture.by_cosine(cosine).astype(np.float32)
-            sin, cos = (
-                math.sin(texture.arcs * texture.angle),
-                math.cos(texture.arcs * texture.angle),
-            )
+            turn = texture.arcs * texture.angle
+            sin, cos = math.sin(turn), math.cos(turn)
             arcs = texture.arcs if texture.sharpness > 0 else 0
             lit = np.flatnonzero(table)
             if len(lit):
@@ -203,16 +195,9 @@ def streak(light: Light, rng: np.random.Generator) -> None:
     direction = rng.uniform(0, math.pi)
     for turn in (0.0, math.pi / 2)[: rng.integers(1, 3)]:
         length, narrowest = light.scale * log_uniform(rng, 15, 250), log_uniform(rng, 0.6, 8)
-        line = np.array(
-            [
-                *light.center_px,
-                direction + turn,
-                length,
-                narrowest,
-                rng.choice([0.0, rng.uniform(0, 0.04)]),
-                min(light.base * log_uniform(rng, 2, 500), BRIGHTEST_PHOTONS),
-            ]
-        )
+        wider = rng.choice([0.0, rng.uniform(0, 0.04)])
+        peak = min(light.base * log_uniform(rng, 2, 500), BRIGHTEST_PHOTONS)
+        line = np.array([*light.center_px, direction + turn, length, narrowest, wider, peak])
         light.add_painter(partial(_add_streak, line=line))
 
 
