@@ -93,7 +93,8 @@ def _of_frames(
     from deepfreak.datasets.real_images.labels import read_labels
     from deepfreak.formats.guarded import find_files_guarded, load_guarded
     from deepfreak.screening.scores import score_frames
-    from deepfreak.screening.screener import Failure, Screener, screen_files
+    from deepfreak.screening.screener import Screener, screen_files
+    from deepfreak.screening.verdict import Failure
 
     given = load_guarded(read_settings(options))
     files = find_files_guarded(frames, given.get("geometry"))

@@ -15,12 +15,11 @@ from deepfreak.errors import DeepFreakError, FrameError, FrameWarning
 from deepfreak.formats.by_fabio import open_by_fabio
 from deepfreak.formats.cbf import MAGIC as CBF_MAGIC
 from deepfreak.formats.cbf import open_cbf
-from deepfreak.formats.finishing import finished, require_no_places
+from deepfreak.formats.finishing import ReadOptions, finished, require_no_places
 from deepfreak.formats.frame import Extent, Frame, FrameFile
 from deepfreak.formats.geometry.geometry import Geometry
 from deepfreak.formats.hdf5.reader import is_hdf5, open_hdf5
 from deepfreak.formats.hdf5.search import holds_frames
-from deepfreak.formats.options import ReadOptions
 from deepfreak.formats.plain import MAGICS as PICTURE_MAGICS
 from deepfreak.formats.plain import open_picture
 from deepfreak.formats.self_contained import require_self_contained
@@ -254,7 +253,13 @@ def _reader(
     with path.open("rb") as file:
         start = file.read(512)
     if is_hdf5(path, start):
-        return open_hdf5(path, name, options, growing=growing)
+        return open_hdf5(
+            path,
+            name,
+            geometry=options.get("geometry"),
+            channel=options.get("channel"),
+            growing=growing,
+        )
     require_no_places(options)
     reader: Callable[[Path, str], AbstractContextManager[FrameFile]] = open_by_fabio
     if start.startswith(CBF_MAGIC) or path.suffix.lower() == ".cbf":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.screening.signs import Signs
+from deepfreak.screening.verdict import Signs
 
 if TYPE_CHECKING:
     from deepfreak.formats.frame import Frame

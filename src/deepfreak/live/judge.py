@@ -17,7 +17,8 @@ from deepfreak.live.events import SAVED, Outcome, Peaks, Picture
 from deepfreak.live.spool import read
 from deepfreak.models import Classifier
 from deepfreak.screening.policy import Policy
-from deepfreak.screening.screener import Screener, Verdict
+from deepfreak.screening.screener import Screener
+from deepfreak.screening.verdict import Verdict
 
 if TYPE_CHECKING:
     from deepfreak.evidence import peaks as evidence

@@ -19,7 +19,7 @@ from deepfreak.errors import InputError, OutputError
 from deepfreak.live.events import DECISIONS, Outcome, Recorded, SeriesBegan
 from deepfreak.live.roll import Account, Line
 from deepfreak.live.seen import Seen
-from deepfreak.screening.signs import Signs
+from deepfreak.screening.verdict import Signs
 from deepfreak.storage.locks import lacks_record_locks, opened_alone
 
 FORMAT = 3

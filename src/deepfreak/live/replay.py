@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from deepfreak.datasets.executors import in_order
 from deepfreak.errors import DeepFreakError, FrameError
+from deepfreak.formats.finishing import ReadOptions
 from deepfreak.formats.frame import Facts, Frame
 from deepfreak.formats.guarded import open_guarded
 from deepfreak.formats.headers import facts
-from deepfreak.formats.options import ReadOptions
 from deepfreak.live.dectris.compression import CodedArray
 from deepfreak.live.dectris.messages import Start
 from deepfreak.live.dectris.speak import Compression, Protocol, Speaker, encode_pixels

@@ -20,7 +20,7 @@ from deepfreak.reports.pictures import (
     picture,
     white_level,
 )
-from deepfreak.screening.marks import Marks
+from deepfreak.screening.verdict import Marks
 
 MAX_PICTURES = 60
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from deepfreak.evidence.lattice import TELLING_SCORE
 from deepfreak.models.evidence_model import UNLIKE, Opinion
-from deepfreak.screening.policy import Judged, Policy
-from deepfreak.screening.signs import STRONG_Z, Signs
+from deepfreak.screening.policy import Policy
+from deepfreak.screening.verdict import STRONG_Z, Decision, Signs
 
 _STRONG_PEAKS = 6
 _FEWEST_PEAKS = 4  # of a frame to keep
@@ -26,7 +26,7 @@ Condition = Callable[[Signs, Opinion], bool]
 class _Doubt:
     """Frames in the band `band` that meet `condition` are unsure; `because` may use their signs."""
 
-    band: Judged
+    band: Decision
     condition: Condition
     because: str
 
@@ -90,7 +90,7 @@ _DOUBTS = (
 
 def decide(
     policy: Policy, p_crystal: float, signs: Signs | None = None, opinion: Opinion | None = None
-) -> tuple[Judged, tuple[str, ...]]:
+) -> tuple[Decision, tuple[str, ...]]:
     """Return what to do with a frame, and why, in sentences that can be checked.
 
     Without `signs` and `opinion`, as of a model of prepared images, the score alone decides.

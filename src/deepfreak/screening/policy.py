@@ -16,7 +16,7 @@ without doubt only from `SURELY_YES`.
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +25,10 @@ from scipy.special import betaincinv
 from deepfreak.errors import InputError, ModelError
 from deepfreak.models.shipped import SHIPPED
 from deepfreak.screening.scores import Scores, find_scores, thresholds
+from deepfreak.screening.verdict import Decision
 
 if TYPE_CHECKING:
     from deepfreak.models import Classifier
-
-Judged = Literal["keep", "discard", "unsure"]
 
 CONFIDENCE = 0.95
 MIN_HIT_RECALL = 0.995
@@ -72,7 +71,7 @@ class Policy:
     of_detector: bool = True
     hit_share: float | None = None
 
-    def decide(self, p_crystal: float) -> Judged:
+    def decide(self, p_crystal: float) -> Decision:
         """Return in which of the three bands a frame lies."""
         if p_crystal < self.discard_below:
             return "discard"

@@ -18,6 +18,7 @@ from pydantic import Field
 
 from deepfreak.errors import DatasetError, ModelError
 from deepfreak.models.shipped import is_shipped, model_file
+from deepfreak.screening.verdict import Failure, Verdict
 from deepfreak.settings import one_line, settings
 from deepfreak.storage.files import whole_file
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from deepfreak.datasets.randomised.table import Table
     from deepfreak.datasets.real_images.labels import Labels
     from deepfreak.models import Classifier, EvidenceModel
-    from deepfreak.screening.screener import Failure, Verdict
 
 FORMAT = 1
 SUFFIX = ".scores.json"
@@ -167,10 +167,10 @@ def score_left_out(model: "EvidenceModel", table: "Table", odds: NDArray[np.floa
 
 def score_frames(
     model: "Classifier",
-    results: Iterable["Verdict | Failure"],
+    results: Iterable[Verdict | Failure],
     labels: "Labels",
     *,
-    skip: Callable[["Failure"], None] = lambda _: None,
+    skip: Callable[[Failure], None] = lambda _: None,
 ) -> Scores:
     """Return how `model` scores labelled frames, given what it said of them.
 
@@ -186,8 +186,6 @@ def score_frames(
     DatasetError
         A frame has no label, or none shows a crystal.
     """
-    from deepfreak.screening.screener import Failure
-
     p_crystal, is_hit, levels = [], [], []
     for result in results:
         if isinstance(result, Failure):

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Unpack, runtime_checkable
 
@@ -14,84 +14,18 @@ from deepfreak.classes import (
 )
 from deepfreak.errors import FrameError, InputError, ModelError, ReadingStoppedError
 from deepfreak.evidence import Evidence, find_evidence, numbers
-from deepfreak.evidence.peaks import Peaks
+from deepfreak.formats.finishing import ReadOptions
 from deepfreak.formats.frame import Frame, FrameFile
 from deepfreak.formats.guarded import MAX_STOPS, open_guarded
-from deepfreak.formats.options import ReadOptions
 from deepfreak.models.classifier import Classifier
 from deepfreak.models.evidence_model import EvidenceModel
 from deepfreak.preparation import Prepared, prepare, require_measured
 from deepfreak.screening.doubts import decide
-from deepfreak.screening.marks import Marks
-from deepfreak.screening.policy import Judged, Policy, shipped_policy
-from deepfreak.screening.signs import STRONG_Z, Signs
+from deepfreak.screening.policy import Policy, shipped_policy
+from deepfreak.screening.verdict import STRONG_Z, Decision, Failure, Marks, Signs, Verdict
 
 _MIN_SHARE = 0.01  # of a frame's pixels that must have measured something
 _EVEN = 0.5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Verdict:
-    """What the model says of a frame.
-
-    Attributes
-    ----------
-    label
-        The most probable class among those that the decision, or else the model, allows: with
-        diffraction for a frame to keep, without for one to discard, on the side of `p_crystal` for
-        an unsure one.
-    probabilities
-        By class, in the model's order.
-    p_crystal
-        The probability that the shot holds crystal diffraction: weak, good and strong together.
-    ms
-        What evidence or preparing, and classifying took, in milliseconds.
-    level
-        What tells whether the frame is like those that the model was trained on: `Opinion.unlike`,
-        or the mean gray level of the prepared image.
-    decision, reasons
-        Whether to keep the frame, and why; None and empty where no thresholds are known.
-    signs, peaks
-        What a model of evidence saw: numbers that can be checked, and the peaks in pixels of the
-        frame; None for other models.
-    image, valid
-        The frame as 512 x 512 pixels: uint8 [slow, fast] and where it is valid. None for a model of
-        evidence unless a picture was asked for and could be made.
-    factor, origin
-        Where that lies in the frame; see `Prepared`.
-    activation
-        What spoke for the verdict, [slow, fast] over the whole image in fewer and larger parts;
-        None where it was not asked for or the model cannot tell.
-    marks
-        The peaks and rings of the evidence on the image; None without an image or evidence.
-    """
-
-    file: str
-    frame: int
-    label: str
-    probabilities: dict[str, float]
-    p_crystal: float
-    ms: float
-    level: float
-    decision: Judged | None = None
-    reasons: tuple[str, ...] = ()
-    signs: Signs | None = None
-    peaks: Peaks | None = field(default=None, repr=False)
-    image: NDArray[np.uint8] | None = field(default=None, repr=False)
-    valid: NDArray[np.bool_] | None = field(default=None, repr=False)
-    factor: int = 1
-    origin: tuple[int, int] = (0, 0)
-    activation: NDArray[np.float32] | None = field(default=None, repr=False)
-    marks: Marks | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """A file or frame without a verdict, and the line that says why; `frame` None: the file."""
-
-    file: str
-    frame: int | None
-    error: str
 
 
 @runtime_checkable
@@ -145,7 +79,7 @@ class Screener:
         evidence = find_evidence(frame)
         named = numbers(evidence)
         opinion, signs = model.opinion(named), _signs(evidence, named)
-        decision: Judged | None = None
+        decision: Decision | None = None
         reasons: tuple[str, ...] = ()
         if self.policy is not None:
             decision, reasons = decide(self.policy, opinion.p_crystal, signs, opinion)
@@ -186,7 +120,7 @@ class Screener:
             sum(value for name, value in probabilities.items() if name in WITH_DIFFRACTION), 1.0
         )
         label = max(probabilities, key=probabilities.__getitem__)
-        decision: Judged | None = None
+        decision: Decision | None = None
         reasons: tuple[str, ...] = ()
         if self.policy is not None:
             decision, reasons = decide(self.policy, p_crystal)
@@ -210,7 +144,7 @@ class Screener:
         )
 
 
-def _label(probabilities: Mapping[str, float], decision: Judged, p_crystal: float) -> str:
+def _label(probabilities: Mapping[str, float], decision: Decision, p_crystal: float) -> str:
     """Return the most probable class that does not contradict the decision."""
     crystal = decision == "keep" or (decision == "unsure" and p_crystal >= _EVEN)
     allowed = [name for name in probabilities if (name in WITH_DIFFRACTION) == crystal]

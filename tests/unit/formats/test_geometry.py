@@ -7,7 +7,7 @@ import pytest
 
 from deepfreak.errors import FrameError, GeometryError
 from deepfreak.formats import Frame, read_frames, read_geometry
-from deepfreak.formats.geometry.geometry import assemble
+from deepfreak.formats.geometry.layout import assemble
 from tests.unit.formats import made
 
 TWO_PANELS = """

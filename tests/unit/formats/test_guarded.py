@@ -12,7 +12,7 @@ from deepfreak.errors import FrameError, GeometryError, ReadingStoppedError
 from deepfreak.formats import guarded
 from deepfreak.formats.files import find_files, open_frames
 from deepfreak.formats.frame import Frame
-from deepfreak.formats.geometry.geometry import read_geometry
+from deepfreak.formats.geometry.reading import read_geometry
 from deepfreak.formats.guarded import (
     find_files_guarded,
     frame_from,
@@ -23,7 +23,8 @@ from deepfreak.formats.guarded import (
 from deepfreak.formats.options import ReadSettings
 from deepfreak.isolation import Limits
 from deepfreak.models import load_model
-from deepfreak.screening.screener import Failure, Screener, screen_files
+from deepfreak.screening.screener import Screener, screen_files
+from deepfreak.screening.verdict import Failure
 from tests.unit.formats import made
 
 SHAPE = (64, 96)

@@ -5,7 +5,7 @@ import pytest
 from deepfreak.models import Opinion
 from deepfreak.screening.doubts import decide
 from deepfreak.screening.policy import Policy
-from deepfreak.screening.signs import Signs
+from deepfreak.screening.verdict import Signs
 
 POLICY = Policy(
     discard_below=0.2,

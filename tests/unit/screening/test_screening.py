@@ -7,7 +7,8 @@ from deepfreak.errors import FrameError, ModelError
 from deepfreak.formats import Frame, find_files
 from deepfreak.models import load_model
 from deepfreak.screening.policy import find_policy
-from deepfreak.screening.screener import Failure, Screener, Verdict, screen_files
+from deepfreak.screening.screener import Screener, screen_files
+from deepfreak.screening.verdict import Failure, Verdict
 from tests.evidence_models import hit, miss, powder, save_made_model
 from tests.unit.formats import made
 from tests.unit.screening.test_doubts import POLICY

@@ -30,9 +30,9 @@ from deepfreak.encoding import (
     SIZE,
 )
 from deepfreak.errors import DatasetError, FrameError, InputError
+from deepfreak.formats.finishing import ReadOptions
 from deepfreak.formats.frame import Frame, Valid
 from deepfreak.formats.guarded import open_guarded
-from deepfreak.formats.options import ReadOptions
 from deepfreak.storage.files import check_output, whole_hdf5
 
 Together = Literal["series", "file", "frame"]

@@ -28,7 +28,6 @@ from deepfreak.formats.hdf5.search import Part, find_parts, not_there
 from deepfreak.formats.hdf5.writing import Writing, writing_of
 from deepfreak.formats.headers import facts
 from deepfreak.formats.measured import make_frame
-from deepfreak.formats.options import ReadOptions
 
 _MAX_GROUPS = 64  # of images of which the facts beside them are kept
 _COUNTS_OF_IMAGES = ("nimages", "ntrigger")  # EIGER's; their product is the run's
@@ -76,9 +75,17 @@ class Stack:
         As `open_hdf5`; with `growing` not for want of frames.
     """
 
-    def __init__(self, file: h5py.File, name: str, options: ReadOptions, *, growing: bool) -> None:
+    def __init__(
+        self,
+        file: h5py.File,
+        name: str,
+        geometry: Geometry | None,
+        channel: str | None,
+        *,
+        growing: bool,
+    ) -> None:
         self._file, self._name, self._growing = file, name, growing
-        self._geometry = options.get("geometry")
+        self._geometry = geometry
         self._axes = 2
         self._channel: Channel | None = None
         self._pieces: list[_Piece] = []
@@ -88,7 +95,7 @@ class Stack:
         self._parts = find_parts(file, self._geometry.data_path if self._geometry else None)
         whole = [part.data for part in self._parts if part.data is not None]
         if whole:
-            self._channel = channel_of(whole[0], self._geometry, options.get("channel"))
+            self._channel = channel_of(whole[0], self._geometry, channel)
             self._axes = frame_axes(whole[0].shape, self._geometry, self._channel)
             require_alike(whole, self._axes)
         elif not growing:
