@@ -16,7 +16,7 @@ from deepfreak.text import printable, spelled
 
 if TYPE_CHECKING:
     from deepfreak.models import Classifier
-    from deepfreak.reports.verdicts import ShownVerdict
+    from deepfreak.reports.verdicts import GalleryItem
     from deepfreak.screening.policy import Policy
     from deepfreak.screening.verdict import Failure, Verdict
 
@@ -277,18 +277,18 @@ def _write_page(path: Path, verdicts: Iterator["Verdict"], model: str, *, overwr
     )
 
 
-def _shown(verdict: "Verdict") -> "ShownVerdict":
+def _shown(verdict: "Verdict") -> "GalleryItem":
     import numpy as np
 
     from deepfreak.encoding import (
         SIZE,
     )
-    from deepfreak.reports.verdicts import ShownVerdict
+    from deepfreak.reports.verdicts import GalleryItem
 
     image, valid = verdict.image, verdict.valid
     if image is None or valid is None:  # too little of the middle was measured
         image, valid = np.zeros((SIZE, SIZE), np.uint8), np.zeros((SIZE, SIZE), np.bool_)
-    return ShownVerdict(
+    return GalleryItem(
         image=image,
         valid=valid,
         caption=f"{printable(Path(verdict.file).name)}, frame {verdict.frame}",
@@ -297,7 +297,7 @@ def _shown(verdict: "Verdict") -> "ShownVerdict":
         activation=verdict.activation,
         decision=verdict.decision,
         reasons=verdict.reasons,
-        marks=verdict.marks,
+        overlay=verdict.overlay,
     )
 
 

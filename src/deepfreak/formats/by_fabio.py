@@ -15,19 +15,19 @@ from deepfreak.errors import FrameError
 from deepfreak.formats.frame import (
     Counts,
     Extent,
-    Facts,
     Frame,
     FrameFile,
+    Metadata,
     require_shape,
 )
 from deepfreak.formats.headers import (
-    bruker_facts,
-    dectris_facts,
+    bruker_metadata,
+    dectris_metadata,
     dectris_name,
-    edf_facts,
+    edf_metadata,
     is_mar,
-    mar_facts,
-    oxd_facts,
+    mar_metadata,
+    oxd_metadata,
     plain,
 )
 from deepfreak.formats.measured import make_frame
@@ -106,12 +106,12 @@ def _frame(image: "FabioImage", start: bytes, name: str, index: int) -> Frame:
     header: Mapping[str, object] = one.header
     text = "\n".join(f"{key} {value}" for key, value in header.items())
     kind = type(image).__name__
-    found = _facts(kind, header, text, start)
+    found = _metadata(kind, header, text, start)
     return make_frame(
         _without_dummies(counts, header),
         file=name,
         index=index,
-        facts=found,
+        metadata=found,
         names=_detector_names(kind, header, text, start),
     )
 
@@ -140,16 +140,16 @@ def _require_size(start: bytes) -> None:
             require_shape((int(lengths[0]), int(lengths[1])))
 
 
-def _facts(kind: str, header: Mapping[str, object], text: str, start: bytes) -> Facts:
+def _metadata(kind: str, header: Mapping[str, object], text: str, start: bytes) -> Metadata:
     if kind.startswith("Bruker"):
-        return bruker_facts(header)
+        return bruker_metadata(header)
     if kind == "OxdImage":
-        return oxd_facts(header)
+        return oxd_metadata(header)
     if kind in {"EdfImage", "KcdImage"}:
-        return edf_facts(header)
+        return edf_metadata(header)
     if kind == "PilatusImage":
-        return dectris_facts(text)
-    return mar_facts(start)
+        return dectris_metadata(text)
+    return mar_metadata(start)
 
 
 def _two_axes(data: Counts | None) -> Counts:

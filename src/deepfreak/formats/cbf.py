@@ -18,17 +18,17 @@ from deepfreak.formats.detectors import counts_photons
 from deepfreak.formats.frame import (
     Counts,
     Extent,
-    Facts,
     Frame,
     FrameFile,
+    Metadata,
     combined,
     require_shape,
 )
 from deepfreak.formats.headers import (
-    Found,
-    dectris_facts,
+    WithOrigin,
+    dectris_metadata,
     dectris_name,
-    facts,
+    metadata_from,
     number,
     plain,
 )
@@ -81,11 +81,11 @@ def read_cbf(path: Path, name: str, index: int = 0) -> Frame:
     header = _binary_header(content[section:start])
     counts = _decode(header, content, start + len(_STARTER))
     names = _detector_names(text)
-    found = dectris_facts(text) if counts_photons(*names) else _imgcif_facts(text)
+    found = dectris_metadata(text) if counts_photons(*names) else _imgcif_metadata(text)
     wrong = _wrong_checksum(header, content, start + len(_STARTER))
     if wrong is not None:
-        found = combined(found, Facts(notes=(wrong,)))
-    return make_frame(counts, file=name, index=index, facts=found, names=names)
+        found = combined(found, Metadata(notes=(wrong,)))
+    return make_frame(counts, file=name, index=index, metadata=found, names=names)
 
 
 def _detector_names(text: str) -> tuple[str | None, ...]:
@@ -219,11 +219,11 @@ def _size(header: dict[str, str], key: str) -> int:
     return int(value)
 
 
-def _imgcif_facts(text: str) -> Facts:
+def _imgcif_metadata(text: str) -> Metadata:
     """Return gain, overload and wavelength of a full imgCIF header."""
     import gemmi
 
-    values: dict[str, Found | None] = {}
+    values: dict[str, WithOrigin | None] = {}
     try:
         block = gemmi.cif.read_string(text[: text.rfind("_array_data.data")]).sole_block()
         for tag in (
@@ -235,8 +235,8 @@ def _imgcif_facts(text: str) -> Facts:
             found = block.find_values(tag)
             values[tag] = number({tag: found[0]}, tag) if len(found) else None
     except (RuntimeError, ValueError):  # a header without the syntax of CIF tells nothing
-        return Facts()
-    return facts(
+        return Metadata()
+    return metadata_from(
         gain=values["_array_intensities.gain"],
         saturation=values["_array_intensities.overload"],
         pedestal=values["_array_intensities.offset"],

@@ -74,7 +74,7 @@ class Frame:
         return 1.0 if self.gain is None else self.gain
 
 
-class Facts(TypedDict, total=False):
+class Metadata(TypedDict, total=False):
     """What a header says of a frame: those fields of `Frame` that it knows."""
 
     detector: str
@@ -143,7 +143,7 @@ class FrameFile:
             yield range(start, self.count), True
 
 
-def combined(first: Facts, then: Facts) -> Facts:
+def combined(first: Metadata, then: Metadata) -> Metadata:
     """Return all that two sources say; where both know a value, `then` counts."""
     both = first | then
     both["origins"] = {**first.get("origins", {}), **then.get("origins", {})}

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any, TypeGuard, cast
 
-from deepfreak.formats.frame import Facts
+from deepfreak.formats.frame import Metadata
 
 # digits are bounded, so that no text takes long to match
 _NUMBER = r"([-+]?(?:\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})(?:[eE][-+]?\d{1,4})?)(?![\d.]|[eE][-+]?\d)"
@@ -18,11 +18,11 @@ _GAP = r"[\s=:]{1,40}"
 _LEADING = re.compile(r"\s{0,40}" + _NUMBER)
 _MAX_VALUE_LENGTH = 200  # characters of a header's value in which a number is sought
 
-Found = tuple[float, str]  # a number and where it stands
-Known = float | Found | None
+WithOrigin = tuple[float, str]  # a number and where it stands
+Known = float | WithOrigin | None
 
 
-def facts(
+def metadata_from(
     *,
     pedestal: Known = None,
     gain: Known = None,
@@ -32,7 +32,7 @@ def facts(
     pixel_size_mm: Known = None,
     distance_mm: Known = None,
     wavelength_A: Known = None,
-) -> Facts:
+) -> Metadata:
     """Return the values that are known: finite, and positive where only that makes sense."""
     numbers = {
         "pedestal": pedestal,
@@ -58,10 +58,10 @@ def facts(
             origins["beam_center_px"] = origin
     if origins:
         found["origins"] = origins
-    return cast("Facts", found)
+    return cast("Metadata", found)
 
 
-def number(header: Mapping[str, object], *keys: str) -> Found | None:
+def number(header: Mapping[str, object], *keys: str) -> WithOrigin | None:
     """Return the first number that stands under one of `keys`, None where none does."""
     for key in keys:
         match = _LEADING.match(str(header.get(key, ""))[:_MAX_VALUE_LENGTH])
@@ -78,12 +78,12 @@ def plain(header: Mapping[str, object], *keys: str) -> float | None:
     return None if found is None else found[0]
 
 
-def times(found: Found | None, factor: float) -> Found | None:
+def times(found: WithOrigin | None, factor: float) -> WithOrigin | None:
     """Return a number in another unit."""
     return None if found is None else (float(f"{found[0] * factor:.12g}"), found[1])
 
 
-def dectris_facts(text: str) -> Facts:
+def dectris_metadata(text: str) -> Metadata:
     """Return what the `# Key value` comments of PILATUS and EIGER files say.
 
     Lengths are in metres there; `Beam_xy` is (fast, slow) in pixels. `Pedestal` stands in simulated
@@ -92,7 +92,7 @@ def dectris_facts(text: str) -> Facts:
     beam = re.search(
         rf"Beam_xy[\s=:]{{0,40}}\(?\s{{0,40}}{_NUMBER}\s{{0,40}},\s{{0,40}}{_NUMBER}", text
     )
-    return facts(
+    return metadata_from(
         pedestal=_after(text, "Pedestal"),
         saturation=_after(text, "Count_cutoff"),
         beam_slow=(float(beam[2]), "Beam_xy") if beam else None,
@@ -109,7 +109,7 @@ def dectris_name(text: str) -> str | None:
     return match[1].strip() if match else None
 
 
-def smv_facts(header: Mapping[str, str], slow_pixels: int) -> Facts:
+def smv_metadata(header: Mapping[str, str], slow_pixels: int) -> Metadata:
     """Return what an SMV header says: ADSC's, Rigaku's, or that of nanoBragg.
 
     ADSC gives the beam in mm with X along the slow axis, nanoBragg (`BEAMLINE=fake`) with X along
@@ -126,7 +126,7 @@ def smv_facts(header: Mapping[str, str], slow_pixels: int) -> Facts:
     if len(spatial) == 2:
         key = "CCD_SPATIAL_BEAM_POSITION"
         fast, slow = (number({key: word}, key) for word in spatial)
-    return facts(
+    return metadata_from(
         pedestal=number(header, "IMAGE_PEDESTAL", "PEDESTAL", "ADC_OFFSET"),
         gain=number(header, "GAIN"),
         saturation=number(header, "CCD_IMAGE_SATURATION", "SATURATED_VALUE"),
@@ -138,23 +138,23 @@ def smv_facts(header: Mapping[str, str], slow_pixels: int) -> Facts:
     )
 
 
-def mar_facts(start: bytes) -> Facts:
+def mar_metadata(start: bytes) -> Metadata:
     """Return what the binary header of a MarCCD or Rayonix TIFF says.
 
     `start` is the file's first 4096 bytes. The header begins at byte 1024, in the byte order of
     the TIFF; lengths are in units of 1e-3 mm (1e-6 mm for pixels), the bias in 1e-3 counts.
     """
     if not is_mar(start):
-        return Facts()
+        return Metadata()
     order = ">" if start[:2] == b"MM" else "<"
 
-    def word(offset: int, scale: float, name: str) -> Found:
+    def word(offset: int, scale: float, name: str) -> WithOrigin:
         value: int = struct.unpack_from(order + "i", start, offset)[0]
         return round(value * scale, 12), f"MarCCD header, {name}"
 
     photons_per_100_counts, _ = word(1808, 1, "photons")
     distance = word(1664, 1e-3, "xtal_to_detector")
-    return facts(
+    return metadata_from(
         pedestal=(max(word(1804, 1e-3, "")[0], 0.0), "MarCCD header, mean_bias"),
         gain=(100 / photons_per_100_counts, "MarCCD header, photons_per_100adu")
         if photons_per_100_counts > 0
@@ -173,7 +173,7 @@ def is_mar(start: bytes) -> bool:
     return len(start) >= 4096 and start[1028:1031] == b"MMX"
 
 
-def bruker_facts(header: Mapping[str, object]) -> Facts:
+def bruker_metadata(header: Mapping[str, object]) -> Metadata:
     """Return what a Bruker header says.
 
     NEXP's third number is the baseline that was added (format 86; fabio takes that of format 100
@@ -185,7 +185,7 @@ def bruker_facts(header: Mapping[str, object]) -> Facts:
     distance = _numbers(header.get("DISTANC"))
     old = str(header.get("FORMAT", "")).strip() == "86"
     has_ccd = len(ccd) >= 5 and ccd[1] > 0
-    return facts(
+    return metadata_from(
         pedestal=(exposures[2], "NEXP") if old and len(exposures) > 2 else None,
         gain=(ccd[2] / ccd[1], "CCDPARM") if has_ccd else None,
         saturation=(ccd[4], "CCDPARM") if has_ccd and not old else None,
@@ -196,11 +196,11 @@ def bruker_facts(header: Mapping[str, object]) -> Facts:
     )
 
 
-def oxd_facts(header: Mapping[str, object]) -> Facts:
+def oxd_metadata(header: Mapping[str, object]) -> Metadata:
     """Return what a header of CrysAlis (OXD) says; its beam is in unbinned pixels."""
     slow, fast = number(header, "Beam center y"), number(header, "Beam center x")
     binned = plain(header, "Binning in y") or 1, plain(header, "Binning in x") or 1
-    return facts(
+    return metadata_from(
         gain=number(header, "Gain"),
         saturation=number(header, "Overflow threshold"),
         beam_slow=times(slow, 1 / binned[0]),
@@ -211,10 +211,10 @@ def oxd_facts(header: Mapping[str, object]) -> Facts:
     )
 
 
-def edf_facts(header: Mapping[str, object]) -> Facts:
+def edf_metadata(header: Mapping[str, object]) -> Metadata:
     """Return what an EDF or KCD header says: ESRF's SAXS keys (metres) or Nonius's own names."""
     distance = times(number(header, "SampleDistance"), 1e3)
-    return facts(
+    return metadata_from(
         pedestal=number(header, "Pedestal", "pedestal"),
         gain=number(header, "Detector gain (ADU/count)"),
         beam_slow=number(header, "Center_2"),
@@ -229,7 +229,7 @@ def _positive(value: float | None) -> TypeGuard[float]:
     return value is not None and math.isfinite(value) and value > 0
 
 
-def _after(text: str, key: str) -> Found | None:
+def _after(text: str, key: str) -> WithOrigin | None:
     """Return the number behind `key`, whatever mixture of spaces, `=` and `:` parts the two."""
     match = re.search(key + _GAP + _NUMBER, text)
     return (float(match[1]), key) if match and math.isfinite(float(match[1])) else None

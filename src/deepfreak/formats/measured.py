@@ -16,7 +16,7 @@ import numpy as np
 
 from deepfreak.errors import FrameError
 from deepfreak.formats.detectors import counts_photons, is_eiger
-from deepfreak.formats.frame import Counts, Facts, Frame, Valid, combined
+from deepfreak.formats.frame import Counts, Frame, Metadata, Valid, combined
 from deepfreak.formats.gaps import gaps as find_gaps
 
 _NO_MEASUREMENT = (0xFFFFFFFF, 0xFFFFFFFE)  # DECTRIS's gap and defect in 32 bits
@@ -29,7 +29,7 @@ def make_frame(
     *,
     file: str,
     index: int,
-    facts: Facts,
+    metadata: Metadata,
     names: tuple[str | None, ...] = (),
     mask: Valid | None = None,
     underload: float | None = None,
@@ -59,7 +59,7 @@ def make_frame(
         eiger=counting is not False and is_eiger(*names),  # a JUNGFRAU's master may look like one
         mask=mask,
         underload=underload,
-        saturation=facts.get("saturation"),
+        saturation=metadata.get("saturation"),
         gaps=not simulated,
     )
     if unmapped is not None:
@@ -68,13 +68,13 @@ def make_frame(
     for where in missing.values():
         valid &= ~where
     if counting or (counting is None and _tells_a_counter(counts, missing)):
-        known = Facts(
+        known = Metadata(
             pedestal=0.0, gain=1.0, origins=dict.fromkeys(("pedestal", "gain"), "a photon counter")
         )
-        facts = combined(known, facts)
+        metadata = combined(known, metadata)
     name = next((name for name in names if name), None)
     if name is not None:
-        facts = combined(Facts(detector=name), facts)
+        metadata = combined(Metadata(detector=name), metadata)
     return Frame(
         file=file,
         index=index,
@@ -82,7 +82,7 @@ def make_frame(
         valid=valid,
         missing=missing,
         simulated=simulated,
-        **facts,
+        **metadata,
     )
 
 

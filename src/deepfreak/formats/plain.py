@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.errors import FrameError
-from deepfreak.formats.frame import Counts, Facts, Frame, FrameFile, require_shape
+from deepfreak.formats.frame import Counts, Frame, FrameFile, Metadata, require_shape
 from deepfreak.formats.measured import make_frame
 
 MAGICS = (b"P5", b"P2", b"\x89PNG")
@@ -31,7 +31,7 @@ def _read(path: Path, name: str, index: int) -> Frame:
     picture = read_picture(path)
     if picture.dtype == np.uint8:
         return from_root(picture, name, index)
-    return make_frame(picture, file=name, index=index, facts=Facts())
+    return make_frame(picture, file=name, index=index, metadata=Metadata())
 
 
 def from_root(root: NDArray[np.uint8], name: str, index: int) -> Frame:

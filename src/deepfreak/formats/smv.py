@@ -20,7 +20,7 @@ from deepfreak.formats.frame import (
     combined,
     require_shape,
 )
-from deepfreak.formats.headers import facts, plain, smv_facts
+from deepfreak.formats.headers import metadata_from, plain, smv_metadata
 from deepfreak.formats.measured import make_frame
 
 _HEADER = re.compile(rb"\{\s{0,80}HEADER_BYTES\s{0,80}=\s{0,80}(\d{1,12})\s{0,80};")
@@ -66,14 +66,14 @@ def read_smv(path: Path, name: str, index: int = 0) -> Frame:
     """Return the frame of an SMV file; `FrameError` where header and data do not fit."""
     header, counts = _read(path)
     simulated = header.get("BEAMLINE", "").lower() == "fake"
-    found = smv_facts(header, counts.shape[0])
+    found = smv_metadata(header, counts.shape[0])
     if simulated:
-        found = combined(facts(gain=(1.0, "simulated")), found)
+        found = combined(metadata_from(gain=(1.0, "simulated")), found)
     return make_frame(
         counts,
         file=name,
         index=index,
-        facts=found,
+        metadata=found,
         names=_detector_names(header),
         simulated=simulated,
     )

@@ -19,13 +19,13 @@ from deepfreak.errors import FrameError
 from deepfreak.formats.frame import (
     Counts,
     Extent,
-    Facts,
     Frame,
     FrameFile,
+    Metadata,
     combined,
     require_shape,
 )
-from deepfreak.formats.headers import dectris_facts, dectris_name, is_mar, mar_facts
+from deepfreak.formats.headers import dectris_metadata, dectris_name, is_mar, mar_metadata
 from deepfreak.formats.measured import make_frame
 
 if TYPE_CHECKING:
@@ -67,7 +67,11 @@ def open_tiff(path: Path, name: str) -> Iterator[FrameFile]:
             counts = _read(path, tiff, pages, index, layers)
             text = str(pages[index // layers].description or pages[0].description)[:65536]
             return make_frame(
-                counts, file=name, index=index, facts=_facts(text, start), names=_names(text, start)
+                counts,
+                file=name,
+                index=index,
+                metadata=_metadata(text, start),
+                names=_names(text, start),
             )
 
         def look() -> Extent:
@@ -83,8 +87,10 @@ def read_tiff(path: Path) -> Counts:
         return file.read(0).counts
 
 
-def _facts(text: str, start: bytes) -> Facts:
-    return combined(mar_facts(start), dectris_facts(text) if _is_dectris(text) else Facts())
+def _metadata(text: str, start: bytes) -> Metadata:
+    return combined(
+        mar_metadata(start), dectris_metadata(text) if _is_dectris(text) else Metadata()
+    )
 
 
 def _is_dectris(text: str) -> bool:

@@ -181,13 +181,13 @@ def _native(found: "evidence.Peaks") -> Peaks:
 
 
 def _picture(verdict: Verdict) -> Picture | None:
-    if verdict.image is None or verdict.valid is None or verdict.marks is None:
+    if verdict.image is None or verdict.valid is None or verdict.overlay is None:
         return None
     return Picture(
         image=verdict.image,
         valid=verdict.valid,
-        peaks=verdict.marks.peaks,
-        rings=verdict.marks.rings,
+        peaks=verdict.overlay.peaks,
+        rings=verdict.overlay.rings,
     )
 
 

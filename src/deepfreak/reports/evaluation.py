@@ -18,7 +18,7 @@ from deepfreak.reports.figures import (
     reliability_figure,
 )
 from deepfreak.reports.page import class_colours, write_page
-from deepfreak.reports.verdicts import MAX_PICTURES, ShownVerdict, gallery
+from deepfreak.reports.verdicts import MAX_PICTURES, GalleryItem, gallery
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -160,10 +160,10 @@ def _choose(evaluation: Evaluation, max_pictures: int) -> tuple[NDArray[np.intp]
     return right, wrong
 
 
-def _show(evaluation: Evaluation, images: Images, valid: Images | None, index: int) -> ShownVerdict:
+def _show(evaluation: Evaluation, images: Images, valid: Images | None, index: int) -> GalleryItem:
     truth = evaluation.classes[evaluation.truth[index]]
     probabilities = evaluation.probabilities[index].tolist()
-    return ShownVerdict(
+    return GalleryItem(
         image=np.asarray(images[int(index)]),
         valid=None if valid is None else np.asarray(valid[int(index)], np.bool_),
         caption=f"image {index}",

@@ -20,7 +20,7 @@ from deepfreak.reports.pictures import (
     picture,
     white_level,
 )
-from deepfreak.screening.verdict import Marks
+from deepfreak.screening.verdict import Overlay
 
 MAX_PICTURES = 60
 
@@ -69,12 +69,12 @@ class Shown(Protocol):
         """Why, in sentences."""
 
     @property
-    def marks(self) -> Marks | None:
+    def overlay(self) -> Overlay | None:
         """Peaks and rings to draw; None for those found on the image."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ShownVerdict:
+class GalleryItem:
     """A `Shown` of its own, for callers that have no such object yet."""
 
     image: NDArray[np.uint8]
@@ -86,7 +86,7 @@ class ShownVerdict:
     activation: NDArray[np.float32] | None = None
     decision: str | None = None
     reasons: tuple[str, ...] = ()
-    marks: Marks | None = None
+    overlay: Overlay | None = None
 
     @property
     def correct(self) -> bool | None:
@@ -175,7 +175,7 @@ def gallery(heading: str, verdicts: Sequence[Shown], *, left_out: int = 0) -> di
 
 
 def _circles(verdict: Shown) -> Circles | None:
-    marks = verdict.marks
-    if marks is None:
+    overlay = verdict.overlay
+    if overlay is None:
         return circles(verdict.image, verdict.valid)
-    return circles_at(verdict.image.shape, marks.peaks, marks.rings, sigma=MIN_Z)
+    return circles_at(verdict.image.shape, overlay.peaks, overlay.rings, sigma=MIN_Z)

@@ -5,12 +5,12 @@ than the accepted part of all hits is lost. It is kept without doubt if frames w
 score so high as rarely as is accepted for these. Frames between the two are unsure. The bounds
 are those of Clopper and Pearson (1934), one-sided, which hold for every number of images.
 
-Scores of other frames than this detector's prove nothing about it. A model of evidence is scored on
-simulated frames of many detectors, and `screening.doubts` makes unsure what its evidence speaks
-against. Where it tells hits from misses better than asked, frames that score more than nearly all
-misses and less than nearly all hits are unsure: nobody has seen their like. A model of prepared
-images without scores of this detector discards only what also scores below `SURELY_NO`, and keeps
-without doubt only from `SURELY_YES`.
+A calibration on frames of other detectors proves nothing about this one. A model of evidence is
+calibrated on simulated frames of many detectors, and `screening.rules` makes unsure what its
+evidence speaks against. Where it tells hits from misses better than required, frames that score
+more than nearly all misses and less than nearly all hits are unsure: no training frame is like
+them. A model of prepared images that is not calibrated on this detector discards only what also
+scores below `SURELY_NO`, and keeps only from `SURELY_YES`.
 """
 
 from contextlib import suppress
@@ -24,7 +24,7 @@ from scipy.special import betaincinv
 
 from deepfreak.errors import InputError, ModelError
 from deepfreak.models.shipped import SHIPPED
-from deepfreak.screening.scores import Scores, find_scores, thresholds
+from deepfreak.screening.calibration import Calibration, find_calibration, thresholds
 from deepfreak.screening.verdict import Decision
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Policy:
 
 
 def policy_from(
-    scores: Scores,
+    scores: Calibration,
     *,
     min_hit_recall: float = MIN_HIT_RECALL,
     max_empty_kept: float = MAX_EMPTY_KEPT,
@@ -187,20 +187,20 @@ def find_policy(
     scores: Path | None = None,
     min_hit_recall: float = MIN_HIT_RECALL,
     max_empty_kept: float = MAX_EMPTY_KEPT,
-) -> tuple[Policy, Scores]:
+) -> tuple[Policy, Calibration]:
     """Return the policy for `classifier`, of the file `model`, and the scores that it rests on.
 
     Parameters
     ----------
     model, scores
-        See `find_scores`.
+        See `find_calibration`.
 
     Raises
     ------
     InputError
         There are no scores, or they cannot prove what is asked.
     """
-    found, of_detector = find_scores(model, scores, name=classifier.name)
+    found, of_detector = find_calibration(model, scores, name=classifier.name)
     policy = policy_from(
         found,
         min_hit_recall=min_hit_recall,

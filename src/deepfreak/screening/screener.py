@@ -20,9 +20,16 @@ from deepfreak.formats.guarded import MAX_STOPS, open_guarded
 from deepfreak.models.classifier import Classifier
 from deepfreak.models.evidence_model import EvidenceModel
 from deepfreak.preparation import Prepared, prepare, require_measured
-from deepfreak.screening.doubts import decide
 from deepfreak.screening.policy import Policy, shipped_policy
-from deepfreak.screening.verdict import STRONG_Z, Decision, Failure, Marks, Signs, Verdict
+from deepfreak.screening.rules import decide
+from deepfreak.screening.verdict import (
+    STRONG_Z,
+    Decision,
+    EvidenceSummary,
+    Failure,
+    Overlay,
+    Verdict,
+)
 
 _MIN_SHARE = 0.01  # of a frame's pixels that must have measured something
 _EVEN = 0.5
@@ -101,7 +108,7 @@ class Screener:
             valid=None if prepared is None else prepared.valid,
             factor=1 if prepared is None else prepared.factor,
             origin=(0, 0) if prepared is None else prepared.origin,
-            marks=None if prepared is None else _marks(evidence, prepared),
+            overlay=None if prepared is None else _overlay(evidence, prepared),
         )
 
     def _from_image(self, frame: Frame) -> Verdict:
@@ -151,10 +158,10 @@ def _label(probabilities: Mapping[str, float], decision: Decision, p_crystal: fl
     return max(allowed or probabilities, key=probabilities.__getitem__)
 
 
-def _signs(evidence: Evidence, named: Mapping[str, float]) -> Signs:
+def _signs(evidence: Evidence, named: Mapping[str, float]) -> EvidenceSummary:
     """Return what can be checked of `evidence`, whose numbers are `named`."""
     off = evidence.off_rings
-    return Signs(
+    return EvidenceSummary(
         peaks=len(evidence.peaks),
         off_rings=len(off),
         strong_off_rings=int(np.count_nonzero(off.z >= STRONG_Z)),
@@ -177,7 +184,7 @@ def _prepared(frame: Frame) -> Prepared | None:
         return None
 
 
-def _marks(evidence: Evidence, prepared: Prepared) -> Marks:
+def _overlay(evidence: Evidence, prepared: Prepared) -> Overlay:
     """Return the peaks and rings of a frame in pixels of its picture."""
     origin, factor = np.array(prepared.origin), prepared.factor
     places = np.stack([evidence.peaks.slow, evidence.peaks.fast], axis=1)
@@ -186,7 +193,7 @@ def _marks(evidence: Evidence, prepared: Prepared) -> Marks:
     if center is not None and len(radii):
         middle = np.broadcast_to((np.array(center) - origin) / factor, (len(radii), 2))
         rings = np.column_stack([middle, radii / factor])
-    return Marks(peaks=(places - origin) / factor, rings=rings)
+    return Overlay(peaks=(places - origin) / factor, rings=rings)
 
 
 def screen_files(

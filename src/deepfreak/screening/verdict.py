@@ -13,7 +13,7 @@ STRONG_Z = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Signs:
+class EvidenceSummary:
     """Numbers of peaks, rings and lattices.
 
     Attributes
@@ -52,7 +52,7 @@ class Signs:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Marks:
+class Overlay:
     """Peaks and rings in pixels of the picture.
 
     Attributes
@@ -99,7 +99,7 @@ class Verdict:
     activation
         What spoke for the verdict, [slow, fast] over the whole image in fewer and larger parts;
         None where it was not asked for or the model cannot tell.
-    marks
+    overlay
         The peaks and rings of the evidence on the image; None without an image or evidence.
     """
 
@@ -112,14 +112,14 @@ class Verdict:
     level: float
     decision: Decision | None = None
     reasons: tuple[str, ...] = ()
-    signs: Signs | None = None
+    signs: EvidenceSummary | None = None
     peaks: Peaks | None = field(default=None, repr=False)
     image: NDArray[np.uint8] | None = field(default=None, repr=False)
     valid: NDArray[np.bool_] | None = field(default=None, repr=False)
     factor: int = 1
     origin: tuple[int, int] = (0, 0)
     activation: NDArray[np.float32] | None = field(default=None, repr=False)
-    marks: Marks | None = field(default=None, repr=False)
+    overlay: Overlay | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

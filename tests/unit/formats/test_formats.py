@@ -22,7 +22,7 @@ def write(path, content):
     return path
 
 
-def test_minicbf_gives_counts_gaps_and_facts(tmp_path):
+def test_minicbf_gives_counts_gaps_and_metadata(tmp_path):
     counts = made.photons()
     counts[10:13], counts[50, 60], counts[51, 60] = -1, -2, 2_000_000
     frame = only(write(tmp_path / "a.cbf", made.cbf(counts)))
@@ -30,8 +30,8 @@ def test_minicbf_gives_counts_gaps_and_facts(tmp_path):
     np.testing.assert_array_equal(frame.valid, counts >= 0)  # an overload is no gap
     assert frame.saturation == 1_000_000
     assert frame.beam_center_px == (70.25, 60.5)
-    facts = (frame.pixel_size_mm, frame.distance_mm, frame.wavelength_A)
-    assert facts == pytest.approx((0.172, 80.0, 1.5))
+    metadata = (frame.pixel_size_mm, frame.distance_mm, frame.wavelength_A)
+    assert metadata == pytest.approx((0.172, 80.0, 1.5))
     assert (frame.pedestal, frame.gain, frame.index) == (0, 1, 0)
 
 

@@ -22,7 +22,7 @@ from deepfreak.physics.noise import (
 )
 from deepfreak.physics.recipe import load_recipe
 from deepfreak.reports.activation import COLOUR, MAX_OPAQUE, tint
-from deepfreak.reports.verdicts import ShownVerdict, write_verdict_page
+from deepfreak.reports.verdicts import GalleryItem, write_verdict_page
 from deepfreak.screening.screener import Screener
 from tests.unit.formats import made
 from tests.unit.networks.served import Pointed, model_of
@@ -135,7 +135,7 @@ def test_a_page_explains_its_tints_and_has_none_without_maps(tmp_path):
     activation = np.eye(4, dtype=np.float32)
     for name, maps in (("with", activation), ("without", None)):
         write_verdict_page(
-            tmp_path / name, title="t", verdicts=[ShownVerdict(**shown, activation=maps)]
+            tmp_path / name, title="t", verdicts=[GalleryItem(**shown, activation=maps)]
         )
     html = (tmp_path / "with").read_text(encoding="utf-8")
     (uri,) = re.findall(r'<img class="tint" src="([^"]+)" alt="what spoke for weak">', html)

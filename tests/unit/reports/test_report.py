@@ -13,7 +13,7 @@ from deepfreak.models.evaluation import Evaluation
 from deepfreak.reports.evaluation import write_evaluation_page
 from deepfreak.reports.figures import Figure, draw_figure
 from deepfreak.reports.pictures import MISSING_COLOUR, picture, white_level
-from deepfreak.reports.verdicts import ShownVerdict, write_verdict_page
+from deepfreak.reports.verdicts import GalleryItem, write_verdict_page
 from tests.labelled import CLASSES, draw_images
 
 PROBABILITIES = dict(zip(CLASSES, (0.05, 0.05, 0.1, 0.7, 0.1), strict=True))
@@ -61,7 +61,7 @@ def shown(count, **changes):
     images = draw_images(np.arange(count) % 5, seed=1, side=64)
     return [
         replace(
-            ShownVerdict(
+            GalleryItem(
                 image=image, caption=f"shot {index}", label="good", probabilities=PROBABILITIES
             ),
             **changes,

@@ -6,6 +6,13 @@ import pytest
 from scipy.stats import binom
 
 from deepfreak.errors import InputError, ModelError
+from deepfreak.screening.calibration import (
+    Calibration,
+    read_calibration,
+    thresholds,
+    together,
+    write_calibration,
+)
 from deepfreak.screening.policy import (
     MAX_EMPTY_KEPT,
     MIN_HIT_RECALL,
@@ -14,19 +21,12 @@ from deepfreak.screening.policy import (
     find_policy,
     policy_from,
 )
-from deepfreak.screening.scores import (
-    Scores,
-    read_scores,
-    thresholds,
-    together,
-    write_scores,
-)
 
 
-def scores(hits, empties, **changes) -> Scores:
+def scores(hits, empties, **changes) -> Calibration:
     at = thresholds()
     hits, empties = np.sort(hits), np.sort(empties)
-    made = Scores(
+    made = Calibration(
         model="m",
         data="d",
         simulated=True,
@@ -163,7 +163,7 @@ def test_scores_that_ship_are_found_for_the_model_that_ships_only(tmp_path):
         find_policy(Other())
     with pytest.raises(ModelError, match="model's scores in own.onnx.scores.json, found none"):
         find_policy(Other(), model=tmp_path / "own.onnx")
-    write_scores(
+    write_calibration(
         scores(np.full(2000, 0.9), np.full(99, 0.1), model="other 1"),
         tmp_path / "own.onnx.scores.json",
     )
@@ -183,8 +183,8 @@ def test_the_promise_says_for_which_frames_it_holds(good):
 
 def test_scores_come_back_from_their_file(good, tmp_path):
     made = scores(*good)
-    write_scores(made, tmp_path / "m.scores.json")
-    assert read_scores(tmp_path / "m.scores.json", model="m") == made
+    write_calibration(made, tmp_path / "m.scores.json")
+    assert read_calibration(tmp_path / "m.scores.json", model="m") == made
 
 
 def test_scores_of_several_sets_are_those_of_all_their_images(good):
@@ -206,12 +206,12 @@ def test_scores_of_several_sets_are_those_of_all_their_images(good):
 )
 def test_scores_that_cannot_be_are_refused(good, tmp_path, change, message):
     path = tmp_path / "m.scores.json"
-    write_scores(scores(*good), path)
+    write_calibration(scores(*good), path)
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
     with pytest.raises(ModelError, match=message):
-        read_scores(path, model="m")
+        read_calibration(path, model="m")
 
 
 def test_scores_that_are_not_there_are_asked_for(tmp_path):
     with pytest.raises(ModelError, match="deepfreak score"):
-        read_scores(tmp_path / "none.scores.json", model="m")
+        read_calibration(tmp_path / "none.scores.json", model="m")

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from deepfreak.errors import GeometryError
-from deepfreak.formats.frame import Counts, Facts, Valid
+from deepfreak.formats.frame import Counts, Metadata, Valid
 
 MAX_PANELS = 4096
 HC_EV_A = 12398.419843320026  # Planck's constant times the speed of light (CODATA 2018)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Panel:
+class RawPanel:
     """A rectangle of the raw data and its place in the plane of the detector.
 
     Attributes
@@ -42,7 +42,7 @@ class Panel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bad:
+class BadRegion:
     """A region to leave out: of a panel's raw pixels (`panel` may be None: all), or of the plane.
 
     `low` and `high` are (fast, slow), the end included, or (x, y) when `in_plane`.
@@ -153,7 +153,7 @@ class Geometry:
         Where the images stand in an HDF5 file; `%` is any group.
     masks, rules
         Masks in files, and further rules for bad pixels by panel.
-    facts
+    metadata
         What else it says of each frame.
     located
         What it says stands in the data file: `wavelength_A`, `distance_mm`.
@@ -162,15 +162,15 @@ class Geometry:
     """
 
     source: str
-    panels: tuple[Panel, ...] = ()
-    bad: tuple[Bad, ...] = ()
+    panels: tuple[RawPanel, ...] = ()
+    bad: tuple[BadRegion, ...] = ()
     beam: tuple[float, float] | None = (0.0, 0.0)
     beam_from_end: tuple[bool, bool] = (False, False)
     data_path: str | None = None
     masks: tuple[FileMask, ...] = ()
     rules: tuple[PixelRules, ...] = ()
     modules_by_order: bool = False
-    facts: Facts = field(default_factory=Facts)
+    metadata: Metadata = field(default_factory=Metadata)
     located: Mapping[str, Located] = field(default_factory=dict)
     gain_per_eV: float | None = None
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.errors import GeometryError
-from deepfreak.formats.frame import MAX_PIXELS, Counts, Facts, Frame, Valid, combined
-from deepfreak.formats.geometry.geometry import Geometry, Panel
+from deepfreak.formats.frame import MAX_PIXELS, Counts, Frame, Metadata, Valid, combined
+from deepfreak.formats.geometry.geometry import Geometry, RawPanel
 
 _STRAIGHT = 0.09  # largest slope (5 degrees) at which a panel is taken for one along the axes
 
@@ -53,7 +53,7 @@ def assemble(frame: Frame, geometry: Geometry | None) -> Frame:
     """
     if geometry is None:
         return frame
-    frame = replace(frame, **combined(_facts_of(frame), geometry.facts))
+    frame = replace(frame, **combined(_facts_of(frame), geometry.metadata))
     if not geometry.panels:
         beam = _beam_on_image(geometry, frame.counts.shape)
         if beam is None:
@@ -83,8 +83,8 @@ def assemble(frame: Frame, geometry: Geometry | None) -> Frame:
     )
 
 
-def _facts_of(frame: Frame) -> Facts:
-    return Facts(origins=frame.origins, notes=frame.notes)
+def _facts_of(frame: Frame) -> Metadata:
+    return Metadata(origins=frame.origins, notes=frame.notes)
 
 
 def _flagged(geometry: Geometry, counts: Counts) -> Valid | None:
@@ -108,7 +108,7 @@ def _flagged(geometry: Geometry, counts: Counts) -> Valid | None:
     return found
 
 
-def _part(panel: Panel) -> tuple[int | slice, ...]:
+def _part(panel: RawPanel) -> tuple[int | slice, ...]:
     """Return where the panel lies in the raw data."""
     (slow, fast), (height, width) = panel.first, panel.size
     return (*panel.module, slice(slow, slow + height), slice(fast, fast + width))
@@ -169,7 +169,7 @@ def _layout(geometry: Geometry, shape: tuple[int, ...]) -> _Layout:
     )
 
 
-def _numbered(geometry: Geometry, shape: tuple[int, ...]) -> list[Panel]:
+def _numbered(geometry: Geometry, shape: tuple[int, ...]) -> list[RawPanel]:
     """Return the panels with their place in raw data of `shape`."""
     if not geometry.modules_by_order:
         return list(geometry.panels)
@@ -190,7 +190,7 @@ def _numbered(geometry: Geometry, shape: tuple[int, ...]) -> list[Panel]:
     ]
 
 
-def _straightened(panel: Panel) -> Panel:
+def _straightened(panel: RawPanel) -> RawPanel:
     """Return `panel` along the axes and on whole pixels if it lies nearly so, else as it is.
 
     Its middle stays where it is to half a pixel; each raw pixel then shows exactly once.
@@ -211,7 +211,7 @@ def _straightened(panel: Panel) -> Panel:
     )
 
 
-def _require_inside(panel: Panel, shape: tuple[int, ...], source: str) -> None:
+def _require_inside(panel: RawPanel, shape: tuple[int, ...], source: str) -> None:
     last = (panel.first[0] + panel.size[0], panel.first[1] + panel.size[1])
     fits = len(panel.module) == len(shape) - 2 and min(panel.first) >= 0
     fits = fits and last[0] <= shape[-2] and last[1] <= shape[-1]
@@ -223,7 +223,7 @@ def _require_inside(panel: Panel, shape: tuple[int, ...], source: str) -> None:
         )
 
 
-def _corners(panel: Panel) -> NDArray[np.float64]:
+def _corners(panel: RawPanel) -> NDArray[np.float64]:
     """Return the four corners (x, y) of `panel`."""
     slow, fast = panel.size
     steps = np.array([[0, 0], [fast, 0], [0, slow], [fast, slow]], dtype=np.float64)
@@ -234,7 +234,7 @@ def _corners(panel: Panel) -> NDArray[np.float64]:
 
 
 def _place(
-    panel: Panel, shape: tuple[int, ...], low: NDArray[np.float64], source: NDArray[np.int32]
+    panel: RawPanel, shape: tuple[int, ...], low: NDArray[np.float64], source: NDArray[np.int32]
 ) -> None:
     """Enter the raw value under the centre of each pixel that `panel` covers into `source`."""
     corners = _corners(panel) - low
@@ -252,7 +252,7 @@ def _place(
     window[inside] = (base + slow * shape[-1] + fast)[inside]
 
 
-def _bad_values(geometry: Geometry, panels: list[Panel], shape: tuple[int, ...]) -> Valid | None:
+def _bad_values(geometry: Geometry, panels: list[RawPanel], shape: tuple[int, ...]) -> Valid | None:
     """Return which raw values the geometry leaves out by their place, None without any."""
     regions = [region for region in geometry.bad if not region.in_plane]
     rules = {rule.panel: rule for rule in geometry.rules if rule.all_bad or rule.edge}

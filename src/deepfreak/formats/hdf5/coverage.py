@@ -15,7 +15,7 @@ from deepfreak.errors import FrameError
 from deepfreak.formats.frame import Valid
 from deepfreak.formats.hdf5.links import (
     MAX_DEPTH,
-    Source,
+    VirtualSource,
     missing_file,
     open_to_read,
     raw_files,
@@ -128,7 +128,7 @@ class Coverage:
         runs: Runs = np.stack([np.flatnonzero(edges > 0), np.flatnonzero(edges < 0)], axis=1)
         return runs
 
-    def _part_holds(self, part: "_Part", index: int) -> bool:
+    def _part_holds(self, part: "_VirtualPart", index: int) -> bool:
         name = part.source.file_name, part.source.path
         number = part.number_in_source(index)
         if number is not None and number < self._complete.get(name, 0):
@@ -160,7 +160,7 @@ def first_and_last(runs: Runs) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Part:
+class _VirtualPart:
     """A part of a virtual data set.
 
     Attributes
@@ -171,7 +171,7 @@ class _Part:
         The part of each frame that it fills, as an index of its axes.
     """
 
-    source: Source
+    source: VirtualSource
     frames: NDArray[np.int64]
     numbers: NDArray[np.int64]
     plane: tuple[NDArray[np.int64], ...]
@@ -187,7 +187,7 @@ class _Part:
 class _opened:  # noqa: N801 - used as a function
     """Give the data set of a source, None where it cannot be had; closes what it opened."""
 
-    def __init__(self, data: h5py.Dataset, source: Source) -> None:
+    def __init__(self, data: h5py.Dataset, source: VirtualSource) -> None:
         self._data, self._source = data, source
         self._file: h5py.File | None = None
 
@@ -218,7 +218,7 @@ def _axes_of(inside: h5py.Dataset, axes: int) -> int:
     return min(axes, max(2, dimensions - 1)) if dimensions > 2 else dimensions
 
 
-def _parts(data: h5py.Dataset, axes: int) -> list[_Part]:
+def _parts(data: h5py.Dataset, axes: int) -> list[_VirtualPart]:
     """Return the parts of a virtual data set.
 
     Raises
@@ -229,7 +229,7 @@ def _parts(data: h5py.Dataset, axes: int) -> list[_Part]:
     shape = data.id.shape
     if shape[0] > _MAX_FRAMES:
         raise FrameError(f"expected at most {_MAX_FRAMES} frames, found {shape[0]}")
-    found: list[_Part] = []
+    found: list[_VirtualPart] = []
     for source in sources_of(data):
         filled = _selected(source.vspace, shape, source.block)
         frames = filled[0] if len(shape) > axes else np.zeros(1, np.int64)
@@ -247,7 +247,7 @@ def _parts(data: h5py.Dataset, axes: int) -> list[_Part]:
                 f"take {len(numbers)} frames to {len(frames)}"
             )
         plane = np.ix_(*filled[-axes:])
-        found.append(_Part(source=source, frames=frames, numbers=numbers, plane=plane))
+        found.append(_VirtualPart(source=source, frames=frames, numbers=numbers, plane=plane))
     return found
 
 

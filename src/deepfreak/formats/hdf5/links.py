@@ -19,7 +19,7 @@ _PREFIXES = {"external": "HDF5_EXT_PREFIX", "virtual": "HDF5_VDS_PREFIX"}
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class VirtualSource:
     """A part of a virtual data set: which of its frames come from where.
 
     Attributes
@@ -68,7 +68,7 @@ def linked_path(
     return next((folder / path for folder in folders if (folder / path).is_file()), None)
 
 
-def sources_of(data: h5py.Dataset) -> Iterator[Source]:
+def sources_of(data: h5py.Dataset) -> Iterator[VirtualSource]:
     """Yield the parts of a virtual data set; nothing for others.
 
     A name with `%b` stands for a series of files or data sets, one for each block of frames.
@@ -82,7 +82,7 @@ def sources_of(data: h5py.Dataset) -> Iterator[Source]:
         if any("%b" in name.replace("%%", "") for name in names):
             start, stride, _, _ = spaces[0].get_regular_hyperslab()
             for block in range(-(-(data.id.shape[0] - start[0]) // stride[0])):
-                yield Source(
+                yield VirtualSource(
                     _printed(names[0], block),
                     _printed(names[1], block),
                     spaces[0],
@@ -90,14 +90,14 @@ def sources_of(data: h5py.Dataset) -> Iterator[Source]:
                     block,
                 )
         else:
-            yield Source(_printed(names[0], 0), _printed(names[1], 0), spaces[0], spaces[1])
+            yield VirtualSource(_printed(names[0], 0), _printed(names[1], 0), spaces[0], spaces[1])
 
 
 def _printed(name: str, block: int) -> str:
     return "%".join(part.replace("%b", str(block)) for part in name.split("%%"))
 
 
-def source_file(file: h5py.File, source: Source) -> Path | None:
+def source_file(file: h5py.File, source: VirtualSource) -> Path | None:
     """Return the file of a part of a virtual data set in `file`, None where it is missing."""
     if source.file_name == ".":
         return Path(file.filename)
@@ -171,7 +171,7 @@ def _missing_in(path: Path, place: str, depth: int) -> str | None:
         return None  # whoever reads it says what is wrong with it
 
 
-def _once(sources: Iterator[Source]) -> Iterator[Source]:
+def _once(sources: Iterator[VirtualSource]) -> Iterator[VirtualSource]:
     """Yield of the parts that come from one data set only the first."""
     seen: set[tuple[str, str]] = set()
     for source in sources:

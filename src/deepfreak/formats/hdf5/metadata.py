@@ -1,8 +1,8 @@
 """What an HDF5 file says beside its images: NXmx, NXdata, DECTRIS, CXI, SACLA, ESRF and their kin.
 
-Facilities put the same facts in different places. So facts are sought by their names, wherever the
-images are: first in the images' own group and in that of their detector, then in whatever group is
-nearest to the images in the file.
+Facilities put the same metadata in different places. So they are sought by name: first in the
+images' own group and in that of their detector, then in whatever group is nearest to the images in
+the file.
 """
 
 import math
@@ -15,18 +15,18 @@ import numpy as np
 
 from deepfreak.errors import FrameError
 from deepfreak.formats.detectors import counts_photons
-from deepfreak.formats.frame import Counts, Facts, Valid, combined
+from deepfreak.formats.frame import Counts, Metadata, Valid, combined
 from deepfreak.formats.geometry.geometry import HC_EV_A, FileMask, Geometry
 from deepfreak.formats.hdf5.coverage import Coverage
 from deepfreak.formats.hdf5.links import broken_link, missing_file
-from deepfreak.formats.headers import Found, Known, facts
+from deepfreak.formats.headers import Known, WithOrigin, metadata_from
 
 _MAX_NODES = 20_000  # looked at in a file
 _MAX_SIBLINGS = 200  # groups of one group: SACLA has one a frame
 _MAX_DEPTH = 8
-_MAX_SCALARS = 10_000_000  # of one fact, a number a frame
+_MAX_SCALARS = 10_000_000  # of one item, a number a frame
 
-# Names of each fact, the more telling first.
+# Names of each item, the more telling first.
 _GAIN = ("adus_per_photon", "adu_per_photon", "counts_per_photon", "adus_per_photon_keV")
 _SCALING = ("{}_scaling_factor", "{}_scale_factor", "scaling_factor", "scale_factor")
 _OFFSET = ("{}_offset", "offset")
@@ -79,7 +79,7 @@ _MPCCD_GAIN = 10.0  # of SACLA's images, which Cheetah scales (dxtbx, FormatHDF5
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A data set that may hold a fact.
+    """A data set that may hold metadata.
 
     Attributes
     ----------
@@ -93,7 +93,7 @@ class Entry:
     node: h5py.Dataset | None
 
 
-class Beside:
+class FileMetadata:
     """What stands beside the images at `path` of an open file.
 
     Parameters
@@ -153,10 +153,10 @@ class Beside:
         known = [name for name in found if counts_photons(name) is not None]
         return tuple(dict.fromkeys([*known, *found]))
 
-    def facts(self, names: tuple[str, ...]) -> Facts:
+    def metadata(self, names: tuple[str, ...]) -> Metadata:
         """Return what holds for all frames."""
         pixel = self._length(_PIXEL)
-        known = facts(
+        known = metadata_from(
             pedestal=_negative(self._beside_data(_OFFSET)),
             gain=self._gain(names),
             saturation=self._number(_SATURATION),
@@ -170,14 +170,14 @@ class Beside:
             return known
         places = ", ".join(dict.fromkeys(self._without_units))
         note = f"expected lengths with units, found none at {places}: left unknown"
-        return combined(known, Facts(notes=(note,)))
+        return combined(known, Metadata(notes=(note,)))
 
     def underload(self) -> float | None:
         """Return the least count that is a measurement, None where nothing says it."""
         found = self._number(_UNDERLOAD)
         return None if found is None else found[0]
 
-    def wavelength_A(self, index: int) -> Found | None:
+    def wavelength_A(self, index: int) -> WithOrigin | None:
         """Return the wavelength of a frame, None where frames are not told apart."""
         return self._wavelength(index, each=True)
 
@@ -308,7 +308,7 @@ class Beside:
             return 0
         return 2 if any(re.search(r"threshold_\d|_channel$", part) for part in lower) else 1
 
-    def _number(self, names: tuple[str, ...]) -> Found | None:
+    def _number(self, names: tuple[str, ...]) -> WithOrigin | None:
         """Return the number with one of these names that is nearest to the images."""
         for name in names:
             for entry in self._entries.get(name.lower(), ()):
@@ -354,7 +354,7 @@ class Beside:
             return _MPCCD_GAIN, "SACLA's MPCCD"
         return None
 
-    def _beside_data(self, names: tuple[str, ...]) -> Found | None:
+    def _beside_data(self, names: tuple[str, ...]) -> WithOrigin | None:
         """Return a number that NXdata has for its signal, beside the images or their detector's."""
         folder, _, key = self._path.rpartition("/")
         stem = re.sub(r"_\d{1,18}$", "", key)
@@ -378,7 +378,7 @@ class Beside:
                         return value, entry.path
         return None
 
-    def _beam(self, names: tuple[str, ...], pixel: Found | None) -> Known:
+    def _beam(self, names: tuple[str, ...], pixel: WithOrigin | None) -> Known:
         """Return a coordinate of the beam in pixels; some writers give a length."""
         for name in names:
             for entry in self._entries.get(name, ()):
@@ -391,7 +391,7 @@ class Beside:
                 return value, entry.path
         return None
 
-    def _length(self, names: tuple[str, ...]) -> Found | None:
+    def _length(self, names: tuple[str, ...]) -> WithOrigin | None:
         """Return a length in mm; one without units stays unknown, and that is noted."""
         for name in names:
             for entry in self._entries.get(name, ()):
@@ -416,7 +416,7 @@ class Beside:
         self._without_units.append(entry.path)
         return None
 
-    def _wavelength(self, index: int, *, each: bool = False) -> Found | None:
+    def _wavelength(self, index: int, *, each: bool = False) -> WithOrigin | None:
         """Return a frame's wavelength in A, from a wavelength or an energy.
 
         With `each` only if the file has one for each frame.
@@ -432,7 +432,7 @@ class Beside:
         energy = self._energy_eV(index, each=each)
         return None if energy is None else (HC_EV_A / energy[0], energy[1])
 
-    def _energy_eV(self, index: int, *, each: bool = False) -> Found | None:
+    def _energy_eV(self, index: int, *, each: bool = False) -> WithOrigin | None:
         for name in _ENERGY:
             for entry in self._entries.get(name, ()):
                 value = self._of_frame(entry, index, each=each)
@@ -481,7 +481,7 @@ def _weighted(node: h5py.Dataset) -> float | None:
 
 
 def _entries(file: h5py.File) -> Iterator[Entry]:
-    """Yield the data sets of a file whose names tell a fact, without entering linked files."""
+    """Yield the data sets of a file whose names tell metadata, without entering linked files."""
     looked_at = 0
     waiting: list[tuple[str, h5py.Group, int]] = [("", file, 0)]
     while waiting:
@@ -517,7 +517,7 @@ def _opened(group: h5py.Group, key: str) -> h5py.Dataset | h5py.Group | None:
 
 
 def _data_sets(group: h5py.Group) -> Iterator[tuple[str, h5py.Dataset]]:
-    """Yield those data sets of a group whose names tell a fact."""
+    """Yield those data sets of a group whose names tell metadata."""
     if len(group) > _MAX_NODES:
         return
     for key in group:
@@ -551,7 +551,7 @@ def _first(node: h5py.Dataset) -> float | None:
     return float(np.ravel(node[()])[0])
 
 
-def _negative(found: Found | None) -> Known:
+def _negative(found: WithOrigin | None) -> Known:
     """Return NXdata's offset as a pedestal: corrected = (data + offset) * scaling_factor."""
     return None if found is None else (-found[0], found[1])
 

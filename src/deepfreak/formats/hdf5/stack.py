@@ -14,8 +14,8 @@ from deepfreak.errors import FrameError
 from deepfreak.formats.frame import (
     Counts,
     Extent,
-    Facts,
     Frame,
+    Metadata,
     Valid,
     combined,
     require_shape,
@@ -23,13 +23,13 @@ from deepfreak.formats.frame import (
 from deepfreak.formats.geometry.geometry import HC_EV_A, Geometry
 from deepfreak.formats.hdf5.channels import Channel, channel_of
 from deepfreak.formats.hdf5.coverage import Coverage, first_and_last, holes
-from deepfreak.formats.hdf5.metadata import Beside
-from deepfreak.formats.hdf5.search import Part, find_parts, not_there
+from deepfreak.formats.hdf5.metadata import FileMetadata
+from deepfreak.formats.hdf5.search import FrameData, find_parts, not_there
 from deepfreak.formats.hdf5.writing import Writing, writing_of
-from deepfreak.formats.headers import facts
+from deepfreak.formats.headers import metadata_from
 from deepfreak.formats.measured import make_frame
 
-_MAX_GROUPS = 64  # of images of which the facts beside them are kept
+_MAX_GROUPS = 64  # of images of which the metadata beside them are kept
 _COUNTS_OF_IMAGES = ("nimages", "ntrigger")  # EIGER's; their product is the run's
 _MAX_IMAGES = 1 << 31
 
@@ -49,7 +49,7 @@ _CSPAD_SLAB = (1480, 1552)
 class _Piece:
     """The frames of one data set: the first one's number, how many, and which were written."""
 
-    part: Part
+    part: FrameData
     start: int
     count: int
     coverage: Coverage | None
@@ -59,9 +59,9 @@ class _Piece:
 class _Group:
     """What stands beside the data sets of one group."""
 
-    beside: Beside
+    beside: FileMetadata
     names: tuple[str, ...]
-    facts: Facts
+    metadata: Metadata
     underload: float | None
     mask: Callable[[int], Valid] | None
 
@@ -153,15 +153,15 @@ class Stack:
         unmapped = piece.coverage.unmapped(inside)
         if unmapped is not None and self._channel is not None:
             unmapped = unmapped[self._channel.number]
-        found = group.facts
+        found = group.metadata
         wavelength = group.beside.wavelength_A(index)
         if wavelength is not None:
-            found = combined(found, facts(wavelength_A=wavelength))
+            found = combined(found, metadata_from(wavelength_A=wavelength))
         return make_frame(
             counts,
             file=self._name,
             index=index,
-            facts=combined(found, self._located(index)),
+            metadata=combined(found, self._located(index)),
             names=group.names,
             mask=None if group.mask is None else group.mask(index),
             underload=group.underload,
@@ -178,7 +178,7 @@ class Stack:
             counts = counts[0]
         return counts
 
-    def _group(self, part: Part, shape: tuple[int, ...]) -> "_Group":
+    def _group(self, part: FrameData, shape: tuple[int, ...]) -> "_Group":
         """Return what stands beside a data set; those of one group share it."""
         path = part.path.rpartition("/")[0]
         if path not in self._groups:
@@ -188,7 +188,7 @@ class Stack:
                 channels = self._channel.count
             if len(self._groups) >= _MAX_GROUPS:
                 self._groups.clear()
-            beside = Beside(
+            beside = FileMetadata(
                 self._file,
                 part.data,
                 part.path,
@@ -204,30 +204,30 @@ class Stack:
             self._groups[path] = _Group(
                 beside=beside,
                 names=names,
-                facts=combined(beside.facts(names), Facts(notes=notes)),
+                metadata=combined(beside.metadata(names), Metadata(notes=notes)),
                 underload=beside.underload(),
                 mask=mask,
             )
         return self._groups[path]
 
-    def _located(self, index: int) -> Facts:
+    def _located(self, index: int) -> Metadata:
         """Return what the geometry says stands in this file."""
         geometry = self._geometry
         if geometry is None or not geometry.located:
-            return Facts()
+            return Metadata()
         wavelength_A = distance_mm = gain = None
         for name, place in geometry.located.items():
             value = self._number_at(place.path, index)
             if name == "wavelength_A":
                 wavelength_A = place.wavelength_A(value), place.path
-                if geometry.gain_per_eV is not None and "gain" not in geometry.facts:
+                if geometry.gain_per_eV is not None and "gain" not in geometry.metadata:
                     gain = (
                         geometry.gain_per_eV * HC_EV_A / wavelength_A[0],
                         f"adu_per_eV of {geometry.source} and {place.path}",
                     )
             else:
                 distance_mm = place.length_mm(value), place.path
-        return facts(wavelength_A=wavelength_A, distance_mm=distance_mm, gain=gain)
+        return metadata_from(wavelength_A=wavelength_A, distance_mm=distance_mm, gain=gain)
 
     def _number_at(self, path: str, index: int) -> float:
         node = self._file.get(path)

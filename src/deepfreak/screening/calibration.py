@@ -48,7 +48,7 @@ def thresholds() -> NDArray[np.float64]:
 
 
 @settings
-class Scores:
+class Calibration:
     """What a model says of images with and without crystal diffraction.
 
     Parameters
@@ -87,9 +87,9 @@ class Scores:
             raise ValueError("counts of hits rise and those of empties fall, within their numbers")
 
 
-def score(
+def calibrate_on_images(
     model: "Classifier", data: "Dataset", *, advance: Callable[[int], None] | None = None
-) -> Scores:
+) -> Calibration:
     """Return how `model` scores the images of `data`.
 
     Raises
@@ -119,7 +119,7 @@ def score(
     )
 
 
-def score_table(model: "EvidenceModel", table: "Table") -> Scores:
+def calibrate_on_table(model: "EvidenceModel", table: "Table") -> Calibration:
     """Return how `model` scores the frames of a table of evidence, without those between.
 
     Raises
@@ -146,7 +146,9 @@ def score_table(model: "EvidenceModel", table: "Table") -> Scores:
     )
 
 
-def score_left_out(model: "EvidenceModel", table: "Table", odds: NDArray[np.float64]) -> Scores:
+def calibrate_left_out(
+    model: "EvidenceModel", table: "Table", odds: NDArray[np.float64]
+) -> Calibration:
     """Return the scores of frames whose log-odds come from models that had not seen their detector.
 
     They are those of `model`, which has seen all of them, as far as it is no worse than these.
@@ -165,13 +167,13 @@ def score_left_out(model: "EvidenceModel", table: "Table", odds: NDArray[np.floa
     )
 
 
-def score_frames(
+def calibrate_on_frames(
     model: "Classifier",
     results: Iterable[Verdict | Failure],
     labels: "Labels",
     *,
     skip: Callable[[Failure], None] = lambda _: None,
-) -> Scores:
+) -> Calibration:
     """Return how `model` scores labelled frames, given what it said of them.
 
     Parameters
@@ -243,7 +245,7 @@ def _counted(
     *,
     data: str,
     simulated: bool,
-) -> Scores:
+) -> Calibration:
     """Return the scores of images, each with its `p_crystal`, whether it is a hit, its level."""
     from deepfreak.models import EvidenceModel
     from deepfreak.models.evidence_model import UNLIKE
@@ -251,7 +253,7 @@ def _counted(
     at = thresholds()
     hits, empties = np.sort(p_crystal[is_hit]), np.sort(p_crystal[~is_hit])
     evidence = isinstance(model, EvidenceModel)
-    return Scores(
+    return Calibration(
         model=model.name,
         data=data,
         simulated=simulated,
@@ -271,10 +273,10 @@ def _simulated(manifest: Mapping[str, Any]) -> bool:
     )
 
 
-def together(parts: Sequence[Scores]) -> Scores:
+def together(parts: Sequence[Calibration]) -> Calibration:
     """Return the scores of all images of `parts`, which are those of one model."""
     first = parts[0]
-    return Scores(
+    return Calibration(
         model=first.model,
         data="; ".join(part.data for part in parts),
         simulated=any(part.simulated for part in parts),
@@ -291,18 +293,18 @@ def _sums(counts: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
     return tuple(sum(each) for each in zip(*counts, strict=True))
 
 
-def scores_path(model: Path) -> Path:
+def calibration_path(model: Path) -> Path:
     """Return where the scores of the model in a file lie: beside it."""
     return model.with_name(model.name + SUFFIX)
 
 
-def write_scores(scores: Scores, path: Path, *, overwrite: bool = False) -> None:
+def write_calibration(scores: Calibration, path: Path, *, overwrite: bool = False) -> None:
     """Write scores to a JSON file."""
     with whole_file(path, overwrite=overwrite) as partial:
         partial.write_text(json.dumps({"format": FORMAT, **asdict(scores)}) + "\n")
 
 
-def read_scores(source: Path | Traversable, *, model: str) -> Scores:
+def read_calibration(source: Path | Traversable, *, model: str) -> Calibration:
     """Return the scores in a file.
 
     Raises
@@ -323,7 +325,7 @@ def read_scores(source: Path | Traversable, *, model: str) -> Scores:
     try:
         values: Mapping[str, Any] = json.loads(content)
         known = {key: value for key, value in values.items() if key != "format"}
-        scores = pydantic.TypeAdapter(Scores).validate_python(known)
+        scores = pydantic.TypeAdapter(Calibration).validate_python(known)
     except pydantic.ValidationError as error:
         raise ModelError(f"expected scores in {source.name}: {one_line(error)}") from error
     except (ValueError, AttributeError) as error:
@@ -336,7 +338,9 @@ def read_scores(source: Path | Traversable, *, model: str) -> Scores:
     return scores
 
 
-def find_scores(model: Path | None, given: Path | None, *, name: str) -> tuple[Scores, bool]:
+def find_calibration(
+    model: Path | None, given: Path | None, *, name: str
+) -> tuple[Calibration, bool]:
     """Return the scores of a model, and whether they are those of the detector at hand.
 
     They are if they were given by hand, or if somebody scored measured frames with their own model.
@@ -355,13 +359,13 @@ def find_scores(model: Path | None, given: Path | None, *, name: str) -> tuple[S
         There are none, they are damaged, or of another model.
     """
     if given is not None:
-        return read_scores(given, model=name), True
+        return read_calibration(given, model=name), True
     beside = model_file(model, SUFFIX)
     if is_shipped(model) or beside.is_file():
-        scores = read_scores(beside, model=name)
+        scores = read_calibration(beside, model=name)
         return scores, not scores.simulated
     try:
-        return read_scores(model_file(suffix=SUFFIX), model=name), False
+        return read_calibration(model_file(suffix=SUFFIX), model=name), False
     except ModelError:
         raise ModelError(
             f"expected the model's scores in {beside.name}, found none: `deepfreak score` makes "

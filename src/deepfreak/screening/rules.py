@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from deepfreak.evidence.lattice import TELLING_SCORE
 from deepfreak.models.evidence_model import UNLIKE, Opinion
 from deepfreak.screening.policy import Policy
-from deepfreak.screening.verdict import STRONG_Z, Decision, Signs
+from deepfreak.screening.verdict import STRONG_Z, Decision, EvidenceSummary
 
 _STRONG_PEAKS = 6
 _FEWEST_PEAKS = 4  # of a frame to keep
@@ -19,7 +19,7 @@ _IN_A_QUARTER, _SPREAD_PEAKS = 0.8, 8  # share of the peaks, of so many at least
 _ON_RINGS = 0.5
 _EVEN = 0.5  # odds of one to one
 
-Condition = Callable[[Signs, Opinion], bool]
+Condition = Callable[[EvidenceSummary, Opinion], bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,15 +31,15 @@ class _Doubt:
     because: str
 
 
-def _in_one_quarter(signs: Signs, _: Opinion) -> bool:
+def _in_one_quarter(signs: EvidenceSummary, _: Opinion) -> bool:
     return signs.off_rings >= _SPREAD_PEAKS and signs.fullest_quarter >= _IN_A_QUARTER
 
 
-def _unlike(_: Signs, opinion: Opinion) -> bool:
+def _unlike(_: EvidenceSummary, opinion: Opinion) -> bool:
     return opinion.unlike > UNLIKE
 
 
-def _centre_missing(signs: Signs, _: Opinion) -> bool:
+def _centre_missing(signs: EvidenceSummary, _: Opinion) -> bool:
     return signs.peaks >= _MANY_PEAKS and not signs.center_known
 
 
@@ -89,7 +89,10 @@ _DOUBTS = (
 
 
 def decide(
-    policy: Policy, p_crystal: float, signs: Signs | None = None, opinion: Opinion | None = None
+    policy: Policy,
+    p_crystal: float,
+    signs: EvidenceSummary | None = None,
+    opinion: Opinion | None = None,
 ) -> tuple[Decision, tuple[str, ...]]:
     """Return what to do with a frame, and why, in sentences that can be checked.
 
@@ -114,7 +117,7 @@ def decide(
     return band, (*reasons, _seen(signs))
 
 
-def _seen(signs: Signs) -> str:
+def _seen(signs: EvidenceSummary) -> str:
     """Return what a frame shows, as a sentence."""
     if signs.peaks == 0:
         return "no peaks"
