@@ -116,6 +116,11 @@ class Extent:
     missing_file: bool = False
     swmr: bool = False
 
+    @classmethod
+    def complete(cls, frames: int) -> "Extent":
+        """Return the extent of a file that holds all of its frames."""
+        return cls(ready=frames, written=frames, expected=frames)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FrameFile:
@@ -151,14 +156,19 @@ def combined(first: Metadata, then: Metadata) -> Metadata:
     return both
 
 
+def dimensions(shape: tuple[int, ...]) -> str:
+    """Return a shape as messages have it, such as 512 x 1024."""
+    return " x ".join(map(str, shape))
+
+
 def require_shape(shape: tuple[int, ...]) -> None:
     """Raise `FrameError` unless `shape` can be that of one frame (or its stack of modules)."""
     pixels = 1
     for length in shape:
         pixels *= length
     if len(shape) < 2 or min(shape) < 1 or pixels > MAX_PIXELS:
-        size = " x ".join(str(length) for length in shape)
         raise FrameError(
-            f"expected a frame of 1 to {MAX_PIXELS} pixels, found {size or 'a single number'}: "
+            f"expected a frame of 1 to {MAX_PIXELS} pixels, found "
+            f"{dimensions(shape) or 'a single number'}: "
             "the header is damaged, or this is no detector image"
         )

@@ -5,15 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from deepfreak.errors import DeepFreakError, GeometryError
-from deepfreak.formats.by_fabio import read_array
-from deepfreak.formats.cbf import MAGIC as CBF_MAGIC
-from deepfreak.formats.cbf import read_cbf
 from deepfreak.formats.frame import Counts, Valid, require_shape
-from deepfreak.formats.hdf5.reader import read_hdf5_array
-from deepfreak.formats.plain import MAGICS as PICTURE_MAGICS
-from deepfreak.formats.plain import read_picture
-from deepfreak.formats.tiff import MAGICS as TIFF_MAGICS
-from deepfreak.formats.tiff import read_tiff
+from deepfreak.formats.registry import format_of
 
 _NPY = b"\x93NUMPY"
 
@@ -33,7 +26,7 @@ def read_mask(path: Path) -> Valid:
     try:
         values = read_npy(path)
         if values is None:
-            values = _read(path)
+            values = format_of(path).read_image(path)
         require_shape(values.shape)
     except DeepFreakError as error:
         raise GeometryError(f"{path}: {error}") from error
@@ -56,17 +49,3 @@ def read_npy(path: Path) -> Counts | None:
         raise GeometryError(f"expected numbers in the mask, found {values.dtype}")
     require_shape(values.shape)
     return values
-
-
-def _read(path: Path) -> Counts:
-    with path.open("rb") as file:
-        start = file.read(512)
-    if start.startswith(b"\x89HDF"):
-        return read_hdf5_array(path)
-    if start.startswith(CBF_MAGIC):
-        return read_cbf(path, str(path)).counts
-    if start.startswith(PICTURE_MAGICS):
-        return read_picture(path)
-    if start.startswith(TIFF_MAGICS):
-        return read_tiff(path)
-    return read_array(path)

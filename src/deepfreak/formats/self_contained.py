@@ -10,7 +10,8 @@ from pathlib import Path
 import h5py
 
 from deepfreak.errors import FrameError
-from deepfreak.formats.hdf5.reader import is_hdf5
+from deepfreak.formats.hdf5.reader import HDF5
+from deepfreak.formats.registry import format_of
 from deepfreak.storage.files import read_hdf5
 
 _EDF_FILE = re.compile(rb"EDF_BinaryFile", re.IGNORECASE)
@@ -23,9 +24,7 @@ def require_self_contained(path: Path) -> None:
     Refused are HDF5's external links and links of unknown kinds, external raw storage, virtual
     sources other than ".", and EDF headers that name a file of pixels.
     """
-    with path.open("rb") as file:
-        start = file.read(512)
-    if is_hdf5(path, start):
+    if format_of(path) is HDF5:
         with read_hdf5(path) as file:
             refers = _refers(file)
     else:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.formats.written.header import Header
+from deepfreak.formats.shot_header import Header
 from deepfreak.physics.detector import Panel
 from deepfreak.reports.pictures import MISSING_COLOUR, white_level
 from deepfreak.storage.files import whole_file

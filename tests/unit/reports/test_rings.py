@@ -19,7 +19,7 @@ from deepfreak.reports.rings import (
     sin_theta_at,
     write_preview,
 )
-from tests.unit.formats.written.made import header_for
+from tests.unit.formats.made_shots import header_for
 
 TILT = np.radians(25)
 FLAT = Detector(image_size=(256, 256), pixel_size_mm=0.344, distance_mm=80)

@@ -5,20 +5,22 @@ files hold one stack of frames, in a place that depends on who wrote it (`hdf5_s
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
+import hdf5plugin  # noqa: F401 - its import registers the compression filters
 import numpy as np
 
 from deepfreak.errors import FrameError, GeometryError
+from deepfreak.formats.format import Format
 from deepfreak.formats.frame import Counts, FrameFile, require_shape
 from deepfreak.formats.geometry.geometry import Geometry
 from deepfreak.formats.hdf5.coverage import Coverage
 from deepfreak.formats.hdf5.links import open_to_read
 from deepfreak.formats.hdf5.stack import Stack, require_filters
 from deepfreak.formats.hdf5.writing import writing_of
-from deepfreak.formats.plain import from_root
+from deepfreak.formats.pictures import from_root
 
 _MAGIC = b"\x89HDF\r\n\x1a\n"
 
@@ -48,13 +50,10 @@ def open_hdf5(
         of a segmented detector without a geometry; a writer whose files others must not read, that
         is without SWMR.
     """
-    import hdf5plugin  # noqa: F401 - its import registers the compression filters
-
-    with ExitStack() as stack:
-        writing = writing_of(path)
-        if not writing.readable:
-            raise FrameError(writing.refusal)
-        file = stack.enter_context(open_to_read(path))
+    writing = writing_of(path)
+    if not writing.readable:
+        raise FrameError(writing.refusal)
+    with open_to_read(path) as file:
         if _is_our_data_set(file):
             yield _our_frames(file["images"], name)
             return
@@ -92,7 +91,6 @@ def read_hdf5_array(path: Path, place: str | None = None) -> Counts:
     GeometryError
         There is none, or several.
     """
-    import hdf5plugin  # noqa: F401 - its import registers the compression filters
 
     def fits(node: object) -> bool:
         return isinstance(node, h5py.Dataset) and node.ndim >= 2 and node.dtype.kind in "biuf"
@@ -116,3 +114,12 @@ def read_hdf5_array(path: Path, place: str | None = None) -> Counts:
             )
         values: Counts = named[0][()]
     return values
+
+
+HDF5 = Format(
+    name="HDF5",
+    suffixes=(".h5", ".hdf5", ".nxs", ".nx", ".cxi"),
+    recognises=is_hdf5,
+    open=open_hdf5,
+    read_image=read_hdf5_array,
+)

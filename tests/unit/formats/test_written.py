@@ -12,12 +12,13 @@ from PIL import Image
 
 from deepfreak.errors import OutputError
 from deepfreak.formats import read_frames
-from deepfreak.formats.written.pictures import write_pgm, write_png
-from deepfreak.formats.written.pilatus import write_cbf, write_tiff
-from deepfreak.formats.written.smv import HEADER_BYTES, write_smv
+from deepfreak.formats.cbf import write_cbf
+from deepfreak.formats.pictures import write_pgm, write_png
+from deepfreak.formats.smv import write_smv
+from deepfreak.formats.tiff import write_tiff
 from deepfreak.physics.detector import Detector
 from deepfreak.physics.detector.panel import Modules
-from tests.unit.formats.written.made import OFF_CENTRE, counts_for, header_for
+from tests.unit.formats.made_shots import OFF_CENTRE, counts_for, header_for
 
 WRITERS: list[tuple[str, Callable[..., None]]] = [
     ("shot.img", write_smv),
@@ -101,8 +102,8 @@ def test_smv_has_the_fields_and_pixel_order_of_nanobragg(shared: Path, tmp_path:
     counts = counts_for()
     write_smv(tmp_path / "shot.img", counts, header_for())
     content = (tmp_path / "shot.img").read_bytes()
-    assert content[HEADER_BYTES:] == counts.astype("<u2").tobytes()
-    ours = re.findall(rb"(\w+)=([^;\n]*)", content[:HEADER_BYTES])
+    assert content[1024:] == counts.astype("<u2").tobytes()
+    ours = re.findall(rb"(\w+)=([^;\n]*)", content[:1024])
     theirs = (shared / "real/simtbx_FormatSMVJHSim_001.img").read_bytes()[:1024]
     names = [name for name, _ in re.findall(rb"(\w+)=([^;\n]*)", theirs)]
     assert set(names) <= {name for name, _ in ours}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.formats.written.header import Header
+from deepfreak.formats.shot_header import Header
 from deepfreak.storage.files import whole_hdf5
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ from deepfreak.encoding import (
     to_8_bits,
 )
 from deepfreak.errors import BackendError, InputError, OutputError
-from deepfreak.formats import read_frames
-from deepfreak.formats.written import choose_shots, header_of, shots, write_shots
+from deepfreak.formats import read_frames, shots
+from deepfreak.formats.shot_header import header_of
+from deepfreak.formats.shots import choose_shots, write_shots
 from deepfreak.physics.experiment import Experiment
 from deepfreak.physics.exposure import scatter, simulate
 from deepfreak.physics.gpu import batch

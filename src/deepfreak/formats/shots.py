@@ -15,7 +15,7 @@ from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pydantic
@@ -25,11 +25,9 @@ from deepfreak.encoding import (
     to_8_bits,
 )
 from deepfreak.errors import InputError, OutputError, StructureError
-from deepfreak.formats.written.header import Header, header_of
-from deepfreak.formats.written.nxmx import nxmx_file
-from deepfreak.formats.written.pictures import write_pgm, write_png
-from deepfreak.formats.written.pilatus import write_cbf, write_tiff
-from deepfreak.formats.written.smv import write_smv
+from deepfreak.formats import registry
+from deepfreak.formats.hdf5.nxmx import nxmx_file
+from deepfreak.formats.shot_header import Header, header_of
 from deepfreak.physics.experiment import Experiment
 from deepfreak.physics.exposure import Truth, expose
 from deepfreak.physics.noise import (
@@ -44,13 +42,12 @@ if TYPE_CHECKING:
 
 Image = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
 Kind = Literal["roots", "counts", "photons"]
-Format = Literal["pgm", "png", "smv", "cbf", "tiff", "h5"]
 Backend = Literal["cpu", "gpu"]
 WriteImage = Callable[[int, Any], None]
 DrawPreview = Callable[[Path, Image, Header, bool], None]
 
-FORMATS: tuple[Format, ...] = get_args(Format)
-_SUFFIXES = {"pgm": ".pgm", "png": ".png", "smv": ".img", "cbf": ".cbf", "tiff": ".tif"}
+_SINGLE = {each.name.lower(): each for each in registry.FORMATS if each.write is not None}
+FORMATS = (*_SINGLE, "h5")
 _BYTES = {"roots": 1, "counts": 2, "photons": 4}
 # A class rarer than this is not worth the search.
 MAX_DRAWS_A_SHOT = 10_000
@@ -61,7 +58,7 @@ def write_shots(
     shots: Sequence[Shot],
     folder: Path,
     *,
-    form: Format,
+    form: str,
     noiseless: bool = False,
     backend: Backend = "cpu",
     draw_preview: DrawPreview | None = None,
@@ -160,7 +157,7 @@ def choose_shots(
     return chosen
 
 
-def _kind(form: Format, *, noiseless: bool) -> Kind:
+def _kind(form: str, *, noiseless: bool) -> Kind:
     """Return what a file of this format is to hold."""
     if noiseless and form not in {"tiff", "h5"}:
         raise InputError(
@@ -171,8 +168,8 @@ def _kind(form: Format, *, noiseless: bool) -> Kind:
     return "roots" if form in {"pgm", "png"} else "counts"
 
 
-def _file_name(index: int, form: Format) -> str:
-    return "shots.h5" if form == "h5" else f"shot_{index:06d}{_SUFFIXES[form]}"
+def _file_name(index: int, form: str) -> str:
+    return "shots.h5" if form == "h5" else f"shot_{index:06d}{_SINGLE[form].suffixes[0]}"
 
 
 def _check_outputs(
@@ -198,7 +195,7 @@ def _image_writer(
     folder: Path,
     files: list[str],
     shots: Sequence[Shot],
-    form: Format,
+    form: str,
     kind: Kind,
     *,
     overwrite: bool,
@@ -216,19 +213,11 @@ def _image_writer(
             yield write
         return
 
-    def write_one(number: int, image: Any) -> None:  # noqa: ANN401 -- `kind` fits the format
-        path = folder / files[number]
-        match form:
-            case "pgm":
-                write_pgm(path, image, overwrite=overwrite)
-            case "png":
-                write_png(path, image, overwrite=overwrite)
-            case "smv":
-                write_smv(path, image, header_of(shots[number]), overwrite=overwrite)
-            case "cbf":
-                write_cbf(path, image, header_of(shots[number]), overwrite=overwrite)
-            case _:
-                write_tiff(path, image, header_of(shots[number]), overwrite=overwrite)
+    write_shot = _SINGLE[form].write
+
+    def write_one(number: int, image: Image) -> None:
+        if write_shot is not None:  # as in all of `_SINGLE`
+            write_shot(folder / files[number], image, header_of(shots[number]), overwrite=overwrite)
 
     yield write_one
 
@@ -285,9 +274,7 @@ def _record(shot: Shot, truth: Truth, *, file: str, frame: int) -> dict[str, Any
     }
 
 
-def _describe(
-    shots: Sequence[Shot], *, form: Format, kind: Kind, backend: Backend
-) -> dict[str, Any]:
+def _describe(shots: Sequence[Shot], *, form: str, kind: Kind, backend: Backend) -> dict[str, Any]:
     """Return how all of the images were made."""
     return {
         "kind": "deepfreak shots",
