@@ -18,7 +18,7 @@ from deepfreak.models.evaluation import (
 )
 from deepfreak.physics.recipe import load_recipe
 from deepfreak.reports.figures import Figure, draw_figure, p_crystal_figure
-from deepfreak.reports.page import class_colours
+from deepfreak.reports.palette import class_colours
 from deepfreak.reports.verdicts import GalleryItem, write_verdict_page
 from deepfreak.storage.files import check_output
 

@@ -17,7 +17,8 @@ from deepfreak.reports.figures import (
     p_crystal_figure,
     reliability_figure,
 )
-from deepfreak.reports.page import class_colours, write_page
+from deepfreak.reports.page import write_page
+from deepfreak.reports.palette import BAR_COLOUR, class_colours
 from deepfreak.reports.verdicts import MAX_PICTURES, GalleryItem, gallery
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 RIGHT_PER_CLASS = 3
 # Bars of single features; the others are in the summary.
 MAX_BARS = 20
-BAR_COLOUR = "#3f7fb5"
 
 
 def write_evaluation_page(

@@ -21,7 +21,8 @@ from deepfreak.physics.noise import (
     detect,
 )
 from deepfreak.physics.recipe import load_recipe
-from deepfreak.reports.activation import COLOUR, MAX_OPAQUE, tint
+from deepfreak.reports.palette import ACTIVATION_RGB
+from deepfreak.reports.pictures import MAX_OPAQUE, tint
 from deepfreak.reports.verdicts import GalleryItem, write_verdict_page
 from deepfreak.screening.screener import Screener
 from tests.unit.formats import made
@@ -116,7 +117,7 @@ def test_the_layer_is_most_opaque_where_most_spoke_for_the_verdict():
     activation = np.array([[-3, 0, 1], [2, 4, -0.5]], np.float32)
     found = layer(tint(activation))
     assert found.shape == (2, 3, 4)
-    assert (found[..., :3] == COLOUR).all()
+    assert (found[..., :3] == ACTIVATION_RGB).all()
     expected = np.array([[0, 0, 0.25], [0.5, 1, 0]]) * MAX_OPAQUE
     assert np.abs(found[..., 3] - expected).max() <= 0.5
 
