@@ -6,12 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.errors import InputError
-from deepfreak.physics.detector import (
-    Panel,
-    PhotonCounting,
-    missing_pixels,
-    transmission_map,
-)
+from deepfreak.physics.detector import Panel, PhotonCounting, missing_pixels, transmission_map
 from deepfreak.physics.shot import Shot
 
 Array = NDArray[np.float64]

@@ -21,18 +21,14 @@ import numpy as np
 import pydantic
 from numpy.typing import NDArray
 
-from deepfreak.encoding import (
-    to_8_bits,
-)
+from deepfreak.encoding import to_8_bits
 from deepfreak.errors import InputError, OutputError, StructureError
 from deepfreak.formats import registry
 from deepfreak.formats.hdf5.nxmx import nxmx_file
 from deepfreak.formats.shot_header import Header, header_of
 from deepfreak.physics.experiment import Experiment
 from deepfreak.physics.exposure import Truth, expose
-from deepfreak.physics.noise import (
-    detect,
-)
+from deepfreak.physics.noise import detect
 from deepfreak.physics.recipe import settings_of
 from deepfreak.physics.shot import Shot
 from deepfreak.storage.files import check_output, versions, whole_file

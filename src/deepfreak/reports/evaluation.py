@@ -10,13 +10,7 @@ from numpy.typing import NDArray
 from deepfreak.features import Images
 from deepfreak.models.evaluation import Evaluation, format_percent
 from deepfreak.models.importance import Importance, Importances
-from deepfreak.reports.figures import (
-    INK,
-    Figure,
-    draw_figure,
-    p_crystal_figure,
-    reliability_figure,
-)
+from deepfreak.reports.figures import INK, Figure, draw_figure, p_crystal_figure, reliability_figure
 from deepfreak.reports.page import write_page
 from deepfreak.reports.palette import BAR_COLOUR, class_colours
 from deepfreak.reports.verdicts import MAX_PICTURES, GalleryItem, gallery

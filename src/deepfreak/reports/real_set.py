@@ -7,12 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.encoding import (
-    SIZE,
-)
-from deepfreak.preparation import (
-    middle_window,
-)
+from deepfreak.encoding import SIZE
+from deepfreak.preparation import middle_window
 from deepfreak.reports.page import write_page
 from deepfreak.reports.palette import MISSING_RGB, SHADOW_RGB, WINDOW_RGB
 from deepfreak.reports.pictures import picture, png_uri, white_level

@@ -97,9 +97,7 @@ def calibrate_on_images(
     DatasetError
         Its classes do not tell whether there is a crystal, or none of its images shows one.
     """
-    from deepfreak.classes import (
-        groups,
-    )
+    from deepfreak.classes import groups
 
     is_hit = groups(data.classes)[np.asarray(data.labels)].astype(bool)
     if not is_hit.any():
@@ -214,9 +212,7 @@ def _asked(
     model: "Classifier", data: "Dataset", advance: Callable[[int], None]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return `p_crystal` and the level of each image of `data`, as `Verdict` has them."""
-    from deepfreak.classes import (
-        groups,
-    )
+    from deepfreak.classes import groups
     from deepfreak.models import EvidenceModel
     from deepfreak.models.evidence_model import measured_images
 

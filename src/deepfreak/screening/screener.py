@@ -9,9 +9,7 @@ from typing import Protocol, Unpack, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.classes import (
-    WITH_DIFFRACTION,
-)
+from deepfreak.classes import WITH_DIFFRACTION
 from deepfreak.errors import FrameError, InputError, ModelError, ReadingStoppedError
 from deepfreak.evidence import Evidence, find_evidence, numbers
 from deepfreak.formats.finishing import ReadOptions

@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepfreak.encoding import (
-    to_8_bits,
-)
+from deepfreak.encoding import to_8_bits
 from deepfreak.errors import BackendError, InputError, OutputError
 from deepfreak.formats import read_frames, shots
 from deepfreak.formats.shot_header import header_of

@@ -9,17 +9,13 @@ import pytest
 from PIL import Image
 
 from deepfreak.cli import main
-from deepfreak.encoding import (
-    to_8_bits,
-)
+from deepfreak.encoding import to_8_bits
 from deepfreak.formats import Frame
 from deepfreak.models import load_model
 from deepfreak.networks.export import export_onnx
 from deepfreak.physics.detector import CCD
 from deepfreak.physics.exposure import background_photons, bragg_photons
-from deepfreak.physics.noise import (
-    detect,
-)
+from deepfreak.physics.noise import detect
 from deepfreak.physics.recipe import load_recipe
 from deepfreak.reports.palette import ACTIVATION_RGB
 from deepfreak.reports.pictures import MAX_OPAQUE, tint

@@ -10,12 +10,7 @@ from PIL import Image
 from deepfreak.physics.detector import Bar, Detector
 from deepfreak.physics.detector.panel import Modules
 from deepfreak.reports.palette import BEAM_RGB, MISSING_RGB, OBSTACLE_RGB, RING_RGB
-from deepfreak.reports.rings import (
-    ring_on_panel,
-    ring_resolutions_A,
-    sin_theta_at,
-    write_preview,
-)
+from deepfreak.reports.rings import ring_on_panel, ring_resolutions_A, sin_theta_at, write_preview
 from tests.unit.formats.made_shots import header_for
 
 TILT = np.radians(25)

@@ -20,9 +20,7 @@ from numpy.typing import NDArray
 from deepfreak.classes import CLASSES, GROUPS
 from deepfreak.datasets.diffranet.archive import Member, open_archive
 from deepfreak.datasets.diffranet.labelled import SPLITS, Contents, write_labelled
-from deepfreak.encoding import (
-    SIZE,
-)
+from deepfreak.encoding import SIZE
 from deepfreak.errors import DatasetError, OutputError
 from deepfreak.storage.files import check_output, whole_hdf5
 

@@ -11,17 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from deepfreak.encoding import (
-    SIZE,
-)
+from deepfreak.encoding import SIZE
 from deepfreak.formats.frame import Frame, Valid
 from deepfreak.formats.shadow import shadow
-from deepfreak.preparation import (
-    Window,
-    beam_on_frame,
-    binned,
-    middle_window,
-)
+from deepfreak.preparation import Window, beam_on_frame, binned, middle_window
 
 # How much of a window must lie on the frame: one taken with less binning would not hang over.
 MIN_ON_FRAME = 0.95

@@ -14,21 +14,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.classes import (
-    GROUPS,
-)
+from deepfreak.classes import GROUPS
 from deepfreak.datasets.diffranet.labelled import Contents, write_labelled
 from deepfreak.datasets.real_images.labels import choose_test, read_labels, series_of
-from deepfreak.datasets.real_images.setups import (
-    ByHand,
-    Setup,
-    SetupKey,
-    Sums,
-    setup_of,
-)
-from deepfreak.encoding import (
-    SIZE,
-)
+from deepfreak.datasets.real_images.setups import ByHand, Setup, SetupKey, Sums, setup_of
+from deepfreak.encoding import SIZE
 from deepfreak.errors import DatasetError, FrameError, InputError
 from deepfreak.formats.finishing import ReadOptions
 from deepfreak.formats.frame import Frame, Valid

@@ -5,23 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from deepfreak.datasets.real_images.crop import (
-    clear_window,
-    find_shadow,
-    photons_of,
-    without,
-)
-from deepfreak.encoding import (
-    SIZE,
-)
+from deepfreak.datasets.real_images.crop import clear_window, find_shadow, photons_of, without
+from deepfreak.encoding import SIZE
 from deepfreak.errors import FrameError
 from deepfreak.formats.frame import Frame, Valid
-from deepfreak.preparation import (
-    Prepared,
-    Window,
-    middle_window,
-    prepare,
-)
+from deepfreak.preparation import Prepared, Window, middle_window, prepare
 
 # The shape of the frames, the size of their pixels, where the beam is: a change is another setup.
 SetupKey = tuple[tuple[int, ...], float | None, tuple[int, int] | str]

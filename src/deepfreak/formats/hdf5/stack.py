@@ -11,15 +11,7 @@ import h5py
 import numpy as np
 
 from deepfreak.errors import FrameError
-from deepfreak.formats.frame import (
-    Counts,
-    Extent,
-    Frame,
-    Metadata,
-    Valid,
-    combined,
-    require_shape,
-)
+from deepfreak.formats.frame import Counts, Extent, Frame, Metadata, Valid, combined, require_shape
 from deepfreak.formats.geometry.geometry import HC_EV_A, Geometry
 from deepfreak.formats.hdf5.channels import Channel, channel_of
 from deepfreak.formats.hdf5.coverage import Coverage, first_and_last, holes

@@ -19,15 +19,10 @@ from deepfreak.datasets.real_images.real_set import (
     prepare_real_set,
 )
 from deepfreak.datasets.real_images.setups import ByHand
-from deepfreak.encoding import (
-    SIZE,
-)
+from deepfreak.encoding import SIZE
 from deepfreak.errors import DatasetError, FrameError
 from deepfreak.formats import find_files, read_frames
-from deepfreak.preparation import (
-    Window,
-    prepare,
-)
+from deepfreak.preparation import Window, prepare
 
 
 def write_frames(folder, *, series=5, each=2, side=1024):
