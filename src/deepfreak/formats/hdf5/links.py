@@ -39,6 +39,20 @@ class VirtualSource:
     block: int | None = None
 
 
+def text_of(value: object) -> str:
+    """Return text that HDF5 gives as bytes or as text."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def opened(group: h5py.Group, key: str) -> h5py.Dataset | h5py.Group | None:
+    """Return what `key` leads to, None where that cannot be had or is neither."""
+    try:
+        node = group[key]
+    except (KeyError, OSError, RuntimeError):
+        return None
+    return node if isinstance(node, h5py.Dataset | h5py.Group) else None
+
+
 def open_to_read(path: str | Path) -> h5py.File:
     """Open a file beside its writer, if it has one, and on disks without locks."""
     return read_hdf5(path, swmr=True)

@@ -12,9 +12,10 @@ import numpy as np
 
 from deepfreak.errors import FrameError
 from deepfreak.formats.frame import Counts, Extent, Frame, Metadata, Valid, combined, require_shape
-from deepfreak.formats.geometry.geometry import HC_EV_A, Geometry
+from deepfreak.formats.geometry.geometry import HC_EV_A, FileMask, Geometry
 from deepfreak.formats.hdf5.channels import Channel, channel_of
 from deepfreak.formats.hdf5.coverage import Coverage, first_and_last, holes
+from deepfreak.formats.hdf5.masks import find_mask
 from deepfreak.formats.hdf5.metadata import FileMetadata
 from deepfreak.formats.hdf5.search import FrameData, find_parts, not_there
 from deepfreak.formats.hdf5.writing import Writing, writing_of
@@ -146,7 +147,7 @@ class Stack:
         if unmapped is not None and self._channel is not None:
             unmapped = unmapped[self._channel.number]
         found = group.metadata
-        wavelength = group.beside.wavelength_A(index)
+        wavelength = group.beside.wavelength_A(index, each=True)
         if wavelength is not None:
             found = combined(found, metadata_from(wavelength_A=wavelength))
         return make_frame(
@@ -174,10 +175,6 @@ class Stack:
         """Return what stands beside a data set; those of one group share it."""
         path = part.path.rpartition("/")[0]
         if path not in self._groups:
-            channel, channels = None, 1
-            if self._channel is not None:
-                channel = self._channel.number, self._channel.name
-                channels = self._channel.count
             if len(self._groups) >= _MAX_GROUPS:
                 self._groups.clear()
             beside = FileMetadata(
@@ -186,12 +183,9 @@ class Stack:
                 part.path,
                 frames=self.count,
                 more=self._growing or self._extent.waiting is not None,
-                channel=channel,
-                channels=channels,
+                channel=self._channel,
             )
-            place = self._geometry.data_path if self._geometry is not None else None
-            values = () if place is None else _placeholders(place, part.path)
-            mask, notes = beside.mask(shape, self._geometry, values)
+            mask, notes = find_mask(beside, shape, self._named_masks(part))
             names = beside.names()
             self._groups[path] = _Group(
                 beside=beside,
@@ -201,6 +195,14 @@ class Stack:
                 mask=mask,
             )
         return self._groups[path]
+
+    def _named_masks(self, part: FrameData) -> tuple[tuple[str, FileMask], ...]:
+        """Return the masks that the geometry names in this file, each with its path."""
+        geometry = self._geometry
+        masks = () if geometry is None else geometry.masks
+        place = None if geometry is None else geometry.data_path
+        values = () if place is None else _placeholders(place, part.path)
+        return tuple((_filled(m.path, values), m) for m in masks if m.file is None)
 
     def _located(self, index: int) -> Metadata:
         """Return what the geometry says stands in this file."""
@@ -319,6 +321,13 @@ def _placeholders(place: str, path: str) -> tuple[str, ...]:
     """Return what each % of `place` stands for in `path`."""
     pairs = zip(place.split("/"), path.split("/"), strict=False)
     return tuple(found for asked, found in pairs if asked == "%")
+
+
+def _filled(path: str, values: tuple[str, ...]) -> str:
+    """Return a geometry's path with `values` in the places of its %."""
+    for value in values:
+        path = path.replace("%", value, 1)
+    return path
 
 
 def _is_swmr(data: h5py.Dataset) -> bool:
