@@ -15,7 +15,11 @@ from deepfreak.formats import read_frames
 from deepfreak.live.ledger import open_ledger
 from deepfreak.models import load_model
 from deepfreak.networks.export import export_onnx
-from deepfreak.screening.calibration import calibration_path, read_calibration, write_calibration
+from deepfreak.screening.calibration_file import (
+    calibration_path,
+    read_calibration,
+    write_calibration,
+)
 from tests.evidence_models import hit, made_table, save_made_model
 from tests.live.sessions import made_scores
 from tests.unit.networks.served import SMALL, model_of

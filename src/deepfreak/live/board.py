@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from deepfreak.live.events import Recorded
 from deepfreak.live.intake import Notice
 from deepfreak.live.run import Counts
-from deepfreak.screening.calibration import Calibration
+from deepfreak.screening.calibration_file import Calibration
 from deepfreak.screening.policy import Policy
 
 if TYPE_CHECKING:

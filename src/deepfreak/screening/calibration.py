@@ -1,94 +1,36 @@
-"""How a model scores labelled images: what a promise about lost hits can be made from.
+"""Calibration: how a model scores labelled images, from which thresholds are chosen.
 
 Of each image or frame only `p_crystal` counts. The scores of thousands are kept as counts over a
-fine grid of thresholds, which is all that a policy asks for, in a small JSON file beside the model.
+fine grid of thresholds, which is all that a policy needs.
 """
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
-from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pydantic
 from numpy.typing import NDArray
-from pydantic import Field
 
-from deepfreak.errors import DatasetError, ModelError
-from deepfreak.models.shipped import is_shipped, model_file
+from deepfreak.classes import groups
+from deepfreak.errors import DatasetError
+from deepfreak.models import Classifier, EvidenceModel
+from deepfreak.models.evidence_model import UNLIKE, measured_images
+from deepfreak.screening.calibration_file import Calibration, thresholds
 from deepfreak.screening.verdict import Failure, Verdict
-from deepfreak.settings import one_line, settings
-from deepfreak.storage.files import whole_file
 
 if TYPE_CHECKING:
     from deepfreak.datasets import Dataset
     from deepfreak.datasets.randomised.table import Table
     from deepfreak.datasets.real_images.labels import Labels
-    from deepfreak.models import Classifier, EvidenceModel
 
-FORMAT = 1
-SUFFIX = ".scores.json"
-MAX_FILE_BYTES = 1 << 20
-# Thresholds lie evenly in log odds, from one in a hundred million to the reverse.
-FARTHEST, STEP = 18.4, 0.05
-_STEPS = round(2 * FARTHEST / STEP) + 1
 # Of a class of shots, between which the model's images have their mean gray level.
 COMMON = (0.001, 0.999)
 IMAGES_AT_ONCE = 256
 _MAX_DATA_CHARACTERS = 300
 
 
-def thresholds() -> NDArray[np.float64]:
-    """Return the values of `p_crystal` at which scores are counted, ascending."""
-    odds = np.exp(np.linspace(-FARTHEST, FARTHEST, _STEPS))
-    found: NDArray[np.float64] = odds / (1 + odds)
-    return found
-
-
-@settings
-class Calibration:
-    """What a model says of images with and without crystal diffraction.
-
-    Parameters
-    ----------
-    model
-        Name and fingerprint of the model.
-    data
-        What the images are, in a few words.
-    simulated
-        Whether any of them were; a promise then holds for shots like these.
-    hits, empties
-        How many images with and without crystal diffraction.
-    hits_below, empties_from
-        For each of `thresholds`, how many hits score less, and how many empties as much or more.
-    levels
-        Range of `Verdict.level` in which all but the rarest of the images lie.
-    kind
-        What the model takes: prepared images, or the evidence of frames.
-    """
-
-    model: str
-    data: str
-    simulated: bool
-    hits: int = Field(ge=1)
-    empties: int = Field(ge=0)
-    hits_below: tuple[int, ...] = Field(min_length=_STEPS, max_length=_STEPS)
-    empties_from: tuple[int, ...] = Field(min_length=_STEPS, max_length=_STEPS)
-    levels: tuple[float, float]
-    kind: Literal["images", "evidence"] = "images"
-
-    def __post_init__(self) -> None:
-        below, above = np.array(self.hits_below), np.array(self.empties_from)
-        ordered = (np.diff(below) >= 0).all() and (np.diff(above) <= 0).all()
-        in_range = below[0] >= 0 and below[-1] <= self.hits and above[-1] >= 0
-        if not (ordered and in_range and above[0] <= self.empties):
-            raise ValueError("counts of hits rise and those of empties fall, within their numbers")
-
-
 def calibrate_on_images(
-    model: "Classifier", data: "Dataset", *, advance: Callable[[int], None] | None = None
+    model: Classifier, data: "Dataset", *, advance: Callable[[int], None] | None = None
 ) -> Calibration:
     """Return how `model` scores the images of `data`.
 
@@ -97,8 +39,6 @@ def calibrate_on_images(
     DatasetError
         Its classes do not tell whether there is a crystal, or none of its images shows one.
     """
-    from deepfreak.classes import groups
-
     is_hit = groups(data.classes)[np.asarray(data.labels)].astype(bool)
     if not is_hit.any():
         raise DatasetError(
@@ -117,8 +57,8 @@ def calibrate_on_images(
     )
 
 
-def calibrate_on_table(model: "EvidenceModel", table: "Table") -> Calibration:
-    """Return how `model` scores the frames of a table of evidence, without those between.
+def calibrate_on_table(model: EvidenceModel, table: "Table") -> Calibration:
+    """Return how `model` scores the hits and misses of a table of evidence.
 
     Raises
     ------
@@ -127,46 +67,49 @@ def calibrate_on_table(model: "EvidenceModel", table: "Table") -> Calibration:
     ModelError
         A number that the model takes is missing.
     """
-    from deepfreak.datasets.randomised.table import HIT, MISS
-
-    taught = np.isin(table.label, (HIT, MISS))
-    numbers, is_hit = table.numbers[taught], table.label[taught] == HIT
+    labelled, is_hit, families = _hits_and_misses(table)
     if not is_hit.any():
         raise DatasetError(f"expected hits in {table.path.name}, found none among {len(table)}")
-    families = sorted(set(table.family[taught].tolist()))
+    numbers = table.numbers[labelled]
     return _counted(
         model,
         model.p_crystal(table.names, numbers),
         is_hit,
         model.unlike(table.names, numbers),
-        data=f"{table.path.name}, detectors {', '.join(families)}"[:_MAX_DATA_CHARACTERS],
+        data=f"{table.path.name}, detectors {families}"[:_MAX_DATA_CHARACTERS],
         simulated=True,
     )
 
 
 def calibrate_left_out(
-    model: "EvidenceModel", table: "Table", odds: NDArray[np.float64]
+    model: EvidenceModel, table: "Table", odds: NDArray[np.float64]
 ) -> Calibration:
-    """Return the scores of frames whose log-odds come from models that had not seen their detector.
+    """Return how models that had not seen its detector scored each frame, from their log-odds.
 
-    They are those of `model`, which has seen all of them, as far as it is no worse than these.
+    They stand for `model`, which has seen all detectors and should be no worse.
     """
-    from deepfreak.datasets.randomised.table import HIT, MISS
-
-    taught = np.isin(table.label, (HIT, MISS))
-    families = sorted(set(table.family.tolist()))
+    labelled, is_hit, families = _hits_and_misses(table)
     return _counted(
         model,
-        np.exp(-np.logaddexp(0, -odds[taught])),
-        table.label[taught] == HIT,
-        np.zeros(int(taught.sum())),
-        data=f"each family of detectors left out in turn: {', '.join(families)}",
+        np.exp(-np.logaddexp(0, -odds[labelled])),
+        is_hit,
+        np.zeros(len(is_hit)),
+        data=f"each family of detectors left out in turn: {families}",
         simulated=True,
     )
 
 
+def _hits_and_misses(table: "Table") -> tuple[NDArray[np.bool_], NDArray[np.bool_], str]:
+    """Return which frames are hits or misses, which of those are hits, and their detectors."""
+    from deepfreak.datasets.randomised.table import HIT, MISS
+
+    labelled = np.isin(table.label, (HIT, MISS))
+    families = sorted(set(table.family[labelled].tolist()))
+    return labelled, table.label[labelled] == HIT, ", ".join(families)
+
+
 def calibrate_on_frames(
-    model: "Classifier",
+    model: Classifier,
     results: Iterable[Verdict | Failure],
     labels: "Labels",
     *,
@@ -209,13 +152,9 @@ def calibrate_on_frames(
 
 
 def _asked(
-    model: "Classifier", data: "Dataset", advance: Callable[[int], None]
+    model: Classifier, data: "Dataset", advance: Callable[[int], None]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return `p_crystal` and the level of each image of `data`, as `Verdict` has them."""
-    from deepfreak.classes import groups
-    from deepfreak.models import EvidenceModel
-    from deepfreak.models.evidence_model import measured_images
-
     crystal = groups(model.classes).astype(bool)
     p_crystal, levels = np.empty(len(data)), np.empty(len(data))
     for first in range(0, len(data), IMAGES_AT_ONCE):
@@ -234,7 +173,7 @@ def _asked(
 
 
 def _counted(
-    model: "Classifier",
+    model: Classifier,
     p_crystal: NDArray[np.float64],
     is_hit: NDArray[np.bool_],
     levels: NDArray[np.float64],
@@ -243,9 +182,6 @@ def _counted(
     simulated: bool,
 ) -> Calibration:
     """Return the scores of images, each with its `p_crystal`, whether it is a hit, its level."""
-    from deepfreak.models import EvidenceModel
-    from deepfreak.models.evidence_model import UNLIKE
-
     at = thresholds()
     hits, empties = np.sort(p_crystal[is_hit]), np.sort(p_crystal[~is_hit])
     evidence = isinstance(model, EvidenceModel)
@@ -287,83 +223,3 @@ def together(parts: Sequence[Calibration]) -> Calibration:
 
 def _sums(counts: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
     return tuple(sum(each) for each in zip(*counts, strict=True))
-
-
-def calibration_path(model: Path) -> Path:
-    """Return where the scores of the model in a file lie: beside it."""
-    return model.with_name(model.name + SUFFIX)
-
-
-def write_calibration(scores: Calibration, path: Path, *, overwrite: bool = False) -> None:
-    """Write scores to a JSON file."""
-    with whole_file(path, overwrite=overwrite) as partial:
-        partial.write_text(json.dumps({"format": FORMAT, **asdict(scores)}) + "\n")
-
-
-def read_calibration(source: Path | Traversable, *, model: str) -> Calibration:
-    """Return the scores in a file.
-
-    Raises
-    ------
-    ModelError
-        The file is missing, damaged, or tells of another model than that of the name `model`.
-    """
-    try:
-        with source.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise ModelError(
-            f"expected the model's scores in {source.name}, found none: `deepfreak score` makes "
-            "them from labelled images"
-        ) from error
-    if len(content) > MAX_FILE_BYTES:
-        raise ModelError(f"expected scores in {source.name}, found more than a megabyte")
-    try:
-        values: Mapping[str, Any] = json.loads(content)
-        known = {key: value for key, value in values.items() if key != "format"}
-        scores = pydantic.TypeAdapter(Calibration).validate_python(known)
-    except pydantic.ValidationError as error:
-        raise ModelError(f"expected scores in {source.name}: {one_line(error)}") from error
-    except (ValueError, AttributeError) as error:
-        raise ModelError(f"expected scores in {source.name}, found other text") from error
-    if scores.model != model:
-        raise ModelError(
-            f"expected scores of {model} in {source.name}, found those of {scores.model:.80}: "
-            "`deepfreak score` makes them anew"
-        )
-    return scores
-
-
-def find_calibration(
-    model: Path | None, given: Path | None, *, name: str
-) -> tuple[Calibration, bool]:
-    """Return the scores of a model, and whether they are those of the detector at hand.
-
-    They are if they were given by hand, or if somebody scored measured frames with their own model.
-
-    Parameters
-    ----------
-    model, given
-        Files: the model, or a name of one that ships, None for the default; scores, None for those
-        beside the model, or the default's if they are this model's.
-    name
-        The model's.
-
-    Raises
-    ------
-    ModelError
-        There are none, they are damaged, or of another model.
-    """
-    if given is not None:
-        return read_calibration(given, model=name), True
-    beside = model_file(model, SUFFIX)
-    if is_shipped(model) or beside.is_file():
-        scores = read_calibration(beside, model=name)
-        return scores, not scores.simulated
-    try:
-        return read_calibration(model_file(suffix=SUFFIX), model=name), False
-    except ModelError:
-        raise ModelError(
-            f"expected the model's scores in {beside.name}, found none: `deepfreak score` makes "
-            "them from labelled images"
-        ) from None

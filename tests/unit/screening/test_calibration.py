@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from deepfreak.errors import DatasetError
-from deepfreak.screening.calibration import calibrate_on_images, thresholds
+from deepfreak.screening.calibration import calibrate_on_images
+from deepfreak.screening.calibration_file import thresholds
 
 CLASSES = ("blank", "no-crystal", "weak", "good", "strong")
 
