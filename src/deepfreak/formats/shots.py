@@ -121,7 +121,13 @@ def write_shots(
 
 
 def choose_shots(
-    experiment: Experiment, *, seed: int, count: int, first: int = 0, only: str | None = None
+    experiment: Experiment,
+    *,
+    seed: int,
+    count: int,
+    first: int = 0,
+    only: str | None = None,
+    max_draws_a_shot: int = MAX_DRAWS_A_SHOT,
 ) -> list[Shot]:
     """Return `count` shots of the series that `seed` names, from the one numbered `first` on.
 
@@ -145,7 +151,7 @@ def choose_shots(
         if only is None or shot.class_name == only:
             chosen.append(shot)
         index += 1
-        if index - first >= MAX_DRAWS_A_SHOT * count:
+        if index - first >= max_draws_a_shot * count:
             raise InputError(
                 f"expected {count} shots of class {only}, found {len(chosen)} among "
                 f"{index - first}; the recipe makes hardly any"
