@@ -67,7 +67,7 @@ def prepare(frame: Frame, size: int = SIZE, *, window: Window | None = None) -> 
        with less than half of its pixels valid is missing;
     3. the window of size x size bins in the middle of the frame, or about the direct beam where it
        is known, moved so as to stay inside; a frame smaller than the window is padded as missing;
-    4. the shadow of a beamstop is missing (`frames.shadow.shadow`; no simulation has one);
+    4. the shadow of a beamstop is missing (`formats.shadow.shadow`; no simulation has one);
     5. floor(sqrt(clip(photons + 10, 0, 65025))).
 
     With a `window` its factor and origin stand in place of those of steps 2 and 3, and step 4 is

@@ -204,7 +204,7 @@ def screen_files(
     """Yield a verdict or a failure for each frame of each file, in order.
 
     A file or frame that cannot be read does not keep the others from being read: files are opened
-    in a process with limits (`frames.guarded`). Frames for which a file has room but no counts are
+    in a process with limits (`formats.guarded`). Frames for which a file has room but no counts are
     one failure in a row.
 
     Parameters

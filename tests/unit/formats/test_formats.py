@@ -1,12 +1,15 @@
 import bz2
 import gzip
+import re
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from deepfreak.errors import FrameError
 from deepfreak.formats import read_frames
+from deepfreak.formats.registry import FORMATS
 from deepfreak.preparation import prepare
 from tests.unit.formats import made
 
@@ -223,3 +226,11 @@ def test_readers_say_nothing_on_the_terminal(tmp_path, capfd):
     with pytest.raises(FrameError):
         only(write(tmp_path / "b.mccd", made.mar(made.photons().astype(np.uint16))[:-500]))
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_manual_lists_every_format_and_its_module():
+    table = (Path(__file__).parents[3] / "docs/frames.md").read_text()
+    for each in FORMATS:
+        module = Path(each.read_image.__code__.co_filename)
+        place = "hdf5/" if module.parent.name == "hdf5" else module.name
+        assert re.search(rf"^\|.*{each.name.split(',')[0]}.*\| `{place}`", table, re.MULTILINE)

@@ -106,7 +106,7 @@ def prepare_real_set(
     Parameters
     ----------
     files
-        Detector files; not folders (`frames.find_files` lists their files).
+        Detector files; not folders (`formats.find_files` lists their files).
     labels
         A CSV; see `labels.read_labels`.
     target_mean

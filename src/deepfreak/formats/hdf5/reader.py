@@ -1,7 +1,7 @@
 """HDF5: NXmx and EIGER masters, CXI, plain stacks, and our own data sets.
 
 An NXmx master holds no images; `/entry/data/data_000001`, ... link to the files that do. Other
-files hold one stack of frames, in a place that depends on who wrote it (`hdf5_search`).
+files hold one stack of frames, in a place that depends on who wrote it (`search`).
 """
 
 from collections.abc import Iterator
