@@ -11,8 +11,8 @@ from PIL import Image
 
 from deepfreak.cli import main
 from deepfreak.cli.simulate import simulate
+from deepfreak.datasets.shots import FORMATS
 from deepfreak.formats import read_frames
-from deepfreak.formats.shots import FORMATS
 
 QUICK = (
     "crystal.structure.cell=[40, 50, 60, 90, 90, 90]",

@@ -52,7 +52,7 @@ def open_by_fabio(path: Path, name: str) -> Iterator[FrameFile]:
             _read(image, count - 1)  # quicker than making a frame of it
             return Extent.complete(count)
 
-        yield FrameFile(count=count, read=lambda index: _frame(image, name, index), look=look)
+        yield FrameFile(count=count, read=lambda index: _frame(image, name, index), extent=look)
     finally:
         with _quiet(), contextlib.suppress(Exception):  # nothing was written that could be lost
             image.close()

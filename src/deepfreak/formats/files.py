@@ -46,7 +46,9 @@ def find_files(
     for path in paths:
         inside = [path]
         if path.is_dir():
-            inside = sorted(file for file in _below(path) if _is_image(file)) or [path]
+            inside = sorted(
+                file for file in _below(path) if is_image_name(file.name) and file.is_file()
+            ) or [path]
         for file in inside:
             files.setdefault(file.resolve(), file)
     place = geometry.data_path if geometry is not None else None
@@ -141,14 +143,11 @@ def open_frames(
             with _as_frame_errors():
                 return finished(opened.read(index), options)
 
-        def look() -> Extent:
+        def extent() -> Extent:
             with _as_frame_errors():
-                if opened.look is not None:
-                    return opened.look()
-                opened.read(opened.count - 1)  # says if the file is cut short
-                return Extent.complete(opened.count)
+                return opened.look()
 
-        yield FrameFile(count=opened.count, read=read, look=look, holes=opened.holes)
+        yield FrameFile(count=opened.count, read=read, extent=extent, holes=opened.holes)
 
 
 @contextmanager
@@ -188,10 +187,6 @@ def is_image_name(name: str) -> bool:
 def is_hdf5_name(name: str) -> bool:
     """Return whether a file of this name is an HDF5 file."""
     return PurePath(name.lower()).suffix in HDF5.suffixes
-
-
-def _is_image(path: Path) -> bool:
-    return is_image_name(path.name) and path.is_file()
 
 
 @contextmanager

@@ -49,14 +49,14 @@ def single(
 
     @contextmanager
     def opened(path: Path, name: str) -> Iterator[FrameFile]:
-        def look() -> Extent:
-            if check is None:
-                read(path, name)
-            else:
+        def extent() -> Extent:
+            if check is not None:
                 check(path)
             return Extent.complete(1)
 
-        yield FrameFile(count=1, read=lambda _: read(path, name), look=look)
+        yield FrameFile(
+            count=1, read=lambda _: read(path, name), extent=None if check is None else extent
+        )
 
     return opened
 

@@ -124,17 +124,33 @@ class Extent:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FrameFile:
-    """An open file: how many frames it holds, and `read(index)`, which may raise `FrameError`.
+    """An open file of frames.
 
-    `holes` are the frames for which there is room but no counts: HDF5 would read zeros. `look()`
-    tells how much of a file is there that somebody may still be writing; it raises `FrameError` for
-    one that is cut short. `read` then knows the frames that it has found.
+    Attributes
+    ----------
+    count
+        How many frames it holds.
+    read
+        Return a frame by its number; may raise `FrameError`.
+    extent
+        Return how much is there of a file that may still be written; raises `FrameError` for one
+        that is cut short. `read` then knows the frames that were found. None: as the last frame
+        can be read.
+    holes
+        The frames for which there is room but no counts: HDF5 would read zeros.
     """
 
     count: int
     read: Callable[[int], Frame]
-    look: Callable[[], Extent] | None = None
+    extent: Callable[[], Extent] | None = None
     holes: tuple[range, ...] = ()
+
+    def look(self) -> Extent:
+        """Return how much there is now."""
+        if self.extent is not None:
+            return self.extent()
+        self.read(self.count - 1)  # raises if the file is cut short
+        return Extent.complete(self.count)
 
     def runs(self) -> Iterator[tuple[range, bool]]:
         """Yield all frames in order, as runs of those that are there and those that are not."""

@@ -78,7 +78,7 @@ def open_guarded(
     file = _GuardedFile(process or shared_process(), path, growing=growing, options=options)
     count, holes = file.open()
     try:
-        yield FrameFile(count=count, read=file.read, look=file.look, holes=holes)
+        yield FrameFile(count=count, read=file.read, extent=file.look, holes=holes)
     finally:
         file.close()
 
@@ -241,10 +241,7 @@ def _read(key: int, index: int) -> dict[str, Any]:
 
 
 def _look(key: int) -> dict[str, Any]:
-    file = _opened[key][1]
-    if file.look is None:
-        return asdict(Extent(ready=file.count, written=file.count, expected=file.count))
-    return asdict(file.look())
+    return asdict(_opened[key][1].look())
 
 
 def _close(key: int) -> None:
@@ -254,10 +251,12 @@ def _close(key: int) -> None:
 
 def links_in_process(path: str, *, place: str | None) -> dict[str, Any]:
     """Return what `linked_files` does, in values that can leave a process."""
-    files, gives = linked_files(Path(path), place)
-    return {"files": [str(found) for found in files], "gives": gives}
+    return _plain(*linked_files(Path(path), place))
 
 
 def _holds_in_process(path: str, place: str | None) -> dict[str, Any]:
-    files, gives = holds_frames(Path(path), place)
-    return {"files": [str(found) for found in files], "gives": gives}
+    return _plain(*holds_frames(Path(path), place))
+
+
+def _plain(files: Iterable[Path], gives: bool) -> dict[str, Any]:
+    return {"files": list(map(str, files)), "gives": gives}

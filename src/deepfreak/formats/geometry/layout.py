@@ -53,7 +53,9 @@ def assemble(frame: Frame, geometry: Geometry | None) -> Frame:
     """
     if geometry is None:
         return frame
-    frame = replace(frame, **combined(_facts_of(frame), geometry.metadata))
+    frame = replace(
+        frame, **combined(Metadata(origins=frame.origins, notes=frame.notes), geometry.metadata)
+    )
     if not geometry.panels:
         beam = _beam_on_image(geometry, frame.counts.shape)
         if beam is None:
@@ -81,10 +83,6 @@ def assemble(frame: Frame, geometry: Geometry | None) -> Frame:
         beam_center_px=layout.beam,
         origins={**frame.origins, "beam_center_px": geometry.source},
     )
-
-
-def _facts_of(frame: Frame) -> Metadata:
-    return Metadata(origins=frame.origins, notes=frame.notes)
 
 
 def _flagged(geometry: Geometry, counts: Counts) -> Valid | None:

@@ -4,6 +4,8 @@ A data set may have room for frames that nobody has measured yet, and a virtual 
 there. HDF5 reads zeros in both places: blanks that never were.
 """
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise, product
 
@@ -147,11 +149,6 @@ class Coverage:
             return coverage.holds(number)
 
 
-def frames_written(data: h5py.Dataset, axes: int) -> tuple[int, int]:
-    """Return how many frames from the first on were written, and one more than the last one."""
-    return first_and_last(Coverage(data, axes).runs())
-
-
 def first_and_last(runs: Runs) -> tuple[int, int]:
     """Return how many frames from the first on are in `runs`, and one more than the last one."""
     if not len(runs):
@@ -184,32 +181,24 @@ class _VirtualPart:
         return int(self.numbers[place])
 
 
-class _opened:  # noqa: N801 - used as a function
-    """Give the data set of a source, None where it cannot be had; closes what it opened."""
-
-    def __init__(self, data: h5py.Dataset, source: VirtualSource) -> None:
-        self._data, self._source = data, source
-        self._file: h5py.File | None = None
-
-    def __enter__(self) -> h5py.Dataset | None:
-        path = source_file(self._data.file, self._source)
+@contextmanager
+def _opened(data: h5py.Dataset, source: VirtualSource) -> Iterator[h5py.Dataset | None]:
+    """Give the data set of a source, None where it cannot be had."""
+    with ExitStack() as stack:
         try:
-            if path is None:
-                return None
-            if self._source.file_name == ".":
-                found = self._data.file.get(self._source.path)
-            else:
-                if not writing_of(path).readable:
-                    return None
-                self._file = open_to_read(path)
-                found = self._file.get(self._source.path)
+            found = _of_source(data.file, source, stack)
         except (OSError, KeyError, RuntimeError, FrameError):
-            return None
-        return found if isinstance(found, h5py.Dataset) else None
+            found = None
+        yield found if isinstance(found, h5py.Dataset) else None
 
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
+
+def _of_source(file: h5py.File, source: VirtualSource, stack: ExitStack) -> object:
+    path = source_file(file, source)
+    if source.file_name != ".":
+        if path is None or not writing_of(path).readable:
+            return None
+        file = stack.enter_context(open_to_read(path))
+    return file.get(source.path)
 
 
 def _axes_of(inside: h5py.Dataset, axes: int) -> int:

@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import h5py
 import numpy as np
@@ -145,8 +146,9 @@ class FileMetadata:
         for name in names:
             yield from self._entries.get(name.lower(), ())
 
+    @cached_property
     def names(self) -> tuple[str, ...]:
-        """Return what the file calls the detector: what tells its kind first."""
+        """What the file calls the detector: what tells its kind first."""
         found = [text for entry in self.entries(*_NAMES) if (text := entry.text) is not None]
         found += [part for part in self.path.split("/") if counts_photons(part) is not None]
         paths = (entry.path for group in self._entries.values() for entry in group)
@@ -155,14 +157,14 @@ class FileMetadata:
         known = [name for name in found if counts_photons(name) is not None]
         return tuple(dict.fromkeys([*known, *found]))
 
-    def metadata(self, names: tuple[str, ...]) -> Metadata:
-        """Return what holds for all frames of the detector with these names."""
+    def metadata(self) -> Metadata:
+        """Return what holds for all frames."""
         pixel = self._length(_PIXEL)
         offset = self._of_signal(_OFFSET)
         known = metadata_from(
             # NXdata: corrected = (data + offset) * scaling_factor
             pedestal=None if offset is None else (-offset[0], offset[1]),
-            gain=self._gain(names),
+            gain=self._gain(),
             saturation=self._number(_SATURATION),
             beam_slow=self._beam(_BEAM_SLOW, pixel),
             beam_fast=self._beam(_BEAM_FAST, pixel),
@@ -234,7 +236,7 @@ class FileMetadata:
             value = _weighted(node)
         return value if value is not None and math.isfinite(value) else None
 
-    def _gain(self, names: tuple[str, ...]) -> WithOrigin | None:
+    def _gain(self) -> WithOrigin | None:
         """Return counts for each photon, as the file says it or its kind of detector has it."""
         found = self._number(_GAIN)
         if found is not None:
@@ -245,7 +247,7 @@ class FileMetadata:
         per_eV, energy = self._number(("adu_per_eV",)), self._energy_eV(0)
         if per_eV is not None and energy is not None:
             return per_eV[0] * energy[0], per_eV[1]
-        named = " ".join(names).lower()
+        named = " ".join(self.names).lower()
         if "mpccd" in named or ("rayonix" not in named and re.search(r"/tag-\d", self.path)):
             return _MPCCD_GAIN, "SACLA's MPCCD"
         return None

@@ -59,7 +59,7 @@ def open_hdf5(
             return
         stacked = Stack(file, name, geometry, channel, growing=growing)
         yield FrameFile(
-            count=stacked.count, read=stacked.read, look=stacked.look, holes=stacked.holes
+            count=stacked.count, read=stacked.read, extent=stacked.look, holes=stacked.holes
         )
 
 

@@ -4,18 +4,17 @@ A file may be growing: its stack gets longer, files appear to which it links.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import h5py
 import numpy as np
 
 from deepfreak.errors import FrameError
-from deepfreak.formats.frame import Counts, Extent, Frame, Metadata, Valid, combined, require_shape
+from deepfreak.formats.frame import Counts, Extent, Frame, Metadata, combined, require_shape
 from deepfreak.formats.geometry.geometry import HC_EV_A, FileMask, Geometry
 from deepfreak.formats.hdf5.channels import Channel, channel_of
 from deepfreak.formats.hdf5.coverage import Coverage, first_and_last, holes
-from deepfreak.formats.hdf5.masks import find_mask
+from deepfreak.formats.hdf5.masks import MaskOf, find_mask
 from deepfreak.formats.hdf5.metadata import FileMetadata
 from deepfreak.formats.hdf5.search import FrameData, find_parts, not_there
 from deepfreak.formats.hdf5.writing import Writing, writing_of
@@ -48,15 +47,13 @@ class _Piece:
     coverage: Coverage | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class _Group:
-    """What stands beside the data sets of one group."""
+    """What stands beside the data sets of one group, and the mask of a frame by its number."""
 
     beside: FileMetadata
-    names: tuple[str, ...]
     metadata: Metadata
-    underload: float | None
-    mask: Callable[[int], Valid] | None
+    mask: MaskOf | None
 
 
 class Stack:
@@ -155,9 +152,9 @@ class Stack:
             file=self._name,
             index=index,
             metadata=combined(found, self._located(index)),
-            names=group.names,
+            names=group.beside.names,
             mask=None if group.mask is None else group.mask(index),
-            underload=group.underload,
+            underload=group.beside.underload(),
             unmapped=None if unmapped is None else unmapped.reshape(counts.shape),
         )
 
@@ -171,7 +168,7 @@ class Stack:
             counts = counts[0]
         return counts
 
-    def _group(self, part: FrameData, shape: tuple[int, ...]) -> "_Group":
+    def _group(self, part: FrameData, shape: tuple[int, ...]) -> _Group:
         """Return what stands beside a data set; those of one group share it."""
         path = part.path.rpartition("/")[0]
         if path not in self._groups:
@@ -186,14 +183,8 @@ class Stack:
                 channel=self._channel,
             )
             mask, notes = find_mask(beside, shape, self._named_masks(part))
-            names = beside.names()
-            self._groups[path] = _Group(
-                beside=beside,
-                names=names,
-                metadata=combined(beside.metadata(names), Metadata(notes=notes)),
-                underload=beside.underload(),
-                mask=mask,
-            )
+            metadata = combined(beside.metadata(), Metadata(notes=notes))
+            self._groups[path] = _Group(beside, metadata, mask)
         return self._groups[path]
 
     def _named_masks(self, part: FrameData) -> tuple[tuple[str, FileMask], ...]:

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from deepfreak.datasets import shots
+from deepfreak.datasets.shots import choose_shots, write_shots
 from deepfreak.encoding import to_8_bits
 from deepfreak.errors import BackendError, InputError, OutputError
-from deepfreak.formats import read_frames, shots
+from deepfreak.formats import read_frames
 from deepfreak.formats.shot_header import header_of
-from deepfreak.formats.shots import choose_shots, write_shots
 from deepfreak.physics.experiment import Experiment
 from deepfreak.physics.exposure import scatter, simulate
 from deepfreak.physics.gpu import batch

@@ -9,9 +9,8 @@ Layout of a folder::
 """
 
 import json
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 import pydantic
 from numpy.typing import NDArray
 
+from deepfreak.datasets.executors import in_order
 from deepfreak.encoding import to_8_bits
 from deepfreak.errors import InputError, OutputError, StructureError
 from deepfreak.formats import registry
@@ -47,7 +47,6 @@ FORMATS = (*_SINGLE, "h5")
 _BYTES = {"roots": 1, "counts": 2, "photons": 4}
 # A class rarer than this is not worth the search.
 MAX_DRAWS_A_SHOT = 10_000
-MAX_UNDER_WAY = 32
 
 
 def write_shots(
@@ -104,7 +103,9 @@ def write_shots(
     records = []
     with _image_writer(folder, files, shots, form, kind, overwrite=overwrite) as write:
         render = partial(_render, kind=kind, backend=backend)
-        for number, (image, truth) in enumerate(_in_order(executor, render, shots)):
+        for number, (image, truth) in enumerate(
+            in_order(executor, render, ((shot,) for shot in shots))
+        ):
             shot = shots[number]
             write(number, image)
             if draw_preview is not None:
@@ -224,36 +225,13 @@ def _image_writer(
     yield write_one
 
 
-def _in_order(
-    executor: Executor | None,
-    render: Callable[[Shot], tuple[Image, Truth]],
-    shots: Sequence[Shot],
-) -> Iterator[tuple[Image, Truth]]:
-    """Yield what `render` makes of the shots in their order, a bounded number under way."""
-    if executor is None:
-        yield from map(render, shots)
-        return
-    under_way: deque[Future[tuple[Image, Truth]]] = deque()
-    for shot in shots:
-        under_way.append(executor.submit(render, shot))
-        if len(under_way) >= MAX_UNDER_WAY:
-            yield under_way.popleft().result()
-    while under_way:
-        yield under_way.popleft().result()
-
-
 def _render(shot: Shot, *, kind: Kind, backend: Backend) -> tuple[Image, Truth]:
     """Return a shot's image and the truth about it; runs in a worker."""
-    expected, truth = _expose(shot, backend)
+    expected, truth = _renderer(shot.experiment).expose(shot) if backend == "gpu" else expose(shot)
     if kind == "photons":
         return expected, truth
     counts = detect(expected, shot.experiment.detector, shot.noise_generator())
     return (to_8_bits(counts) if kind == "roots" else counts), truth
-
-
-def _expose(shot: Shot, backend: Backend) -> tuple[NDArray[np.float32], Truth]:
-    """Return the expected photons of a shot, and the truth about it."""
-    return _renderer(shot.experiment).expose(shot) if backend == "gpu" else expose(shot)
 
 
 @lru_cache(maxsize=1)
