@@ -5,7 +5,7 @@ Layout of a folder::
     shot_000000.cbf, ...     one file a shot, numbered by its place in the series; or
     shots.h5                 all of them as NXmx
     shots.json               settings, seed, versions; of each shot its file, class and truth
-    shot_000000_rings.png    a preview, where they were asked for
+    shot_000000_rings.png    a preview, if requested
 """
 
 import json
@@ -243,7 +243,7 @@ def _renderer(experiment: Experiment) -> "Renderer":
 
 
 def _record(shot: Shot, truth: Truth, *, file: str, frame: int) -> dict[str, Any]:
-    """Return what `shots.json` says of a shot."""
+    """Return the entry of a shot in `shots.json`."""
     known: dict[str, Any] = pydantic.TypeAdapter(Truth).dump_python(truth, mode="json")
     return {
         "file": file,

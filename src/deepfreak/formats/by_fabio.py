@@ -224,7 +224,7 @@ def _quiet() -> Iterator[list[str]]:
 
 
 def _refuse_padding(complaints: list[str]) -> None:
-    """Raise `FrameError` where fabio made up for pixels that the file lacks."""
+    """Raise `FrameError` where fabio filled in pixels that the file lacks."""
     words = ("padded", "incomplete", "truncated")
     if any(word in complaint.lower() for complaint in complaints for word in words):
         raise FrameError("expected a whole image, found less: the file is truncated; copy it again")

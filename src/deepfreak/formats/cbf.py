@@ -212,7 +212,7 @@ def _imgcif_metadata(text: str) -> Metadata:
         ):
             found = block.find_values(tag)
             values[tag] = number({tag: found[0]}, tag) if len(found) else None
-    except (RuntimeError, ValueError):  # a header without the syntax of CIF tells nothing
+    except (RuntimeError, ValueError):  # the header is not valid CIF
         return Metadata()
     return metadata_from(
         gain=values["_array_intensities.gain"],

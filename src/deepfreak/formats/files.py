@@ -152,7 +152,7 @@ def open_frames(
 
 @contextmanager
 def _as_frame_errors() -> Iterator[None]:
-    """Turn whatever a reader stumbles over into a `FrameError` of one line."""
+    """Turn all errors of readers into a `FrameError` of one line."""
     try:
         yield
     except DeepFreakError:
@@ -161,7 +161,7 @@ def _as_frame_errors() -> Iterator[None]:
         raise FrameError(f"cannot be read: {_one_line(error.strerror or error)}") from error
     except MemoryError:
         raise  # of the process, which may be one with limits
-    # fabio, Pillow and h5py raise whatever a damaged file makes them stumble over
+    # fabio, Pillow and h5py raise all kinds of errors on damaged files
     except Exception as error:
         raise FrameError(
             f"expected a detector image, found what cannot be read as one: {_one_line(error)}"
@@ -169,7 +169,7 @@ def _as_frame_errors() -> Iterator[None]:
 
 
 def _one_line(error: object) -> str:
-    # folders say nothing here, least of all the one that a file was unpacked to
+    # without directories: one may be where the file was unpacked
     text = re.sub(r"\S*/(?=\S)", "", " ".join(str(error).split())) or type(error).__name__
     return f"{text:.200}"
 
@@ -204,7 +204,7 @@ def _unpacked(path: Path) -> Iterator[Path]:
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="deepfreak-") as folder:
-        inside = Path(folder, path.stem)  # fabio goes by the inner suffix
+        inside = Path(folder, path.stem)  # fabio looks at the inner suffix
         with _packed(path) as packed, inside.open("wb") as file:
             _copy(packed, file)
         yield inside

@@ -1,4 +1,4 @@
-"""What every format is turned into."""
+"""Frames: what all formats are read into."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -44,11 +44,11 @@ class Frame:
         True where no beamstop can have cast a shadow.
     missing
         The pixels that measured nothing, by reason, each of the shape of `counts`; a pixel may have
-        several reasons. Empty unless asked for (`ReadOptions.reasons`).
+        several reasons. Empty unless requested (`ReadOptions.reasons`).
     origins
         Where each known value was found, by the name of its field.
     notes
-        What the user should know of the reading: a mask that could not be had, a wrong checksum.
+        What the user should know: a mask that could not be read, a wrong checksum.
     """
 
     file: str
@@ -75,7 +75,7 @@ class Frame:
 
 
 class Metadata(TypedDict, total=False):
-    """What a header says of a frame: those fields of `Frame` that it knows."""
+    """The metadata in a header: those fields of `Frame` that it gives."""
 
     detector: str
     origins: Mapping[str, str]

@@ -93,7 +93,7 @@ def _holds_frames_guarded(path: Path, place: str | None) -> tuple[frozenset[Path
     try:
         found = shared_process().call(_holds_in_process, str(path), place, limits=limits_for(path))
     except ReadingStoppedError:
-        return frozenset(), True  # whoever opens it to read says what is wrong with it
+        return frozenset(), True  # opening it for reading reports the error
     return frozenset(map(Path, found["files"])), bool(found["gives"])
 
 
@@ -202,7 +202,7 @@ def frame_from(found: dict[str, Any]) -> Frame:
     Raises
     ------
     FrameError
-        It is none.
+        The counts or valid pixels are no image.
     """
     frame = Frame(**found)
     counts, valid = frame.counts, frame.valid

@@ -87,7 +87,7 @@ def _positive(value: float | None) -> TypeGuard[float]:
 
 
 def number_after(text: str, key: str) -> WithOrigin | None:
-    """Return the number behind `key`, whatever mixture of spaces, `=` and `:` parts the two."""
+    """Return the number after `key`, separated by spaces, `=` or `:`."""
     match = re.search(key + _GAP + NUMBER, text)
     return (float(match[1]), key) if match and math.isfinite(float(match[1])) else None
 

@@ -30,7 +30,7 @@ def read_mask(path: Path) -> Valid:
         require_shape(values.shape)
     except DeepFreakError as error:
         raise GeometryError(f"{path}: {error}") from error
-    # readers raise whatever a damaged file makes them stumble over
+    # readers raise all kinds of errors on damaged files
     except Exception as error:
         text = " ".join(str(error).split())
         raise GeometryError(

@@ -101,7 +101,7 @@ def missing_by_reason(
     Parameters
     ----------
     counting
-        Whether the detector counts photons, None where nobody says.
+        Whether the detector counts photons, None if unknown.
     eiger
         Whether it is one, whose 16-bit value for "no measurement" may stand in a wider type.
     gaps
@@ -141,7 +141,7 @@ def _only_real(found: dict[str, Valid]) -> dict[str, Valid]:
 
 
 def _negative_marks(counts: Counts, undefined: Valid | None, counting: bool | None) -> Valid | None:
-    """Return the negative pixels of a photon counter, None where there are none or it is none."""
+    """Return the negative pixels of a photon counter; None without any, or for other detectors."""
     if counts.dtype.kind == "u" or counting is False:
         return None
     lowest = counts.min(initial=0) if undefined is None else counts.min(initial=0, where=~undefined)

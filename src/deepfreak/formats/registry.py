@@ -14,7 +14,7 @@ FORMATS = (HDF5, CBF, SMV, TIFF, PGM, PNG, FABIO)
 
 
 def format_of(path: Path) -> Format:
-    """Return the format of a file, going by its first bytes; fabio tries what no other knows."""
+    """Return the format of a file by its first bytes; fabio tries what no other recognises."""
     with path.open("rb") as file:
         start = file.read(512)
     return next(each for each in FORMATS if each.recognises(path, start))

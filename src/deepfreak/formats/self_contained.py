@@ -1,7 +1,7 @@
-"""Whether a file holds all of its data: one that somebody has sent must not name others to read.
+"""Whether a file holds all of its data: an uploaded one must not name others to read.
 
 HDF5 follows links and layouts to any file that the program may read, and EDF headers name files of
-pixels. What comes back would tell of files that the sender cannot see.
+pixels. The answer would reveal files that the sender cannot see.
 """
 
 import re
@@ -19,7 +19,7 @@ _OWN = "."
 
 
 def require_self_contained(path: Path) -> None:
-    """Raise `FrameError` if the file refers to others; the message tells nothing of these.
+    """Raise `FrameError` if the file refers to others; the message does not name them.
 
     Refused are HDF5's external links and links of unknown kinds, external raw storage, virtual
     sources other than ".", and EDF headers that name a file of pixels.

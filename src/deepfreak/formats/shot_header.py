@@ -1,4 +1,4 @@
-"""What a file says of a shot beside its image, in our units and our laboratory frame."""
+"""The header of a shot's image, in our units and our laboratory frame."""
 
 from dataclasses import dataclass, field
 

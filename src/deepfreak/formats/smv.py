@@ -151,7 +151,7 @@ def write_smv(
     """Write `counts` [slow, fast] as 16-bit SMV, row after row from the first in memory.
 
     `BEAMLINE=fake` tells readers that the header is nanoBragg's: BEAM_CENTER_X and _Y are ADXV's,
-    in mm along the fast axis and from the last row's outer edge up. No field of it tells a tilt.
+    in mm along the fast axis and from the last row's outer edge up. It has no field for a tilt.
     """
     text = "{\n" + "".join(f"{name}={value};\n" for name, value in _written_fields(header)) + "}\f"
     with whole_file(path, overwrite=overwrite) as partial:

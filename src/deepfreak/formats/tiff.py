@@ -1,4 +1,4 @@
-"""TIFF and BigTIFF, with all of their pages: PILATUS, MarCCD, Rayonix, and whoever else writes it.
+"""TIFF and BigTIFF, with all of their pages: PILATUS, MarCCD, Rayonix and others.
 
 Read by tifffile and not by fabio, which gives the first page of a BigTIFF alone and reads for ever
 where a damaged directory points to itself. Compressions that tifffile leaves to others are

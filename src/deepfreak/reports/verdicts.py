@@ -91,12 +91,12 @@ def write_verdict_page(
         known += verdict.correct is not None
         right += verdict.correct is True
     total = labels.total()
-    judged = [("verdicts right", f"{right} of {known} ({right / known:.1%})")] if known else []
+    counts = [("verdicts right", f"{right} of {known} ({right / known:.1%})")] if known else []
     if decisions:
-        judged.append(("decisions", ", ".join(f"{n} {name}" for name, n in decisions.items())))
+        counts.append(("decisions", ", ".join(f"{n} {name}" for name, n in decisions.items())))
     values = {
         "title": title,
-        "facts": [*facts, ("images", str(total)), *judged],
+        "facts": [*facts, ("images", str(total)), *counts],
         "tally": [(name, labels[name]) for name in classes],
         "total": total,
         "figures": figures,

@@ -37,7 +37,7 @@ def calibrate_on_images(
     Raises
     ------
     DatasetError
-        Its classes do not tell whether there is a crystal, or none of its images shows one.
+        Its classes cannot be grouped into crystal and no crystal, or no image shows a crystal.
     """
     is_hit = groups(data.classes)[np.asarray(data.labels)].astype(bool)
     if not is_hit.any():
@@ -45,7 +45,7 @@ def calibrate_on_images(
             f"expected images with crystal diffraction in {data.path.name}, found none among "
             f"{len(data)}: a promise about hits takes some"
         )
-    p_crystal, levels = _asked(model, data, advance or (lambda _: None))
+    p_crystal, levels = _predicted(model, data, advance or (lambda _: None))
     split = data.manifest.get("split", {}).get("name")
     return _counted(
         model,
@@ -151,7 +151,7 @@ def calibrate_on_frames(
     )
 
 
-def _asked(
+def _predicted(
     model: Classifier, data: "Dataset", advance: Callable[[int], None]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return `p_crystal` and the level of each image of `data`, as `Verdict` has them."""

@@ -33,7 +33,7 @@ def thresholds() -> NDArray[np.float64]:
 
 @settings
 class Calibration:
-    """What a model says of images with and without crystal diffraction.
+    """How a model scores images with and without crystal diffraction.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def read_calibration(source: Path | Traversable, *, model: str) -> Calibration:
     Raises
     ------
     ModelError
-        The file is missing, damaged, or tells of another model than that of the name `model`.
+        The file is missing, damaged, of another version, or of another model than `model`.
     """
     try:
         with source.open("rb") as file:
@@ -140,7 +140,7 @@ def find_calibration(
     Raises
     ------
     ModelError
-        There are none, they are damaged, or of another model.
+        There is none, or it is damaged, or of another version or model.
     """
     if given is not None:
         return read_calibration(given, model=name), True

@@ -1,4 +1,4 @@
-"""What was understood of a detector frame, so that nobody has to trust the reader."""
+"""How a detector frame was read, for the user to check."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from deepfreak.formats.measured import counted
 
 
 def describe(frame: Frame, frames: int, evidence: Evidence | None = None) -> dict[str, Any]:
-    """Return what was understood of `frame`, one of `frames` in its file, as JSON has it.
+    """Return how `frame`, one of `frames` in its file, was read, as JSON values.
 
     Read the frame with `reasons`, or `missing` is empty.
 
@@ -64,7 +64,7 @@ def describe_evidence(evidence: Evidence) -> dict[str, Any]:
         `hot_pixels` and `crests`, what was left out; `ring_share`, `ring_center_px` (slow, fast),
         `ring_center_origin` ("given", "found", "unknown"), `rings`, how many; `texture`;
         `lattice_score` and `lattices`; `d_min_A`; `photon`, counts of one photon, and
-        `photon_origin` ("header", "estimated"); `noise`, counts. What cannot be told is None.
+        `photon_origin` ("header", "estimated"); `noise`, counts. What is unknown is None.
     """
     rings, lattices = evidence.rings, evidence.lattices
     center = rings.center_px

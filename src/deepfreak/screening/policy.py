@@ -1,4 +1,4 @@
-"""Which frames to keep: thresholds that follow from the loss one accepts.
+"""Which frames to keep: thresholds that follow from the accepted loss.
 
 A frame is discarded only if hits score so low so rarely that, with a confidence of 95 %, no more
 than the accepted part of all hits is lost. It is kept without doubt if frames without a crystal
@@ -119,7 +119,7 @@ def policy_from(
     of_detector: bool = True,
     hit_share: float | None = None,
 ) -> Policy:
-    """Return the policy that discards most while it keeps what is asked of it.
+    """Return the policy that discards most within the accepted losses.
 
     Unless the scores are `of_detector`, one for a model of images also keeps to `SURELY_NO` and
     `SURELY_YES`.
@@ -154,10 +154,10 @@ def policy_from(
     kept = np.array(scores.empties_from)
     kept_at_most = _at_most(kept, scores.empties)
     clean = np.flatnonzero(kept_at_most <= max_empty_kept)
-    # where no threshold is clean, only the very highest scores are beyond doubt
+    # where no threshold is clean, only the very highest scores are kept
     high = int(clean[0]) if len(clean) else len(at) - 1
     if scores.kind == "evidence":
-        # between two thresholds that both hold what is asked lies what none of the frames shows
+        # between two thresholds that both meet the limits no frame of the calibration scores
         low, high = min(low, high), max(low, high)
     high = max(high, low)
     if careful:
@@ -188,7 +188,7 @@ def find_policy(
     min_hit_recall: float = MIN_HIT_RECALL,
     max_empty_kept: float = MAX_EMPTY_KEPT,
 ) -> tuple[Policy, Calibration]:
-    """Return the policy for `classifier`, of the file `model`, and the scores that it rests on.
+    """Return the policy for `classifier`, of the file `model`, and its calibration.
 
     Parameters
     ----------
@@ -198,7 +198,7 @@ def find_policy(
     Raises
     ------
     InputError
-        There are no scores, or they cannot prove what is asked.
+        There is no calibration, or it cannot prove the limits.
     """
     found, of_detector = find_calibration(model, scores, name=classifier.name)
     policy = policy_from(
@@ -212,7 +212,7 @@ def find_policy(
 
 
 def shipped_policy(classifier: "Classifier") -> Policy | None:
-    """Return the policy of the scores that ship, None if they are of other models."""
+    """Return the policy of the shipped calibrations, None if they are of other models."""
     for name in SHIPPED:
         with suppress(ModelError):
             return find_policy(classifier, model=Path(name))[0]

@@ -1,4 +1,4 @@
-"""When a frame is unsure whatever its score: rules that a crystallographer can read.
+"""When a frame is unsure at any score: rules that a crystallographer can read.
 
 A rule never keeps and never discards; it only takes a frame out of "keep" or "discard". So the
 losses that a policy promises stay as they are, or become smaller.
@@ -15,7 +15,7 @@ from deepfreak.screening.verdict import STRONG_Z, Decision, EvidenceSummary
 _STRONG_PEAKS = 6
 _FEWEST_PEAKS = 4  # of a frame to keep
 _MANY_PEAKS = 30  # enough to show rings, if the centre is known
-_IN_A_QUARTER, _SPREAD_PEAKS = 0.8, 8  # share of the peaks, of so many at least
+_IN_A_QUARTER, _SPREAD_PEAKS = 0.8, 8  # share of the peaks, and their least number
 _ON_RINGS = 0.5
 _EVEN = 0.5  # odds of one to one
 
@@ -23,7 +23,7 @@ Condition = Callable[[EvidenceSummary, Opinion], bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Doubt:
+class _Rule:
     """Frames in the band `band` that meet `condition` are unsure; `because` may use their signs."""
 
     band: Decision
@@ -50,18 +50,18 @@ _FAR = (
 )
 _OTHER = "the two opinions differ: p_crystal {opinion.p_crystal:.2f} and {opinion.second:.2f}"
 
-_DOUBTS = (
-    _Doubt(
+_RULES = (
+    _Rule(
         band="discard",
         condition=lambda signs, _: signs.strong_off_rings >= _STRONG_PEAKS,
         because=f"{{signs.strong_off_rings}} strong peaks (z >= {STRONG_Z:g}) lie on no ring",
     ),
-    _Doubt(
+    _Rule(
         band="discard",
         condition=_centre_missing,
         because="{signs.peaks} peaks, and no beam centre to tell rings from a crystal",
     ),
-    _Doubt(
+    _Rule(
         band="keep",
         condition=lambda signs, opinion: (
             _centre_missing(signs, opinion) and signs.lattice_score < TELLING_SCORE
@@ -69,22 +69,22 @@ _DOUBTS = (
         because="{signs.peaks} peaks may lie on rings: no beam centre, no lattice "
         "(score {signs.lattice_score:.0f})",
     ),
-    _Doubt(
+    _Rule(
         band="keep",
         condition=lambda signs, _: signs.ring_share > _ON_RINGS,
         because="{signs.ring_share:.0%} of the peaks lie on rings",
     ),
-    _Doubt(
+    _Rule(
         band="keep",
         condition=lambda signs, _: signs.peaks < _FEWEST_PEAKS,
         because=f"fewer than {_FEWEST_PEAKS} peaks ({{signs.peaks}})",
     ),
-    _Doubt(band="keep", condition=_in_one_quarter, because=_QUARTER),
-    _Doubt(band="discard", condition=_in_one_quarter, because=_QUARTER),
-    _Doubt(band="keep", condition=lambda _, opinion: opinion.second < _EVEN, because=_OTHER),
-    _Doubt(band="discard", condition=lambda _, opinion: opinion.second >= _EVEN, because=_OTHER),
-    _Doubt(band="keep", condition=_unlike, because=_FAR),
-    _Doubt(band="discard", condition=_unlike, because=_FAR),
+    _Rule(band="keep", condition=_in_one_quarter, because=_QUARTER),
+    _Rule(band="discard", condition=_in_one_quarter, because=_QUARTER),
+    _Rule(band="keep", condition=lambda _, opinion: opinion.second < _EVEN, because=_OTHER),
+    _Rule(band="discard", condition=lambda _, opinion: opinion.second >= _EVEN, because=_OTHER),
+    _Rule(band="keep", condition=_unlike, because=_FAR),
+    _Rule(band="discard", condition=_unlike, because=_FAR),
 )
 
 
@@ -109,7 +109,7 @@ def decide(
         return band, tuple(reasons)
     doubts = [
         doubt.because.format(signs=signs, opinion=opinion)
-        for doubt in _DOUBTS
+        for doubt in _RULES
         if doubt.band == band and doubt.condition(signs, opinion)
     ]
     if doubts:

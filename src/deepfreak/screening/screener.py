@@ -35,26 +35,26 @@ _EVEN = 0.5
 
 @runtime_checkable
 class Looking(Protocol):
-    """A model that can say where it looked."""
+    """A model that gives activation maps."""
 
     def look(
         self, images: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-        """Return probabilities (n, classes) and what spoke for each class (n, classes, h, w)."""
+        """Return probabilities (n, classes) and activation maps (n, classes, h, w)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Screener:
-    """A model that is asked about frames: `Screener(model)(frame)`.
+    """A model and its policy, to classify frames: `Screener(model)(frame)`.
 
     Parameters
     ----------
     model
         One of evidence looks at the frame itself, another at `prepare(frame)`.
     policy
-        What decides; without one, that of the scores that ship, if they are this model's.
+        What decides; by default that of the shipped calibration, if it is of this model.
     pictures
-        Whether verdicts hold what people look at: the image, and what is drawn over it.
+        Whether verdicts hold the image and what is drawn over it.
     """
 
     model: Classifier
@@ -112,12 +112,12 @@ class Screener:
     def _from_image(self, frame: Frame) -> Verdict:
         start = time.perf_counter()
         prepared = prepare(frame)
-        asked = prepared.image[None], prepared.valid[None]
+        inputs = prepared.image[None], prepared.valid[None]
         maps = None
         if self.pictures and isinstance(self.model, Looking):
-            (row,), (maps,) = self.model.look(*asked)
+            (row,), (maps,) = self.model.look(*inputs)
         else:
-            (row,) = self.model.probabilities(*asked)
+            (row,) = self.model.probabilities(*inputs)
         if not np.isfinite(row).all():
             raise ModelError(f"expected probabilities from {self.model.name}, found {row.tolist()}")
         probabilities = dict(zip(self.model.classes, map(float, row), strict=True))
@@ -174,7 +174,7 @@ def _signs(evidence: Evidence, named: Mapping[str, float]) -> EvidenceSummary:
 def _prepared(frame: Frame) -> Prepared | None:
     """Return the picture of a frame, None where its window shows too little of what was measured.
 
-    The verdict must not depend on whether somebody wants to see it.
+    The verdict must not depend on whether a picture is made.
     """
     try:
         return prepare(frame)
@@ -225,7 +225,7 @@ def screen_files(
 def _screen(
     path: Path, file: FrameFile, screener: Screener, see: Callable[[Frame], None]
 ) -> Iterator[Verdict | Failure]:
-    """Yield what comes of each frame of a file, up to one with which there is no getting on."""
+    """Yield a verdict or failure for each frame of a file, until reading was stopped too often."""
     stops = 0
     for run, is_there in file.runs():
         if not is_there:

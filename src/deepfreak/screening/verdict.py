@@ -1,4 +1,4 @@
-"""What becomes of a frame: a verdict, or a failure to read it."""
+"""Verdicts on frames, and failures to read them."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -31,7 +31,7 @@ class EvidenceSummary:
     fullest_quarter
         The largest share of the peaks off rings in one quarter of the frame.
     d_min_A
-        Resolution of the peaks off rings; None where it cannot be told.
+        Resolution of the peaks off rings; None if unknown.
     """
 
     peaks: int
@@ -69,7 +69,7 @@ class Overlay:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Verdict:
-    """What the model says of a frame.
+    """The verdict on a frame.
 
     Attributes
     ----------
@@ -84,7 +84,7 @@ class Verdict:
     ms
         What evidence or preparing, and classifying took, in milliseconds.
     level
-        What tells whether the frame is like those that the model was trained on: `Opinion.unlike`,
+        How unlike the frame is to those that the model was trained on: `Opinion.unlike`,
         or the mean gray level of the prepared image.
     decision, reasons
         Whether to keep the frame, and why; None and empty where no thresholds are known.
@@ -93,7 +93,7 @@ class Verdict:
         frame; None for other models.
     image, valid
         The frame as 512 x 512 pixels: uint8 [slow, fast] and where it is valid. None for a model of
-        evidence unless a picture was asked for and could be made.
+        evidence unless a picture was requested and could be made.
     factor, origin
         Where that lies in the frame; see `Prepared`.
     activation

@@ -237,7 +237,7 @@ def brightened(image: NDArray[np.uint8], constant: float) -> NDArray[np.uint8]:
 
 
 def mean_of(path: Path, *, start: Begin | None = None) -> float:
-    """Return the mean gray level of all images of a data set; `DatasetError` if it is none."""
+    """Return the mean gray level of all images of a data set; `DatasetError` if it has none."""
     from deepfreak.datasets import Dataset
 
     with Dataset.open(path) as data:

@@ -16,9 +16,9 @@ SetupKey = tuple[tuple[int, ...], float | None, tuple[int, int] | str]
 
 
 def setup_of(frame: Frame, series: str) -> SetupKey:
-    """Return what tells the frame's setup from others.
+    """Return what identifies the frame's setup.
 
-    Where the file does not say where the beam is, another series is taken for another setup.
+    Where the file does not give the beam, each series is a setup.
     """
     beam = frame.beam_center_px
     place = series if beam is None else (round(beam[0]), round(beam[1]))

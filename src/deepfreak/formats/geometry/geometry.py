@@ -154,7 +154,7 @@ class Geometry:
     masks, rules
         Masks in files, and further rules for bad pixels by panel.
     metadata
-        What else it says of each frame.
+        Metadata that it gives for each frame.
     located
         What it says stands in the data file: `wavelength_A`, `distance_mm`.
     gain_per_eV

@@ -74,7 +74,7 @@ def parse(text: str, source: str) -> Geometry:
 def _number(
     entries: Mapping[str, object], key: str, source: str, default: float | None = None
 ) -> float | None:
-    """Return the number under `key`, `default` where there is none or pyFAI's None."""
+    """Return the number under `key`, `default` if it is missing or pyFAI's None."""
     text = entries.get(key)
     if text is None or text in {"", "None", "null"}:
         return default
@@ -82,7 +82,7 @@ def _number(
 
 
 def _config(text: str, source: str) -> dict[str, object]:
-    """Return the JSON of `Detector_config`, empty where there is none.
+    """Return the JSON of `Detector_config`, empty if it is missing.
 
     Raises
     ------

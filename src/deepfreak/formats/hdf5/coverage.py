@@ -31,12 +31,12 @@ Runs = NDArray[np.int64]  # (n, 2): first frame, one more than the last; sorted 
 
 
 class Coverage:
-    """Which frames of a data set hold counts, asked again and again.
+    """Which frames of a data set hold counts; can be queried repeatedly.
 
     Parameters
     ----------
     axes
-        How many of the last axes make a frame; data of so many hold one.
+        How many of the last axes make a frame; data with just these hold one frame.
     """
 
     def __init__(self, data: h5py.Dataset, axes: int, depth: int = MAX_DEPTH) -> None:
@@ -253,7 +253,7 @@ def _selected(
     Raises
     ------
     FrameError
-        The selection is none of whole rows and columns.
+        The selection does not consist of whole rows and columns.
     """
     if space.get_select_type() == h5py.h5s.SEL_ALL:
         return [np.arange(n) for n in shape]

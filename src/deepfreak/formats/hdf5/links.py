@@ -152,7 +152,7 @@ def _broken_behind(file: h5py.File, link: h5py.ExternalLink, depth: int) -> str 
         with open_to_read(path) as inside:
             return broken_link(inside, link.path, depth)
     except (OSError, RuntimeError):
-        return None  # whoever reads it says what is wrong with it
+        return None  # reading it reports the error
 
 
 def missing_file(data: h5py.Dataset, depth: int = MAX_DEPTH) -> str | None:
@@ -182,7 +182,7 @@ def _missing_in(path: Path, place: str, depth: int) -> str | None:
                 return missing_file(inside, depth - 1) if depth else None
             return broken_link(file, place)
     except (OSError, RuntimeError):
-        return None  # whoever reads it says what is wrong with it
+        return None  # reading it reports the error
 
 
 def _once(sources: Iterator[VirtualSource]) -> Iterator[VirtualSource]:

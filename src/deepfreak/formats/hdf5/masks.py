@@ -26,7 +26,7 @@ def find_mask(
     """Return the function that gives the mask of a frame by its number, and notes for the user.
 
     The mask is the file's, and those that the geometry names: one for all frames, or one for each;
-    true where a pixel is missing. None where there is none.
+    true where a pixel is missing. None if the file has no mask.
 
     Parameters
     ----------

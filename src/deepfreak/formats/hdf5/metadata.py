@@ -1,4 +1,4 @@
-"""What an HDF5 file says beside its images: NXmx, NXdata, DECTRIS, CXI, SACLA, ESRF and their kin.
+"""Metadata of HDF5 files: NXmx, NXdata, DECTRIS, CXI, SACLA, ESRF and their kin.
 
 Facilities put the same metadata in different places. So they are sought by name: first in the
 images' own group and in that of their detector, then in whatever group is nearest to the images in
@@ -100,14 +100,14 @@ class Entry:
 
 
 class FileMetadata:
-    """What an open file says of its images.
+    """The metadata of an open file.
 
     Parameters
     ----------
     path
         Where the file has the images, which is not their own name behind a link.
     frames
-        How many there are, to tell a number a frame from others.
+        How many there are, to recognise data sets with one number a frame.
     more
         Whether there may be more of them later.
     channel
@@ -148,7 +148,7 @@ class FileMetadata:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """What the file calls the detector: what tells its kind first."""
+        """What the file calls the detector; names that give its kind come first."""
         found = [text for entry in self.entries(*_NAMES) if (text := entry.text) is not None]
         found += [part for part in self.path.split("/") if counts_photons(part) is not None]
         paths = (entry.path for group in self._entries.values() for entry in group)
@@ -329,7 +329,7 @@ def _weighted(node: h5py.Dataset) -> float | None:
 
 
 def _entries(file: h5py.File) -> Iterator[Entry]:
-    """Yield the data sets of a file whose names tell metadata, without entering linked files."""
+    """Yield the data sets of a file with names of metadata, without entering linked files."""
     looked_at = 0
     waiting: list[tuple[str, h5py.Group, int]] = [("", file, 0)]
     while waiting:
@@ -356,7 +356,7 @@ def _entries(file: h5py.File) -> Iterator[Entry]:
 
 
 def _data_sets(group: h5py.Group) -> Iterator[tuple[str, h5py.Dataset]]:
-    """Yield those data sets of a group whose names tell metadata."""
+    """Yield the data sets of a group with names of metadata."""
     if len(group) > _MAX_NODES:
         return
     for key in group:

@@ -1,7 +1,7 @@
 """HDF5: NXmx and EIGER masters, CXI, plain stacks, and our own data sets.
 
 An NXmx master holds no images; `/entry/data/data_000001`, ... link to the files that do. Other
-files hold one stack of frames, in a place that depends on who wrote it (`search`).
+files hold one stack of frames, in a place that depends on the program that wrote it (`search`).
 """
 
 from collections.abc import Iterator
@@ -89,7 +89,7 @@ def read_hdf5_array(path: Path, place: str | None = None) -> Counts:
     Raises
     ------
     GeometryError
-        There is none, or several.
+        There is no such data set, or several.
     """
 
     def fits(node: object) -> bool:
@@ -109,9 +109,7 @@ def read_hdf5_array(path: Path, place: str | None = None) -> Counts:
             raise GeometryError(f"expected one data set with a mask{where}, found {names}")
         require_shape(named[0].shape)
         if not Coverage(named[0], named[0].ndim).holds(0):
-            raise GeometryError(
-                f"expected values in {named[0].name}, found none: nobody wrote them"
-            )
+            raise GeometryError(f"expected values in {named[0].name}, found that none were written")
         values: Counts = named[0][()]
     return values
 

@@ -111,7 +111,7 @@ def holds_frames(path: Path, place: str | None) -> tuple[frozenset[Path], bool]:
                     break
             return frozenset(own - {path.resolve()}), True
     except (OSError, RuntimeError, KeyError, ValueError, FrameError):
-        return frozenset(), True  # whoever opens it to read says what is wrong with it
+        return frozenset(), True  # opening it for reading reports the error
 
 
 def linked_files(path: Path, place: str | None = None) -> tuple[set[Path], bool]:
@@ -127,7 +127,7 @@ def linked_files(path: Path, place: str | None = None) -> tuple[set[Path], bool]
             found = _linked_parts(file) | _missing_links(file)
             gives = not found or place is None or _has(file, place)
     except (OSError, RuntimeError, KeyError, ValueError):
-        pass  # whoever opens it to read says what is wrong with it
+        pass  # opening it for reading reports the error
     return found - {path.resolve()}, gives
 
 
@@ -278,7 +278,7 @@ def _follow(group: h5py.Group, key: str, path: str) -> FrameData:
 def _part(data: h5py.Dataset, path: str | None = None) -> FrameData:
     """Return `data` and, where it is put together of what is missing, the line that says so.
 
-    HDF5 itself would give zeros for its frames: blanks that nobody measured.
+    HDF5 itself would give zeros for its frames: blanks that were never measured.
     """
     path = path or data.name
     missing = missing_file(data)

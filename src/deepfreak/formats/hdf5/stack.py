@@ -291,7 +291,7 @@ class Stack:
                 return not_there(piece.part.path, lacking)
         return (
             f"expected counts, found room for {self.count} frames of which none was written: "
-            "was the run broken off?"
+            "was the run interrupted?"
         )
 
     def _expected(self) -> int | None:
@@ -311,7 +311,7 @@ class Stack:
 def _placeholders(place: str, path: str) -> tuple[str, ...]:
     """Return what each % of `place` stands for in `path`."""
     pairs = zip(place.split("/"), path.split("/"), strict=False)
-    return tuple(found for asked, found in pairs if asked == "%")
+    return tuple(found for wanted, found in pairs if wanted == "%")
 
 
 def _filled(path: str, values: tuple[str, ...]) -> str:
