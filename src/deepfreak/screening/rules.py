@@ -22,11 +22,14 @@ _EVEN = 0.5  # odds of one to one
 Condition = Callable[[EvidenceSummary, Opinion], bool]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class _Rule:
-    """Frames in the band `band` that meet `condition` are unsure; `because` may use their signs."""
+    """Frames in a band (None: keep and discard) that meet `condition` are unsure.
 
-    band: Decision
+    The sentence `because` may use the frame's numbers and the model's opinion.
+    """
+
+    band: Decision | None
     condition: Condition
     because: str
 
@@ -35,56 +38,54 @@ def _in_one_quarter(signs: EvidenceSummary, _: Opinion) -> bool:
     return signs.off_rings >= _SPREAD_PEAKS and signs.fullest_quarter >= _IN_A_QUARTER
 
 
-def _unlike(_: EvidenceSummary, opinion: Opinion) -> bool:
-    return opinion.unlike > UNLIKE
-
-
 def _centre_missing(signs: EvidenceSummary, _: Opinion) -> bool:
     return signs.peaks >= _MANY_PEAKS and not signs.center_known
 
 
-_QUARTER = "{signs.fullest_quarter:.0%} of the peaks off rings lie in one quarter of the frame"
-_FAR = (
-    "unlike the training frames: {opinion.farthest} lies {opinion.unlike:.1f} times their range "
-    "outside it"
-)
 _OTHER = "the two opinions differ: p_crystal {opinion.p_crystal:.2f} and {opinion.second:.2f}"
 
 _RULES = (
     _Rule(
-        band="discard",
-        condition=lambda signs, _: signs.strong_off_rings >= _STRONG_PEAKS,
-        because=f"{{signs.strong_off_rings}} strong peaks (z >= {STRONG_Z:g}) lie on no ring",
+        "discard",
+        lambda signs, _: signs.strong_off_rings >= _STRONG_PEAKS,
+        f"{{signs.strong_off_rings}} strong peaks (z >= {STRONG_Z:g}) lie on no ring",
     ),
     _Rule(
-        band="discard",
-        condition=_centre_missing,
-        because="{signs.peaks} peaks, and no beam centre to tell rings from a crystal",
+        "discard",
+        _centre_missing,
+        "{signs.peaks} peaks, and no beam centre to tell rings from a crystal",
     ),
     _Rule(
-        band="keep",
-        condition=lambda signs, opinion: (
+        "keep",
+        lambda signs, opinion: (
             _centre_missing(signs, opinion) and signs.lattice_score < TELLING_SCORE
         ),
-        because="{signs.peaks} peaks may lie on rings: no beam centre, no lattice "
+        "{signs.peaks} peaks may lie on rings: no beam centre, no lattice "
         "(score {signs.lattice_score:.0f})",
     ),
     _Rule(
-        band="keep",
-        condition=lambda signs, _: signs.ring_share > _ON_RINGS,
-        because="{signs.ring_share:.0%} of the peaks lie on rings",
+        "keep",
+        lambda signs, _: signs.ring_share > _ON_RINGS,
+        "{signs.ring_share:.0%} of the peaks lie on rings",
     ),
     _Rule(
-        band="keep",
-        condition=lambda signs, _: signs.peaks < _FEWEST_PEAKS,
-        because=f"fewer than {_FEWEST_PEAKS} peaks ({{signs.peaks}})",
+        "keep",
+        lambda signs, _: signs.peaks < _FEWEST_PEAKS,
+        f"fewer than {_FEWEST_PEAKS} peaks ({{signs.peaks}})",
     ),
-    _Rule(band="keep", condition=_in_one_quarter, because=_QUARTER),
-    _Rule(band="discard", condition=_in_one_quarter, because=_QUARTER),
-    _Rule(band="keep", condition=lambda _, opinion: opinion.second < _EVEN, because=_OTHER),
-    _Rule(band="discard", condition=lambda _, opinion: opinion.second >= _EVEN, because=_OTHER),
-    _Rule(band="keep", condition=_unlike, because=_FAR),
-    _Rule(band="discard", condition=_unlike, because=_FAR),
+    _Rule(
+        None,
+        _in_one_quarter,
+        "{signs.fullest_quarter:.0%} of the peaks off rings lie in one quarter of the frame",
+    ),
+    _Rule("keep", lambda _, opinion: opinion.second < _EVEN, _OTHER),
+    _Rule("discard", lambda _, opinion: opinion.second >= _EVEN, _OTHER),
+    _Rule(
+        None,
+        lambda _, opinion: opinion.unlike > UNLIKE,
+        "unlike the training frames: {opinion.farthest} lies {opinion.unlike:.1f} times their "
+        "range outside it",
+    ),
 )
 
 
@@ -99,22 +100,18 @@ def decide(
     Without `signs` and `opinion`, as of a model of prepared images, the score alone decides.
     """
     band = policy.decide(p_crystal)
-    reasons = []
+    seen = () if signs is None else (_seen(signs),)
     if band == "unsure":
-        reasons.append(
-            f"p_crystal {p_crystal:.3g} is between {policy.discard_below:.3g} and "
-            f"{policy.keep_from:.3g}"
-        )
+        between = f"{policy.discard_below:.3g} and {policy.keep_from:.3g}"
+        return band, (f"p_crystal {p_crystal:.3g} is between {between}", *seen)
     if signs is None or opinion is None:
-        return band, tuple(reasons)
-    doubts = [
-        doubt.because.format(signs=signs, opinion=opinion)
-        for doubt in _RULES
-        if doubt.band == band and doubt.condition(signs, opinion)
-    ]
-    if doubts:
-        return "unsure", tuple(doubts)
-    return band, (*reasons, _seen(signs))
+        return band, ()
+    against = tuple(
+        rule.because.format(signs=signs, opinion=opinion)
+        for rule in _RULES
+        if rule.band in {band, None} and rule.condition(signs, opinion)
+    )
+    return ("unsure", against) if against else (band, seen)
 
 
 def _seen(signs: EvidenceSummary) -> str:
