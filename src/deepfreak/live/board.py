@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from deepfreak.live.events import Recorded
 from deepfreak.live.intake import Notice
 from deepfreak.live.run import Counts
+from deepfreak.screening.calibration_file import Calibration
 from deepfreak.screening.policy import Policy
-from deepfreak.screening.scores import Scores
 
 if TYPE_CHECKING:
     from deepfreak.live.sinks.metrics import Metrics
@@ -79,7 +79,7 @@ def serve_board(
     *,
     model_file: Path | None,
     policy: Policy,
-    scores: Scores,
+    scores: Calibration,
     facts: dict[str, Any],
 ) -> tuple[Board, str]:
     """Begin to serve the page; return who tells it what happens, and where it is."""

@@ -17,7 +17,8 @@ from deepfreak.live.events import SAVED, Outcome, Peaks, Picture
 from deepfreak.live.spool import read
 from deepfreak.models import Classifier
 from deepfreak.screening.policy import Policy
-from deepfreak.screening.screener import Screener, Verdict
+from deepfreak.screening.screener import Screener
+from deepfreak.screening.verdict import Verdict
 
 if TYPE_CHECKING:
     from deepfreak.evidence import peaks as evidence
@@ -180,13 +181,13 @@ def _native(found: "evidence.Peaks") -> Peaks:
 
 
 def _picture(verdict: Verdict) -> Picture | None:
-    if verdict.image is None or verdict.valid is None or verdict.marks is None:
+    if verdict.image is None or verdict.valid is None or verdict.overlay is None:
         return None
     return Picture(
         image=verdict.image,
         valid=verdict.valid,
-        peaks=verdict.marks.peaks,
-        rings=verdict.marks.rings,
+        peaks=verdict.overlay.peaks,
+        rings=verdict.overlay.rings,
     )
 
 

@@ -19,7 +19,7 @@ from deepfreak.errors import InputError, OutputError
 from deepfreak.live.events import DECISIONS, Outcome, Recorded, SeriesBegan
 from deepfreak.live.roll import Account, Line
 from deepfreak.live.seen import Seen
-from deepfreak.screening.signs import Signs
+from deepfreak.screening.verdict import EvidenceSummary
 from deepfreak.storage.locks import lacks_record_locks, opened_alone
 
 FORMAT = 3
@@ -295,7 +295,7 @@ class Ledger:
             truth=None if truth is None else json.loads(truth),
             judged_without=tuple(json.loads(judged_without or "[]")),
             reasons=tuple(json.loads(reasons or "[]")),
-            signs=None if signs is None else Signs(**json.loads(signs)),
+            signs=None if signs is None else EvidenceSummary(**json.loads(signs)),
         )
         return Recorded(sequence=sequence, outcome=outcome)
 

@@ -19,7 +19,8 @@ from deepfreak.networks.configuration import (
 from deepfreak.networks.curve import Epoch, curve_figure
 from deepfreak.networks.topology import TOPOLOGIES
 from deepfreak.reports.figures import INK, Figure, draw_figure
-from deepfreak.reports.page import CLASS_COLOURS, write_page
+from deepfreak.reports.page import write_page
+from deepfreak.reports.palette import CLASS_COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,8 +10,9 @@ from typing import Any
 
 from deepfreak.errors import FrameError
 from deepfreak.formats.files import is_hdf5_name
+from deepfreak.formats.finishing import ReadOptions
 from deepfreak.formats.frame import FrameFile
-from deepfreak.formats.options import ReadOptions, ReadSettings
+from deepfreak.formats.options import ReadSettings
 
 _DIGEST_BYTES = 16
 _MAX_CONTEXT_BYTES = 1 << 16

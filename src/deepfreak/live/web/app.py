@@ -20,7 +20,7 @@ from deepfreak.live.web.pages import PARTS, docs_page, part
 from deepfreak.live.web.pictures import hit_png, peaks_to_json, tint_png
 from deepfreak.live.web.security import ANSWER_HEADERS, Guard, Security, refusal
 from deepfreak.live.web.upload import MAX_BYTES, RefusedUpload, read_upload
-from deepfreak.reports.page import class_colours
+from deepfreak.reports.palette import class_colours
 
 MAX_AT_ONCE = 4
 _MAX_LINE_LENGTH = 400

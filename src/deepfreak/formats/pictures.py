@@ -6,32 +6,25 @@ One with 8 bits is what Appendix A stores, the square root of the counts, and is
 """
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.errors import FrameError
-from deepfreak.formats.frame import Counts, Facts, Frame, FrameFile, require_shape
+from deepfreak.formats.format import Format, single, starts_with
+from deepfreak.formats.frame import Counts, Frame, Metadata, require_shape
 from deepfreak.formats.measured import make_frame
+from deepfreak.storage.files import whole_file
 
-MAGICS = (b"P5", b"P2", b"\x89PNG")
 SIMULATED_PEDESTAL = 10.0  # Appendix A's offset, which the root was taken with
 
 
-@contextmanager
-def open_picture(path: Path, name: str) -> Iterator[FrameFile]:
-    """Open a PGM or PNG file; `name` is what the user calls it."""
-    yield FrameFile(count=1, read=lambda index: _read(path, name, index))
-
-
-def _read(path: Path, name: str, index: int) -> Frame:
+def _read(path: Path, name: str) -> Frame:
     picture = read_picture(path)
     if picture.dtype == np.uint8:
-        return from_root(picture, name, index)
-    return make_frame(picture, file=name, index=index, facts=Facts())
+        return from_root(picture, name, 0)
+    return make_frame(picture, file=name, index=0, metadata=Metadata())
 
 
 def from_root(root: NDArray[np.uint8], name: str, index: int) -> Frame:
@@ -80,3 +73,50 @@ def _unscaled(path: Path, values: NDArray[np.uint16]) -> NDArray[np.uint16]:
     if largest in {0, 65535}:
         return values
     return np.rint(values.astype(np.float64) * largest / 65535).astype(np.uint16)
+
+
+def write_pgm(
+    path: Path, image: NDArray[np.uint8], _header: object = None, *, overwrite: bool = False
+) -> None:
+    """Write `image` [slow, fast] as a binary portable graymap.
+
+    Raises
+    ------
+    OutputError
+        It exists and may not be replaced, or cannot be written; so do all writers here.
+    """
+    rows, columns = image.shape
+    with whole_file(path, overwrite=overwrite) as partial:
+        partial.write_bytes(f"P5\n{columns} {rows}\n255\n".encode() + image.tobytes())
+
+
+def write_png(
+    path: Path,
+    image: NDArray[np.uint8] | NDArray[np.uint16],
+    _header: object = None,
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Write `image` [slow, fast] as a gray PNG of its 8 or 16 bits."""
+    from PIL import Image
+
+    with whole_file(path, overwrite=overwrite) as partial:
+        Image.fromarray(image).save(partial, "PNG")
+
+
+PGM = Format(
+    name="PGM",
+    suffixes=(".pgm",),
+    recognises=starts_with(b"P5", b"P2"),
+    open=single(_read),
+    read_image=read_picture,
+    write=write_pgm,
+)
+PNG = Format(
+    name="PNG",
+    suffixes=(".png",),
+    recognises=starts_with(b"\x89PNG"),
+    open=single(_read),
+    read_image=read_picture,
+    write=write_png,
+)

@@ -11,10 +11,10 @@ import pytest
 from numpy.typing import NDArray
 
 from deepfreak.formats import read_frames
-from deepfreak.formats.written.nxmx import nxmx_file, to_mcstas
+from deepfreak.formats.hdf5.nxmx import nxmx_file, to_mcstas
 from deepfreak.physics.detector import Detector
 from deepfreak.physics.detector.panel import Modules, PlacedPanel
-from tests.unit.formats.written.made import OFF_CENTRE, counts_for, header_for
+from tests.unit.formats.made_shots import OFF_CENTRE, counts_for, header_for
 
 TILT = np.radians(15)
 TILTED = Detector(

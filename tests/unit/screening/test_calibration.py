@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from deepfreak.errors import DatasetError
-from deepfreak.screening.scores import score, thresholds
+from deepfreak.screening.calibration import calibrate_on_images
+from deepfreak.screening.calibration_file import thresholds
 
 CLASSES = ("blank", "no-crystal", "weak", "good", "strong")
 
@@ -44,7 +45,7 @@ class Reads:
 
 
 def test_each_image_is_counted_on_its_side():
-    found = score(Reads(), Images([0, 1, 2, 3, 4], [0.1, 0.7, 0.3, 0.9, 0.8]))
+    found = calibrate_on_images(Reads(), Images([0, 1, 2, 3, 4], [0.1, 0.7, 0.3, 0.9, 0.8]))
     assert (found.hits, found.empties, found.simulated) == (3, 2, False)
     at = thresholds()
     half = int(np.searchsorted(at, 0.5))
@@ -58,7 +59,7 @@ def test_the_model_hears_of_missing_pixels_and_the_level_leaves_them_out():
     valid = np.ones((2, 2, 2), np.bool_)
     valid[:, 1, 1] = False
     images, model = Images([1, 3], [0.25, 0.75], valid=valid), Reads()
-    found = score(model, images)
+    found = calibrate_on_images(model, images)
     assert (model.valid == valid).all()
     assert found.levels == pytest.approx((0.25, 0.75), abs=0.01)
 
@@ -74,10 +75,10 @@ def test_the_model_hears_of_missing_pixels_and_the_level_leaves_them_out():
     ],
 )
 def test_simulated_images_are_known_by_their_manifest(manifest, simulated):
-    found = score(Reads(), Images([0, 3], [0.1, 0.9], manifest=manifest))
+    found = calibrate_on_images(Reads(), Images([0, 3], [0.1, 0.9], manifest=manifest))
     assert found.simulated == simulated
 
 
 def test_images_without_a_crystal_prove_nothing_about_hits():
     with pytest.raises(DatasetError, match="found none among 3"):
-        score(Reads(), Images([0, 1, 0], [0.1, 0.2, 0.3]))
+        calibrate_on_images(Reads(), Images([0, 1, 0], [0.1, 0.2, 0.3]))

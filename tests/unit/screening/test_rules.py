@@ -3,9 +3,9 @@ from dataclasses import replace
 import pytest
 
 from deepfreak.models import Opinion
-from deepfreak.screening.doubts import decide
 from deepfreak.screening.policy import Policy
-from deepfreak.screening.signs import Signs
+from deepfreak.screening.rules import decide
+from deepfreak.screening.verdict import EvidenceSummary
 
 POLICY = Policy(
     discard_below=0.2,
@@ -18,7 +18,7 @@ POLICY = Policy(
     data="d",
     simulated=True,
 )
-CRYSTAL = Signs(
+CRYSTAL = EvidenceSummary(
     peaks=60,
     off_rings=55,
     strong_off_rings=20,
@@ -27,7 +27,7 @@ CRYSTAL = Signs(
     lattice_score=35.0,
     fullest_quarter=0.3,
 )
-EMPTY = Signs(
+EMPTY = EvidenceSummary(
     peaks=2,
     off_rings=2,
     strong_off_rings=0,
@@ -110,7 +110,7 @@ def test_what_is_no_doubt(p_crystal, signs, opinion):
     assert decision != "unsure"
 
 
-def test_doubts_never_swap_and_never_clear():
+def test_rules_never_swap_and_never_clear():
     doubtful = replace(CRYSTAL, ring_share=0.9, fullest_quarter=0.9, center_known=False)
     for signs in (CRYSTAL, EMPTY, doubtful):
         for second in (0.0, 0.5, 1.0):

@@ -5,36 +5,30 @@ Layout of a folder::
     shot_000000.cbf, ...     one file a shot, numbered by its place in the series; or
     shots.h5                 all of them as NXmx
     shots.json               settings, seed, versions; of each shot its file, class and truth
-    shot_000000_rings.png    a preview, where they were asked for
+    shot_000000_rings.png    a preview, if requested
 """
 
 import json
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pydantic
 from numpy.typing import NDArray
 
-from deepfreak.encoding import (
-    to_8_bits,
-)
+from deepfreak.datasets.executors import in_order
+from deepfreak.encoding import to_8_bits
 from deepfreak.errors import InputError, OutputError, StructureError
-from deepfreak.formats.written.header import Header, header_of
-from deepfreak.formats.written.nxmx import nxmx_file
-from deepfreak.formats.written.pictures import write_pgm, write_png
-from deepfreak.formats.written.pilatus import write_cbf, write_tiff
-from deepfreak.formats.written.smv import write_smv
+from deepfreak.formats import registry
+from deepfreak.formats.hdf5.nxmx import nxmx_file
+from deepfreak.formats.shot_header import Header, header_of
 from deepfreak.physics.experiment import Experiment
 from deepfreak.physics.exposure import expose
-from deepfreak.physics.noise import (
-    detect,
-)
+from deepfreak.physics.noise import detect
 from deepfreak.physics.recipe import settings_of
 from deepfreak.physics.shot import Shot, Truth
 from deepfreak.storage.files import check_output, versions, whole_file
@@ -44,24 +38,22 @@ if TYPE_CHECKING:
 
 Image = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
 Kind = Literal["roots", "counts", "photons"]
-Format = Literal["pgm", "png", "smv", "cbf", "tiff", "h5"]
 Backend = Literal["cpu", "gpu"]
 WriteImage = Callable[[int, Any], None]
 DrawPreview = Callable[[Path, Image, Header, bool], None]
 
-FORMATS: tuple[Format, ...] = get_args(Format)
-_SUFFIXES = {"pgm": ".pgm", "png": ".png", "smv": ".img", "cbf": ".cbf", "tiff": ".tif"}
+_SINGLE = {each.name.lower(): each for each in registry.FORMATS if each.write is not None}
+FORMATS = (*_SINGLE, "h5")
 _BYTES = {"roots": 1, "counts": 2, "photons": 4}
 # A class rarer than this is not worth the search.
 MAX_DRAWS_A_SHOT = 10_000
-MAX_UNDER_WAY = 32
 
 
 def write_shots(
     shots: Sequence[Shot],
     folder: Path,
     *,
-    form: Format,
+    form: str,
     noiseless: bool = False,
     backend: Backend = "cpu",
     draw_preview: DrawPreview | None = None,
@@ -111,7 +103,9 @@ def write_shots(
     records = []
     with _image_writer(folder, files, shots, form, kind, overwrite=overwrite) as write:
         render = partial(_render, kind=kind, backend=backend)
-        for number, (image, truth) in enumerate(_in_order(executor, render, shots)):
+        for number, (image, truth) in enumerate(
+            in_order(executor, render, ((shot,) for shot in shots))
+        ):
             shot = shots[number]
             write(number, image)
             if draw_preview is not None:
@@ -128,7 +122,13 @@ def write_shots(
 
 
 def choose_shots(
-    experiment: Experiment, *, seed: int, count: int, first: int = 0, only: str | None = None
+    experiment: Experiment,
+    *,
+    seed: int,
+    count: int,
+    first: int = 0,
+    only: str | None = None,
+    max_draws_a_shot: int = MAX_DRAWS_A_SHOT,
 ) -> list[Shot]:
     """Return `count` shots of the series that `seed` names, from the one numbered `first` on.
 
@@ -152,7 +152,7 @@ def choose_shots(
         if only is None or shot.class_name == only:
             chosen.append(shot)
         index += 1
-        if index - first >= MAX_DRAWS_A_SHOT * count:
+        if index - first >= max_draws_a_shot * count:
             raise InputError(
                 f"expected {count} shots of class {only}, found {len(chosen)} among "
                 f"{index - first}; the recipe makes hardly any"
@@ -160,7 +160,7 @@ def choose_shots(
     return chosen
 
 
-def _kind(form: Format, *, noiseless: bool) -> Kind:
+def _kind(form: str, *, noiseless: bool) -> Kind:
     """Return what a file of this format is to hold."""
     if noiseless and form not in {"tiff", "h5"}:
         raise InputError(
@@ -171,8 +171,8 @@ def _kind(form: Format, *, noiseless: bool) -> Kind:
     return "roots" if form in {"pgm", "png"} else "counts"
 
 
-def _file_name(index: int, form: Format) -> str:
-    return "shots.h5" if form == "h5" else f"shot_{index:06d}{_SUFFIXES[form]}"
+def _file_name(index: int, form: str) -> str:
+    return "shots.h5" if form == "h5" else f"shot_{index:06d}{_SINGLE[form].suffixes[0]}"
 
 
 def _check_outputs(
@@ -198,7 +198,7 @@ def _image_writer(
     folder: Path,
     files: list[str],
     shots: Sequence[Shot],
-    form: Format,
+    form: str,
     kind: Kind,
     *,
     overwrite: bool,
@@ -216,53 +216,22 @@ def _image_writer(
             yield write
         return
 
-    def write_one(number: int, image: Any) -> None:  # noqa: ANN401 -- `kind` fits the format
-        path = folder / files[number]
-        match form:
-            case "pgm":
-                write_pgm(path, image, overwrite=overwrite)
-            case "png":
-                write_png(path, image, overwrite=overwrite)
-            case "smv":
-                write_smv(path, image, header_of(shots[number]), overwrite=overwrite)
-            case "cbf":
-                write_cbf(path, image, header_of(shots[number]), overwrite=overwrite)
-            case _:
-                write_tiff(path, image, header_of(shots[number]), overwrite=overwrite)
+    write_shot = _SINGLE[form].write
+
+    def write_one(number: int, image: Image) -> None:
+        if write_shot is not None:  # as in all of `_SINGLE`
+            write_shot(folder / files[number], image, header_of(shots[number]), overwrite=overwrite)
 
     yield write_one
 
 
-def _in_order(
-    executor: Executor | None,
-    render: Callable[[Shot], tuple[Image, Truth]],
-    shots: Sequence[Shot],
-) -> Iterator[tuple[Image, Truth]]:
-    """Yield what `render` makes of the shots in their order, a bounded number under way."""
-    if executor is None:
-        yield from map(render, shots)
-        return
-    under_way: deque[Future[tuple[Image, Truth]]] = deque()
-    for shot in shots:
-        under_way.append(executor.submit(render, shot))
-        if len(under_way) >= MAX_UNDER_WAY:
-            yield under_way.popleft().result()
-    while under_way:
-        yield under_way.popleft().result()
-
-
 def _render(shot: Shot, *, kind: Kind, backend: Backend) -> tuple[Image, Truth]:
     """Return a shot's image and the truth about it; runs in a worker."""
-    expected, truth = _expose(shot, backend)
+    expected, truth = _renderer(shot.experiment).expose(shot) if backend == "gpu" else expose(shot)
     if kind == "photons":
         return expected, truth
     counts = detect(expected, shot.experiment.detector, shot.noise_generator())
     return (to_8_bits(counts) if kind == "roots" else counts), truth
-
-
-def _expose(shot: Shot, backend: Backend) -> tuple[NDArray[np.float32], Truth]:
-    """Return the expected photons of a shot, and the truth about it."""
-    return _renderer(shot.experiment).expose(shot) if backend == "gpu" else expose(shot)
 
 
 @lru_cache(maxsize=1)
@@ -274,7 +243,7 @@ def _renderer(experiment: Experiment) -> "Renderer":
 
 
 def _record(shot: Shot, truth: Truth, *, file: str, frame: int) -> dict[str, Any]:
-    """Return what `shots.json` says of a shot."""
+    """Return the entry of a shot in `shots.json`."""
     known: dict[str, Any] = pydantic.TypeAdapter(Truth).dump_python(truth, mode="json")
     return {
         "file": file,
@@ -285,9 +254,7 @@ def _record(shot: Shot, truth: Truth, *, file: str, frame: int) -> dict[str, Any
     }
 
 
-def _describe(
-    shots: Sequence[Shot], *, form: Format, kind: Kind, backend: Backend
-) -> dict[str, Any]:
+def _describe(shots: Sequence[Shot], *, form: str, kind: Kind, backend: Backend) -> dict[str, Any]:
     """Return how all of the images were made."""
     return {
         "kind": "deepfreak shots",

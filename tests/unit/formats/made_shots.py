@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.formats.written import Header
+from deepfreak.formats.shot_header import Header
 from deepfreak.physics.detector import Detector, missing_pixels, transmission_map
 
 OFF_CENTRE = Detector(

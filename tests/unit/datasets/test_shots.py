@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepfreak.encoding import (
-    to_8_bits,
-)
+from deepfreak.datasets import shots
+from deepfreak.datasets.shots import choose_shots, write_shots
+from deepfreak.encoding import to_8_bits
 from deepfreak.errors import BackendError, InputError, OutputError
 from deepfreak.formats import read_frames
-from deepfreak.formats.written import choose_shots, header_of, shots, write_shots
+from deepfreak.formats.shot_header import header_of
 from deepfreak.physics.experiment import Experiment
 from deepfreak.physics.exposure import scatter, simulate
 from deepfreak.physics.gpu import batch
@@ -155,14 +155,11 @@ def test_an_unknown_class_names_those_there_are(experiment: Experiment) -> None:
         choose_shots(experiment, seed=0, count=1, only="brilliant")
 
 
-def test_a_class_that_never_comes_ends_the_search(
-    experiment: Experiment, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_class_that_never_comes_ends_the_search(experiment: Experiment) -> None:
     table = settings_of(experiment)
     table["beam"]["pulse_energy_rms"] = 0
-    monkeypatch.setattr(shots, "MAX_DRAWS_A_SHOT", 50)
     with pytest.raises(InputError, match="expected 2 shots of class blank, found 0 among 100"):
-        choose_shots(experiment_from(table), seed=0, count=2, only="blank")
+        choose_shots(experiment_from(table), seed=0, count=2, only="blank", max_draws_a_shot=50)
 
 
 def test_without_a_gpu_its_backend_is_refused_in_one_line(

@@ -1,6 +1,6 @@
 """NXmx: all shots of a run in one HDF5 file, with everything about the geometry.
 
-NeXus has McStas's frame: z along the beam, y up, x to the left of who looks along the beam. Ours
+NeXus has McStas's frame: z along the beam, y up, x to the left when looking along the beam. Ours
 has x along the beam, y up and z to the right, so that (x, y, z) becomes (-z, y, x) (`to_mcstas`). A
 detector that faces the beam has the fast axis (-1, 0, 0) and the slow axis (0, -1, 0) there.
 """
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.formats.written.header import Header
+from deepfreak.formats.shot_header import Header
 from deepfreak.storage.files import whole_hdf5
 
 if TYPE_CHECKING:

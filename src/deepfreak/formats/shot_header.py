@@ -1,4 +1,4 @@
-"""What a file says of a shot beside its image, in our units and our laboratory frame."""
+"""The header of a shot's image, in our units and our laboratory frame."""
 
 from dataclasses import dataclass, field
 
@@ -6,12 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.errors import InputError
-from deepfreak.physics.detector import (
-    Panel,
-    PhotonCounting,
-    missing_pixels,
-    transmission_map,
-)
+from deepfreak.physics.detector import Panel, PhotonCounting, missing_pixels, transmission_map
 from deepfreak.physics.shot import Shot
 
 Array = NDArray[np.float64]
