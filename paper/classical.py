@@ -17,7 +17,7 @@ from deepfreak.models.evaluation import format_percent
 from deepfreak.search.classical import Plan, search
 from deepfreak.search.extraction import Progress, no_progress
 from deepfreak.search.results import Results
-from deepfreak.search.space import configuration, describe, label, values_of
+from deepfreak.search.table8 import configuration, describe, label, values_of
 from deepfreak.search.trial import Images, Trial
 from paper import paper
 from paper.contenders import Contender, Judged, judge, mcnemar

@@ -77,7 +77,7 @@ def classical(
     from deepfreak.reports.search import minutes
     from deepfreak.search.classical import Plan
     from deepfreak.search.classical import search as search_classical
-    from deepfreak.search.space import describe
+    from deepfreak.search.table8 import describe
     from deepfreak.search.trial import Images
 
     try:

@@ -21,7 +21,7 @@ from deepfreak.datasets.executors import dask_cluster
 from deepfreak.errors import BackendError, InputError, OutputError
 from deepfreak.features.cache import FeatureCache
 from deepfreak.models.files import save_model
-from deepfreak.search.bounded import OverTimeError, bounded_workers, call_once
+from deepfreak.search.children import OverTimeError, bounded_workers, call_once
 from deepfreak.search.extraction import Extraction, Progress, no_progress
 from deepfreak.search.journal import JOURNAL, Journal, Session, open_journal
 from deepfreak.search.results import (
@@ -34,8 +34,8 @@ from deepfreak.search.results import (
     train_best,
     write_results,
 )
-from deepfreak.search.space import TABLE_8, configuration, describe
-from deepfreak.search.tpe import propose
+from deepfreak.search.samplers.tpe import propose
+from deepfreak.search.table8 import TABLE_8, configuration, describe
 from deepfreak.search.trial import Images, Outcome, Task, Trial
 from deepfreak.settings import Count, Positive, settings
 

@@ -16,7 +16,7 @@ import numpy as np
 from deepfreak.errors import DeepFreakError, OutputError
 from deepfreak.models.evaluation import evaluate
 from deepfreak.networks import train_network
-from deepfreak.search.bohb import Outcome, Settings, optimize
+from deepfreak.search import Outcome, Settings, optimize
 from deepfreak.search.cnn_plan import SPACES, Plan, epochs_of
 from deepfreak.search.cnn_results import RESULTS, Results
 from deepfreak.storage.files import reason_of, whole_file

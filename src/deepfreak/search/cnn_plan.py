@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from deepfreak.networks import TOPOLOGIES, Configuration, Topology, Training
-from deepfreak.search.bohb import Hyperband, Space
-from deepfreak.search.bohb.table10 import ITERATIONS, PUBLISHED_CODE, TABLE_10
+from deepfreak.search import Hyperband, Space
+from deepfreak.search.table10 import ITERATIONS, PUBLISHED_CODE, TABLE_10
 from deepfreak.settings import Count, settings
 
 SPACES: Mapping[str, Space] = {"table-10": TABLE_10, "published-code": PUBLISHED_CODE}

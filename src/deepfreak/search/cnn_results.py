@@ -9,7 +9,7 @@ from typing import Any
 
 from deepfreak.errors import InputError
 from deepfreak.models.evaluation import Proportion
-from deepfreak.search.bohb import Evaluation, Search
+from deepfreak.search import Evaluation, Search
 from deepfreak.search.cnn_plan import Plan, epochs_of
 from deepfreak.storage.files import versions
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepfreak.errors import OutputError
-from deepfreak.search.space import TABLE_8
-from deepfreak.search.tpe import frozen, new_study
+from deepfreak.search.samplers.tpe import frozen, new_study
+from deepfreak.search.table8 import TABLE_8
 from deepfreak.search.trial import Outcome, Trial
 from deepfreak.storage.files import reason_of
 from deepfreak.storage.locks import opened_alone

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepfreak.errors import DatasetError
 from deepfreak.search.journal import Journal, Session
-from deepfreak.search.space import configuration, describe, size, values_of
+from deepfreak.search.table8 import configuration, describe, size, values_of
 from deepfreak.search.trial import Outcome, Trial
 from deepfreak.storage.files import versions, whole_file
 

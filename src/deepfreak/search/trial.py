@@ -17,7 +17,7 @@ from deepfreak.classes import (
 )
 from deepfreak.errors import DatasetError
 from deepfreak.models.evaluation import Proportion
-from deepfreak.search.space import Picks, configuration
+from deepfreak.search.table8 import Picks, configuration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

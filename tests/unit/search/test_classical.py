@@ -17,7 +17,7 @@ from deepfreak.errors import BackendError, DatasetError, OutputError
 from deepfreak.features import FeatureCache
 from deepfreak.models import load_model
 from deepfreak.search import classical
-from deepfreak.search.bounded import CallFailedError, OverTimeError, bounded_workers
+from deepfreak.search.children import CallFailedError, OverTimeError, bounded_workers
 from deepfreak.search.classical import Plan, search
 from deepfreak.search.journal import JOURNAL
 from deepfreak.search.results import best_of

@@ -18,7 +18,7 @@ from deepfreak.formats import find_files
 from deepfreak.models import (
     Forest,
 )
-from deepfreak.search.space import TABLE_8, values_of
+from deepfreak.search.table8 import TABLE_8, values_of
 from deepfreak.search.trial import Images, Outcome, Task, Trial, score
 from tests.labelled import write_labelled
 from tests.unit.datasets.real_images.test_real_set import write_frames

@@ -17,7 +17,7 @@ from deepfreak.errors import DatasetError, OutputError
 from deepfreak.live.ledger import open_ledger
 from deepfreak.live.sinks.growing_file import GrowingFile
 from deepfreak.live.spool import Spool
-from deepfreak.search.bohb.journal import open_journal as open_bohb_journal
+from deepfreak.search.append_journal import open_journal as open_bohb_journal
 from deepfreak.search.journal import open_journal
 from deepfreak.storage import locks
 from deepfreak.storage.locks import opened_alone

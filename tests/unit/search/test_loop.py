@@ -10,11 +10,11 @@ import pytest
 
 from deepfreak.datasets.executors import worker_processes
 from deepfreak.errors import InputError, OutputError
-from deepfreak.search.bohb import Guidance, Hyperband, Outcome, optimize
+from deepfreak.search import Guidance, Hyperband, Outcome, optimize
 
 from .functions import HYPERBAND, ITERATIONS, SPACE, bowl, failing, leaving, slow_bowl
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[3]
 
 
 def searched(function=bowl, *, iterations=ITERATIONS, seed=3, **options):
@@ -130,7 +130,7 @@ def test_info_that_no_journal_can_keep_is_a_failure():
 @pytest.mark.parametrize("last", [1, 2, 20])
 def test_a_killed_search_resumes_to_the_same(tmp_path, last):
     journal = tmp_path / "journal"
-    command = [sys.executable, "-m", "tests.unit.search.bohb.functions", str(journal), str(last)]
+    command = [sys.executable, "-m", "tests.unit.search.functions", str(journal), str(last)]
     killed = subprocess.run(command, cwd=ROOT, check=False)
     assert killed.returncode == -9
     assert journal.read_bytes().count(b"\n") == 1 + last - 1

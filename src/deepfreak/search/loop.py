@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from deepfreak.search.bohb.brackets import Bracket, Hyperband, Run
-from deepfreak.search.bohb.evaluations import (
+from deepfreak.search.append_journal import Journal, open_journal
+from deepfreak.search.evaluations import (
     Evaluation,
     Objective,
     Search,
@@ -22,9 +22,9 @@ from deepfreak.search.bohb.evaluations import (
     evaluation_of,
     record_of,
 )
-from deepfreak.search.bohb.journal import Journal, open_journal
-from deepfreak.search.bohb.space import Space
-from deepfreak.search.bohb.suggestions import Guidance, History, suggest
+from deepfreak.search.samplers.bohb import Guidance, History, suggest
+from deepfreak.search.samplers.hyperband import Bracket, Hyperband, Run
+from deepfreak.search.space import Space
 
 
 def optimize(

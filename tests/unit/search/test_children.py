@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deepfreak.search.bounded import (
+from deepfreak.search.children import (
     BoundedProcess,
     CallFailedError,
     OverTimeError,
@@ -100,7 +100,7 @@ def test_leaving_does_not_wait_for_what_is_under_way():
 
 def test_children_do_not_outlive_a_killed_parent(tmp_path):
     program = (
-        "from deepfreak.search.bounded import BoundedProcess\n"
+        "from deepfreak.search.children import BoundedProcess\n"
         f"process = BoundedProcess({JOBS + 'sleep'!r})\n"
         "process.call({'seconds': 0}, seconds=60)\n"
         "print(process._child.pid, flush=True)\n"

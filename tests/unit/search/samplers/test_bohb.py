@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from deepfreak.search.bohb import Categorical, Float, Guidance, Space, When
-from deepfreak.search.bohb.suggestions import History, suggest
+from deepfreak.search import Categorical, Float, Guidance, Space, When
+from deepfreak.search.samplers.bohb import History, suggest
 
 SPACE = Space({"kind": Categorical(values=("a", "b", "c")), "x": Float(lower=0, upper=10)})
 ALWAYS = Guidance(random_fraction=0)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
 from deepfreak.errors import InputError
-from deepfreak.search.bohb.space import Settings
+from deepfreak.search.space import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from deepfreak.search.bohb.density import DensityPair
-from deepfreak.search.bohb.space import Settings, Space, Value, Vector
+from deepfreak.search.samplers.density import DensityPair
+from deepfreak.search.space import Settings, Space, Value, Vector
 from deepfreak.settings import Count, Fraction, Positive, settings
 
 

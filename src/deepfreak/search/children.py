@@ -25,7 +25,7 @@ from deepfreak.errors import DeepFreakError
 
 SECONDS_TO_START = 300.0
 SECONDS_TO_END = 5.0
-_COMMAND = "import sys; from deepfreak.search.bounded import serve; serve(sys.argv[1])"
+_COMMAND = "import sys; from deepfreak.search.children import serve; serve(sys.argv[1])"
 # A child is one of several: none may take the cores of the others.
 _ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"

@@ -9,7 +9,7 @@ import sys
 import time
 from functools import partial
 
-from deepfreak.search.bohb import Categorical, Float, Hyperband, Outcome, Space, When, optimize
+from deepfreak.search import Categorical, Float, Hyperband, Outcome, Space, When, optimize
 
 SPACE = Space(
     {

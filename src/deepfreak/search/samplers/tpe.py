@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepfreak.search.space import TABLE_8, Choice, Picks, walk
+from deepfreak.search.table8 import TABLE_8, Choice, Picks, walk
 from deepfreak.search.trial import Trial
 
 if TYPE_CHECKING:

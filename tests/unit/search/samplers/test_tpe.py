@@ -1,8 +1,8 @@
 import warnings
 from dataclasses import replace
 
-from deepfreak.search.space import values_of
-from deepfreak.search.tpe import RANDOM, propose
+from deepfreak.search.samplers.tpe import RANDOM, propose
+from deepfreak.search.table8 import values_of
 from deepfreak.search.trial import Outcome, Trial
 
 

@@ -3,7 +3,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from deepfreak.search.bohb.density import Density, DensityPair, bandwidths, filled, split
+from deepfreak.search.samplers.density import Density, DensityPair, bandwidths, filled, split
 
 from .frozen import array, traces
 

@@ -3,8 +3,8 @@ import math
 import pytest
 from pydantic import ValidationError
 
-from deepfreak.search.bohb import Hyperband
-from deepfreak.search.bohb.brackets import Bracket, Configuration, Rung
+from deepfreak.search import Hyperband
+from deepfreak.search.samplers.hyperband import Bracket, Configuration, Rung
 
 from .frozen import traces
 

@@ -1,7 +1,7 @@
 """The search for the network: Souza et al. 2019, section 5.2 and Table 10."""
 
-from deepfreak.search.bohb.brackets import Hyperband
-from deepfreak.search.bohb.space import Categorical, Float, Space
+from deepfreak.search.samplers.hyperband import Hyperband
+from deepfreak.search.space import Categorical, Float, Space
 
 ITERATIONS = 16
 """How many brackets the paper ran."""
