@@ -150,7 +150,7 @@ def search(
     problem: Problem, method: str, seed: int, most: float
 ) -> list[tuple[Settings, float, float]]:
     """Spend at least `most` budgets by one method and return what it evaluated."""
-    from deepfreak.search import Guidance, Hyperband, optimize
+    from deepfreak.search import BOHB, Guidance, Hyperband, optimize
 
     hyperband = problem.hyperband
     if method == "random search":
@@ -161,10 +161,15 @@ def search(
     while planned < most:
         planned += sum(rung.budget * rung.runs for rung in hyperband.rungs(iterations))
         iterations += 1
-    found = optimize(
-        problem.loss, problem.space, hyperband, guidance, iterations=iterations, seed=seed
+    sampler = BOHB(
+        space=problem.space,
+        hyperband=hyperband,
+        iterations=iterations,
+        seed=seed,
+        guidance=guidance,
     )
-    return [(made.settings, made.budget, made.loss) for made in found.evaluations]
+    found = optimize(lambda trial: problem.loss(trial.settings, trial.budget, trial.seed), sampler)
+    return [(trial.settings, trial.budget, trial.loss) for trial in found.trials]
 
 
 def interval(values: Sequence[float]) -> str:

@@ -15,10 +15,12 @@ from deepfreak.features.cache import FeatureCache
 from deepfreak.models import SVM, Forest
 from deepfreak.models.evaluation import format_percent
 from deepfreak.search.classical import Plan, search
+from deepfreak.search.classical_results import Results
 from deepfreak.search.extraction import Progress, no_progress
-from deepfreak.search.results import Results
-from deepfreak.search.table8 import configuration, describe, label, values_of
-from deepfreak.search.trial import Images, Trial
+from deepfreak.search.images import Images, accuracy_of
+from deepfreak.search.space import label
+from deepfreak.search.table8 import describe, pipeline
+from deepfreak.search.trial import Trial
 from paper import paper
 from paper.contenders import Contender, Judged, judge, mcnemar
 from paper.record import Record, Table, confusion_table
@@ -213,7 +215,7 @@ def _search(
 
 
 def _contender(name: str, trial: Trial) -> Contender:
-    chosen = configuration(trial.picks)
+    chosen = pipeline(trial.settings)
     return Contender(name=name, extractor=chosen.extractor, classifier=chosen.classifier)
 
 
@@ -228,8 +230,7 @@ def _table_3(found: Results) -> list[Table]:
 
 def _beside(title: str, published: Mapping[str, str], trial: Trial) -> Table:
     """Return the settings that were published and, line by line, those of a trial of ours."""
-    values = values_of(trial.picks).items()
-    ours = {_NAMES[name]: label(value) for name, value in values if name in _NAMES}
+    ours = {_NAMES[name]: label(value) for name, value in trial.settings.items() if name in _NAMES}
     ours["validation accuracy (%)"] = _percent(trial)
     lines = dict.fromkeys([*published, *ours])
     return Table(
@@ -241,7 +242,7 @@ def _beside(title: str, published: Mapping[str, str], trial: Trial) -> Table:
 
 def _percent(trial: Trial) -> str:
     """Return a trial's accuracy on the validation images, with its interval."""
-    return "-" if trial.outcome is None else format_percent(trial.outcome.accuracy).strip()
+    return format_percent(accuracy_of(trial)).strip()
 
 
 def _table_4(found: Results) -> Table:
@@ -254,7 +255,7 @@ def _table_4(found: Results) -> Table:
                 extractor.upper(),
                 f"{published.classifier}, {published.settings}",
                 f"{published.percent:.2f}",
-                describe(best[extractor].picks) if extractor in best else "not tried",
+                describe(best[extractor].settings) if extractor in best else "not tried",
                 _percent(best[extractor]) if extractor in best else "-",
             )
             for extractor, published in paper.TABLE_4.items()
@@ -317,7 +318,7 @@ def _search_table(found: Results) -> Table:
             ("trials", str(paper.SEARCH_TRIALS), str(sum(counts.values()))),
             ("hours", f"{paper.SEARCH_HOURS:g}", f"{seconds['wall'] / 3600:.2f}"),
             ("of these for features", "-", f"{seconds['extraction'] / 3600:.2f}"),
-            ("trials that hit the bound", "-", str(counts["bound"])),
+            ("trials that timed out", "-", str(counts["timed out"])),
             ("trials that failed", "-", str(counts["failed"])),
         ),
     )
@@ -395,6 +396,6 @@ def _summary(judged: Sequence[Mapping[str, Judged]], found: Results) -> tuple[st
     searched = (
         f"{sum(found.counts.values())} trials in {found.seconds['wall'] / 60:.0f} minutes "
         f"(paper: {paper.SEARCH_TRIALS} in {paper.SEARCH_HOURS:g} hours); "
-        f"{found.counts['bound']} hit the bound, {found.counts['failed']} failed."
+        f"{found.counts['timed out']} timed out, {found.counts['failed']} failed."
     )
     return (*lines, searched, *DIFFERENCES, *paper.SLIPS)

@@ -22,8 +22,8 @@ from deepfreak.networks import (
 )
 from deepfreak.networks.curve import curve_figure
 from deepfreak.reports.networks import mean_curves_figure
-from deepfreak.search.cnn import first_images
 from deepfreak.search.cnn_plan import narrowed
+from deepfreak.search.images import first_images
 from deepfreak.settings import Count, settings
 from paper import paper
 from paper.classical import PAPER_FOREST, PAPER_SVM

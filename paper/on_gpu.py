@@ -19,8 +19,8 @@ from deepfreak.networks import CONFIGURATION_B, Topology, save_network, train_ne
 from deepfreak.networks.curve import Epoch
 from deepfreak.networks.normalisation import normalised_by_image
 from deepfreak.physics.experiment import Experiment
-from deepfreak.search.cnn import first_images
 from deepfreak.search.cnn_plan import narrowed
+from deepfreak.search.images import first_images
 from deepfreak.settings import Count, Positive, settings
 from deepfreak.storage.files import reason_of
 from paper.parts import rounded, write_parts

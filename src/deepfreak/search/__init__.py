@@ -1,20 +1,20 @@
-"""BOHB: Hyperband's budgets, a model's suggestions (Falkner, Klein and Hutter 2018).
+"""Searches for settings: a space, a sampler that proposes trials, a journal that keeps them.
 
-`space` says what can be set, `brackets` what is tried at which budget, `density` where good
-settings lie, `suggestions` what to try next, `evaluations` what comes of it; `optimize` is the loop
-over them and `journal` what it leaves on the disk. `table10` holds the paper's search for the
-network.
+`optimize` runs any function with any sampler. `classical` searches Table 8 by TPE, `cnn` Table 10
+by BOHB.
 """
 
-from deepfreak.search.evaluations import Evaluation, Outcome, Search
 from deepfreak.search.loop import optimize
-from deepfreak.search.samplers.bohb import Guidance
+from deepfreak.search.samplers.bohb import BOHB, Guidance
 from deepfreak.search.samplers.hyperband import Hyperband
+from deepfreak.search.samplers.tpe import TPE
 from deepfreak.search.space import Categorical, Float, Integer, Ordinal, Settings, Space, When
+from deepfreak.search.trial import Outcome, Search, Trial
 
 __all__ = [
+    "BOHB",
+    "TPE",
     "Categorical",
-    "Evaluation",
     "Float",
     "Guidance",
     "Hyperband",
@@ -24,6 +24,7 @@ __all__ = [
     "Search",
     "Settings",
     "Space",
+    "Trial",
     "When",
     "optimize",
 ]

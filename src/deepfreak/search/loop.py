@@ -1,223 +1,212 @@
-"""The loop: BOHB over any function, on any executor, that survives being killed."""
+"""The loop of every search: it begins what a sampler proposes, and survives being killed."""
 
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from collections.abc import Callable, Mapping
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    wait,
+)
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from deepfreak.search.append_journal import Journal, open_journal
-from deepfreak.search.evaluations import (
-    Evaluation,
-    Objective,
-    Search,
-    Trial,
-    evaluate,
-    evaluation_of,
-    record_of,
-)
-from deepfreak.search.samplers.bohb import Guidance, History, suggest
-from deepfreak.search.samplers.hyperband import Bracket, Hyperband, Run
-from deepfreak.search.space import Space
+from deepfreak.errors import BackendError
+from deepfreak.search.journal import Journal, open_journal
+from deepfreak.search.samplers import Sampler
+from deepfreak.search.trial import Outcome, Search, Trial, evaluate
 
 
 def optimize(
-    function: Objective,
-    space: Space,
-    hyperband: Hyperband,
-    guidance: Guidance | None = None,
+    function: Callable[[Trial], float | Outcome],
+    sampler: Sampler,
     *,
-    iterations: int,
-    seed: int = 0,
     under_way: int = 1,
-    continues: bool = False,
     journal: str | Path | None = None,
     purpose: Mapping[str, Any] | None = None,
     executor: Executor | None = None,
     time_limit_s: float = math.inf,
-    advance: Callable[[int], None] | None = None,
+    on_trial: Callable[[Trial], None] = lambda _: None,
 ) -> Search:
-    """Look for the settings of least loss by BOHB (Falkner et al. 2018).
+    """Look for the settings of least loss.
 
-    What is found depends on the arguments up to `under_way` only: not on the executor, on
-    interruptions, or on which of several evaluations ends first, as suggestions take results into
-    account in the order in which their evaluations began.
+    What is found depends on the function, the sampler and `under_way` only: not on the executor, on
+    interruptions, or on which of several trials ends first.
 
     Parameters
     ----------
     function
-        Called as `function(settings, budget, seed)`, returns the loss or an `Outcome`. If it raises
-        an exception or the loss is no finite number, that counts as infinite loss. An executor of
-        processes must be able to pickle it.
-    guidance
-        How the model leads; as HpBandSter's if None.
-    iterations
-        How many brackets. With more of them a finished search goes on from its journal.
+        Returns the loss of a trial, or an `Outcome`. An exception, the end of the program or a loss
+        that is not finite counts as infinite loss. To continue from a smaller budget it saves a
+        checkpoint under `trial.configuration` and begins from that of `trial.continue_from`. An
+        executor of processes must be able to pickle it.
     under_way
-        How many evaluations may be under way at once. A suggestion knows nothing of those.
-    continues
-        Whether the function also takes, by keyword, `configuration`, a name for its checkpoints,
-        and `continue_from`, the smaller budget at which it has seen these settings and this seed
-        before, or None. What was under way when a search was killed is evaluated again.
+        How many trials may be under way at once. The next proposal does not know their outcomes.
     journal
-        A file that each evaluation is written to, and from which the same call resumes.
+        A file to which each trial is written when it ends, and from which the same call resumes.
+        Trials that were under way when a search was killed are made again.
     purpose
-        What else must be the same for that, as plain values: the data and their hash, for example.
+        What else must be the same for that, as JSON values: the data and their hash, for example.
     executor
-        Where evaluations are made (`deepfreak.datasets.executors`); this process if None.
+        Where trials are made (`deepfreak.datasets.executors`); this process if None.
     time_limit_s
-        No evaluation begins later.
-    advance
-        Called with 1 after each evaluation.
+        No trial begins later.
+    on_trial
+        Called with each trial that has ended, unless an earlier run made it.
 
     Raises
     ------
     ValueError
-        If nothing may be under way.
-    InputError, OutputError
-        If the journal is that of another search, damaged, in use, or cannot be written.
+        `under_way` is less than 1.
+    OutputError
+        The journal is of another search, damaged, in use, or cannot be written.
+    BackendError
+        The executor cannot be used any more.
     """
     if under_way < 1:
         raise ValueError(f"under_way must be 1 or more, found {under_way}")
-    guidance = guidance or Guidance()
-    identity = {
-        "space": space.description(),
-        "hyperband": asdict(hyperband),
-        "guidance": asdict(guidance),
-        "seed": seed,
-        "under_way": under_way,
-        "purpose": dict(purpose or {}),
-    }
+
+    def begin(trial: Trial) -> "Future[Outcome]":
+        if executor is not None:
+            return executor.submit(evaluate, function, trial)
+        return ended(evaluate(function, trial))
+
     deadline = time.monotonic() + time_limit_s
-    with open_journal(journal, identity) if journal is not None else nullcontext() as book:
-        recorded = [evaluation_of(record) for record in (book.records if book is not None else ())]
-        found = {(made.configuration, made.budget): made for made in recorded}
-        plan = _Plan(space, hyperband, guidance, iterations, seed, recorded)
-        evaluations: list[Evaluation] = []
-        begun: deque[_Begun] = deque()
-        in_time = True
-        try:
-            while True:
-                while in_time and len(begun) < under_way and (run := plan.next()) is not None:
-                    trial = plan.trial(run)
-                    known = found.get((trial.configuration, trial.budget))
-                    in_time = known is not None or time.monotonic() < deadline
-                    if known is not None:
-                        begun.append(_Begun(run, _finished(known), written=True))
-                    elif in_time:
-                        begun.append(_Begun(run, _begin(executor, function, trial, continues)))
-                        _write_down(begun, book)
-                if not begun:
-                    return Search(tuple(evaluations), in_time)
-                made = _first_made(begun, book)
-                plan.tell(begun.popleft().run, made)
-                evaluations.append(made)
-                if advance is not None:
-                    advance(1)
-        finally:
-            for waiting in begun:
-                waiting.future.cancel()
-
-
-class _Plan:
-    """The brackets under way, the settings drawn for them, and what was found.
-
-    What was drawn in an earlier run comes from its record: newer libraries must not change it.
-    """
-
-    def __init__(
-        self,
-        space: Space,
-        hyperband: Hyperband,
-        guidance: Guidance,
-        iterations: int,
-        seed: int,
-        recorded: Iterable[Evaluation],
-    ) -> None:
-        self._hyperband = hyperband
-        self._guidance = guidance
-        self._iterations = iterations
-        self._seed = seed
-        self._history = History(space)
-        self._brackets: list[Bracket] = []
-        self._drawn = {made.configuration: (made.settings, made.from_model) for made in recorded}
-
-    def next(self) -> Run | None:
-        """Return the next run of the first bracket that has one; a new bracket is begun last."""
-        for bracket in self._brackets:
-            if (run := bracket.next()) is not None:
-                return run
-        iteration = len(self._brackets)
-        if iteration == self._iterations:
-            return None
-        self._brackets.append(Bracket(iteration, self._hyperband.rungs(iteration)))
-        return self._brackets[-1].next()
-
-    def trial(self, run: Run) -> Trial:
-        """Return a run with its settings, which are drawn if it is the configuration's first."""
-        name = str(run.configuration)
-        sequence = np.random.SeedSequence(self._seed, spawn_key=run.configuration)
-        for_settings, for_function = sequence.spawn(2)
-        if name not in self._drawn:
-            rng = np.random.default_rng(for_settings)
-            self._drawn[name] = suggest(self._history, self._guidance, rng)
-        settings, from_model = self._drawn[name]
-        return Trial(
-            configuration=name,
-            budget=run.budget,
-            continue_from=run.continue_from,
-            settings=settings,
-            seed=int(for_function.generate_state(1)[0]),
-            from_model=from_model,
+    search = identity(sampler, under_way, purpose or {})
+    with nullcontext() if journal is None else open_journal(journal, search) as book:
+        loop = Loop(
+            sampler=sampler,
+            begin=begin,
+            under_way=under_way,
+            journal=book,
+            deadline=deadline,
+            on_trial=on_trial,
         )
+        return loop.run()
 
-    def tell(self, run: Run, made: Evaluation) -> None:
-        """Take what came of a run."""
-        self._brackets[run.configuration.iteration].tell(run, made.loss)
-        self._history.add(made.settings, made.budget, made.loss)
+
+def identity(sampler: Sampler, under_way: int, purpose: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what tells a search from others, as its journal has it."""
+    return {**sampler.identity(), "under_way": under_way, "purpose": dict(purpose)}
 
 
 @dataclass(slots=True)
-class _Begun:
-    run: Run
-    future: Future[Evaluation]
+class _Pending:
+    """A trial that proposals do not know the outcome of yet."""
+
+    trial: Trial
+    future: "Future[Outcome]"
+    knew: int  # outcomes that its own proposal knew
     written: bool = False
 
 
-def _begin(
-    executor: Executor | None, function: Objective, trial: Trial, continues: bool
-) -> Future[Evaluation]:
-    if executor is not None:
-        return executor.submit(evaluate, function, trial, continues)
-    return _finished(evaluate(function, trial, continues))
+@dataclass(slots=True, kw_only=True)
+class Loop:
+    """Begins trials, waits for them in the order in which they began, and writes each down.
+
+    Parameters
+    ----------
+    begin
+        Begins a trial. If that takes time, it calls `write_down` now and then.
+    deadline
+        No trial begins later, by the monotonic clock.
+    """
+
+    sampler: Sampler
+    begin: Callable[[Trial], "Future[Outcome]"]
+    under_way: int = 1
+    journal: Journal | None = None
+    deadline: float = math.inf
+    on_trial: Callable[[Trial], None] = lambda _: None
+    history: list[Trial] = field(default_factory=list)
+    pending: deque[_Pending] = field(default_factory=deque)
+
+    def run(self) -> Search:
+        """Make all trials that are proposed before the deadline."""
+        complete = True
+        try:
+            while True:
+                while complete and len(self.pending) < self.under_way:
+                    trial = self._next()
+                    if trial is None:
+                        break
+                    complete = trial.outcome is not None or time.monotonic() < self.deadline
+                    if complete:
+                        self._begin(trial)
+                if not self.pending:
+                    return Search(tuple(self.history), complete)
+                self._take_first()
+        finally:
+            for pending in self.pending:
+                pending.future.cancel()
+
+    def write_down(self) -> None:
+        """Write down the trials that have ended since."""
+        for pending in self.pending:
+            if pending.future.done() and not pending.written:
+                pending.trial = replace(pending.trial, outcome=_outcome(pending.future))
+                if self.journal is not None:
+                    self.journal.add(pending.trial, pending.knew)
+                pending.written = True
+                self.on_trial(pending.trial)
+
+    @property
+    def _known(self) -> int:
+        """Of how many trials, in their order, proposals know the outcome."""
+        return len(self.history) - len(self.pending)
+
+    def _next(self) -> Trial | None:
+        """Return the next trial: from the journal, with its outcome, or a new one.
+
+        Newer libraries may propose something else than was proposed for the journal's.
+        """
+        recorded = self.journal.trials.get(len(self.history)) if self.journal else None
+        if recorded is None:
+            return self.sampler.propose(self.history)
+        trial, knew = recorded
+        return trial if knew <= self._known else None
+
+    def _begin(self, trial: Trial) -> None:
+        knew = self._known
+        if trial.outcome is None:
+            pending = _Pending(trial, self.begin(trial), knew)
+        else:
+            pending = _Pending(trial, ended(trial.outcome), knew, written=True)
+        self.history.append(replace(trial, outcome=None))
+        self.pending.append(pending)
+        self.write_down()
+
+    def _take_first(self) -> None:
+        """Wait for the trial that began first, and let proposals know its outcome."""
+        first = self.pending[0]
+        while not first.written:
+            wait([each.future for each in self.pending if not each.written], None, FIRST_COMPLETED)
+            self.write_down()
+        self.history[self._known] = first.trial
+        self.pending.popleft()
 
 
-def _finished(made: Evaluation) -> Future[Evaluation]:
-    future: Future[Evaluation] = Future()
-    future.set_result(made)
+def ended(outcome: Outcome) -> "Future[Outcome]":
+    """Return the future of a trial that has ended."""
+    future: Future[Outcome] = Future()
+    future.set_result(outcome)
     return future
 
 
-def _first_made(begun: deque[_Begun], book: Journal | None) -> Evaluation:
-    """Wait for the evaluation that began first; those that end meanwhile are written down, too."""
-    first = begun[0].future
-    _write_down(begun, book)
-    while not first.done():
-        wait([one.future for one in begun if not one.written], return_when=FIRST_COMPLETED)
-        _write_down(begun, book)
-    return first.result()
-
-
-def _write_down(begun: Iterable[_Begun], book: Journal | None) -> None:
-    for one in begun:
-        if one.future.done() and not one.written:
-            made = one.future.result()
-            if book is not None:
-                book.append(record_of(made))
-            one.written = True
+def _outcome(future: "Future[Outcome]") -> Outcome:
+    """Return the outcome of a trial; what an executor met with it alone is a failure."""
+    try:
+        return future.result()
+    except (CancelledError, BrokenExecutor) as error:
+        raise BackendError(
+            "the processes or the cluster of this search have stopped; start them again, and the "
+            "same command resumes"
+        ) from error
+    except Exception as error:  # noqa: BLE001 -- a cluster passes on whatever its workers met
+        return Outcome(math.inf, error=" ".join(str(error).split()) or type(error).__name__)

@@ -1,13 +1,13 @@
 """Search spaces: named parameters of four kinds, some of which depend on another's value.
 
-A setting is a dictionary of plain values. The kernel densities see it as a vector of one coordinate
-a parameter: between 0 and 1 where values have an order, the index of the choice where they have
+Settings are a dictionary of plain values. Kernel densities see them as a vector of one coordinate
+per parameter: between 0 and 1 where values have an order, the index of the choice where they have
 none, and NaN where the parameter does not exist.
 """
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from deepfreak.settings import Finite, settings
 
-Value: TypeAlias = bool | int | float | str
+Value: TypeAlias = bool | int | float | str | tuple[int | float, ...] | None
 Settings: TypeAlias = dict[str, Value]
 Vector: TypeAlias = NDArray[np.float64]
 
@@ -30,21 +30,41 @@ class When:
 
 
 @settings
-class Float:
-    """A number between two bounds, spread evenly or, with `log`, by its logarithm."""
+class Parameter:
+    """What the four kinds share.
+
+    Parameters
+    ----------
+    when
+        On which value of another parameter it depends; None if it always exists.
+    """
+
+    when: When | None = None
+
+    @property
+    def choices(self) -> int:
+        """How many choices it has if they are without an order, otherwise 0."""
+        return 0
+
+    def value(self, coordinate: float) -> Value:
+        """Return the value at a coordinate."""
+        raise NotImplementedError
+
+    def coordinate(self, value: Value) -> float:
+        """Return where a value lies; `ValueError` if it is not one of the parameter's."""
+        raise NotImplementedError
+
+
+@settings
+class Float(Parameter):
+    """A number between two bounds, distributed evenly or, with `log`, by its logarithm."""
 
     lower: Finite
     upper: Finite
     log: bool = False
-    when: When | None = None
 
     def __post_init__(self) -> None:
         _check_bounds(self.lower, self.upper, positive=self.log)
-
-    @property
-    def choices(self) -> int:
-        """How many choices without an order: none."""
-        return 0
 
     def value(self, coordinate: float) -> float:
         """Return the value at a coordinate."""
@@ -55,7 +75,7 @@ class Float:
         return min(max(float(value), self.lower), self.upper)
 
     def coordinate(self, value: Value) -> float:
-        """Return where a value lies; inside bounds between 0 and 1."""
+        """Return where a value lies."""
         number = _number(value)
         if self.log:
             return math.log(number / self.lower) / math.log(self.upper / self.lower)
@@ -63,7 +83,7 @@ class Float:
 
 
 @settings
-class Integer:
+class Integer(Parameter):
     """A whole number between two bounds, which it may reach; each has an equal share of [0, 1].
 
     With `log` a number n has the share of the interval from n - 1/2 to n + 1/2 on that scale.
@@ -72,15 +92,9 @@ class Integer:
     lower: int
     upper: int
     log: bool = False
-    when: When | None = None
 
     def __post_init__(self) -> None:
         _check_bounds(self.lower, self.upper, positive=self.log)
-
-    @property
-    def choices(self) -> int:
-        """How many choices without an order: none."""
-        return 0
 
     def value(self, coordinate: float) -> int:
         """Return the value at a coordinate."""
@@ -88,7 +102,7 @@ class Integer:
         return min(max(value, self.lower), self.upper)
 
     def coordinate(self, value: Value) -> float:
-        """Return where a value lies; inside bounds between 0 and 1."""
+        """Return where a value lies."""
         return self._scale().coordinate(value)
 
     def _scale(self) -> Float:
@@ -96,42 +110,35 @@ class Integer:
 
 
 @settings
-class Ordinal:
-    """One of some values that have an order; neighbours are taken to be equally far apart."""
+class Ordinal(Parameter):
+    """One of several ordered values; neighbours are taken to be equally far apart."""
 
     values: tuple[Value, ...]
-    when: When | None = None
 
     def __post_init__(self) -> None:
         _check_values(self.values)
-
-    @property
-    def choices(self) -> int:
-        """How many choices without an order: none."""
-        return 0
 
     def value(self, coordinate: float) -> Value:
         """Return the value at a coordinate."""
         return self.values[min(int(coordinate * len(self.values)), len(self.values) - 1)]
 
     def coordinate(self, value: Value) -> float:
-        """Return where a value lies, between 0 and 1."""
+        """Return where a value lies."""
         return (self.values.index(value) + 0.5) / len(self.values)
 
 
 @settings
-class Categorical:
-    """One of some values without an order; its coordinate is the index."""
+class Categorical(Parameter):
+    """One of several values without an order; its coordinate is the index."""
 
     values: tuple[Value, ...]
-    when: When | None = None
 
     def __post_init__(self) -> None:
         _check_values(self.values)
 
     @property
     def choices(self) -> int:
-        """How many choices without an order."""
+        """How many choices there are."""
         return len(self.values)
 
     def value(self, coordinate: float) -> Value:
@@ -139,11 +146,8 @@ class Categorical:
         return self.values[int(coordinate)]
 
     def coordinate(self, value: Value) -> float:
-        """Return the index of a value."""
+        """Return where a value lies."""
         return float(self.values.index(value))
-
-
-Parameter: TypeAlias = Float | Integer | Ordinal | Categorical
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +157,8 @@ class Space:
     Raises
     ------
     ValueError
-        If there is none, or a condition names what does not come before it, or a value that this
-        can never have.
+        There is no parameter, or a condition names one that does not come before, or a value that
+        this can never have.
     """
 
     parameters: Mapping[str, Parameter]
@@ -184,14 +188,19 @@ class Space:
             rng.random(len(self)),
         )
 
+    def walk(self, choose: Callable[[str, Parameter], Value]) -> Settings:
+        """Return the settings that `choose` makes; it is asked for each parameter that exists."""
+        chosen: Settings = {}
+        for name, parameter in self.parameters.items():
+            when = parameter.when
+            if when is None or (when.parameter in chosen and chosen[when.parameter] in when.values):
+                chosen[name] = choose(name, parameter)
+        return chosen
+
     def settings(self, vector: Vector) -> Settings:
         """Return the settings at a vector, without the parameters that do not exist there."""
-        chosen: Settings = {}
-        for (name, parameter), coordinate in zip(self.parameters.items(), vector, strict=True):
-            when = parameter.when
-            if when is None or chosen.get(when.parameter) in when.values:
-                chosen[name] = parameter.value(float(coordinate))
-        return chosen
+        coordinates = dict(zip(self.parameters, vector.tolist(), strict=True))
+        return self.walk(lambda name, parameter: parameter.value(coordinates[name]))
 
     def vector(self, settings: Mapping[str, Value]) -> Vector:
         """Return where settings lie; NaN for a parameter that they do not have.
@@ -217,7 +226,7 @@ class Space:
 
 
 def _check_condition(name: str, when: When, before: Mapping[str, Parameter]) -> None:
-    """Refuse a condition that cannot be met, or not by all of its values."""
+    """Reject a condition that cannot be met, or not by all of its values."""
     parent = before.get(when.parameter)
     if parent is None:
         raise ValueError(f"{name} depends on {when.parameter}, which must come before it")
@@ -231,13 +240,14 @@ def _check_condition(name: str, when: When, before: Mapping[str, Parameter]) -> 
         never = [
             value
             for value in when.values
-            if isinstance(value, str)
+            if not isinstance(value, int | float)
             or value != int(value)
             or not parent.lower <= value <= parent.upper
         ]
     else:
-        possible = ", ".join(map(repr, parent.values))
-        never = [value for value in when.values if value not in parent.values]
+        values = parent.values if isinstance(parent, Ordinal | Categorical) else ()
+        possible = ", ".join(map(repr, values))
+        never = [value for value in when.values if value not in values]
     if never or not when.values:
         found = ", ".join(map(repr, never)) or "none"
         raise ValueError(
@@ -258,6 +268,20 @@ def _check_values(values: tuple[Value, ...]) -> None:
 
 
 def _number(value: Value) -> float:
-    if isinstance(value, str):
+    if not isinstance(value, int | float):
         raise ValueError(f"expected a number, found {value!r}")  # noqa: TRY004 - like all others here
     return float(value)
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401 -- any JSON value
+    """Return a value of settings that JSON has turned into a list as the tuple that it was."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def label(value: object) -> str:
+    """Return a value as text: `none`, `1,2,5`, `0.00195312`."""
+    if value is None:
+        return "none"
+    if isinstance(value, tuple):
+        return ",".join(label(part) for part in value)
+    return f"{value:g}" if isinstance(value, int | float) else str(value)

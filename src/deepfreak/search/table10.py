@@ -11,7 +11,7 @@ EPOCHS = Hyperband(min_budget=1, max_budget=50, eta=3)
 
 TABLE_10 = Space(
     {
-        # Variants of Table 9; the default topology is not among them.
+        # variants of Table 9; the default topology is not among them
         "topology": Categorical(values=tuple(range(1, 14))),
         "learning_rate": Float(lower=1e-4, upper=10, log=True),
         "momentum": Float(lower=0.5, upper=1),
@@ -19,7 +19,7 @@ TABLE_10 = Space(
         "batch_size": Categorical(values=(4, 8, 16, 32, 64)),
     }
 )
-"""The space as it is printed."""
+"""The space as printed."""
 
 PUBLISHED_CODE = Space(
     {
@@ -28,4 +28,4 @@ PUBLISHED_CODE = Space(
         "batch_size": Categorical(values=(1, 2, 4, 8, 16)),
     }
 )
-"""The space of the authors' code; only this one has the batch sizes 1 and 2 of Table 11."""
+"""The space of the authors' code, which alone has the batch sizes 1 and 2 of Table 11."""

@@ -1,75 +1,27 @@
-"""Table 8: what the joint search chooses from, and which choice asks for which others.
+"""Table 8: the space of the joint search for an extractor and a classifier.
 
-A point of the space is written as *picks*: for each hyperparameter that was asked for, the place of
-its value among the possible ones.
+Distances and angles of GLCM and class weights are tuples, which are tried together.
 """
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from deepfreak.errors import DatasetError
 from deepfreak.features.glcm import GLCM
 from deepfreak.features.lbp import LBP
 from deepfreak.features.sift import SIFT, VisualWords
 from deepfreak.models.fitted import CLASS_WEIGHTS
 from deepfreak.models.forest import MAX_DEPTHS, MAX_FEATURES, TREES, Forest
 from deepfreak.models.svm import COSTS, GAMMAS, SVM
-
-if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
+from deepfreak.search.space import Categorical, Ordinal, Settings, Space, Value, When, label
 
 DISTANCES = (1, 2, 4, 5, 8)
 ANGLES_DEG = (0, 45, 90, 135)
 POINTS = (4, 8, 16, 24)
 RADII = (0, 1, 2, 3)
 CLUSTERS = (10, 25, 50, 100, 250, 500, 1000, 5000)
-
-Picks = Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """A hyperparameter.
-
-    Attributes
-    ----------
-    values
-        What it may be; of an ordinal one in their order.
-    ordinal
-        Whether neighbouring values are alike (the table's "Type").
-    when
-        The choice that asks for this one, and by which value; None for the two at the root.
-    """
-
-    name: str
-    values: tuple[Any, ...]
-    ordinal: bool = False
-    when: tuple[str, str] | None = None
-
-    @property
-    def labels(self) -> list[str]:
-        """The values as text."""
-        return [label(value) for value in self.values]
-
-    @property
-    def distribution(self) -> "BaseDistribution":
-        """As Optuna has it: an ordinal is the place of its value, a category its label."""
-        from optuna.distributions import CategoricalDistribution, IntDistribution
-
-        if self.ordinal:
-            return IntDistribution(0, len(self.values) - 1)
-        return CategoricalDistribution(self.labels)
-
-    def pick(self, parameter: Any) -> int:  # noqa: ANN401 -- Optuna's: a place or a label
-        """Return the place of what Optuna calls `parameter`."""
-        return int(parameter) if self.ordinal else self.labels.index(parameter)
-
-    def parameter(self, pick: int) -> int | str:
-        """Return what Optuna calls the value at the place `pick`."""
-        return pick if self.ordinal else self.labels[pick]
 
 
 def _combinations(values: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
@@ -79,37 +31,51 @@ def _combinations(values: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
     )
 
 
-# Ordinals stand in the order of what they do: no limit on the depth after the largest limit, one
-# over the number of features (gamma 0) before the least gamma.
-TABLE_8 = (
-    Choice(name="extractor", values=(GLCM.name, LBP.name, VisualWords.name)),
-    Choice(name="classifier", values=(Forest.name, SVM.name)),
-    Choice(name="glcm.distances", values=_combinations(DISTANCES), when=("extractor", "glcm")),
-    Choice(name="glcm.angles_deg", values=_combinations(ANGLES_DEG), when=("extractor", "glcm")),
-    Choice(name="lbp.points", values=POINTS, ordinal=True, when=("extractor", "lbp")),
-    Choice(name="lbp.radius", values=RADII, ordinal=True, when=("extractor", "lbp")),
-    Choice(name="sift.clusters", values=CLUSTERS, ordinal=True, when=("extractor", "sift")),
-    Choice(name="forest.trees", values=TREES, ordinal=True, when=("classifier", "forest")),
-    Choice(
-        name="forest.max_features",
-        values=MAX_FEATURES,
-        ordinal=True,
-        when=("classifier", "forest"),
-    ),
-    Choice(
-        name="forest.max_depth",
-        values=tuple(sorted(MAX_DEPTHS, key=lambda depth: depth or math.inf)),
-        ordinal=True,
-        when=("classifier", "forest"),
-    ),
-    Choice(name="forest.class_weight", values=CLASS_WEIGHTS, when=("classifier", "forest")),
-    Choice(name="svm.C", values=tuple(sorted(COSTS)), ordinal=True, when=("classifier", "svm")),
-    Choice(
-        name="svm.gamma", values=tuple(sorted(GAMMAS)), ordinal=True, when=("classifier", "svm")
-    ),
-    Choice(name="svm.class_weight", values=CLASS_WEIGHTS, when=("classifier", "svm")),
+def _for(parameter: str, value: str, **kinds: Ordinal | Categorical) -> dict[str, Any]:
+    """Return parameters that exist where another has a value, under the name of that value."""
+    when = When(parameter=parameter, values=(value,))
+    return {
+        f"{value}.{name}": type(kind)(values=kind.values, when=when) for name, kind in kinds.items()
+    }
+
+
+def _ordinal(values: tuple[Value, ...]) -> Ordinal:
+    return Ordinal(values=values)
+
+
+_WEIGHTS = Categorical(values=CLASS_WEIGHTS)
+
+# Ordinals stand in the order of their effect: no limit on the depth after the largest limit, one
+# over the number of features (gamma 0) before the smallest gamma.
+TABLE_8 = Space(
+    {
+        "extractor": Categorical(values=(GLCM.name, LBP.name, VisualWords.name)),
+        "classifier": Categorical(values=(Forest.name, SVM.name)),
+        **_for(
+            "extractor",
+            GLCM.name,
+            distances=Categorical(values=_combinations(DISTANCES)),
+            angles_deg=Categorical(values=_combinations(ANGLES_DEG)),
+        ),
+        **_for("extractor", LBP.name, points=_ordinal(POINTS), radius=_ordinal(RADII)),
+        **_for("extractor", VisualWords.name, clusters=_ordinal(CLUSTERS)),
+        **_for(
+            "classifier",
+            Forest.name,
+            trees=_ordinal(TREES),
+            max_features=_ordinal(MAX_FEATURES),
+            max_depth=_ordinal(tuple(sorted(MAX_DEPTHS, key=lambda depth: depth or math.inf))),
+            class_weight=_WEIGHTS,
+        ),
+        **_for(
+            "classifier",
+            SVM.name,
+            C=_ordinal(tuple(sorted(COSTS))),
+            gamma=_ordinal(tuple(sorted(GAMMAS))),
+            class_weight=_WEIGHTS,
+        ),
+    }
 )
-_BY_NAME = {choice.name: choice for choice in TABLE_8}
 _EXTRACTORS: dict[str, Callable[..., GLCM | LBP | SIFT]] = {
     GLCM.name: GLCM,
     LBP.name: LBP,
@@ -119,67 +85,32 @@ _CLASSIFIERS: dict[str, Callable[..., Forest | SVM]] = {Forest.name: Forest, SVM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Configuration:
+class Pipeline:
     """An extractor, for SIFT without its codebook yet, and a classifier."""
 
     extractor: GLCM | LBP | SIFT
     classifier: Forest | SVM
 
 
-def walk(pick: Callable[[Choice], int]) -> dict[str, int]:
-    """Return the picks that `pick` makes: it is asked for each choice that those before ask for."""
-    picks: dict[str, int] = {}
-    for choice in TABLE_8:
-        if choice.when is None:
-            picks[choice.name] = pick(choice)
-        else:
-            name, value = choice.when
-            if _BY_NAME[name].values[picks[name]] == value:
-                picks[choice.name] = pick(choice)
-    return picks
-
-
-def values_of(picks: Picks) -> dict[str, Any]:
-    """Return the values that `picks` stand for, by the hyperparameters' names.
-
-    Raises
-    ------
-    DatasetError
-        They are not a point of the space: one is missing, unknown or out of its range.
-    """
-    try:
-        complete = walk(lambda choice: picks[choice.name])
-        found = {name: _BY_NAME[name].values[place] for name, place in complete.items()}
-    except (KeyError, IndexError, TypeError) as error:
-        raise DatasetError(f"expected a point of the search space, found {picks}") from error
-    if set(complete) != set(picks) or min(complete.values()) < 0:
-        raise DatasetError(f"expected a point of the search space, found {picks}")
-    return found
-
-
-def configuration(picks: Picks) -> Configuration:
-    """Return what `picks` stand for; `DatasetError` if they are not a point of the space."""
-    values = values_of(picks)
-
-    def settings(kind: str) -> dict[str, Any]:
+def pipeline(settings: Mapping[str, Any]) -> Pipeline:
+    """Return the extractor and the classifier with these settings of `TABLE_8`."""
+    made: list[Any] = []
+    for kinds, name in ((_EXTRACTORS, "extractor"), (_CLASSIFIERS, "classifier")):
+        kind = settings[name]
         prefix = f"{kind}."
-        return {
-            name.removeprefix(prefix): value
-            for name, value in values.items()
-            if name.startswith(prefix)
+        options = {
+            option.removeprefix(prefix): value
+            for option, value in settings.items()
+            if option.startswith(prefix)
         }
-
-    extractor, classifier = values["extractor"], values["classifier"]
-    return Configuration(
-        extractor=_EXTRACTORS[extractor](**settings(extractor)),
-        classifier=_CLASSIFIERS[classifier](**settings(classifier)),
-    )
+        made.append(kinds[kind](**options))
+    return Pipeline(extractor=made[0], classifier=made[1])
 
 
-def describe(picks: Picks) -> str:
-    """Return `picks` as one line: `glcm distances 1,2 angles_deg 0 + svm C 32 gamma 0.5 ...`."""
+def describe(settings: Settings) -> str:
+    """Return settings on one line: `glcm distances 1,2 angles_deg 0 + svm C 32 gamma 0.5 ...`."""
     parts: dict[str, list[str]] = {}
-    for name, value in values_of(picks).items():
+    for name, value in settings.items():
         kind, dot, setting = name.partition(".")
         if dot:
             parts[kind].append(f"{setting} {label(value)}")
@@ -188,23 +119,13 @@ def describe(picks: Picks) -> str:
     return " + ".join(" ".join(words) for words in parts.values())
 
 
-def label(value: object) -> str:
-    """Return a value as text: `none`, `1,2,5`, `0.00195312`."""
-    if value is None:
-        return "none"
-    if isinstance(value, tuple):
-        return ",".join(label(part) for part in value)
-    return f"{value:g}" if isinstance(value, int | float) else str(value)
-
-
 def size() -> int:
     """Return how many points the space has."""
-
-    def below(name: str, value: str) -> int:
-        return math.prod(len(choice.values) for choice in TABLE_8 if choice.when == (name, value))
-
-    return math.prod(
-        sum(below(choice.name, value) for value in choice.values)
-        for choice in TABLE_8
-        if choice.when is None
-    )
+    counts = {
+        "extractor": dict.fromkeys(_EXTRACTORS, 1),
+        "classifier": dict.fromkeys(_CLASSIFIERS, 1),
+    }
+    for parameter in TABLE_8.parameters.values():
+        if parameter.when is not None and isinstance(parameter, Ordinal | Categorical):
+            counts[parameter.when.parameter][str(parameter.when.values[0])] *= len(parameter.values)
+    return math.prod(sum(of_kind.values()) for of_kind in counts.values())

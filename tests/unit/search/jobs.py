@@ -1,5 +1,6 @@
 """Functions that the tests have called in child processes."""
 
+import json
 import os
 import signal
 import sys
@@ -12,6 +13,10 @@ import numpy as np
 def echo(argument):
     print("what a library says on stdout")  # noqa: T201 -- must not come between the answers
     return {"got": argument, "process": os.getpid()}
+
+
+def outcome(argument):
+    return {"loss": argument["i"], "info": {"process": os.getpid()}}
 
 
 def die(argument):
@@ -42,15 +47,23 @@ def endless_svm(_argument):
     return {}
 
 
-def quick_score(task):
-    """Stand in for `trial.score`: an accuracy that depends on the picks, at once.
+def quick_score(argument):
+    """Stand in for `classical.score`: an accuracy that depends on the settings, at once.
 
     The best is a small forest on GLCM, so that it is quick to train in the end.
     """
-    picks = task["picks"]
-    if picks["extractor"] == 2:
+    settings = argument["settings"]
+    if settings["extractor"] == "sift":
         raise ValueError("too few descriptors")
     time.sleep(0.02)
-    good = 60 * (picks["extractor"] == 0) + 30 * (picks.get("forest.trees") == 0)
-    noise = zlib.crc32(repr(sorted(picks.items())).encode()) % 10
-    return {"state": "done", "hits": good + noise, "total": 100}
+    good = 60 * (settings["extractor"] == "glcm") + 30 * (settings.get("forest.trees") == 10)
+    noise = zlib.crc32(json.dumps(settings, sort_keys=True).encode()) % 10
+    hits = good + noise
+    return {"loss": 1 - hits / 100, "info": {"hits": hits, "total": 100}}
+
+
+def score_or_be_killed(argument):
+    """Score; LBP with an SVM ends the process, as the kernel does when memory runs out."""
+    if (argument["settings"]["extractor"], argument["settings"]["classifier"]) == ("lbp", "svm"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return quick_score(argument)

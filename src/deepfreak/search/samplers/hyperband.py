@@ -1,14 +1,15 @@
-"""Hyperband's brackets: how many settings are tried at which budget, and which of them go on.
+"""Hyperband's brackets: how many settings are tried at which budget, and which are promoted.
 
 Li et al. 2017, Algorithm 1, with the numbers of HpBandSter 0.7.4.
 """
 
 import math
-from collections import deque
+from collections.abc import Sequence
 from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
+from deepfreak.search.trial import Trial
 from deepfreak.settings import Positive, settings
 
 
@@ -21,9 +22,9 @@ class Rung(NamedTuple):
 
 @settings
 class Hyperband:
-    """Budgets from `min_budget` to `max_budget`, each `eta` times the one before.
+    """Budgets up to `max_budget`, each `eta` times the one before.
 
-    The largest is `max_budget` itself; the smallest may be above `min_budget`.
+    The smallest is `min_budget` or up to `eta` times as much.
     """
 
     min_budget: Positive
@@ -45,20 +46,20 @@ class Hyperband:
         return tuple(self.max_budget * self.eta**-step for step in range(steps, -1, -1))
 
     def rungs(self, iteration: int) -> tuple[Rung, ...]:
-        """Return the bracket of an iteration; the first has all budgets, the next one less."""
+        """Return the bracket of an iteration: the first has all budgets, the next one fewer."""
         budgets = self.budgets
         steps = len(budgets) - 1 - iteration % len(budgets)
         first = int(len(budgets) // (steps + 1) * self.eta**steps)
         counts = [max(int(first * self.eta**-step + 1e-9), 1) for step in range(steps + 1)]
         return tuple(map(Rung, budgets[-steps - 1 :], counts))
 
-    def evaluations(self, iterations: int) -> int:
-        """Return how many evaluations some iterations make."""
+    def trials(self, iterations: int) -> int:
+        """Return how many trials some iterations have."""
         return sum(rung.runs for i in range(iterations) for rung in self.rungs(i))
 
 
 class Configuration(NamedTuple):
-    """The name of the settings drawn as a number of a rung; it stays at larger budgets."""
+    """The name of settings drawn as a number of a rung; it stays at larger budgets."""
 
     iteration: int
     rung: int
@@ -67,56 +68,50 @@ class Configuration(NamedTuple):
     def __str__(self) -> str:
         return f"{self.iteration}-{self.rung}-{self.number}"
 
+    @classmethod
+    def named(cls, name: str) -> "Configuration":
+        """Return the configuration of that name."""
+        return cls(*map(int, name.split("-")))
+
 
 class Run(NamedTuple):
-    """One evaluation to make: a configuration, its budget, and the last budget it was tried at."""
+    """What to run next: a configuration, its budget, and the last budget it was tried at."""
 
     configuration: Configuration
     budget: float
     continue_from: float | None
 
 
-class Bracket:
-    """A successive halving under way: asked what to run next, told what came of it.
+def next_run(iteration: int, rungs: Sequence[Rung], begun: Sequence[Trial]) -> Run | None:
+    """Return the next run of a bracket, which is a successive halving.
 
-    A rung ends when all its runs have. Those of least loss go on to the next rung; a failure
-    (infinite loss) never does, and if too few are left, new settings take the places.
+    A rung ends when all its runs have. Those of least loss are promoted to the next rung, in the
+    order in which they were drawn; a failure (infinite loss) never is, and where too few succeeded
+    new settings take the places.
+
+    Parameters
+    ----------
+    begun
+        The trials of this bracket, in the order in which they began.
+
+    Returns
+    -------
+    Run
+        None while it depends on trials under way, and at the end.
     """
-
-    def __init__(self, iteration: int, rungs: tuple[Rung, ...]) -> None:
-        self.iteration = iteration
-        self._rungs = rungs
-        self._rung = 0
-        self._promoted: deque[Configuration] = deque()
-        self._started = 0
-        self._losses: dict[Configuration, float] = {}
-
-    def next(self) -> Run | None:
-        """Return what to run next; None while that depends on runs under way, and at the end."""
-        if self._rung_is_over() and self._rung + 1 < len(self._rungs):
-            self._promote()
-        if self._started == self._rungs[self._rung].runs:
+    promoted: list[Configuration] = []
+    before = None
+    for place, rung in enumerate(rungs):
+        here, begun = begun[: rung.runs], begun[rung.runs :]
+        number = len(here)
+        if number < rung.runs:
+            if number < len(promoted):
+                return Run(promoted[number], rung.budget, before)
+            return Run(Configuration(iteration, place, number), rung.budget, None)
+        if place + 1 == len(rungs) or any(trial.outcome is None for trial in here):
             return None
-        if self._promoted:
-            configuration = self._promoted.popleft()
-        else:
-            configuration = Configuration(self.iteration, self._rung, self._started)
-        self._started += 1
-        before = None if configuration.rung == self._rung else self._rungs[self._rung - 1].budget
-        return Run(configuration, self._rungs[self._rung].budget, before)
-
-    def tell(self, run: Run, loss: float) -> None:
-        """Take the loss of a run that `next` gave."""
-        self._losses[run.configuration] = loss
-
-    def _rung_is_over(self) -> bool:
-        return len(self._losses) == self._rungs[self._rung].runs
-
-    def _promote(self) -> None:
-        """Begin the next rung with the best of this one, in the order in which they were drawn."""
-        self._rung += 1
-        finite = [run for run, loss in self._losses.items() if math.isfinite(loss)]
-        best = sorted(finite, key=self._losses.__getitem__)[: self._rungs[self._rung].runs]
-        self._promoted = deque(sorted(best))
-        self._losses = {}
-        self._started = 0
+        best = sorted((trial for trial in here if trial.succeeded), key=lambda trial: trial.loss)
+        kept = best[: rungs[place + 1].runs]
+        promoted = sorted(Configuration.named(trial.configuration) for trial in kept)
+        before = rung.budget
+    return None

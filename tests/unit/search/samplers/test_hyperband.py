@@ -1,10 +1,12 @@
 import math
+from dataclasses import replace
 
 import pytest
 from pydantic import ValidationError
 
 from deepfreak.search import Hyperband
-from deepfreak.search.samplers.hyperband import Bracket, Configuration, Rung
+from deepfreak.search.samplers.hyperband import Configuration, Rung, next_run
+from deepfreak.search.trial import Outcome, Trial
 
 from .frozen import traces
 
@@ -16,6 +18,29 @@ def test_brackets_are_those_of_hpbandster(trace):
         ours = hyperband.rungs(iteration)
         assert [rung.runs for rung in ours] == [runs for _, runs in rungs]
         assert [rung.budget for rung in ours] == pytest.approx([b for b, _ in rungs], rel=1e-12)
+
+
+class Bracket:
+    """A bracket under way: `next` begins a trial, `tell` ends it."""
+
+    def __init__(self, iteration, rungs):
+        self.iteration, self.rungs, self.begun = iteration, rungs, []
+
+    def next(self):
+        run = next_run(self.iteration, self.rungs, self.begun)
+        if run is not None:
+            number, name = len(self.begun), str(run.configuration)
+            trial = Trial(number=number, configuration=name, settings={}, seed=0, budget=run.budget)
+            self.begun.append(trial)
+        return run
+
+    def tell(self, run, loss):
+        (place,) = (
+            i
+            for i, trial in enumerate(self.begun)
+            if (trial.configuration, trial.budget) == (str(run.configuration), run.budget)
+        )
+        self.begun[place] = replace(self.begun[place], outcome=Outcome(loss))
 
 
 @pytest.mark.parametrize("trace", traces("hpbandster_order"))
@@ -51,10 +76,8 @@ def test_new_settings_in_a_later_rung_have_nothing_to_continue_from():
     assert bracket.next() == (Configuration(4, 1, 1), 3, None)
 
 
-def test_the_number_of_evaluations_is_known_before():
-    assert (
-        Hyperband(min_budget=1, max_budget=50).evaluations(2) == 27 + 9 + 3 + 1 + 9 + 3 + 1 + 3 - 3
-    )
+def test_the_number_of_trials_is_known_before():
+    assert Hyperband(min_budget=1, max_budget=50).trials(2) == 27 + 9 + 3 + 1 + 9 + 3 + 1 + 3 - 3
 
 
 def test_budgets_that_descend_are_refused():

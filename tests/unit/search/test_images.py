@@ -1,6 +1,6 @@
 import json
 from dataclasses import replace
-from pathlib import Path
+from math import inf
 
 import h5py
 import numpy as np
@@ -13,22 +13,33 @@ from deepfreak.classes import (
 from deepfreak.datasets import Dataset
 from deepfreak.datasets.real_images.real_set import prepare_real_set
 from deepfreak.errors import DatasetError
-from deepfreak.features import GLCM, FeatureCache, extract
+from deepfreak.features import GLCM, extract
 from deepfreak.formats import find_files
 from deepfreak.models import (
     Forest,
 )
-from deepfreak.search.table8 import TABLE_8, values_of
-from deepfreak.search.trial import Images, Outcome, Task, Trial, score
+from deepfreak.search.classical import score
+from deepfreak.search.images import Images
+from deepfreak.search.table8 import TABLE_8
+from deepfreak.search.trial import Outcome, Trial
 from tests.labelled import write_labelled
 from tests.unit.datasets.real_images.test_real_set import write_frames
 
-# GLCM at distance 1 and angles 0 and 90, ten trees of depth 6, the first weights by class.
-PICKS = {
-    "extractor": 0, "classifier": 0, "glcm.distances": 0, "glcm.angles_deg": 5,
-    "forest.trees": 0, "forest.max_features": 0, "forest.max_depth": 2, "forest.class_weight": 2,
-}  # fmt: skip
 WEIGHTS = (0.35, 0.35, 0.1, 0.1, 0.1)
+SETTINGS = {
+    "extractor": "glcm", "classifier": "forest", "glcm.distances": (1,),
+    "glcm.angles_deg": (0, 90), "forest.trees": 10, "forest.max_features": "sqrt",
+    "forest.max_depth": 6, "forest.class_weight": WEIGHTS,
+}  # fmt: skip
+
+
+def scored(settings, data, cache, *, real=None, seed=0):
+    """Return the outcome of a trial, asked for as a child is."""
+    argument = {
+        "settings": settings, "data": str(data), "real": real and str(real), "cache": str(cache),
+        "seed": seed,
+    }  # fmt: skip
+    return Outcome(**json.loads(json.dumps(score(json.loads(json.dumps(argument))))))
 
 
 def write_real(path, *, classes=GROUPS, side=64, seed=5):
@@ -48,28 +59,25 @@ def write_real(path, *, classes=GROUPS, side=64, seed=5):
     return path
 
 
-def test_a_trial_learns_the_training_and_judges_the_validation_images(toy, tmp_path):
-    values = values_of(PICKS)
-    assert values["forest.class_weight"] == WEIGHTS
-    task = Task(picks=PICKS, images=Images(data=toy), cache=tmp_path / "features", seed=3)
-    outcome = Outcome(**json.loads(json.dumps(score(task.to_json()))))
-    extractor = GLCM(distances=values["glcm.distances"], angles_deg=values["glcm.angles_deg"])
+def test_a_trial_is_trained_and_evaluated(toy, tmp_path):
+    outcome = scored(SETTINGS, toy, tmp_path / "features", seed=3)
+    extractor = GLCM(distances=(1,), angles_deg=(0, 90))
     with Dataset.open(toy, split="train") as train, Dataset.open(toy, split="validation") as other:
         fitted = Forest(trees=10, max_features="sqrt", max_depth=6, class_weight=WEIGHTS).fit(
             extract(extractor, train.images), train.labels, classes=5, seed=3
         )
         right = fitted.predict(extract(extractor, other.images)) == other.labels
-    assert (outcome.state, outcome.hits, outcome.total) == ("done", int(right.sum()), 40)
-    # again from the cache, and with another seed
-    assert score(task.to_json())["hits"] == outcome.hits
-    assert outcome.total_s >= outcome.fit_s > 0
+    assert (outcome.info["hits"], outcome.info["total"]) == (int(right.sum()), 40)
+    assert outcome.loss == 1 - right.mean()
+    # again from the cache
+    assert scored(SETTINGS, toy, tmp_path / "features", seed=3).loss == outcome.loss
+    assert outcome.seconds >= outcome.info["fit_s"] > 0
 
 
 def test_on_real_images_two_classes_are_learned_and_weights_summed(toy, tmp_path):
     real = write_real(tmp_path / "real.h5")
-    images = Images(data=toy, real=real)
-    found = score(Task(picks=PICKS, images=images, cache=tmp_path / "f", seed=0).to_json())
-    extractor = GLCM(distances=(1,), angles_deg=values_of(PICKS)["glcm.angles_deg"])
+    found = scored(SETTINGS, toy, tmp_path / "f", real=real).info
+    extractor = GLCM(distances=(1,), angles_deg=(0, 90))
     with (
         Dataset.open(toy, split="train") as train,
         Dataset.open(real, split="validation") as other,
@@ -90,27 +98,17 @@ def test_a_set_that_prepare_made_can_be_chosen_on(toy, tmp_path):
         find_files([tmp_path / "frames"]), labels, tmp_path / "real.h5", target_mean=20.0
     )
     for path in (made.raw, made.preprocessed):
-        images = Images(data=toy, real=path)
-        found = score(Task(picks=PICKS, images=images, cache=tmp_path / "f", seed=0).to_json())
-        assert found["state"] == "done"
-        assert found["total"] == made.splits["validation"][1] > 0
+        found = scored(SETTINGS, toy, tmp_path / "f", real=path)
+        assert found.info["total"] == made.splits["validation"][1] > 0
 
 
 def test_sift_of_images_without_keypoints_fails_in_one_line(toy, tmp_path):
-    picks = {"extractor": 2, "classifier": 1, "sift.clusters": 7, "svm.C": 0, "svm.gamma": 0,
-             "svm.class_weight": 0}  # fmt: skip
-    task = Task(picks=picks, images=Images(data=toy), cache=tmp_path, seed=0)
+    settings = {
+        "extractor": "sift", "classifier": "svm", "sift.clusters": 5000, "svm.C": 1,
+        "svm.gamma": 0, "svm.class_weight": None,
+    }  # fmt: skip
     with pytest.raises(DatasetError, match="expected at least 5000 different SIFT descriptors"):
-        score(task.to_json())
-
-
-@pytest.mark.parametrize("real", [None, Path("real.h5")])
-def test_a_task_survives_json(real):
-    task = Task(picks=PICKS, images=Images(data=Path("a.h5"), real=real), cache=Path("c"), seed=7)
-    again = Task.from_json(json.loads(json.dumps(task.to_json())))
-    assert again.images.data == Path("a.h5").absolute()
-    assert again == replace(task, images=again.images, cache=Path("c").absolute())
-    assert (again.images.real is None) == (real is None)
+        scored(settings, toy, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -140,14 +138,13 @@ def test_a_real_set_must_have_the_two_classes(toy, tmp_path):
         pass
 
 
-def test_only_a_trial_that_is_done_has_an_accuracy():
-    trial = Trial(number=0, picks=PICKS)
-    assert not trial.done
-    assert np.isnan(trial.accuracy)
-    assert np.isnan(replace(trial, outcome=Outcome(state="bound")).accuracy)
-    done = replace(trial, outcome=Outcome(state="done", hits=3, total=4))
-    assert done.done
-    assert done.accuracy == 0.75
+def test_trials_survive_json():
+    trial = Trial(number=3, configuration="3", settings=SETTINGS, seed=1)
+    assert trial.loss == inf
+    for outcome in (None, Outcome(0.25, {"hits": 3}), Outcome(inf, error="no")):
+        made = replace(trial, outcome=outcome)
+        assert Trial.from_json(json.loads(json.dumps(made.to_json(), allow_nan=False))) == made
+        assert made.succeeded == (outcome is not None and not outcome.error)
 
 
 def test_every_extractor_and_classifier_can_be_tried(tmp_path):
@@ -162,17 +159,8 @@ def test_every_extractor_and_classifier_can_be_tried(tmp_path):
         file["images"][:] = images
         splits = file.create_group("splits")
         splits.attrs["train"], splits.attrs["validation"] = (0, 30), (30, 10)
-    cache = FeatureCache(tmp_path / "features")
-    places = {choice.name: 0 for choice in TABLE_8}
-    for extractor in range(3):
-        for classifier in range(2):
-            chosen = places | {"extractor": extractor, "classifier": classifier}
-            kinds = {"glcm": 0, "lbp": 1, "sift": 2}, {"forest": 0, "svm": 1}
-            picks = {
-                choice.name: chosen[choice.name]
-                for choice in TABLE_8
-                if choice.when is None
-                or kinds[choice.when[0] == "classifier"][choice.when[1]] == chosen[choice.when[0]]
-            }
-            task = Task(picks=picks, images=Images(data=path), cache=cache.folder, seed=0)
-            assert score(task.to_json())["total"] == 10
+    for extractor in ("glcm", "lbp", "sift"):
+        for classifier in ("forest", "svm"):
+            first = {"extractor": extractor, "classifier": classifier}
+            settings = TABLE_8.walk(lambda name, kind: first.get(name, kind.values[0]))  # noqa: B023
+            assert scored(settings, path, tmp_path / "features").info["total"] == 10
