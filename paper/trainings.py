@@ -1,9 +1,9 @@
-"""Networks, each trained for one seed after the other, and what they say of images."""
+"""Networks, each trained with one seed after the other, and evaluated."""
 
+import math
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,21 +16,22 @@ from deepfreak.networks import (
     OURS,
     Architecture,
     Compact,
+    Topology,
     Training,
     cost,
     load_network,
     train_network,
 )
 from deepfreak.networks.curve import Epoch
+from deepfreak.reports.networks import hours
 from deepfreak.search.cnn_plan import lasting
 from paper.record import made_with
+from paper.request import Request
 
 if TYPE_CHECKING:
     from deepfreak.datasets import Dataset
 
 WEIGHTS = "weights.safetensors"
-
-Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,24 +44,19 @@ class Candidate:
 
     @property
     def folder(self) -> str:
-        """The name as that of a folder."""
+        """The name as that of a directory."""
         return re.sub(r"\W+", "-", self.name.lower()).strip("-")
 
     def multiply_adds(self, *, classes: int, side: int) -> int:
-        """Return the multiplications with addition that an image of `side` x `side` costs."""
+        """Return the multiplications with addition for an image of `side` x `side`."""
         size = self.training.inputs.shrink_to or side
         return cost(self.architecture, classes=classes, size=size).multiply_adds
 
-    def parameters(self, *, classes: int, side: int) -> int:
-        """Return how many numbers it learns."""
-        size = self.training.inputs.shrink_to or side
-        return cost(self.architecture, classes=classes, size=size).parameters
-
 
 def our_network(train: "Dataset", *, epochs: int | None = None) -> Candidate:
-    """Return the network of our own, trained as its recipe says or for other `epochs`.
+    """Return our network, trained as its recipe says or for another number of epochs.
 
-    Where the truth of `train` does not tell the crystals' volumes, it does not learn them.
+    It learns volumes of crystals only where the truth of `train` has them.
     """
     from deepfreak.networks.batches.batch import VOLUME
 
@@ -72,7 +68,7 @@ def our_network(train: "Dataset", *, epochs: int | None = None) -> Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runs:
-    """What came of a candidate, once for each seed from 0 on: files of weights, and curves."""
+    """A candidate trained with several seeds: files of weights, and curves."""
 
     candidate: Candidate
     weights: tuple[Path, ...]
@@ -92,21 +88,37 @@ class Runs:
 
     @property
     def chosen(self) -> int:
-        """The run that ended with the highest accuracy on the validation images."""
+        """The run with the highest accuracy on the validation images at its end."""
         return int(self.validation[:, -1].argmax())
 
-    def judge(
+    @property
+    def normalises_by_batch(self) -> bool:
+        """Whether it is one of the paper's networks as they normalise."""
+        architecture = self.candidate.architecture
+        return isinstance(architecture, Topology) and architecture.normalise == "batch"
+
+    @property
+    def seconds_per_epoch(self) -> float:
+        """Mean over all epochs but the first of a run, in which libraries warm up."""
+        seconds = [
+            (rows[-1].seconds - rows[0].seconds) / (len(rows) - 1)
+            if len(rows) > 1
+            else rows[0].seconds
+            for rows in self.histories
+        ]
+        return sum(seconds) / len(seconds)
+
+    def evaluate(
         self,
         data: "Dataset",
         *,
         device: str | None = None,
         only: Sequence[int] | None = None,
         by_image: bool = False,
-        advance: Callable[[int], None] | None = None,
     ) -> tuple[Evaluation, ...]:
-        """Return what each run, or `only` some, says of `data`.
+        """Return the evaluation of each run, or of `only` some, on `data`.
 
-        With `by_image` each image is normalised by its own statistics, not by the running ones.
+        With `by_image` each image is normalised by itself, not by running statistics.
         """
         from deepfreak.networks.normalisation import normalised_by_image
 
@@ -114,38 +126,31 @@ class Runs:
         place = device or _default_device()
         models = (load_network(self.weights[run], device=place) for run in chosen)
         return tuple(
-            evaluate(normalised_by_image(model) if by_image else model, data, advance=advance)
-            for model in models
+            evaluate(normalised_by_image(model) if by_image else model, data) for model in models
         )
-
-
-def spread(values: NDArray[np.float64]) -> str:
-    """Return mean and standard deviation of parts of 1, in per cent."""
-    per_cent = 100 * values
-    if per_cent.size == 1:
-        return f"{per_cent[0]:.2f}"
-    return f"{per_cent.mean():.2f} ± {per_cent.std(ddof=1):.2f} ({per_cent.size} runs)"
 
 
 @dataclass(slots=True, kw_only=True)
 class Trainer:
-    """Trains candidates in folders of their own, and says how long the rest will take.
+    """Trains candidates in directories of their own, and says how long the rest will take.
 
     Parameters
     ----------
-    work
-        Each run has the folder `work`/<candidate>/<seed>, from which it goes on if broken off.
+    request
+        Each run has the directory `work`/<candidate>/<seed>, from which it resumes.
     planned
-        How many runs of each candidate there will be; for the time left.
+        How many runs of each candidate.
+    time_limit_s
+        No run begins later; one that is under way is finished.
     """
 
     train: "Dataset"
     validation: "Dataset"
-    work: Path
+    request: Request
     planned: Mapping[Candidate, int]
     device: str | None = None
-    progress: Progress | None = None
-    say: Callable[[str], None] = lambda _: None
+    time_limit_s: float = math.inf
+    _began: float = field(init=False, default_factory=time.monotonic)
     _left: float = field(init=False)
     _seconds: float = field(init=False, default=0.0)
     _done: float = field(init=False, default=0.0)
@@ -153,63 +158,57 @@ class Trainer:
     def __post_init__(self) -> None:
         self._left = sum(self._cost(each) * runs for each, runs in self.planned.items())
 
-    def runs(self, candidate: Candidate) -> Runs:
-        """Train a candidate as often as planned, or go on with it."""
+    def run_all(self) -> dict[Candidate, Runs]:
+        """Train all candidates; those of which no run has ended in time are left out."""
+        found = {candidate: self._runs(candidate) for candidate in self.planned}
+        return {candidate: runs for candidate, runs in found.items() if runs.weights}
+
+    def _runs(self, candidate: Candidate) -> Runs:
         weights, histories = [], []
         for seed in range(self.planned[candidate]):
-            history = self._run(candidate, seed)
-            weights.append(self._folder(candidate, seed) / WEIGHTS)
-            histories.append(history)
+            place = self.request.work / candidate.folder / str(seed)
+            late = time.monotonic() - self._began >= self.time_limit_s
+            if late and not (place / WEIGHTS).exists():
+                break
+            histories.append(self._run(candidate, seed, place))
+            weights.append(place / WEIGHTS)
         return Runs(candidate=candidate, weights=tuple(weights), histories=tuple(histories))
 
-    def _run(self, candidate: Candidate, seed: int) -> tuple[Epoch, ...]:
-        folder = self._folder(candidate, seed)
-        shown = 0
-
-        def count(_: Epoch) -> None:
-            nonlocal shown
-            shown += 1
-
+    def _run(self, candidate: Candidate, seed: int, place: Path) -> tuple[Epoch, ...]:
+        trained = list[Epoch]()
         began = time.monotonic()
         made = train_network(
             self.train,
             architecture=candidate.architecture,
             training=candidate.training,
-            out=folder,
+            out=place,
             seed=seed,
             validation=self.validation,
             device=self.device,
-            show=self.progress,
-            on_epoch=count,
+            show=self.request.progress,
+            on_epoch=trained.append,
         )
         whole = self._cost(candidate)
         self._left -= whole
-        # what an earlier call had done tells nothing about how long the rest will take
-        self._done += whole * shown / candidate.training.epochs
-        self._seconds += time.monotonic() - began if shown else 0.0
-        left = f", {self._time_left()} left" if self._done and self._left > 0 else ""
-        accuracy = made.history[-1].validation_accuracy or 0.0
-        self.say(
+        # what an earlier call had trained tells nothing about how long the rest will take
+        self._done += whole * len(trained) / candidate.training.epochs
+        self._seconds += time.monotonic() - began if trained else 0.0
+        left = ""
+        if self._done and self._left > 0:
+            left = f", about {hours(self._seconds / self._done * self._left)} left"
+        self.request.say(
             f"{candidate.name}, run {seed + 1} of {self.planned[candidate]}: validation "
-            f"{100 * accuracy:.2f} %{left}"
+            f"{100 * (made.history[-1].validation_accuracy or 0.0):.2f} %{left}"
         )
         return made.history
-
-    def _folder(self, candidate: Candidate, seed: int) -> Path:
-        return self.work / candidate.folder / str(seed)
 
     def _cost(self, candidate: Candidate) -> float:
         """Return roughly what a run costs, in multiply-adds of a forward pass."""
         side = int(self.train.images.shape[1])
         each = candidate.multiply_adds(classes=len(self.train.classes), side=side)
-        # going back costs twice what going forward does
+        # the backward pass costs twice the forward pass
         images = 3 * len(self.train) + len(self.validation)
         return float(each) * images * candidate.training.epochs
-
-    def _time_left(self) -> str:
-        from deepfreak.reports.networks import hours
-
-        return f"about {hours(self._seconds / self._done * self._left)}"
 
 
 def _default_device() -> str:

@@ -8,14 +8,20 @@ from deepfreak.datasets import Dataset
 from deepfreak.features import GLCM, FeatureCache
 from deepfreak.models import SVM, Forest
 from deepfreak.models.evaluation import Evaluation
-from paper.contenders import Contender, judge, mcnemar
+from paper.baselines import Baseline, evaluate
+from paper.record import mcnemar
+from paper.request import Request
 from tests.labelled import write_labelled
 
-FOREST = Contender(
+FOREST = Baseline(
     name="a forest",
     extractor=GLCM(distances=(1,), angles_deg=(0,)),
     classifier=Forest(trees=5, class_weight=(0.35, 0.35, 0.1, 0.1, 0.1)),
 )
+
+
+def request(folder):
+    return Request(data=folder, work=folder, cache=FeatureCache(folder / "cache"))
 
 
 def said(truth, verdicts):
@@ -29,29 +35,27 @@ def said(truth, verdicts):
     )
 
 
-def test_a_forest_is_judged_once_a_seed_and_an_svm_once(tmp_path):
+def test_a_forest_is_evaluated_once_a_seed_and_an_svm_once(tmp_path):
     path = write_labelled(tmp_path / "toy.h5", np.arange(40) % 5, seed=1, side=64)
     with Dataset.open(path) as data:
-        found = judge(FOREST, data, {"same": data}, cache=FeatureCache(tmp_path / "c"), seeds=2)
-        assert len(found["same"].evaluations) == 2
-        assert found["same"].percents.size == 2
+        found = evaluate(FOREST, data, {"same": data}, request(tmp_path), seeds=2)
+        assert len(found["same"].of_seeds) == 2
         assert " ± " in found["same"].spread
-        svm = Contender(name="an SVM", extractor=FOREST.extractor, classifier=SVM())
-        found = judge(svm, data, {"same": data}, cache=FeatureCache(tmp_path / "c"), seeds=2)
-        assert len(found["same"].evaluations) == 1
+        svm = Baseline(name="an SVM", extractor=FOREST.extractor, classifier=SVM())
+        found = evaluate(svm, data, {"same": data}, request(tmp_path), seeds=2)
+        assert len(found["same"].of_seeds) == 1
 
 
-def test_images_of_two_classes_are_judged_by_a_model_of_two(tmp_path):
+def test_images_of_two_classes_are_classified_by_a_model_of_two(tmp_path):
     five = write_labelled(tmp_path / "five.h5", np.arange(40) % 5, seed=1, side=64)
     two = write_labelled(tmp_path / "two.h5", np.arange(10) % 2, seed=2, side=64, classes=GROUPS)
     with Dataset.open(five) as train, Dataset.open(two) as real:
-        cache = FeatureCache(tmp_path / "c")
-        found = judge(FOREST, train, {"real": real}, cache=cache, seeds=1)["real"].first
+        found = evaluate(FOREST, train, {"real": real}, request(tmp_path))["real"].first
     assert found.classes == GROUPS
     assert found.probabilities.shape == (10, 2)
 
 
-def test_mcnemar_counts_what_only_one_judged_rightly():
+def test_mcnemar_counts_what_only_one_has_right():
     truth = [0] * 12
     one, other = said(truth, [0] * 11 + [1]), said(truth, [0] + [1] * 10 + [0])
     assert mcnemar(one, other)[:2] == (10, 1)
