@@ -2,15 +2,12 @@
 
 A fit inside libsvm neither returns to Python nor looks at signals, so that no thread and no timer
 of its own process could stop it. A child answers call after call; it is replaced when it was killed
-or has crashed. Questions and answers are lines of JSON.
+or has crashed. Not by `multiprocessing`: workers of Dask may have no such children.
 """
 
-import contextlib
-import json
 import math
 import os
 import queue
-import selectors
 import signal
 import subprocess
 import sys
@@ -19,23 +16,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
-from typing import IO, Any, Self
+from multiprocessing.connection import Connection, Pipe
+from typing import Any, Self
 
 from deepfreak.errors import DeepFreakError
 from deepfreak.search.trial import Outcome
 
 MAX_START_S = 300.0
 MAX_END_S = 5.0
-_COMMAND = "import sys; from deepfreak.search.children import serve; serve(sys.argv[1])"
+_COMMAND = "import sys; from deepfreak.search.children import serve; serve(*sys.argv[1:])"
 # A child is one of several: none may take the cores of the others.
 _ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
 )
 _MAX_REASON_LENGTH = 300
-
-Json = dict[str, Any]
 
 
 class OverTimeError(DeepFreakError):
@@ -52,12 +48,13 @@ class Child:
     Parameters
     ----------
     function
-        As `module:name`; takes and returns a dictionary of JSON values.
+        As `module:name`; takes one value.
     """
 
     def __init__(self, function: str) -> None:
         self._function = function
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pipe: Connection[Any, Any] | None = None
         self._errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 -- close
         self._closed = False
         self._calling = threading.Lock()
@@ -69,7 +66,7 @@ class Child:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def call(self, argument: Json, *, seconds: float) -> Json:
+    def call(self, argument: Any, *, seconds: float) -> Any:  # noqa: ANN401 -- the function's
         """Return what the function makes of `argument`; the start of the child does not count.
 
         Raises
@@ -80,22 +77,17 @@ class Child:
             It raised an error, or the child crashed.
         """
         with self._calling:
-            process = self._started()
-            # a crashed child shows in its missing answer
-            with contextlib.suppress(OSError):
-                _pipe(process.stdin).write(json.dumps(argument) + "\n")
-                _pipe(process.stdin).flush()
+            process, pipe = self._started()
             try:
-                line = _line(process, seconds)
-            except TimeoutError:
-                self._end()
-                raise OverTimeError(f"stopped after {seconds:g} s") from None
-            if line is None:
-                raise CallFailedError(self._cause(process))
-        answer: Json = json.loads(line)
-        if "error" in answer:
-            raise CallFailedError(answer["error"])
-        value: Json = answer["value"]
+                pipe.send(argument)
+                if not pipe.poll(seconds):
+                    self._end()
+                    raise OverTimeError(f"stopped after {seconds:g} s")
+                error, value = pipe.recv()
+            except (EOFError, OSError):
+                raise CallFailedError(self._cause(process)) from None
+        if error is not None:
+            raise CallFailedError(error)
         return value
 
     def close(self) -> None:
@@ -109,37 +101,38 @@ class Child:
             self._end()
             self._errors.close()
 
-    def _started(self) -> "subprocess.Popen[str]":
-        """Return the process, started and ready."""
-        if self._process is not None and self._process.poll() is None:
-            return self._process
+    def _started(self) -> "tuple[subprocess.Popen[bytes], Connection[Any, Any]]":
+        """Return the process, started and ready, and the pipe to it."""
+        if self._process is not None and self._pipe is not None and self._process.poll() is None:
+            return self._process, self._pipe
         self._end()
         with self._changing:
             if self._closed:
                 raise CallFailedError("the search was ended")
             self._errors.seek(0)
             self._errors.truncate()
+            pipe, theirs = Pipe()
+            self._pipe = pipe
             self._process = process = subprocess.Popen(  # noqa: S603 -- our interpreter and code
-                [sys.executable, "-c", _COMMAND, self._function],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
+                [sys.executable, "-c", _COMMAND, self._function, str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=self._errors,
                 stderr=self._errors,
+                pass_fds=[theirs.fileno()],
                 env=os.environ | _ONE_THREAD,
-                text=True,
                 # Ctrl-C is for the main process, which ends its children
                 start_new_session=True,
             )
-        try:
-            ready = _line(process, MAX_START_S)
-        except TimeoutError:
-            ready = None
-        if ready is None:
-            raise CallFailedError(self._cause(process))
-        return process
+            theirs.close()
+        with suppress(EOFError, OSError):
+            if pipe.poll(MAX_START_S):
+                pipe.recv()
+                return process, pipe
+        raise CallFailedError(self._cause(process))
 
-    def _cause(self, process: "subprocess.Popen[str]") -> str:
+    def _cause(self, process: "subprocess.Popen[bytes]") -> str:
         """Return why a process has ended, which its pipe told a moment before."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        with suppress(subprocess.TimeoutExpired):
             process.wait(MAX_END_S)
         self._end()
         if self._closed:
@@ -154,61 +147,40 @@ class Child:
 
     def _end(self) -> None:
         with self._changing:
-            process, self._process = self._process, None
-        if process is not None:
+            process, pipe, self._process, self._pipe = self._process, self._pipe, None, None
+        if process is not None and pipe is not None:
             process.kill()
             process.wait()
-            for pipe in (process.stdin, process.stdout):
-                with contextlib.suppress(OSError):
-                    _pipe(pipe).close()
+            pipe.close()
 
 
-def _pipe(pipe: "IO[str] | None") -> "IO[str]":
-    if pipe is None:
-        raise AssertionError
-    return pipe
+def serve(function: str, descriptor: str) -> None:
+    """Answer the calls that arrive on a pipe, in a child process; never returns.
 
-
-def _line(process: "subprocess.Popen[str]", seconds: float) -> str | None:
-    """Return the next line that a child writes, or None if it has closed its end."""
-    answers = _pipe(process.stdout)
-    with selectors.DefaultSelector() as selector:
-        selector.register(answers, selectors.EVENT_READ)
-        if not selector.select(seconds):
-            raise TimeoutError
-    line = answers.readline()
-    return line if line.endswith("\n") else None
-
-
-def serve(function: str) -> None:
-    """Answer the calls that arrive on stdin, in a child process; never returns.
-
-    The process ends when stdin closes, even in the midst of a call: its parent has ended.
+    The process ends when the pipe closes, even in the midst of a call: its parent has ended.
     """
-    # whatever prints to stdout must not come between the answers
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     module, _, name = function.partition(":")
-    work: Callable[[Json], Json] = getattr(import_module(module), name)
-    questions: queue.SimpleQueue[str] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(questions,), daemon=True).start()
-    answers.write("ready\n")
-    answers.flush()
+    work: Callable[[Any], Any] = getattr(import_module(module), name)
+    pipe: Connection[Any, Any] = Connection(int(descriptor))
+    questions: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def listen() -> None:
+        with suppress(EOFError, OSError):
+            while True:
+                questions.put(pipe.recv())
+        os._exit(0)
+
+    threading.Thread(target=listen, daemon=True).start()
+    pipe.send("ready")
     while True:
-        question = json.loads(questions.get())
+        question = questions.get()
+        answer: tuple[str | None, Any]
         try:
-            answer: Json = {"value": work(question)}
+            answer = None, work(question)
         except (Exception, SystemExit) as error:  # noqa: BLE001 -- it is this call's answer
             words = " ".join(f"{type(error).__name__}: {error}".split())
-            answer = {"error": words[:_MAX_REASON_LENGTH]}
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
-
-
-def _listen(questions: "queue.SimpleQueue[str]") -> None:
-    for line in sys.stdin:
-        questions.put(line)
-    os._exit(0)
+            answer = words[:_MAX_REASON_LENGTH], None
+        pipe.send(answer)
 
 
 class Children:
@@ -220,11 +192,11 @@ class Children:
         for process in processes:
             self._idle.put(process)
 
-    def submit(self, argument: Json, seconds: float) -> "Future[Outcome]":
+    def submit(self, argument: Any, seconds: float) -> "Future[Outcome]":  # noqa: ANN401
         """Make a trial in the next idle child; see `outcome_in`."""
         return self._threads.submit(self._make, argument, seconds)
 
-    def _make(self, argument: Json, seconds: float) -> Outcome:
+    def _make(self, argument: Any, seconds: float) -> Outcome:  # noqa: ANN401
         child = self._idle.get()
         try:
             return outcome_in(child, argument, seconds)
@@ -234,7 +206,7 @@ class Children:
 
 @contextmanager
 def children(function: str, count: int) -> Iterator[Children]:
-    """Give `count` children that call `function` (`module:name`)."""
+    """Give `count` children that call `function` (`module:name`), which returns an `Outcome`."""
     with ExitStack() as stack:
         threads = ThreadPoolExecutor(count)
         stack.callback(threads.shutdown, wait=True)
@@ -243,18 +215,21 @@ def children(function: str, count: int) -> Iterator[Children]:
         yield Children(processes, threads)
 
 
-def outcome_in(child: Child, argument: Json, seconds: float) -> Outcome:
-    """Return the outcome that a child's function gives; `info` tells that the limit was reached."""
-    began = time.monotonic()
+def outcome_in(child: Child, argument: Any, seconds: float) -> Outcome:  # noqa: ANN401
+    """Return the outcome of a child's call; `info` tells that the time limit was reached."""
+    began, info = time.monotonic(), {}
     try:
-        return Outcome(**child.call(argument, seconds=seconds))
+        outcome: Outcome = child.call(argument, seconds=seconds)
     except OverTimeError as error:
-        return Outcome(math.inf, {"timed_out": True}, str(error), time.monotonic() - began)
+        reason, info = str(error), {"timed_out": True}
     except CallFailedError as error:
-        return Outcome(math.inf, {}, str(error), time.monotonic() - began)
+        reason = str(error)
+    else:
+        return outcome
+    return Outcome(math.inf, info, reason, time.monotonic() - began)
 
 
-def outcome_alone(function: str, argument: Json, seconds: float) -> Outcome:
-    """Return the outcome of a trial in a child of its own: for a worker of a cluster."""
+def outcome_alone(function: str, argument: Any, seconds: float) -> Outcome:  # noqa: ANN401
+    """Return the outcome of a call in a child of its own: for a worker of a cluster."""
     with Child(function) as child:
         return outcome_in(child, argument, seconds)

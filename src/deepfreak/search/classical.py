@@ -6,13 +6,13 @@ are made in children that can be killed, here or on a cluster.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Protocol
 
 import numpy as np
 from pydantic import Field
@@ -41,7 +41,7 @@ from deepfreak.search.images import Images, described
 from deepfreak.search.journal import Journal, open_journal
 from deepfreak.search.loop import Loop, ended, identity
 from deepfreak.search.samplers.tpe import TPE
-from deepfreak.search.space import plain
+from deepfreak.search.space import Settings
 from deepfreak.search.table8 import TABLE_8, describe, pipeline
 from deepfreak.search.trial import Outcome, Trial
 from deepfreak.settings import Count, Positive, settings
@@ -71,11 +71,21 @@ class Plan:
     trial_seconds: Positive = 600.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What another process needs to make a trial."""
+
+    settings: Settings
+    images: Images
+    cache: Path | None
+    seed: int
+
+
 class Workers(Protocol):
     """Make trials."""
 
-    def submit(self, argument: dict[str, Any], seconds: float) -> "Future[Outcome]":
-        """Begin `score` of `argument`, with a time limit."""
+    def submit(self, argument: Task, seconds: float) -> "Future[Outcome]":
+        """Begin `score` of a task, with a time limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +95,7 @@ class ClusterWorkers:
     executor: Executor
     function: str = SCORE
 
-    def submit(self, argument: dict[str, Any], seconds: float) -> "Future[Outcome]":
+    def submit(self, argument: Task, seconds: float) -> "Future[Outcome]":
         """Begin a trial on any worker; if that crashes, on another."""
         return self.executor.submit(outcome_alone, self.function, argument, seconds)
 
@@ -101,8 +111,8 @@ def search_workers(workers: int, dask: str | None = None) -> Iterator[Workers]:
             yield ClusterWorkers(executor)
 
 
-def score(argument: Mapping[str, Any]) -> dict[str, Any]:
-    """Train and evaluate what the settings of a trial say; return an `Outcome` as JSON values.
+def score(task: Task) -> Outcome:
+    """Train on the training images and evaluate on the validation images.
 
     Vectors that are not in the cache are computed, so that the outcome never depends on it.
 
@@ -111,38 +121,33 @@ def score(argument: Mapping[str, Any]) -> dict[str, Any]:
     DeepFreakError
         The images do not allow it, such as fewer descriptors than visual words.
     """
-    chosen = pipeline({name: plain(value) for name, value in argument["settings"].items()})
-    real, cache_folder, seed = argument["real"], argument["cache"], argument["seed"]
-    cache = FeatureCache(cache_folder and Path(cache_folder))
-    images = Images(data=Path(argument["data"]), real=real and Path(real))
+    chosen, cache = pipeline(task.settings), FeatureCache(task.cache)
     times = [time.perf_counter()]
-    with images.open() as (train, validation):
+    with task.images.open() as (train, validation):
         extractor = (
-            cache.words(chosen.extractor, train, seed=seed)
+            cache.words(chosen.extractor, train, seed=task.seed)
             if isinstance(chosen.extractor, SIFT)
             else chosen.extractor
         )
         vectors, unseen = cache.vectors(extractor, train), cache.vectors(extractor, validation)
         labels, truth = train.labels, validation.labels
         classifier, classes = chosen.classifier, train.classes
-        if images.real is not None:
+        if task.images.real is not None:
             weights = group_weights(classifier.class_weight, classes)
             classifier = replace(classifier, class_weight=weights)
             labels, classes = grouped(labels, classes), GROUPS
     times.append(time.perf_counter())
-    fitted = classifier.fit(vectors, labels, classes=len(classes), seed=seed)
+    fitted = classifier.fit(vectors, labels, classes=len(classes), seed=task.seed)
     times.append(time.perf_counter())
     hits = int(np.count_nonzero(fitted.predict(unseen) == truth))
     times.append(time.perf_counter())
-    features_s, fit_s, evaluate_s = np.diff(times).tolist()
+    names = ("features_s", "fit_s", "evaluate_s")
     info = {
         "hits": hits,
         "total": len(truth),
-        "features_s": features_s,
-        "fit_s": fit_s,
-        "evaluate_s": evaluate_s,
+        **dict(zip(names, np.diff(times).tolist(), strict=True)),
     }
-    return asdict(Outcome(1 - hits / len(truth), info, seconds=times[-1] - times[0]))
+    return Outcome(1 - hits / len(truth), info, seconds=times[-1] - times[0])
 
 
 def search(
@@ -248,7 +253,6 @@ class _Run:
 
         All threads extract, even while other trials are under way: most of these end before.
         """
-        real, cache = self.images.real, self.cache.folder
         try:
             self.extraction.ensure(
                 pipeline(trial.settings).extractor,
@@ -257,14 +261,13 @@ class _Run:
             )
         except InputError as error:
             return ended(Outcome(math.inf, error=str(error)))
-        argument = {
-            "settings": trial.settings,
-            "data": str(self.images.data.absolute()),
-            "real": None if real is None else str(real.absolute()),
-            "cache": None if cache is None else str(cache.absolute()),
-            "seed": trial.seed,
-        }
-        return self.places.submit(argument, self.plan.trial_seconds)
+        task = Task(
+            settings=trial.settings,
+            images=self.images.absolute(),
+            cache=self.cache.folder and self.cache.folder.absolute(),
+            seed=trial.seed,
+        )
+        return self.places.submit(task, self.plan.trial_seconds)
 
     def note(self, trial: Trial) -> None:
         """Write down how long this run has taken, and say how a trial ended and what is left."""

@@ -34,6 +34,10 @@ class Images:
     data: Path
     real: Path | None = None
 
+    def absolute(self) -> "Images":
+        """Return the same for a process in another directory."""
+        return Images(data=self.data.absolute(), real=self.real and self.real.absolute())
+
     @contextmanager
     def open(self) -> Iterator[tuple[Dataset, Dataset]]:
         """Give the training and the validation images.

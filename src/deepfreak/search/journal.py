@@ -13,7 +13,7 @@ from typing import Any
 
 from deepfreak.search.trial import Trial
 from deepfreak.storage.locks import opened_alone
-from deepfreak.storage.log import AppendLog, open_log
+from deepfreak.storage.log import AppendLog, open_log, read_log
 from deepfreak.storage.manifest import Format
 
 FORMAT = Format("search journal", 2)
@@ -34,14 +34,12 @@ class Journal:
         self._log = log
         self.trials: dict[int, tuple[Trial, int]] = {}
         self.sessions: list[dict[str, Any]] = []
-        for line in log.records():
-            record = json.loads(line)
+        for record in map(json.loads, log.records()):
             if "trial" in record:
                 trial = Trial.from_json(record["trial"])
                 self.trials[trial.number] = trial, record["known"]
             else:
-                del self.sessions[record["run"] :]
-                self.sessions.append(record["session"])
+                self.sessions[record["run"] :] = [record["session"]]
         self._earlier_runs = len(self.sessions)
 
     def add(self, trial: Trial, known: int) -> None:
@@ -90,3 +88,17 @@ def open_journal(
     left = "earlier trials are kept: the same command resumes"
     with open_log(Path(path), search, form=FORMAT, busy=busy, advice=advice, left=left) as log:
         yield Journal(log)
+
+
+def read_trials(path: str | Path) -> list[Trial]:
+    """Return the trials of a journal that have ended, by number, even while it is being written.
+
+    Raises
+    ------
+    InputError
+        There is none, or it is of another format or version.
+    """
+    with read_log(Path(path), form=FORMAT) as log:
+        records = map(json.loads, log.records())
+        trials = [Trial.from_json(record["trial"]) for record in records if "trial" in record]
+    return sorted(trials, key=lambda trial: trial.number)

@@ -1,6 +1,5 @@
 """Functions that the tests have called in child processes."""
 
-import json
 import os
 import signal
 import sys
@@ -9,6 +8,8 @@ import zlib
 
 import numpy as np
 
+from deepfreak.search.trial import Outcome
+
 
 def echo(argument):
     print("what a library says on stdout")  # noqa: T201 -- must not come between the answers
@@ -16,7 +17,7 @@ def echo(argument):
 
 
 def outcome(argument):
-    return {"loss": argument["i"], "info": {"process": os.getpid()}}
+    return Outcome(argument["i"], {"process": os.getpid()})
 
 
 def die(argument):
@@ -47,23 +48,22 @@ def endless_svm(_argument):
     return {}
 
 
-def quick_score(argument):
+def quick_score(task):
     """Stand in for `classical.score`: an accuracy that depends on the settings, at once.
 
     The best is a small forest on GLCM, so that it is quick to train in the end.
     """
-    settings = argument["settings"]
+    settings = task.settings
     if settings["extractor"] == "sift":
         raise ValueError("too few descriptors")
     time.sleep(0.02)
     good = 60 * (settings["extractor"] == "glcm") + 30 * (settings.get("forest.trees") == 10)
-    noise = zlib.crc32(json.dumps(settings, sort_keys=True).encode()) % 10
-    hits = good + noise
-    return {"loss": 1 - hits / 100, "info": {"hits": hits, "total": 100}}
+    hits = good + zlib.crc32(repr(sorted(settings.items())).encode()) % 10
+    return Outcome(1 - hits / 100, {"hits": hits, "total": 100})
 
 
-def score_or_be_killed(argument):
+def score_or_be_killed(task):
     """Score; LBP with an SVM ends the process, as the kernel does when memory runs out."""
-    if (argument["settings"]["extractor"], argument["settings"]["classifier"]) == ("lbp", "svm"):
+    if (task.settings["extractor"], task.settings["classifier"]) == ("lbp", "svm"):
         os.kill(os.getpid(), signal.SIGKILL)
-    return quick_score(argument)
+    return quick_score(task)

@@ -30,7 +30,7 @@ QUICK = "tests.unit.search.jobs:quick_score"
 
 
 def quick(argument, _seconds):
-    return Outcome(**jobs.quick_score(argument))
+    return jobs.quick_score(argument)
 
 
 def failed(reason):
@@ -44,7 +44,7 @@ class Threads:
         self.work, self.started = work, []
 
     def submit(self, argument, seconds):
-        self.started.append(argument["settings"])
+        self.started.append(argument.settings)
         future = Future()
 
         def run():
@@ -208,9 +208,9 @@ def test_trials_that_run_away_or_fail_are_recorded_and_end_nothing(
     toy, tmp_path, cache_folder, places
 ):
     def work(argument, seconds):
-        if argument["settings"]["classifier"] == "svm":
+        if argument.settings["classifier"] == "svm":
             return Outcome(inf, {"timed_out": True}, f"stopped after {seconds:g} s")
-        if argument["settings"]["extractor"] == "lbp":
+        if argument.settings["extractor"] == "lbp":
             return failed("MemoryError: no room")
         return quick(argument, seconds)
 
@@ -291,7 +291,7 @@ def test_a_search_on_real_images_learns_two_classes(toy, tmp_path, cache_folder,
     seen = []
 
     def work(argument, seconds):
-        seen.append(argument["real"])
+        seen.append(argument.images.real)
         return quick(argument, seconds)
 
     places.work = work
@@ -302,7 +302,7 @@ def test_a_search_on_real_images_learns_two_classes(toy, tmp_path, cache_folder,
         cache=FeatureCache(cache_folder),
         made_by=places,
     )
-    assert set(seen) == {str(real)}
+    assert set(seen) == {real}
     assert results.purpose["validation"]["count"] == 24
     model = load_model(tmp_path / "out" / "best.skops")
     assert model.classes == ("no-diffraction", "diffraction")

@@ -18,7 +18,7 @@ from deepfreak.formats import find_files
 from deepfreak.models import (
     Forest,
 )
-from deepfreak.search.classical import score
+from deepfreak.search.classical import Task, score
 from deepfreak.search.images import Images
 from deepfreak.search.table8 import TABLE_8
 from deepfreak.search.trial import Outcome, Trial
@@ -34,12 +34,10 @@ SETTINGS = {
 
 
 def scored(settings, data, cache, *, real=None, seed=0):
-    """Return the outcome of a trial, asked for as a child is."""
-    argument = {
-        "settings": settings, "data": str(data), "real": real and str(real), "cache": str(cache),
-        "seed": seed,
-    }  # fmt: skip
-    return Outcome(**json.loads(json.dumps(score(json.loads(json.dumps(argument))))))
+    """Return the outcome of a trial."""
+    return score(
+        Task(settings=settings, images=Images(data=data, real=real), cache=cache, seed=seed)
+    )
 
 
 def write_real(path, *, classes=GROUPS, side=64, seed=5):

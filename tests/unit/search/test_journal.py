@@ -4,7 +4,7 @@ from math import inf
 import pytest
 
 from deepfreak.errors import OutputError
-from deepfreak.search.journal import FORMAT, open_journal
+from deepfreak.search.journal import FORMAT, open_journal, read_trials
 from deepfreak.search.trial import Outcome, Trial
 from deepfreak.storage.log import open_log
 
@@ -28,6 +28,7 @@ def test_what_was_written_is_read_again(tmp_path):
     with open_journal(path, SEARCH) as journal:
         assert journal.trials == {0: (DONE, 1), 1: (FAILED, 0)}
         assert journal.sessions == [{"wall_s": 2.0}]
+        assert read_trials(path) == [DONE, FAILED]
         journal.note({"wall_s": 5.0})
     with open_journal(path, SEARCH) as journal:
         assert journal.sessions == [{"wall_s": 2.0}, {"wall_s": 5.0}]
