@@ -4,7 +4,8 @@ Run: python benchmarks/compact.py [--images 100] [--seed 1]
 
 Each network is exported with its preprocessing and its activation maps, as it is served, and
 classifies simulated images one by one in one thread. Times are CPU milliseconds, median and
-minimum. Weights are random, which does not change the cost. Training is forward and backward, in batches of 32, in one thread.
+minimum. Weights are random, which does not change the cost. Training is forward and backward, in
+batches of 32, in one thread.
 """
 
 import argparse

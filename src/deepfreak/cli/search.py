@@ -77,8 +77,8 @@ def classical(
     from deepfreak.reports.search import minutes
     from deepfreak.search.classical import Plan
     from deepfreak.search.classical import search as search_classical
-    from deepfreak.search.space import describe
-    from deepfreak.search.trial import Images
+    from deepfreak.search.images import Images, accuracy_of
+    from deepfreak.search.table8 import describe
 
     try:
         results = search_classical(
@@ -100,13 +100,13 @@ def classical(
         )
         raise click.exceptions.Exit(130) from None
     best, counts, seconds = results.best, results.counts, results.seconds
-    if best is not None and best.outcome is not None:
+    if best is not None:
         click.echo(
-            f"{out}: {format_percent(best.outcome.accuracy).strip()} % by trial {best.number}, "
-            f"{describe(best.picks)}"
+            f"{out}: {format_percent(accuracy_of(best)).strip()} % by trial {best.number}, "
+            f"{describe(best.settings)}"
         )
     click.echo(
-        f"{counts['done']} trials, {counts['bound']} hit the bound, {counts['failed']} failed; "
+        f"{counts['done']} trials, {counts['timed out']} timed out, {counts['failed']} failed; "
         f"extraction {minutes(seconds['extraction'])}, search {minutes(seconds['search'])}"
     )
 
@@ -195,10 +195,9 @@ def cnn(
     from deepfreak.models.evaluation import format_percent
     from deepfreak.networks.figures import hours
     from deepfreak.progress import progress
-    from deepfreak.search.cnn import first_images
     from deepfreak.search.cnn import search as search_cnn
     from deepfreak.search.cnn_plan import Plan
-    from deepfreak.search.cnn_results import proportion_of
+    from deepfreak.search.images import accuracy_of, first_images
 
     plan = Plan(
         iterations=iterations,
@@ -234,7 +233,7 @@ def cnn(
             raise click.exceptions.Exit(130) from None
     for made in results.best:
         click.echo(
-            f"{format_percent(proportion_of(made)).strip()} % by {made.configuration}: "
+            f"{format_percent(accuracy_of(made)).strip()} % by {made.configuration}: "
             + ", ".join(f"{name} {value:.5g}" for name, value in made.settings.items())
         )
     found = results.to_json()
@@ -250,7 +249,7 @@ def _opened(
     data: str, real: Path | None, *, simulate: int | None, images: int | None, workers: int
 ) -> "Iterator[tuple[Dataset, Dataset]]":
     """Give the images to learn and to choose by, of a file or simulated in memory."""
-    from deepfreak.search.trial import Images
+    from deepfreak.search.images import Images
 
     if simulate is None:
         with Images(data=Path(data), real=real).open() as pair:

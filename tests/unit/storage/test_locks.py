@@ -16,7 +16,6 @@ from deepfreak.errors import DatasetError, OutputError
 from deepfreak.live.ledger import open_ledger
 from deepfreak.live.sinks.growing_file import GrowingFile
 from deepfreak.live.spool import Spool
-from deepfreak.search.bohb.journal import open_journal as open_bohb_journal
 from deepfreak.search.journal import open_journal
 from deepfreak.storage import locks
 from deepfreak.storage.draft import open_draft
@@ -136,12 +135,8 @@ def draft(folder):
     return open_draft(folder / "out.h5", {"images": 1}, form=Format("draft", 1))
 
 
-def classical(folder):
-    return open_journal(folder, {"seed": 1})
-
-
-def bohb(folder):
-    return open_bohb_journal(folder / "journal", {"seed": 1})
+def search(folder):
+    return open_journal(folder / "journal", {"seed": 1})
 
 
 def ledger(folder):
@@ -164,7 +159,7 @@ class growing:  # noqa: N801 -- beside the functions
 
 
 @linux
-@pytest.mark.parametrize("kind", [draft, classical, bohb, ledger, spool, growing])
+@pytest.mark.parametrize("kind", [draft, search, ledger, spool, growing])
 def test_all_that_is_written_alone_is_so_without_locks_too(tmp_path, without_locks, capsys, kind):
     with kind(tmp_path):
         assert "has no locks" in capsys.readouterr().err
