@@ -22,11 +22,11 @@ from pathlib import Path
 
 import numpy as np
 
-from deepfreak.live.dectris import cbor_v2, json_v1
-from deepfreak.live.dectris.messages import End, Start
-from deepfreak.live.dectris.speak import Speaker, encode_image
-from deepfreak.live.ledger import read_ledger
+from deepfreak.live.receive.dectris import cbor_v2, json_v1
+from deepfreak.live.receive.dectris.messages import End, Start
+from deepfreak.live.receive.dectris.sender import Speaker, encode_image
 from deepfreak.live.replay import record_shots
+from deepfreak.live.results.ledger import read_ledger
 from deepfreak.live.spool import Spool
 from deepfreak.physics.recipe import load_recipe
 

@@ -12,7 +12,7 @@ from PIL import Image
 from deepfreak.cli import main
 from deepfreak.cli.live_options import Voice
 from deepfreak.formats import read_frames
-from deepfreak.live.ledger import open_ledger
+from deepfreak.live.results.ledger import open_ledger
 from deepfreak.models import load_model
 from deepfreak.networks.export import export_onnx
 from deepfreak.screening.scores import read_scores, scores_path, write_scores

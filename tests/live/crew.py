@@ -8,8 +8,8 @@ import os
 import signal
 import time
 
-import deepfreak.live.judge  # noqa: F401 -- before the first frame comes, as real ones do
-from deepfreak.live.events import Outcome, SeriesBegan
+import deepfreak.live.decide  # noqa: F401 -- before the first frame comes, as real ones do
+from deepfreak.live.messages import Outcome, SeriesBegan
 
 
 def taken(path):

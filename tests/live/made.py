@@ -6,12 +6,12 @@ import time
 import numpy as np
 
 from deepfreak.formats.frame import Frame
-from deepfreak.live.events import Hit, Outcome, Peaks, Recorded
+from deepfreak.live.messages import Hit, Outcome, Peaks, Recorded
 
 CLASSES = ("blank", "no-crystal", "weak", "good", "strong")
 SPAWN = multiprocessing.get_context("forkserver")  # its processes begin without threads
 SPAWN.set_forkserver_preload(
-    ["deepfreak.live.sinks.hit_files", "deepfreak.datasets.draft", "deepfreak.live.judge"]
+    ["deepfreak.live.sinks.hit_files", "deepfreak.datasets.draft", "deepfreak.live.decide"]
 )
 
 

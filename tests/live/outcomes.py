@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from deepfreak.live.events import Outcome, Picture, Recorded
+from deepfreak.live.messages import Outcome, Picture, Recorded
 
 CLASSES = ("blank", "no-crystal", "weak", "good", "strong")
 _SEQUENCE = itertools.count(1)

@@ -6,9 +6,9 @@ from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import wait
 
 from deepfreak.errors import OutputError
-from deepfreak.live.events import Arrival, Outcome, SeriesBegan, SeriesEnded
-from deepfreak.live.intake import Limits
-from deepfreak.live.ledger import open_ledger
+from deepfreak.live.messages import Arrival, Outcome, SeriesBegan, SeriesEnded
+from deepfreak.live.receive.intake import Limits
+from deepfreak.live.results.ledger import open_ledger
 from deepfreak.live.run import Run
 from deepfreak.live.spool import Spool
 from tests.live.made import CLASSES

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.formats.frame import Frame
-from deepfreak.live.dectris.decode import decoder
-from deepfreak.live.dectris.messages import Start
-from deepfreak.live.dectris.receive import Listener
-from deepfreak.live.dectris.speak import Speaker
-from deepfreak.live.events import Arrival, Event, SeriesBegan, SeriesEnded, Trouble
+from deepfreak.live.messages import Arrival, Event, SeriesBegan, SeriesEnded, Trouble
+from deepfreak.live.receive.dectris.decode import decoder
+from deepfreak.live.receive.dectris.messages import Start
+from deepfreak.live.receive.dectris.sender import Speaker
+from deepfreak.live.receive.dectris.stream import Listener
 
 SHAPE = (24, 40)  # slow, fast: no square, so that a confusion of the two is seen
 PATIENCE = 100  # ticks of a tenth of a second

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from deepfreak.errors import RecipeError
-from deepfreak.live.alarms import Alarms, AlarmSettings, Readings
-from deepfreak.live.events import SeriesBegan, SeriesEnded, Trouble
-from deepfreak.live.hit_rate import chance_of_fall, dispersion
-from deepfreak.live.tally import Tally
+from deepfreak.live.messages import SeriesBegan, SeriesEnded, Trouble
+from deepfreak.live.statistics import Tally
+from deepfreak.live.statistics.alarms import Alarms, AlarmSettings, Readings
+from deepfreak.live.statistics.hit_rate import chance_of_fall, dispersion
 from deepfreak.models.evaluation import Proportion
 from tests.live.outcomes import CLASSES, outcome, rows
 

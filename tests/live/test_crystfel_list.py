@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from deepfreak.errors import OutputError
-from deepfreak.live.events import Recorded
+from deepfreak.live.messages import Recorded
 from deepfreak.live.sinks.crystfel_list import MAX_LINE_LENGTH, Copy, CrystFELList
 from tests.live.made import instants, killed, made_outcome, made_rows
 

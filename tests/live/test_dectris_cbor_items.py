@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepfreak.errors import FrameError
-from deepfreak.live.dectris.cbor_items import DEEPEST, Tagged, read_item
+from deepfreak.live.receive.dectris.cbor_items import DEEPEST, Tagged, read_item
 
 values = st.recursive(
     st.none()

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from deepfreak.errors import FrameError
-from deepfreak.live.dectris import compression
-from deepfreak.live.dectris.compression import ALGORITHMS, CodedArray, decode, encode
+from deepfreak.live.receive.dectris import compression
+from deepfreak.live.receive.dectris.compression import ALGORITHMS, CodedArray, decode, encode
 
 SHAPES = [(1, 1), (3, 5), (129, 257)]
 

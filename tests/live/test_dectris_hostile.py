@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from deepfreak.errors import FrameError
-from deepfreak.live.dectris import cbor_v2, json_v1
-from deepfreak.live.dectris.decode import decoder
-from deepfreak.live.dectris.receive import Listener
-from deepfreak.live.dectris.speak import encode_image
-from deepfreak.live.events import Arrival, SeriesBegan, SeriesEnded
+from deepfreak.live.messages import Arrival, SeriesBegan, SeriesEnded
+from deepfreak.live.receive.dectris import cbor_v2, json_v1
+from deepfreak.live.receive.dectris.decode import decoder
+from deepfreak.live.receive.dectris.sender import encode_image
+from deepfreak.live.receive.dectris.stream import Listener
 from tests.live.spoken import a_start, counts_of
 
 SECONDS = float(os.environ.get("DEEPFREAK_FUZZ_SECONDS", "180"))

@@ -11,14 +11,14 @@ import zmq
 from deepfreak.errors import FrameError, InputError
 from deepfreak.formats.measured import missing_by_reason
 from deepfreak.formats.options import ReadSettings
-from deepfreak.live.decoding import Decoders
-from deepfreak.live.dectris import cbor_v2, json_v1
-from deepfreak.live.dectris.decode import decoder
-from deepfreak.live.dectris.receive import Listener
-from deepfreak.live.dectris.speak import Speaker, encode_image, encode_pixels
-from deepfreak.live.events import Arrival, SeriesBegan, SeriesEnded
-from deepfreak.live.roll import Line, Roll
-from deepfreak.live.seen import Seen
+from deepfreak.live.messages import Arrival, SeriesBegan, SeriesEnded
+from deepfreak.live.receive.decoders import Decoders
+from deepfreak.live.receive.dectris import cbor_v2, json_v1
+from deepfreak.live.receive.dectris.decode import decoder
+from deepfreak.live.receive.dectris.sender import Speaker, encode_image, encode_pixels
+from deepfreak.live.receive.dectris.stream import Listener
+from deepfreak.live.receive.frame_accounting import Line, Roll
+from deepfreak.live.receive.number_set import Seen
 from tests.live.spoken import (
     a_start,
     connected,
@@ -304,7 +304,7 @@ def test_a_lost_connection_is_told_and_made_again() -> None:
 def test_a_message_too_large_for_any_detector_costs_only_itself(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("deepfreak.live.dectris.receive.MAX_MESSAGE", 100_000)
+    monkeypatch.setattr("deepfreak.live.receive.dectris.stream.MAX_MESSAGE", 100_000)
     with connected() as (speaker, listener):
         speaker.send(bytes(200_000))
         events = listener.events()
@@ -350,7 +350,7 @@ def test_a_series_of_stream_v2_without_a_name_has_its_number() -> None:
 
 
 def test_silence_is_ticked_and_nobody_there_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deepfreak.live.dectris.receive._SECONDS_TO_ANSWER", 0.15)
+    monkeypatch.setattr("deepfreak.live.receive.dectris.stream._SECONDS_TO_ANSWER", 0.15)
     with zmq.Context() as context, context.socket(zmq.PULL) as nobody:
         port = nobody.bind_to_random_port("tcp://127.0.0.1")
     listener = Listener(f"tcp://127.0.0.1:{port}")

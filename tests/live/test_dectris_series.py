@@ -9,13 +9,13 @@ import zmq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepfreak.live.dectris.messages import End, Image, Start
-from deepfreak.live.dectris.receive import Listener
-from deepfreak.live.dectris.series import Conversation
-from deepfreak.live.dectris.speak import Speaker, encode_image
-from deepfreak.live.events import Arrival, SeriesBegan, SeriesEnded, Trouble
-from deepfreak.live.roll import Line, Roll
-from deepfreak.live.seen import Seen
+from deepfreak.live.messages import Arrival, SeriesBegan, SeriesEnded, Trouble
+from deepfreak.live.receive.dectris.messages import End, Image, Start
+from deepfreak.live.receive.dectris.sender import Speaker, encode_image
+from deepfreak.live.receive.dectris.series import Conversation
+from deepfreak.live.receive.dectris.stream import Listener
+from deepfreak.live.receive.frame_accounting import Line, Roll
+from deepfreak.live.receive.number_set import Seen
 from tests.live.spoken import SHAPE, a_start, counts_of, frames, heard, of_kind, troubles
 
 ID = "01HXAMPLE"

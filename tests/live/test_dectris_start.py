@@ -7,12 +7,12 @@ import cbor2
 import numpy as np
 import pytest
 
-from deepfreak.live.dectris import cbor_v2, json_v1
-from deepfreak.live.dectris.decode import decoder
-from deepfreak.live.dectris.messages import Start
-from deepfreak.live.dectris.series import Conversation
-from deepfreak.live.dectris.speak import encode_image
-from deepfreak.live.events import SeriesBegan
+from deepfreak.live.messages import SeriesBegan
+from deepfreak.live.receive.dectris import cbor_v2, json_v1
+from deepfreak.live.receive.dectris.decode import decoder
+from deepfreak.live.receive.dectris.messages import Start
+from deepfreak.live.receive.dectris.sender import encode_image
+from deepfreak.live.receive.dectris.series import Conversation
 from tests.live.spoken import SHAPE, a_start, counts_of, of_kind, troubles
 
 MASK = a_start().masks["threshold_1"]

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from deepfreak.errors import OutputError
-from deepfreak.live import intake as module
-from deepfreak.live.events import SeriesBegan, SeriesEnded, Trouble
-from deepfreak.live.intake import Intake, Limits
-from deepfreak.live.ledger import open_ledger
+from deepfreak.live.messages import SeriesBegan, SeriesEnded, Trouble
+from deepfreak.live.receive import intake as module
+from deepfreak.live.receive.intake import Intake, Limits
+from deepfreak.live.results.ledger import open_ledger
 from deepfreak.live.spool import Spool
 from tests.live.made import made_outcome
 from tests.live.runs import BEGAN, Told, arrival, series_of
@@ -287,7 +287,7 @@ def test_latencies_count_from_the_receipt_whatever_the_clock_says(intake_of, mon
     for step_s in (-1e9, -3600.0, 3600.0, 1e9):
         stepped = time.time() + step_s
         with monkeypatch.context() as patch:
-            patch.setattr("deepfreak.live.judge.time.time", lambda at=stepped: at)
+            patch.setattr("deepfreak.live.decide.time.time", lambda at=stepped: at)
             assert 0 <= job.now() - job.received < 60
 
 

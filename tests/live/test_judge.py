@@ -5,9 +5,9 @@ import pytest
 
 from deepfreak.errors import FrameError
 from deepfreak.formats.frame import Frame
-from deepfreak.live.decoding import SERIES_KNOWN, Decoders
-from deepfreak.live.events import SeriesBegan
-from deepfreak.live.judge import Job, Judge, is_saturated
+from deepfreak.live.decide import Job, Judge, is_saturated
+from deepfreak.live.messages import SeriesBegan
+from deepfreak.live.receive.decoders import SERIES_KNOWN, Decoders
 from deepfreak.screening.policy import Policy
 from tests.evidence_models import hit, made_model
 

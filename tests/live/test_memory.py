@@ -7,10 +7,10 @@ from contextlib import closing
 import h5py
 import pytest
 
-from deepfreak.live.events import SeriesBegan
-from deepfreak.live.folder.identity import Context
-from deepfreak.live.folder.look import unread_identity
-from deepfreak.live.judge import Job
+from deepfreak.live.decide import Job
+from deepfreak.live.messages import SeriesBegan
+from deepfreak.live.receive.folder.identify import Context
+from deepfreak.live.receive.folder.look import unread_identity
 from deepfreak.live.workers import MEMORY_BYTES, Task, Workers
 from tests.live.test_judge import POLICY
 

@@ -5,7 +5,7 @@ import sys
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from deepfreak.live.sinks.metrics import Metrics
+from deepfreak.live.dashboard.metrics import Metrics
 from tests.live.made import CLASSES, made_rows
 
 

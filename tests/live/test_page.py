@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepfreak.live.events import SeriesBegan, Trouble
-from deepfreak.live.tally import Tally
-from deepfreak.live.web import Security, make_app, serve
+from deepfreak.live.dashboard import Security, make_app, serve
+from deepfreak.live.messages import SeriesBegan, Trouble
+from deepfreak.live.statistics import Tally
 from tests.live.chromium import Chromium, find
 from tests.live.outcomes import CLASSES, outcome, picture, rows
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deepfreak.errors import OutputError
-from deepfreak.live.sinks.records import JsonLines
+from deepfreak.live.sinks.json_lines import JsonLines
 from tests.live.made import CLASSES, instants, killed, made_rows
 
 

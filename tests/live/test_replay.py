@@ -5,7 +5,7 @@ import pytest
 
 from deepfreak.errors import DeepFreakError
 from deepfreak.formats.frame import Facts
-from deepfreak.live.dectris.speak import encode_pixels
+from deepfreak.live.receive.dectris.sender import encode_pixels
 from deepfreak.live.replay import Recording, replay
 
 

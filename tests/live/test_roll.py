@@ -1,9 +1,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepfreak.live.events import SeriesBegan
-from deepfreak.live.roll import Line, Roll
-from deepfreak.live.seen import Seen
+from deepfreak.live.messages import SeriesBegan
+from deepfreak.live.receive.frame_accounting import Line, Roll
+from deepfreak.live.receive.number_set import Seen
 
 SERIES = st.sampled_from("abc")
 EXPECTED = st.none() | st.integers(0, 12)

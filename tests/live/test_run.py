@@ -8,9 +8,9 @@ import pytest
 
 from deepfreak.errors import FrameError, OutputError
 from deepfreak.live import run as module
-from deepfreak.live.decoding import SERIES_KNOWN
-from deepfreak.live.events import SeriesBegan
-from deepfreak.live.ledger import Ledger
+from deepfreak.live.messages import SeriesBegan
+from deepfreak.live.receive.decoders import SERIES_KNOWN
+from deepfreak.live.results.ledger import Ledger
 from deepfreak.live.spool import Spool
 from tests.live.runs import BEGAN, Answering, Listed, arrival, made_run, rows_of, series_of
 from tests.live.sessions import wait_until
@@ -139,7 +139,7 @@ def test_a_full_disk_at_the_end_leaves_frames_to_the_next_run(tmp_path, monkeypa
 
 
 def test_a_list_that_cannot_be_written_is_told_of_once_and_catches_up(tmp_path, monkeypatch):
-    monkeypatch.setattr("deepfreak.live.follower.SECONDS_BETWEEN_TRIES", 0.02)
+    monkeypatch.setattr("deepfreak.live.results.sink_updater.SECONDS_BETWEEN_TRIES", 0.02)
     stuck, fine, said = Listed(), Listed(), []
 
     def heal():
@@ -193,7 +193,8 @@ def test_a_list_of_another_ledger_is_refused(tmp_path):
 
 def test_a_frame_of_a_series_that_began_long_ago_is_still_copied(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "deepfreak.live.decoding._decoder", lambda *_: lambda payload, _number: bytes(payload)
+        "deepfreak.live.receive.decoders._decoder",
+        lambda *_: lambda payload, _number: bytes(payload),
     )
 
     class Copied(Kept):
@@ -219,7 +220,7 @@ def test_whatever_is_wrong_with_a_copy_ends_no_run(tmp_path, monkeypatch):
                 hit.frame()
             hit.frame()
 
-    monkeypatch.setattr("deepfreak.live.decoding._decoder", lambda *_: broken)
+    monkeypatch.setattr("deepfreak.live.receive.decoders._decoder", lambda *_: broken)
     said = []
     with made_run(tmp_path, series_of([0, 1]), hits=[Copied()], say=said.append) as (run, ledger):
         run.until(NEVER)

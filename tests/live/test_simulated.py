@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from deepfreak.errors import FrameError
-from deepfreak.live.events import Arrival, SeriesBegan, SeriesEnded
-from deepfreak.live.simulated import Shown, SimulatedBeam, decoder, series_of
+from deepfreak.live.messages import Arrival, SeriesBegan, SeriesEnded
+from deepfreak.live.receive.simulated import Shown, SimulatedBeam, decoder, series_of
 from deepfreak.physics.exposure import has_ice, simulate
 from deepfreak.physics.recipe import load_recipe
 from deepfreak.physics.scattering.ice import Ice

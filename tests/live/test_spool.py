@@ -1,7 +1,7 @@
 import pytest
 
 from deepfreak.errors import FrameError, OutputError
-from deepfreak.live.events import Arrival
+from deepfreak.live.messages import Arrival
 from deepfreak.live.spool import Spool, read
 
 OWNER = "0123456789abcdef"

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from deepfreak.errors import InputError, RecipeError
-from deepfreak.live.events import SeriesBegan, SeriesEnded
-from deepfreak.live.tally import Tally
-from deepfreak.live.tally.bins import Bins
-from deepfreak.live.tally.gallery import MOST
-from deepfreak.live.tally.latency import BUCKETS, bucket, quantile_ms
+from deepfreak.live.messages import SeriesBegan, SeriesEnded
+from deepfreak.live.statistics import Tally
+from deepfreak.live.statistics.bins import Bins
+from deepfreak.live.statistics.gallery import MOST
+from deepfreak.live.statistics.latency import BUCKETS, bucket, quantile_ms
 from tests.live.outcomes import CLASSES, outcome, picture, rows
 
 NOW = 1_700_000_000.0

@@ -15,9 +15,9 @@ from PIL import Image
 from deepfreak.errors import FrameError, InputError, ReadingStoppedError
 from deepfreak.formats.files import open_frames
 from deepfreak.formats.guarded import links_in_process
-from deepfreak.live.folder.identity import digest_of_bytes
-from deepfreak.live.web import judging
-from deepfreak.live.web.judging import UploadJudge
+from deepfreak.live.dashboard import uploaded as judging
+from deepfreak.live.dashboard.uploaded import UploadJudge
+from deepfreak.live.receive.folder.identify import digest_of_bytes
 from deepfreak.models import load_model
 from deepfreak.screening.policy import find_policy
 from tests.evidence_models import hit, save_made_model

@@ -16,9 +16,9 @@ from deepfreak.errors import FrameError, GeometryError, InputError
 from deepfreak.formats.hdf5.writing import writing_of
 from deepfreak.formats.options import ReadSettings
 from deepfreak.isolation import Limits
-from deepfreak.live.events import Arrival, SeriesBegan, SeriesEnded, Trouble
-from deepfreak.live.folder.decode import decoder
-from deepfreak.live.folder.watch import FolderSource
+from deepfreak.live.messages import Arrival, SeriesBegan, SeriesEnded, Trouble
+from deepfreak.live.receive.folder.decode import decoder
+from deepfreak.live.receive.folder.source import FolderSource
 from tests.live import folder_writers as writers
 from tests.unit.formats import made
 
@@ -259,7 +259,7 @@ def stuck_file(folder, kind):
 @pytest.fixture
 def quick_limits(monkeypatch):
     quick = Limits(cpu_s=1.0, idle_s=1.0, memory_bytes=256 << 20)
-    monkeypatch.setattr("deepfreak.live.folder.looking.limits_for", lambda _: quick)
+    monkeypatch.setattr("deepfreak.live.receive.folder.looking.limits_for", lambda _: quick)
 
 
 @pytest.mark.parametrize("kind", ["slow", "pipe", "frames"])

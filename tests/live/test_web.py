@@ -14,15 +14,15 @@ import pytest
 from PIL import Image
 
 from deepfreak.errors import FrameError, InputError
-from deepfreak.live.events import SeriesBegan
-from deepfreak.live.tally import Tally
-from deepfreak.live.web import Security, check_binding, make_app, security_for, serve
-from deepfreak.live.web import app as app_module
-from deepfreak.live.web import server as server_module
-from deepfreak.live.web import upload as upload_module
-from deepfreak.live.web.app import without_paths
-from deepfreak.live.web.events import MAX_CLIENTS
-from deepfreak.live.web.upload import MAX_BYTES, suffix_of
+from deepfreak.live.dashboard import Security, check_binding, make_app, security_for, serve
+from deepfreak.live.dashboard import app as app_module
+from deepfreak.live.dashboard import server as server_module
+from deepfreak.live.dashboard import upload as upload_module
+from deepfreak.live.dashboard.app import without_paths
+from deepfreak.live.dashboard.event_stream import MAX_CLIENTS
+from deepfreak.live.dashboard.upload import MAX_BYTES, suffix_of
+from deepfreak.live.messages import SeriesBegan
+from deepfreak.live.statistics import Tally
 from tests.live.outcomes import CLASSES, outcome, picture, rows
 
 TOKEN = "a-token-of-good-length"  # noqa: S105 - it opens nothing but this test

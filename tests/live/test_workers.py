@@ -12,8 +12,8 @@ import pytest
 
 from deepfreak.errors import DeepFreakError
 from deepfreak.live import workers as module
-from deepfreak.live.events import SeriesBegan
-from deepfreak.live.judge import Job
+from deepfreak.live.decide import Job
+from deepfreak.live.messages import SeriesBegan
 from deepfreak.live.workers import JOBS_AHEAD, MAX_STILLBORN, Workers
 from tests.live import crew
 from tests.live.made import SPAWN

@@ -9,7 +9,7 @@ import click
 from deepfreak.text import printable
 
 if TYPE_CHECKING:
-    from deepfreak.live.roll import Account
+    from deepfreak.live.receive.frame_accounting import Account
 
 MAX_GAPS = 20
 MAX_STRAYS = 5
@@ -23,7 +23,7 @@ def account(*, session: Path, as_json: bool) -> int:
 
     It may be asked while the session runs.
     """
-    from deepfreak.live.ledger import read_ledger
+    from deepfreak.live.results.ledger import read_ledger
 
     with read_ledger(session / "ledger.sqlite") as ledger:
         accounts = ledger.accounts()

@@ -17,7 +17,7 @@ from deepfreak.cli.policy_options import policy_options
 from deepfreak.processors import MAX_WORKERS, usable_processors
 
 if TYPE_CHECKING:
-    from deepfreak.live.board import Dashboard
+    from deepfreak.live.dashboard.feed import Dashboard
     from deepfreak.live.session import MakeSource, Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -73,7 +73,7 @@ def live_options(command: F) -> F:
 
 def settings_from(options: dict[str, Any]) -> "Settings":
     """Return the settings that `live_options` have gathered."""
-    from deepfreak.live.intake import Limits
+    from deepfreak.live.receive.intake import Limits
     from deepfreak.live.session import Settings
 
     values = dict(options)
@@ -154,7 +154,7 @@ def stopped_by_signals(doing: str) -> Iterator[threading.Event]:
 
 def _dashboard(values: dict[str, Any]) -> "Dashboard | None":
     """Return where the page is served, and take its options out of `values`."""
-    from deepfreak.live.board import Dashboard
+    from deepfreak.live.dashboard.feed import Dashboard
 
     address, token = values.pop("dashboard"), values.pop("token")
     raster, serpentine = values.pop("raster"), values.pop("serpentine")

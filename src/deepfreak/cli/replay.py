@@ -83,7 +83,7 @@ def replay(
     """
     from deepfreak.cli.live_options import stopped_by_signals
     from deepfreak.errors import DeepFreakError
-    from deepfreak.live.dectris.speak import Speaker
+    from deepfreak.live.receive.dectris.sender import Speaker
     from deepfreak.live.replay import replay as send
     from deepfreak.live.replay import tell
     from deepfreak.progress import progress

@@ -9,8 +9,8 @@ from deepfreak.cli.frame_options import frame_options, read_settings
 from deepfreak.cli.live_options import live_options, run_session, settings_from
 
 if TYPE_CHECKING:
-    from deepfreak.live.events import Source
-    from deepfreak.live.ledger import Ledger
+    from deepfreak.live.messages import Source
+    from deepfreak.live.results.ledger import Ledger
 
 
 @click.command()
@@ -34,7 +34,7 @@ def watch(
     """
     from dataclasses import replace
 
-    from deepfreak.live.folder.watch import FolderSource
+    from deepfreak.live.receive.folder.source import FolderSource
 
     reading = read_settings(options)
 

@@ -25,13 +25,13 @@ from numpy.typing import NDArray
 
 from deepfreak.errors import DeepFreakError
 from deepfreak.formats.frame import Facts
-from deepfreak.live.dectris.compression import decode
-from deepfreak.live.dectris.receive import Listener
-from deepfreak.live.dectris.speak import Speaker, encode_pixels
-from deepfreak.live.events import Event, SeriesEnded
-from deepfreak.live.intake import Limits
-from deepfreak.live.ledger import read_ledger
+from deepfreak.live.messages import Event, SeriesEnded
+from deepfreak.live.receive.dectris.compression import decode
+from deepfreak.live.receive.dectris.sender import Speaker, encode_pixels
+from deepfreak.live.receive.dectris.stream import Listener
+from deepfreak.live.receive.intake import Limits
 from deepfreak.live.replay import Recording, record_shots, replay
+from deepfreak.live.results.ledger import read_ledger
 from deepfreak.live.session import Settings, open_session
 from deepfreak.live.workers import deaf_to_interrupts
 from deepfreak.physics.experiment import Experiment

@@ -23,9 +23,9 @@ from deepfreak.formats.frame import Facts, Frame
 from deepfreak.formats.guarded import open_guarded
 from deepfreak.formats.headers import facts
 from deepfreak.formats.options import ReadOptions
-from deepfreak.live.dectris.compression import CodedArray
-from deepfreak.live.dectris.messages import Start
-from deepfreak.live.dectris.speak import Compression, Protocol, Speaker, encode_pixels
+from deepfreak.live.receive.dectris.compression import CodedArray
+from deepfreak.live.receive.dectris.messages import Start
+from deepfreak.live.receive.dectris.sender import Compression, Protocol, Speaker, encode_pixels
 from deepfreak.physics.detector import CCD, missing_pixels
 from deepfreak.physics.experiment import Experiment
 from deepfreak.physics.exposure import has_ice, scatter

@@ -18,8 +18,8 @@ from deepfreak.errors import FrameError, InputError, OutputError
 from deepfreak.formats.frame import Frame
 from deepfreak.formats.guarded import open_guarded
 from deepfreak.formats.options import ReadSettings
-from deepfreak.live.decoding import SERIES_KNOWN, Decoders
-from deepfreak.live.events import (
+from deepfreak.live.decide import Job, payload_of
+from deepfreak.live.messages import (
     SAVED,
     Hit,
     HitSink,
@@ -30,10 +30,10 @@ from deepfreak.live.events import (
     SeriesBegan,
     Source,
 )
-from deepfreak.live.follower import Follower
-from deepfreak.live.intake import SECONDS_TO_RETRY, Intake, Limits, Notice
-from deepfreak.live.judge import Job, payload_of
-from deepfreak.live.ledger import Ledger
+from deepfreak.live.receive.decoders import SERIES_KNOWN, Decoders
+from deepfreak.live.receive.intake import SECONDS_TO_RETRY, Intake, Limits, Notice
+from deepfreak.live.results.ledger import Ledger
+from deepfreak.live.results.sink_updater import Follower
 from deepfreak.live.spool import Spool
 from deepfreak.live.workers import Workers
 

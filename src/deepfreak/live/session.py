@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from deepfreak.errors import OutputError
 from deepfreak.formats.options import ReadSettings
-from deepfreak.live.events import Decision, HitSink, RecordSink, Source
-from deepfreak.live.intake import Limits
-from deepfreak.live.ledger import Ledger, open_ledger
+from deepfreak.live.messages import Decision, HitSink, RecordSink, Source
+from deepfreak.live.receive.intake import Limits
+from deepfreak.live.results.ledger import Ledger, open_ledger
 from deepfreak.live.run import Run, Watcher
 from deepfreak.live.spool import Spool
 from deepfreak.live.workers import Task, Workers
@@ -40,7 +40,7 @@ from deepfreak.storage.files import reason_of, whole_file
 from deepfreak.text import unspelled
 
 if TYPE_CHECKING:
-    from deepfreak.live.board import Dashboard
+    from deepfreak.live.dashboard.feed import Dashboard
     from deepfreak.models import Classifier
 
 Say = Callable[[str], None]
@@ -178,7 +178,7 @@ def open_session(
         watchers: list[Watcher] = []
         address = None
         if settings.dashboard is not None:
-            from deepfreak.live.board import serve_board
+            from deepfreak.live.dashboard.feed import serve_board
 
             facts = {"source": name, "model": model.name, "policy": policy.promise()}
             board, address = serve_board(
@@ -253,7 +253,7 @@ def _sinks(
 ) -> tuple[list[RecordSink], list[HitSink], list[Callable[[], None]]]:
     """Return where verdicts go, where frames go, and what must be done now and then for them."""
     from deepfreak.live.sinks.crystfel_list import CrystFELList
-    from deepfreak.live.sinks.records import JsonLines
+    from deepfreak.live.sinks.json_lines import JsonLines
 
     hits: list[HitSink] = []
     each_turn: list[Callable[[], None]] = []

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from deepfreak.errors import FrameError, OutputError
-from deepfreak.live.events import Arrival
+from deepfreak.live.messages import Arrival
 from deepfreak.storage.files import reason_of
 from deepfreak.storage.locks import alone
 

@@ -21,9 +21,9 @@ from typing import Any
 
 from deepfreak.errors import DeepFreakError
 from deepfreak.formats.options import ReadSettings
-from deepfreak.live.decoding import SERIES_KNOWN
-from deepfreak.live.events import Outcome, SeriesBegan
-from deepfreak.live.judge import Job
+from deepfreak.live.decide import Job
+from deepfreak.live.messages import Outcome, SeriesBegan
+from deepfreak.live.receive.decoders import SERIES_KNOWN
 from deepfreak.screening.policy import Policy
 
 # A worker has its next frame at hand when it ends one.
@@ -276,8 +276,8 @@ def _send(post: "SimpleQueue[Any]", pipe: Connection) -> None:
 def work(task: Task, pipe: Connection) -> None:
     """Judge frames until the pipe ends; runs in a process of its own."""
     from deepfreak.isolation.child import limit_memory
-    from deepfreak.live.decoding import Decoders
-    from deepfreak.live.judge import Judge
+    from deepfreak.live.decide import Judge
+    from deepfreak.live.receive.decoders import Decoders
     from deepfreak.models import load_model
 
     _one_thread()

@@ -14,7 +14,7 @@ import deepfreak
 from deepfreak.datasets import Dataset
 from deepfreak.datasets.draft import open_draft
 from deepfreak.errors import DatasetError, OutputError
-from deepfreak.live.ledger import open_ledger
+from deepfreak.live.results.ledger import open_ledger
 from deepfreak.live.sinks.growing_file import GrowingFile
 from deepfreak.live.spool import Spool
 from deepfreak.search.bohb.journal import open_journal as open_bohb_journal

@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deepfreak.errors import OutputError
-from deepfreak.live.events import Decision, Outcome, Recorded
+from deepfreak.live.messages import Decision, Outcome, Recorded
 from deepfreak.live.sinks.growing_file import GrowingFile
-from deepfreak.live.sinks.records import require_next
+from deepfreak.live.sinks.json_lines import require_next
 from deepfreak.storage.files import reason_of
 
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepfreak.live.events import Hit, Peaks
+from deepfreak.live.messages import Hit, Peaks
 
 if TYPE_CHECKING:
     from deepfreak.formats.frame import Frame

@@ -14,7 +14,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Literal
 
 from deepfreak.errors import InputError, OutputError
-from deepfreak.live.events import Hit
+from deepfreak.live.messages import Hit
 from deepfreak.live.sinks.crystfel_message import pack_hit
 
 if TYPE_CHECKING:

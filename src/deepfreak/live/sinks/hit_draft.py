@@ -22,7 +22,7 @@ from deepfreak.storage.files import reason_of, whole_hdf5
 
 if TYPE_CHECKING:
     from deepfreak.formats.frame import Frame, Valid
-    from deepfreak.live.events import Hit
+    from deepfreak.live.messages import Hit
 
 _MAX_HEADER_LENGTH = 1_000_000
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from deepfreak.errors import InputError, OutputError
-from deepfreak.live.events import Decision, Hit
+from deepfreak.live.messages import Decision, Hit
 from deepfreak.live.sinks.crystfel_list import Copy
 from deepfreak.live.sinks.hit_draft import HitDraft, setup_in
 from deepfreak.live.sinks.hit_index import HitIndex

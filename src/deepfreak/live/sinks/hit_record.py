@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from deepfreak.errors import FrameError
 from deepfreak.formats.frame import Counts, Frame, Valid
-from deepfreak.live.events import Hit
+from deepfreak.live.messages import Hit
 
 # What is true of all frames of one file; a frame of which it is not begins another.
 Setup = dict[str, Any]

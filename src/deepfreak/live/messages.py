@@ -1,0 +1,287 @@
+"""What sources say, and what the rest makes of it: the nouns that pass between the rooms of `live`.
+
+A source yields `Event`s. Workers turn each `Arrival` into an `Outcome`; the ledger gives it a place
+in the record.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfreak.screening.signs import Signs
+
+if TYPE_CHECKING:
+    from deepfreak.formats.frame import Frame
+    from deepfreak.live.receive.frame_accounting import Roll
+
+MAX_TRANSIT_S = 600.0  # between sending and receipt; more is a difference of clocks
+
+Decision = Literal["keep", "discard", "unsure", "unreadable", "left-out"]
+DECISIONS: tuple[Decision, ...] = ("keep", "discard", "unsure", "unreadable", "left-out")
+# Of these the pixels are saved.
+SAVED: frozenset[Decision] = frozenset({"keep", "unsure"})
+
+# How the payload of an arrival becomes a frame; `live.decoding` knows them all.
+Kind = Literal["dectris-v2", "dectris-v1", "file", "shot"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesBegan:
+    """Frames of a new series may follow; said again of one that is known, it opens that again.
+
+    Attributes
+    ----------
+    series
+        Its name, unique for ever: two runs of a detector never share one.
+    kind, context
+        What turns the payloads of its frames into frames: a name, and bytes that are kept in the
+        ledger, so that frames can be decoded after a restart.
+    expected
+        How many frames it will have, numbered from 0; None where nobody knows.
+    facts
+        What a person wants to know of it, as JSON values; "series" is the detector's own count.
+    lacks
+        What of a detector's start is not known: "start" for all of it, "mask", "configuration".
+    """
+
+    series: str
+    kind: Kind
+    context: bytes = field(default=b"", repr=False)
+    expected: int | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    lacks: tuple[str, ...] = ()
+
+    @property
+    def brings_start(self) -> bool:
+        """Whether it is a detector's start, which replaces what was known before."""
+        known = bool(self.context) and "start" not in self.lacks
+        return known and self.kind.startswith("dectris")
+
+    @property
+    def detector_number(self) -> int | None:
+        """The detector's own count of the series."""
+        return self.facts.get("series")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """A frame has reached us.
+
+    Attributes
+    ----------
+    number
+        Its number in the series, from 0.
+    payload
+        What was received, not yet decoded.
+    received
+        When, in seconds since 1970.
+    since
+        The same by `time.monotonic`, which nobody sets.
+    sent
+        When the sender says that it left, in seconds since 1970; None where it does not.
+    truth
+        What is known of the frame beside its pixels, as of a simulated one: "label", and "ice".
+    """
+
+    series: str
+    number: int
+    payload: bytes | memoryview = field(default=b"", repr=False)
+    received: float
+    since: float = field(default_factory=time.monotonic, compare=False)
+    sent: float | None = None
+    truth: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesEnded:
+    """No more frames of this series will come; `expected` as in `SeriesBegan`, if known now."""
+
+    series: str
+    expected: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """Something came that cannot be understood, or a source lost its connection; one line."""
+
+    message: str
+
+
+Event = SeriesBegan | Arrival | SeriesEnded | Trouble
+
+
+class Source(Protocol):
+    """Where frames come from.
+
+    One that must know what an earlier run has received has a method `resume` as well; see
+    `ResumableSource`.
+    """
+
+    def events(self) -> Iterator[Event | None]:
+        """Yield what happens, and None at least every tenth of a second when nothing does.
+
+        It ends when the source has no more to give. Closing the iterator frees what it holds.
+        """
+
+
+@runtime_checkable
+class ResumableSource(Source, Protocol):
+    """A source that must know what was received before."""
+
+    def resume(self, roll: "Roll") -> None:
+        """Take what has been received of each series, kept up to date; called before `events`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Peaks:
+    """Bragg peaks of a frame in pixels of the frame: a pixel's centre is at its index + 0.5."""
+
+    slow: NDArray[np.float64]
+    fast: NDArray[np.float64]
+    photons: NDArray[np.float64]
+    height_sigma: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.slow)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Picture:
+    """A frame for people: uint8 [slow, fast], and what was found in pixels of that image."""
+
+    image: NDArray[np.uint8]
+    valid: NDArray[np.bool_]
+    peaks: NDArray[np.float64]  # (n, 2): slow, fast
+    rings: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 3)))
+    """(m, 3): slow and fast of the centre, radius."""
+    activation: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Outcome:
+    """What became of one frame.
+
+    Attributes
+    ----------
+    decision
+        "left-out" where the machine could not keep up and the frame was not looked at.
+    label, probabilities, p_crystal
+        As in `screening.Verdict`, probabilities in the model's order; None and empty for frames
+        that were unreadable or left out.
+    saturated
+        Whether more of the frame is over the largest trusted count than a few spots are.
+    level
+        As in `screening.Verdict`: by it drift is noticed; None without a verdict.
+    reasons, signs
+        As in `screening.Verdict`.
+    received, sent, decided
+        Seconds since 1970; `sent` where the sender says it. `decided` is `received` and what has
+        passed since, also when the clock was set in between.
+    ms
+        What decoding, preparing and classifying took.
+    judged_without
+        What of the detector's start was not known, as in `SeriesBegan.lacks`.
+    notes
+        What the reading of the frame says that the one who judged it has not said before; not
+        recorded.
+    picture, peaks
+        Where they were asked for.
+    """
+
+    series: str
+    number: int
+    decision: Decision
+    label: str | None = None
+    probabilities: tuple[float, ...] = ()
+    p_crystal: float | None = None
+    saturated: bool = False
+    level: float | None = None
+    reasons: tuple[str, ...] = ()
+    signs: Signs | None = None
+    received: float
+    sent: float | None = None
+    decided: float
+    ms: float = 0.0
+    error: str | None = None
+    truth: Mapping[str, Any] | None = None
+    judged_without: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    picture: Picture | None = field(default=None, repr=False)
+    peaks: Peaks | None = field(default=None, repr=False)
+
+    @property
+    def left_sender(self) -> float | None:
+        """When the frame was sent, None where that is not told or is no time before its receipt.
+
+        The sender's clock may differ from ours by any amount.
+        """
+        if self.sent is None or not 0 <= self.received - self.sent <= MAX_TRANSIT_S:
+            return None
+        return self.sent
+
+    @property
+    def latency_ms(self) -> float:
+        """From the time at which the frame was sent, or else received, to the verdict."""
+        sent = self.left_sender
+        return 1e3 * (self.decided - (self.received if sent is None else sent))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """An outcome as the ledger has it: `sequence` counts all of them from 1, without a gap."""
+
+    sequence: int
+    outcome: Outcome
+
+
+class RecordSink(Protocol):
+    """Takes every outcome once and in order, after the ledger has it; may be rebuilt from it."""
+
+    def last(self) -> int:
+        """Return the sequence number of the last outcome that it holds, 0 if none."""
+
+    def write(self, rows: Sequence[Recorded]) -> None:
+        """Take further outcomes; they are safe from `kill -9` when this returns.
+
+        Raises
+        ------
+        OutputError
+            They cannot be written, as on a full disk; what it holds is then as it was.
+        """
+
+    def close(self) -> None:
+        """Take no more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Hit:
+    """A frame to save, to keep or unsure. `frame` decodes it; its peaks are found."""
+
+    outcome: Outcome
+    classes: tuple[str, ...]
+    peaks: Peaks
+    frame: "Callable[[], Frame]"
+
+
+class HitSink(Protocol):
+    """Takes the frames of `SAVED` decisions, before the ledger has their outcome.
+
+    After a crash a hit may come again: a file must not hold it twice then, a socket may send it
+    twice.
+    """
+
+    def keep(self, hit: Hit) -> None:
+        """Take a frame; it is safe from `kill -9` when this returns, if it can be.
+
+        Raises
+        ------
+        OutputError
+            It cannot be written.
+        """
+
+    def close(self) -> None:
+        """Finish what was begun."""

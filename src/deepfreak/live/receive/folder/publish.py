@@ -1,0 +1,291 @@
+"""What of a file can be given out now, and the giving."""
+
+import os
+import stat
+import time
+from collections.abc import Iterator
+
+from deepfreak.errors import ReadingStoppedError
+from deepfreak.formats.frame import Extent
+from deepfreak.formats.options import ReadSettings
+from deepfreak.live.messages import Arrival, Event, SeriesBegan, SeriesEnded, Trouble
+from deepfreak.live.receive.folder.candidate import Candidate, stamp_of
+from deepfreak.live.receive.folder.identify import UNREAD, Context, Identity
+from deepfreak.live.receive.folder.look import (
+    Look,
+    look_from,
+    look_in_process,
+    state_of,
+    unread_identity,
+)
+from deepfreak.live.receive.folder.looking import Looking
+from deepfreak.live.receive.folder.names import Names
+
+OLD_S = 3600.0  # beyond any difference between the clocks of two machines
+
+
+class Giver:
+    """Gives out the frames of candidates; the parameters are those of `FolderSource`.
+
+    Parameters
+    ----------
+    reading
+        With absolute paths.
+    """
+
+    def __init__(
+        self,
+        names: Names,
+        looking: Looking,
+        *,
+        settle_s: float,
+        patience_s: float,
+        reading: ReadSettings,
+    ) -> None:
+        self._names, self._looking = names, looking
+        self._settle_s, self._patience_s = settle_s, patience_s
+        self._reading = reading
+
+    def attend(self, candidate: Candidate, *, last: bool = False) -> Iterator[Event]:
+        """Yield what a candidate has to give now; it is `over` when there will be no more.
+
+        `last` if nobody will ask again: what cannot be read is given out then as it is, but for
+        what a living program has locked.
+        """
+        if candidate.left_out:
+            candidate.over = True
+            yield _left_out(candidate)
+            return
+        try:
+            state = state_of(candidate.path)
+        except (FileNotFoundError, NotADirectoryError):
+            yield from self._vanished(candidate)
+        except OSError:
+            yield from self._refused(candidate, last=last)
+        else:
+            if not stat.S_ISREG(state.st_mode):
+                candidate.over = True
+                return
+            now = time.monotonic()
+            stamp = stamp_of(state, candidate.links)
+            candidate.note(stamp, now, settle_s=self._settle_s)
+            old = not candidate.is_hdf5 and time.time() - state.st_mtime > OLD_S
+            due = now >= candidate.look_due and not self._waits_for_master(candidate, now)
+            if due or old or last:
+                yield from self._look(candidate, state, old=old, last=last)
+        if last and not candidate.over:
+            yield from self._leave(candidate)
+
+    def _waits_for_master(self, candidate: Candidate, now: float) -> bool:
+        return (
+            candidate.is_data_file
+            and candidate.series is None
+            and now - candidate.found < self._patience_s
+            and not self._names.is_known(candidate.label)
+        )
+
+    def _look(
+        self, candidate: Candidate, state: os.stat_result, *, old: bool, last: bool
+    ) -> Iterator[Event]:
+        known = candidate.identity
+        # whether it still is the same file costs reading a frame of it
+        identify = not candidate.is_hdf5 or known is None or not _has_grown(known, state, candidate)
+        look = self._found(candidate, state, identify=identify, old=old, last=last)
+        if look is None:
+            candidate.state_due = time.monotonic()
+            return
+        candidate.looked(look, time.monotonic())
+        quiet_s = time.monotonic() - candidate.changed
+        if look.stopped and (last or quiet_s >= self._settle_s):
+            yield from self._give_unread(candidate)
+            return
+        if look.extent is None:
+            if not look.locked and (last or quiet_s >= self._patience_s):
+                yield from self._give_unread(candidate)
+            return
+        if look.identity is not None:
+            if candidate.series is not None and _is_other(look.identity, known):
+                yield SeriesEnded(series=candidate.series)
+                candidate.forget()
+            candidate.identity = look.identity
+        if candidate.identity is not None:
+            patience_s = 0.0 if last else self._patience_s
+            yield from self._give(
+                candidate,
+                candidate.identity,
+                look.extent,
+                quiet=old or last or quiet_s >= self._settle_s,
+                stuck=not look.extent.missing_file and quiet_s >= patience_s,
+            )
+
+    def _found(
+        self,
+        candidate: Candidate,
+        state: os.stat_result,
+        *,
+        identify: bool,
+        old: bool,
+        last: bool,
+    ) -> Look | None:
+        """Return what a look finds, None while it has not ended."""
+        # of a file that grows a late answer is still true; of another one that has changed not
+        key = (candidate.path, state.st_ino if candidate.is_hdf5 else candidate.stamp)
+        try:
+            found = self._looking.ask(
+                ("look", *key),
+                look_in_process,
+                candidate.path,
+                reading=self._reading,
+                identify=identify,
+                old=old,
+                patient=last,
+            )
+        except ReadingStoppedError as error:
+            return Look(error=str(error), stopped=True)
+        return look_from(found[0]) if found else None
+
+    def _give(
+        self, candidate: Candidate, identity: Identity, extent: Extent, *, quiet: bool, stuck: bool
+    ) -> Iterator[Event]:
+        """Give out the frames that are safe to read.
+
+        Parameters
+        ----------
+        quiet
+            Nothing was written for a while.
+        stuck
+            Nothing was written for so long that nothing will.
+        """
+        whole = quiet and extent.waiting is None
+        ready = extent.ready
+        if stuck and extent.waiting is not None and not extent.swmr:
+            whole, ready = True, extent.written  # gaps among them are unreadable
+        elif not (whole or extent.swmr):
+            ready = candidate.safe(time.monotonic(), settle_s=self._settle_s)
+        if ready == 0:
+            if whole and stuck:
+                yield from self._give_unread(candidate)
+            return
+        expected = extent.expected if not whole else max(extent.expected or 0, ready)
+        if candidate.series is None:
+            past = self._names.assign(candidate.label, identity)
+            candidate.series, candidate.given = past.series, past.frames
+            if past.frames >= ready and whole and not candidate.is_hdf5:
+                self._names.give(past.series, identity, past.frames, whole=True)
+                candidate.over = True
+                return
+            yield self._began(candidate, identity, expected, frames=ready if whole else None)
+        received = time.time()
+        for number in range(candidate.given, ready):
+            yield Arrival(series=candidate.series, number=number, received=received)
+        candidate.given = max(candidate.given, ready)
+        self._names.give(candidate.series, identity, candidate.given, whole=whole)
+        if whole:
+            yield SeriesEnded(series=candidate.series, expected=expected)
+            candidate.over = True
+
+    def _give_unread(self, candidate: Candidate) -> Iterator[Event]:
+        """Give out a file that cannot be read, so that this is recorded."""
+        candidate.over = True
+        if candidate.series is not None:
+            yield Trouble(
+                message=f"{candidate.series} cannot be read any more after {candidate.given} "
+                f"frames: {candidate.last.error}"
+            )
+            yield SeriesEnded(series=candidate.series)
+            return
+        try:
+            identity = unread_identity(candidate.path)
+        except OSError:
+            yield from self._vanished(candidate)
+            return
+        past = self._names.assign(candidate.label, identity)
+        candidate.series = past.series
+        self._names.give(past.series, identity, max(past.frames, 1), whole=True)
+        if past.frames == 0:
+            unreadable = candidate.last.error if candidate.last.stopped else None
+            yield self._began(candidate, identity, 1, frames=1, unreadable=unreadable)
+            yield Arrival(series=past.series, number=0, received=time.time())
+            yield SeriesEnded(series=past.series, expected=1)
+
+    def _began(
+        self,
+        candidate: Candidate,
+        identity: Identity,
+        expected: int | None,
+        *,
+        frames: int | None,
+        unreadable: str | None = None,
+    ) -> SeriesBegan:
+        context = Context(
+            identity=identity,
+            frames=frames,
+            reading=self._reading,
+            unreadable=unreadable,
+        )
+        return SeriesBegan(
+            series=candidate.series or candidate.label,
+            kind="file",
+            context=context.pack(),
+            expected=expected,
+            facts={"file": candidate.label},
+        )
+
+    def _vanished(self, candidate: Candidate) -> Iterator[Event]:
+        if not os.path.isdir(candidate.root):  # noqa: PTH112 - paths are str, and many
+            candidate.state_due = time.monotonic() + self._settle_s
+            return  # with its folder, which may come back
+        candidate.over = True
+        if candidate.series is None:
+            yield Trouble(message=f"{candidate.label} vanished before it could be read")
+        else:
+            yield Trouble(
+                message=f"{candidate.series} vanished after {candidate.given} of its frames"
+            )
+
+    def _refused(self, candidate: Candidate, *, last: bool) -> Iterator[Event]:
+        """Wait for a file that may not be opened, or give it out as unreadable."""
+        now = time.monotonic()
+        candidate.state_due = now + self._settle_s
+        if last or now - candidate.changed >= self._patience_s:
+            yield from self._give_unread(candidate)
+
+    def _leave(self, candidate: Candidate) -> Iterator[Event]:
+        """Say what is left of a candidate at the end of everything."""
+        candidate.over = True
+        extent, error = candidate.last.extent, candidate.last.error
+        if candidate.series is None:
+            why = error or (extent.waiting if extent is not None else None) or "it is not there"
+            yield Trouble(message=f"{candidate.label} was left unread: {why}")
+            return
+        expected = None if extent is None else extent.expected
+        if extent is not None and extent.waiting:
+            yield Trouble(
+                message=f"{candidate.series} was left after {candidate.given} frames: "
+                f"{extent.waiting}"
+            )
+        yield SeriesEnded(series=candidate.series, expected=expected)
+
+
+def _has_grown(known: Identity, state: os.stat_result, candidate: Candidate) -> bool:
+    """Return whether a file can be the one that it was, with no more than further frames."""
+    return (
+        known.digest != UNREAD
+        and known.inode == state.st_ino
+        and state.st_size >= candidate.size
+        and (candidate.last.extent is None or candidate.last.extent.ready >= candidate.given)
+    )
+
+
+def _is_other(now: Identity, known: Identity | None) -> bool:
+    """Return whether another file has taken the place of the one that was `known`."""
+    if known is None or UNREAD in {now.digest, known.digest}:
+        return known is not None and known.inode != now.inode
+    return not now.is_same(known)
+
+
+def _left_out(candidate: Candidate) -> Trouble:
+    return Trouble(
+        message=f"{candidate.label} is left out: the images to which it links are read from their "
+        "own files"
+    )
