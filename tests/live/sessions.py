@@ -13,7 +13,7 @@ import numpy as np
 
 from deepfreak.errors import InputError
 from deepfreak.live.receive.dectris.messages import Start
-from deepfreak.live.receive.dectris.sender import Speaker
+from deepfreak.live.receive.dectris.sender import StreamSender
 from deepfreak.live.replay import record_shots
 from deepfreak.live.results.ledger import read_ledger
 from deepfreak.models import EvidenceModel, load_model
@@ -95,7 +95,7 @@ def recording():
     return record_shots(load_recipe("diffranet"), seed=0, count=7)
 
 
-class Detector(Speaker):
+class Detector(StreamSender):
     """Sends numbered frames, and knows what has left."""
 
     def __init__(self, **options) -> None:

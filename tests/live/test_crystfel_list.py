@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from deepfreak.errors import OutputError
-from deepfreak.live.messages import Recorded
-from deepfreak.live.sinks.crystfel_list import MAX_LINE_LENGTH, Copy, CrystFELList
-from tests.live.made import instants, killed, made_outcome, made_rows
+from deepfreak.live.messages import LedgerRow
+from deepfreak.live.sinks.crystfel_list import MAX_LINE_LENGTH, CrystFELList, HitCopy
+from tests.live.examples import instants, killed, made_outcome, made_rows
 
 
 def as_crystfel_reads(path):
@@ -26,7 +26,7 @@ def as_crystfel_reads(path):
 def listed(tmp_path, *outcomes, **options):
     path = tmp_path / "hits.lst"
     sink = CrystFELList(path, **options)
-    sink.write([Recorded(sequence=n + 1, outcome=each) for n, each in enumerate(outcomes)])
+    sink.write([LedgerRow(sequence=n + 1, outcome=each) for n, each in enumerate(outcomes)])
     sink.close()
     return as_crystfel_reads(path)
 
@@ -42,7 +42,7 @@ def test_only_frames_of_its_decision_are_listed_in_order(tmp_path, decision, pla
     outcomes = [
         made_outcome(number, series="/data/a.h5", decision=each)
         for number, each in enumerate(
-            ["keep", "discard", "unsure", "unreadable", "left-out", "keep"]
+            ["keep", "discard", "unsure", "unreadable", "dropped", "keep"]
         )
     ]
     found = listed(tmp_path, *outcomes, decision=decision)
@@ -57,7 +57,7 @@ def test_the_frame_of_a_file_of_one_has_the_empty_event(tmp_path):
 
 
 def test_a_copied_frame_is_listed_where_its_copy_lies(tmp_path):
-    places = {("run-1", 3): Copy(tmp_path / "hits" / "hits-00001.h5", 17, whole=True)}
+    places = {("run-1", 3): HitCopy(tmp_path / "hits" / "hits-00001.h5", 17, whole=True)}
     found = listed(
         tmp_path,
         made_outcome(3, decision="keep"),
@@ -72,7 +72,7 @@ def test_a_copy_is_listed_when_its_file_is_whole_and_nothing_behind_it_before(tm
 
     def place(_series, number):
         name = f"hits-0000{number // 6}.h5"
-        return Copy(tmp_path / name, number, whole=name in whole)
+        return HitCopy(tmp_path / name, number, whole=name in whole)
 
     sink = CrystFELList(path, place=place)
     for first in range(1, 19, 3):
@@ -117,9 +117,9 @@ def test_a_line_longer_than_crystfel_reads_is_counted_and_left_out(tmp_path):
     fits = "x" * (MAX_LINE_LENGTH - len(" //7"))
     for sequence, name in enumerate((fits, fits + "x"), start=1):
         outcome = made_outcome(7, series=name, decision="keep")
-        sink.write([Recorded(sequence=sequence, outcome=outcome)])
+        sink.write([LedgerRow(sequence=sequence, outcome=outcome)])
     sink.close()
-    assert sink.left_out == 1
+    assert sink.skipped == 1
     assert as_crystfel_reads(tmp_path / "hits.lst") == [(fits, b"//7")]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from deepfreak.errors import FrameError
 from deepfreak.live.receive.dectris import compression
-from deepfreak.live.receive.dectris.compression import ALGORITHMS, CodedArray, decode, encode
+from deepfreak.live.receive.dectris.compression import ALGORITHMS, CompressedArray, decode, encode
 
 SHAPES = [(1, 1), (3, 5), (129, 257)]
 
@@ -63,13 +63,13 @@ def test_the_frame_of_hdf5_filters_is_written() -> None:
         assert block in {8192, array.nbytes}
 
 
-def lying(coded: CodedArray) -> dict[str, CodedArray]:
+def lying(coded: CompressedArray) -> dict[str, CompressedArray]:
     data = bytes(coded.data)
     header = struct.Struct(">QI")
     total, block = header.unpack_from(data)
     rest = data[12:]
 
-    def claims(new_total: int, new_block: int) -> CodedArray:
+    def claims(new_total: int, new_block: int) -> CompressedArray:
         return replace(coded, data=header.pack(new_total, new_block) + rest)
 
     return {

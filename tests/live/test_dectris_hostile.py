@@ -19,8 +19,8 @@ from deepfreak.live.messages import Arrival, SeriesBegan, SeriesEnded
 from deepfreak.live.receive.dectris import cbor_v2, json_v1
 from deepfreak.live.receive.dectris.decode import decoder
 from deepfreak.live.receive.dectris.sender import encode_image
-from deepfreak.live.receive.dectris.stream import Listener
-from tests.live.spoken import a_start, counts_of
+from deepfreak.live.receive.dectris.stream import StreamSource
+from tests.live.detectors import a_start, counts_of
 
 SECONDS = float(os.environ.get("DEEPFREAK_FUZZ_SECONDS", "180"))
 MAX_LINE_LENGTH = 500
@@ -72,7 +72,7 @@ class Ear:
 
     def __init__(self) -> None:
         with mock.patch("zmq.Context"):
-            self.listener = Listener("bind:tcp://127.0.0.1:1")
+            self.listener = StreamSource("bind:tcp://127.0.0.1:1")
         self.contexts: dict[str, SeriesBegan] = {}
 
     def hear(self, parts: list[bytes]) -> str:

@@ -15,11 +15,11 @@ from deepfreak.live.messages import Arrival, SeriesBegan, SeriesEnded
 from deepfreak.live.receive.decoders import Decoders
 from deepfreak.live.receive.dectris import cbor_v2, json_v1
 from deepfreak.live.receive.dectris.decode import decoder
-from deepfreak.live.receive.dectris.sender import Speaker, encode_image, encode_pixels
-from deepfreak.live.receive.dectris.stream import Listener
-from deepfreak.live.receive.frame_accounting import Line, Roll
-from deepfreak.live.receive.number_set import Seen
-from tests.live.spoken import (
+from deepfreak.live.receive.dectris.sender import StreamSender, encode_image, encode_pixels
+from deepfreak.live.receive.dectris.stream import StreamSource
+from deepfreak.live.receive.frame_accounting import FrameAccounting, SeriesState
+from deepfreak.live.receive.number_set import NumberSet
+from tests.live.detectors import (
     a_start,
     connected,
     counts_of,
@@ -31,7 +31,7 @@ from tests.live.spoken import (
 )
 
 
-def whole_series(speaker: Speaker, start=None, *, dtype: str = "<u2", images: int = 3) -> None:
+def whole_series(speaker: StreamSender, start=None, *, dtype: str = "<u2", images: int = 3) -> None:
     assert speaker.start(start or a_start(), within_s=5)
     for number in range(images):
         assert speaker.image(number, counts_of(number, dtype), truth={"label": "good", "ice": 0.5})
@@ -174,18 +174,20 @@ def test_a_detector_restarted_in_mid_series_begins_a_new_one() -> None:
     assert numbers == [("01HXAMPLE", 0), *(("01HXANOTHER", number) for number in range(3))]
 
 
-def rolled(*names: str) -> Roll:
+def rolled(*names: str) -> FrameAccounting:
     """What an earlier run received: the last series is open, those before it have ended."""
-    roll = Roll()
+    accounting = FrameAccounting()
     for name in names:
         ended = name != names[-1]
-        roll.take_up(Line(series=name, kind="dectris-v1", ended=ended, seen=Seen(range(5))))
-    return roll
+        accounting.restore(
+            SeriesState(series=name, kind="dectris-v1", ended=ended, seen=NumberSet(range(5)))
+        )
+    return accounting
 
 
 def test_numbers_of_series_that_come_again_get_new_names() -> None:
-    with Speaker("tcp://127.0.0.1:*", protocol="v1") as speaker:
-        listener = Listener(speaker.address)
+    with StreamSender("tcp://127.0.0.1:*", protocol="v1") as speaker:
+        listener = StreamSource(speaker.address)
         listener.resume(rolled("7", "7 (2)"))
         whole_series(speaker)
         speaker.start(a_start())
@@ -198,8 +200,8 @@ def test_numbers_of_series_that_come_again_get_new_names() -> None:
 
 
 def test_after_a_restart_of_ours_a_numbered_series_goes_on() -> None:
-    with Speaker("tcp://127.0.0.1:*", protocol="v1") as speaker:
-        listener = Listener(speaker.address)
+    with StreamSender("tcp://127.0.0.1:*", protocol="v1") as speaker:
+        listener = StreamSource(speaker.address)
         listener.resume(rolled("7", "7 (2)"))
         assert speaker.wait(5)
         speaker.send(encode_image(8, counts_of(8), start=a_start(), protocol="v1"))
@@ -281,16 +283,16 @@ def test_what_is_said_of_an_image_is_believed_only_in_its_form(said: object) -> 
 
 
 def test_a_lost_connection_is_told_and_made_again() -> None:
-    speaker = Speaker("tcp://127.0.0.1:*")
+    speaker = StreamSender("tcp://127.0.0.1:*")
     address = speaker.address
-    listener = Listener(address)
+    listener = StreamSource(address)
     try:
         whole_series(speaker)
         events = listener.events()
         heard(events, ends())
         speaker.close()
         first = heard(events, troubles)
-        speaker = Speaker(address)
+        speaker = StreamSender(address)
         whole_series(speaker, a_start(unique_id="02"))
         then = heard(events, ends())
         assert troubles(first) == [f"connection lost with {address}"]
@@ -316,7 +318,7 @@ def test_a_message_too_large_for_any_detector_costs_only_itself(
 
 
 def test_it_can_wait_for_a_detector_that_connects() -> None:
-    listener = Listener("bind:tcp://127.0.0.1:*")
+    listener = StreamSource("bind:tcp://127.0.0.1:*")
     with zmq.Context() as context, context.socket(zmq.PUSH) as good:
         good.connect(listener.address)
         good.send(encode_image(0, counts_of(0), start=a_start()))
@@ -325,7 +327,7 @@ def test_it_can_wait_for_a_detector_that_connects() -> None:
 
 
 def test_who_stalls_or_speaks_another_language_holds_nobody_up() -> None:
-    listener = Listener("bind:tcp://127.0.0.1:*")
+    listener = StreamSource("bind:tcp://127.0.0.1:*")
     host, port = listener.address.removeprefix("tcp://").split(":")
     with (
         socket.create_connection((host, int(port))) as stalling,
@@ -353,7 +355,7 @@ def test_silence_is_ticked_and_nobody_there_is_said_once(monkeypatch: pytest.Mon
     monkeypatch.setattr("deepfreak.live.receive.dectris.stream._SECONDS_TO_ANSWER", 0.15)
     with zmq.Context() as context, context.socket(zmq.PULL) as nobody:
         port = nobody.bind_to_random_port("tcp://127.0.0.1")
-    listener = Listener(f"tcp://127.0.0.1:{port}")
+    listener = StreamSource(f"tcp://127.0.0.1:{port}")
     events = listener.events()
     start = time.monotonic()
     ticks = [next(events) for _ in range(5)]
@@ -364,7 +366,7 @@ def test_silence_is_ticked_and_nobody_there_is_said_once(monkeypatch: pytest.Mon
 
 
 def test_a_detector_drops_what_nobody_takes() -> None:
-    with Speaker("tcp://127.0.0.1:*", high_water=2) as speaker:
+    with StreamSender("tcp://127.0.0.1:*", high_water=2) as speaker:
         assert not speaker.start(a_start())
         assert not speaker.image(0, counts_of(0))
 
@@ -385,15 +387,15 @@ def test_pixels_compressed_before_are_sent_under_any_number() -> None:
 )
 def test_other_addresses_are_refused(address: str) -> None:
     with pytest.raises(InputError, match="expected an address"):
-        Listener(address)
+        StreamSource(address)
 
 
 def test_an_address_in_use_is_refused() -> None:
-    with Speaker("tcp://127.0.0.1:*") as speaker:
+    with StreamSender("tcp://127.0.0.1:*") as speaker:
         with pytest.raises(InputError, match="expected"):
-            Listener(f"bind:{speaker.address}")
+            StreamSource(f"bind:{speaker.address}")
         with pytest.raises(InputError, match="expected"):
-            Speaker(speaker.address)
+            StreamSender(speaker.address)
 
 
 def test_an_image_of_another_size_than_announced_is_refused() -> None:

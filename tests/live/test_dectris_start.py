@@ -12,8 +12,8 @@ from deepfreak.live.receive.dectris import cbor_v2, json_v1
 from deepfreak.live.receive.dectris.decode import decoder
 from deepfreak.live.receive.dectris.messages import Start
 from deepfreak.live.receive.dectris.sender import encode_image
-from deepfreak.live.receive.dectris.series import Conversation
-from tests.live.spoken import SHAPE, a_start, counts_of, of_kind, troubles
+from deepfreak.live.receive.dectris.series import SeriesTracker
+from tests.live.detectors import SHAPE, a_start, counts_of, of_kind, troubles
 
 MASK = a_start().masks["threshold_1"]
 NUMBERS = [
@@ -42,7 +42,7 @@ def v1_start(about: dict | None = None, blob: bytes | None = None, **changes: ob
 
 def said_of(start: Start, protocol: str) -> tuple[list[str], SeriesBegan]:
     """What a conversation makes of it: troubles, and what the rest is told."""
-    events = Conversation().events(start, protocol, b"", received=1.0, since=1.0)
+    events = SeriesTracker().events(start, protocol, b"", received=1.0, since=1.0)
     (began,) = of_kind(events, SeriesBegan)
     return troubles(events), began
 

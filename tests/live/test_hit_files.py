@@ -11,10 +11,10 @@ import pytest
 
 from deepfreak.errors import FrameError, InputError, OutputError
 from deepfreak.formats import read_frames
-from deepfreak.live.sinks.crystfel_list import Copy, CrystFELList
+from deepfreak.live.sinks.crystfel_list import CrystFELList, HitCopy
 from deepfreak.live.sinks.hit_files import HitFiles
 from deepfreak.live.sinks.hit_layout import OURS
-from tests.live.made import (
+from tests.live.examples import (
     CLASSES,
     instants,
     killed,
@@ -174,8 +174,8 @@ def test_files_are_made_when_they_are_full_and_when_all_is_over(tmp_path):
     for number in range(7):
         sink.keep(made_hit(number))
     assert left(tmp_path) == {"hits-00001.h5", "hits-00002.h5", ".hits-00003.h5.draft"}
-    assert sink.place("run-1", 4) == Copy(tmp_path / "hits-00002.h5", 1, whole=True)
-    assert sink.place("run-1", 6) == Copy(tmp_path / "hits-00003.h5", 0, whole=False)
+    assert sink.place("run-1", 4) == HitCopy(tmp_path / "hits-00002.h5", 1, whole=True)
+    assert sink.place("run-1", 6) == HitCopy(tmp_path / "hits-00003.h5", 0, whole=False)
     assert sink.place("run-1", 7) is None
     sink.close()
     assert left(tmp_path) == {"hits-00001.h5", "hits-00002.h5", "hits-00003.h5"}
@@ -229,11 +229,11 @@ def test_a_frame_that_comes_again_is_held_once_and_not_even_decoded(tmp_path):
 def test_a_draft_is_gone_on_with_whatever_is_asked_for_now(tmp_path):
     sink = HitFiles(tmp_path, form="nxmx", classes=CLASSES)
     sink.keep(made_hit(0))
-    sink._let_go()  # as a process that dies
+    sink._release()  # as a process that dies
     sink = HitFiles(tmp_path, form="nxmx", classes=CLASSES)
     sink.keep(made_hit(0))
     sink.keep(made_hit(1))
-    sink._let_go()
+    sink._release()
     names = kept(tmp_path, [made_hit(2)], form="cxi")
     assert names == ["hits-00001.h5", "hits-00002.cxi"]
     assert held(tmp_path) == [("run-1", 0), ("run-1", 1), ("run-1", 2)]
@@ -244,7 +244,7 @@ def test_a_draft_is_gone_on_with_whatever_is_asked_for_now(tmp_path):
 def test_a_whole_file_whose_draft_was_left_is_not_made_again(tmp_path):
     sink = HitFiles(tmp_path, form="nxmx", classes=CLASSES)
     sink.keep(made_hit(0))
-    sink._let_go()
+    sink._release()
     (draft,) = tmp_path.glob(".*.draft")
     content = draft.read_bytes()
     kept(tmp_path, [])
@@ -260,7 +260,7 @@ def test_a_whole_file_whose_draft_was_left_is_not_made_again(tmp_path):
 def test_a_draft_beside_a_file_with_other_hits_is_refused_and_kept(tmp_path):
     sink = HitFiles(tmp_path, form="nxmx", classes=CLASSES)
     sink.keep(made_hit(0))
-    sink._let_go()
+    sink._release()
     (draft,) = tmp_path.glob(".*.draft")
     with h5py.File(tmp_path / "hits-00001.h5", "w") as file:
         file["mine"] = 1
@@ -276,7 +276,7 @@ def test_the_index_is_completed_wherever_it_was_torn(tmp_path):
     for size in range(0, len(whole), 13):
         index.write_bytes(whole[:size])
         sink = HitFiles(tmp_path, form="nxmx", classes=CLASSES)
-        assert sink.place("run-1", 5) == Copy(tmp_path / "hits-00002.h5", 2, whole=True)
+        assert sink.place("run-1", 5) == HitCopy(tmp_path / "hits-00002.h5", 2, whole=True)
         sink.close()
         assert index.read_bytes() == whole
 

@@ -10,10 +10,10 @@ import pytest
 from deepfreak.errors import OutputError
 from deepfreak.live.messages import SeriesBegan, SeriesEnded, Trouble
 from deepfreak.live.receive import intake as module
-from deepfreak.live.receive.intake import Intake, Limits
+from deepfreak.live.receive.intake import Intake, QueueLimits
 from deepfreak.live.results.ledger import open_ledger
 from deepfreak.live.spool import Spool
-from tests.live.made import made_outcome
+from tests.live.examples import made_outcome
 from tests.live.runs import BEGAN, Told, arrival, series_of
 from tests.live.sessions import wait_until
 
@@ -32,7 +32,7 @@ def intake_of(tmp_path, ledger):
 
     def make(events, *, limits=None, say=lambda _: None, spool=None):
         spool = spool or Spool(tmp_path / "spool", ledger.id)
-        limits = limits or Limits(frames=100_000)
+        limits = limits or QueueLimits(frames=100_000)
         made.append(Intake(Told(events), ledger=ledger, spool=spool, limits=limits, say=say))
         return made[-1]
 
@@ -87,12 +87,12 @@ def test_a_frame_of_no_series_is_refused(intake_of):
 
 
 def test_when_the_queue_fills_a_part_is_left_out_whatever_is_in_it(intake_of, tmp_path):
-    limits = Limits(frames=100)
+    limits = QueueLimits(frames=100)
     one = received(intake_of(series_of(range(2000), payload=b"a"), limits=limits))
     taken = [job.number for job in one.queue]
     assert taken[:50] == list(range(50))
     assert len(taken) <= 100
-    assert sorted(taken + [each.number for each in one.left_out]) == list(range(2000))
+    assert sorted(taken + [each.number for each in one.dropped]) == list(range(2000))
     assert one.received == 2000
 
 
@@ -119,14 +119,14 @@ def test_the_sample_is_fair_to_every_column_of_a_scan(intake_of, monkeypatch, fi
 def test_nothing_is_left_out_for_many_series_of_an_earlier_run(intake_of, ledger):
     for number in range(300):
         ledger.begin(SeriesBegan(series=str(number), kind="shot"))
-    intake = received(intake_of(series_of(range(20)), limits=Limits(frames=100)))
+    intake = received(intake_of(series_of(range(20)), limits=QueueLimits(frames=100)))
     assert len(intake.queue) == 20
-    assert not intake.left_out
+    assert not intake.dropped
 
 
 def test_files_wait(intake_of):
     intake = intake_of(
-        series_of(range(50), payload=b""), limits=Limits(frames=10, when_full="wait")
+        series_of(range(50), payload=b""), limits=QueueLimits(frames=10, when_full="wait")
     )
     intake.start()
     taken = []
@@ -135,11 +135,11 @@ def test_files_wait(intake_of):
         taken.append(intake.queue.popleft().number)
         assert len(intake.queue) <= 10
     assert taken == list(range(50))
-    assert not intake.left_out
+    assert not intake.dropped
 
 
 def test_who_waits_for_room_can_be_stopped(intake_of):
-    intake = intake_of(series_of(range(50)), limits=Limits(frames=2, when_full="wait"))
+    intake = intake_of(series_of(range(50)), limits=QueueLimits(frames=2, when_full="wait"))
     intake.start()
     wait_until(lambda: len(intake.queue) >= 2, "the queue")
     intake.stop()
@@ -150,17 +150,17 @@ def test_what_is_not_settled_is_bounded(intake_of, monkeypatch):
     """As on a full disk, when the other thread takes nothing."""
     monkeypatch.setattr(module, "MAX_UNSETTLED", 50)
     troubles = [Trouble(message="what?")] * 500
-    intake = intake_of([*series_of(range(1000)), *troubles], limits=Limits(frames=2))
+    intake = intake_of([*series_of(range(1000)), *troubles], limits=QueueLimits(frames=2))
     intake.start()
-    left_out = notices = 0
-    while intake.receiving or intake.left_out or intake.notices:
-        assert len(intake.left_out) + len(intake.notices) <= 52
-        while intake.left_out:
-            intake.left_out.popleft()
-            left_out += 1
+    dropped = notices = 0
+    while intake.receiving or intake.dropped or intake.notices:
+        assert len(intake.dropped) + len(intake.notices) <= 52
+        while intake.dropped:
+            intake.dropped.popleft()
+            dropped += 1
         while intake.notices:
             notices += isinstance(intake.notices.popleft(), Trouble)
-    assert left_out + len(intake.queue) == 1000
+    assert dropped + len(intake.queue) == 1000
     assert notices == 500
 
 
@@ -214,7 +214,7 @@ def test_a_series_that_goes_on_is_open_again_here_and_on_record(intake_of, ledge
     assert intake.missed == 7
     intake = received(intake_of([BEGAN]))
     assert intake.missed == 0  # they may still come
-    (account,) = ledger.accounts()
+    (account,) = ledger.series_reports()
     assert not account.ended
 
 
@@ -231,7 +231,7 @@ def test_the_first_frame_of_a_series_wakes_the_other_thread(intake_of):
     heard = threading.Event()
     intake = intake_of([BEGAN, arrival(0), heard.wait])
     intake.start()
-    assert wait([intake.bell], 5)  # the end of the source would ring as well
+    assert wait([intake.wake_up_fd], 5)  # the end of the source would ring as well
     heard.set()
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from deepfreak.errors import InputError, OutputError
-from deepfreak.live.messages import Outcome, SeriesBegan
+from deepfreak.live.messages import FrameOutcome, SeriesBegan
 from deepfreak.live.results.ledger import open_ledger, read_ledger
 from deepfreak.screening.signs import Signs
 
@@ -27,8 +27,8 @@ SIGNS = Signs(
 )
 
 
-def outcome(number: int, **changes) -> Outcome:
-    made = Outcome(
+def outcome(number: int, **changes) -> FrameOutcome:
+    made = FrameOutcome(
         series="run 1",
         number=number,
         decision="keep",
@@ -55,14 +55,14 @@ def test_verdicts_come_back_as_they_were_and_in_order(tmp_path):
         found = [row for rows in ledger.after(0) for row in rows]
         assert [row.sequence for row in found] == [1, 2]
         for row, made in zip(found, rows, strict=True):
-            assert {name: getattr(row.outcome, name) for name in Outcome.__slots__} == {
-                name: getattr(made, name) for name in Outcome.__slots__
+            assert {name: getattr(row.outcome, name) for name in FrameOutcome.__slots__} == {
+                name: getattr(made, name) for name in FrameOutcome.__slots__
             }
         assert ledger.count("duplicates") == 3
         assert ledger.decisions()["keep"] == 1
         assert ledger.began("run 1") == BEGAN
         assert ledger.began("run 2") is None
-        assert [ledger.seen("run 1").whole_until, ledger.seen("run 1").count] == [1, 2]
+        assert [ledger.seen("run 1").contiguous, ledger.seen("run 1").count] == [1, 2]
 
 
 def test_it_goes_on_with_other_settings_only_where_these_may_follow(tmp_path):
@@ -130,7 +130,7 @@ def test_series_learn_what_to_expect(tmp_path):
         ledger.begin(BEGAN)
         ledger.end("run 1", None)
         assert ledger.began("run 1") == BEGAN
-        (account,) = ledger.accounts()
+        (account,) = ledger.series_reports()
         assert account.ended
         assert account.missed == ((0, 9),)
         assert "run 1" in ledger
@@ -200,7 +200,7 @@ def test_a_kill_leaves_whole_batches(tmp_path):
         with open_ledger(tmp_path / "l.sqlite", ABOUT) as ledger:
             assert ledger.last in {told, told + 10}
             seen = ledger.seen("run 1")
-            assert seen.whole_until == seen.count == ledger.last
+            assert seen.contiguous == seen.count == ledger.last
 
 
 def test_a_start_replaces_what_was_known_and_nothing_else_does(tmp_path):

@@ -11,9 +11,9 @@ from PIL import Image
 
 from deepfreak.live.dashboard import Security, make_app, serve
 from deepfreak.live.messages import SeriesBegan, Trouble
-from deepfreak.live.statistics import Tally
+from deepfreak.live.statistics import Statistics
 from tests.live.chromium import Chromium, find
-from tests.live.outcomes import CLASSES, outcome, picture, rows
+from tests.live.frame_outcomes import CLASSES, outcome, picture, rows
 
 HOSTILE = '<img src=x onerror="document.title=1"><script>document.title=2</script>/../etc'
 TOKEN = "a-token-of-good-length"  # noqa: S105 - it opens nothing but this test
@@ -23,15 +23,15 @@ class Stream:
     """A run of 60 frames a second, a quarter of them hits, until it is stopped."""
 
     def __init__(self):
-        self.tally = Tally(
+        self.statistics = Statistics(
             classes=CLASSES,
             facts={"source": HOSTILE, "model": {"name": "made up"}, "policy": "keep p > 0.5"},
             raster=(20, 30),
             levels=(0.0, 100.0),
         )
-        self.tally.notice(SeriesBegan(series=HOSTILE, kind="file", expected=5000))
-        self.tally.set_counts(
-            duplicates=3, missed=0, left_out=0, waiting=7, capacity=512, workers=2
+        self.statistics.notice(SeriesBegan(series=HOSTILE, kind="file", expected=5000))
+        self.statistics.set_counts(
+            duplicates=3, missed=0, dropped=0, waiting=7, capacity=512, workers=2
         )
         self.label = None
         self._pictures = [picture(seed, 256) for seed in range(4)]
@@ -58,12 +58,12 @@ class Stream:
                     )
                 )
                 self._number += 1
-            self.tally.add(rows(made))
+            self.statistics.add(rows(made))
 
 
 def serving(stream, *, token=None, port=0):
     app = make_app(
-        tally=stream.tally,
+        statistics=stream.statistics,
         metrics=lambda: (b"", "text/plain"),
         classify=None,
         security=Security(token=token),
@@ -262,7 +262,7 @@ def test_far_view_shows_the_answer_alone(browser):
 def test_an_alarm_changes_the_large_words_and_colour(browser, stream):
     browser.wait_for("document.body.dataset.severity === 'ok'")
     calm = colour(browser, "#hero")
-    stream.tally.notice(Trouble(message=f"expected CBOR, found {HOSTILE}"))
+    stream.statistics.notice(Trouble(message=f"expected CBOR, found {HOSTILE}"))
     browser.wait_for("document.body.dataset.severity === 'warning'")
     browser.wait_for(
         f"getComputedStyle(document.getElementById('hero')).backgroundColor !== {calm!r}"

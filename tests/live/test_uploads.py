@@ -15,14 +15,14 @@ from PIL import Image
 from deepfreak.errors import FrameError, InputError, ReadingStoppedError
 from deepfreak.formats.files import open_frames
 from deepfreak.formats.guarded import links_in_process
-from deepfreak.live.dashboard import uploaded as judging
-from deepfreak.live.dashboard.uploaded import UploadJudge
+from deepfreak.live.dashboard import classify_upload
+from deepfreak.live.dashboard.classify_upload import UploadClassifier
 from deepfreak.live.receive.folder.identify import digest_of_bytes
 from deepfreak.models import load_model
 from deepfreak.screening.policy import find_policy
 from tests.evidence_models import hit, save_made_model
-from tests.live.test_judge import POLICY
-from tests.live.test_web import running
+from tests.live.test_dashboard import running
+from tests.live.test_decide import POLICY
 from tests.unit.formats import made
 
 REFERS = "expected a file that holds all of its data, found one that refers to other files"
@@ -32,7 +32,7 @@ COUNTS = made.photons(SHAPE)
 
 @pytest.fixture(scope="module")
 def judge():
-    judge = UploadJudge(None, POLICY)
+    judge = UploadClassifier(None, POLICY)
     yield judge
     judge.close()
 
@@ -174,7 +174,7 @@ def test_what_is_no_image_is_one_line_that_names_no_path(judge, content, suffix)
 
 @pytest.mark.parametrize(("pack", "suffix"), [(gzip.compress, ".gz"), (bz2.compress, ".bz2")])
 def test_a_bomb_is_refused_before_it_fills_memory_or_disk(judge, pack, suffix):
-    bomb = pack(bytes(judging.LIMITS.file_bytes + (1 << 20)))
+    bomb = pack(bytes(classify_upload.LIMITS.file_bytes + (1 << 20)))
     assert len(bomb) < 1 << 20
     with pytest.raises(InputError):
         judge(bomb, suffix)
@@ -183,8 +183,8 @@ def test_a_bomb_is_refused_before_it_fills_memory_or_disk(judge, pack, suffix):
 def test_a_file_that_keeps_its_reader_busy_is_stopped_and_the_next_is_judged(
     judge, tmp_path, monkeypatch
 ):
-    limits = judging.Limits(cpu_s=1.0, file_bytes=1 << 31)
-    monkeypatch.setattr(judging, "LIMITS", limits)
+    limits = classify_upload.Limits(cpu_s=1.0, file_bytes=1 << 31)
+    monkeypatch.setattr(classify_upload, "LIMITS", limits)
     start = time.monotonic()
     with pytest.raises(ReadingStoppedError, match="damaged"):
         judge(made.slow_bz2(), ".cbf.bz2")
@@ -220,7 +220,7 @@ def test_the_server_answers_one_line_whatever_a_file_refers_to(judge, tmp_path, 
 def test_a_model_of_evidence_says_why_and_may_be_sent_any_type_of_counts(tmp_path):
     path = save_made_model(tmp_path)
     model = load_model(path)
-    judge = UploadJudge(path, find_policy(model, model=path)[0])
+    judge = UploadClassifier(path, find_policy(model, model=path)[0])
     counts = hit(np.random.default_rng(0), spots_=25).counts
     try:
         for dtype in (np.uint16, np.uint32, np.int32, np.float32):

@@ -12,7 +12,7 @@ from deepfreak.compiled import njit
 from deepfreak.errors import FrameError, InputError
 from deepfreak.formats.frame import Counts, Frame, Valid
 from deepfreak.formats.notices import Notices
-from deepfreak.live.messages import SAVED, Outcome, Peaks, Picture
+from deepfreak.live.messages import SAVED, BraggPeaks, FrameOutcome, FramePicture
 from deepfreak.live.receive.decoders import Decoders
 from deepfreak.live.spool import read
 from deepfreak.models import Classifier
@@ -27,7 +27,7 @@ SATURATED_SHARE = 2e-4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class FrameJob:
     """A frame to judge.
 
     Attributes
@@ -61,7 +61,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judge:
+class FrameDecider:
     """A model and a policy; what becomes of frames.
 
     Attributes
@@ -78,7 +78,7 @@ class Judge:
     peaks: bool = False
     notices: Notices = field(default_factory=Notices)
 
-    def __call__(self, job: Job) -> Outcome:
+    def __call__(self, job: FrameJob) -> FrameOutcome:
         """Return what becomes of a frame; one that cannot be read has that as its outcome."""
         start = time.perf_counter()
         try:
@@ -96,7 +96,7 @@ class Judge:
         # whatever a frame is made of, the next one has its turn
         except Exception as error:  # noqa: BLE001
             return self._unreadable(job, f"{type(error).__name__}: {error}", start)
-        return Outcome(
+        return FrameOutcome(
             series=job.series,
             number=job.number,
             decision=decision,
@@ -118,8 +118,8 @@ class Judge:
             peaks=peaks if wanted else None,
         )
 
-    def _unreadable(self, job: Job, reason: str, start: float) -> Outcome:
-        return Outcome(
+    def _unreadable(self, job: FrameJob, reason: str, start: float) -> FrameOutcome:
+        return FrameOutcome(
             series=job.series,
             number=job.number,
             decision="unreadable",
@@ -132,7 +132,7 @@ class Judge:
         )
 
 
-def payload_of(job: Job) -> bytes | memoryview:
+def payload_of(job: FrameJob) -> bytes | memoryview:
     """Return what was received of a frame."""
     if job.path is None:
         return b""
@@ -165,7 +165,7 @@ def _count_from(top: float, counts: Counts, valid: Valid) -> int:
     return found
 
 
-def _found(frame: Frame, verdict: Verdict) -> tuple[Peaks, Picture | None]:
+def _found(frame: Frame, verdict: Verdict) -> tuple[BraggPeaks, FramePicture | None]:
     """Return the peaks in pixels of the frame, and the picture with its own if there is one.
 
     They are those of the evidence, or else those found on the image that the model saw.
@@ -175,14 +175,14 @@ def _found(frame: Frame, verdict: Verdict) -> tuple[Peaks, Picture | None]:
     return _found_on_image(frame, verdict)
 
 
-def _native(found: "evidence.Peaks") -> Peaks:
-    return Peaks(slow=found.slow, fast=found.fast, photons=found.photons, height_sigma=found.z)
+def _native(found: "evidence.Peaks") -> BraggPeaks:
+    return BraggPeaks(slow=found.slow, fast=found.fast, photons=found.photons, height_sigma=found.z)
 
 
-def _picture(verdict: Verdict) -> Picture | None:
+def _picture(verdict: Verdict) -> FramePicture | None:
     if verdict.image is None or verdict.valid is None or verdict.marks is None:
         return None
-    return Picture(
+    return FramePicture(
         image=verdict.image,
         valid=verdict.valid,
         peaks=verdict.marks.peaks,
@@ -190,20 +190,20 @@ def _picture(verdict: Verdict) -> Picture | None:
     )
 
 
-def _found_on_image(frame: Frame, verdict: Verdict) -> tuple[Peaks, Picture]:
+def _found_on_image(frame: Frame, verdict: Verdict) -> tuple[BraggPeaks, FramePicture]:
     from deepfreak.features.peaks import find_peaks
 
     if verdict.image is None or verdict.valid is None:
         raise FrameError("expected an image to find peaks on, found none")
     found = find_peaks(verdict.image, verdict.valid)
     (slow, fast), factor = verdict.origin, verdict.factor
-    picture = Picture(
+    picture = FramePicture(
         image=verdict.image,
         valid=verdict.valid,
         peaks=np.stack([found.slow, found.fast], axis=1),
         activation=verdict.activation,
     )
-    peaks = Peaks(
+    peaks = BraggPeaks(
         slow=found.slow * factor + slow,
         fast=found.fast * factor + fast,
         photons=found.photons,
@@ -212,7 +212,7 @@ def _found_on_image(frame: Frame, verdict: Verdict) -> tuple[Peaks, Picture]:
     inside = (peaks.slow >= 0) & (peaks.fast >= 0)
     inside &= (peaks.slow < frame.counts.shape[0]) & (peaks.fast < frame.counts.shape[1])
     return (
-        Peaks(
+        BraggPeaks(
             slow=peaks.slow[inside],
             fast=peaks.fast[inside],
             photons=peaks.photons[inside],

@@ -1,7 +1,7 @@
 """What sources say, and what the rest makes of it: the nouns that pass between the rooms of `live`.
 
-A source yields `Event`s. Workers turn each `Arrival` into an `Outcome`; the ledger gives it a place
-in the record.
+A source yields `Event`s. Workers turn each `Arrival` into a `FrameOutcome`; the ledger gives it a
+place in the record.
 """
 
 import time
@@ -16,17 +16,17 @@ from deepfreak.screening.signs import Signs
 
 if TYPE_CHECKING:
     from deepfreak.formats.frame import Frame
-    from deepfreak.live.receive.frame_accounting import Roll
+    from deepfreak.live.receive.frame_accounting import FrameAccounting
 
 MAX_TRANSIT_S = 600.0  # between sending and receipt; more is a difference of clocks
 
-Decision = Literal["keep", "discard", "unsure", "unreadable", "left-out"]
-DECISIONS: tuple[Decision, ...] = ("keep", "discard", "unsure", "unreadable", "left-out")
+Decision = Literal["keep", "discard", "unsure", "unreadable", "dropped"]
+DECISIONS: tuple[Decision, ...] = ("keep", "discard", "unsure", "unreadable", "dropped")
 # Of these the pixels are saved.
 SAVED: frozenset[Decision] = frozenset({"keep", "unsure"})
 
 # How the payload of an arrival becomes a frame; `live.decoding` knows them all.
-Kind = Literal["dectris-v2", "dectris-v1", "file", "shot"]
+PayloadKind = Literal["dectris-v2", "dectris-v1", "file", "shot"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class SeriesBegan:
     """
 
     series: str
-    kind: Kind
+    kind: PayloadKind
     context: bytes = field(default=b"", repr=False)
     expected: int | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -114,7 +114,7 @@ class Trouble:
 Event = SeriesBegan | Arrival | SeriesEnded | Trouble
 
 
-class Source(Protocol):
+class FrameSource(Protocol):
     """Where frames come from.
 
     One that must know what an earlier run has received has a method `resume` as well; see
@@ -129,15 +129,15 @@ class Source(Protocol):
 
 
 @runtime_checkable
-class ResumableSource(Source, Protocol):
+class ResumableSource(FrameSource, Protocol):
     """A source that must know what was received before."""
 
-    def resume(self, roll: "Roll") -> None:
+    def resume(self, accounting: "FrameAccounting") -> None:
         """Take what has been received of each series, kept up to date; called before `events`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Peaks:
+class BraggPeaks:
     """Bragg peaks of a frame in pixels of the frame: a pixel's centre is at its index + 0.5."""
 
     slow: NDArray[np.float64]
@@ -150,7 +150,7 @@ class Peaks:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Picture:
+class FramePicture:
     """A frame for people: uint8 [slow, fast], and what was found in pixels of that image."""
 
     image: NDArray[np.uint8]
@@ -162,13 +162,13 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Outcome:
+class FrameOutcome:
     """What became of one frame.
 
     Attributes
     ----------
     decision
-        "left-out" where the machine could not keep up and the frame was not looked at.
+        "dropped" where the machine could not keep up and the frame was not looked at.
     label, probabilities, p_crystal
         As in `screening.Verdict`, probabilities in the model's order; None and empty for frames
         that were unreadable or left out.
@@ -210,8 +210,8 @@ class Outcome:
     truth: Mapping[str, Any] | None = None
     judged_without: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    picture: Picture | None = field(default=None, repr=False)
-    peaks: Peaks | None = field(default=None, repr=False)
+    picture: FramePicture | None = field(default=None, repr=False)
+    peaks: BraggPeaks | None = field(default=None, repr=False)
 
     @property
     def left_sender(self) -> float | None:
@@ -231,20 +231,20 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
+class LedgerRow:
     """An outcome as the ledger has it: `sequence` counts all of them from 1, without a gap."""
 
     sequence: int
-    outcome: Outcome
+    outcome: FrameOutcome
 
 
-class RecordSink(Protocol):
+class OutcomeSink(Protocol):
     """Takes every outcome once and in order, after the ledger has it; may be rebuilt from it."""
 
     def last(self) -> int:
         """Return the sequence number of the last outcome that it holds, 0 if none."""
 
-    def write(self, rows: Sequence[Recorded]) -> None:
+    def write(self, rows: Sequence[LedgerRow]) -> None:
         """Take further outcomes; they are safe from `kill -9` when this returns.
 
         Raises
@@ -261,9 +261,9 @@ class RecordSink(Protocol):
 class Hit:
     """A frame to save, to keep or unsure. `frame` decodes it; its peaks are found."""
 
-    outcome: Outcome
+    outcome: FrameOutcome
     classes: tuple[str, ...]
-    peaks: Peaks
+    peaks: BraggPeaks
     frame: "Callable[[], Frame]"
 
 

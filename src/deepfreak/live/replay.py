@@ -23,9 +23,9 @@ from deepfreak.formats.frame import Facts, Frame
 from deepfreak.formats.guarded import open_guarded
 from deepfreak.formats.headers import facts
 from deepfreak.formats.options import ReadOptions
-from deepfreak.live.receive.dectris.compression import CodedArray
+from deepfreak.live.receive.dectris.compression import CompressedArray
 from deepfreak.live.receive.dectris.messages import Start
-from deepfreak.live.receive.dectris.sender import Compression, Protocol, Speaker, encode_pixels
+from deepfreak.live.receive.dectris.sender import Compression, Protocol, StreamSender, encode_pixels
 from deepfreak.physics.detector import CCD, missing_pixels
 from deepfreak.physics.experiment import Experiment
 from deepfreak.physics.exposure import has_ice, scatter
@@ -50,7 +50,7 @@ class Recording:
     """
 
     name: str
-    frames: tuple[tuple[CodedArray, dict[str, Any]], ...]
+    frames: tuple[tuple[CompressedArray, dict[str, Any]], ...]
     facts: Facts
     mask: NDArray[np.bool_] | None
     simulated: bool
@@ -153,7 +153,7 @@ def record_file(
 
 def replay(
     recording: Recording,
-    speaker: Speaker,
+    speaker: StreamSender,
     *,
     count: int | None,
     rate_hz: float | None,
@@ -234,7 +234,7 @@ def _start(recording: Recording, *, series: int, unique_id: str, count: int | No
 
 def _shot(
     experiment: Experiment, seed: int, index: int, compression: Compression, protocol: Protocol
-) -> tuple[CodedArray, dict[str, Any]]:
+) -> tuple[CompressedArray, dict[str, Any]]:
     """Return a shot's compressed counts and its truth; runs in a worker."""
     shot = experiment.draw(seed=seed, index=index)
     counts = detect(scatter(shot), experiment.detector, shot.noise_generator())
@@ -254,7 +254,7 @@ def _unsigned(frame: Frame) -> NDArray[np.unsignedinteger[Any]]:
     return sent
 
 
-def tell(done: Sent, seconds: float) -> str:
+def describe(done: Sent, seconds: float) -> str:
     """Return in a line what has left."""
     return (
         f"sent {done.sent}, not taken {len(done.dropped)}, "

@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from deepfreak.errors import OutputError
 from deepfreak.formats.options import ReadSettings
-from deepfreak.live.messages import Decision, HitSink, RecordSink, Source
-from deepfreak.live.receive.intake import Limits
+from deepfreak.live.messages import Decision, FrameSource, HitSink, OutcomeSink
+from deepfreak.live.receive.intake import QueueLimits
 from deepfreak.live.results.ledger import Ledger, open_ledger
-from deepfreak.live.run import Run, Watcher
+from deepfreak.live.run import LiveRun, RunObserver
 from deepfreak.live.spool import Spool
-from deepfreak.live.workers import Task, Workers
+from deepfreak.live.workers import WorkerPool, WorkerTask
 from deepfreak.processors import usable_processors
 from deepfreak.screening.policy import (
     MAX_EMPTY_KEPT,
@@ -40,11 +40,11 @@ from deepfreak.storage.files import reason_of, whole_file
 from deepfreak.text import unspelled
 
 if TYPE_CHECKING:
-    from deepfreak.live.dashboard.feed import Dashboard
+    from deepfreak.live.dashboard.feed import DashboardSettings
     from deepfreak.models import Classifier
 
 Say = Callable[[str], None]
-MakeSource = Callable[[Ledger], Source]
+MakeSource = Callable[[Ledger], FrameSource]
 
 FRAMES_PER_FILE = 100
 # Of a list, and of the folder beside it, by what is in them.
@@ -80,21 +80,21 @@ class Settings:
     min_hit_recall: float = MIN_HIT_RECALL
     max_empty_kept: float = MAX_EMPTY_KEPT
     workers: int = field(default_factory=usable_processors)
-    limits: Limits = field(default_factory=Limits)
+    limits: QueueLimits = field(default_factory=QueueLimits)
     hits: Literal["nxmx", "cxi"] | None = None
     frames_per_file: int = FRAMES_PER_FILE
     forward: str | None = None
     forward_kind: Literal["publish", "answer"] = "publish"
     reading: ReadSettings = field(default_factory=ReadSettings)
     spool: Path | None = None
-    dashboard: "Dashboard | None" = None
+    dashboard: "DashboardSettings | None" = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Session:
+class LiveSession:
     """A session that is ready to run; `processes` are those that work for it, this one first."""
 
-    run: Run
+    run: LiveRun
     processes: tuple[int, ...]
     settings: Settings
     policy: Policy
@@ -115,7 +115,7 @@ class Session:
 @contextmanager
 def open_session(
     settings: Settings, make_source: MakeSource, *, name: str, say: Say = lambda _: None
-) -> Iterator[Session]:
+) -> Iterator[LiveSession]:
     """Give a session whose workers are ready.
 
     Parameters
@@ -153,14 +153,14 @@ def open_session(
         "keep from": policy.keep_from,
     }
     with ExitStack() as stack:
-        task = Task(
+        task = WorkerTask(
             model=settings.model,
             policy=policy,
             reading=settings.reading,
             peaks=settings.hits is not None or settings.forward is not None,
         )
         # they start while the rest is made
-        workers = stack.enter_context(closing(Workers(task, count=settings.workers)))
+        workers = stack.enter_context(closing(WorkerPool(task, count=settings.workers)))
         ledger = stack.enter_context(
             open_ledger(settings.out / "ledger.sqlite", about, may_follow=_discards_no_more)
         )
@@ -175,13 +175,13 @@ def open_session(
             Spool(settings.spool or settings.out / "spool", ledger.id).held()
         )
         records, hits, each_turn = _sinks(stack, settings, model, ledger)
-        watchers: list[Watcher] = []
+        observers: list[RunObserver] = []
         address = None
         if settings.dashboard is not None:
-            from deepfreak.live.dashboard.feed import serve_board
+            from deepfreak.live.dashboard.feed import serve_dashboard
 
             facts = {"source": name, "model": model.name, "policy": policy.promise()}
-            board, address = serve_board(
+            feed, address = serve_dashboard(
                 stack,
                 settings.dashboard,
                 model,
@@ -190,11 +190,11 @@ def open_session(
                 scores=scores,
                 facts=facts,
             )
-            watchers.append(board)
+            observers.append(feed)
         workers.wait_until_ready()
         # not before: what a detector sends into a socket that nobody reads would be lost with us
         source = make_source(ledger)
-        run = Run(
+        run = LiveRun(
             source,
             workers=workers,
             ledger=ledger,
@@ -203,13 +203,13 @@ def open_session(
             limits=settings.limits,
             records=records,
             hits=hits,
-            watchers=watchers,
+            observers=observers,
             each_turn=each_turn,
             reading=settings.reading,
             pictures=settings.dashboard is not None,
             say=say,
         )
-        yield Session(
+        yield LiveSession(
             processes=(os.getpid(), *workers.processes),
             run=run,
             settings=settings,
@@ -250,7 +250,7 @@ def _file_name(ledger: Ledger, series: str) -> str:
 
 def _sinks(
     stack: ExitStack, settings: Settings, model: "Classifier", ledger: Ledger
-) -> tuple[list[RecordSink], list[HitSink], list[Callable[[], None]]]:
+) -> tuple[list[OutcomeSink], list[HitSink], list[Callable[[], None]]]:
     """Return where verdicts go, where frames go, and what must be done now and then for them."""
     from deepfreak.live.sinks.crystfel_list import CrystFELList
     from deepfreak.live.sinks.json_lines import JsonLines
@@ -259,7 +259,7 @@ def _sinks(
     each_turn: list[Callable[[], None]] = []
     classes = tuple(model.classes)
     lines = JsonLines(settings.out / "verdicts.jsonl", classes=classes)
-    records: list[RecordSink] = [stack.enter_context(closing(lines))]
+    records: list[OutcomeSink] = [stack.enter_context(closing(lines))]
     for name, decision in _NAMES.items():
         listed = CrystFELList(settings.out / f"{name}.lst", decision=decision)
         listed.name_of = lru_cache(maxsize=1000)(lambda series: _file_name(ledger, series))

@@ -14,12 +14,12 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from deepfreak import __version__
 from deepfreak.errors import DeepFreakError
-from deepfreak.live.dashboard.event_stream import MAX_CLIENTS, EventStream, Publisher
+from deepfreak.live.dashboard.event_stream import MAX_CLIENTS, EventStream, SnapshotPublisher
 from deepfreak.live.dashboard.pages import PARTS, docs_page, part
 from deepfreak.live.dashboard.pictures import hit_png, peaks_to_json, tint_png
 from deepfreak.live.dashboard.security import ANSWER_HEADERS, Guard, Security, refusal
 from deepfreak.live.dashboard.upload import MAX_BYTES, RefusedUpload, read_upload
-from deepfreak.live.statistics import ShownHit, Tally
+from deepfreak.live.statistics import ShownHit, Statistics
 from deepfreak.reports.page import class_colours
 
 MAX_AT_ONCE = 4
@@ -37,7 +37,7 @@ Classify = Callable[[bytes, str], dict[str, Any]]
 
 def make_app(
     *,
-    tally: Tally,
+    statistics: Statistics,
     metrics: Callable[[], tuple[bytes, str]],
     classify: Classify | None,
     security: Security,
@@ -55,9 +55,9 @@ def make_app(
     """
 
     def snapshot(now: float) -> dict[str, Any]:
-        return {**tally.snapshot(now), "colours": class_colours(tally.classes)}
+        return {**statistics.snapshot(now), "colours": class_colours(statistics.classes)}
 
-    publisher = Publisher(snapshot)
+    publisher = SnapshotPublisher(snapshot)
 
     @asynccontextmanager
     async def publishing(_: FastAPI) -> AsyncIterator[None]:
@@ -79,7 +79,7 @@ def make_app(
     _add_errors(app)
     _add_pages(app)
     _add_numbers(app, publisher, metrics)
-    _add_hits(app, tally)
+    _add_hits(app, statistics)
     if classify is not None:
         _add_classify(app, classify)
     return app
@@ -133,7 +133,7 @@ def _add_pages(app: FastAPI) -> None:
 
 
 def _add_numbers(
-    app: FastAPI, publisher: Publisher, metrics: Callable[[], tuple[bytes, str]]
+    app: FastAPI, publisher: SnapshotPublisher, metrics: Callable[[], tuple[bytes, str]]
 ) -> None:
     @app.get("/snapshot", summary="The run as it was at most a second ago")
     async def snapshot() -> Response:
@@ -159,11 +159,11 @@ def _add_numbers(
         return {"status": "ok"}
 
 
-def _add_hits(app: FastAPI, tally: Tally) -> None:
+def _add_hits(app: FastAPI, statistics: Statistics) -> None:
     def found(text: str) -> ShownHit:
         """Return the hit of this number; only digits are a number."""
         if text.isascii() and text.isdecimal() and len(text) <= 18:
-            for hit in tally.hits():
+            for hit in statistics.hits():
                 if hit.id == int(text) and hit.outcome.picture is not None:
                     return hit
         raise HTTPException(404, "expected a hit of the latest: this one is not kept")

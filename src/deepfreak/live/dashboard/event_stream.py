@@ -21,7 +21,7 @@ _HEADERS = [
 ]
 
 
-class Publisher:
+class SnapshotPublisher:
     """Takes a snapshot a second, whether anybody looks or not, and hands it to all who wait.
 
     What a snapshot costs does not depend on how many look.
@@ -70,7 +70,7 @@ class EventStream(Response):
     nothing any more is disconnected by the server's protocol.
     """
 
-    def __init__(self, publisher: Publisher) -> None:
+    def __init__(self, publisher: SnapshotPublisher) -> None:
         super().__init__()
         self._publisher = publisher
 

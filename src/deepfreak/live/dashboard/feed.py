@@ -1,4 +1,4 @@
-"""The board: the page that people look at and the figures for Prometheus, fed by a run."""
+"""The page that people look at and the figures for Prometheus, fed by a run."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -6,20 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepfreak.live.messages import Recorded
+from deepfreak.live.messages import LedgerRow
 from deepfreak.live.receive.intake import Notice
-from deepfreak.live.run import Counts
+from deepfreak.live.run import RunCounts
 from deepfreak.screening.policy import Policy
 from deepfreak.screening.scores import Scores
 
 if TYPE_CHECKING:
     from deepfreak.live.dashboard.metrics import Metrics
-    from deepfreak.live.statistics import Tally
+    from deepfreak.live.statistics import Statistics
     from deepfreak.models import Classifier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Dashboard:
+class DashboardSettings:
     """Where the page is served; see `web`.
 
     Attributes
@@ -27,7 +27,7 @@ class Dashboard:
     token
         What a browser must know; needed where others can reach the address.
     raster, serpentine
-        As in `Tally`.
+        As in `Statistics`.
     """
 
     host: str = "127.0.0.1"
@@ -37,16 +37,16 @@ class Dashboard:
     serpentine: bool = False
 
 
-class Board:
+class DashboardFeed:
     """Tells the dashboard and Prometheus what happens."""
 
-    def __init__(self, tally: "Tally", metrics: "Metrics") -> None:
-        self._tally, self._metrics = tally, metrics
-        self._left_out = 0
+    def __init__(self, statistics: "Statistics", metrics: "Metrics") -> None:
+        self._tally, self._metrics = statistics, metrics
+        self._dropped = 0
 
-    def add(self, rows: Sequence[Recorded]) -> None:
+    def add(self, rows: Sequence[LedgerRow]) -> None:
         """Count what the ledger has."""
-        self._left_out += sum(row.outcome.decision == "left-out" for row in rows)
+        self._dropped += sum(row.outcome.decision == "dropped" for row in rows)
         self._tally.add(rows)
         self._metrics.add(rows)
 
@@ -54,12 +54,12 @@ class Board:
         """Note what a source has said."""
         self._tally.notice(event)
 
-    def count(self, counts: Counts) -> None:
+    def count(self, counts: RunCounts) -> None:
         """Take the state of the run."""
         self._tally.set_counts(
             duplicates=counts.duplicates,
             missed=counts.missed,
-            left_out=self._left_out,
+            dropped=self._dropped,
             waiting=counts.waiting,
             capacity=counts.capacity,
             workers=counts.workers,
@@ -72,26 +72,26 @@ class Board:
         )
 
 
-def serve_board(
+def serve_dashboard(
     stack: ExitStack,
-    dashboard: Dashboard,
+    dashboard: DashboardSettings,
     model: "Classifier",
     *,
     model_file: Path | None,
     policy: Policy,
     scores: Scores,
     facts: dict[str, Any],
-) -> tuple[Board, str]:
+) -> tuple[DashboardFeed, str]:
     """Begin to serve the page; return who tells it what happens, and where it is."""
     from deepfreak.live.dashboard.app import make_app
+    from deepfreak.live.dashboard.classify_upload import UploadClassifier
     from deepfreak.live.dashboard.metrics import Metrics
     from deepfreak.live.dashboard.security import security_for
     from deepfreak.live.dashboard.server import serve
-    from deepfreak.live.dashboard.uploaded import UploadJudge
-    from deepfreak.live.statistics import Tally
+    from deepfreak.live.statistics import Statistics
 
     security = security_for(dashboard.host, dashboard.token)
-    tally = Tally(
+    statistics = Statistics(
         classes=model.classes,
         facts=facts,
         levels=scores.levels,
@@ -99,14 +99,14 @@ def serve_board(
         serpentine=dashboard.serpentine,
     )
     metrics = Metrics()
-    judge = UploadJudge(model_file, policy)
+    judge = UploadClassifier(model_file, policy)
     stack.callback(judge.close)
     app = make_app(
-        tally=tally,
+        statistics=statistics,
         metrics=metrics.text,
         classify=judge,
         security=security,
     )
     handle = serve(app, host=dashboard.host, port=dashboard.port)
     stack.callback(handle.stop)
-    return Board(tally, metrics), handle.address
+    return DashboardFeed(statistics, metrics), handle.address

@@ -4,7 +4,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from deepfreak.live.messages import DECISIONS, Recorded
+from deepfreak.live.messages import DECISIONS, LedgerRow
 
 if TYPE_CHECKING:
     import prometheus_client
@@ -31,7 +31,7 @@ class Metrics:
         self._registry = registry = CollectorRegistry(auto_describe=True)
         frames = Count(
             "deepfreak_frames",
-            "Frames by what was decided of them; left-out: the machine could not keep up.",
+            "Frames by decision; dropped: the machine could not keep up.",
             ["decision"],
             registry=registry,
         )
@@ -78,7 +78,7 @@ class Metrics:
         self._hit_rate.set(float("nan"))
         self._recent: deque[bool] = deque(maxlen=RECENT)
 
-    def add(self, rows: Sequence[Recorded]) -> None:
+    def add(self, rows: Sequence[LedgerRow]) -> None:
         """Count a batch of outcomes."""
         outcomes = [row.outcome for row in rows]
         for decision, count in Counter(outcome.decision for outcome in outcomes).items():

@@ -4,7 +4,7 @@ import base64
 from functools import lru_cache
 from typing import Any
 
-from deepfreak.live.messages import Picture
+from deepfreak.live.messages import FramePicture
 from deepfreak.live.statistics import ShownHit
 from deepfreak.live.statistics.gallery import MOST
 from deepfreak.reports.activation import tint
@@ -16,13 +16,13 @@ _MAX_RINGS = 20
 
 
 @lru_cache(maxsize=2 * MOST)
-def hit_png(shown: Picture) -> bytes:
+def hit_png(shown: FramePicture) -> bytes:
     """Return what the model saw as PNG, its brightest spots white."""
     return _bytes_of(picture(shown.image, shown.valid, white=white_level([shown.image])))
 
 
 @lru_cache(maxsize=2 * MOST)
-def tint_png(shown: Picture) -> bytes | None:
+def tint_png(shown: FramePicture) -> bytes | None:
     """Return what spoke for the verdict as a translucent PNG; None where that is not known."""
     return None if shown.activation is None else _bytes_of(tint(shown.activation))
 

@@ -1,16 +1,16 @@
-"""The roll: of each series what was announced, what has come, and what is missing."""
+"""The accounting: of each series what was announced, what has come, and what is missing."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from deepfreak.live.messages import Kind, SeriesBegan
-from deepfreak.live.receive.number_set import Seen
+from deepfreak.live.messages import PayloadKind, SeriesBegan
+from deepfreak.live.receive.number_set import NumberSet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
+class SeriesReport:
     """Of one series: what was announced, what came, and the gaps (first, last) in what came.
 
     Before a series has ended, frames after the last that came are not yet missed.
@@ -19,11 +19,11 @@ class Account:
     ----------
     strays
         Numbers (first, last) too far from the others for the gap before them to count as missed;
-        see `Seen.strays`.
+        see `NumberSet.strays`.
     lacks
         As in `SeriesBegan`.
     judged_without
-        How many frames were judged without something, as `Outcome.judged_without` tells.
+        How many frames were judged without something, as `FrameOutcome.judged_without` tells.
     """
 
     series: str
@@ -46,8 +46,8 @@ class Account:
 
 
 @dataclass(slots=True, kw_only=True)
-class Line:
-    """The state of one series; see `Account`.
+class SeriesState:
+    """The state of one series; see `SeriesReport`.
 
     Attributes
     ----------
@@ -59,14 +59,14 @@ class Line:
     """
 
     series: str
-    kind: Kind
+    kind: PayloadKind
     expected: int | None = None
     ended: bool = False
     lacks: tuple[str, ...] = ()
     judged_without: int = 0
     detector_number: int | None = None
     last_received: float | None = None
-    seen: Seen = field(default_factory=Seen)
+    seen: NumberSet = field(default_factory=NumberSet)
 
     @property
     def due(self) -> int | None:
@@ -78,9 +78,9 @@ class Line:
         """How many numbers are missing."""
         return self.seen.missing_count(self.due)
 
-    def account(self) -> Account:
+    def account(self) -> SeriesReport:
         """Return the gaps as well."""
-        return Account(
+        return SeriesReport(
             series=self.series,
             expected=self.expected,
             received=self.seen.count,
@@ -92,7 +92,7 @@ class Line:
         )
 
 
-class Roll:
+class FrameAccounting:
     """Which frames of which series have come.
 
     One thread changes it. Others may read the totals, which cost the same for any number of series.
@@ -107,12 +107,12 @@ class Roll:
 
     def __init__(self) -> None:
         self.received = self.missed = 0
-        self._lines: dict[str, Line] = {}
+        self._lines: dict[str, SeriesState] = {}
 
     def __contains__(self, series: str) -> bool:
         return series in self._lines
 
-    def take_up(self, line: Line) -> None:
+    def restore(self, line: SeriesState) -> None:
         """Add a series of an earlier run."""
         self._lines[line.series] = line
         self.received += line.seen.count
@@ -120,7 +120,7 @@ class Roll:
 
     def begin(self, began: SeriesBegan) -> None:
         """Add a series, or open it again; one that is known may learn how much to expect."""
-        line = Line(series=began.series, kind=began.kind, lacks=began.lacks)
+        line = SeriesState(series=began.series, kind=began.kind, lacks=began.lacks)
         line.detector_number = began.detector_number
         self._lines.setdefault(began.series, line)
         with self._changed(began.series) as line:
@@ -138,15 +138,15 @@ class Roll:
                 if expected is not None:
                     line.expected = expected
 
-    def lines(self) -> Iterator[Line]:
+    def lines(self) -> Iterator[SeriesState]:
         """Yield the state of each series."""
         yield from self._lines.values()
 
-    def line(self, series: str) -> Line | None:
+    def line(self, series: str) -> SeriesState | None:
         """Return the state of a series, None if it has not begun."""
         return self._lines.get(series)
 
-    def kind(self, series: str) -> Kind:
+    def kind(self, series: str) -> PayloadKind:
         """Return the kind of a series that has begun."""
         return self._lines[series].kind
 
@@ -162,7 +162,7 @@ class Roll:
         return is_new
 
     @contextmanager
-    def _changed(self, series: str) -> Iterator[Line]:
+    def _changed(self, series: str) -> Iterator[SeriesState]:
         """Give the line of a series to change, and keep the total of what is missing."""
         line = self._lines[series]
         before = line.missed

@@ -17,17 +17,17 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from deepfreak.errors import OutputError
-from deepfreak.live.decide import Job
+from deepfreak.live.decide import FrameJob
 from deepfreak.live.messages import (
     Arrival,
-    Outcome,
+    FrameOutcome,
+    FrameSource,
     ResumableSource,
     SeriesBegan,
     SeriesEnded,
-    Source,
     Trouble,
 )
-from deepfreak.live.receive.frame_accounting import Roll
+from deepfreak.live.receive.frame_accounting import FrameAccounting
 from deepfreak.live.results.ledger import MAX_NUMBER, Ledger
 from deepfreak.live.spool import Spool
 
@@ -36,7 +36,7 @@ Notice = SeriesBegan | SeriesEnded | Trouble
 
 # With less of the queue taken, every frame is looked at; from there to full, ever fewer.
 SAMPLE_FROM = 0.5
-SECONDS_BETWEEN_LOOKS = 0.005
+POLL_S = 0.005
 # How long a disk that is full, or a ledger that is locked, is left in peace.
 SECONDS_TO_RETRY = 0.5
 # So many outcomes and notices wait for the other thread, then nothing is received.
@@ -45,7 +45,7 @@ _HASH_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class QueueLimits:
     """How much may wait.
 
     Attributes
@@ -68,7 +68,7 @@ class Limits:
 
 
 class Intake:
-    """Receives; the other thread takes from `queue`, `left_out` and `notices`.
+    """Receives; the other thread takes from `queue`, `dropped` and `notices`.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class Intake:
     ----------
     queue
         Frames to judge; the ledger has their series.
-    left_out
+    dropped
         Outcomes of frames that were not looked at.
     restarted
         Series of which the ledger has another start than before; said before the frames behind it.
@@ -89,22 +89,22 @@ class Intake:
 
     def __init__(
         self,
-        source: Source,
+        source: FrameSource,
         *,
         ledger: Ledger,
         spool: Spool,
-        limits: Limits,
+        limits: QueueLimits,
         say: Callable[[str], None],
     ) -> None:
         self._source, self._ledger, self._spool = source, ledger, spool
         self._limits, self._say = limits, say
-        self.queue: deque[Job] = deque()
-        self.left_out: deque[Outcome] = deque()
+        self.queue: deque[FrameJob] = deque()
+        self.dropped: deque[FrameOutcome] = deque()
         self.notices: deque[Notice] = deque()
         self.restarted: deque[str] = deque()
         self.failure: BaseException | None = None
         self.duplicates, self.troubles = ledger.count("duplicates"), ledger.count("troubles")
-        self._roll = Roll()
+        self._accounting = FrameAccounting()
         self._stop = threading.Event()
         self._stalled = ""  # why nothing can be written
         self._reader, self._writer = os.pipe()
@@ -121,20 +121,20 @@ class Intake:
             The spool cannot be read, or holds frames of another session.
         """
         for line in self._ledger.lines():
-            self._roll.take_up(line)
+            self._accounting.restore(line)
         for path, arrival in self._spool.left():
-            if arrival.series not in self._roll:
+            if arrival.series not in self._accounting:
                 raise OutputError(
                     f"expected frames of this session in {self._spool.folder}, found some of "
                     f"series {arrival.series:.60}, which it does not know: go on with the --out "
                     "that they belong to, or give another --spool"
                 )
-            if self._roll.add(arrival.series, arrival.number):
+            if self._accounting.add(arrival.series, arrival.number):
                 self.queue.append(_job(arrival, path, earlier_run=True))
             else:
                 self._spool.drop(path)  # its verdict is in the ledger
         if isinstance(self._source, ResumableSource):
-            self._source.resume(self._roll)
+            self._source.resume(self._accounting)
         self._thread.start()
 
     @property
@@ -143,12 +143,12 @@ class Intake:
         return self._thread.is_alive()
 
     @property
-    def bell(self) -> int:
+    def wake_up_fd(self) -> int:
         """What becomes readable when something has come, for `multiprocessing.connection.wait`."""
         return self._reader
 
-    def hush(self) -> None:
-        """Make `bell` unreadable again."""
+    def clear_wake_up(self) -> None:
+        """Make `wake_up_fd` unreadable again."""
         with _unless_blocked():
             os.read(self._reader, 1 << 16)
 
@@ -168,12 +168,12 @@ class Intake:
     @property
     def received(self) -> int:
         """How many frames have come, each once."""
-        return self._roll.received
+        return self._accounting.received
 
     @property
     def missed(self) -> int:
         """How many numbers are missing."""
-        return self._roll.missed
+        return self._accounting.missed
 
     def trouble(self, line: str) -> None:
         """Note that something is wrong, for people and for the record."""
@@ -185,30 +185,30 @@ class Intake:
         try:
             with closing(self._source.events()) as events:  # type: ignore[type-var] # a generator
                 for event in events:
-                    while len(self.left_out) + len(self.notices) > MAX_UNSETTLED:
-                        if self._stop.wait(SECONDS_BETWEEN_LOOKS):
+                    while len(self.dropped) + len(self.notices) > MAX_UNSETTLED:
+                        if self._stop.wait(POLL_S):
                             break
                     if self._stop.is_set():
                         return
                     if isinstance(event, Arrival):
                         self._take(event)
                     elif event is not None:
-                        self._hear(event)
+                        self._take_notice(event)
         except BaseException as error:  # noqa: BLE001 -- raised by the other thread
             self.failure = error
         finally:
-            self._ring()
+            self._wake_up()
 
-    def _hear(self, event: Notice) -> None:
+    def _take_notice(self, event: Notice) -> None:
         if isinstance(event, SeriesBegan):
             # who came in the middle of a series knows less of it than the ledger does
-            self._insist(lambda: self._ledger.begin(event))
-            if event.brings_start and event.series in self._roll:
+            self._until_written(lambda: self._ledger.begin(event))
+            if event.brings_start and event.series in self._accounting:
                 self.restarted.append(event.series)
-            self._roll.begin(event)
+            self._accounting.begin(event)
         elif isinstance(event, SeriesEnded):
-            self._insist(lambda: self._ledger.end(event.series, event.expected))
-            self._roll.end(event.series, event.expected)
+            self._until_written(lambda: self._ledger.end(event.series, event.expected))
+            self._accounting.end(event.series, event.expected)
         else:
             self.trouble(event.message)
             return
@@ -217,33 +217,33 @@ class Intake:
     def _take(self, arrival: Arrival) -> None:
         """Put a frame into the spool and the queue, or leave it out for want of time."""
         series, number = arrival.series, arrival.number
-        if series not in self._roll:
+        if series not in self._accounting:
             self.trouble(f"a frame of a series that has not begun was not taken: {series:.60}")
             return
         if not 0 <= number < MAX_NUMBER:
             self.trouble(f"a frame whose number can be none was not taken: series {series:.60}")
             return
-        if self._roll.has(series, number):
+        if self._accounting.has(series, number):
             # a folder that is looked through again gives again what it has
-            self.duplicates += self._roll.kind(series) != "file"
+            self.duplicates += self._accounting.kind(series) != "file"
             return
         if self._limits.when_full == "wait":
-            while self._fill() >= 1 and not self._stop.wait(SECONDS_BETWEEN_LOOKS):
+            while self._fill() >= 1 and not self._stop.wait(POLL_S):
                 pass
         elif not self._is_chosen(arrival):
-            self._roll.add(series, number)
-            self.left_out.append(_left_out(arrival))
-            self._ring()
+            self._accounting.add(series, number)
+            self.dropped.append(_dropped_outcome(arrival))
+            self._wake_up()
             return
         path: Path | None = None
         if len(arrival.payload):
-            path = self._insist(lambda: self._spool.put(arrival))
+            path = self._until_written(lambda: self._spool.put(arrival))
             if path is None:
                 return  # the program ends, and this frame had not reached us
-        self._roll.add(series, number)
+        self._accounting.add(series, number)
         self.queue.append(_job(arrival, path))
         if len(self.queue) == 1:
-            self._ring()
+            self._wake_up()
 
     def _fill(self) -> float:
         """Return how full the queue is: 1 or more is full."""
@@ -262,7 +262,7 @@ class Intake:
         drawn = int.from_bytes(digest) / (1 << 8 * _HASH_BYTES)
         return drawn < (1 - fill) / (1 - SAMPLE_FROM)
 
-    def _insist(self, write: Callable[[], T]) -> T | None:
+    def _until_written(self, write: Callable[[], T]) -> T | None:
         """Return what `write` does, tried again until it succeeds; None if the run ends."""
         while True:
             try:
@@ -279,13 +279,13 @@ class Intake:
                     self._say("it can be written again, and frames are received")
                 return done
 
-    def _ring(self) -> None:
+    def _wake_up(self) -> None:
         with _unless_blocked():
             os.write(self._writer, b"!")
 
 
-def _job(arrival: Arrival, path: Path | None, *, earlier_run: bool = False) -> Job:
-    return Job(
+def _job(arrival: Arrival, path: Path | None, *, earlier_run: bool = False) -> FrameJob:
+    return FrameJob(
         series=arrival.series,
         number=arrival.number,
         path=path,
@@ -296,11 +296,11 @@ def _job(arrival: Arrival, path: Path | None, *, earlier_run: bool = False) -> J
     )
 
 
-def _left_out(arrival: Arrival) -> Outcome:
-    return Outcome(
+def _dropped_outcome(arrival: Arrival) -> FrameOutcome:
+    return FrameOutcome(
         series=arrival.series,
         number=arrival.number,
-        decision="left-out",
+        decision="dropped",
         received=arrival.received,
         sent=arrival.sent,
         decided=arrival.received,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 MAX_GAP_PER_FRAME = 1000
 
 
-class Seen:
+class NumberSet:
     """A set of frame numbers that grows.
 
     Detectors count upward, so that millions of numbers are a handful of intervals.
@@ -23,7 +23,7 @@ class Seen:
             self.add(number)
 
     @classmethod
-    def of_intervals(cls, intervals: Iterable[tuple[int, int]]) -> "Seen":
+    def of_intervals(cls, intervals: Iterable[tuple[int, int]]) -> "NumberSet":
         """Return the numbers of intervals (first, last), both included, apart and in order."""
         seen = cls()
         for first, last in intervals:
@@ -32,9 +32,9 @@ class Seen:
             seen.count += last + 1 - first
         return seen
 
-    def copy(self) -> "Seen":
+    def copy(self) -> "NumberSet":
         """Return the same numbers as a set of its own."""
-        same = Seen()
+        same = NumberSet()
         same._firsts, same._ends, same.count = [*self._firsts], [*self._ends], self.count
         return same
 
@@ -73,7 +73,7 @@ class Seen:
         return self._reach(0)[0]
 
     @property
-    def whole_until(self) -> int:
+    def contiguous(self) -> int:
         """How many numbers there are from 0 on without a gap."""
         return self._ends[0] if self._firsts and self._firsts[0] == 0 else 0
 

@@ -30,11 +30,11 @@ MAGIC = b"DFSHOT\x00\x01"
 _HEAD = struct.Struct("<8sIId")
 _MAX_CONTEXT_BYTES = 16 << 20
 _NAP_S = 0.05
-AHEAD = 8  # shots under way: enough for some workers, little memory
+SHOTS_AHEAD = 8  # shots under way: enough for some workers, little memory
 
 
-class SimulatedBeam:
-    """The shots of a recipe, one after another, as a source; see `events.Source`.
+class SimulatedSource:
+    """The shots of a recipe, one after another, as a source; see `messages.FrameSource`.
 
     Shot i is shot i of `generate` with the same seed, whatever the number of workers.
 
@@ -66,7 +66,7 @@ class SimulatedBeam:
         count: int | None = None,
         first: int = 0,
         executor: Executor | None = None,
-        ahead: int = AHEAD,
+        ahead: int = SHOTS_AHEAD,
     ) -> None:
         self._experiment, self._seed, self._rate_hz = experiment, seed, rate_hz
         self._first, self._count, self._ahead = first, count, max(ahead, 1)
@@ -75,7 +75,7 @@ class SimulatedBeam:
         self.series = series_of(experiment, seed=seed)
 
     def events(self) -> Iterator[Event | None]:
-        """Yield the shots; see `events.Source`."""
+        """Yield the shots; see `messages.FrameSource`."""
         end = None if self._count is None else self._first + self._count
         yield SeriesBegan(
             series=self.series,
@@ -98,12 +98,12 @@ class SimulatedBeam:
 
     def _shots(self, executor: Executor, end: int | None) -> Iterator[Event | None]:
         numbers = iter(count_from(self._first) if end is None else range(self._first, end))
-        under_way: deque[tuple[int, Future[Shown]]] = deque()
+        under_way: deque[tuple[int, Future[SimulatedFrame]]] = deque()
         due = time.monotonic()
         try:
             while True:
                 while len(under_way) < self._ahead and (number := next(numbers, None)) is not None:
-                    task = executor.submit(show, self._experiment, self._seed, number)
+                    task = executor.submit(simulate_frame, self._experiment, self._seed, number)
                     under_way.append((number, task))
                 if not under_way:
                     return
@@ -121,7 +121,7 @@ class SimulatedBeam:
             for _, task in under_way:
                 task.cancel()
 
-    def _arrival(self, number: int, shown: "Shown") -> Arrival:
+    def _arrival(self, number: int, shown: "SimulatedFrame") -> Arrival:
         now = time.time()
         return Arrival(
             series=self.series,
@@ -134,7 +134,7 @@ class SimulatedBeam:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
+class SimulatedFrame:
     """A simulated shot: its payload, the name of its class, whether ice was in the beam."""
 
     payload: bytes = field(repr=False)
@@ -142,7 +142,7 @@ class Shown:
     ice: bool
 
 
-def show(experiment: Experiment, seed: int, index: int) -> Shown:
+def simulate_frame(experiment: Experiment, seed: int, index: int) -> SimulatedFrame:
     """Simulate shot `index`; runs in a worker."""
     from deepfreak.physics.exposure import has_ice, scatter
     from deepfreak.physics.noise import detect
@@ -150,7 +150,7 @@ def show(experiment: Experiment, seed: int, index: int) -> Shown:
     shot = experiment.draw(seed=seed, index=index)
     counts = detect(scatter(shot), experiment.detector, shot.noise_generator())
     head = _HEAD.pack(MAGIC, *counts.shape, shot.wavelength_A)
-    return Shown(
+    return SimulatedFrame(
         payload=head + counts.astype("<u2", copy=False).tobytes(),
         label=shot.class_name,
         ice=has_ice(shot),

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from deepfreak.errors import InputError, OutputError
-from deepfreak.live.messages import DECISIONS, Outcome, Recorded, SeriesBegan
-from deepfreak.live.receive.frame_accounting import Account, Line
-from deepfreak.live.receive.number_set import Seen
+from deepfreak.live.messages import DECISIONS, FrameOutcome, LedgerRow, SeriesBegan
+from deepfreak.live.receive.frame_accounting import SeriesReport, SeriesState
+from deepfreak.live.receive.number_set import NumberSet
 from deepfreak.screening.signs import Signs
 from deepfreak.storage.locks import lacks_record_locks, opened_alone
 
@@ -151,19 +151,19 @@ class Ledger:
             lacks=tuple(json.loads(lacks)),
         )
 
-    def seen(self, series: str) -> Seen:
+    def seen(self, series: str) -> NumberSet:
         """Return the numbers of a series that have a row."""
         if series not in self._ids:
-            return Seen()
+            return NumberSet()
         # in a run of neighbours, number less rank is the same
         intervals = self._rows(
             "SELECT MIN(number), MAX(number) FROM (SELECT number, number - ROW_NUMBER() OVER "
             "(ORDER BY number) AS run FROM frames WHERE series = ?) GROUP BY run ORDER BY 1",
             self._ids[series],
         )
-        return Seen.of_intervals(intervals)
+        return NumberSet.of_intervals(intervals)
 
-    def lines(self) -> Iterator[Line]:
+    def lines(self) -> Iterator[SeriesState]:
         """Yield the state of each series, oldest first."""
         series = self._rows(
             "SELECT id, name, kind, expected, ended, lacks, json_extract(facts, '$.series') "
@@ -184,7 +184,7 @@ class Ledger:
         ):
             intervals[key].append((first, last))
         for key, name, kind, expected, ended, lacks, detector_number in series:
-            yield Line(
+            yield SeriesState(
                 series=name,
                 kind=kind,
                 expected=expected,
@@ -193,16 +193,16 @@ class Ledger:
                 judged_without=counts.get(key, (0, None))[0],
                 last_received=counts.get(key, (0, None))[1],
                 detector_number=detector_number,
-                seen=Seen.of_intervals(intervals.pop(key, ())),
+                seen=NumberSet.of_intervals(intervals.pop(key, ())),
             )
 
-    def accounts(self) -> tuple[Account, ...]:
+    def series_reports(self) -> tuple[SeriesReport, ...]:
         """Return what has been recorded of each series, and what is missing."""
         return tuple(line.account() for line in self.lines())
 
     def record(
-        self, outcomes: Sequence[Outcome], counts: Mapping[str, int] | None = None
-    ) -> list[Recorded]:
+        self, outcomes: Sequence[FrameOutcome], counts: Mapping[str, int] | None = None
+    ) -> list[LedgerRow]:
         """Give each outcome its place, all of them or none; set the counts of that name.
 
         Raises
@@ -211,7 +211,7 @@ class Ledger:
             It cannot be written, as on a full disk; nothing was recorded.
         """
         rows = [
-            Recorded(sequence=self.last + 1 + place, outcome=outcome)
+            LedgerRow(sequence=self.last + 1 + place, outcome=outcome)
             for place, outcome in enumerate(outcomes)
         ]
         with self._writing() as write:
@@ -235,7 +235,7 @@ class Ledger:
         statement = "SELECT COUNT(*) FROM frames WHERE judged_without IS NOT NULL"
         return int(self._rows(statement)[0][0])
 
-    def after(self, sequence: int) -> Iterator[list[Recorded]]:
+    def after(self, sequence: int) -> Iterator[list[LedgerRow]]:
         """Yield what was recorded after `sequence`, in order, some rows at a time."""
         while rows := self._rows(
             f"SELECT {_COLUMNS} FROM frames WHERE sequence > ? ORDER BY sequence LIMIT ?",  # noqa: S608
@@ -251,7 +251,7 @@ class Ledger:
         found = dict(self._rows("SELECT decision, COUNT(*) FROM frames GROUP BY decision"))
         return {name: found.get(index, 0) for index, name in enumerate(DECISIONS)}
 
-    def _values(self, row: Recorded) -> tuple[Any, ...]:
+    def _values(self, row: LedgerRow) -> tuple[Any, ...]:
         outcome = row.outcome
         packed = struct.pack(f"<{len(outcome.probabilities)}d", *outcome.probabilities)
         return (
@@ -275,10 +275,10 @@ class Ledger:
             None if outcome.signs is None else json.dumps(outcome.signs.to_json()),
         )
 
-    def _recorded(self, row: tuple[Any, ...]) -> Recorded:
+    def _recorded(self, row: tuple[Any, ...]) -> LedgerRow:
         sequence, series, number, decision, label, packed, p_crystal, saturated, level = row[:9]
         received, sent, decided, ms, error, truth, judged_without, reasons, signs = row[9:]
-        outcome = Outcome(
+        outcome = FrameOutcome(
             series=self._names[series],
             number=number,
             decision=DECISIONS[decision],
@@ -297,7 +297,7 @@ class Ledger:
             reasons=tuple(json.loads(reasons or "[]")),
             signs=None if signs is None else Signs(**json.loads(signs)),
         )
-        return Recorded(sequence=sequence, outcome=outcome)
+        return LedgerRow(sequence=sequence, outcome=outcome)
 
     def _rows(self, statement: str, *values: object) -> list[Any]:
         with self._turn:
@@ -360,7 +360,7 @@ def open_ledger(
                         f"{path} was begun with {_difference(begun_with, about)}: give another "
                         "--out, or the same settings"
                     )
-                _go_on_with(connection, path, wanted)
+                _store_settings(connection, path, wanted)
             yield Ledger(connection, path, about, begun_with=begun_with)
         finally:
             connection.close()
@@ -422,7 +422,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, wanted: str) -> str:
         raise InputError(f"expected a ledger, found a damaged or foreign file: {path}") from error
 
 
-def _go_on_with(connection: sqlite3.Connection, path: Path, wanted: str) -> None:
+def _store_settings(connection: sqlite3.Connection, path: Path, wanted: str) -> None:
     try:
         connection.execute("UPDATE about SET value = ? WHERE name = 'about'", (wanted,))
     except sqlite3.DatabaseError as error:

@@ -4,13 +4,13 @@ import time
 from collections.abc import Callable, Sequence
 
 from deepfreak.errors import OutputError
-from deepfreak.live.messages import Recorded, RecordSink
+from deepfreak.live.messages import LedgerRow, OutcomeSink
 from deepfreak.live.results.ledger import Ledger
 
 SECONDS_BETWEEN_TRIES = 0.5
 
 
-class Follower:
+class SinkUpdater:
     """Gives a sink each row of the ledger once, in order.
 
     Parameters
@@ -28,7 +28,7 @@ class Follower:
 
     def __init__(
         self,
-        sink: RecordSink,
+        sink: OutcomeSink,
         *,
         ledger: Ledger,
         trouble: Callable[[str], None],
@@ -37,20 +37,20 @@ class Follower:
         self._sink, self._ledger, self._trouble = sink, ledger, trouble
         self._every_s, self._fails = every_s, False
         self._next_try = self._next_write = 0.0
-        self._rows: list[Recorded] = []
+        self._rows: list[LedgerRow] = []
         if sink.last() > ledger.last:
             raise OutputError(
                 f"expected lists of at most {ledger.last} verdicts beside {ledger.path}, found "
                 f"{sink.last()} in one of another ledger: remove the lists to have them made again"
             )
 
-    def take(self, rows: Sequence[Recorded]) -> None:
+    def take(self, rows: Sequence[LedgerRow]) -> None:
         """Keep rows that the ledger has just got, unless others must go before."""
         last = self._rows[-1].sequence if self._rows else self._sink.last()
         if last == rows[0].sequence - 1 and time.monotonic() >= self._next_try:
             self._rows += rows
 
-    def catch_up_a_little(self) -> None:
+    def update_if_due(self) -> None:
         """Give it what was kept, or some of what it lacks, if it is time."""
         now = time.monotonic()
         if now < max(self._next_try, self._next_write) or self._sink.last() >= self._ledger.last:
@@ -61,14 +61,14 @@ class Follower:
         if more:
             self._write(more)
 
-    def catch_up(self) -> None:
+    def update(self) -> None:
         """Give it all that it lacks, if it can take it."""
         self._rows = []
         for rows in self._ledger.after(self._sink.last()):
             if not self._write(rows):
                 return
 
-    def _write(self, rows: Sequence[Recorded]) -> bool:
+    def _write(self, rows: Sequence[LedgerRow]) -> bool:
         try:
             self._sink.write(rows)
         except OutputError as error:

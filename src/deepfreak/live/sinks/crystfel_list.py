@@ -22,14 +22,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deepfreak.errors import OutputError
-from deepfreak.live.messages import Decision, Outcome, Recorded
+from deepfreak.live.messages import Decision, FrameOutcome, LedgerRow
 from deepfreak.live.sinks.growing_file import GrowingFile
 from deepfreak.live.sinks.json_lines import require_next
 from deepfreak.storage.files import reason_of
 
 
 @dataclass(frozen=True, slots=True)
-class Copy:
+class HitCopy:
     """Where a copy of a frame lies: a file, which may not be `whole` yet, and its number there."""
 
     file: Path
@@ -38,7 +38,7 @@ class Copy:
 
 
 # The copy of frame (series, number), None if there is none.
-Place = Callable[[str, int], Copy | None]
+Place = Callable[[str, int], HitCopy | None]
 
 KIND = "deepfreak list position 1"
 MAX_LINE_LENGTH = 1022  # bytes: CrystFEL reads that many, and takes the rest for another line
@@ -48,7 +48,7 @@ _ONE_FRAME = re.compile(r"\.(cbf|img|mccd|edf|tiff?)(\.gz|\.bz2)?$", re.IGNORECA
 
 
 class CrystFELList:
-    """A `RecordSink` that lists the frames of one decision; an earlier run's list is resumed.
+    """An `OutcomeSink` that lists the frames of one decision; an earlier run's list is resumed.
 
     A batch is first stated in the position file, which is replaced as a whole, and then added to
     the list. Whatever ends the process between the two, or in the middle of the second, leaves a
@@ -68,7 +68,7 @@ class CrystFELList:
         As given; it may be set until the first rows are written.
     name_of
         Gives the name to list of a series that was not copied: as it is, unless set.
-    left_out
+    skipped
         How many frames were not listed, since their line is longer than CrystFEL can read.
 
     Raises
@@ -80,15 +80,15 @@ class CrystFELList:
     def __init__(
         self, path: Path, *, decision: Decision = "keep", place: Place | None = None
     ) -> None:
-        self.left_out = 0
+        self.skipped = 0
         self._decision = decision
         self.place = place
         self.name_of: Callable[[str], str] = lambda series: series
-        self._waiting: list[Recorded] = []  # from the first whose copy is not whole on
+        self._waiting: list[LedgerRow] = []  # from the first whose copy is not whole on
         self._position = path.with_name(f"{path.name}.position")
         self._file = GrowingFile(path)
         try:
-            self._last = self._go_on()
+            self._last = self._resume()
         except BaseException:
             self._file.close()
             raise
@@ -100,7 +100,7 @@ class CrystFELList:
         """
         return self._last
 
-    def write(self, rows: Sequence[Recorded]) -> None:
+    def write(self, rows: Sequence[LedgerRow]) -> None:
         """List the rows of its decision, and those that waited, as far as copies are whole.
 
         What is listed is safe from `kill -9` when this returns; the rest is in the ledger.
@@ -126,7 +126,7 @@ class CrystFELList:
         finally:
             self._file.close()
 
-    def _list(self, wanted: Sequence[Recorded], *, until: int) -> None:
+    def _list(self, wanted: Sequence[LedgerRow], *, until: int) -> None:
         """List frames, up to the first whose copy is not whole; `until` tells of others."""
         lines: list[bytes] = []
         listed = too_long = 0
@@ -144,9 +144,9 @@ class CrystFELList:
         if lines:
             self._file.append(b"".join(lines))
         self._waiting = list(wanted[listed:])
-        self.left_out += too_long
+        self.skipped += too_long
 
-    def _line(self, outcome: Outcome) -> bytes | None:
+    def _line(self, outcome: FrameOutcome) -> bytes | None:
         """Return the line of a frame, None as long as its copy is not whole."""
         copy = self.place(outcome.series, outcome.number) if self.place else None
         if copy is not None:
@@ -173,7 +173,7 @@ class CrystFELList:
                 f"cannot write {self._position}: {reason_of(error)}; the list was left as it was"
             ) from error
 
-    def _go_on(self) -> int:
+    def _resume(self) -> int:
         """Add what a killed process had stated and not written; return how far the list is."""
         stated = _read_position(self._position)
         if stated is None and self._file.size:

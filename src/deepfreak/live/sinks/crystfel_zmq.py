@@ -79,15 +79,15 @@ class CrystFELSocket:
             raise InputError(f"expected a queue of at least 1 frame, found {queue}")
         self.sent = self.dropped = 0
         self._context = zmq.Context()
-        self._readers: _Subscribers | _Askers
+        self._readers: _SubscribedReaders | _RequestingReaders
         try:
             socket = self._context.socket(zmq.XPUB if kind == "publish" else zmq.ROUTER)
             socket.set_hwm(queue)
             socket.setsockopt(zmq.MAXMSGSIZE, MAX_REQUEST_LENGTH)
             if kind == "publish":
-                self._readers = _Subscribers(socket, topic.encode())
+                self._readers = _SubscribedReaders(socket, topic.encode())
             else:
-                self._readers = _Askers(socket, queue)
+                self._readers = _RequestingReaders(socket, queue)
             socket.bind(address)
         except zmq.ZMQError as error:
             self._context.destroy(linger=0)
@@ -127,7 +127,7 @@ class CrystFELSocket:
         self._context.destroy(linger=_LINGER_MS)
 
 
-class _Subscribers:
+class _SubscribedReaders:
     """Readers that want every frame."""
 
     def __init__(self, socket: "zmq.Socket[bytes]", topic: bytes) -> None:
@@ -180,7 +180,7 @@ class _Subscribers:
         return True
 
 
-class _Askers:
+class _RequestingReaders:
     """Readers that ask for the next frame, and get one that no other gets."""
 
     def __init__(self, socket: "zmq.Socket[bytes]", queue: int) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 from deepfreak.errors import OutputError
 from deepfreak.live.sinks.hit_record import (
     Chunks,
+    FileSetup,
     HitRecord,
-    Setup,
     record_of,
     stored_image,
     stored_mask,
@@ -43,7 +43,7 @@ class HitDraft:
         Another process has it, or it cannot be written.
     """
 
-    def __init__(self, out: Path, setup: Setup) -> None:
+    def __init__(self, out: Path, setup: FileSetup) -> None:
         from deepfreak.datasets.draft import open_draft
 
         self.out = out
@@ -121,7 +121,7 @@ class _LeftError(Exception):
     """Tells `open_draft` to leave the draft where it is."""
 
 
-def setup_in(draft: Path) -> Setup | None:
+def setup_in(draft: Path) -> FileSetup | None:
     """Return the setup that a draft states, None if it was cut off before it had stated it.
 
     Raises

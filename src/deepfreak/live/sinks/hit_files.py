@@ -17,11 +17,11 @@ from typing import Literal
 
 from deepfreak.errors import InputError, OutputError
 from deepfreak.live.messages import Decision, Hit
-from deepfreak.live.sinks.crystfel_list import Copy
+from deepfreak.live.sinks.crystfel_list import HitCopy
 from deepfreak.live.sinks.hit_draft import HitDraft, setup_in
 from deepfreak.live.sinks.hit_index import HitIndex
 from deepfreak.live.sinks.hit_layout import SUFFIXES, members
-from deepfreak.live.sinks.hit_record import Chunks, Setup, setup_of, spelled
+from deepfreak.live.sinks.hit_record import Chunks, FileSetup, setup_of, spelled
 from deepfreak.storage.files import read_hdf5, reason_of
 
 _FILE = re.compile(r"hits-(\d{5,})\.(h5|cxi)")
@@ -82,9 +82,9 @@ class HitFiles:
         try:
             self._complete_index()
             self._last_number = self._highest_number()
-            self._go_on()
+            self._resume()
         except BaseException:
-            self._let_go()
+            self._release()
             raise
 
     def keep(self, hit: Hit) -> None:
@@ -111,7 +111,7 @@ class HitFiles:
         if len(draft.records) >= self._frames_per_file:
             self._finish(draft)
 
-    def place(self, series: str, number: int) -> Copy | None:
+    def place(self, series: str, number: int) -> HitCopy | None:
         """Return where the copy of a frame lies, None if it was not copied.
 
         A file that is not whole is a draft still.
@@ -120,7 +120,7 @@ class HitFiles:
         if place is None:
             return None
         file, index = place
-        return Copy(file, index, file.name in self._index.files)
+        return HitCopy(file, index, file.name in self._index.files)
 
     def close(self) -> None:
         """Make a file of what is left.
@@ -134,9 +134,9 @@ class HitFiles:
             if self._draft is not None:
                 self._finish(self._draft)
         finally:
-            self._let_go()
+            self._release()
 
-    def _draft_for(self, setup: Setup) -> HitDraft:
+    def _draft_for(self, setup: FileSetup) -> HitDraft:
         """Return the draft for the next hit, a new one if the last is full or of another kind."""
         draft = self._draft
         if draft is not None:
@@ -173,7 +173,7 @@ class HitFiles:
             elif _FILE.fullmatch(path.name) and path.name not in self._index.files:
                 self._index.add(path.name, _members(path) or [])
 
-    def _go_on(self) -> None:
+    def _resume(self) -> None:
         """Open what earlier processes left; only one draft stays open."""
         drafts = (path for path in self._folder.iterdir() if _DRAFT.fullmatch(path.name))
         for path in sorted(drafts, key=_number):
@@ -199,7 +199,7 @@ class HitFiles:
             draft = _DRAFT.fullmatch(path.name)
             yield draft[1] if draft else path.name
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         if self._draft is not None:
             self._draft.leave()
             self._draft = None

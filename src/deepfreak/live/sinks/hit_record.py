@@ -12,7 +12,7 @@ from deepfreak.formats.frame import Counts, Frame, Valid
 from deepfreak.live.messages import Hit
 
 # What is true of all frames of one file; a frame of which it is not begins another.
-Setup = dict[str, Any]
+FileSetup = dict[str, Any]
 
 MASK_TYPE = np.dtype("<u4")
 MISSING = 1  # bit 0: a gap in NXmx's pixel mask, an invalid pixel in CXI's
@@ -91,7 +91,7 @@ def unpack(packed: bytes) -> HitRecord:
     )
 
 
-def setup_of(frame: Frame, *, form: str, classes: tuple[str, ...]) -> Setup:
+def setup_of(frame: Frame, *, form: str, classes: tuple[str, ...]) -> FileSetup:
     """Return what the file of `frame` must say, as JSON has it.
 
     Raises
@@ -137,7 +137,7 @@ def record_of(hit: Hit, frame: Frame, *, image: bytes, mask: bytes) -> HitRecord
     )
 
 
-def stored_image(frame: Frame, setup: Setup) -> Counts:
+def stored_image(frame: Frame, setup: FileSetup) -> Counts:
     """Return the counts in the type of the file."""
     return frame.counts.astype(setup["dtype"], copy=False)
 
@@ -183,9 +183,9 @@ class Chunks:
         stored = self._stored[key]
         stored[0] = image
         stored.flush()
-        left_out, chunk = stored.id.read_direct_chunk((0, 0, 0))
-        if left_out:
-            raise RuntimeError(f"the filter bitshuffle-LZ4 was left out: mask {left_out}")
+        filter_mask, chunk = stored.id.read_direct_chunk((0, 0, 0))
+        if filter_mask:
+            raise RuntimeError(f"the filter bitshuffle-LZ4 was left out: mask {filter_mask}")
         return bytes(chunk)
 
     def close(self) -> None:

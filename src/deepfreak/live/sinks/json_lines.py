@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deepfreak.errors import OutputError
-from deepfreak.live.messages import Outcome, Recorded
+from deepfreak.live.messages import FrameOutcome, LedgerRow
 from deepfreak.live.sinks.growing_file import GrowingFile
 
 _START = b'{"sequence": '  # of each of our lines
@@ -17,7 +17,7 @@ _quoted = json.encoder.encode_basestring_ascii
 
 
 class JsonLines:
-    """A `RecordSink` that is a file of JSON lines; one of an earlier run is gone on with.
+    """An `OutcomeSink` that is a file of JSON lines; one of an earlier run is gone on with.
 
     Each line has: sequence, series, number, decision, label, probabilities {class: p}, p_crystal,
     saturated, received (seconds since 1970), latency_ms (from receipt to decision), ms (of work),
@@ -40,7 +40,7 @@ class JsonLines:
         self._template = _template(classes)
         self._file = GrowingFile(path)
         try:
-            self._last = self._go_on()
+            self._last = self._resume()
         except BaseException:
             self._file.close()
             raise
@@ -49,7 +49,7 @@ class JsonLines:
         """Return the sequence number of the last whole line, 0 if there is none."""
         return self._last
 
-    def write(self, rows: Sequence[Recorded]) -> None:
+    def write(self, rows: Sequence[LedgerRow]) -> None:
         """Add a line for each row; they are safe from `kill -9` when this returns.
 
         Raises
@@ -69,7 +69,7 @@ class JsonLines:
         """Take no more."""
         self._file.close()
 
-    def _go_on(self) -> int:
+    def _resume(self) -> int:
         """Cut off a torn line; return the sequence number of the last whole one."""
         line, torn = self._file.last_line()
         sequence = _sequence(line) if line else 0
@@ -84,7 +84,7 @@ class JsonLines:
         return sequence
 
 
-def require_next(rows: Sequence[Recorded], last: int, path: Path) -> None:
+def require_next(rows: Sequence[LedgerRow], last: int, path: Path) -> None:
     """Raise `OutputError` unless `rows` go on behind row `last`, without a gap.
 
     An empty output may begin anywhere. Rows of another ledger are noticed here.
@@ -97,7 +97,7 @@ def require_next(rows: Sequence[Recorded], last: int, path: Path) -> None:
         )
 
 
-def _line(sequence: int, outcome: Outcome, template: str) -> str:
+def _line(sequence: int, outcome: FrameOutcome, template: str) -> str:
     """Return the line of a row, spelled out since `json.dumps` of a dict takes twice as long."""
     probabilities = outcome.probabilities
     # a %-template takes as many as there are classes, or complains

@@ -1,4 +1,4 @@
-"""What goes wrong in a run, found in the numbers of its tally.
+"""What goes wrong in a run, found in the numbers of its statistics.
 
 Each alarm is a pure function of `Readings` and `AlarmSettings` that finds something or nothing.
 `Alarms` remembers since when each stands, asks less of one that stands before it ends, and keeps
@@ -33,15 +33,15 @@ class AlarmSettings:
         every second: 1e-6 is about one false alarm in some weeks.
     forget_s
         For this long a fallen hit rate is compared with what it was; then it is the new normal.
-    blank_s, fewest_blank
+    blank_s, min_blank_frames
         Nothing but blank frames for so long, and so many of them.
     silent_s
         No frame for so long in an open series.
-    most_saturated, most_ice, most_outside
+    max_saturated, max_ice, max_outside
         Shares of the frames: saturated, with ice, unlike the training images.
-    fewest
+    min_frames
         Of fewer frames no share is told.
-    fullest_queue
+    max_queue_share
         Share of the queue's capacity.
     trouble_s
         For so long trouble at the source is shown.
@@ -53,19 +53,19 @@ class AlarmSettings:
     fell_chance: float = 1e-6
     forget_s: float = 900.0
     blank_s: float = 10.0
-    fewest_blank: int = 20
+    min_blank_frames: int = 20
     silent_s: float = 10.0
-    most_saturated: float = 0.01
-    most_ice: float = 0.1
-    most_outside: float = 0.05
-    fewest: int = 50
-    fullest_queue: float = 0.5
+    max_saturated: float = 0.01
+    max_ice: float = 0.1
+    max_outside: float = 0.05
+    min_frames: int = 50
+    max_queue_share: float = 0.5
     trouble_s: float = 30.0
     hold_s: float = 10.0
 
     def __post_init__(self) -> None:
         """Check that all are positive and that shares are shares."""
-        shares = {"fell_chance", "most_saturated", "most_ice", "most_outside", "fullest_queue"}
+        shares = {"fell_chance", "max_saturated", "max_ice", "max_outside", "max_queue_share"}
         for each in fields(self):
             value = getattr(self, each.name)
             most = 1.0 if each.name in shares else 1e9
@@ -76,10 +76,10 @@ class AlarmSettings:
         """Return the settings for an alarm that stands: it ends at half of what raised it."""
         return replace(
             self,
-            most_saturated=self.most_saturated * _RELAXED,
-            most_ice=self.most_ice * _RELAXED,
-            most_outside=self.most_outside * _RELAXED,
-            fullest_queue=self.fullest_queue * _RELAXED,
+            max_saturated=self.max_saturated * _RELAXED,
+            max_ice=self.max_ice * _RELAXED,
+            max_outside=self.max_outside * _RELAXED,
+            max_queue_share=self.max_queue_share * _RELAXED,
         )
 
 
@@ -97,7 +97,7 @@ class Readings:
         Shares of the recent frames; of those whose ice, or whose gray level, is known.
     blank_s, blank_frames
         For how long, and how many, nothing but blank frames were judged.
-    left_out
+    dropped
         Frames of the last window not looked at, of all that came.
     without_start
         Frames judged without a detector's start or mask, of those judged in the last window.
@@ -123,7 +123,7 @@ class Readings:
     outside: Proportion = field(default_factory=lambda: Proportion(0, 0))
     blank_s: float = 0.0
     blank_frames: int = 0
-    left_out: Proportion = field(default_factory=lambda: Proportion(0, 0))
+    dropped: Proportion = field(default_factory=lambda: Proportion(0, 0))
     without_start: Proportion = field(default_factory=lambda: Proportion(0, 0))
     waiting: int = 0
     capacity: int = 0
@@ -160,7 +160,7 @@ class Alarm:
 
 def only_blank(readings: Readings, settings: AlarmSettings) -> Finding | None:
     """Find that neither crystals nor anything else scatters: the beam or its shutter."""
-    enough = readings.blank_frames >= settings.fewest_blank
+    enough = readings.blank_frames >= settings.min_blank_frames
     if not enough or readings.blank_s < settings.blank_s:
         return None
     return Finding(
@@ -195,13 +195,13 @@ def source_trouble(readings: Readings, settings: AlarmSettings) -> Finding | Non
     return Finding(text=(often if readings.troubles > 1 else "") + readings.trouble)
 
 
-def left_out(readings: Readings, settings: AlarmSettings) -> Finding | None:
+def dropped(readings: Readings, settings: AlarmSettings) -> Finding | None:
     """Find that the machine does not keep up and frames are passed over."""
-    if readings.left_out.hits == 0:
+    if readings.dropped.hits == 0:
         return None
     return Finding(
-        text=f"{readings.left_out.hits:,} of {readings.left_out.total:,} frames "
-        f"({_percent(readings.left_out.value)}) left out in {settings.window_s:g} s: "
+        text=f"{readings.dropped.hits:,} of {readings.dropped.total:,} frames "
+        f"({_percent(readings.dropped.value)}) dropped in {settings.window_s:g} s: "
         f"{readings.workers} workers cannot keep up",
         severity="critical",
     )
@@ -219,8 +219,8 @@ def start_missing(readings: Readings, settings: AlarmSettings) -> Finding | None
 
 
 def queue_fills(readings: Readings, settings: AlarmSettings) -> Finding | None:
-    """Find that frames wait, and soon some will have to be left out."""
-    most = settings.fullest_queue * readings.capacity
+    """Find that frames wait, and soon some will be dropped."""
+    most = settings.max_queue_share * readings.capacity
     if readings.capacity == 0 or readings.waiting <= most:
         return None
     return Finding(
@@ -231,7 +231,7 @@ def queue_fills(readings: Readings, settings: AlarmSettings) -> Finding | None:
 
 def saturated(readings: Readings, settings: AlarmSettings) -> Finding | None:
     """Find overexposed frames."""
-    if not _exceeds(readings.saturated, settings.most_saturated, settings):
+    if not _exceeds(readings.saturated, settings.max_saturated, settings):
         return None
     return Finding(
         text=f"{_percent(readings.saturated.value)} of frames saturated "
@@ -241,7 +241,7 @@ def saturated(readings: Readings, settings: AlarmSettings) -> Finding | None:
 
 def ice(readings: Readings, settings: AlarmSettings) -> Finding | None:
     """Find ice, where somebody says so of the frames."""
-    if not _exceeds(readings.ice, settings.most_ice, settings):
+    if not _exceeds(readings.ice, settings.max_ice, settings):
         return None
     return Finding(
         text=f"ice in {_percent(readings.ice.value)} of frames "
@@ -251,7 +251,7 @@ def ice(readings: Readings, settings: AlarmSettings) -> Finding | None:
 
 def drift(readings: Readings, settings: AlarmSettings) -> Finding | None:
     """Find images unlike those that the model was trained on."""
-    if not _exceeds(readings.outside, settings.most_outside, settings):
+    if not _exceeds(readings.outside, settings.max_outside, settings):
         return None
     return Finding(
         text=f"{_percent(readings.outside.value)} of frames are unlike those that the model "
@@ -291,7 +291,7 @@ class HitRateFell:
         )
 
 
-_Look = Callable[[Readings, AlarmSettings], Finding | None]
+_Check = Callable[[Readings, AlarmSettings], Finding | None]
 
 
 class Alarms:
@@ -300,10 +300,10 @@ class Alarms:
     def __init__(self, settings: AlarmSettings | None = None) -> None:
         self.settings = settings or AlarmSettings()
         self._relaxed = self.settings.relaxed()
-        self._looks: dict[str, _Look] = {
+        self._checks: dict[str, _Check] = {
             "only blank frames": only_blank,
             "hit rate fell": HitRateFell(),
-            "frames left out": left_out,
+            "frames dropped": dropped,
             "source trouble": source_trouble,
             "no frames": no_frames,
             "start missing": start_missing,
@@ -318,12 +318,12 @@ class Alarms:
     @property
     def names(self) -> list[str]:
         """What is watched."""
-        return list(self._looks)
+        return list(self._checks)
 
     def update(self, readings: Readings) -> tuple[Alarm, ...]:
         """Return the alarms that stand, the gravest first and of these the oldest."""
         now = readings.now
-        for name, look in self._looks.items():
+        for name, look in self._checks.items():
             stood = self._standing.get(name)
             finding = look(readings, self.settings if stood is None else self._relaxed)
             if finding is not None:
@@ -348,7 +348,7 @@ def _alarm(name: str, since: float, text: str, finding: Finding) -> Alarm:
 
 def _exceeds(share: Proportion, most: float, settings: AlarmSettings) -> bool:
     """Return whether `share` is of enough frames and over `most`."""
-    return share.total >= settings.fewest and share.value > most
+    return share.total >= settings.min_frames and share.value > most
 
 
 def _percent(value: float) -> str:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 Counts = NDArray[np.int64]
 
 
-class Bins:
+class TimeBins:
     """The last `count` bins of `width_s` seconds, each with a count for every column."""
 
     def __init__(self, *, width_s: float, count: int, columns: int) -> None:

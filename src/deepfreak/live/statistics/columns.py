@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from deepfreak.live.messages import DECISIONS, Outcome
+from deepfreak.live.messages import DECISIONS, FrameOutcome
 from deepfreak.live.statistics.latency import BUCKETS, bucket
 
 JUDGED = frozenset({"keep", "discard", "unsure"})
 KEEP = DECISIONS.index("keep")
-LEFT_OUT = DECISIONS.index("left-out")
+DROPPED = DECISIONS.index("dropped")
 SATURATED = len(DECISIONS)
 ICE_KNOWN = SATURATED + 1
 ICE = SATURATED + 2
@@ -21,7 +21,7 @@ _FIRST_CLASS = SATURATED + 7
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The columns for a model's `classes`; `levels` is the usual range of `Outcome.level`."""
+    """The columns for a model's `classes`; `levels` is the usual range of `FrameOutcome.level`."""
 
     classes: tuple[str, ...]
     levels: tuple[float, float] | None = None
@@ -48,7 +48,7 @@ class Columns:
         first = _FIRST_CLASS + len(self.classes)
         return slice(first, first + BUCKETS)
 
-    def of(self, outcome: Outcome) -> Sequence[int]:
+    def of(self, outcome: FrameOutcome) -> Sequence[int]:
         """Return the columns that an outcome counts in."""
         columns = [DECISIONS.index(outcome.decision)]
         if outcome.saturated:

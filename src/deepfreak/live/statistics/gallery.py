@@ -4,7 +4,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from deepfreak.live.messages import Outcome
+from deepfreak.live.messages import FrameOutcome
 from deepfreak.live.statistics.series import shortened
 
 MOST = 24
@@ -20,7 +20,7 @@ class ShownHit:
     """An outcome with its picture; `id` is its place in the ledger."""
 
     id: int
-    outcome: Outcome
+    outcome: FrameOutcome
 
     def to_json(self) -> dict[str, Any]:
         """Return what stands below the picture."""
@@ -47,7 +47,7 @@ class Gallery:
         self._hits: deque[ShownHit] = deque(maxlen=MOST)
         self._taken = float("-inf")
 
-    def offer(self, sequence: int, outcome: Outcome) -> None:
+    def offer(self, sequence: int, outcome: FrameOutcome) -> None:
         """Take a hit that has a picture, unless another was taken just before."""
         full = len(self._hits) == MOST
         if full and 0.0 <= outcome.decided - self._taken < _MIN_S_BETWEEN:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.errors import RecipeError
-from deepfreak.live.messages import Picture
+from deepfreak.live.messages import FramePicture
 
 SIDE = 32
 # Peaks of so long and of as long before are shown: what was an hour ago is no news.
@@ -24,7 +24,7 @@ class DetectorMap:
         self._before = np.zeros_like(self._now)
         self._since: float | None = None
 
-    def add(self, picture: Picture, time: float) -> None:
+    def add(self, picture: FramePicture, time: float) -> None:
         """Count the peaks of a picture; those outside of it are left out."""
         if self._since is None or time - self._since > _SPAN_S:
             self._before, self._now = self._now, np.zeros_like(self._now)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from deepfreak.live.messages import SeriesBegan, SeriesEnded
-from deepfreak.live.receive.number_set import Seen
+from deepfreak.live.receive.number_set import NumberSet
 
 _MOST = 50
 _MAX_NAME_LENGTH = 120
@@ -17,7 +17,7 @@ class _Progress:
     expected: int | None = None
     kept: int = 0
     lacks: tuple[str, ...] = ()
-    seen: Seen = field(default_factory=Seen)
+    seen: NumberSet = field(default_factory=NumberSet)
     announced: bool = False
     ended: bool = False
 

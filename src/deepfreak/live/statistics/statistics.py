@@ -1,4 +1,4 @@
-"""`Tally`: fed with every outcome, asked once a second what the run looks like.
+"""`Statistics`: fed with every outcome, asked once a second what the run looks like.
 
 It holds counts only, in rings of seconds for the last minutes and of minutes for the last day,
 and the pictures of the latest hits: its size is the same after a minute and after a week.
@@ -14,15 +14,22 @@ from typing import Any
 import numpy as np
 
 from deepfreak.errors import InputError
-from deepfreak.live.messages import DECISIONS, Outcome, Recorded, SeriesBegan, SeriesEnded, Trouble
+from deepfreak.live.messages import (
+    DECISIONS,
+    FrameOutcome,
+    LedgerRow,
+    SeriesBegan,
+    SeriesEnded,
+    Trouble,
+)
 from deepfreak.live.statistics.alarms import Alarm, Alarms, AlarmSettings, Readings
-from deepfreak.live.statistics.bins import Bins, Counts
+from deepfreak.live.statistics.bins import Counts, TimeBins
 from deepfreak.live.statistics.columns import (
+    DROPPED,
     ICE,
     ICE_KNOWN,
     JUDGED,
     KEEP,
-    LEFT_OUT,
     LEVEL_KNOWN,
     OUTSIDE,
     SATURATED,
@@ -52,10 +59,10 @@ _SPREAD_BIN_S = 5
 _MAX_TROUBLE_LENGTH = 300
 _TROUBLES = 20
 
-_COUNTS = ("duplicates", "missed", "left_out", "waiting", "capacity", "workers")
+_COUNTS = ("duplicates", "missed", "dropped", "waiting", "capacity", "workers")
 
 
-class Tally:
+class Statistics:
     """The running picture of a run; safe to feed and ask from several threads.
 
     Parameters
@@ -65,7 +72,7 @@ class Tally:
     facts
         What people want to know beside the numbers, as JSON values: "source", "model", "policy".
     levels
-        Range of `Outcome.level` among what the model learned from.
+        Range of `FrameOutcome.level` among what the model learned from.
     raster, serpentine
         (rows, columns) of a raster scan, and whether every second row is scanned backwards.
     alarms
@@ -94,8 +101,8 @@ class Tally:
         self._facts = _as_json(facts or {})
         self._columns = Columns(self.classes, levels)
         self._totals = np.zeros(self._columns.count, np.int64)
-        self._seconds = Bins(width_s=1.0, count=_SECONDS, columns=self._columns.count)
-        self._minutes = Bins(width_s=60.0, count=_MINUTES, columns=self._columns.count)
+        self._seconds = TimeBins(width_s=1.0, count=_SECONDS, columns=self._columns.count)
+        self._minutes = TimeBins(width_s=60.0, count=_MINUTES, columns=self._columns.count)
         self._map = DetectorMap()
         self._raster = None if raster is None else RasterMap(*raster, serpentine=serpentine)
         self._series = SeriesList()
@@ -110,7 +117,7 @@ class Tally:
         self._blank_frames = 0
         self._lock = threading.Lock()
 
-    def add(self, rows: Sequence[Recorded]) -> None:
+    def add(self, rows: Sequence[LedgerRow]) -> None:
         """Count outcomes."""
         with self._lock:
             for row in rows:
@@ -133,13 +140,13 @@ class Tally:
         *,
         duplicates: int,
         missed: int,
-        left_out: int,
+        dropped: int,
         waiting: int,
         capacity: int,
         workers: int,
     ) -> None:
         """Set what the core counts of the whole run, and how full its queue is, in frames."""
-        values = (duplicates, missed, left_out, waiting, capacity, workers)
+        values = (duplicates, missed, dropped, waiting, capacity, workers)
         with self._lock:
             self._counts = dict(zip(_COUNTS, values, strict=True))
 
@@ -184,7 +191,7 @@ class Tally:
                 "series_total": self._series.total,
             }
 
-    def _add(self, sequence: int, outcome: Outcome) -> None:
+    def _add(self, sequence: int, outcome: FrameOutcome) -> None:
         if outcome.decided < self._newest - _SECONDS:  # the clock was set back
             self._seconds.forget_from(outcome.decided)
             self._minutes.forget_from(outcome.decided)
@@ -234,7 +241,7 @@ class Tally:
             outside=Proportion(int(sums[OUTSIDE]), int(sums[LEVEL_KNOWN])),
             blank_s=0.0 if self._blank_since is None else now - self._blank_since,
             blank_frames=self._blank_frames if came else 0,
-            left_out=Proportion(int(sums[LEFT_OUT]), came),
+            dropped=Proportion(int(sums[DROPPED]), came),
             without_start=Proportion(int(sums[WITHOUT_START]), judged),
             waiting=self._counts["waiting"],
             capacity=self._counts["capacity"],

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from deepfreak.live.messages import DECISIONS
-from deepfreak.live.statistics.bins import Bins, Counts
-from deepfreak.live.statistics.columns import JUDGED, KEEP, LEFT_OUT, Columns
+from deepfreak.live.statistics.bins import Counts, TimeBins
+from deepfreak.live.statistics.columns import DROPPED, JUDGED, KEEP, Columns
 from deepfreak.live.statistics.latency import quantile_ms
 from deepfreak.models.evaluation import Proportion
 
@@ -27,7 +27,7 @@ class Span:
     group: int
 
 
-def timeline(bins: Bins, span: Span, columns: Columns, now: float) -> dict[str, Any]:
+def timeline(bins: TimeBins, span: Span, columns: Columns, now: float) -> dict[str, Any]:
     """Return the curves of a stretch of time as lists, one value a point, None where unknown.
 
     `start` and `width_s` say when the points are; the rates of the last one are of the part of it
@@ -58,7 +58,7 @@ def timeline(bins: Bins, span: Span, columns: Columns, now: float) -> dict[str, 
             for i, name in enumerate(columns.classes)
         },
         "rate_hz": _rates(sums[:, _ALL_COLUMNS].sum(1), passed),
-        "left_out_hz": _rates(sums[:, LEFT_OUT], passed),
+        "dropped_hz": _rates(sums[:, DROPPED], passed),
         "p50_ms": [_rounded(quantile_ms(row, 0.5)) for row in latencies],
         "p99_ms": [_rounded(quantile_ms(row, 0.99)) for row in latencies],
     }

@@ -65,9 +65,9 @@ function showCharts({ timelines, colours }) {
     layers: [
       { low: line.rate_hz.map(() => 0), high: line.rate_hz, className: "quiet" },
       { values: line.rate_hz, className: "first" },
-      ...(line.left_out_hz.some((value) => value > 0) ? [{ values: line.left_out_hz, className: "bad" }] : []),
+      ...(line.dropped_hz.some((value) => value > 0) ? [{ values: line.dropped_hz, className: "bad" }] : []),
     ],
-    describe: (i) => `${short(line.rate_hz[i])} /s${line.left_out_hz[i] ? `, ${short(line.left_out_hz[i])} left out` : ""}`,
+    describe: (i) => `${short(line.rate_hz[i])} /s${line.dropped_hz[i] ? `, ${short(line.dropped_hz[i])} dropped` : ""}`,
     label: `frames per second over the last ${line.name}`,
   });
   const slowest = niceCeiling(Math.max(1, ...line.p99_ms));

@@ -80,9 +80,9 @@ export function showNumbers({ rate_hz: rate, latency_ms: latency, queue, totals 
   setText(at("waiting"), count(queue.waiting));
   const full = queue.capacity ? ` (${percent(queue.waiting / queue.capacity, 0)} %)` : "";
   setText(at("capacity"), `of ${count(queue.capacity)}${full}, ${count(queue.workers)} workers`);
-  setText(at("left-out"), count(queue.left_out));
+  setText(at("dropped"), count(queue.dropped));
   setText(at("missed"), `missed ${count(queue.missed)}, doubled ${count(queue.duplicates)}`);
-  at("left-out").classList.toggle("bad", queue.left_out + queue.missed > 0);
+  at("dropped").classList.toggle("bad", queue.dropped + queue.missed > 0);
   setText(at("saturated"), count(totals.saturated));
   const ice = totals.ice === null ? "" : `, ice in ${count(totals.ice)}`;
   setText(at("saturated-share"), `${percent(totals.frames ? totals.saturated / totals.frames : null)} % of all${ice}`);

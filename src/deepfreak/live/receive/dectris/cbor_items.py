@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from deepfreak.errors import FrameError
 
-DEEPEST = 16
+MAX_DEPTH = 16
 MAX_ITEMS = 50_000  # a start message has about a hundred
 MAX_TEXT_LENGTH = 1 << 20
 
@@ -65,9 +65,9 @@ class _Reader:
     def item(self, depth: int) -> object:
         """Return the item at this place, inside of `depth` others, and go behind it."""
         self._items += 1
-        if depth > DEEPEST or self._items > MAX_ITEMS:
+        if depth > MAX_DEPTH or self._items > MAX_ITEMS:
             raise FrameError(
-                f"expected CBOR nested to {DEEPEST} with {MAX_ITEMS} items at most, found more"
+                f"expected CBOR nested to {MAX_DEPTH} with {MAX_ITEMS} items at most, found more"
             )
         start = self._take(1)[0]
         major, short = start >> 5, start & 0x1F

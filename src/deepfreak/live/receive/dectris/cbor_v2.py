@@ -12,7 +12,7 @@ from deepfreak.errors import FrameError
 from deepfreak.formats.frame import MAX_PIXELS, Facts, Valid, require_shape
 from deepfreak.formats.headers import facts
 from deepfreak.live.receive.dectris.cbor_items import Tagged, read_item
-from deepfreak.live.receive.dectris.compression import CodedArray, decode, encode
+from deepfreak.live.receive.dectris.compression import CompressedArray, decode, encode
 from deepfreak.live.receive.dectris.messages import (
     MAX_CHANNELS,
     UNNUMBERED,
@@ -20,9 +20,9 @@ from deepfreak.live.receive.dectris.messages import (
     Image,
     Message,
     Start,
-    Unread,
-    own_facts,
-    own_words,
+    UnreadableFields,
+    deepfreak_fields,
+    deepfreak_metadata,
     read_count,
     read_name,
     read_number,
@@ -67,7 +67,7 @@ def read_message(payload: bytes | memoryview) -> Message:
         case "start":
             return _start(message, series_id, unique_id)
         case "image":
-            words = own_words(message.get("user_data"))
+            words = deepfreak_fields(message.get("user_data"))
             return Image(
                 series_id=series_id,
                 unique_id=unique_id,
@@ -81,7 +81,7 @@ def read_message(payload: bytes | memoryview) -> Message:
             raise FrameError(f"expected a start, image or end, found {shown(kind)}")
 
 
-def read_pixels(payload: bytes | memoryview, channel: str | None) -> CodedArray:
+def read_pixels(payload: bytes | memoryview, channel: str | None) -> CompressedArray:
     """Return the pixels of one channel of an image message, the first if None.
 
     Raises
@@ -157,7 +157,7 @@ def encode_start(start: Start, *, mask_dtype: str = "<u4", dated: bool = True) -
     return bytes(cbor2.dumps(cbor2.CBORTag(SELF_DESCRIBED, message)))
 
 
-def encode_image(image: Image, pixels: Mapping[str, CodedArray]) -> bytes:
+def encode_image(image: Image, pixels: Mapping[str, CompressedArray]) -> bytes:
     """Return the image message with the pixels of each channel."""
     import cbor2
 
@@ -215,12 +215,12 @@ def _series_id(found: object, unique_id: str | None) -> int:
 
 
 def _start(message: Mapping[str, object], series_id: int, unique_id: str | None) -> Start:
-    unread = Unread()
+    unread = UnreadableFields()
     shape = unread.read("image size", lambda: _shape(message))
-    words = own_words(message.get("user_data"))
+    words = deepfreak_fields(message.get("user_data"))
     expected = message.get("number_of_images")
     known = _facts(message)
-    known.update(own_facts(words))
+    known.update(deepfreak_metadata(words))
     dtype = message.get("image_dtype")
     return Start(
         series_id=series_id,
@@ -278,7 +278,9 @@ def _facts(message: Mapping[str, object]) -> Facts:
     )
 
 
-def _masks(masks: object, shape: tuple[int, int] | None, unread: Unread) -> dict[str, Valid]:
+def _masks(
+    masks: object, shape: tuple[int, int] | None, unread: UnreadableFields
+) -> dict[str, Valid]:
     """Return the masks that can be read; one that cannot costs no other one."""
     if masks is None:
         return {}
@@ -287,7 +289,7 @@ def _masks(masks: object, shape: tuple[int, int] | None, unread: Unread) -> dict
             f"expected the pixel masks of at most {MAX_CHANNELS} channels, found {_many(masks)}"
         )
         return {}
-    coded: dict[str, CodedArray] = {}
+    coded: dict[str, CompressedArray] = {}
     several = len(masks) > 1
     fields = {name: f"mask of {shown(name)}" if several else "mask" for name in masks}
     for channel, item in masks.items():
@@ -306,7 +308,7 @@ def _masks(masks: object, shape: tuple[int, int] | None, unread: Unread) -> dict
     return found
 
 
-def _coded_mask(channel: str, item: object, shape: tuple[int, int] | None) -> CodedArray:
+def _coded_mask(channel: str, item: object, shape: tuple[int, int] | None) -> CompressedArray:
     read_name(channel, "the name of a channel")
     coded = read_array(item)
     if shape is not None and coded.shape != shape:

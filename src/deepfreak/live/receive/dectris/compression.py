@@ -39,7 +39,7 @@ _names = itertools.count()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class CodedArray:
+class CompressedArray:
     """An array as it came, or as it is sent.
 
     Attributes
@@ -65,7 +65,7 @@ class CodedArray:
         return self.shape[0] * self.shape[1] * self.dtype.itemsize
 
 
-def decode(coded: CodedArray) -> NDArray[Any]:
+def decode(coded: CompressedArray) -> NDArray[Any]:
     """Return the array [slow, fast] in the machine's byte order, in memory of its own.
 
     Raises
@@ -84,7 +84,7 @@ def decode(coded: CodedArray) -> NDArray[Any]:
     return values.reshape(coded.shape)
 
 
-def encode(array: NDArray[Any], algorithm: Algorithm = "bslz4") -> CodedArray:
+def encode(array: NDArray[Any], algorithm: Algorithm = "bslz4") -> CompressedArray:
     """Return a two-dimensional array of numbers, compressed."""
     array = np.ascontiguousarray(array)
     size = array.dtype.itemsize
@@ -97,7 +97,7 @@ def encode(array: NDArray[Any], algorithm: Algorithm = "bslz4") -> CodedArray:
             data = _encoded(array, "lz4")
         case "lz4-block":
             data = _bare_block(_encoded(array, "lz4"), array.nbytes)
-    return CodedArray(
+    return CompressedArray(
         shape=(array.shape[0], array.shape[1]),
         dtype=array.dtype,
         algorithm=algorithm,
@@ -106,7 +106,7 @@ def encode(array: NDArray[Any], algorithm: Algorithm = "bslz4") -> CodedArray:
     )
 
 
-def _require_sensible(coded: CodedArray) -> None:
+def _require_sensible(coded: CompressedArray) -> None:
     """Raise `FrameError` unless so few bytes can decompress to so many, and these to a frame."""
     require_shape(coded.shape)
     if coded.nbytes > MAX_BYTES:
@@ -121,7 +121,7 @@ def _require_sensible(coded: CodedArray) -> None:
         )
 
 
-def _decompress(coded: CodedArray, out: NDArray[np.uint8]) -> None:
+def _decompress(coded: CompressedArray, out: NDArray[np.uint8]) -> None:
     """Fill `out` with the decompressed bytes."""
     match coded.algorithm:
         case "none":
@@ -141,7 +141,7 @@ def _decompress(coded: CodedArray, out: NDArray[np.uint8]) -> None:
             _undo_lz4(coded.data, out)
 
 
-def _require_bslz4(coded: CodedArray) -> None:
+def _require_bslz4(coded: CompressedArray) -> None:
     """Raise `FrameError` unless each block ends inside the data, and the last one with them."""
     data, element = coded.data, coded.element_size
     if element not in {1, 2, 4, 8} or coded.nbytes % element:
@@ -160,7 +160,7 @@ def _require_bslz4(coded: CodedArray) -> None:
         raise _damaged("bslz4")
 
 
-def _lz4_blocks(coded: CodedArray) -> Iterator[tuple[slice, slice]]:
+def _lz4_blocks(coded: CompressedArray) -> Iterator[tuple[slice, slice]]:
     """Yield where each block lies in the data and where it goes, all of them inside."""
     data = coded.data
     total, block = _header(coded)
@@ -182,7 +182,7 @@ def _lz4_blocks(coded: CodedArray) -> Iterator[tuple[slice, slice]]:
         raise _damaged("lz4")
 
 
-def _header(coded: CodedArray) -> tuple[int, int]:
+def _header(coded: CompressedArray) -> tuple[int, int]:
     """Return the size when decompressed, which must be the array's, and that of a block."""
     if len(coded.data) < _HEADER.size:
         raise _damaged(coded.algorithm)
@@ -194,7 +194,7 @@ def _header(coded: CodedArray) -> tuple[int, int]:
     return total, block
 
 
-def _undo_bslz4(coded: CodedArray, out: NDArray[np.uint8]) -> None:
+def _undo_bslz4(coded: CompressedArray, out: NDArray[np.uint8]) -> None:
     library = _library()
     if library is None:
         _by_hdf5(bytes(coded.data), out, "bslz4", coded.element_size)

@@ -8,7 +8,7 @@ from deepfreak.errors import FrameError
 from deepfreak.formats.frame import Counts, Frame, Valid
 from deepfreak.formats.measured import missing_by_reason
 from deepfreak.live.receive.dectris import cbor_v2, json_v1
-from deepfreak.live.receive.dectris.compression import CodedArray, decode
+from deepfreak.live.receive.dectris.compression import CompressedArray, decode
 from deepfreak.live.receive.dectris.messages import Start
 
 
@@ -115,7 +115,7 @@ def _require_channel(channel: str, channels: tuple[str, ...]) -> None:
         )
 
 
-def _pixels(kind: str, payload: bytes | memoryview, channel: str | None) -> CodedArray:
+def _pixels(kind: str, payload: bytes | memoryview, channel: str | None) -> CompressedArray:
     if kind == "dectris-v1":
         return json_v1.read_pixels(json_v1.split(payload))
     return cbor_v2.read_pixels(payload, channel)

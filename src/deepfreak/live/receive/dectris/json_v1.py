@@ -20,15 +20,15 @@ import numpy as np
 from deepfreak.errors import FrameError
 from deepfreak.formats.frame import Facts, Valid, require_shape
 from deepfreak.formats.headers import facts
-from deepfreak.live.receive.dectris.compression import Algorithm, CodedArray, decode
+from deepfreak.live.receive.dectris.compression import Algorithm, CompressedArray, decode
 from deepfreak.live.receive.dectris.messages import (
     End,
     Image,
     Message,
     Start,
-    Unread,
-    own_facts,
-    own_words,
+    UnreadableFields,
+    deepfreak_fields,
+    deepfreak_metadata,
     read_count,
     read_number,
     read_sent,
@@ -88,7 +88,7 @@ def read_message(parts: Sequence[Part]) -> Message:
         case "dheader-1.0":
             return _start(first, parts[1:], series_id)
         case "dimage-1.0":
-            words = own_words(_appendix(parts[4:]))
+            words = deepfreak_fields(_appendix(parts[4:]))
             return Image(
                 series_id=series_id,
                 number=read_count(first.get("frame"), "the number of a frame"),
@@ -101,7 +101,7 @@ def read_message(parts: Sequence[Part]) -> Message:
             raise FrameError(f"expected a header, an image or a series' end, found {shown(kind)}")
 
 
-def read_pixels(parts: Sequence[Part]) -> CodedArray:
+def read_pixels(parts: Sequence[Part]) -> CompressedArray:
     """Return the pixels of an image; `FrameError` where the parts are no image."""
     if len(parts) < 3:
         raise FrameError(f"expected at least 3 parts of an image, found {len(parts)}")
@@ -122,7 +122,7 @@ def read_pixels(parts: Sequence[Part]) -> CodedArray:
     algorithm: Algorithm = "none"
     if match["lz4"]:
         algorithm = "bslz4" if match["shuffle"] else "lz4-block"
-    return CodedArray(
+    return CompressedArray(
         shape=_shape(about.get("shape")),
         dtype=_dtype(about.get("type"), match["order"]),
         algorithm=algorithm,
@@ -194,7 +194,7 @@ def encode_start(start: Start) -> list[bytes]:
     return parts
 
 
-def encode_image(image: Image, pixels: CodedArray) -> list[bytes]:
+def encode_image(image: Image, pixels: CompressedArray) -> list[bytes]:
     """Return the parts of an image message."""
     shuffle = f"bs{8 * pixels.element_size}-" if pixels.algorithm == "bslz4" else ""
     encoding = {"none": "", "bslz4": "lz4", "lz4-block": "lz4"}.get(pixels.algorithm)
@@ -229,7 +229,7 @@ def encode_end(end: End) -> list[bytes]:
 
 def _start(first: Mapping[str, object], parts: Sequence[Part], series_id: int) -> Start:
     config: Mapping[str, object] = {}
-    unread = Unread()
+    unread = UnreadableFields()
     if first.get("header_detail") != "none" and parts:
         config = unread.read("configuration", lambda: _json(parts[0])) or {}
         rest = parts[1:]
@@ -247,9 +247,9 @@ def _start(first: Mapping[str, object], parts: Sequence[Part], series_id: int) -
             if mask is not None:
                 masks[CHANNEL] = mask
         rest = rest[2:]
-    words = own_words(_appendix(rest))
+    words = deepfreak_fields(_appendix(rest))
     known = _facts(config)
-    known.update(own_facts(words))
+    known.update(deepfreak_metadata(words))
     return Start(
         series_id=series_id,
         expected=unread.read("number of images", lambda: _expected(config)),
@@ -276,7 +276,7 @@ def _expected(config: Mapping[str, object]) -> int | None:
 
 
 def _mask(about: Mapping[str, object], blob: Part, shape: tuple[int, int] | None) -> Valid:
-    coded = CodedArray(
+    coded = CompressedArray(
         shape=_shape(about.get("shape")), dtype=_dtype(about.get("type"), "<"), data=blob
     )
     if shape is not None and coded.shape != shape:

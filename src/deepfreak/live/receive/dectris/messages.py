@@ -24,7 +24,7 @@ _NAME = re.compile(r"[A-Za-z0-9][\w .:+()-]*", re.ASCII)
 _UNSAFE = re.compile(r"[^\w .:+()-]", re.ASCII)
 
 
-class Unread(dict[str, str]):
+class UnreadableFields(dict[str, str]):
     """The fields of a start message that cannot be read, and why: each costs only itself."""
 
     def read(self, field: str, read: Callable[[], T]) -> T | None:
@@ -50,7 +50,7 @@ class Start:
     shape
         Of each image, (slow, fast).
     channels
-        Names of an image's channels (thresholds), in their order.
+        SeriesNames of an image's channels (thresholds), in their order.
     facts
         What `Frame` tells of each image.
     masks
@@ -139,7 +139,7 @@ def read_text(value: object) -> str | None:
     return text or None
 
 
-def own_words(user_data: object) -> Mapping[str, object]:
+def deepfreak_fields(user_data: object) -> Mapping[str, object]:
     """Return what our own replay adds to a message: the map "deepfreak" in its user data."""
     if isinstance(user_data, dict):
         words = user_data.get("deepfreak")
@@ -168,7 +168,7 @@ def read_sent(words: Mapping[str, object]) -> float | None:
     return sent if sent is not None and sent > 0 else None
 
 
-def own_facts(words: Mapping[str, object]) -> Facts:
+def deepfreak_metadata(words: Mapping[str, object]) -> Facts:
     """Return what only a simulated detector needs to say: its pedestal and gain."""
     return facts(pedestal=read_number(words.get("pedestal")), gain=read_number(words.get("gain")))
 

@@ -8,21 +8,21 @@ from numpy.typing import NDArray
 
 from deepfreak.errors import InputError
 from deepfreak.live.receive.dectris import cbor_v2, json_v1
-from deepfreak.live.receive.dectris.compression import Algorithm, CodedArray, encode
+from deepfreak.live.receive.dectris.compression import Algorithm, CompressedArray, encode
 from deepfreak.live.receive.dectris.messages import End, Image, Start
 
 Protocol = Literal["v1", "v2"]
 Compression = Literal["none", "bslz4", "lz4"]
 
 # Pixels of an image: of its only channel, or of each; [slow, fast], or compressed before.
-Pixels = NDArray[Any] | CodedArray | Mapping[str, NDArray[Any] | CodedArray]
+Pixels = NDArray[Any] | CompressedArray | Mapping[str, NDArray[Any] | CompressedArray]
 # A whole message: of one part, or of several.
 Encoded = bytes | list[bytes]
 
 
 def encode_pixels(
     counts: NDArray[Any], *, protocol: Protocol = "v2", compression: Compression = "bslz4"
-) -> CodedArray:
+) -> CompressedArray:
     """Return an image's pixels as they are sent, for use in many messages."""
     algorithm: Algorithm = compression
     if protocol == "v1" and compression == "lz4":
@@ -47,7 +47,7 @@ def encode_image(
     start
         The series' start; its channels name those of `pixels`.
     truth, sent
-        As in `events.Arrival`; only we say such, in the image's user data.
+        As in `messages.Arrival`; only we say such, in the image's user data.
     """
     image = Image(
         series_id=start.series_id,
@@ -60,7 +60,7 @@ def encode_image(
     by_channel = pixels if isinstance(pixels, Mapping) else {channel: pixels}
     coded = {
         name: one
-        if isinstance(one, CodedArray)
+        if isinstance(one, CompressedArray)
         else encode_pixels(one, protocol=protocol, compression=compression)
         for name, one in by_channel.items()
     }
@@ -69,7 +69,7 @@ def encode_image(
     return json_v1.encode_image(image, coded[channel])
 
 
-class Speaker:
+class StreamSender:
     """Sends as a detector does: to whoever listens, and past those who cannot keep up.
 
     Parameters

@@ -21,15 +21,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from deepfreak.live.messages import Arrival, Event, Kind, SeriesBegan, SeriesEnded, Trouble
+from deepfreak.live.messages import Arrival, Event, PayloadKind, SeriesBegan, SeriesEnded, Trouble
 from deepfreak.live.receive.dectris.cbor_v2 import encode_start
 from deepfreak.live.receive.dectris.messages import UNNUMBERED, End, Image, Message, Start
-from deepfreak.live.receive.frame_accounting import Line, Roll
-from deepfreak.live.receive.number_set import Seen
+from deepfreak.live.receive.frame_accounting import FrameAccounting, SeriesState
+from deepfreak.live.receive.number_set import NumberSet
 
 Protocol = Literal["v1", "v2"]
 
-KINDS: dict[Protocol, Kind] = {"v1": "dectris-v1", "v2": "dectris-v2"}
+KINDS: dict[Protocol, PayloadKind] = {"v1": "dectris-v1", "v2": "dectris-v2"}
 # Of so many series it is remembered that they began; what was forgotten is only said again.
 MAX_REMEMBERED = 1000
 # Of one number, those of several senders and lost connections; of one sender, those without an end.
@@ -41,7 +41,7 @@ AT_ONCE_S = 5.0
 
 
 @dataclass(slots=True, kw_only=True)
-class _Run:
+class _TrackedSeries:
     """A series as far as it has come.
 
     Attributes
@@ -69,7 +69,7 @@ class _Run:
     ended: bool = False
     context: bytes = field(default=b"", repr=False)
     lacks: tuple[str, ...] = ()
-    seen: Seen = field(default_factory=Seen)
+    seen: NumberSet = field(default_factory=NumberSet)
     start: Start | None = None
     broken: bool = False
     resumes: bool = False
@@ -81,27 +81,27 @@ class _Run:
         return not (self.broken and number in self.seen)
 
 
-class Conversation:
+class SeriesTracker:
     """What detectors have said so far."""
 
     def __init__(self) -> None:
-        self._roll = Roll()
+        self._accounting = FrameAccounting()
         self._interrupted: list[str] = []
-        self._unique: OrderedDict[str, _Run] = OrderedDict()
+        self._unique: OrderedDict[str, _TrackedSeries] = OrderedDict()
         self._first_numbers: OrderedDict[str, int] = OrderedDict()  # by unique id
-        self._numbered: OrderedDict[tuple[Protocol, int], list[_Run]] = OrderedDict()
+        self._numbered: OrderedDict[tuple[Protocol, int], list[_TrackedSeries]] = OrderedDict()
         self._used: OrderedDict[int, int] = OrderedDict()  # how many series had this number
         self._taken: OrderedDict[str, None] = OrderedDict()  # names of these, given by this run
-        self._open: OrderedDict[int, list[_Run]] = OrderedDict()  # by sender
+        self._open: OrderedDict[int, list[_TrackedSeries]] = OrderedDict()  # by sender
         self._sender = 0
         self._said: list[Event] = []
 
-    def resume(self, roll: Roll) -> None:
+    def resume(self, accounting: FrameAccounting) -> None:
         """Take what has been received, by an earlier run of this program as well."""
-        self._roll = roll
+        self._accounting = accounting
         kinds = set(KINDS.values())
         self._interrupted = [
-            line.series for line in roll.lines() if line.kind in kinds and not line.ended
+            line.series for line in accounting.lines() if line.kind in kinds and not line.ended
         ]
 
     def lost(self, sender: int) -> None:
@@ -158,17 +158,17 @@ class Conversation:
                 self._said.append(SeriesEnded(series=run.name))
                 # a detector has one at a time; if more images of others come, they are taken
                 others = [each.name for each in self._open_of_sender() if not each.ended]
-                others += self._given_up()
+                others += self._unreadable()
                 self._said += [SeriesEnded(series=name) for name in others]
                 self._open_of_sender().clear()
         return self._said
 
-    def _unique_run(self, message: Message, unique_id: str, kind: Kind) -> _Run:
+    def _unique_run(self, message: Message, unique_id: str, kind: PayloadKind) -> _TrackedSeries:
         """Return the series of a unique id, begun by its start.
 
         Detectors never use one twice. Where a simulated one does, the numbers tell series apart.
         """
-        line, number = self._roll.line(unique_id), message.series_id
+        line, number = self._accounting.line(unique_id), message.series_id
         if unique_id not in self._first_numbers:
             first = None if line is None else line.detector_number
             self._first_numbers[unique_id] = number if first is None else first
@@ -176,10 +176,10 @@ class Conversation:
         name = unique_id
         if number not in {self._first_numbers[unique_id], UNNUMBERED}:
             name = f"{unique_id} ({number})"
-            line = self._roll.line(name)
+            line = self._accounting.line(name)
         run = self._unique.get(name)
         if run is None:
-            run = self._unique[name] = _Run(name=name)
+            run = self._unique[name] = _TrackedSeries(name=name)
             run.announced = line is not None and line.kind == kind and "start" not in line.lacks
             _forget(self._unique)
         self._unique.move_to_end(name)
@@ -187,7 +187,7 @@ class Conversation:
             self._begin(run, message, kind)
         return run
 
-    def _numbered_run(self, message: Message, protocol: Protocol, sender: int) -> _Run:
+    def _numbered_run(self, message: Message, protocol: Protocol, sender: int) -> _TrackedSeries:
         """Return the series of a message without a unique id, begun by its start if that came."""
         kind = KINDS[protocol]
         runs = self._numbered.setdefault((protocol, message.series_id), [])
@@ -216,15 +216,17 @@ class Conversation:
             self._begin(run, start, kind)
         return run
 
-    def _of_earlier_run(self, runs: list[_Run], message: Message, kind: Kind) -> _Run | None:
+    def _of_earlier_run(
+        self, runs: list[_TrackedSeries], message: Message, kind: PayloadKind
+    ) -> _TrackedSeries | None:
         """Return the series that goes on after a restart of this program, if any does."""
         if isinstance(message, Start):
             return None
         now = time.time()
         number = message.number if isinstance(message, Image) else None
-        found: list[tuple[float, int, Line]] = []
+        found: list[tuple[float, int, SeriesState]] = []
         place = 1
-        while (line := self._roll.line(name := _name(message.series_id, place))) is not None:
+        while (line := self._accounting.line(name := _name(message.series_id, place))) is not None:
             place += 1
             free = line.kind == kind and name not in self._taken
             ago = 0.0 if line.last_received is None else abs(now - line.last_received)
@@ -237,7 +239,7 @@ class Conversation:
         # those of several detectors, not one that lost its end before
         at_last = [each for each in found if each[0] < latest + AT_ONCE_S]
         line = min(at_last, key=lambda each: each[1])[2]
-        run = _Run(name=line.series, seen=line.seen.copy(), broken=True, resumes=True)
+        run = _TrackedSeries(name=line.series, seen=line.seen.copy(), broken=True, resumes=True)
         run.announced = "start" not in line.lacks
         self._take(run.name)
         runs.append(run)
@@ -247,16 +249,16 @@ class Conversation:
         self._taken[name] = None
         _forget(self._taken)
 
-    def _another(self, runs: list[_Run], message: Message, sender: int) -> _Run:
+    def _another(self, runs: list[_TrackedSeries], message: Message, sender: int) -> _TrackedSeries:
         """Return a new series of a number, in place of the last one of this sender."""
         number = message.series_id
         place = self._used.get(number, 0) + 1
-        while self._roll.line(_name(number, place)) is not None:
+        while self._accounting.line(_name(number, place)) is not None:
             place += 1
         self._used[number] = place
         self._used.move_to_end(number)
         _forget(self._used)
-        run = _Run(name=_name(number, place), sender=sender)
+        run = _TrackedSeries(name=_name(number, place), sender=sender)
         self._take(run.name)
         if any(each.sender not in {None, sender} and not each.ended for each in runs):
             self._say(f"two detectors send a series {number}: that of the second is {run.name}")
@@ -264,7 +266,7 @@ class Conversation:
         runs.append(run)
         return run
 
-    def _begin(self, run: _Run, start: Start, kind: Kind) -> None:
+    def _begin(self, run: _TrackedSeries, start: Start, kind: PayloadKind) -> None:
         """Say what a start says of a series."""
         context = encode_start(start, mask_dtype="u1", dated=False)
         if run.begun and not run.announced:
@@ -297,12 +299,14 @@ class Conversation:
             )
         )
 
-    def _begin_without_start(self, run: _Run, message: Image | End, kind: Kind) -> None:
+    def _begin_without_start(
+        self, run: _TrackedSeries, message: Image | End, kind: PayloadKind
+    ) -> None:
         """Say that a series goes on whose start an earlier run knows, or that nobody knows."""
         self._open_of_sender().append(run)
         run.begun = True
         if run.announced:
-            line = self._roll.line(run.name)
+            line = self._accounting.line(run.name)
             lacks = () if line is None else line.lacks
             self._said.append(SeriesBegan(series=run.name, kind=kind, lacks=lacks))
             return
@@ -324,7 +328,7 @@ class Conversation:
             )
         )
 
-    def _open_of_sender(self) -> list[_Run]:
+    def _open_of_sender(self) -> list[_TrackedSeries]:
         """Return the series that this sender began and, as far as is known, has not ended."""
         found = self._open.setdefault(self._sender, [])
         self._open.move_to_end(self._sender)
@@ -332,7 +336,7 @@ class Conversation:
         del found[:-MAX_OPEN]
         return found
 
-    def _given_up(self) -> list[str]:
+    def _unreadable(self) -> list[str]:
         """Return the series of an earlier run that nobody goes on with.
 
         Where several detectors send, another one may do so still.
@@ -347,7 +351,7 @@ class Conversation:
         self._said.append(Trouble(message=line))
 
 
-def _interrupted(runs: list[_Run], message: Message) -> _Run | None:
+def _interrupted(runs: list[_TrackedSeries], message: Message) -> _TrackedSeries | None:
     """Return the last series whose connection was lost and that this message may belong to."""
     for run in reversed(runs):
         if run.sender is None and not run.ended:
@@ -362,7 +366,7 @@ def _name(number: int, place: int) -> str:
     return str(number) if place == 1 else f"{number} ({place})"
 
 
-def _facts(start: Start, kind: Kind) -> Mapping[str, Any]:
+def _facts(start: Start, kind: PayloadKind) -> Mapping[str, Any]:
     """Return what a person wants to know, as JSON values."""
     protocol = "Stream V1" if kind == "dectris-v1" else "Stream V2"
     facts: dict[str, Any] = {"protocol": protocol, "series": start.series_id}

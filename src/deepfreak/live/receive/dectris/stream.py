@@ -10,8 +10,8 @@ from deepfreak.errors import FrameError, InputError
 from deepfreak.live.messages import Event, Trouble
 from deepfreak.live.receive.dectris import cbor_v2, json_v1
 from deepfreak.live.receive.dectris.messages import Image
-from deepfreak.live.receive.dectris.series import Conversation, Protocol
-from deepfreak.live.receive.frame_accounting import Roll
+from deepfreak.live.receive.dectris.series import Protocol, SeriesTracker
+from deepfreak.live.receive.frame_accounting import FrameAccounting
 
 if TYPE_CHECKING:
     import zmq
@@ -24,8 +24,8 @@ _SECONDS_TO_ANSWER = 3.0  # until it is said that nobody has
 _ADDRESS = re.compile(r"tcp://(?:[\w.-]+|\*|\[[0-9A-Fa-f:.%\w]+\]):(?:\d{1,5}|\*)", re.ASCII)
 
 
-class Listener:
-    """Receives from a detector; a `Source`.
+class StreamSource:
+    """Receives from a detector; a `FrameSource`.
 
     It connects again by itself whenever the connection is lost.
 
@@ -59,7 +59,7 @@ class Listener:
         if not _ADDRESS.fullmatch(endpoint):
             raise InputError(f"expected an address such as tcp://HOST:31001, found {address:.60}")
         self._protocol = protocol
-        self._conversation = Conversation()
+        self._conversation = SeriesTracker()
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.PULL)
         self._socket.setsockopt(zmq.LINGER, 0)
@@ -84,14 +84,14 @@ class Listener:
             ) from error
         bound = self._socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
         self.address = bound if binds else endpoint
-        self._link = _Link(self.address, waits=binds, lost=self._conversation.lost)
+        self._link = _Connection(self.address, waits=binds, lost=self._conversation.lost)
 
-    def resume(self, roll: Roll) -> None:
+    def resume(self, accounting: FrameAccounting) -> None:
         """Take what was received before; see `ResumableSource`."""
-        self._conversation.resume(roll)
+        self._conversation.resume(accounting)
 
     def events(self) -> Iterator[Event | None]:
-        """Yield what the detector says, without end; see `Source`.
+        """Yield what the detector says, without end; see `FrameSource`.
 
         A message that cannot be understood becomes a `Trouble`.
         """
@@ -172,7 +172,7 @@ class Listener:
         )
 
 
-class _Link:
+class _Connection:
     """Whether anybody is at the other end, and what to say when that changes.
 
     Attributes

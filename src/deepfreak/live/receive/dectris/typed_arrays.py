@@ -13,7 +13,7 @@ import numpy as np
 from deepfreak.errors import FrameError
 from deepfreak.formats.frame import require_shape
 from deepfreak.live.receive.dectris.cbor_items import Tagged
-from deepfreak.live.receive.dectris.compression import Algorithm, CodedArray, as_algorithm
+from deepfreak.live.receive.dectris.compression import Algorithm, CompressedArray, as_algorithm
 
 if TYPE_CHECKING:
     import cbor2
@@ -49,7 +49,7 @@ _DTYPES = {
 _TAGS = {np.dtype(name): tag for tag, name in _DTYPES.items() if tag != 68}
 
 
-def read_array(item: object) -> CodedArray:
+def read_array(item: object) -> CompressedArray:
     """Return a two-dimensional typed array; its data are looked at when it is decoded.
 
     Raises
@@ -79,7 +79,7 @@ def read_array(item: object) -> CodedArray:
                 "expected the bytes of a typed array, plain or under CBOR tag 56500, "
                 "found something else"
             )
-    return CodedArray(
+    return CompressedArray(
         shape=(slow, fast),
         dtype=np.dtype(name),
         column_major=order == COLUMN_MAJOR,
@@ -89,7 +89,7 @@ def read_array(item: object) -> CodedArray:
     )
 
 
-def as_tag(coded: CodedArray) -> "cbor2.CBORTag":
+def as_tag(coded: CompressedArray) -> "cbor2.CBORTag":
     """Return what CBOR's writer makes a typed array of; `FrameError` where there is no such."""
     import cbor2
 

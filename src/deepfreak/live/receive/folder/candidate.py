@@ -5,8 +5,8 @@ import re
 from dataclasses import dataclass, field
 
 from deepfreak.formats.files import is_hdf5_name
-from deepfreak.live.receive.folder.identify import Identity
-from deepfreak.live.receive.folder.look import Look
+from deepfreak.live.receive.folder.identify import FileIdentity
+from deepfreak.live.receive.folder.look import Inspection
 
 _DATA_FILE = re.compile(r"_data_\d+\.\w+$")  # EIGER's, to which a master links
 _SLOWEST_LOOKS_S = 20.0
@@ -17,7 +17,7 @@ Stamp = tuple[tuple[int, int, int] | None, ...]
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Candidate:
+class PendingFile:
     """What is known of one file; times are those of the monotonic clock.
 
     Attributes
@@ -42,7 +42,7 @@ class Candidate:
         What was given out, None and 0 before.
     last, size
         What the last look has found, and in how many bytes.
-    left_out
+    skipped
         Whether it is a master whose images were given out from their own files.
     over
         Whether there is nothing more to do.
@@ -63,11 +63,11 @@ class Candidate:
     links_known: bool = False
     seen: list[tuple[float, int]] = field(default_factory=list)
     series: str | None = None
-    identity: Identity | None = None
+    identity: FileIdentity | None = None
     given: int = 0
-    last: Look = field(default_factory=Look)
+    last: Inspection = field(default_factory=Inspection)
     size: int = 0
-    left_out: bool = False
+    skipped: bool = False
     over: bool = False
 
     @property
@@ -96,7 +96,7 @@ class Candidate:
         if self.look_due > now:
             self.state_due = min(self.state_due, self.look_due)
 
-    def looked(self, look: Look, now: float) -> None:
+    def looked(self, look: Inspection, now: float) -> None:
         """Take note of what a look has found, and look again later, and later each time."""
         self.last, self.size = look, look.size
         self.links_known = False

@@ -13,7 +13,7 @@ from deepfreak.formats.frame import Frame, FrameFile
 from deepfreak.live.receive.decoders import OpenFile
 from deepfreak.live.receive.folder.identify import (
     UNREAD,
-    Context,
+    FileContext,
     digest_of_first_frame,
     has_only_grown,
     options_of,
@@ -40,7 +40,7 @@ class FileDecoder:
     """
 
     def __init__(
-        self, context: Context, series: str, patience_s: float, open_file: OpenFile
+        self, context: FileContext, series: str, patience_s: float, open_file: OpenFile
     ) -> None:
         self._context, self._series, self._patience_s = context, series, patience_s
         self._open_file = open_file

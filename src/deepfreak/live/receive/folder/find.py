@@ -26,24 +26,24 @@ _UNFINISHED = (".tmp", ".temp", ".part", ".partial", ".incomplete", ".filepart",
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FileFound:
     """A file that is new, or that another one has taken the place of."""
 
     path: str
 
 
 @dataclass(frozen=True, slots=True)
-class Gone:
+class FileGone:
     """A file that is not there any more."""
 
     path: str
 
 
-Change = Found | Gone | Trouble
+Change = FileFound | FileGone | Trouble
 
 
 @dataclass(slots=True, kw_only=True)
-class _Folder:
+class _Directory:
     """What is known of one folder; times are those of the monotonic clock."""
 
     path: str
@@ -58,7 +58,7 @@ class _Folder:
     error: str | None = None
 
 
-class Tree:
+class DirectoryTree:
     """The detector files in a folder and below it; hidden ones and unfinished names left out.
 
     Parameters
@@ -75,7 +75,7 @@ class Tree:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._root, self._only, self._clock = str(root), only, clock
-        self._folders: dict[str, _Folder] = {}
+        self._folders: dict[str, _Directory] = {}
         self._places: dict[tuple[int, int], str] = {}
 
     def poll(self) -> Iterator[Change | None]:
@@ -110,14 +110,14 @@ class Tree:
             folder.error = None
             yield Trouble(message=f"{_shown(path)} can be read again")
 
-    def _folder(self, path: str, state: os.stat_result) -> _Folder | None:
+    def _folder(self, path: str, state: os.stat_result) -> _Directory | None:
         """Return what is known of a folder, None if it was reached before by another way."""
         place = state.st_dev, state.st_ino
         if self._places.setdefault(place, path) != path:
             return None  # a loop of links ends here
         folder = self._folders.get(path)
         if folder is None:
-            folder = self._folders[path] = _Folder(path=path, place=place)
+            folder = self._folders[path] = _Directory(path=path, place=place)
         elif folder.place != place:
             self._places.pop(folder.place, None)
             folder.place, folder.mtime_ns = place, -1
@@ -133,7 +133,7 @@ class Tree:
             yield from self._forget(path)
             return
         if folder is None:
-            folder = self._folders[path] = _Folder(path=path, place=(-1, -1))
+            folder = self._folders[path] = _Directory(path=path, place=(-1, -1))
         folder.read = -ANYWAY_S
         if folder.error is None:
             folder.error = error.strerror or str(error)
@@ -146,11 +146,11 @@ class Tree:
         if self._places.get(folder.place) == path:
             del self._places[folder.place]
         for name in folder.files:
-            yield Gone(f"{path}/{name}")
+            yield FileGone(f"{path}/{name}")
         for below in folder.folders:
             yield from self._forget(below)
 
-    def _read(self, folder: _Folder, handle: int) -> Iterator[Change | None]:
+    def _read(self, folder: _Directory, handle: int) -> Iterator[Change | None]:
         """Read the names in a folder and tell how they differ from those of the last time."""
         start = self._clock()
         spent = 0.0
@@ -180,9 +180,9 @@ class Tree:
             yield from self._forget(path)
         for name, inode in files.items():
             if known.get(name) != inode:
-                yield Found(f"{folder.path}/{name}")
+                yield FileFound(f"{folder.path}/{name}")
         for name in known.keys() - files.keys():
-            yield Gone(f"{folder.path}/{name}")
+            yield FileGone(f"{folder.path}/{name}")
 
     def _sort(
         self, entry: "os.DirEntry[str]", path: str, files: dict[str, int], others: dict[str, int]
@@ -216,7 +216,7 @@ def is_finished_name(name: str) -> bool:
     return is_image_name(name) and not stem.endswith(_UNFINISHED)
 
 
-def _is_due(folder: _Folder, now: float) -> bool:
+def _is_due(folder: _Directory, now: float) -> bool:
     """Return whether a folder is to be read again."""
     if now - folder.read >= max(ANYWAY_S, folder.took_s / MAX_SHARE):
         return True

@@ -21,7 +21,7 @@ UNREADABLE = "unreadable"  # before the digest of the bytes of what could not be
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
+class FileIdentity:
     """A file as it was when its first frame was given out.
 
     Attributes
@@ -45,7 +45,7 @@ class Identity:
         now = state.st_ino, state.st_size, state.st_mtime_ns
         return (self.inode, self.size, self.mtime_ns) == now
 
-    def is_same(self, other: "Identity | None") -> bool:
+    def is_same(self, other: "FileIdentity | None") -> bool:
         """Return whether this is the same file as `other`, as far as can be told."""
         if other is None:
             return False
@@ -56,7 +56,7 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
+class FileContext:
     """What a decoder needs to read the frames of a file.
 
     Attributes
@@ -69,7 +69,7 @@ class Context:
         Why no frame of it can be read, None where one may.
     """
 
-    identity: Identity
+    identity: FileIdentity
     frames: int | None
     reading: ReadSettings = field(default_factory=ReadSettings)
     unreadable: str | None = None
@@ -79,8 +79,8 @@ class Context:
         return json.dumps(asdict(self), default=os.fspath).encode("ascii")
 
 
-def unpack(context: bytes) -> Context:
-    """Return the context that `Context.pack` made bytes of; `FrameError` if that did not."""
+def unpack(context: bytes) -> FileContext:
+    """Return the context that `FileContext.pack` made bytes of; `FrameError` if that did not."""
     wrong = FrameError(
         "expected the context of a file, found something else: was the ledger written by another "
         "version?"
@@ -90,8 +90,8 @@ def unpack(context: bytes) -> Context:
     try:
         table = json.loads(context)
         of_file = table["identity"]
-        return Context(
-            identity=Identity(
+        return FileContext(
+            identity=FileIdentity(
                 path=_of_kind(of_file["path"], str),
                 inode=_of_kind(of_file["inode"], int),
                 size=_of_kind(of_file["size"], int),
@@ -124,7 +124,7 @@ def digest_of_bytes(path: str, size: int | None = None) -> str:
     return digest.hexdigest()
 
 
-def has_only_grown(path: str, past: Identity | None, size: int) -> bool:
+def has_only_grown(path: str, past: FileIdentity | None, size: int) -> bool:
     """Return whether the file `path` of `size` bytes is `past` with further bytes behind it.
 
     Such as a file that was taken for whole while its writer paused. False for HDF5, whose frames

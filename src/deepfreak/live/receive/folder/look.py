@@ -12,7 +12,7 @@ from deepfreak.formats.options import ReadSettings
 from deepfreak.live.receive.folder.identify import (
     UNREAD,
     UNREADABLE,
-    Identity,
+    FileIdentity,
     digest_of_bytes,
     digest_of_first_frame,
     options_of,
@@ -20,7 +20,7 @@ from deepfreak.live.receive.folder.identify import (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class Inspection:
     """What a look has found.
 
     Attributes
@@ -44,7 +44,7 @@ class Look:
     locked: bool = False
     stopped: bool = False
     size: int = 0
-    identity: Identity | None = None
+    identity: FileIdentity | None = None
 
 
 def state_of(path: str) -> os.stat_result:
@@ -62,25 +62,25 @@ def state_of(path: str) -> os.stat_result:
         os.close(handle)
 
 
-def look_from(found: dict[str, Any]) -> Look:
-    """Return the look of which `look_in_process` gave the fields."""
+def inspection_from(found: dict[str, Any]) -> Inspection:
+    """Return the look of which `inspect_in_process` gave the fields."""
     extent, identity = found["extent"], found["identity"]
     fields = found | {
         "extent": None if extent is None else Extent(**extent),
-        "identity": None if identity is None else Identity(**identity),
+        "identity": None if identity is None else FileIdentity(**identity),
     }
-    return Look(**fields)
+    return Inspection(**fields)
 
 
-def look_in_process(
+def inspect_in_process(
     path: str, *, reading: ReadSettings, identify: bool, old: bool
 ) -> dict[str, Any]:
-    """Return the fields of what `look_at` finds, which can leave a process."""
-    return asdict(look_at(path, reading=reading, identify=identify, old=old))
+    """Return the fields of what `inspect_file` finds, which can leave a process."""
+    return asdict(inspect_file(path, reading=reading, identify=identify, old=old))
 
 
-def look_at(path: str, *, reading: ReadSettings, identify: bool, old: bool) -> Look:
-    """Look at a file.
+def inspect_file(path: str, *, reading: ReadSettings, identify: bool, old: bool) -> Inspection:
+    """Inspect a file.
 
     Parameters
     ----------
@@ -102,20 +102,20 @@ def look_at(path: str, *, reading: ReadSettings, identify: bool, old: bool) -> L
                 identity = identity_of(path, before, digest)
         after = state_of(path)
     except (InputError, OSError) as error:
-        return Look(error=" ".join(str(error).split()), locked=hdf5 and _is_locked(path))
+        return Inspection(error=" ".join(str(error).split()), locked=hdf5 and _is_locked(path))
     moved = (before.st_ino, before.st_size, before.st_mtime_ns) != (
         after.st_ino,
         after.st_size,
         after.st_mtime_ns,
     )
     if moved and not hdf5:
-        return Look(error="it changed while it was read")
+        return Inspection(error="it changed while it was read")
     if before.st_ino != after.st_ino:
         identity = None
-    return Look(extent=extent, identity=identity, size=before.st_size)
+    return Inspection(extent=extent, identity=identity, size=before.st_size)
 
 
-def unread_identity(path: str) -> Identity:
+def unread_identity(path: str) -> FileIdentity:
     """Return which file it is of one that cannot be read.
 
     Raises
@@ -133,9 +133,9 @@ def unread_identity(path: str) -> Identity:
     return identity_of(path, state, digest)
 
 
-def identity_of(path: str, state: os.stat_result, digest: str) -> Identity:
+def identity_of(path: str, state: os.stat_result, digest: str) -> FileIdentity:
     """Return the identity of a file in this state."""
-    return Identity(
+    return FileIdentity(
         path=path,
         inode=state.st_ino,
         size=state.st_size,

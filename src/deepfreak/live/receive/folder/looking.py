@@ -16,7 +16,7 @@ PROCESSES = 3  # started when they are needed: a further one when files keep the
 _PROMPT_S = 0.05  # most answers come sooner
 
 
-class Looking:
+class InspectionPool:
     """Processes that are asked about files by one thread, which comes again for late answers."""
 
     def __init__(self, count: int = PROCESSES) -> None:
@@ -95,10 +95,10 @@ class Looking:
 
 
 @lru_cache(maxsize=8)
-def _looking(_thread: int) -> Looking:
-    return Looking()
+def _looking(_thread: int) -> InspectionPool:
+    return InspectionPool()
 
 
-def looking() -> Looking:
+def looking() -> InspectionPool:
     """Return the processes that look for this thread; they stay for the next source."""
     return _looking(threading.get_ident())

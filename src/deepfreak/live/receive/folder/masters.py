@@ -1,7 +1,7 @@
 """Which HDF5 files are read through a master file that links to them."""
 
 
-class Masters:
+class MasterFiles:
     """The links that were found; paths are those without symbolic links."""
 
     def __init__(self) -> None:

@@ -7,7 +7,7 @@ from itertools import count as count_from
 from pathlib import PurePath
 
 from deepfreak.errors import FrameError
-from deepfreak.live.receive.folder.identify import Identity, has_only_grown, unpack
+from deepfreak.live.receive.folder.identify import FileIdentity, has_only_grown, unpack
 from deepfreak.text import spelled
 
 Known = Callable[[str], int]
@@ -15,16 +15,16 @@ ContextOf = Callable[[str], bytes | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class PublishedFile:
     """What was given out of a series: which file it is, its frames, all of them if `whole`."""
 
     series: str
-    identity: Identity | None
+    identity: FileIdentity | None
     frames: int
     whole: bool = False
 
 
-class Names:
+class SeriesNames:
     """The series of files, those of earlier runs included.
 
     Parameters
@@ -35,13 +35,13 @@ class Names:
 
     def __init__(self, known: Known, context_of: ContextOf) -> None:
         self._known, self._context_of = known, context_of
-        self._given: dict[str, Given] = {}
+        self._given: dict[str, PublishedFile] = {}
 
     def is_known(self, label: str) -> bool:
         """Return whether anything was ever given out under the name `label`."""
         return self._past(label) is not None
 
-    def recall(self, label: str, state: os.stat_result) -> Given | None:
+    def recall(self, label: str, state: os.stat_result) -> PublishedFile | None:
         """Return what was given out of the file that is called `label`, if it is untouched since.
 
         Without contexts of earlier runs, a file is taken for the one that had its name then.
@@ -54,35 +54,35 @@ class Names:
                 return past
         return None
 
-    def assign(self, label: str, identity: Identity) -> Given:
+    def assign(self, label: str, identity: FileIdentity) -> PublishedFile:
         """Return which series a file is, and what of it was given out before."""
         for series in _numbered(label):
             past = self._past(series)
             if past is None:
-                return Given(series, identity, 0)
+                return PublishedFile(series, identity, 0)
             if past.identity is None or identity.is_same(past.identity):
                 return past
             if has_only_grown(identity.path, past.identity, identity.size):
                 return past
         raise AssertionError  # there is no end of numbers
 
-    def give(self, series: str, identity: Identity, frames: int, *, whole: bool) -> None:
+    def give(self, series: str, identity: FileIdentity, frames: int, *, whole: bool) -> None:
         """Note that so many frames of a series were given out."""
-        self._given[series] = Given(series, identity, frames, whole)
+        self._given[series] = PublishedFile(series, identity, frames, whole)
 
-    def _past(self, series: str) -> Given | None:
+    def _past(self, series: str) -> PublishedFile | None:
         """Return what was given out of `series`, None if it is new."""
         given = self._given.get(series)
         if given is not None:
             return given
         frames, context = self._known(series), self._context_of(series)
         if context is None:
-            return Given(series, None, frames) if frames else None
+            return PublishedFile(series, None, frames) if frames else None
         try:
             found = unpack(context)
         except FrameError:
-            return Given(series, None, frames)
-        return Given(
+            return PublishedFile(series, None, frames)
+        return PublishedFile(
             series, found.identity, frames, found.frames is not None and frames >= found.frames
         )
 

@@ -9,22 +9,22 @@ from deepfreak.errors import ReadingStoppedError
 from deepfreak.formats.frame import Extent
 from deepfreak.formats.options import ReadSettings
 from deepfreak.live.messages import Arrival, Event, SeriesBegan, SeriesEnded, Trouble
-from deepfreak.live.receive.folder.candidate import Candidate, stamp_of
-from deepfreak.live.receive.folder.identify import UNREAD, Context, Identity
+from deepfreak.live.receive.folder.candidate import PendingFile, stamp_of
+from deepfreak.live.receive.folder.identify import UNREAD, FileContext, FileIdentity
 from deepfreak.live.receive.folder.look import (
-    Look,
-    look_from,
-    look_in_process,
+    Inspection,
+    inspect_in_process,
+    inspection_from,
     state_of,
     unread_identity,
 )
-from deepfreak.live.receive.folder.looking import Looking
-from deepfreak.live.receive.folder.names import Names
+from deepfreak.live.receive.folder.looking import InspectionPool
+from deepfreak.live.receive.folder.names import SeriesNames
 
 OLD_S = 3600.0  # beyond any difference between the clocks of two machines
 
 
-class Giver:
+class FilePublisher:
     """Gives out the frames of candidates; the parameters are those of `FolderSource`.
 
     Parameters
@@ -35,8 +35,8 @@ class Giver:
 
     def __init__(
         self,
-        names: Names,
-        looking: Looking,
+        names: SeriesNames,
+        looking: InspectionPool,
         *,
         settle_s: float,
         patience_s: float,
@@ -46,15 +46,15 @@ class Giver:
         self._settle_s, self._patience_s = settle_s, patience_s
         self._reading = reading
 
-    def attend(self, candidate: Candidate, *, last: bool = False) -> Iterator[Event]:
+    def publish(self, candidate: PendingFile, *, last: bool = False) -> Iterator[Event]:
         """Yield what a candidate has to give now; it is `over` when there will be no more.
 
         `last` if nobody will ask again: what cannot be read is given out then as it is, but for
         what a living program has locked.
         """
-        if candidate.left_out:
+        if candidate.skipped:
             candidate.over = True
-            yield _left_out(candidate)
+            yield _skipped_master(candidate)
             return
         try:
             state = state_of(candidate.path)
@@ -72,11 +72,11 @@ class Giver:
             old = not candidate.is_hdf5 and time.time() - state.st_mtime > OLD_S
             due = now >= candidate.look_due and not self._waits_for_master(candidate, now)
             if due or old or last:
-                yield from self._look(candidate, state, old=old, last=last)
+                yield from self._inspect(candidate, state, old=old, last=last)
         if last and not candidate.over:
-            yield from self._leave(candidate)
+            yield from self._close_series(candidate)
 
-    def _waits_for_master(self, candidate: Candidate, now: float) -> bool:
+    def _waits_for_master(self, candidate: PendingFile, now: float) -> bool:
         return (
             candidate.is_data_file
             and candidate.series is None
@@ -84,24 +84,24 @@ class Giver:
             and not self._names.is_known(candidate.label)
         )
 
-    def _look(
-        self, candidate: Candidate, state: os.stat_result, *, old: bool, last: bool
+    def _inspect(
+        self, candidate: PendingFile, state: os.stat_result, *, old: bool, last: bool
     ) -> Iterator[Event]:
         known = candidate.identity
         # whether it still is the same file costs reading a frame of it
         identify = not candidate.is_hdf5 or known is None or not _has_grown(known, state, candidate)
-        look = self._found(candidate, state, identify=identify, old=old, last=last)
+        look = self._inspection(candidate, state, identify=identify, old=old, last=last)
         if look is None:
             candidate.state_due = time.monotonic()
             return
         candidate.looked(look, time.monotonic())
         quiet_s = time.monotonic() - candidate.changed
         if look.stopped and (last or quiet_s >= self._settle_s):
-            yield from self._give_unread(candidate)
+            yield from self._publish_unreadable(candidate)
             return
         if look.extent is None:
             if not look.locked and (last or quiet_s >= self._patience_s):
-                yield from self._give_unread(candidate)
+                yield from self._publish_unreadable(candidate)
             return
         if look.identity is not None:
             if candidate.series is not None and _is_other(look.identity, known):
@@ -110,7 +110,7 @@ class Giver:
             candidate.identity = look.identity
         if candidate.identity is not None:
             patience_s = 0.0 if last else self._patience_s
-            yield from self._give(
+            yield from self._publish(
                 candidate,
                 candidate.identity,
                 look.extent,
@@ -118,22 +118,22 @@ class Giver:
                 stuck=not look.extent.missing_file and quiet_s >= patience_s,
             )
 
-    def _found(
+    def _inspection(
         self,
-        candidate: Candidate,
+        candidate: PendingFile,
         state: os.stat_result,
         *,
         identify: bool,
         old: bool,
         last: bool,
-    ) -> Look | None:
+    ) -> Inspection | None:
         """Return what a look finds, None while it has not ended."""
         # of a file that grows a late answer is still true; of another one that has changed not
         key = (candidate.path, state.st_ino if candidate.is_hdf5 else candidate.stamp)
         try:
             found = self._looking.ask(
                 ("look", *key),
-                look_in_process,
+                inspect_in_process,
                 candidate.path,
                 reading=self._reading,
                 identify=identify,
@@ -141,11 +141,17 @@ class Giver:
                 patient=last,
             )
         except ReadingStoppedError as error:
-            return Look(error=str(error), stopped=True)
-        return look_from(found[0]) if found else None
+            return Inspection(error=str(error), stopped=True)
+        return inspection_from(found[0]) if found else None
 
-    def _give(
-        self, candidate: Candidate, identity: Identity, extent: Extent, *, quiet: bool, stuck: bool
+    def _publish(
+        self,
+        candidate: PendingFile,
+        identity: FileIdentity,
+        extent: Extent,
+        *,
+        quiet: bool,
+        stuck: bool,
     ) -> Iterator[Event]:
         """Give out the frames that are safe to read.
 
@@ -164,7 +170,7 @@ class Giver:
             ready = candidate.safe(time.monotonic(), settle_s=self._settle_s)
         if ready == 0:
             if whole and stuck:
-                yield from self._give_unread(candidate)
+                yield from self._publish_unreadable(candidate)
             return
         expected = extent.expected if not whole else max(extent.expected or 0, ready)
         if candidate.series is None:
@@ -184,7 +190,7 @@ class Giver:
             yield SeriesEnded(series=candidate.series, expected=expected)
             candidate.over = True
 
-    def _give_unread(self, candidate: Candidate) -> Iterator[Event]:
+    def _publish_unreadable(self, candidate: PendingFile) -> Iterator[Event]:
         """Give out a file that cannot be read, so that this is recorded."""
         candidate.over = True
         if candidate.series is not None:
@@ -210,14 +216,14 @@ class Giver:
 
     def _began(
         self,
-        candidate: Candidate,
-        identity: Identity,
+        candidate: PendingFile,
+        identity: FileIdentity,
         expected: int | None,
         *,
         frames: int | None,
         unreadable: str | None = None,
     ) -> SeriesBegan:
-        context = Context(
+        context = FileContext(
             identity=identity,
             frames=frames,
             reading=self._reading,
@@ -231,7 +237,7 @@ class Giver:
             facts={"file": candidate.label},
         )
 
-    def _vanished(self, candidate: Candidate) -> Iterator[Event]:
+    def _vanished(self, candidate: PendingFile) -> Iterator[Event]:
         if not os.path.isdir(candidate.root):  # noqa: PTH112 - paths are str, and many
             candidate.state_due = time.monotonic() + self._settle_s
             return  # with its folder, which may come back
@@ -243,14 +249,14 @@ class Giver:
                 message=f"{candidate.series} vanished after {candidate.given} of its frames"
             )
 
-    def _refused(self, candidate: Candidate, *, last: bool) -> Iterator[Event]:
+    def _refused(self, candidate: PendingFile, *, last: bool) -> Iterator[Event]:
         """Wait for a file that may not be opened, or give it out as unreadable."""
         now = time.monotonic()
         candidate.state_due = now + self._settle_s
         if last or now - candidate.changed >= self._patience_s:
-            yield from self._give_unread(candidate)
+            yield from self._publish_unreadable(candidate)
 
-    def _leave(self, candidate: Candidate) -> Iterator[Event]:
+    def _close_series(self, candidate: PendingFile) -> Iterator[Event]:
         """Say what is left of a candidate at the end of everything."""
         candidate.over = True
         extent, error = candidate.last.extent, candidate.last.error
@@ -267,7 +273,7 @@ class Giver:
         yield SeriesEnded(series=candidate.series, expected=expected)
 
 
-def _has_grown(known: Identity, state: os.stat_result, candidate: Candidate) -> bool:
+def _has_grown(known: FileIdentity, state: os.stat_result, candidate: PendingFile) -> bool:
     """Return whether a file can be the one that it was, with no more than further frames."""
     return (
         known.digest != UNREAD
@@ -277,14 +283,14 @@ def _has_grown(known: Identity, state: os.stat_result, candidate: Candidate) -> 
     )
 
 
-def _is_other(now: Identity, known: Identity | None) -> bool:
+def _is_other(now: FileIdentity, known: FileIdentity | None) -> bool:
     """Return whether another file has taken the place of the one that was `known`."""
     if known is None or UNREAD in {now.digest, known.digest}:
         return known is not None and known.inode != now.inode
     return not now.is_same(known)
 
 
-def _left_out(candidate: Candidate) -> Trouble:
+def _skipped_master(candidate: PendingFile) -> Trouble:
     return Trouble(
         message=f"{candidate.label} is left out: the images to which it links are read from their "
         "own files"

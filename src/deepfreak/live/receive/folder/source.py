@@ -1,8 +1,8 @@
 """Frames of files as they arrive in folders, each once, and none of them half-written.
 
 The folders are polled (`tree`), since inotify and its like tell only of what this very machine
-does, and a detector writes to a network file system from another one. What is new is a `Candidate`
-until all of its frames were given out:
+does, and a detector writes to a network file system from another one. What is new is a
+`PendingFile` until all of its frames were given out:
 
 - most files have all of their frames at once. They are waited for until neither size nor time of
   change has moved for a while and they can be read to their end;
@@ -25,24 +25,24 @@ from deepfreak.formats.files import is_hdf5_name
 from deepfreak.formats.guarded import links_in_process, load_guarded
 from deepfreak.formats.options import ReadSettings
 from deepfreak.live.messages import Event
-from deepfreak.live.receive.folder.candidate import Candidate, numbers
-from deepfreak.live.receive.folder.find import Found, Gone, Tree
+from deepfreak.live.receive.folder.candidate import PendingFile, numbers
+from deepfreak.live.receive.folder.find import DirectoryTree, FileFound, FileGone
 from deepfreak.live.receive.folder.look import state_of
 from deepfreak.live.receive.folder.looking import looking
-from deepfreak.live.receive.folder.masters import Masters
-from deepfreak.live.receive.folder.names import ContextOf, Known, Names, label_of, prefixes
-from deepfreak.live.receive.folder.publish import Giver
+from deepfreak.live.receive.folder.masters import MasterFiles
+from deepfreak.live.receive.folder.names import ContextOf, Known, SeriesNames, label_of, prefixes
+from deepfreak.live.receive.folder.publish import FilePublisher
 
 SETTLE_S = 0.5
 POLL_S = 0.2
 PATIENCE_S = 60.0
 _NAP_S = 0.05
 _BETWEEN_SIGNS = 500
-_SWEEP_S = 0.002  # spent in each poll on asking whether files that are done were written again
+_RECHECK_S = 0.002  # spent in each poll on asking whether files that are done were written again
 
 
 class FolderSource:
-    """The frames of files below folders, as a source; see `events.Source`.
+    """The frames of files below folders, as a source; see `messages.FrameSource`.
 
     Parameters
     ----------
@@ -89,9 +89,9 @@ class FolderSource:
         geometry = load_guarded(reading).get("geometry")  # says now what is wrong with the files
         self._place = None if geometry is None else geometry.data_path
         self._poll_s, self._until_idle_s = poll_s, until_idle_s
-        self._names = Names(known, context_of)
+        self._names = SeriesNames(known, context_of)
         self._looking = looking()
-        self._giver = Giver(
+        self._publisher = FilePublisher(
             self._names,
             self._looking,
             settle_s=settle_s,
@@ -102,19 +102,19 @@ class FolderSource:
         roots = list(dict.fromkeys(str(folder) for folder in folders))
         self._prefix = dict(zip(roots, prefixes(roots), strict=True))
         self._trees = [
-            (str(folder), Tree(folder, only=None if path.is_dir() else path.name))
+            (str(folder), DirectoryTree(folder, only=None if path.is_dir() else path.name))
             for folder, path in zip(folders, paths, strict=True)
         ]
-        self._masters = Masters()
-        self._pending: dict[str, Candidate] = {}
+        self._masters = MasterFiles()
+        self._pending: dict[str, PendingFile] = {}
         self._done: dict[str, tuple[int, int, int]] = {}
         self._root_of: dict[str, str] = {}
         self._hdf5: dict[str, str] = {}  # paths without links to paths
-        self._sweep: Iterator[str] = iter(())
+        self._to_recheck: Iterator[str] = iter(())
         self._news = 0.0
 
     def events(self) -> Iterator[Event | None]:
-        """Yield what happens to the files; see `events.Source`."""
+        """Yield what happens to the files; see `messages.FrameSource`."""
         self._news = time.monotonic()
         try:
             yield from self._all_events()
@@ -125,32 +125,32 @@ class FolderSource:
         while True:
             start = time.monotonic()
             yield from self._poll_folders()
-            yield from self._attend_all()
-            self._sweep_done()
+            yield from self._publish_due()
+            self._recheck_done()
             if self._until_idle_s is not None:
                 idle_s = time.monotonic() - self._news
                 if idle_s >= self._until_idle_s:
-                    yield from self._attend_all(last=True)
+                    yield from self._publish_due(last=True)
                     return
             yield None
             while (left := start + self._poll_s - time.monotonic()) > 0:
                 time.sleep(min(_NAP_S, left))
-                yield from self._attend_all()
+                yield from self._publish_due()
                 yield None
 
     def _poll_folders(self) -> Iterator[Event | None]:
         for root, tree in self._trees:
             for number, change in enumerate(tree.poll()):
-                if isinstance(change, Found):
+                if isinstance(change, FileFound):
                     self._take(change.path, root)
                     if number % _BETWEEN_SIGNS == 0:
                         yield None
-                elif isinstance(change, Gone):
+                elif isinstance(change, FileGone):
                     self._lose(change.path)
                 else:
                     yield change
 
-    def _attend_all(self, *, last: bool = False) -> Iterator[Event | None]:
+    def _publish_due(self, *, last: bool = False) -> Iterator[Event | None]:
         """Look after all candidates whose time has come, masters before what they link to."""
         now = time.monotonic()
         due = [one for one in self._pending.values() if last or one.state_due <= now]
@@ -164,7 +164,7 @@ class FolderSource:
         for candidate in known:
             if candidate.path not in self._pending:
                 continue  # claimed by a master meanwhile
-            for event in self._giver.attend(candidate, last=last):
+            for event in self._publisher.publish(candidate, last=last):
                 self._news = sign = time.monotonic()
                 yield event
             self._news = max(self._news, candidate.changed)
@@ -176,7 +176,7 @@ class FolderSource:
         if self._looking.waiting:
             self._news = time.monotonic()
 
-    def _put_away(self, candidate: Candidate) -> None:
+    def _put_away(self, candidate: PendingFile) -> None:
         del self._pending[candidate.path]
         if candidate.stamp:
             self._done[candidate.path] = candidate.stamp[0] or (0, 0, 0)
@@ -202,7 +202,7 @@ class FolderSource:
         self._done.pop(path, None)
         self._news = now = time.monotonic()
         if path not in self._pending:
-            self._pending[path] = Candidate(
+            self._pending[path] = PendingFile(
                 path=path, root=root, label=label, real=real, found=now, changed=now
             )
 
@@ -225,13 +225,13 @@ class FolderSource:
         if path in self._pending:
             self._pending[path].state_due = 0.0
 
-    def _sweep_done(self) -> None:
+    def _recheck_done(self) -> None:
         """Ask for the state of some files that are done: nobody else tells of a new content."""
-        end = time.monotonic() + _SWEEP_S
+        end = time.monotonic() + _RECHECK_S
         while time.monotonic() < end:
-            path = next(self._sweep, None)
+            path = next(self._to_recheck, None)
             if path is None:
-                self._sweep = iter(list(self._done))
+                self._to_recheck = iter(list(self._done))
                 return
             known = self._done.get(path)
             try:
@@ -241,7 +241,7 @@ class FolderSource:
                 continue  # the tree tells
             self._take(path, self._root_of[path])
 
-    def _find_links(self, candidate: Candidate, *, last: bool) -> bool:
+    def _find_links(self, candidate: PendingFile, *, last: bool) -> bool:
         """Find the files to which a master links; they are not read for themselves.
 
         Return whether they are known by now.
@@ -267,8 +267,8 @@ class FolderSource:
         candidate.links_of, candidate.links_known = own, True
         links = frozenset(found[0]["files"])
         if not found[0]["gives"]:
-            candidate.left_out = True
-        if not links or candidate.left_out or self._taken_before(candidate, links):
+            candidate.skipped = True
+        if not links or candidate.skipped or self._taken_before(candidate, links):
             return True
         candidate.links = links
         self._masters.claim(candidate.real, links)
@@ -276,7 +276,7 @@ class FolderSource:
             self._pending.pop(self._hdf5.get(link, ""), None)
         return True
 
-    def _taken_before(self, master: Candidate, links: frozenset[str]) -> bool:
+    def _taken_before(self, master: PendingFile, links: frozenset[str]) -> bool:
         """Return whether images of a master were given out before it was known to be one."""
         if self._names.is_known(master.label):
             return False
@@ -285,5 +285,5 @@ class FolderSource:
             if path is not None:
                 root = self._root_of[path]
                 if self._names.is_known(label_of(path, root, self._prefix[root])):
-                    master.left_out = True
-        return master.left_out
+                    master.skipped = True
+        return master.skipped

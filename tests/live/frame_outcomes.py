@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from deepfreak.live.messages import Outcome, Picture, Recorded
+from deepfreak.live.messages import FrameOutcome, FramePicture, LedgerRow
 
 CLASSES = ("blank", "no-crystal", "weak", "good", "strong")
 _SEQUENCE = itertools.count(1)
@@ -29,12 +29,12 @@ def outcome(number, decided, *, label="good", decision=None, series="run-1", ms=
         "decided": decided,
         "ms": ms,
     }
-    return Outcome(**(fields | more))
+    return FrameOutcome(**(fields | more))
 
 
 def rows(outcomes):
     """Give outcomes their places in the ledger."""
-    return [Recorded(sequence=next(_SEQUENCE), outcome=each) for each in outcomes]
+    return [LedgerRow(sequence=next(_SEQUENCE), outcome=each) for each in outcomes]
 
 
 def picture(seed=0, size=128, *, peaks=12, activation=True):
@@ -56,7 +56,7 @@ def picture(seed=0, size=128, *, peaks=12, activation=True):
         tint = np.zeros((8, 8), np.float32)
         for slow, fast in spots:
             tint[int(8 * slow / size), int(8 * fast / size)] += 1
-    return Picture(
+    return FramePicture(
         image=np.clip(rng.poisson(mean), 0, 255).astype(np.uint8),
         valid=valid,
         peaks=spots,

@@ -6,7 +6,7 @@ import time
 import numpy as np
 
 from deepfreak.formats.frame import Frame
-from deepfreak.live.messages import Hit, Outcome, Peaks, Recorded
+from deepfreak.live.messages import BraggPeaks, FrameOutcome, Hit, LedgerRow
 
 CLASSES = ("blank", "no-crystal", "weak", "good", "strong")
 SPAWN = multiprocessing.get_context("forkserver")  # its processes begin without threads
@@ -27,13 +27,13 @@ def made_outcome(number, *, series="run-1", **fields):
         "decided": 1.7e9 + number / 1000 + 0.020,
         "ms": 12.0,
     }
-    return Outcome(series=series, number=number, **(known | fields))
+    return FrameOutcome(series=series, number=number, **(known | fields))
 
 
 def made_rows(first, count, **fields):
     """Return rows `first`, ... of a ledger; row s is of frame s - 1."""
     return [
-        Recorded(sequence=sequence, outcome=made_outcome(sequence - 1, **fields))
+        LedgerRow(sequence=sequence, outcome=made_outcome(sequence - 1, **fields))
         for sequence in range(first, first + count)
     ]
 
@@ -58,7 +58,7 @@ def made_peaks(number, *, count=None):
     """Return peaks, the first of which is at the centre of pixel [7, 9]."""
     count = number % 4 + 1 if count is None else count
     along = np.arange(count, dtype=float)
-    return Peaks(
+    return BraggPeaks(
         slow=7.5 + along, fast=9.5 + along / 2, photons=100.0 + along, height_sigma=6.0 + along
     )
 

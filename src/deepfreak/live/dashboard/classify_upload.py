@@ -21,7 +21,7 @@ LIMITS = Limits(cpu_s=10.0, wall_s=45.0, memory_bytes=1 << 30, file_bytes=256 <<
 _LOADING = Limits(cpu_s=300.0, idle_s=300.0, wall_s=600.0, memory_bytes=4 << 30)
 
 
-class UploadJudge:
+class UploadClassifier:
     """Judges files that are sent, one at a time; its process is replaced when a file ends it.
 
     Parameters
@@ -32,7 +32,9 @@ class UploadJudge:
 
     def __init__(self, model: Path | None, policy: Policy) -> None:
         self._model, self._policy = model, policy
-        self._process = LimitedProcess(modules=[*MODULES, "deepfreak.live.dashboard.uploaded"])
+        self._process = LimitedProcess(
+            modules=[*MODULES, "deepfreak.live.dashboard.classify_upload"]
+        )
         self._process.start()
         self._loaded = -1
 

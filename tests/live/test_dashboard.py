@@ -22,8 +22,8 @@ from deepfreak.live.dashboard.app import without_paths
 from deepfreak.live.dashboard.event_stream import MAX_CLIENTS
 from deepfreak.live.dashboard.upload import MAX_BYTES, suffix_of
 from deepfreak.live.messages import SeriesBegan
-from deepfreak.live.statistics import Tally
-from tests.live.outcomes import CLASSES, outcome, picture, rows
+from deepfreak.live.statistics import Statistics
+from tests.live.frame_outcomes import CLASSES, outcome, picture, rows
 
 TOKEN = "a-token-of-good-length"  # noqa: S105 - it opens nothing but this test
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - is refused here
@@ -39,10 +39,10 @@ def verdict(data, suffix):
 
 
 @contextlib.contextmanager
-def running(*, security=None, classify=verdict, tally=None):
-    tally = tally or Tally(classes=CLASSES)
+def running(*, security=None, classify=verdict, statistics=None):
+    statistics = statistics or Statistics(classes=CLASSES)
     app = make_app(
-        tally=tally,
+        statistics=statistics,
         metrics=lambda: (b"deepfreak_frames_total 7\n", "text/plain; version=0.0.4"),
         classify=classify,
         security=security or Security(),
@@ -58,13 +58,13 @@ def running(*, security=None, classify=verdict, tally=None):
 
 @pytest.fixture(scope="module")
 def client():
-    tally = Tally(classes=CLASSES, facts={"source": HOSTILE})
-    tally.notice(SeriesBegan(series=HOSTILE, kind="file"))
+    statistics = Statistics(classes=CLASSES, facts={"source": HOSTILE})
+    statistics.notice(SeriesBegan(series=HOSTILE, kind="file"))
     shown = picture(size=300)
     now = time.time()
-    tally.add(rows(outcome(i, now, series=HOSTILE, picture=shown) for i in range(3)))
-    with running(tally=tally) as client:
-        client.tally = tally
+    statistics.add(rows(outcome(i, now, series=HOSTILE, picture=shown) for i in range(3)))
+    with running(statistics=statistics) as client:
+        client.statistics = statistics
         yield client
 
 
@@ -126,7 +126,7 @@ def test_the_snapshot_is_the_tallys_with_the_colours_of_the_reports(client):
 
 
 def test_hits_are_pictures_with_tint_and_peaks(client):
-    hit = client.tally.hits()[0]
+    hit = client.statistics.hits()[0]
     image = Image.open(io.BytesIO(client.get(f"/hits/{hit.id}.png").content))
     assert (image.format, image.size) == ("PNG", (150, 150))
     tint = Image.open(io.BytesIO(client.get(f"/hits/{hit.id}/tint.png").content))
@@ -451,9 +451,9 @@ def test_a_reader_that_does_not_read_is_hung_up(monkeypatch):
         gone.set()
 
     monkeypatch.setattr(server_module.PatientProtocol, "connection_lost", connection_lost)
-    tally = Tally(classes=CLASSES, facts={"long": "x" * 8_000_000})
+    statistics = Statistics(classes=CLASSES, facts={"long": "x" * 8_000_000})
     with (
-        running(tally=tally) as client,
+        running(statistics=statistics) as client,
         socket.create_connection(("127.0.0.1", client.port)) as connection,
     ):
         connection.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -498,7 +498,7 @@ def test_other_methods_are_refused_in_one_line(client):
 
 def test_it_starts_within_a_second_and_frees_its_port():
     app = make_app(
-        tally=Tally(classes=CLASSES),
+        statistics=Statistics(classes=CLASSES),
         metrics=lambda: (b"", "text/plain"),
         classify=None,
         security=Security(),
@@ -518,7 +518,7 @@ def test_it_starts_within_a_second_and_frees_its_port():
 
 def test_a_port_that_is_taken_is_one_line():
     app = make_app(
-        tally=Tally(classes=CLASSES),
+        statistics=Statistics(classes=CLASSES),
         metrics=lambda: (b"", "text/plain"),
         classify=None,
         security=Security(),

@@ -5,7 +5,7 @@ import pytest
 
 from deepfreak.errors import FrameError
 from deepfreak.formats.frame import Frame
-from deepfreak.live.decide import Job, Judge, is_saturated
+from deepfreak.live.decide import FrameDecider, FrameJob, is_saturated
 from deepfreak.live.messages import SeriesBegan
 from deepfreak.live.receive.decoders import SERIES_KNOWN, Decoders
 from deepfreak.screening.policy import Policy
@@ -54,11 +54,11 @@ def frame_of(counts, **facts) -> Frame:
     return Frame(file="f", index=0, counts=counts, valid=np.ones(counts.shape, np.bool_), **facts)
 
 
-def judge(frame, p_crystal=0.9, **options) -> Judge:
-    return Judge(model=Fixed(p_crystal), policy=POLICY, decoders=Given(frame), **options)
+def judge(frame, p_crystal=0.9, **options) -> FrameDecider:
+    return FrameDecider(model=Fixed(p_crystal), policy=POLICY, decoders=Given(frame), **options)
 
 
-JOB = Job(series="s", number=3, path=None, received=1.0, truth={"label": "weak"})
+JOB = FrameJob(series="s", number=3, path=None, received=1.0, truth={"label": "weak"})
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_frames_of_a_series_that_never_began_are_refused():
 
 def test_a_model_of_evidence_gives_peaks_in_pixels_of_the_frame_and_why():
     shown = hit(np.random.default_rng(3), shape=(700, 1500), beam_center_px=(350.0, 750.0))
-    known = Judge(model=made_model(), policy=POLICY, decoders=Given(shown), peaks=True)
+    known = FrameDecider(model=made_model(), policy=POLICY, decoders=Given(shown), peaks=True)
     outcome = known(replace(JOB, picture=True))
     assert outcome.decision == "keep"
     assert len(outcome.peaks) == outcome.signs.peaks >= 30

@@ -7,7 +7,7 @@ import pytest
 
 from deepfreak.errors import OutputError
 from deepfreak.live.sinks.json_lines import JsonLines
-from tests.live.made import CLASSES, instants, killed, made_rows
+from tests.live.examples import CLASSES, instants, killed, made_rows
 
 
 def read(path):

@@ -9,7 +9,7 @@ import signal
 import time
 
 import deepfreak.live.decide  # noqa: F401 -- before the first frame comes, as real ones do
-from deepfreak.live.messages import Outcome, SeriesBegan
+from deepfreak.live.messages import FrameOutcome, SeriesBegan
 
 
 def taken(path):
@@ -24,7 +24,7 @@ def taken(path):
 
 
 def work(folder, pipe):
-    """Judge frames; in place of `workers.work`."""
+    """Classify frames; in place of `workers.work`."""
     if taken(folder / "stillborn"):
         os.kill(os.getpid(), signal.SIGKILL)
     if taken(folder / "sleepers"):
@@ -50,17 +50,17 @@ def work(folder, pipe):
 def judged(folder, job, known):
     """Return the outcome of a frame, or die or hang at it."""
     wish = job.truth or {}
-    deaths = folder / f"deaths-{job.number}"
-    if "deaths" in wish and not deaths.exists():
-        deaths.write_text(str(wish["deaths"]))
-    if taken(deaths):
+    crashes = folder / f"crashes-{job.number}"
+    if "crashes" in wish and not crashes.exists():
+        crashes.write_text(str(wish["crashes"]))
+    if taken(crashes):
         os.kill(os.getpid(), signal.SIGKILL)
     if wish.get("hangs"):
         time.sleep(600)
     text = "x" * wish.get("says", 0)
     if wish.get("mask"):
         text = str(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))
-    return Outcome(
+    return FrameOutcome(
         series=job.series,
         number=job.number,
         decision="keep" if job.series in known else "unreadable",
@@ -80,7 +80,7 @@ def tells_context(_folder, pipe):
                 began[said.series] = said.context.decode()
                 continue
             pipe.send(
-                Outcome(
+                FrameOutcome(
                     series=said.series,
                     number=said.number,
                     decision="keep",

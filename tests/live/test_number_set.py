@@ -4,14 +4,14 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepfreak.live.receive.number_set import MAX_GAP_PER_FRAME, Seen
+from deepfreak.live.receive.number_set import MAX_GAP_PER_FRAME, NumberSet
 
 NUMBERS = st.lists(st.integers(0, 40), max_size=60)
 
 
 @given(NUMBERS)
 def test_it_is_a_set(numbers):
-    seen, plain = Seen(), set()
+    seen, plain = NumberSet(), set()
     for number in numbers:
         assert seen.add(number) == (number not in plain)
         plain.add(number)
@@ -22,7 +22,7 @@ def test_it_is_a_set(numbers):
 
 @given(NUMBERS, st.one_of(st.none(), st.integers(0, 50)))
 def test_what_is_missing_and_what_came_make_up_all(numbers, expected):
-    seen = Seen(numbers)
+    seen = NumberSet(numbers)
     gaps = list(seen.missing(expected))
     missing = {number for first, last in gaps for number in range(first, last + 1)}
     end = max(expected or 0, max(numbers, default=-1) + 1)
@@ -33,22 +33,22 @@ def test_what_is_missing_and_what_came_make_up_all(numbers, expected):
 
 @given(NUMBERS)
 def test_intervals_make_the_same_set(numbers):
-    seen = Seen(numbers)
+    seen = NumberSet(numbers)
     present = sorted(set(numbers))
-    again = Seen.of_intervals((number, number) for number in present)
+    again = NumberSet.of_intervals((number, number) for number in present)
     assert [number in again for number in range(42)] == [number in seen for number in range(42)]
     assert again.count == seen.count
 
 
 def test_numbers_in_order_are_one_interval():
-    seen = Seen(range(100_000))
+    seen = NumberSet(range(100_000))
     assert len(seen._firsts) == 1
-    assert seen.whole_until == 100_000
-    assert Seen([1, 2]).whole_until == 0
+    assert seen.contiguous == 100_000
+    assert NumberSet([1, 2]).contiguous == 0
 
 
 def slow_reach(numbers, expected):
-    """The numbers that are no strays, by the words of `Seen.strays`."""
+    """The numbers that are no strays, by the words of `NumberSet.strays`."""
     for place, number in enumerate(numbers):
         before = numbers[place - 1] if place else -1
         gap, beyond = number - before - 1, len(numbers) - place
@@ -62,7 +62,7 @@ def slow_reach(numbers, expected):
     st.integers(0, 20_000),
 )
 def test_strays_are_those_of_the_plain_rule(numbers, expected):
-    seen, ordered = Seen(numbers), sorted(numbers)
+    seen, ordered = NumberSet(numbers), sorted(numbers)
     near = slow_reach(ordered, expected)
     end = max(expected, near[-1] + 1 if near else 0)
     strays = [n for first, last in seen.strays(expected) for n in range(first, last + 1)]
@@ -73,19 +73,19 @@ def test_strays_are_those_of_the_plain_rule(numbers, expected):
 
 
 def test_one_wild_number_makes_no_gap_and_the_frames_behind_a_long_pause_do():
-    seen = Seen([0, 1, 2, 999_999_999])
+    seen = NumberSet([0, 1, 2, 999_999_999])
     assert seen.missing_count() == 0
     assert list(seen.strays()) == [(999_999_999, 999_999_999)]
     assert seen.missing_count(10) == 7
     for number in range(60_000, 60_060):
         seen.add(number)
     assert seen.missing_count() == 60_000 - 3
-    assert Seen([5000]).missing_count(10_000) == 9_999  # announced
+    assert NumberSet([5000]).missing_count(10_000) == 9_999  # announced
     assert 999_999_999 in seen
 
 
 def test_a_copy_grows_on_its_own():
-    seen = Seen([0, 1, 5])
+    seen = NumberSet([0, 1, 5])
     same = seen.copy()
     same.add(2)
     assert (seen.count, same.count) == (3, 4)
@@ -93,7 +93,7 @@ def test_a_copy_grows_on_its_own():
 
 
 def test_wild_numbers_among_many_cost_no_time():
-    seen, begin = Seen([10**9, 10**8]), time.process_time()
+    seen, begin = NumberSet([10**9, 10**8]), time.process_time()
     for number in range(0, 60_000, 2):  # the worst: no two are neighbours
         seen.add(number)
         seen.missing_count()

@@ -10,8 +10,8 @@ from deepfreak.formats.frame import Frame
 from deepfreak.live.messages import Arrival, Event, SeriesBegan, SeriesEnded, Trouble
 from deepfreak.live.receive.dectris.decode import decoder
 from deepfreak.live.receive.dectris.messages import Start
-from deepfreak.live.receive.dectris.sender import Speaker
-from deepfreak.live.receive.dectris.stream import Listener
+from deepfreak.live.receive.dectris.sender import StreamSender
+from deepfreak.live.receive.dectris.stream import StreamSource
 
 SHAPE = (24, 40)  # slow, fast: no square, so that a confusion of the two is seen
 PATIENCE = 100  # ticks of a tenth of a second
@@ -48,10 +48,12 @@ def counts_of(number: int, dtype: str = "<u2") -> NDArray[np.generic]:
 
 
 @contextmanager
-def connected(*, protocol: str = "v2", **settings: object) -> Iterator[tuple[Speaker, Listener]]:
+def connected(
+    *, protocol: str = "v2", **settings: object
+) -> Iterator[tuple[StreamSender, StreamSource]]:
     """A speaker and who listens to it."""
-    with Speaker("tcp://127.0.0.1:*", protocol=protocol, **settings) as speaker:
-        listener = Listener(speaker.address)
+    with StreamSender("tcp://127.0.0.1:*", protocol=protocol, **settings) as speaker:
+        listener = StreamSource(speaker.address)
         try:
             assert speaker.wait(5.0)
             yield speaker, listener
@@ -60,10 +62,10 @@ def connected(*, protocol: str = "v2", **settings: object) -> Iterator[tuple[Spe
 
 
 def heard(
-    source: Listener | Iterator[Event | None], until: Callable[[list[Event]], bool]
+    source: StreamSource | Iterator[Event | None], until: Callable[[list[Event]], bool]
 ) -> list[Event]:
     """What is said until enough was heard; too long a silence fails."""
-    events = source.events() if isinstance(source, Listener) else source
+    events = source.events() if isinstance(source, StreamSource) else source
     found: list[Event] = []
     silence = 0
     for event in events:
