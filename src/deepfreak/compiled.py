@@ -22,7 +22,6 @@ import pickle  # as numba's own cache does; nothing is read before its checksum 
 import socket
 import sys
 import tempfile
-import time
 from importlib.metadata import version
 from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
@@ -34,7 +33,8 @@ from numba.core.caching import CompileResultCacheImpl
 from numba.core.dispatcher import Dispatcher
 from numba.core.serialize import dumps
 
-from deepfreak.storage.files import cache_folder, written_whole
+from deepfreak.storage.cache import KeyedCache
+from deepfreak.storage.files import cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,9 +43,7 @@ F = TypeVar("F", bound="Callable[..., Any]")
 
 # Set once a process has said that it compiles, for those that it starts.
 SAID = "DEEPFREAK_COMPILING_SAID"
-_DIGEST_BYTES = hashlib.sha256().digest_size
 _SUFFIX = ".machine-code"
-_DAY_S = 86_400.0
 _DAYS_UNUSED = 30
 _claims: list[socket.socket] = []
 
@@ -79,6 +77,10 @@ def folder() -> Path | None:
     return None if ours is None else ours / "compiled"
 
 
+def _cache() -> KeyedCache:
+    return KeyedCache(folder(), _SUFFIX, max_days_unused=_DAYS_UNUSED)
+
+
 class _Kept:
     """Machine code of one function on disk: what numba asks of a cache."""
 
@@ -104,27 +106,26 @@ class _Kept:
     def load_overload(self, signature: Any, target_context: Any) -> Any:
         """Return what was compiled for `signature`, None if nothing whole is there."""
         target_context.refresh()
-        found = None
-        path = self._path(signature, target_context.codegen())
+        cache = _cache()
+        key = self._key(signature, target_context.codegen())
+        content = None if key is None else cache.load(key)
         # numba's `rebuild` trusts its bytes; what it may raise is not written down
         with contextlib.suppress(Exception):
-            if path is not None:
-                found = _Parts().rebuild(target_context, pickle.loads(_read(path)))  # noqa: S301
-        if found is None:
-            _say_once(path)
-        return found
+            if content is not None:
+                return _Parts().rebuild(target_context, pickle.loads(content))  # noqa: S301
+        _say_once(None if key is None else cache.folder)
+        return None
 
     def save_overload(self, signature: Any, compiled: Any) -> None:
         """Keep what was compiled, if that is possible."""
-        path = self._path(signature, compiled.codegen)
-        if path is None or compiled.lifted or compiled.library.has_dynamic_globals:
+        key = self._key(signature, compiled.codegen)
+        if key is None or compiled.lifted or compiled.library.has_dynamic_globals:
             return
         with contextlib.suppress(Exception):
-            _write(path, dumps(_Parts().reduce(compiled)))
+            _cache().store(key, dumps(_Parts().reduce(compiled)))
 
-    def _path(self, signature: Any, codegen: Any) -> Path | None:
-        place = folder()
-        if place is None or not self._enabled:
+    def _key(self, signature: Any, codegen: Any) -> str | None:
+        if not self._enabled:
             return None
         if self._content is None:
             # only now: what the module defines below the function is there as well
@@ -136,7 +137,7 @@ class _Kept:
             return None
         name = hashlib.sha256(self._content + asked.encode())
         function = self._dispatcher.py_func
-        return place / f"{function.__module__}.{function.__name__}-{name.hexdigest()[:32]}{_SUFFIX}"
+        return f"{function.__module__}.{function.__name__}-{name.hexdigest()[:32]}"
 
 
 class _Parts(CompileResultCacheImpl):  # type: ignore[misc]
@@ -232,47 +233,14 @@ def _named_parts(value: Any) -> Iterator[str]:
     yield name
 
 
-def _read(path: Path) -> bytes:
-    """Return what `_write` wrote; a file that is not as it was written is an error."""
-    content = path.read_bytes()
-    body, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
-    if hashlib.sha256(body).digest() != digest:
-        raise ValueError
-    with contextlib.suppress(OSError):
-        if time.time() - path.stat().st_mtime > _DAY_S:
-            os.utime(path)
-    return body
-
-
-def _write(path: Path, body: bytes) -> None:
-    """Write a file of machine code, whole or not at all, and remove those that nobody uses."""
-    with written_whole(path) as file:
-        file.write(body)
-        file.write(hashlib.sha256(body).digest())
-    _clean_up(path.parent)
-
-
-@functools.cache
-def _clean_up(place: Path) -> None:
-    """Remove, once a process, what was not used for `_DAYS_UNUSED` days, drafts of the killed too.
-
-    A file's time is that of its last use, to a day.
-    """
-    with contextlib.suppress(OSError):
-        for path in place.glob(f"*{_SUFFIX}"):
-            with contextlib.suppress(OSError):
-                if time.time() - path.stat().st_mtime > _DAYS_UNUSED * _DAY_S:
-                    path.unlink()
-
-
-def _say_once(path: Path | None) -> None:
+def _say_once(place: Path | None) -> None:
     """Say on stderr that this takes a while: once, and of all workers the first one only."""
     if SAID in os.environ:
         return
     os.environ[SAID] = "1"
     if _another_worker_says_it():
         return
-    kept = path is not None and _may_write(path.parent)
+    kept = place is not None and _may_write(place)
     how = "once" if kept else "at every start: its folder cannot be written (set DEEPFREAK_CACHE)"
     with contextlib.suppress(OSError, ValueError):  # closed, or its disk is full
         sys.stderr.write(f"deepfreak: compiling for this processor, {how}; up to a minute\n")

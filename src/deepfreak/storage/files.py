@@ -230,6 +230,20 @@ class _Sink(io.RawIOBase):
         return True
 
 
+def write_all(descriptor: int, data: bytes, place: int) -> None:
+    """Write all of `data` at byte `place`; a single write may stop short.
+
+    Raises
+    ------
+    OSError
+        Some of it may have been written.
+    """
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(descriptor, view, place)
+        view, place = view[written:], place + written
+
+
 def reason_of(error: OSError) -> str:
     """Return in a few words why a write failed."""
     full = error.errno in {errno.ENOSPC, errno.EDQUOT}
