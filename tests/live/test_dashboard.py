@@ -16,14 +16,15 @@ from PIL import Image
 from deepfreak.errors import FrameError, InputError
 from deepfreak.live.dashboard import Security, check_binding, make_app, security_for, serve
 from deepfreak.live.dashboard import app as app_module
-from deepfreak.live.dashboard import server as server_module
 from deepfreak.live.dashboard import upload as upload_module
 from deepfreak.live.dashboard.app import without_paths
 from deepfreak.live.dashboard.event_stream import MAX_CLIENTS
+from deepfreak.live.dashboard.server import ConnectionLimits
 from deepfreak.live.dashboard.upload import MAX_BYTES, suffix_of
 from deepfreak.live.messages import SeriesBegan
 from deepfreak.live.statistics import Statistics
 from tests.live.frame_outcomes import CLASSES, outcome, picture, rows
+from tests.live.sessions import wait_until
 
 TOKEN = "a-token-of-good-length"  # noqa: S105 - it opens nothing but this test
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - is refused here
@@ -39,7 +40,7 @@ def verdict(data, suffix):
 
 
 @contextlib.contextmanager
-def running(*, security=None, classify=verdict, statistics=None):
+def running(*, security=None, classify=verdict, statistics=None, **limits):
     statistics = statistics or Statistics(classes=CLASSES)
     app = make_app(
         statistics=statistics,
@@ -47,10 +48,11 @@ def running(*, security=None, classify=verdict, statistics=None):
         classify=classify,
         security=security or Security(),
     )
-    handle = serve(app, host="127.0.0.1", port=0)
+    handle = serve(app, host="127.0.0.1", port=0, limits=ConnectionLimits(**limits))
     try:
         with httpx.Client(base_url=handle.address, timeout=10) as client:
             client.port = handle.port
+            client.publisher = app.state.publisher
             yield client
     finally:
         handle.stop()
@@ -430,9 +432,8 @@ def test_a_server_for_others_knows_its_own_names():
     assert not security.knows_host("other.example")
 
 
-def test_silent_connections_are_hung_up(monkeypatch):
-    monkeypatch.setattr(server_module.PatientProtocol, "head_s", 0.2)
-    with running() as client:
+def test_silent_connections_are_closed():
+    with running(head_s=0.2) as client:
         assert raw(client.port, b"", finish=False) == b""
         assert raw(client.port, b"GET / HTTP/1.1\r\nHost: loc", finish=False) == b""
         answered = raw(
@@ -441,28 +442,19 @@ def test_silent_connections_are_hung_up(monkeypatch):
         assert answered.endswith(b'{"status":"ok"}')  # and then the connection was closed
 
 
-def test_a_reader_that_does_not_read_is_hung_up(monkeypatch):
-    monkeypatch.setattr(server_module.PatientProtocol, "unread_s", 0.2)
-    gone = threading.Event()
-    lost = server_module.PatientProtocol.connection_lost
-
-    def connection_lost(self, exc):
-        lost(self, exc)
-        gone.set()
-
-    monkeypatch.setattr(server_module.PatientProtocol, "connection_lost", connection_lost)
+def test_a_client_that_does_not_read_is_disconnected():
     statistics = Statistics(classes=CLASSES, facts={"long": "x" * 8_000_000})
     with (
-        running(statistics=statistics) as client,
+        running(statistics=statistics, unread_s=0.2) as client,
         socket.create_connection(("127.0.0.1", client.port)) as connection,
     ):
         connection.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert gone.wait(10)
+        wait_until(lambda: client.publisher.clients == 1, "the stream")
+        wait_until(lambda: client.publisher.clients == 0, "its end")
 
 
-def test_a_flood_of_connections_leaves_those_that_are_open(monkeypatch):
-    monkeypatch.setattr(server_module, "MAX_CONNECTIONS", 20)
-    with running() as client:
+def test_a_flood_of_connections_leaves_those_that_are_open():
+    with running(connections=20) as client:
         assert client.get("/healthz").status_code == 200  # this connection stays open
         with contextlib.ExitStack() as stack:
             for _ in range(60):

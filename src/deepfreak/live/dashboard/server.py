@@ -1,4 +1,4 @@
-"""The server in a thread of its own, patient with slow clients but not for ever."""
+"""The server in a thread of its own, and limits for clients that hold connections unused."""
 
 import asyncio
 import socket
@@ -9,89 +9,129 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deepfreak.errors import BackendError, InputError
 
 START_S = 10.0
-MAX_CONNECTIONS = 100
 _MAX_HEADER_BYTES = 16 << 10
 _KEEP_ALIVE_S = 10
 _STOP_S = 2
 
 
-class _Patience:
-    """A timer that does something unless it is told in time that it is no longer needed."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionLimits:
+    """What a client may hold.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
-        self._loop = loop
-        self._seconds = seconds
-        self._timer: asyncio.TimerHandle | None = None
-
-    def begin(self, at_last: Callable[[], None]) -> None:
-        """Do this after so many seconds; what was to be done before is not."""
-        self.end()
-        self._timer = self._loop.call_later(self._seconds, at_last)
-
-    def end(self) -> None:
-        """Do nothing."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-
-class PatientProtocol(H11Protocol):
-    """HTTP/1.1 that hangs up on clients who hold a connection and do not use it.
-
-    uvicorn waits for ever for the first request, and for a reader that does not read. Where there
-    are `MAX_CONNECTIONS` already, a new one is closed at once: those that are open go on.
+    Attributes
+    ----------
+    connections
+        Further ones are closed at once, so that those that are open go on.
+    head_s
+        Seconds for the head of a request, also for that of the first one.
+    unread_s
+        Seconds for reading what was sent.
     """
 
-    # In seconds: to send a request's head, and to take what has been written.
-    head_s = 10.0
-    unread_s = 15.0
+    connections: int = 100
+    head_s: float = 10.0
+    unread_s: float = 15.0
+
+
+class _Connections:
+    """The open connections of a server, by the address of their clients."""
+
+    def __init__(self, limits: ConnectionLimits) -> None:
+        self.limits = limits
+        self.open: dict[tuple[str, int], _LimitedConnection] = {}
+
+    def protocol(self, inner: type[asyncio.Protocol]) -> type[asyncio.Protocol]:
+        """Return uvicorn's protocol `inner` with the limits around it."""
+        return type("LimitedConnection", (_LimitedConnection,), {"inner": inner, "all": self})
+
+    def middleware(self, app: ASGIApp) -> ASGIApp:
+        """Return `app`, which tells connections when a request's head has come and is answered."""
+
+        async def limited(scope: Scope, receive: Receive, send: Send) -> None:
+            connection = self.open.get(scope.get("client") or ("", 0))
+            if connection is None:
+                await app(scope, receive, send)
+                return
+            connection.head_timer.stop()
+            try:
+                await app(scope, receive, send)
+            finally:
+                connection.head_timer.start()
+
+        return limited
+
+
+class _Timer:
+    """Closes a connection after some seconds unless it is stopped before."""
+
+    def __init__(self, transport: asyncio.Transport, seconds: float) -> None:
+        self._transport, self._seconds = transport, seconds
+        self._handle: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        self.stop()
+        if not self._transport.is_closing():
+            loop = asyncio.get_running_loop()
+            self._handle = loop.call_later(self._seconds, self._transport.abort)
+
+    def stop(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+
+class _LimitedConnection(asyncio.Protocol):
+    """Passes on what asyncio tells the server's protocol, within limits.
+
+    uvicorn waits indefinitely for the first request and for a client that does not read.
+    """
+
+    inner: type[asyncio.Protocol]
+    all: _Connections
+    head_timer: _Timer
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - uvicorn's
-        super().__init__(*args, **kwargs)
-        self._head = _Patience(self.loop, self.head_s)
-        self._unread = _Patience(self.loop, self.unread_s)
+        self._inner = self.inner(*args, **kwargs)
+        self._client = ("", 0)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for a request."""
-        super().connection_made(transport)
-        if len(self.connections) > MAX_CONNECTIONS:
-            self.connections.discard(self)
+        limits, peer = self.all.limits, transport.get_extra_info("peername")
+        self.head_timer = _Timer(transport, limits.head_s)
+        self._unread_timer = _Timer(transport, limits.unread_s)
+        self._is_served = bool(peer) and len(self.all.open) < limits.connections
+        if not self._is_served:
             transport.abort()
             return
-        self._head.begin(self.transport.abort)
+        self._client = str(peer[0]), int(peer[1])
+        self.all.open[self._client] = self
+        self._inner.connection_made(transport)
+        self.head_timer.start()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no more."""
-        self._head.end()
-        super().connection_lost(exc)
-        self._unread.end()
+        self.head_timer.stop()
+        self._unread_timer.stop()
+        if self._is_served:
+            del self.all.open[self._client]
+            self._inner.connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take data; once a request's head is whole, its answer may take its time."""
-        super().data_received(data)
-        if self.cycle is not None and not self.cycle.response_complete:
-            self._head.end()
+        self._inner.data_received(data)
 
-    def on_response_complete(self) -> None:
-        """Begin to wait for the next request."""
-        super().on_response_complete()
-        if not self.transport.is_closing() and self.cycle.response_complete:
-            self._head.begin(self.transport.abort)
+    def eof_received(self) -> bool | None:
+        return self._inner.eof_received()
 
     def pause_writing(self) -> None:
-        """Begin to wait for a reader."""
-        super().pause_writing()
-        self._unread.begin(self.transport.abort)
+        self._inner.pause_writing()
+        self._unread_timer.start()
 
     def resume_writing(self) -> None:
-        """Go on, it reads."""
-        self._unread.end()
-        super().resume_writing()
+        self._unread_timer.stop()
+        self._inner.resume_writing()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +161,9 @@ class _Server(uvicorn.Server):
         self.ready.set()
 
 
-def serve(app: FastAPI, *, host: str, port: int) -> ServerHandle:
+def serve(
+    app: FastAPI, *, host: str, port: int, limits: ConnectionLimits | None = None
+) -> ServerHandle:
     """Serve `app` in a thread until `stop`; port 0 takes one that is free.
 
     Whether `host` may be bound is for `check_binding` to say.
@@ -135,9 +177,11 @@ def serve(app: FastAPI, *, host: str, port: int) -> ServerHandle:
     """
     listener = _listen(host, port)
     bound = int(listener.getsockname()[1])
+    connections = _Connections(limits or ConnectionLimits())
     config = uvicorn.Config(
-        app,
-        http=PatientProtocol,
+        connections.middleware(app),
+        http="h11",
+        interface="asgi3",
         ws="none",
         lifespan="on",
         log_config=None,
@@ -147,8 +191,10 @@ def serve(app: FastAPI, *, host: str, port: int) -> ServerHandle:
         h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_STOP_S,
-        limit_concurrency=MAX_CONNECTIONS + 1,
+        limit_concurrency=connections.limits.connections + 1,
     )
+    config.load()
+    config.http_protocol_class = connections.protocol(config.http_protocol_class)
     server = _Server(config)
 
     def in_thread() -> None:
