@@ -207,7 +207,7 @@ def test_the_server_answers_one_line_whatever_a_file_refers_to(judge, tmp_path, 
     with running(classify=judge) as client:
         for target in (secret, tmp_path / "nothing.h5"):
             content = content_of(tmp_path / "sent.h5", external_storage, target)
-            answer = client.post("/classify", files={"file": ("a.h5", content)})
+            answer = client.post("/classify?name=a.h5", content=content)
             answers.add((answer.status_code, answer.text))
         good = client.post("/classify", content=made.cbf(made.photons((512, 512))))
     ((status, text),) = answers

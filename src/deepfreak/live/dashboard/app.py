@@ -18,7 +18,7 @@ from deepfreak.live.dashboard.event_stream import MAX_CLIENTS, EventStream, Snap
 from deepfreak.live.dashboard.pages import PARTS, docs_page, part
 from deepfreak.live.dashboard.pictures import hit_png, peaks_to_json, tint_png
 from deepfreak.live.dashboard.security import ANSWER_HEADERS, Guard, Security, refusal
-from deepfreak.live.dashboard.upload import MAX_BYTES, RefusedUpload, read_upload
+from deepfreak.live.dashboard.upload import RefusedUpload, UploadLimits, read_upload
 from deepfreak.live.statistics import ShownHit, Statistics
 from deepfreak.reports.page import class_colours
 
@@ -41,6 +41,7 @@ def make_app(
     metrics: Callable[[], tuple[bytes, str]],
     classify: Classify | None,
     security: Security,
+    upload_limits: UploadLimits | None = None,
 ) -> FastAPI:
     """Return the server's application.
 
@@ -81,7 +82,7 @@ def make_app(
     _add_numbers(app, publisher, metrics)
     _add_hits(app, statistics)
     if classify is not None:
-        _add_classify(app, classify)
+        _add_classify(app, classify, upload_limits or UploadLimits())
     return app
 
 
@@ -193,30 +194,24 @@ def _png(data: bytes) -> Response:
     return Response(data, media_type="image/png", headers=headers)
 
 
-def _add_classify(app: FastAPI, classify: Classify) -> None:
+def _add_classify(app: FastAPI, classify: Classify, limits: UploadLimits) -> None:
     at_work = 0
     binary = {"schema": {"type": "string", "format": "binary"}}
-    in_form = {
-        "schema": {
-            "type": "object",
-            "required": ["file"],
-            "properties": {"file": {"type": "string", "format": "binary"}},
-        }
-    }
 
     @app.post(
         "/classify",
         summary="The verdict on an image file",
         responses={
             400: {"description": "No file, or one that is no image."},
+            415: {"description": "A form: send the file as the body."},
             408: {"description": "The file came too slowly."},
-            413: {"description": f"The file is larger than {MAX_BYTES >> 20} MiB."},
+            413: {"description": f"The file is larger than {limits.max_bytes >> 20} MiB."},
             503: {"description": f"{MAX_AT_ONCE} files are being classified: try again."},
         },
         openapi_extra={
             "requestBody": {
                 "required": True,
-                "content": {"application/octet-stream": binary, "multipart/form-data": in_form},
+                "content": {"application/octet-stream": binary},
             },
             "parameters": [
                 {
@@ -229,8 +224,8 @@ def _add_classify(app: FastAPI, classify: Classify) -> None:
         },
     )
     async def classify_file(request: Request) -> Response:
-        """Send the file as the body, or as a field of a form; answers label, probabilities,
-        p_crystal, decision, reasons and signs.
+        """Send the file as the body; answers label, probabilities, p_crystal, decision, reasons and
+        signs.
         """  # noqa: D205 - shown as it is
         nonlocal at_work
         if at_work >= MAX_AT_ONCE:
@@ -239,7 +234,7 @@ def _add_classify(app: FastAPI, classify: Classify) -> None:
             return busy
         at_work += 1
         try:
-            upload = await read_upload(request)
+            upload = await read_upload(request, limits)
             verdict = await run_in_threadpool(classify, upload.data, upload.suffix)
         except DeepFreakError as error:
             return refusal(400, without_paths(str(error)))
