@@ -4,11 +4,13 @@ Its task is a folder, in which the files `stillborn` and `sleepers` say how many
 to die or to hang when they start, and `gate` keeps those that come after the first one waiting.
 """
 
+import logging
 import os
 import signal
 import time
 
 import deepfreak.live.decide  # noqa: F401 -- before the first frame comes, as real ones do
+from deepfreak.live.logs import PipeHandler, about
 from deepfreak.live.messages import FrameOutcome, SeriesBegan
 
 
@@ -24,7 +26,7 @@ def taken(path):
 
 
 def work(folder, pipe):
-    """Classify frames; in place of `workers.work`."""
+    """Classify frames; in place of `workers.classify_frames`."""
     if taken(folder / "stillborn"):
         os.kill(os.getpid(), signal.SIGKILL)
     if taken(folder / "sleepers"):
@@ -36,6 +38,7 @@ def work(folder, pipe):
             while (folder / "gate").exists():
                 time.sleep(0.01)
     known = set()
+    logging.getLogger("deepfreak").addHandler(PipeHandler(pipe.send))
     try:
         pipe.send("ready")
         while (said := pipe.recv()) is not None:
@@ -55,6 +58,10 @@ def judged(folder, job, known):
         crashes.write_text(str(wish["crashes"]))
     if taken(crashes):
         os.kill(os.getpid(), signal.SIGKILL)
+    if "logs" in wish:
+        logging.getLogger("deepfreak.stub").warning(
+            wish["logs"], extra=about(job.series, job.number)
+        )
     if wish.get("hangs"):
         time.sleep(600)
     text = "x" * wish.get("says", 0)
@@ -71,7 +78,7 @@ def judged(folder, job, known):
 
 
 def tells_context(_folder, pipe):
-    """Say in each outcome with what its series began; in place of `workers.work`."""
+    """Say in each outcome with what its series began; in place of `workers.classify_frames`."""
     began = {}
     try:
         pipe.send("ready")

@@ -233,7 +233,7 @@ def test_two_detectors_on_one_socket_are_told_apart(talk):
         for sender in (9, 5):
             talk.hear(*images(number), sender=sender)
     talk.hear(end(), sender=5)
-    assert talk.lines == ["two detectors send a series 7: that of the second is 7 (2)"]
+    assert talk.lines == ["series 7 (2): two detectors send a series 7; this is that of the second"]
     assert talk.numbers("7") == talk.numbers("7 (2)") == [0, 1, 2]
     assert talk.duplicates == 0
     assert (talk.accounting.line("7").ended, talk.accounting.line("7 (2)").ended) == (True, False)

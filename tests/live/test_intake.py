@@ -9,7 +9,6 @@ import pytest
 
 from deepfreak.errors import OutputError
 from deepfreak.live.messages import SeriesBegan, SeriesEnded, Trouble
-from deepfreak.live.receive import intake as module
 from deepfreak.live.receive.intake import Intake, QueueLimits
 from deepfreak.live.results.ledger import open_ledger
 from deepfreak.live.spool import Spool
@@ -18,6 +17,7 @@ from tests.live.runs import BEGAN, Told, arrival, series_of
 from tests.live.sessions import wait_until
 
 OPEN = Path("/proc/self/fd")
+IMPATIENT = QueueLimits(frames=100_000, retry_s=0.001)
 
 
 @pytest.fixture
@@ -30,10 +30,10 @@ def ledger(tmp_path):
 def intake_of(tmp_path, ledger):
     made = []
 
-    def make(events, *, limits=None, say=lambda _: None, spool=None):
+    def make(events, *, limits=None, spool=None):
         spool = spool or Spool(tmp_path / "spool", ledger.id)
         limits = limits or QueueLimits(frames=100_000)
-        made.append(Intake(Told(events), ledger=ledger, spool=spool, limits=limits, say=say))
+        made.append(Intake(Told(events), ledger=ledger, spool=spool, limits=limits))
         return made[-1]
 
     make.made = made
@@ -65,12 +65,11 @@ def test_a_file_that_is_looked_through_again_counts_no_duplicates(intake_of):
 
 
 @pytest.mark.parametrize("number", [-1, -(2**70), 2**62, 2**200])
-def test_numbers_that_can_be_none_are_refused(intake_of, number):
-    said = []
-    intake = received(intake_of([BEGAN, arrival(number), arrival(1)], say=said.append))
+def test_frames_with_invalid_numbers_are_rejected(intake_of, number, said):
+    intake = received(intake_of([BEGAN, arrival(number), arrival(1)]))
     assert [job.number for job in intake.queue] == [1]
     assert len(said) == 1
-    assert "number can be none" in said[0]
+    assert "invalid frame number" in said[0]
 
 
 @pytest.mark.parametrize("wild", [10_000, 999_999_999, 2**62 - 1])
@@ -146,11 +145,12 @@ def test_who_waits_for_room_can_be_stopped(intake_of):
     wait_until(lambda: not intake.receiving, "the end")
 
 
-def test_what_is_not_settled_is_bounded(intake_of, monkeypatch):
+def test_what_is_not_settled_is_bounded(intake_of):
     """As on a full disk, when the other thread takes nothing."""
-    monkeypatch.setattr(module, "MAX_UNSETTLED", 50)
     troubles = [Trouble(message="what?")] * 500
-    intake = intake_of([*series_of(range(1000)), *troubles], limits=QueueLimits(frames=2))
+    intake = intake_of(
+        [*series_of(range(1000)), *troubles], limits=QueueLimits(frames=2, unsettled=50)
+    )
     intake.start()
     dropped = notices = 0
     while intake.receiving or intake.dropped or intake.notices:
@@ -164,9 +164,8 @@ def test_what_is_not_settled_is_bounded(intake_of, monkeypatch):
     assert notices == 500
 
 
-def test_a_full_disk_is_waited_for_and_told_of_once(intake_of, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "SECONDS_TO_RETRY", 0.001)
-    said, tries = [], []
+def test_a_full_disk_is_waited_for_and_told_of_once(intake_of, tmp_path, said):
+    tries = []
 
     class Full(Spool):
         def put(self, frame):
@@ -176,7 +175,7 @@ def test_a_full_disk_is_waited_for_and_told_of_once(intake_of, tmp_path, monkeyp
             return super().put(frame)
 
     intake = received(
-        intake_of(series_of(range(10)), spool=Full(tmp_path / "full", "a"), say=said.append)
+        intake_of(series_of(range(10)), spool=Full(tmp_path / "full", "a"), limits=IMPATIENT)
     )
     assert [job.number for job in intake.queue] == list(range(10))
     assert len(said) == 2
@@ -245,10 +244,9 @@ def test_it_leaves_nothing_open(intake_of):
     assert (len(list(OPEN.iterdir())), threading.active_count()) == before
 
 
-def test_each_reason_why_nothing_can_be_written_is_told_once(intake_of, ledger, monkeypatch):
-    monkeypatch.setattr(module, "SECONDS_TO_RETRY", 0.001)
+def test_each_reason_why_nothing_can_be_written_is_told_once(intake_of, ledger, monkeypatch, said):
     reasons = iter(["locked"] * 3 + ["no space left"] * 3)
-    said, begin = [], ledger.begin
+    begin = ledger.begin
 
     def fails(event):
         reason = next(reasons, None)
@@ -257,7 +255,7 @@ def test_each_reason_why_nothing_can_be_written_is_told_once(intake_of, ledger, 
         begin(event)
 
     monkeypatch.setattr(ledger, "begin", fails)
-    received(intake_of(series_of(range(3)), say=said.append))
+    received(intake_of(series_of(range(3)), limits=IMPATIENT))
     assert [line.split(";")[0] for line in said[:2]] == [
         "cannot write the ledger: locked",
         "cannot write the ledger: no space left",

@@ -11,7 +11,7 @@ from deepfreak.live.decide import FrameJob
 from deepfreak.live.messages import SeriesBegan
 from deepfreak.live.receive.folder.identify import FileContext
 from deepfreak.live.receive.folder.look import unread_identity
-from deepfreak.live.workers import MEMORY_BYTES, WorkerPool, WorkerTask
+from deepfreak.live.workers import WorkerPool, WorkerTask
 from tests.live.test_decide import POLICY
 
 ROOM = 600 << 20  # for the worker itself
@@ -25,7 +25,8 @@ def test_a_file_that_claims_200_million_frames_costs_a_worker_no_more_than_its_l
     context = FileContext(identity=unread_identity(str(path)), frames=None)
     began = SeriesBegan(series="a.h5", kind="file", context=context.pack())
     most = 0
-    with closing(WorkerPool(WorkerTask(model=None, policy=POLICY), count=1)) as workers:
+    task = WorkerTask(model=None, policy=POLICY)
+    with closing(WorkerPool(task, count=1)) as workers:
         workers.wait_until_ready()
         workers.give(FrameJob(series="a.h5", number=5, path=None, received=time.time()), began)
         found = []
@@ -34,7 +35,7 @@ def test_a_file_that_claims_200_million_frames_costs_a_worker_no_more_than_its_l
             most = max([most, *map(resident, workers.processes)])
         ((_, outcome),) = found
     assert outcome.decision == "unreadable"
-    assert most < MEMORY_BYTES + ROOM
+    assert most < task.memory_bytes + ROOM
 
 
 def resident(process):

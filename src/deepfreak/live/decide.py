@@ -1,5 +1,6 @@
 """What a worker does with one frame: decode, prepare, classify, decide."""
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from deepfreak.compiled import njit
 from deepfreak.errors import FrameError, InputError
 from deepfreak.formats.frame import Counts, Frame, Valid
 from deepfreak.formats.notices import Notices
+from deepfreak.live.logs import about
 from deepfreak.live.messages import SAVED, BraggPeaks, FrameOutcome, FramePicture
 from deepfreak.live.receive.decoders import Decoders
 from deepfreak.live.spool import read
@@ -21,6 +23,8 @@ from deepfreak.screening.screener import Screener, Verdict
 
 if TYPE_CHECKING:
     from deepfreak.evidence import peaks as evidence
+
+_log = logging.getLogger(__name__)
 
 # A frame is saturated if more of its measured pixels are at the top than a few spots' middles take.
 SATURATED_SHARE = 2e-4
@@ -94,7 +98,9 @@ class FrameDecider:
         except MemoryError:
             return self._unreadable(job, "reading it takes more memory than a frame may", start)
         # whatever a frame is made of, the next one has its turn
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001 -- it is logged
+            at = about(job.series, job.number)
+            _log.info("unexpected error in a frame", exc_info=True, extra=at)
             return self._unreadable(job, f"{type(error).__name__}: {error}", start)
         return FrameOutcome(
             series=job.series,

@@ -109,6 +109,7 @@ class Trouble:
     """Something came that cannot be understood, or a source lost its connection; one line."""
 
     message: str
+    series: str | None = None
 
 
 Event = SeriesBegan | Arrival | SeriesEnded | Trouble

@@ -5,6 +5,7 @@ then a frame's file is dropped, and lists follow the ledger. Whatever is killed 
 whatever instant, a frame that had reached us gets exactly one verdict.
 """
 
+import logging
 import threading
 import time
 from collections import OrderedDict
@@ -19,6 +20,7 @@ from deepfreak.formats.frame import Frame
 from deepfreak.formats.guarded import open_guarded
 from deepfreak.formats.options import ReadSettings
 from deepfreak.live.decide import FrameJob, payload_of
+from deepfreak.live.logs import about
 from deepfreak.live.messages import (
     SAVED,
     BraggPeaks,
@@ -31,7 +33,7 @@ from deepfreak.live.messages import (
     SeriesBegan,
 )
 from deepfreak.live.receive.decoders import SERIES_KNOWN, Decoders
-from deepfreak.live.receive.intake import SECONDS_TO_RETRY, Intake, Notice, QueueLimits
+from deepfreak.live.receive.intake import Intake, Notice, QueueLimits
 from deepfreak.live.results.ledger import Ledger
 from deepfreak.live.results.sink_updater import SinkUpdater
 from deepfreak.live.spool import Spool
@@ -39,10 +41,12 @@ from deepfreak.live.workers import WorkerPool
 
 MAX_WAIT_S = 0.05
 MAX_UNSETTLED = 256
-MAX_NOTES = 1000  # of the reading of frames that a run says
+MAX_NOTES = 1000  # on the reading of frames that a run logs
 SECONDS_BETWEEN_COUNTS = 0.5
 # People look at a few frames a second.
 SECONDS_BETWEEN_PICTURES = 0.4
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,8 +109,6 @@ class LiveRun:
         Called in every turn of the loop, twenty times a second or more often.
     pictures
         Whether some frames are wanted as people see them.
-    say
-        Gets a line when something is wrong.
     """
 
     def __init__(
@@ -124,20 +126,25 @@ class LiveRun:
         each_turn: Sequence[Callable[[], None]] = (),
         reading: ReadSettings | None = None,
         pictures: bool = False,
-        say: Callable[[str], None] = lambda _line: None,
     ) -> None:
         self._workers, self._ledger, self._spool = workers, ledger, spool
         self._hits, self._observers = hits, observers
         self._classes, self._limits, self._pictures = classes, limits, pictures
         self._each_turn = each_turn
-        self._intake = Intake(source, ledger=ledger, spool=spool, limits=limits, say=say)
+        self._intake = Intake(source, ledger=ledger, spool=spool, limits=limits)
         self._updaters = [
-            SinkUpdater(sink, ledger=ledger, trouble=self._intake.trouble, every_s=limits.write_s)
+            SinkUpdater(
+                sink,
+                ledger=ledger,
+                trouble=self._intake.trouble,
+                every_s=limits.write_s,
+                retry_s=limits.retry_s,
+            )
             for sink in records
         ]
         self._decoders = Decoders(reading=reading, open_file=open_guarded)
         self._series: OrderedDict[str, SeriesBegan] = OrderedDict()
-        self._say, self._logged_notes = say, set[str]()
+        self._logged_notes = set[str]()
         self._unrecorded: list[tuple[FrameJob, FrameOutcome]] = []
         self._recorded_at = self._picture_at = self._notified_at = 0.0
 
@@ -262,7 +269,7 @@ class LiveRun:
             return False
         came, self._unrecorded = self._unrecorded, []
         for _, outcome in came:
-            self._log_notes(outcome)
+            self._log_outcome(outcome)
         rows = self._record(came, dropped, stop)
         for updater in self._updaters:
             updater.take(rows)
@@ -273,12 +280,15 @@ class LiveRun:
                 self._spool.drop(job.path)
         return True
 
-    def _log_notes(self, outcome: FrameOutcome) -> None:
-        """Say what the reading of a frame tells, once; each worker has told it."""
+    def _log_outcome(self, outcome: FrameOutcome) -> None:
+        """Log a frame that cannot be read, and once what was noted when others were read."""
+        if outcome.decision == "unreadable":
+            reason = outcome.error
+            _log.info("unreadable: %s", reason, extra=about(outcome.series, outcome.number))
         for note in outcome.notes:
             if note not in self._logged_notes and len(self._logged_notes) < MAX_NOTES:
                 self._logged_notes.add(note)
-                self._say(f"{outcome.series}: {note}")
+                _log.warning("%s: %s", outcome.series, note, extra=about(outcome.series))
 
     def _record(
         self,
@@ -302,7 +312,7 @@ class LiveRun:
                 if not told:
                     told = True
                     self._intake.trouble(f"{error}; verdicts wait until it can be written")
-                time.sleep(SECONDS_TO_RETRY)
+                time.sleep(self._limits.retry_s)
 
     def _save(self, job: FrameJob, outcome: FrameOutcome) -> None:
         def frame() -> Frame:
@@ -321,7 +331,9 @@ class LiveRun:
             try:
                 sink.keep(hit)
             except InputError as error:  # as of a file that was taken away meanwhile
-                self._intake.trouble(f"a frame to save was not copied: {error}")
+                self._intake.trouble(
+                    f"a frame to save was not copied: {error}", outcome.series, outcome.number
+                )
 
     def _noted(self) -> dict[str, int]:
         """Return the counts that the ledger keeps beside its rows."""

@@ -9,9 +9,11 @@ A folder holds all that a session writes::
     hits/, unsure/     their pixels and peaks, where they were asked for
     spool/             frames that wait for a verdict
     summary.json       what came of it
+    session.log        what happened, and when
 """
 
 import json
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from deepfreak.errors import OutputError
 from deepfreak.formats.options import ReadSettings
+from deepfreak.live.logs import session_log
 from deepfreak.live.messages import Decision, FrameSource, HitSink, OutcomeSink
 from deepfreak.live.receive.intake import QueueLimits
 from deepfreak.live.results.ledger import Ledger, open_ledger
@@ -43,11 +46,13 @@ if TYPE_CHECKING:
     from deepfreak.live.dashboard.feed import DashboardSettings
     from deepfreak.models import Classifier
 
-Say = Callable[[str], None]
+Show = Callable[[str], None]
 MakeSource = Callable[[Ledger], FrameSource]
 
 FRAMES_PER_FILE = 100
 # Of a list, and of the folder beside it, by what is in them.
+_log = logging.getLogger(__name__)
+
 _NAMES: dict[str, Decision] = {"hits": "keep", "unsure": "unsure"}
 
 
@@ -109,12 +114,13 @@ class LiveSession:
             summary = {"model": self.model, "policy": self.policy.to_json(), **self.run.summary()}
             with whole_file(self.settings.out / "summary.json", overwrite=True) as partial:
                 partial.write_text(json.dumps(summary, indent=1) + "\n")
+            _log.info("ended: %s", json.dumps(summary["decisions"]))
         return summary
 
 
 @contextmanager
 def open_session(
-    settings: Settings, make_source: MakeSource, *, name: str, say: Say = lambda _: None
+    settings: Settings, make_source: MakeSource, *, name: str, say: Show | None = None
 ) -> Iterator[LiveSession]:
     """Give a session whose workers are ready.
 
@@ -125,7 +131,7 @@ def open_session(
     name
         What people call the source.
     say
-        Gets a line when something happens that a person should know.
+        Shows what a person must see; see `session_log`.
 
     Raises
     ------
@@ -153,11 +159,13 @@ def open_session(
         "keep from": policy.keep_from,
     }
     with ExitStack() as stack:
+        stack.enter_context(session_log(settings.out, say))
         task = WorkerTask(
             model=settings.model,
             policy=policy,
             reading=settings.reading,
             peaks=settings.hits is not None or settings.forward is not None,
+            log_level=_log.getEffectiveLevel(),
         )
         # they start while the rest is made
         workers = stack.enter_context(closing(WorkerPool(task, count=settings.workers)))
@@ -165,11 +173,11 @@ def open_session(
             open_ledger(settings.out / "ledger.sqlite", about, may_follow=_discards_no_more)
         )
         if ledger.begun_with != about:
-            say(
-                f"{settings.out} was begun with thresholds that discard more: discard below "
-                f"{ledger.begun_with['discard below']:.3g}, now {policy.discard_below:.3g}; keep "
-                f"from {ledger.begun_with['keep from']:.3g}, now {policy.keep_from:.3g}; frames "
-                "that have a verdict keep it"
+            _log.warning(
+                "%s was begun with thresholds that discard more: discard below %.3g, now %.3g; "
+                "keep from %.3g, now %.3g; frames that have a verdict keep it",
+                *(settings.out, ledger.begun_with["discard below"], policy.discard_below),
+                *(ledger.begun_with["keep from"], policy.keep_from),
             )
         spool = stack.enter_context(
             Spool(settings.spool or settings.out / "spool", ledger.id).held()
@@ -192,6 +200,7 @@ def open_session(
             )
             observers.append(feed)
         workers.wait_until_ready()
+        _log.info("ready: %s, model %s, %s", name, model.name, policy.promise())
         # not before: what a detector sends into a socket that nobody reads would be lost with us
         source = make_source(ledger)
         run = LiveRun(
@@ -207,7 +216,6 @@ def open_session(
             each_turn=each_turn,
             reading=settings.reading,
             pictures=settings.dashboard is not None,
-            say=say,
         )
         yield LiveSession(
             processes=(os.getpid(), *workers.processes),

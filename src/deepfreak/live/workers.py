@@ -1,19 +1,21 @@
-"""Processes that judge frames, each with a pipe of its own.
+"""Processes that decode and classify frames, each with a pipe of its own.
 
 No lock and no queue is shared, so that one may be killed at any instant: its frames go to another.
-A frame at which workers die again and again is given up as unreadable.
+A frame at which several workers have crashed is recorded as unreadable.
 """
 
 import contextlib
+import logging
 import multiprocessing
 import signal
 import threading
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from queue import SimpleQueue
@@ -22,23 +24,42 @@ from typing import Any
 from deepfreak.errors import DeepFreakError
 from deepfreak.formats.options import ReadSettings
 from deepfreak.live.decide import FrameJob
+from deepfreak.live.logs import PipeHandler, about, handle
 from deepfreak.live.messages import FrameOutcome, SeriesBegan
 from deepfreak.live.receive.decoders import SERIES_KNOWN
 from deepfreak.screening.policy import Policy
 
-# A worker has its next frame at hand when it ends one.
-JOBS_PER_WORKER = 2
-# So many workers may die at a frame before it is given up.
-MAX_CRASHES = 2
-# Workers that crash without having judged anything say that the next will, too.
-MAX_STARTUP_FAILURES = 5
-SECONDS_TO_START = 240.0  # code may have to be compiled first
-# A frame that takes so long will never end; its worker is killed.
-MAX_DURATION_S = 60.0
-# What a worker may take beyond its start; a frame that claims more is unreadable.
-MEMORY_BYTES = 3 << 29
-# For what workers are at when all is over.
-SECONDS_TO_END = 2.0
+JOBS_PER_WORKER = 2  # its next frame is at hand when it ends one
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerLimits:
+    """What workers may take.
+
+    Attributes
+    ----------
+    crashes
+        So many at one frame make it unreadable.
+    startup_failures
+        So many in a row end the run: workers that crash during start-up will do so again.
+    start_s
+        Seconds for a start; code may have to be compiled first.
+    frame_s
+        Seconds for one frame; then the worker is killed and the frame is unreadable.
+    end_s
+        Seconds to end in.
+    series
+        How many series a worker remembers.
+    """
+
+    crashes: int = 2
+    startup_failures: int = 5
+    start_s: float = 240.0
+    frame_s: float = 60.0
+    end_s: float = 2.0
+    series: int = SERIES_KNOWN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,12 +72,18 @@ class WorkerTask:
         File of the model; None for the one that ships.
     reading, peaks
         As in `Decoders` and `FrameDecider`.
+    memory_bytes
+        What it may take beyond its start; a frame that needs more is unreadable.
+    log_level
+        Of the records that it sends.
     """
 
     model: Path | None
     policy: Policy
     reading: ReadSettings = field(default_factory=ReadSettings)
     peaks: bool = False
+    memory_bytes: int = 3 << 29
+    log_level: int = logging.WARNING
 
 
 @dataclass(slots=True, eq=False)
@@ -73,17 +100,31 @@ class _Worker:
 
 
 class WorkerPool:
-    """A crew of processes that judge frames; closes them when it is closed.
+    """Processes that classify frames; closes them when it is closed.
+
+    Parameters
+    ----------
+    work
+        What each runs, with `task` and its end of a pipe.
 
     Attributes
     ----------
     crashes
-        How many workers have died.
+        How many workers have crashed or were killed.
     """
 
-    def __init__(self, task: WorkerTask, *, count: int) -> None:
-        self._task = task
-        self._context = multiprocessing.get_context("spawn")
+    def __init__(
+        self,
+        task: Any,  # noqa: ANN401 -- of `work`
+        *,
+        count: int,
+        work: "Callable[[Any, Connection], None] | None" = None,
+        limits: WorkerLimits | None = None,
+        context: BaseContext | None = None,
+    ) -> None:
+        self._task, self._work = task, work or classify_frames
+        self._limits = limits or WorkerLimits()
+        self._context: Any = context or multiprocessing.get_context("spawn")
         self._retries: deque[tuple[FrameJob, SeriesBegan]] = deque()
         self._crashes_at: Counter[tuple[str, int]] = Counter()
         self._startup_failures = 0
@@ -98,11 +139,11 @@ class WorkerPool:
         DeepFreakError
             None of them starts.
         """
-        until = time.monotonic() + SECONDS_TO_START
+        until = time.monotonic() + self._limits.start_s
         while not self._ready():
             if time.monotonic() > until:
                 raise DeepFreakError(
-                    f"no worker was ready after {SECONDS_TO_START:.0f} s: is the machine busy?"
+                    f"no worker was ready after {self._limits.start_s:.0f} s: is the machine busy?"
                 )
             for _ in self.outcomes(0.1):
                 pass
@@ -136,7 +177,7 @@ class WorkerPool:
             # as its decoders do
             worker.series.pop(job.series, None)
             worker.series[job.series] = began
-            if len(worker.series) > SERIES_KNOWN:
+            if len(worker.series) > self._limits.series:
                 worker.series.popitem(last=False)
         worker.outbox.put(job)
 
@@ -154,11 +195,11 @@ class WorkerPool:
                 yield from self._received(by_pipe[found])
         now = time.monotonic()
         for worker in self._workers:
-            longest_s = MAX_DURATION_S if worker.ready else SECONDS_TO_START
+            longest_s = self._limits.frame_s if worker.ready else self._limits.start_s
             if (worker.jobs or not worker.ready) and now - worker.since > longest_s:
                 worker.late = True
                 worker.process.kill()
-        # what the dead had said was read first
+        # what a crashed worker had sent was read first
         for worker in by_end.values():
             if not worker.process.is_alive():
                 yield from self._received(worker)
@@ -169,7 +210,7 @@ class WorkerPool:
 
     def close(self) -> None:
         """End all workers."""
-        until = time.monotonic() + SECONDS_TO_END
+        until = time.monotonic() + self._limits.end_s
         for worker in self._workers:
             worker.outbox.put(None)
         for worker in self._workers:
@@ -189,20 +230,26 @@ class WorkerPool:
                 said = worker.pipe.recv()
                 if isinstance(said, DeepFreakError):
                     raise said
+                if isinstance(said, logging.LogRecord):
+                    handle(said)
+                    continue
                 worker.ready, worker.since = True, time.monotonic()
                 if isinstance(said, FrameOutcome):
                     self._startup_failures, worker.late = 0, False
                     yield worker.jobs.popleft()[0], said
 
     def _replace(self, worker: _Worker) -> Iterator[tuple[FrameJob, FrameOutcome]]:
-        """Put another worker in the place of a dead one, and see to the frames that it had."""
+        """Start a worker in the place of a crashed one, which had frames perhaps."""
         self.crashes += 1
         self._startup_failures += not worker.ready
-        if self._startup_failures >= MAX_STARTUP_FAILURES:
+        how, limits = _how(worker.process.exitcode), self._limits
+        if self._startup_failures >= limits.startup_failures:
             raise DeepFreakError(
-                f"{MAX_STARTUP_FAILURES} workers died when they had hardly begun, the last with "
-                f"{_how(worker.process.exitcode)}: is there too little memory?"
+                f"{limits.startup_failures} workers crashed during start-up, the last with {how}: "
+                "is there too little memory?"
             )
+        at = about(worker.jobs[0][0].series, worker.jobs[0][0].number) if worker.jobs else about()
+        _log.warning("worker %s ended with %s; it is replaced", worker.process.pid, how, extra=at)
         worker.outbox.put(None)
         worker.sender.join()  # the pipe is broken, so that it never waits
         worker.pipe.close()
@@ -212,32 +259,33 @@ class WorkerPool:
             if place == 0:  # the one it was at
                 self._crashes_at[key] += 1
                 if worker.late:
-                    yield job, _unreadable(job, f"no verdict came within {MAX_DURATION_S:.0f} s")
+                    yield job, _unreadable(job, f"no verdict within {limits.frame_s:.0f} s")
                     continue
-            if self._crashes_at[key] >= MAX_CRASHES:
-                how = _how(worker.process.exitcode)
-                died = f"{MAX_CRASHES} workers died at this frame, the last with {how}"
-                yield job, _unreadable(job, died)
+            if self._crashes_at[key] >= limits.crashes:
+                reason = f"{limits.crashes} workers crashed at this frame, the last with {how}"
+                yield job, _unreadable(job, reason)
             else:
                 self._retries.append((job, began))
 
     def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
-            target=work, args=(self._task, theirs), daemon=True, name="deepfreak judge"
+            target=self._work, args=(self._task, theirs), daemon=True, name="deepfreak worker"
         )
         with interrupts_blocked():
             process.start()
         theirs.close()
         outbox: SimpleQueue[Any] = SimpleQueue()
-        sender = threading.Thread(target=_send, args=(outbox, ours), name="to a judge", daemon=True)
+        sender = threading.Thread(
+            target=_send, args=(outbox, ours), name="to a worker", daemon=True
+        )
         sender.start()
         return _Worker(process=process, pipe=ours, sender=sender, outbox=outbox)
 
 
 @contextlib.contextmanager
 def interrupts_blocked() -> Iterator[None]:
-    """Let processes that are started meanwhile never hear of Ctrl-C.
+    """Keep Ctrl-C from processes that are started meanwhile.
 
     It reaches the whole group, and the program decides when its workers end. One that comes
     meanwhile is heard at the end: it must not interrupt a start half-way.
@@ -266,7 +314,7 @@ def _send(outbox: "SimpleQueue[Any]", pipe: Connection) -> None:
     What a series begins with may be larger than a pipe holds. Who sends it waits until it is read,
     which a worker does not do while it has an outcome to say itself, or hangs.
     """
-    # a broken pipe is a dead worker, which `outcomes` notices
+    # a broken pipe is that of a crashed worker, which `outcomes` notices
     with contextlib.suppress(OSError):
         while True:
             said = outbox.get()
@@ -275,7 +323,7 @@ def _send(outbox: "SimpleQueue[Any]", pipe: Connection) -> None:
                 return
 
 
-def work(task: WorkerTask, pipe: Connection) -> None:
+def classify_frames(task: WorkerTask, pipe: Connection) -> None:
     """Classify frames until the pipe ends; runs in a process of its own."""
     from deepfreak.isolation.child import limit_memory
     from deepfreak.live.decide import FrameDecider
@@ -283,24 +331,27 @@ def work(task: WorkerTask, pipe: Connection) -> None:
     from deepfreak.models import load_model
 
     _one_thread()
+    log = logging.getLogger("deepfreak")
+    log.addHandler(PipeHandler(pipe.send))
+    log.setLevel(task.log_level)
     decoders = Decoders(reading=task.reading)
     try:
-        judge = FrameDecider(
+        decider = FrameDecider(
             model=load_model(task.model), policy=task.policy, decoders=decoders, peaks=task.peaks
         )
     except DeepFreakError as error:
         with contextlib.suppress(OSError):
             pipe.send(error)
         return
-    _warm_up(judge)
-    limit_memory(MEMORY_BYTES)
+    _warm_up(decider)
+    limit_memory(task.memory_bytes)
     try:
         pipe.send("ready")
         while (said := pipe.recv()) is not None:
             if isinstance(said, SeriesBegan):
                 decoders.begin(said)
             else:
-                pipe.send(judge(said))
+                pipe.send(decider(said))
     except (EOFError, OSError):
         pass  # the program is gone
     finally:
@@ -314,8 +365,8 @@ def _one_thread() -> None:
     threadpool_limits(1)
 
 
-def _warm_up(judge: Any) -> None:  # noqa: ANN401 -- a FrameDecider, which is heavy to import
-    """Classify an image of noise, so that compiled code is loaded before the first frame comes."""
+def _warm_up(decider: Any) -> None:  # noqa: ANN401 -- a FrameDecider, which is heavy to import
+    """Classify noise, so that compiled code is loaded before the first frame comes."""
     import numpy as np
 
     from deepfreak.formats.frame import Frame
@@ -325,7 +376,7 @@ def _warm_up(judge: Any) -> None:  # noqa: ANN401 -- a FrameDecider, which is he
     valid = np.ones(counts.shape, np.bool_)
     for dtype in (np.uint16, np.uint32):  # what detectors send
         made = Frame(file="warm-up", index=0, counts=counts.astype(dtype), valid=valid)
-        Screener(judge.model, judge.policy)(made)
+        Screener(decider.model, decider.policy)(made)
 
 
 def _unreadable(job: FrameJob, reason: str) -> FrameOutcome:

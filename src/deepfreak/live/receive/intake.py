@@ -7,6 +7,7 @@ never.
 """
 
 import hashlib
+import logging
 import os
 import threading
 from collections import deque
@@ -18,6 +19,7 @@ from typing import Literal, TypeVar
 
 from deepfreak.errors import OutputError
 from deepfreak.live.decide import FrameJob
+from deepfreak.live.logs import about
 from deepfreak.live.messages import (
     Arrival,
     FrameOutcome,
@@ -34,14 +36,12 @@ from deepfreak.live.spool import Spool
 T = TypeVar("T")
 Notice = SeriesBegan | SeriesEnded | Trouble
 
-# With less of the queue taken, every frame is looked at; from there to full, ever fewer.
+# With less of the queue taken, every frame is classified; from there to full, ever fewer.
 SAMPLE_FROM = 0.5
 POLL_S = 0.005
-# How long a disk that is full, or a ledger that is locked, is left in peace.
-SECONDS_TO_RETRY = 0.5
-# So many outcomes and notices wait for the other thread, then nothing is received.
-MAX_UNSETTLED = 10_000
 _HASH_BYTES = 8
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,13 +51,17 @@ class QueueLimits:
     Attributes
     ----------
     frames, bytes
-        The most that wait for a worker; more is left out, or waited with, as `when_full` says.
+        At most these wait for a worker; what happens to more, `when_full` says.
     when_full
-        "sample": of what a detector sends, a fair part is looked at, whatever is in it; "wait":
-        the source keeps what is not taken, as a folder does.
+        "sample": of what a detector sends, a fair part is classified, whatever is in it; "wait":
+        the source keeps what is not taken, as a directory does.
     settle_s, write_s
         How long verdicts are gathered before they go into the ledger together, and from there into
         lists: a transaction for each would cost as much as a small network.
+    unsettled
+        At most so many outcomes and notices wait for the other thread; then nothing is received.
+    retry_s
+        Seconds until a full disk or a locked ledger is tried again.
     """
 
     frames: int = 256
@@ -65,15 +69,12 @@ class QueueLimits:
     when_full: Literal["sample", "wait"] = "sample"
     settle_s: float = 0.02
     write_s: float = 0.1
+    unsettled: int = 10_000
+    retry_s: float = 0.5
 
 
 class Intake:
     """Receives; the other thread takes from `queue`, `dropped` and `notices`.
-
-    Parameters
-    ----------
-    say
-        Gets a line when something is wrong.
 
     Attributes
     ----------
@@ -94,10 +95,9 @@ class Intake:
         ledger: Ledger,
         spool: Spool,
         limits: QueueLimits,
-        say: Callable[[str], None],
     ) -> None:
         self._source, self._ledger, self._spool = source, ledger, spool
-        self._limits, self._say = limits, say
+        self._limits = limits
         self.queue: deque[FrameJob] = deque()
         self.dropped: deque[FrameOutcome] = deque()
         self.notices: deque[Notice] = deque()
@@ -175,17 +175,17 @@ class Intake:
         """How many numbers are missing."""
         return self._accounting.missed
 
-    def trouble(self, line: str) -> None:
-        """Note that something is wrong, for people and for the record."""
+    def trouble(self, message: str, series: str | None = None, number: int | None = None) -> None:
+        """Log that something is wrong, and tell the observers of the run."""
         self.troubles += 1
-        self._say(line)
-        self.notices.append(Trouble(message=line))
+        _log.warning(message, extra=about(series, number))
+        self.notices.append(Trouble(message=message, series=series))
 
     def _receive(self) -> None:
         try:
             with closing(self._source.events()) as events:  # type: ignore[type-var] # a generator
                 for event in events:
-                    while len(self.dropped) + len(self.notices) > MAX_UNSETTLED:
+                    while len(self.dropped) + len(self.notices) > self._limits.unsettled:
                         if self._stop.wait(POLL_S):
                             break
                     if self._stop.is_set():
@@ -210,18 +210,19 @@ class Intake:
             self._until_written(lambda: self._ledger.end(event.series, event.expected))
             self._accounting.end(event.series, event.expected)
         else:
-            self.trouble(event.message)
+            self.trouble(event.message, event.series)
             return
+        _log.info("%s", _described(event), extra=about(event.series))
         self.notices.append(event)
 
     def _take(self, arrival: Arrival) -> None:
         """Put a frame into the spool and the queue, or leave it out for want of time."""
         series, number = arrival.series, arrival.number
         if series not in self._accounting:
-            self.trouble(f"a frame of a series that has not begun was not taken: {series:.60}")
+            self.trouble(f"rejected frame: series {series:.60} has not begun", series, number)
             return
         if not 0 <= number < MAX_NUMBER:
-            self.trouble(f"a frame whose number can be none was not taken: series {series:.60}")
+            self.trouble(f"rejected frame: invalid frame number in series {series:.60}", series)
             return
         if self._accounting.has(series, number):
             # a folder that is looked through again gives again what it has
@@ -271,17 +272,22 @@ class Intake:
                 if self._stalled != str(error):
                     self._stalled = str(error)
                     self.trouble(f"{error}; nothing is received until it can be written")
-                if self._stop.wait(SECONDS_TO_RETRY):
+                if self._stop.wait(self._limits.retry_s):
                     return None
             else:
                 if self._stalled:
                     self._stalled = ""
-                    self._say("it can be written again, and frames are received")
+                    _log.warning("it can be written again, and frames are received")
                 return done
 
     def _wake_up(self) -> None:
         with _unless_blocked():
             os.write(self._writer, b"!")
+
+
+def _described(event: SeriesBegan | SeriesEnded) -> str:
+    frames = "" if event.expected is None else f", {event.expected} frames expected"
+    return f"series {'began' if isinstance(event, SeriesBegan) else 'ended'}{frames}"
 
 
 def _job(arrival: Arrival, path: Path | None, *, earlier_run: bool = False) -> FrameJob:

@@ -7,8 +7,6 @@ from deepfreak.errors import OutputError
 from deepfreak.live.messages import LedgerRow, OutcomeSink
 from deepfreak.live.results.ledger import Ledger
 
-SECONDS_BETWEEN_TRIES = 0.5
-
 
 class SinkUpdater:
     """Gives a sink each row of the ledger once, in order.
@@ -17,8 +15,8 @@ class SinkUpdater:
     ----------
     trouble
         Gets one line when the sink can take no more; it is tried again now and then.
-    every_s
-        How often it is written; what a crash keeps from it is made up from the ledger.
+    every_s, retry_s
+        Seconds between two writes, and until one that failed is tried again.
 
     Raises
     ------
@@ -33,9 +31,10 @@ class SinkUpdater:
         ledger: Ledger,
         trouble: Callable[[str], None],
         every_s: float = 0.0,
+        retry_s: float = 0.5,
     ) -> None:
         self._sink, self._ledger, self._trouble = sink, ledger, trouble
-        self._every_s, self._fails = every_s, False
+        self._every_s, self._retry_s, self._fails = every_s, retry_s, False
         self._next_try = self._next_write = 0.0
         self._rows: list[LedgerRow] = []
         if sink.last() > ledger.last:
@@ -72,7 +71,7 @@ class SinkUpdater:
         try:
             self._sink.write(rows)
         except OutputError as error:
-            self._next_try = time.monotonic() + SECONDS_BETWEEN_TRIES
+            self._next_try = time.monotonic() + self._retry_s
             if not self._fails:
                 self._fails = True
                 self._trouble(f"{error}; what it lacks is added when it can be written")

@@ -261,7 +261,7 @@ class SeriesTracker:
         run = _TrackedSeries(name=_name(number, place), sender=sender)
         self._take(run.name)
         if any(each.sender not in {None, sender} and not each.ended for each in runs):
-            self._say(f"two detectors send a series {number}: that of the second is {run.name}")
+            self._say(run.name, f"two detectors send a series {number}; this is that of the second")
         runs[:] = [each for each in runs if each.sender != sender][1 - MAX_OPEN :]
         runs.append(run)
         return run
@@ -270,24 +270,24 @@ class SeriesTracker:
         """Say what a start says of a series."""
         context = encode_start(start, mask_dtype="u1", dated=False)
         if run.begun and not run.announced:
-            self._say(f"series {run.name}: its start came late; later frames are judged with it")
+            self._say(run.name, "its start came late; later frames are judged with it")
         elif run.begun and start.lacks and not run.lacks:
             self._say(
-                f"series {run.name}: another start came, whose {start.lacks[0]} cannot be read; "
-                "the first one is kept"
+                run.name,
+                f"another start came, whose {start.lacks[0]} cannot be read; the first one is kept",
             )
             run.ended = False
             self._said.append(SeriesBegan(series=run.name, kind=kind))
             return
         elif run.begun and context != run.context:
-            self._say(f"series {run.name}: another start came; later frames are judged with it")
+            self._say(run.name, "another start came; later frames are judged with it")
         if not run.begun:
             self._open_of_sender().append(run)
         run.begun = run.announced = True
         run.ended, run.context, run.lacks = False, context, start.lacks
         for field_, reason in start.unread.items():
             costs = "judged without it" if field_ in start.lacks else "taken as unknown"
-            self._say(f"series {run.name}: its {field_} cannot be read, {costs}: {reason}")
+            self._say(run.name, f"its {field_} cannot be read, {costs}: {reason}")
         self._said.append(
             SeriesBegan(
                 series=run.name,
@@ -312,11 +312,12 @@ class SeriesTracker:
             return
         if isinstance(message, Image):
             self._say(
-                f"series {run.name}: its start was missed; judged without the detector's mask, "
-                "saturation and beam centre"
+                run.name,
+                "its start was missed; judged without the detector's mask, "
+                "saturation and beam centre",
             )
         else:
-            self._say(f"series {run.name}: its end came, but neither its start nor an image")
+            self._say(run.name, "its end came, but neither its start nor an image")
         start = Start(series_id=message.series_id, unique_id=message.unique_id)
         self._said.append(
             SeriesBegan(
@@ -347,8 +348,8 @@ class SeriesTracker:
         self._interrupted = []
         return [name for name in names if name not in self._unique]
 
-    def _say(self, line: str) -> None:
-        self._said.append(Trouble(message=line))
+    def _say(self, series: str, line: str) -> None:
+        self._said.append(Trouble(message=f"series {series}: {line}", series=series))
 
 
 def _interrupted(runs: list[_TrackedSeries], message: Message) -> _TrackedSeries | None:
