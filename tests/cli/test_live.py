@@ -155,7 +155,7 @@ def test_a_session_of_before_goes_on_with_thresholds_that_discard_less(
         assert ("discard below 0.924, now 0.0293" in said.err) != already
     # those of its own discard more: that is another session
     assert watched(hot_pixels, out, "--model", str(network), "--scores", scores) == 2
-    assert "begun with discard below 0.029" in capsys.readouterr().err
+    assert "its discard below is 0.029" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("simulated", [True, False])

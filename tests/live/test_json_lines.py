@@ -45,6 +45,7 @@ def test_each_row_is_a_line_with_all_that_is_known(tmp_path):
         "error": None,
         "reasons": [],
         "signs": None,
+        "copy": None,
     }
     assert third["truth"] == {"label": "weak", "ice": True}
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from deepfreak.errors import InputError, OutputError
-from deepfreak.live.messages import FrameOutcome, SeriesBegan
+from deepfreak.live.messages import FrameOutcome, HitCopy, SeriesBegan
 from deepfreak.live.results.ledger import open_ledger, read_ledger
 from deepfreak.screening.signs import Signs
 
@@ -72,7 +72,7 @@ def test_it_goes_on_with_other_settings_only_where_these_may_follow(tmp_path):
         ledger.begin(BEGAN)
         ledger.record([outcome(0)])
     refusing = open_ledger(path, after, may_follow=lambda found, wanted: found == wanted)
-    with pytest.raises(InputError, match="begun with model forest 1, not forest 2"), refusing:
+    with pytest.raises(InputError, match="its model is forest 1, not forest 2"), refusing:
         pass
     with open_ledger(path, after, may_follow=lambda found, wanted: found != wanted) as ledger:
         assert (ledger.begun_with, ledger.about, ledger.last) == (ABOUT, after, 1)
@@ -94,7 +94,7 @@ def test_verdicts_of_two_models_are_not_mixed(tmp_path):
     with open_ledger(tmp_path / "l.sqlite", ABOUT):
         pass
     with (
-        pytest.raises(InputError, match=r"model forest 1, not forest 2"),
+        pytest.raises(InputError, match="its model is forest 1, not forest 2"),
         open_ledger(tmp_path / "l.sqlite", ABOUT | {"model": "forest 2"}),
     ):
         pass
@@ -268,24 +268,34 @@ def test_each_ledger_has_an_id_that_stays(tmp_path):
         assert ledger.id == ids[0]
 
 
-def test_a_ledger_of_the_first_format_is_gone_on_with(tmp_path):
+def test_a_ledger_of_another_version_is_refused_and_kept(tmp_path):
     path = tmp_path / "l.sqlite"
     with open_ledger(path, ABOUT) as ledger:
         ledger.begin(BEGAN)
         ledger.record([outcome(0)])
-    with sqlite3.connect(path) as old:
-        old.executescript(
-            "ALTER TABLE series DROP COLUMN lacks; ALTER TABLE frames DROP COLUMN judged_without;"
-            "ALTER TABLE frames DROP COLUMN reasons; ALTER TABLE frames DROP COLUMN signs;"
-            "DELETE FROM about WHERE name = 'id'; PRAGMA user_version = 1;"
-        )
-    old.close()
-    with pytest.raises(InputError, match="brings it up to date"), read_ledger(path):
-        pass
-    with open_ledger(path, ABOUT) as ledger:
-        assert ledger.began("run 1") == BEGAN
-        ledger.record([outcome(1, judged_without=("start",), reasons=("why", "b"), signs=SIGNS)])
-        rows = [row.outcome for rows in ledger.after(0) for row in rows]
-    assert [row.judged_without for row in rows] == [(), ("start",)]
-    assert [row.reasons for row in rows] == [(), ("why", "b")]
-    assert [row.signs for row in rows] == [None, SIGNS]
+    with sqlite3.connect(path) as other:
+        other.execute("PRAGMA user_version = 3")
+    other.close()
+    for opened in (read_ledger(path), open_ledger(path, ABOUT)):
+        with pytest.raises(InputError, match="version 4.* found .*version 3"), opened:
+            pass
+    with sqlite3.connect(path) as other:
+        assert other.execute("SELECT COUNT(*) FROM frames").fetchone() == (1,)
+    other.close()
+
+
+def test_all_that_is_known_of_a_frame_is_kept(tmp_path):
+    more = {
+        "judged_without": ("start",),
+        "reasons": ("why", "b"),
+        "signs": SIGNS,
+        "copy": HitCopy("hits/hits-00001.h5", 7),
+    }
+    with open_ledger(tmp_path / "l.sqlite", ABOUT) as ledger:
+        ledger.begin(BEGAN)
+        assert ledger.last_copy("hits") is None
+        ledger.record([outcome(0, **more), outcome(1)])
+        (row, _) = next(ledger.after(0))
+        assert {name: getattr(row.outcome, name) for name in more} == more
+        assert ledger.last_copy("hits") == more["copy"]
+        assert ledger.last_copy("hit") is None

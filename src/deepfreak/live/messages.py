@@ -162,6 +162,14 @@ class FramePicture:
     activation: NDArray[np.float32] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class HitCopy:
+    """Where a frame's copy lies: a file below the session's directory, and its number there."""
+
+    file: str
+    index: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FrameOutcome:
     """What became of one frame.
@@ -191,6 +199,8 @@ class FrameOutcome:
         recorded.
     picture, peaks
         Where they were asked for.
+    copy
+        Where the frame was copied, None if it was not.
     """
 
     series: str
@@ -213,6 +223,7 @@ class FrameOutcome:
     notes: tuple[str, ...] = ()
     picture: FramePicture | None = field(default=None, repr=False)
     peaks: BraggPeaks | None = field(default=None, repr=False)
+    copy: HitCopy | None = None
 
     @property
     def left_sender(self) -> float | None:
@@ -275,8 +286,10 @@ class HitSink(Protocol):
     twice.
     """
 
-    def keep(self, hit: Hit) -> None:
-        """Take a frame; it is safe from `kill -9` when this returns, if it can be.
+    def keep(self, hit: Hit) -> HitCopy | None:
+        """Take a frame, and return where its copy lies if it has one.
+
+        The copy is safe from `kill -9` when this returns.
 
         Raises
         ------

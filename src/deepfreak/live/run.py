@@ -27,6 +27,7 @@ from deepfreak.live.messages import (
     FrameOutcome,
     FrameSource,
     Hit,
+    HitCopy,
     HitSink,
     LedgerRow,
     OutcomeSink,
@@ -298,12 +299,13 @@ class LiveRun:
     ) -> list[LedgerRow]:
         """Give frames to save to their sinks, then all verdicts to the ledger; insist on both."""
         outcomes = [*(outcome for _, outcome in came), *dropped]
-        to_save = [each for each in came if each[1].decision in SAVED] if self._hits else []
+        to_save = [n for n, (_, outcome) in enumerate(came) if outcome.decision in SAVED]
         told = False
         while True:
             try:
-                while to_save:
-                    self._save(*to_save[0])
+                while self._hits and to_save:
+                    place = to_save[0]
+                    outcomes[place] = self._saved(*came[place])
                     to_save.pop(0)
                 return self._ledger.record(outcomes, self._noted())
             except OutputError as error:
@@ -314,7 +316,9 @@ class LiveRun:
                     self._intake.trouble(f"{error}; verdicts wait until it can be written")
                 time.sleep(self._limits.retry_s)
 
-    def _save(self, job: FrameJob, outcome: FrameOutcome) -> None:
+    def _saved(self, job: FrameJob, outcome: FrameOutcome) -> FrameOutcome:
+        """Give a frame to the sinks of hits; return its outcome, with where its copy lies."""
+
         def frame() -> Frame:
             try:
                 if job.series not in self._decoders:
@@ -327,13 +331,15 @@ class LiveRun:
 
         peaks = outcome.peaks if outcome.peaks is not None else _no_peaks()
         hit = Hit(outcome=outcome, classes=self._classes, peaks=peaks, frame=frame)
+        copy: HitCopy | None = None
         for sink in self._hits:
             try:
-                sink.keep(hit)
+                copy = sink.keep(hit) or copy
             except InputError as error:  # as of a file that was taken away meanwhile
                 self._intake.trouble(
                     f"a frame to save was not copied: {error}", outcome.series, outcome.number
                 )
+        return replace(outcome, copy=copy)
 
     def _noted(self) -> dict[str, int]:
         """Return the counts that the ledger keeps beside its rows."""

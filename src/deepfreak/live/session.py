@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -269,8 +269,8 @@ def _sinks(
     lines = JsonLines(settings.out / "verdicts.jsonl", classes=classes)
     records: list[OutcomeSink] = [stack.enter_context(closing(lines))]
     for name, decision in _NAMES.items():
-        listed = CrystFELList(settings.out / f"{name}.lst", decision=decision)
-        listed.name_of = lru_cache(maxsize=1000)(lambda series: _file_name(ledger, series))
+        name_of = lru_cache(maxsize=1000)(partial(_file_name, ledger))
+        listed = CrystFELList(settings.out / f"{name}.lst", decision=decision, name_of=name_of)
         # closed behind the copies, whose last file it has to name
         records.append(stack.enter_context(closing(listed)))
         if settings.hits is not None:
@@ -282,9 +282,9 @@ def _sinks(
                 decision=decision,
                 frames_per_file=settings.frames_per_file,
                 classes=classes,
+                last=ledger.last_copy(name),
             )
             hits.append(stack.enter_context(closing(files)))
-            listed.place = files.place
     if settings.forward is not None:
         from deepfreak.live.sinks.crystfel_zmq import CrystFELSocket
 

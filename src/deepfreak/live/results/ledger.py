@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from deepfreak.errors import InputError, OutputError
-from deepfreak.live.messages import DECISIONS, FrameOutcome, LedgerRow, SeriesBegan
+from deepfreak.live.messages import DECISIONS, FrameOutcome, HitCopy, LedgerRow, SeriesBegan
 from deepfreak.live.receive.frame_accounting import SeriesReport, SeriesState
 from deepfreak.live.receive.number_set import NumberSet
 from deepfreak.screening.signs import Signs
 from deepfreak.storage.locks import lacks_record_locks, opened_alone
+from deepfreak.storage.manifest import Format, difference
 
-FORMAT = 3
+FORMAT = Format("ledger", 4)
 _TABLES = """
 CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS series (
@@ -34,24 +35,15 @@ CREATE TABLE IF NOT EXISTS frames (
     probabilities BLOB, p_crystal REAL,
     saturated INTEGER NOT NULL, level REAL, received REAL NOT NULL, sent REAL,
     decided REAL NOT NULL, ms REAL NOT NULL, error TEXT, truth TEXT, judged_without TEXT,
-    reasons TEXT, signs TEXT,
+    reasons TEXT, signs TEXT, copy_file TEXT, copy_index INTEGER,
     UNIQUE (series, number));
 CREATE TABLE IF NOT EXISTS counts (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 INSERT OR IGNORE INTO about VALUES ('id', lower(hex(randomblob(8))));
 """
-_UPGRADES = {  # by the format that they begin with
-    1: """
-ALTER TABLE series ADD COLUMN lacks TEXT NOT NULL DEFAULT '[]';
-ALTER TABLE frames ADD COLUMN judged_without TEXT;
-""",
-    2: """
-ALTER TABLE frames ADD COLUMN reasons TEXT;
-ALTER TABLE frames ADD COLUMN signs TEXT;
-""",
-}
 _COLUMNS = (
     "sequence, series, number, decision, label, probabilities, p_crystal, saturated, level, "
-    "received, sent, decided, ms, error, truth, judged_without, reasons, signs"
+    "received, sent, decided, ms, error, truth, judged_without, reasons, signs, "
+    "copy_file, copy_index"
 )
 _ABOUT = "SELECT value FROM about WHERE name = 'about'"
 _ROWS_AT_ONCE = 1000
@@ -217,7 +209,7 @@ class Ledger:
         with self._writing() as write:
             for row in rows:
                 write(
-                    f"INSERT INTO frames ({_COLUMNS}) VALUES ({', '.join('?' * 18)})",  # noqa: S608
+                    f"INSERT INTO frames ({_COLUMNS}) VALUES ({', '.join('?' * 20)})",  # noqa: S608
                     self._values(row),
                 )
             for name, value in (counts or {}).items():
@@ -246,6 +238,15 @@ class Ledger:
             sequence = found[-1].sequence
             yield found
 
+    def last_copy(self, directory: str) -> HitCopy | None:
+        """Return the last copy below `directory`, a name; None if there is none."""
+        found = self._rows(
+            "SELECT copy_file, copy_index FROM frames WHERE copy_file >= ? AND copy_file < ? "
+            "ORDER BY sequence DESC LIMIT 1",
+            *(f"{directory}/", f"{directory}0"),  # 0 follows /
+        )
+        return HitCopy(*found[0]) if found else None
+
     def decisions(self) -> dict[str, int]:
         """Return how many frames each decision has."""
         found = dict(self._rows("SELECT decision, COUNT(*) FROM frames GROUP BY decision"))
@@ -273,11 +274,13 @@ class Ledger:
             json.dumps(outcome.judged_without) if outcome.judged_without else None,
             json.dumps(outcome.reasons) if outcome.reasons else None,
             None if outcome.signs is None else json.dumps(outcome.signs.to_json()),
+            None if outcome.copy is None else outcome.copy.file,
+            None if outcome.copy is None else outcome.copy.index,
         )
 
     def _recorded(self, row: tuple[Any, ...]) -> LedgerRow:
         sequence, series, number, decision, label, packed, p_crystal, saturated, level = row[:9]
-        received, sent, decided, ms, error, truth, judged_without, reasons, signs = row[9:]
+        received, sent, decided, ms, error, truth, judged_without, reasons, signs = row[9:18]
         outcome = FrameOutcome(
             series=self._names[series],
             number=number,
@@ -296,6 +299,7 @@ class Ledger:
             judged_without=tuple(json.loads(judged_without or "[]")),
             reasons=tuple(json.loads(reasons or "[]")),
             signs=None if signs is None else Signs(**json.loads(signs)),
+            copy=None if row[18] is None else HitCopy(*row[18:]),
         )
         return LedgerRow(sequence=sequence, outcome=outcome)
 
@@ -357,7 +361,7 @@ def open_ledger(
             if found != wanted:
                 if not may_follow(begun_with, about):
                     raise InputError(
-                        f"{path} was begun with {_difference(begun_with, about)}: give another "
+                        f"{path} is of another run ({difference(begun_with, about)}): give another "
                         "--out, or the same settings"
                     )
                 _store_settings(connection, path, wanted)
@@ -381,11 +385,7 @@ def read_ledger(path: Path) -> Iterator[Ledger]:
     try:
         with _as_input_error(path):
             connection.execute("PRAGMA trusted_schema = OFF")
-            if connection.execute("PRAGMA user_version").fetchone()[0] in _UPGRADES:
-                raise InputError(
-                    f"expected a ledger of format {FORMAT}, found an older one: {path}; the "
-                    "command that made it, with the same --out, brings it up to date"
-                )
+            _require_version(connection, path)
             about = json.loads(connection.execute(_ABOUT).fetchone()[0])
             yield Ledger(connection, path, about)
     finally:
@@ -403,16 +403,13 @@ def _as_input_error(path: Path) -> Iterator[None]:
 def _prepare(connection: sqlite3.Connection, path: Path, wanted: str) -> str:
     """Make what is missing, and return what the ledger was begun with."""
     try:
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        tables = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
-        if tables and version not in {FORMAT, *_UPGRADES}:
-            raise InputError(f"expected a ledger of format {FORMAT}, found another file: {path}")
-        for old in range(version, FORMAT) if tables else ():
-            upgrade = f"BEGIN; {_UPGRADES[old]} PRAGMA user_version = {old + 1}; COMMIT;"
-            connection.executescript(upgrade)
+        if connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
+            _require_version(connection, path)
         for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "trusted_schema = OFF"):
             connection.execute(f"PRAGMA {pragma}")
-        connection.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {FORMAT}; COMMIT;")
+        connection.executescript(
+            f"BEGIN; {_TABLES} PRAGMA user_version = {FORMAT.version}; COMMIT;"
+        )
         with connection:
             connection.execute("INSERT OR IGNORE INTO about VALUES ('about', ?)", (wanted,))
         return str(connection.execute(_ABOUT).fetchone()[0])
@@ -420,6 +417,13 @@ def _prepare(connection: sqlite3.Connection, path: Path, wanted: str) -> str:
         if isinstance(error, sqlite3.OperationalError):
             raise OutputError(f"cannot write the ledger {path}: {_reason(error, path)}") from error
         raise InputError(f"expected a ledger, found a damaged or foreign file: {path}") from error
+
+
+def _require_version(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise `InputError` where a database is no ledger of this format."""
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    manifest = {"format": FORMAT.name if version else None, "format_version": version}
+    FORMAT.check(manifest, path, advice="give another --out")
 
 
 def _store_settings(connection: sqlite3.Connection, path: Path, wanted: str) -> None:
@@ -438,10 +442,3 @@ def _reason(error: sqlite3.Error, path: Path) -> str:
         if name.startswith(beginning):
             return reason
     return str(error)
-
-
-def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """Return in a few words what tells the settings of two runs apart."""
-    names = [name for name in {**found, **wanted} if found.get(name) != wanted.get(name)]
-    name = names[0] if names else "other settings"
-    return f"{name} {found.get(name)!s:.60}, not {wanted.get(name)!s:.60}"

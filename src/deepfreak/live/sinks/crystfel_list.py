@@ -18,27 +18,14 @@ it says how far it has got.
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from deepfreak.errors import OutputError
 from deepfreak.live.messages import Decision, FrameOutcome, LedgerRow
 from deepfreak.live.sinks.growing_file import GrowingFile
+from deepfreak.live.sinks.hit_draft import draft_path
 from deepfreak.live.sinks.json_lines import require_next
 from deepfreak.storage.files import reason_of
-
-
-@dataclass(frozen=True, slots=True)
-class HitCopy:
-    """Where a copy of a frame lies: a file, which may not be `whole` yet, and its number there."""
-
-    file: Path
-    index: int
-    whole: bool
-
-
-# The copy of frame (series, number), None if there is none.
-Place = Callable[[str, int], HitCopy | None]
 
 KIND = "deepfreak list position 1"
 MAX_LINE_LENGTH = 1022  # bytes: CrystFEL reads that many, and takes the rest for another line
@@ -57,17 +44,15 @@ class CrystFELList:
 
     Parameters
     ----------
+    path
+        In the session's directory, below which copies lie.
     decision
         The one whose frames are listed.
-    place
-        Gives the copy of a frame, None if it was not copied; lines then name the copy.
+    name_of
+        Gives the name to list of a series that was not copied.
 
     Attributes
     ----------
-    place
-        As given; it may be set until the first rows are written.
-    name_of
-        Gives the name to list of a series that was not copied: as it is, unless set.
     skipped
         How many frames were not listed, since their line is longer than CrystFEL can read.
 
@@ -78,12 +63,14 @@ class CrystFELList:
     """
 
     def __init__(
-        self, path: Path, *, decision: Decision = "keep", place: Place | None = None
+        self,
+        path: Path,
+        *,
+        decision: Decision = "keep",
+        name_of: Callable[[str], str] = lambda series: series,
     ) -> None:
         self.skipped = 0
-        self._decision = decision
-        self.place = place
-        self.name_of: Callable[[str], str] = lambda series: series
+        self._decision, self._name_of = decision, name_of
         self._waiting: list[LedgerRow] = []  # from the first whose copy is not whole on
         self._position = path.with_name(f"{path.name}.position")
         self._file = GrowingFile(path)
@@ -148,12 +135,13 @@ class CrystFELList:
 
     def _line(self, outcome: FrameOutcome) -> bytes | None:
         """Return the line of a frame, None as long as its copy is not whole."""
-        copy = self.place(outcome.series, outcome.number) if self.place else None
-        if copy is not None:
-            return _spelled(f"{copy.file.absolute()} //{copy.index}") if copy.whole else None
+        if outcome.copy is not None:
+            file = self._file.path.absolute().parent / outcome.copy.file
+            is_whole = not draft_path(file).exists()
+            return _spelled(f"{file} //{outcome.copy.index}") if is_whole else None
         if outcome.number == 0 and _ONE_FRAME.search(outcome.series):
-            return _spelled(f"{self.name_of(outcome.series)} //")
-        return _spelled(f"{self.name_of(outcome.series)} //{outcome.number}")
+            return _spelled(f"{self._name_of(outcome.series)} //")
+        return _spelled(f"{self._name_of(outcome.series)} //{outcome.number}")
 
     def _state(self, sequence: int, lines: bytes) -> None:
         """Say that the list is to have these lines behind those that it has."""

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from deepfreak.errors import OutputError
@@ -22,8 +23,9 @@ class JsonLines:
     Each line has: sequence, series, number, decision, label, probabilities {class: p}, p_crystal,
     saturated, received (seconds since 1970), latency_ms (from receipt to decision), ms (of work),
     judged_without (what of the detector's start was not known: "start", "mask", "configuration"),
-    error, reasons (why it was decided so), signs (what the evidence shows: peaks, rings, lattice);
-    and truth where it is known. What is unknown is null.
+    error, reasons (why it was decided so), signs (what the evidence shows: peaks, rings, lattice),
+    copy {file, index} (where the frame was copied, below the session's directory); and truth where
+    it is known. What is unknown is null.
 
     Parameters
     ----------
@@ -104,6 +106,7 @@ def _line(sequence: int, outcome: FrameOutcome, template: str) -> str:
     known = template % probabilities if probabilities and math.isfinite(sum(probabilities)) else ""
     error = "null" if outcome.error is None else _quoted(outcome.error)
     signs = "null" if outcome.signs is None else _json(outcome.signs.to_json())
+    copy = "null" if outcome.copy is None else _json(asdict(outcome.copy))
     truth = "" if outcome.truth is None else f', "truth": {_json(dict(outcome.truth))}'
     return (
         f'{{"sequence": {sequence}, "series": {_quoted(outcome.series)}, '
@@ -114,7 +117,8 @@ def _line(sequence: int, outcome: FrameOutcome, template: str) -> str:
         f'"received": {_number(outcome.received, 6)}, '
         f'"latency_ms": {_number((outcome.decided - outcome.received) * 1e3, 3)}, '
         f'"ms": {_number(outcome.ms, 3)}, "judged_without": {_names(outcome.judged_without)}, '
-        f'"error": {error}, "reasons": {_names(outcome.reasons)}, "signs": {signs}{truth}}}\n'
+        f'"error": {error}, "reasons": {_names(outcome.reasons)}, "signs": {signs}, '
+        f'"copy": {copy}{truth}}}\n'
     )
 
 
