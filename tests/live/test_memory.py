@@ -10,7 +10,7 @@ import pytest
 from deepfreak.live.decide import FrameJob
 from deepfreak.live.messages import SeriesBegan
 from deepfreak.live.receive.folder.identify import FileContext
-from deepfreak.live.receive.folder.look import unread_identity
+from deepfreak.live.receive.folder.inspect import unread_identity
 from deepfreak.live.workers import WorkerPool, WorkerTask
 from tests.live.test_decide import POLICY
 

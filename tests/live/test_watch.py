@@ -18,6 +18,7 @@ from deepfreak.formats.options import ReadSettings
 from deepfreak.isolation import Limits
 from deepfreak.live.messages import Arrival, SeriesBegan, SeriesEnded, Trouble
 from deepfreak.live.receive.folder.decode import decoder
+from deepfreak.live.receive.folder.inspect import InspectionPool
 from deepfreak.live.receive.folder.source import FolderSource
 from tests.live import folder_writers as writers
 from tests.unit.formats import made
@@ -256,21 +257,16 @@ def stuck_file(folder, kind):
     return "b.h5"
 
 
-@pytest.fixture
-def quick_limits(monkeypatch):
-    quick = Limits(cpu_s=1.0, idle_s=1.0, memory_bytes=256 << 20)
-    monkeypatch.setattr("deepfreak.live.receive.folder.looking.limits_for", lambda _: quick)
+QUICK_LIMITS = Limits(cpu_s=1.0, idle_s=1.0, memory_bytes=256 << 20)
 
 
 @pytest.mark.parametrize("kind", ["slow", "pipe", "frames"])
-def test_a_file_that_holds_its_reader_is_one_unreadable_frame_and_the_rest_comes(
-    tmp_path, quick_limits, kind
-):
+def test_a_file_that_holds_its_reader_is_one_unreadable_frame_and_the_rest_comes(tmp_path, kind):
     write(tmp_path / "a.img", 1)
     name = stuck_file(tmp_path, kind)
     for number in range(5):
         write(tmp_path / f"c{number}.img", number)
-    watch = Watch(tmp_path)
+    watch = Watch(tmp_path, inspections=InspectionPool(limits_of=lambda _: QUICK_LIMITS))
     rest = [("a.img", 0), *((f"c{number}.img", 0) for number in range(5))]
     ledger = watch.until(has(*rest, (name, 0)), within_s=30)
     assert sorted(ledger.arrived) == sorted([*rest, (name, 0)])

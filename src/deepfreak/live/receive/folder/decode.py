@@ -15,7 +15,6 @@ from deepfreak.live.receive.folder.identify import (
     UNREAD,
     FileContext,
     digest_of_first_frame,
-    has_only_grown,
     options_of,
     unpack,
 )
@@ -131,12 +130,10 @@ class FileDecoder:
         identity = self._context.identity
         try:
             state = os.stat(identity.path)  # noqa: PTH116 - paths are str, and many
+            same = identity.is_unchanged(state)
             if self._grows:
                 same = identity.inode == state.st_ino or identity.digest == UNREAD
-                same = same or digest_of_first_frame(file) == identity.digest
-            else:
-                same = identity.is_unchanged(state)
-                same = same or has_only_grown(identity.path, identity, state.st_size)
+            same = same or digest_of_first_frame(file) == identity.digest
         except OSError as error:
             raise FrameError(f"cannot be read: {error.strerror}") from error
         if not same:

@@ -1,17 +1,25 @@
-"""What tells a file from another one of the same name, and the context that says so for ever."""
+"""Which file it is, and which series: its own name, or with a number behind it.
+
+A file keeps its series while its first frame stays; another one under its name is another series.
+"""
 
 import hashlib
 import json
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
-from pathlib import Path
+from functools import lru_cache, partial
+from itertools import count as count_from
+from pathlib import Path, PurePath
 from typing import Any
 
 from deepfreak.errors import FrameError
-from deepfreak.formats.files import is_hdf5_name
 from deepfreak.formats.frame import FrameFile
 from deepfreak.formats.options import ReadOptions, ReadSettings
+from deepfreak.text import spelled
+
+Known = Callable[[str], int]
+ContextOf = Callable[[str], bytes | None]
 
 _DIGEST_BYTES = 16
 _MAX_CONTEXT_BYTES = 1 << 16
@@ -31,7 +39,8 @@ class FileIdentity:
     inode, size, mtime_ns
         While these stay, so does the file.
     digest
-        Of its bytes; of an HDF5 file, which may grow, of its first frame. Hexadecimal.
+        Of its first frame, hexadecimal; `UNREAD` or beginning with `UNREADABLE` where none was
+        read. So a file that was touched or has grown stays the same.
     """
 
     path: str
@@ -106,38 +115,19 @@ def unpack(context: bytes) -> FileContext:
         raise wrong from error
 
 
-def digest_of_bytes(path: str, size: int | None = None) -> str:
-    """Return the digest of a file's bytes, or of the first `size` of them.
+def digest_of_bytes(path: str) -> str:
+    """Return the digest of a file's bytes.
 
     Raises
     ------
     OSError
         It cannot be read.
     """
-    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
     # a pipe that has taken the file's place must not block
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123
-        left = os.fstat(file.fileno()).st_size if size is None else size
-        while left > 0 and (data := file.read(min(left, 1 << 20))):
-            digest.update(data)
-            left -= len(data)
-    return digest.hexdigest()
-
-
-def has_only_grown(path: str, past: FileIdentity | None, size: int) -> bool:
-    """Return whether the file `path` of `size` bytes is `past` with further bytes behind it.
-
-    Such as a file that was taken for whole while its writer paused. False for HDF5, whose frames
-    tell, and for what could not be read as frames.
-    """
-    if past is None or is_hdf5_name(os.path.basename(path)):  # noqa: PTH119 - a str
-        return False
-    if size < past.size or past.digest == UNREAD or past.digest.startswith(UNREADABLE):
-        return False
-    try:
-        return digest_of_bytes(path, past.size) == past.digest
-    except OSError:
-        return False
+        return hashlib.file_digest(
+            file, partial(hashlib.blake2b, digest_size=_DIGEST_BYTES)
+        ).hexdigest()
 
 
 def digest_of_first_frame(file: FrameFile) -> str:
@@ -173,3 +163,103 @@ def _of_kind(value: Any, *kinds: type) -> Any:  # noqa: ANN401 - checked here
     if not isinstance(value, kinds) or isinstance(value, bool):
         raise TypeError("a value of another kind")
     return value
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedFile:
+    """What was given out of a series: which file it is, its frames, all of them if `whole`."""
+
+    series: str
+    identity: FileIdentity | None
+    frames: int
+    whole: bool = False
+
+
+class SeriesNames:
+    """The series of files, those of earlier runs included.
+
+    Parameters
+    ----------
+    known, context_of
+        How many frames of a series are recorded, and its context, None where there is none.
+    """
+
+    def __init__(self, known: Known, context_of: ContextOf) -> None:
+        self._known, self._context_of = known, context_of
+        self._given: dict[str, PublishedFile] = {}
+
+    def is_known(self, label: str) -> bool:
+        """Return whether anything was ever given out under the name `label`."""
+        return self._past(label) is not None
+
+    def recall(self, label: str, state: os.stat_result) -> PublishedFile | None:
+        """Return what was given out of the file that is called `label`, if it is untouched since.
+
+        Without contexts of earlier runs, a file is taken for the one that had its name then.
+        """
+        for series in _numbered(label):
+            past = self._past(series)
+            if past is None:
+                return None
+            if past.identity is None or past.identity.is_unchanged(state):
+                return past
+        return None
+
+    def assign(self, label: str, identity: FileIdentity) -> PublishedFile:
+        """Return which series a file is, and what of it was given out before."""
+        for series in _numbered(label):
+            past = self._past(series)
+            if past is None:
+                return PublishedFile(series, identity, 0)
+            if past.identity is None or identity.is_same(past.identity):
+                return past
+        raise AssertionError  # there is no end of numbers
+
+    def give(self, series: str, identity: FileIdentity, frames: int, *, whole: bool) -> None:
+        """Note that so many frames of a series were given out."""
+        self._given[series] = PublishedFile(series, identity, frames, whole)
+
+    def _past(self, series: str) -> PublishedFile | None:
+        """Return what was given out of `series`, None if it is new."""
+        given = self._given.get(series)
+        if given is not None:
+            return given
+        frames, context = self._known(series), self._context_of(series)
+        if context is None:
+            return PublishedFile(series, None, frames) if frames else None
+        try:
+            found = unpack(context)
+        except FrameError:
+            return PublishedFile(series, None, frames)
+        return PublishedFile(
+            series, found.identity, frames, found.frames is not None and frames >= found.frames
+        )
+
+
+def label_of(path: str, root: str, prefix: str) -> str:
+    """Return the name of the file `path` below the watched folder `root`, made printable."""
+    inside = path[len(root) :].lstrip("/")
+    return spelled(f"{prefix}/{inside}" if prefix else inside)
+
+
+def prefixes(roots: list[str]) -> list[str]:
+    """Return what tells files of several watched folders apart: enough of each folder's path."""
+    if len(roots) == 1:
+        return [""]
+    return [_shortest_end(root, roots) for root in roots]
+
+
+def _shortest_end(root: str, roots: list[str]) -> str:
+    """Return the last parts of `root` by which it differs from all other `roots`."""
+    parts = PurePath(root).parts
+    for depth in range(1, len(parts)):
+        end = parts[-depth:]
+        if sum(PurePath(other).parts[-depth:] == end for other in roots) == 1:
+            return "/".join(end)
+    return root.strip("/")
+
+
+def _numbered(label: str) -> Iterator[str]:
+    yield label
+    for number in count_from(2):
+        yield f"{label} ({number})"

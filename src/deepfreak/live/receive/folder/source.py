@@ -25,13 +25,10 @@ from deepfreak.formats.files import is_hdf5_name
 from deepfreak.formats.guarded import links_in_process, load_guarded
 from deepfreak.formats.options import ReadSettings
 from deepfreak.live.messages import Event
-from deepfreak.live.receive.folder.candidate import PendingFile, numbers
 from deepfreak.live.receive.folder.find import DirectoryTree, FileFound, FileGone
-from deepfreak.live.receive.folder.look import state_of
-from deepfreak.live.receive.folder.looking import looking
-from deepfreak.live.receive.folder.masters import MasterFiles
-from deepfreak.live.receive.folder.names import ContextOf, Known, SeriesNames, label_of, prefixes
-from deepfreak.live.receive.folder.publish import FilePublisher
+from deepfreak.live.receive.folder.identify import ContextOf, Known, SeriesNames, label_of, prefixes
+from deepfreak.live.receive.folder.inspect import InspectionPool, inspection_pool, state_of
+from deepfreak.live.receive.folder.publish import FilePublisher, PendingFile, numbers
 
 SETTLE_S = 0.5
 POLL_S = 0.2
@@ -63,6 +60,8 @@ class FolderSource:
         Ends the source when nothing new has come for so long; None for never.
     reading
         What the user gives beside the files.
+    inspections
+        The processes that look into files, by default those of this thread.
 
     Raises
     ------
@@ -81,6 +80,7 @@ class FolderSource:
         patience_s: float = PATIENCE_S,
         until_idle_s: float | None = None,
         reading: ReadSettings | None = None,
+        inspections: InspectionPool | None = None,
     ) -> None:
         for path in paths:
             if not path.exists():
@@ -90,7 +90,7 @@ class FolderSource:
         self._place = None if geometry is None else geometry.data_path
         self._poll_s, self._until_idle_s = poll_s, until_idle_s
         self._names = SeriesNames(known, context_of)
-        self._looking = looking()
+        self._looking = inspections or inspection_pool()
         self._publisher = FilePublisher(
             self._names,
             self._looking,
@@ -105,7 +105,7 @@ class FolderSource:
             (str(folder), DirectoryTree(folder, only=None if path.is_dir() else path.name))
             for folder, path in zip(folders, paths, strict=True)
         ]
-        self._masters = MasterFiles()
+        self._master_of: dict[str, str] = {}  # of linked files; paths without links
         self._pending: dict[str, PendingFile] = {}
         self._done: dict[str, tuple[int, int, int]] = {}
         self._root_of: dict[str, str] = {}
@@ -182,7 +182,9 @@ class FolderSource:
             self._done[candidate.path] = candidate.stamp[0] or (0, 0, 0)
         if candidate.series is None and candidate.links:
             # a master that has gone unread: its images are to be read from their own files
-            for link in self._masters.release(candidate.real):
+            freed = [link for link, one in self._master_of.items() if one == candidate.real]
+            for link in freed:
+                del self._master_of[link]
                 if link in self._hdf5:
                     self._take(self._hdf5[link], self._root_of[self._hdf5[link]])
 
@@ -195,7 +197,7 @@ class FolderSource:
         if is_hdf5_name(path.rpartition("/")[2]):
             real = os.path.realpath(path)
             self._hdf5[real] = path
-            if self._masters.master_of(real) is not None:
+            if real in self._master_of:
                 return  # which tells when it grows
         elif self._is_done(path, label):
             return
@@ -271,8 +273,8 @@ class FolderSource:
         if not links or candidate.skipped or self._taken_before(candidate, links):
             return True
         candidate.links = links
-        self._masters.claim(candidate.real, links)
         for link in links:
+            self._master_of.setdefault(link, candidate.real)
             self._pending.pop(self._hdf5.get(link, ""), None)
         return True
 
