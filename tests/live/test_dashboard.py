@@ -131,7 +131,7 @@ def test_hits_are_pictures_with_tint_and_peaks(client):
     hit = client.statistics.hits()[0]
     image = Image.open(io.BytesIO(client.get(f"/hits/{hit.id}.png").content))
     assert (image.format, image.size) == ("PNG", (150, 150))
-    tint = Image.open(io.BytesIO(client.get(f"/hits/{hit.id}/tint.png").content))
+    tint = Image.open(io.BytesIO(client.get(f"/hits/{hit.id}/activation.png").content))
     assert tint.mode == "RGBA"
     peaks = np.array(client.get(f"/hits/{hit.id}/peaks").json()["peaks"])
     assert np.allclose(peaks * 300, hit.outcome.picture.peaks, atol=0.05)

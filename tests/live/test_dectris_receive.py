@@ -160,7 +160,7 @@ def test_a_missed_start_is_made_up_for(protocol: str) -> None:
     assert began.expected is None
     assert began.lacks == ("start",)
     (line,) = troubles(events)
-    assert line.startswith(f"series {began.series}: its start was missed; judged without")
+    assert line.startswith(f"series {began.series}: its start was missed; classified without")
     np.testing.assert_array_equal(frames(events)[1].counts, counts_of(6))
 
 

@@ -98,7 +98,7 @@ def test_a_missed_start_is_told_once_and_on_record(unique_id):
     (name,) = talk.names
     (line,) = talk.lines
     assert line == (
-        f"series {name}: its start was missed; judged without the detector's mask, saturation "
+        f"series {name}: its start was missed; classified without the detector's mask, saturation "
         "and beam centre"
     )
     assert talk.lacks(name) == ("start",)

@@ -58,7 +58,7 @@ def require_all_but_the_number(start: Start, protocol: str) -> None:
     assert start.expected is None
     lines, began = said_of(start, protocol)
     assert len(lines) == 1
-    assert "its number of images cannot be read, taken as unknown" in lines[0]
+    assert "its number of images cannot be read, treated as unknown" in lines[0]
     assert began.lacks == ()
     frame = frame_of(began, protocol)
     np.testing.assert_array_equal(frame.valid, ~MASK)
@@ -121,7 +121,7 @@ def test_v2_no_value_of_a_field_that_is_not_needed_costs_the_mask(field, value):
 def test_v1_a_configuration_that_cannot_be_read_costs_itself(config):
     header, _, mask, pixels = json_v1.encode_start(a_start())
     lines, began = said_of(json_v1.read_message([header, config, mask, pixels]), "v1")
-    assert "its configuration cannot be read, judged without it" in lines[0]
+    assert "its configuration cannot be read, classified without it" in lines[0]
     assert began.lacks == ("configuration",)
     frame = frame_of(began, "v1")
     np.testing.assert_array_equal(frame.valid, ~MASK)
@@ -189,7 +189,7 @@ def test_v2_a_mask_that_cannot_be_read_costs_the_mask_not_the_series(kind):
 def require_all_but_the_mask(start: Start, protocol: str) -> None:
     lines, began = said_of(start, protocol)
     assert len(lines) == 1
-    assert "its mask cannot be read, judged without it" in lines[0]
+    assert "its mask cannot be read, classified without it" in lines[0]
     assert lines[0].isprintable()
     assert (began.lacks, began.expected) == (("mask",), 3)
     frame = frame_of(began, protocol)

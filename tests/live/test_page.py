@@ -173,8 +173,8 @@ def test_hits_are_shown_with_their_peaks_circled(browser):
     )
     browser.wait_for("document.querySelectorAll('.hit .circles circle').length >= 12")
     assert colour(browser, ".hit .circles", "opacity") == "1"
-    browser.evaluate("document.querySelector('[data-overlay=tint]').click()")
-    browser.wait_for("getComputedStyle(document.querySelector('.hit .tint')).opacity === '1'")
+    browser.evaluate("document.querySelector('[data-overlay=activation]').click()")
+    browser.wait_for("getComputedStyle(document.querySelector('.hit .activation')).opacity === '1'")
     browser.evaluate("document.querySelector('[data-overlay=peaks]').click()")
 
 

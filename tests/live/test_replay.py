@@ -69,6 +69,6 @@ def test_who_is_stopped_ends_the_series(recording, rate_hz):
 
 def test_nothing_is_sent_to_nobody(recording):
     speaker = Heard(listens=False)
-    with pytest.raises(DeepFreakError, match="nobody has listened"):
+    with pytest.raises(DeepFreakError, match="no listener"):
         replay(recording, speaker, count=5, rate_hz=None)
     assert not speaker.numbers

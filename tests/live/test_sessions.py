@@ -270,8 +270,8 @@ def test_frames_without_a_start_are_marked_until_it_comes(tmp_path, scores, prot
     # hot pixels pass for reflections where nobody has named them
     assert min(row["p_crystal"] for row in rows[:5]) > max(row["p_crystal"] for row in rows[5:])
     said = log.read_text()
-    assert "series 7: its start was missed; judged without the detector's mask" in said
-    assert "series 7: its start came late; later frames are judged with it" in said
+    assert "series 7: its start was missed; classified without the detector's mask" in said
+    assert "series 7: its start came late; later frames are classified with it" in said
     summary = json.loads((out / "summary.json").read_text())
     assert (summary["judged_without"], summary["troubles"]) == (5, 2)
     shown = CliRunner().invoke(account, [str(out)], standalone_mode=False)

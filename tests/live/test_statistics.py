@@ -289,6 +289,6 @@ def test_series_tell_what_is_not_known_of_them_and_no_wild_gap():
     assert found["series"][0]["lacks"] == ["start"]
     assert found["series"][0]["missed"] == 0
     (alarm,) = (alarm for alarm in found["alarms"] if alarm["name"] == "start missing")
-    assert alarm["text"].startswith("3 of 3 frames judged without the detector's start or mask")
+    assert alarm["text"].startswith("3 of 3 frames classified without the detector's start or mask")
     statistics.notice(SeriesBegan(series="a", kind="dectris-v1", context=b"a start"), NOW)
     assert statistics.snapshot(NOW)["series"][0]["lacks"] == []

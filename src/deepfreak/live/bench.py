@@ -120,7 +120,7 @@ def measure(
 ) -> Measured:
     """Send frames for so many seconds, and return what came of them.
 
-    Without a rate nothing is left out: the detector waits for us.
+    Without a rate nothing is dropped: the detector waits for us.
 
     Raises
     ------
@@ -221,7 +221,7 @@ class _Detector:
     pipe: Connection
 
     def said(self) -> tuple[int, int]:
-        """Return how many frames have left, and how many nobody took."""
+        """Return how many frames were sent, and how many were not received."""
         if not self.pipe.poll(SECONDS_TO_START):
             raise DeepFreakError("the detector's process does not end: is the machine overloaded?")
         sent, not_taken = self.pipe.recv()

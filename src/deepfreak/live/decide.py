@@ -32,7 +32,7 @@ SATURATED_SHARE = 2e-4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameJob:
-    """A frame to judge.
+    """A frame to classify.
 
     Attributes
     ----------

@@ -36,12 +36,12 @@ class SeriesBegan:
     Attributes
     ----------
     series
-        Its name, unique for ever: two runs of a detector never share one.
+        Its name, unique indefinitely: two runs of a detector never share one.
     kind, context
         What turns the payloads of its frames into frames: a name, and bytes that are kept in the
         ledger, so that frames can be decoded after a restart.
     expected
-        How many frames it will have, numbered from 0; None where nobody knows.
+        How many frames it will have, numbered from 0; None where unknown.
     facts
         What a person wants to know of it, as JSON values; "series" is the detector's own count.
     lacks
@@ -80,7 +80,7 @@ class Arrival:
     received
         When, in seconds since 1970.
     since
-        The same by `time.monotonic`, which nobody sets.
+        The same by `time.monotonic`, which no step of the wall clock changes.
     sent
         When the sender says that it left, in seconds since 1970; None where it does not.
     truth
@@ -180,7 +180,7 @@ class FrameOutcome:
         "dropped" where the machine could not keep up and the frame was not looked at.
     label, probabilities, p_crystal
         As in `screening.Verdict`, probabilities in the model's order; None and empty for frames
-        that were unreadable or left out.
+        that were unreadable or dropped.
     saturated
         Whether more of the frame is over the largest trusted count than a few spots are.
     level
@@ -195,8 +195,7 @@ class FrameOutcome:
     judged_without
         What of the detector's start was not known, as in `SeriesBegan.lacks`.
     notes
-        What the reading of the frame says that the one who judged it has not said before; not
-        recorded.
+        What reading the frame noted for the first time in its worker; not recorded.
     picture, peaks
         Where they were asked for.
     copy

@@ -1,8 +1,8 @@
 """A detector without a detector: frames sent at a rate, as DECTRIS's Stream V2 sends them.
 
 Frames are made and compressed before the first one leaves, and come again in the same order when
-there are more to send; each message has its own number, time and truth. What nobody takes in time
-is dropped, as a detector does, and counted.
+there are more to send; each message has its own number, time and truth. What is not received in
+time is dropped, as a detector does, and counted.
 """
 
 import time
@@ -46,7 +46,7 @@ class Recording:
     facts
         What the start message tells.
     mask
-        True where a pixel is to be left out; None: nowhere.
+        True where a pixel is missing; None: nowhere.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Recording:
 
 @dataclass(slots=True, kw_only=True)
 class Sent:
-    """How many frames have left, which nobody took, and how late the latest was."""
+    """How many frames were sent, which were not received, and how late the latest was."""
 
     sent: int = 0
     dropped: list[int] = field(default_factory=list)
@@ -171,7 +171,7 @@ def replay(
     Parameters
     ----------
     unique_id
-        The series' name for ever; a new one, if None.
+        The series' unique id; a new one, if None.
     first
         The number of the first frame, after a detector's restart in the middle; the last one is
         still `count` - 1.
@@ -181,13 +181,13 @@ def replay(
     Raises
     ------
     DeepFreakError
-        Nobody listens.
+        There is no listener.
     """
     start = _start(recording, series=series, unique_id=unique_id or str(uuid4()), count=count)
     taken = speaker.start(start, within_s=LISTENER_WITHIN_S if must_listen else 0.0)
     if must_listen and not taken:
         raise DeepFreakError(
-            f"nobody has listened at {speaker.address} within {LISTENER_WITHIN_S:.0f} s: "
+            f"no listener at {speaker.address} within {LISTENER_WITHIN_S:.0f} s: "
             "begin `deepfreak listen` first"
         )
     done = Sent()

@@ -67,7 +67,7 @@ class RunCounts:
     waiting, capacity
         Frames that wait for a verdict, and the most that may.
     workers, crashes
-        Processes that judge, and how many of them have died.
+        Worker processes, and how many of them have crashed.
     """
 
     received: int

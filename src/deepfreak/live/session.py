@@ -2,7 +2,7 @@
 
 A folder holds all that a session writes::
 
-    ledger.sqlite      every verdict; from it the session goes on
+    ledger.sqlite      every verdict; from it the session is resumed
     verdicts.jsonl     the same as lines of JSON
     hits.lst           frames to keep, as CrystFEL reads a list
     unsure.lst         unsure frames, likewise
@@ -63,7 +63,7 @@ class Settings:
     Attributes
     ----------
     out
-        Its folder, made if there is none.
+        Its directory, made if it does not exist.
     model, scores
         Files; None for those that ship, or for the scores beside the model. `scores` are those of
         this detector; see `policy_from`.
@@ -201,7 +201,7 @@ def open_session(
             observers.append(feed)
         workers.wait_until_ready()
         _log.info("ready: %s, model %s, %s", name, model.name, policy.promise())
-        # not before: what a detector sends into a socket that nobody reads would be lost with us
+        # not before: what a detector sends into a socket that is not read would be lost with us
         source = make_source(ledger)
         run = LiveRun(
             source,
@@ -235,9 +235,9 @@ def _make(folder: Path) -> None:
 
 
 def _discards_no_more(begun_with: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
-    """Return whether a session may go on as `about` says, thresholds being no bolder than before.
+    """Return whether a session may be resumed as `about` says: it discards no more than before.
 
-    So one that an earlier version began goes on, whose thresholds discarded more.
+    So one that an earlier version began is resumed, whose thresholds discarded more.
     """
     bounds = ("discard below", "keep from")
     if {**begun_with, **{name: about[name] for name in bounds}} != about:

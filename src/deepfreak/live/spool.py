@@ -135,8 +135,8 @@ class Spool:
         names = sorted(filter(None, map(_NAME.fullmatch, files)), key=_number)
         if any(name[1] != self._owner for name in names):
             raise OutputError(
-                f"expected frames of this session in {self.folder}, found some of another one: go "
-                "on with the --out that they belong to, or give another --spool"
+                f"expected frames of this session in {self.folder}, found some of another one: "
+                "resume with the --out that they belong to, or give another --spool"
             )
         for name in names:
             path = self.folder / name[0]
@@ -161,7 +161,7 @@ def read(path: Path) -> Arrival:
     Raises
     ------
     FrameError
-        It is torn, or none of ours.
+        It is incomplete, or not ours.
     """
     try:
         content = path.read_bytes()
@@ -176,7 +176,7 @@ def _unpacked(content: bytes) -> Arrival:
     Raises
     ------
     FrameError
-        It is torn, or none of ours.
+        It is incomplete, or not ours.
     """
     if len(content) < _HEAD.size:
         raise FrameError("expected a whole frame in the spool, found a torn file")

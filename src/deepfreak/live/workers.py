@@ -155,7 +155,7 @@ class WorkerPool:
 
     @property
     def busy(self) -> int:
-        """How many frames are with workers, or wait for another one after theirs has died."""
+        """How many frames are with workers, or wait for another one after theirs has crashed."""
         return sum(len(worker.jobs) for worker in self._workers) + len(self._retries)
 
     @property

@@ -16,7 +16,7 @@ from deepfreak import __version__
 from deepfreak.errors import DeepFreakError
 from deepfreak.live.dashboard.event_stream import MAX_CLIENTS, EventStream, SnapshotPublisher
 from deepfreak.live.dashboard.pages import PARTS, docs_page, part
-from deepfreak.live.dashboard.pictures import hit_png, peaks_to_json, tint_png
+from deepfreak.live.dashboard.pictures import activation_png, hit_png, peaks_to_json
 from deepfreak.live.dashboard.security import ANSWER_HEADERS, Guard, Security, refusal
 from deepfreak.live.dashboard.upload import RefusedUpload, UploadLimits, read_upload
 from deepfreak.live.statistics import ShownHit, Statistics
@@ -174,12 +174,12 @@ def _add_hits(app: FastAPI, statistics: Statistics) -> None:
         """PNG, at most 256 pixels wide and high; the brightest of those shown together."""
         return _png(hit_png(found(hit).outcome.picture))
 
-    @app.get("/hits/{hit}/tint.png", summary="What spoke for the verdict on a hit")
-    def hit_tint(hit: str) -> Response:
+    @app.get("/hits/{hit}/activation.png", summary="Activation map of a hit")
+    def hit_activation(hit: str) -> Response:
         """Translucent PNG to lay over the picture."""
-        data = tint_png(found(hit).outcome.picture)
+        data = activation_png(found(hit).outcome.picture)
         if data is None:
-            raise HTTPException(404, "the model does not say where it looked")
+            raise HTTPException(404, "no activation map: the model has none")
         return _png(data)
 
     @app.get("/hits/{hit}/peaks", summary="Where the peaks of a hit are")

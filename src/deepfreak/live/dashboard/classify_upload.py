@@ -22,7 +22,7 @@ _LOADING = Limits(cpu_s=300.0, idle_s=300.0, wall_s=600.0, memory_bytes=4 << 30)
 
 
 class UploadClassifier:
-    """Judges files that are sent, one at a time; its process is replaced when a file ends it.
+    """Classifies files that are sent, one at a time; its process is replaced when a file ends it.
 
     Parameters
     ----------

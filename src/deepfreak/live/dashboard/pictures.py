@@ -22,8 +22,8 @@ def hit_png(shown: FramePicture) -> bytes:
 
 
 @lru_cache(maxsize=2 * MOST)
-def tint_png(shown: FramePicture) -> bytes | None:
-    """Return what spoke for the verdict as a translucent PNG; None where that is not known."""
+def activation_png(shown: FramePicture) -> bytes | None:
+    """Return the activation map as a translucent PNG; None without one."""
     return None if shown.activation is None else _bytes_of(tint(shown.activation))
 
 

@@ -113,7 +113,7 @@ def check_binding(host: str, token: str | None) -> None:
 class Guard:
     """Lets requests through to `app` that show what `security` asks; adds headers to all answers.
 
-    A visit of `/?token=...` with the token sets a cookie and goes on to `/`, so that the token
+    A visit of `/?token=...` with the token sets a cookie and redirects to `/`, so that the token
     stays neither in the address bar nor in bookmarks.
     """
 

@@ -26,7 +26,7 @@ class ConnectionLimits:
     Attributes
     ----------
     connections
-        Further ones are closed at once, so that those that are open go on.
+        Further ones are closed at once, so that open ones continue.
     head_s
         Seconds for the head of a request, also for that of the first one.
     unread_s

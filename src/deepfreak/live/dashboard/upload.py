@@ -73,7 +73,7 @@ async def read_upload(request: Request, limits: UploadLimits) -> Upload:
 
 
 def suffix_of(name: str) -> str:
-    """Return the suffix of a file's name in lower case; empty where it is none to be trusted."""
+    """Return the suffix of a file's name in lower case; empty where it cannot be trusted."""
     suffix = PurePosixPath(PureWindowsPath(name).name).suffix.lower()
     return suffix if _SUFFIX.fullmatch(suffix) else ""
 

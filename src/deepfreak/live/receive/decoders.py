@@ -13,9 +13,9 @@ from deepfreak.live.messages import SeriesBegan
 OpenFile = Callable[..., AbstractContextManager[FrameFile]]
 Decode = Callable[[bytes | memoryview, int], Frame]
 
-# Of so many series a worker keeps what it needs to decode them, masks and open files among it.
+# Of this many series a worker keeps what it needs to decode them, masks and open files included.
 SERIES_KEPT = 4
-# So many are remembered; who asks for frames must say again what began before those.
+# This many are remembered; older ones must be begun again.
 SERIES_KNOWN = 1000
 
 
@@ -28,7 +28,7 @@ class Decoders:
         What the user gives beside a stream; files have it in their context.
     open_file
         What opens files of frames: `open_frames` where None, or `frames.guarded.open_guarded` where
-        the process must go on whatever they hold.
+        the process must survive whatever they hold.
     """
 
     def __init__(

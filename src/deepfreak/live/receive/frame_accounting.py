@@ -23,7 +23,7 @@ class SeriesReport:
     lacks
         As in `SeriesBegan`.
     judged_without
-        How many frames were judged without something, as `FrameOutcome.judged_without` tells.
+        How many frames were classified without something, as `FrameOutcome.judged_without` tells.
     """
 
     series: str
@@ -52,7 +52,7 @@ class SeriesState:
     Attributes
     ----------
     detector_number
-        The detector's own count of its series, None where there is none.
+        The detector's own count of its series, None without one.
     last_received
         When its last frame with a verdict was received, in seconds since 1970, if an earlier run
         did that.

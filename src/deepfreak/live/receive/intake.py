@@ -1,9 +1,9 @@
 """The receiving side of a run: what a source gives, each frame once, into the spool and a queue.
 
 It runs in a thread of its own and does nothing else, so that a detector's socket never waits for a
-verdict. When the machine cannot keep up, a fair part of the frames is taken and the rest is noted
-as left out; while nothing can be written nothing is received, so that a frame is either ours or was
-never.
+verdict. When the machine cannot keep up, a fair part of the frames is classified and the rest is
+recorded as dropped. While nothing can be written nothing is received, so that a frame is received
+or was never here.
 """
 
 import hashlib
@@ -126,7 +126,7 @@ class Intake:
             if arrival.series not in self._accounting:
                 raise OutputError(
                     f"expected frames of this session in {self._spool.folder}, found some of "
-                    f"series {arrival.series:.60}, which it does not know: go on with the --out "
+                    f"series {arrival.series:.60}, which it does not know: resume with the --out "
                     "that they belong to, or give another --spool"
                 )
             if self._accounting.add(arrival.series, arrival.number):

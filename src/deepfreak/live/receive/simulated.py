@@ -41,7 +41,7 @@ class SimulatedSource:
     Parameters
     ----------
     seed
-        Of the series. A model must not be judged by a seed that it was taught with.
+        Of the series. A model must not be measured with a seed that it was trained on.
     rate_hz
         How many shots to send a second, at most as many as can be simulated; None for these.
     count

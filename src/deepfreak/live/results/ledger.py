@@ -1,6 +1,6 @@
 """The ledger: one verdict for every frame that reached us, in one SQLite file.
 
-It is what a restart goes on from. A frame is its series and its number; the table does not take it
+A restart resumes from it. A frame is its series and its number; the table does not take it
 twice. Write-ahead logging makes what was committed survive `kill -9`; a power failure may cost the
 last moment, whose frames are in the spool on the same disk, if they were written.
 """
@@ -67,7 +67,7 @@ class Ledger:
     Attributes
     ----------
     about
-        What the run goes on with, as JSON values: model, classes, policy.
+        What the run continues with, as JSON values: model, classes, policy.
     begun_with
         The same of the run before, if it was opened to write and that was another.
     id
@@ -223,7 +223,7 @@ class Ledger:
         return int(found[0][0]) if found else 0
 
     def judged_without(self) -> int:
-        """Return how many frames were judged without a detector's start or mask."""
+        """Return how many frames were classified without a detector's start or mask."""
         statement = "SELECT COUNT(*) FROM frames WHERE judged_without IS NOT NULL"
         return int(self._rows(statement)[0][0])
 
@@ -331,12 +331,13 @@ def open_ledger(
         False
     ),
 ) -> Iterator[Ledger]:
-    """Give the ledger at `path`, new or to go on with, which no other program may write meanwhile.
+    """Give the ledger at `path`, new or to resume, which no other program may write meanwhile.
 
     Parameters
     ----------
     may_follow
-        Whether a ledger that was begun with its first argument may go on with its second, `about`.
+        Whether a ledger that was begun with its first argument may be resumed with its second,
+        `about`.
 
     Raises
     ------

@@ -45,12 +45,12 @@ class CrystFELSocket:
         Where it listens, with the port that it got.
     sent
         How many frames have been handed to ZeroMQ for a reader. Those on their way to one that
-        dies are lost.
+        crashes are lost.
     dropped
-        How many frames were not taken: nobody was there, or the reader was too slow and the queue
-        full. Exact for "answer", and for "publish" with one reader. With several, a frame for which
-        one has no room still goes to the others; ZeroMQ tells of the first such frame only, so that
-        the count is a lower bound, and the frame is in `sent` as well.
+        How many frames were not sent: there was no reader, or it was too slow and the queue full.
+        Exact for "answer", and for "publish" with one reader. With several, a frame for which one
+        has no room still goes to the others; ZeroMQ reports the first such frame only, so that the
+        count is a lower bound, and the frame is in `sent` as well.
 
     Raises
     ------
@@ -121,7 +121,7 @@ class CrystFELSocket:
         self.sent += self._readers.serve()
 
     def close(self) -> None:
-        """Stop listening; frames that nobody has asked for count as dropped."""
+        """Stop listening; frames without a request count as dropped."""
         self.answer()
         self.dropped += self._readers.waiting()
         self._context.destroy(linger=_LINGER_MS)

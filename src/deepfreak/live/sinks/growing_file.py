@@ -95,7 +95,7 @@ class GrowingFile:
         self._descriptor = -1
 
     def _require_in_place(self) -> None:
-        """Raise `OutputError` where what is written would land in a file that nobody finds."""
+        """Raise `OutputError` where what is written would land in a file without a name."""
         try:
             same = os.path.samestat(os.fstat(self._descriptor), self.path.stat())
         except FileNotFoundError:

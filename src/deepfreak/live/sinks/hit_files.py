@@ -218,7 +218,7 @@ def _held(directory: Path) -> ExitStack:
 
 
 def _members(path: Path) -> list[tuple[str, int]] | None:
-    """Return series and number of each hit of a file, None where it is none of ours."""
+    """Return series and number of each hit of a file, None where it is not ours."""
     try:
         with read_hdf5(path) as file:
             return members(file)

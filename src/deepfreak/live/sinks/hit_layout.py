@@ -74,7 +74,7 @@ class HitStack:
 
 
 def members(file: h5py.File) -> list[tuple[str, int]] | None:
-    """Return series and number of each hit in a file, None where it is none of ours."""
+    """Return series and number of each hit in a file, None where it is not ours."""
     for name in OURS.values():
         group = file.get(name)
         if not isinstance(group, h5py.Group):

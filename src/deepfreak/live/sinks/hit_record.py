@@ -185,7 +185,7 @@ class Chunks:
         stored.flush()
         filter_mask, chunk = stored.id.read_direct_chunk((0, 0, 0))
         if filter_mask:
-            raise RuntimeError(f"the filter bitshuffle-LZ4 was left out: mask {filter_mask}")
+            raise RuntimeError(f"the filter bitshuffle-LZ4 was not applied: mask {filter_mask}")
         return bytes(chunk)
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ _quoted = json.encoder.encode_basestring_ascii
 
 
 class JsonLines:
-    """An `OutcomeSink` that is a file of JSON lines; one of an earlier run is gone on with.
+    """An `OutcomeSink` that is a file of JSON lines; one of an earlier run is resumed.
 
     Each line has: sequence, series, number, decision, label, probabilities {class: p}, p_crystal,
     saturated, received (seconds since 1970), latency_ms (from receipt to decision), ms (of work),
@@ -87,7 +87,7 @@ class JsonLines:
 
 
 def require_next(rows: Sequence[LedgerRow], last: int, path: Path) -> None:
-    """Raise `OutputError` unless `rows` go on behind row `last`, without a gap.
+    """Raise `OutputError` unless `rows` follow row `last`, without a gap.
 
     An empty output may begin anywhere. Rows of another ledger are noticed here.
     """
@@ -157,7 +157,7 @@ def _plain(value: object) -> object:
 
 
 def _sequence(line: bytes) -> int | None:
-    """Return the sequence number in one of our lines, None if it is none of ours."""
+    """Return the sequence number in one of our lines, None if it is not ours."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):

@@ -34,7 +34,7 @@ class AlarmSettings:
     forget_s
         For this long a fallen hit rate is compared with what it was; then it is the new normal.
     blank_s, min_blank_frames
-        Nothing but blank frames for so long, and so many of them.
+        Nothing but blank frames for this long, and at least this many.
     silent_s
         No frame for so long in an open series.
     max_saturated, max_ice, max_outside
@@ -100,7 +100,8 @@ class Readings:
     dropped
         Frames of the last window not looked at, of all that came.
     without_start
-        Frames judged without a detector's start or mask, of those judged in the last window.
+        Frames classified without a detector's start or mask, of those with a verdict in the last
+        window.
     waiting, capacity
         Of the queue, in frames; a capacity of 0 is not known.
     open_series
@@ -212,9 +213,9 @@ def start_missing(readings: Readings, settings: AlarmSettings) -> Finding | None
     if readings.without_start.hits == 0:
         return None
     return Finding(
-        text=f"{readings.without_start.hits:,} of {readings.without_start.total:,} frames judged "
-        f"without the detector's start or mask in {settings.window_s:g} s: hot pixels may pass "
-        "for reflections"
+        text=f"{readings.without_start.hits:,} of {readings.without_start.total:,} frames "
+        f"classified without the detector's start or mask in {settings.window_s:g} s: hot pixels "
+        "may look like reflections"
     )
 
 
@@ -255,7 +256,7 @@ def drift(readings: Readings, settings: AlarmSettings) -> Finding | None:
         return None
     return Finding(
         text=f"{_percent(readings.outside.value)} of frames are unlike those that the model "
-        f"learned from ({readings.outside.hits:,} in {settings.window_s:g} s): "
+        f"was trained on ({readings.outside.hits:,} in {settings.window_s:g} s): "
         "check some verdicts by eye"
     )
 

@@ -35,7 +35,7 @@ class ShownHit:
             "p_crystal": outcome.p_crystal,
             "saturated": outcome.saturated,
             "peaks": 0 if picture is None else len(picture.peaks),
-            "tinted": picture is not None and picture.activation is not None,
+            "has_activation": picture is not None and picture.activation is not None,
             "decided": outcome.decided,
         }
 

@@ -25,7 +25,7 @@ class DetectorMap:
         self._since: float | None = None
 
     def add(self, picture: FramePicture, time: float) -> None:
-        """Count the peaks of a picture; those outside of it are left out."""
+        """Count the peaks of a picture; those outside of it do not count."""
         if self._since is None or time - self._since > _SPAN_S:
             self._before, self._now = self._now, np.zeros_like(self._now)
             self._since = time

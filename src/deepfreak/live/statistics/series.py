@@ -94,7 +94,7 @@ def _missed(progress: _Progress, waiting: int) -> int:
 
 
 def shortened(text: str, longest: int = _MAX_NAME_LENGTH) -> str:
-    """Return `text` with its middle left out where it is longer than anybody reads."""
+    """Return `text` with its middle left out where it is too long."""
     if len(text) <= longest:
         return text
     half = (longest - 3) // 2

@@ -72,7 +72,7 @@ class Statistics:
     facts
         What people want to know beside the numbers, as JSON values: "source", "model", "policy".
     levels
-        Range of `FrameOutcome.level` among what the model learned from.
+        Range of `FrameOutcome.level` among the training images.
     raster, serpentine
         (rows, columns) of a raster scan, and whether every second row is scanned backwards.
     alarms

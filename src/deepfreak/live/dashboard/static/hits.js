@@ -1,4 +1,4 @@
-// The latest hits as pictures, with their peaks circled or tinted by what spoke for the verdict.
+// The latest hits as pictures, with their peaks circled or overlaid with the activation map.
 
 import { clock, make, percent, setText } from "./format.js";
 import { svg } from "./charts.js";
@@ -57,11 +57,11 @@ function makeCard(hit, colours) {
   picture.alt = `hit ${name}: ${hit.label ?? ""}, ${hit.peaks} peaks`;
   picture.addEventListener("error", () => card.classList.add("gone"));
   box.append(picture);
-  if (hit.tinted) {
-    const tint = make("img", "tint");
-    tint.src = `/hits/${hit.id}/tint.png`;
-    tint.alt = "";
-    box.append(tint);
+  if (hit.has_activation) {
+    const activation = make("img", "activation");
+    activation.src = `/hits/${hit.id}/activation.png`;
+    activation.alt = "";
+    box.append(activation);
   }
   const circles = svg("svg", { class: "circles", viewBox: "0 0 100 100", "aria-hidden": "true" });
   box.append(circles);

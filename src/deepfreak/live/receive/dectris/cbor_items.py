@@ -40,7 +40,7 @@ def read_item(message: bytes | memoryview) -> object:
     Raises
     ------
     FrameError
-        It is no CBOR, ends early or goes on, is nested too deeply or has too many items, or uses
+        It is no CBOR, is too short or too long, is nested too deeply or has too many items, or uses
         what no detector writes: other keys than texts, the same key twice, strings in parts.
     """
     reader = _Reader(memoryview(message).cast("B"))

@@ -44,7 +44,7 @@ class Start:
     ----------
     series_id, unique_id
         The detector's count of its series, which begins again when it is restarted, and the name
-        that Stream V2 gives a series for ever.
+        that Stream V2 gives a series.
     expected
         How many images there will be, None where that is not said.
     shape
@@ -54,7 +54,7 @@ class Start:
     facts
         What `Frame` tells of each image.
     masks
-        By channel [slow, fast], true where a pixel is to be left out.
+        By channel [slow, fast], true where a pixel is missing.
     simulated
         Whether our own simulation speaks here.
     about

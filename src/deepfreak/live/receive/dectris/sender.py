@@ -87,7 +87,7 @@ class StreamSender:
     Raises
     ------
     InputError
-        The address is none, or it is in use.
+        It is not an address, or it is in use.
     """
 
     def __init__(

@@ -270,7 +270,7 @@ class SeriesTracker:
         """Say what a start says of a series."""
         context = encode_start(start, mask_dtype="u1", dated=False)
         if run.begun and not run.announced:
-            self._say(run.name, "its start came late; later frames are judged with it")
+            self._say(run.name, "its start came late; later frames are classified with it")
         elif run.begun and start.lacks and not run.lacks:
             self._say(
                 run.name,
@@ -280,13 +280,13 @@ class SeriesTracker:
             self._said.append(SeriesBegan(series=run.name, kind=kind))
             return
         elif run.begun and context != run.context:
-            self._say(run.name, "another start came; later frames are judged with it")
+            self._say(run.name, "another start came; later frames are classified with it")
         if not run.begun:
             self._open_of_sender().append(run)
         run.begun = run.announced = True
         run.ended, run.context, run.lacks = False, context, start.lacks
         for field_, reason in start.unread.items():
-            costs = "judged without it" if field_ in start.lacks else "taken as unknown"
+            costs = "classified without it" if field_ in start.lacks else "treated as unknown"
             self._say(run.name, f"its {field_} cannot be read, {costs}: {reason}")
         self._said.append(
             SeriesBegan(
@@ -302,7 +302,7 @@ class SeriesTracker:
     def _begin_without_start(
         self, run: _TrackedSeries, message: Image | End, kind: PayloadKind
     ) -> None:
-        """Say that a series goes on whose start an earlier run knows, or that nobody knows."""
+        """Say that a series continues whose start an earlier run knows, or is unknown."""
         self._open_of_sender().append(run)
         run.begun = True
         if run.announced:
@@ -313,7 +313,7 @@ class SeriesTracker:
         if isinstance(message, Image):
             self._say(
                 run.name,
-                "its start was missed; judged without the detector's mask, "
+                "its start was missed; classified without the detector's mask, "
                 "saturation and beam centre",
             )
         else:
@@ -338,7 +338,7 @@ class SeriesTracker:
         return found
 
     def _unreadable(self) -> list[str]:
-        """Return the series of an earlier run that nobody goes on with.
+        """Return the series of an earlier run that no detector continues.
 
         Where several detectors send, another one may do so still.
         """

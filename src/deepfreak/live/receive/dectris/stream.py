@@ -20,7 +20,7 @@ MAX_MESSAGE = 256 << 20  # bytes, of each part
 PORTS: dict[Protocol, int] = {"v1": 9999, "v2": 31001}
 
 _TICK_MS = 100
-_SECONDS_TO_ANSWER = 3.0  # until it is said that nobody has
+_SECONDS_TO_ANSWER = 3.0  # until a warning
 _ADDRESS = re.compile(r"tcp://(?:[\w.-]+|\*|\[[0-9A-Fa-f:.%\w]+\]):(?:\d{1,5}|\*)", re.ASCII)
 
 
@@ -42,7 +42,7 @@ class StreamSource:
     Raises
     ------
     InputError
-        The address is none, or it is in use.
+        It is not an address, or it is in use.
     """
 
     def __init__(
@@ -147,9 +147,9 @@ class StreamSource:
             buffers = [part.buffer for part in parts]
             yield from self._understood(buffers, received, since, sender=sender)
         except FrameError as error:
-            yield Trouble(message=f"message left out: {error}")
+            yield Trouble(message=f"rejected message: {error}")
         except Exception as error:  # noqa: BLE001 - no message may end a run in beam time
-            yield Trouble(message=f"message left out: it led to {type(error).__name__}")
+            yield Trouble(message=f"rejected message: it led to {type(error).__name__}")
 
     def _understood(
         self, parts: Sequence[memoryview], received: float, since: float, *, sender: int
@@ -189,7 +189,7 @@ class _Connection:
         self._waits = waits
         self._peers = 0
         self._lost = False
-        # who waits for a detector need not hear that there is none
+        # no warning where the detector connects to us
         self._patience: float | None = None if waits else time.monotonic() + _SECONDS_TO_ANSWER
 
     def changes(self, monitor: "zmq.Socket[bytes]") -> Iterator[Event]:
@@ -219,7 +219,7 @@ class _Connection:
                     yield Trouble(message=f"connection lost with {self._address}")
 
     def silence(self) -> Trouble | None:
-        """Return once, after a while, that nobody has answered yet."""
+        """Return once, after a while, that there is no answer yet."""
         if self._patience is None or time.monotonic() < self._patience:
             return None
         self._patience = None

@@ -59,7 +59,7 @@ class _Directory:
 
 
 class DirectoryTree:
-    """The detector files in a folder and below it; hidden ones and unfinished names left out.
+    """The detector files in a folder and below it; without hidden ones and unfinished names.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ class DirectoryTree:
     def _sort(
         self, entry: "os.DirEntry[str]", path: str, files: dict[str, int], others: dict[str, int]
     ) -> None:
-        """Put an entry of the folder `path` that is none itself where it belongs."""
+        """Put an entry of the directory `path` that is no directory where it belongs."""
         if self._matters(entry, path):
             files[entry.name] = entry.inode()
         else:
@@ -233,6 +233,6 @@ def _says(question: Callable[[], bool]) -> bool:
 
 
 def _shown(path: str) -> str:
-    """Return the folder's own name: where it lies is nobody's business."""
+    """Return the directory's own name, without its path."""
     name = os.path.basename(path.rstrip("/")) or path  # noqa: PTH119 - a str
     return f"folder {name!a}"

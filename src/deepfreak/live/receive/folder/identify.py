@@ -50,7 +50,7 @@ class FileIdentity:
     digest: str
 
     def is_unchanged(self, state: os.stat_result) -> bool:
-        """Return whether nobody can have written the file since, nor put another in its place."""
+        """Return whether the file cannot have been written or replaced since."""
         now = state.st_ino, state.st_size, state.st_mtime_ns
         return (self.inode, self.size, self.mtime_ns) == now
 

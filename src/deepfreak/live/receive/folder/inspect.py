@@ -1,7 +1,7 @@
 """What of a file can be read now, and which file it is: found in processes with limits.
 
 Several inspect at a time, so that no file holds up others: whatever a file does to its reader, the
-program that watches a directory goes on.
+program that watches a directory continues.
 """
 
 import os
@@ -102,7 +102,7 @@ def inspect_file(path: str, *, reading: ReadSettings, identify: bool, old: bool)
     identify
         Whether to find out which file it is, for which its first frame is read.
     old
-        Nobody has written it for long: that it can be opened is enough.
+        It was not written for long: that it can be opened is enough.
     """
     hdf5 = is_hdf5_name(os.path.basename(path))  # noqa: PTH119 - paths are str, and many
     try:
@@ -233,7 +233,7 @@ class InspectionPool:
         return [future.result()]
 
     def stop(self) -> None:
-        """End what still looks; nobody waits for it any more."""
+        """Stop what still runs."""
         for process, future in list(self._busy.values()):
             if not future.done():
                 process.close()
@@ -244,7 +244,7 @@ class InspectionPool:
 
     def _free_process(self, *, patient: bool) -> LimitedProcess | None:
         while not self._idle:
-            # an answer that nobody has come for is of a file that has changed or gone
+            # an answer that was not fetched is of a file that has changed or gone
             for key, (process, future) in list(self._busy.items()):
                 if future.done():
                     del self._busy[key]

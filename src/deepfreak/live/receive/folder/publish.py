@@ -180,7 +180,7 @@ class FilePublisher:
     def publish(self, candidate: PendingFile, *, last: bool = False) -> Iterator[Event]:
         """Yield what a candidate has to give now; it is `over` when there will be no more.
 
-        `last` if nobody will ask again: what cannot be read is given out then as it is, but for
+        `last` at the end of everything: what cannot be read is published as unreadable then, except
         what a living program has locked.
         """
         if candidate.skipped:
@@ -423,6 +423,6 @@ def _is_other(now: FileIdentity, known: FileIdentity | None) -> bool:
 
 def _skipped_master(candidate: PendingFile) -> Trouble:
     return Trouble(
-        message=f"{candidate.label} is left out: the images to which it links are read from their "
+        message=f"{candidate.label} is skipped: the images to which it links are read from their "
         "own files"
     )

@@ -228,7 +228,7 @@ class FolderSource:
             self._pending[path].state_due = 0.0
 
     def _recheck_done(self) -> None:
-        """Ask for the state of some files that are done: nobody else tells of a new content."""
+        """Check some files that are done: the directory does not tell of a new content."""
         end = time.monotonic() + _RECHECK_S
         while time.monotonic() < end:
             path = next(self._to_recheck, None)
