@@ -106,7 +106,7 @@ def send(
             expected=options.series,
             shape=recording.frames[0][0].shape,
             channels=("threshold_1",),
-            facts=recording.facts,
+            metadata=recording.metadata,
             masks={} if recording.mask is None else {"threshold_1": recording.mask},
             simulated=True,
         )

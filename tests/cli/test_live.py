@@ -53,7 +53,7 @@ def test_an_address_that_is_none_is_refused(tmp_path, scores, capsys):
 def test_a_folder_that_is_not_there_is_refused(tmp_path, scores, capsys):
     command = ["watch", str(tmp_path / "none"), "--out", str(tmp_path / "out"), "--workers", "1"]
     assert main([*command, "--model", "diffranet", "--scores", scores]) == 2
-    assert "expected a folder to watch" in capsys.readouterr().err
+    assert "expected a directory to watch" in capsys.readouterr().err
 
 
 def test_watching_a_folder_judges_what_is_there_and_goes_on(tmp_path, scores, capsys):

@@ -11,7 +11,7 @@ from deepfreak.live.messages import Arrival, Event, SeriesBegan, SeriesEnded, Tr
 from deepfreak.live.receive.dectris.decode import decoder
 from deepfreak.live.receive.dectris.messages import Start
 from deepfreak.live.receive.dectris.sender import StreamSender
-from deepfreak.live.receive.dectris.stream import StreamSource
+from deepfreak.live.receive.dectris.stream import MAX_MESSAGE, StreamSource
 
 SHAPE = (24, 40)  # slow, fast: no square, so that a confusion of the two is seen
 PATIENCE = 100  # ticks of a tenth of a second
@@ -28,7 +28,7 @@ def a_start(**changes: object) -> Start:
         "shape": SHAPE,
         "dtype": "uint16",
         "channels": ("threshold_1",),
-        "facts": {
+        "metadata": {
             "saturation": 5000.0,
             "beam_center_px": (11.5, 20.25),
             "pixel_size_mm": 0.075,
@@ -49,11 +49,11 @@ def counts_of(number: int, dtype: str = "<u2") -> NDArray[np.generic]:
 
 @contextmanager
 def connected(
-    *, protocol: str = "v2", **settings: object
+    *, protocol: str = "v2", max_message: int = MAX_MESSAGE, **settings: object
 ) -> Iterator[tuple[StreamSender, StreamSource]]:
     """A speaker and who listens to it."""
     with StreamSender("tcp://127.0.0.1:*", protocol=protocol, **settings) as speaker:
-        listener = StreamSource(speaker.address)
+        listener = StreamSource(speaker.address, max_message=max_message)
         try:
             assert speaker.wait(5.0)
             yield speaker, listener

@@ -109,7 +109,7 @@ class Detector(StreamSender):
             expected=count,
             shape=(512, 512),
             channels=("one",),
-            facts=recording().facts,
+            metadata=recording().metadata,
             simulated=True,
         )
         assert self.start(start, within_s=PATIENCE_S)

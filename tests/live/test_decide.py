@@ -50,8 +50,10 @@ class Given(Decoders):
         return self.given
 
 
-def frame_of(counts, **facts) -> Frame:
-    return Frame(file="f", index=0, counts=counts, valid=np.ones(counts.shape, np.bool_), **facts)
+def frame_of(counts, **metadata) -> Frame:
+    return Frame(
+        file="f", index=0, counts=counts, valid=np.ones(counts.shape, np.bool_), **metadata
+    )
 
 
 def judge(frame, p_crystal=0.9, **options) -> FrameDecider:

@@ -88,7 +88,7 @@ class Ear:
             match event:
                 case SeriesBegan():
                     self.contexts[event.series] = event
-                    json.dumps(dict(event.facts), allow_nan=False)
+                    json.dumps(dict(event.metadata), allow_nan=False)
                     assert len(event.context) < 64 << 20
                     outcome = self.decoded(event, V2["image"], 0)
                 case Arrival():

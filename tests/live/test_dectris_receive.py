@@ -65,7 +65,7 @@ def test_images_arrive_as_they_were_sent(protocol: str, compression: str, dtype:
 @pytest.mark.parametrize("protocol", ["v2", "v1"])
 def test_frames_know_what_the_start_said(protocol: str) -> None:
     start = a_start(simulated=True)
-    start.facts.update(pedestal=10.0, gain=1.5)
+    start.metadata.update(pedestal=10.0, gain=1.5)
     with connected(protocol=protocol) as (speaker, listener):
         whole_series(speaker, start)
         events = heard(listener, ends())
@@ -78,11 +78,11 @@ def test_frames_know_what_the_start_said(protocol: str) -> None:
     assert (frame.pedestal, frame.gain, frame.simulated) == (10, 1.5, True)
     (mask,) = start.masks.values()
     np.testing.assert_array_equal(frame.valid, ~mask)
-    facts = of_kind(events, SeriesBegan)[0].facts
-    assert facts["detector"] == "EIGER2 X"
-    assert facts["pixels"] == [24, 40]
-    assert facts["masked_pixels"] == 4
-    assert facts["count_time_s"] == 0.01
+    metadata = of_kind(events, SeriesBegan)[0].metadata
+    assert metadata["detector"] == "EIGER2 X"
+    assert metadata["pixels"] == [24, 40]
+    assert metadata["masked_pixels"] == 4
+    assert metadata["count_time_s"] == 0.01
 
 
 @pytest.mark.parametrize("dtype", ["<u2", ">u4", "u1"])
@@ -303,11 +303,8 @@ def test_a_lost_connection_is_told_and_made_again() -> None:
         speaker.close()
 
 
-def test_a_message_too_large_for_any_detector_costs_only_itself(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("deepfreak.live.receive.dectris.stream.MAX_MESSAGE", 100_000)
-    with connected() as (speaker, listener):
+def test_a_message_too_large_for_any_detector_costs_only_itself() -> None:
+    with connected(max_message=100_000) as (speaker, listener):
         speaker.send(bytes(200_000))
         events = listener.events()
         assert troubles(heard(events, troubles)) == [f"connection lost with {speaker.address}"]
@@ -351,11 +348,10 @@ def test_a_series_of_stream_v2_without_a_name_has_its_number() -> None:
     assert [event.series for event in of_kind(events, SeriesEnded)] == ["7", "7 (2)"]
 
 
-def test_silence_is_ticked_and_nobody_there_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deepfreak.live.receive.dectris.stream._SECONDS_TO_ANSWER", 0.15)
+def test_silence_is_ticked_and_a_missing_detector_is_reported_once() -> None:
     with zmq.Context() as context, context.socket(zmq.PULL) as nobody:
         port = nobody.bind_to_random_port("tcp://127.0.0.1")
-    listener = StreamSource(f"tcp://127.0.0.1:{port}")
+    listener = StreamSource(f"tcp://127.0.0.1:{port}", answer_s=0.15)
     events = listener.events()
     start = time.monotonic()
     ticks = [next(events) for _ in range(5)]

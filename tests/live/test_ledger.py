@@ -14,7 +14,9 @@ from deepfreak.live.results.ledger import open_ledger, read_ledger
 from deepfreak.screening.signs import Signs
 
 ABOUT = {"model": "forest 1", "classes": ["blank", "weak"]}
-BEGAN = SeriesBegan(series="run 1", kind="shot", context=b"\x00mask", expected=10, facts={"a": 1})
+BEGAN = SeriesBegan(
+    series="run 1", kind="shot", context=b"\x00mask", expected=10, metadata={"a": 1}
+)
 
 SIGNS = Signs(
     peaks=40,
@@ -205,7 +207,7 @@ def test_a_kill_leaves_whole_batches(tmp_path):
 
 def test_a_start_replaces_what_was_known_and_nothing_else_does(tmp_path):
     missed = SeriesBegan(series="7", kind="dectris-v1", context=b"nothing", lacks=("start",))
-    start = replace(missed, context=b"mask", lacks=("mask",), expected=9, facts={"series": 7})
+    start = replace(missed, context=b"mask", lacks=("mask",), expected=9, metadata={"series": 7})
     with open_ledger(tmp_path / "l.sqlite", ABOUT) as ledger:
         ledger.begin(missed)
         ledger.record([outcome(0, series="7", judged_without=("start",))])

@@ -25,7 +25,7 @@ class Stream:
     def __init__(self):
         self.statistics = Statistics(
             classes=CLASSES,
-            facts={"source": HOSTILE, "model": {"name": "made up"}, "policy": "keep p > 0.5"},
+            metadata={"source": HOSTILE, "model": {"name": "made up"}, "policy": "keep p > 0.5"},
             raster=(20, 30),
             levels=(0.0, 100.0),
         )

@@ -36,7 +36,7 @@ class Heard:
 def recording():
     pixels = encode_pixels(np.zeros((8, 8), np.uint16), protocol="v2", compression="none")
     frames = tuple((pixels, {"label": label}) for label in ("blank", "weak", "strong"))
-    return Recording(name="made", frames=frames, facts=Facts(), mask=None, simulated=True)
+    return Recording(name="made", frames=frames, metadata=Facts(), mask=None, simulated=True)
 
 
 def test_frames_come_again_in_their_order_with_numbers_of_their_own(recording):

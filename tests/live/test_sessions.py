@@ -248,7 +248,7 @@ def test_frames_without_a_start_are_marked_until_it_comes(tmp_path, scores, prot
         expected=10,
         shape=(512, 512),
         channels=("one",),
-        facts={"saturation": 60000.0},
+        metadata={"saturation": 60000.0},
         masks={"one": hot_frame()[1]},
     )
     with (

@@ -31,7 +31,7 @@ def test_a_series_begins_its_shots_come_in_order_and_it_ends(events, experiment)
     assert isinstance(began, SeriesBegan)
     assert began.kind == "shot"
     assert began.expected == 4
-    json.dumps(dict(began.facts))
+    json.dumps(dict(began.metadata))
     assert [arrival.number for arrival in arrivals] == [0, 1, 2, 3]
     assert ended == SeriesEnded(series=began.series, expected=4)
     for arrival in arrivals:

@@ -232,7 +232,7 @@ def test_the_latest_hits_are_kept_but_not_faster_than_eyes():
 
 
 def test_a_snapshot_is_json_whatever_the_names_are():
-    statistics = made(facts={"source": "<b>&\udcff", "model": {"name": "x"}}, levels=(3.0, 9.0))
+    statistics = made(metadata={"source": "<b>&\udcff", "model": {"name": "x"}}, levels=(3.0, 9.0))
     statistics.notice(SeriesBegan(series="../../etc/passwd<script>" + "x" * 5000, kind="file"), NOW)
     text = json.dumps(statistics.snapshot(NOW), allow_nan=False)
     assert len(text) < 25_000
@@ -240,7 +240,7 @@ def test_a_snapshot_is_json_whatever_the_names_are():
 
 def test_settings_that_cannot_be_are_refused():
     with pytest.raises(InputError, match="JSON"):
-        made(facts={"nan": float("nan")})
+        made(metadata={"nan": float("nan")})
     with pytest.raises(InputError, match="gray levels"):
         made(levels=(9.0, 3.0))
     with pytest.raises(RecipeError, match="raster"):

@@ -15,8 +15,8 @@ from PIL import Image
 from deepfreak.errors import FrameError, InputError, ReadingStoppedError
 from deepfreak.formats.files import open_frames
 from deepfreak.formats.guarded import links_in_process
-from deepfreak.live.dashboard import classify_upload
-from deepfreak.live.dashboard.classify_upload import UploadClassifier
+from deepfreak.isolation import Limits
+from deepfreak.live.dashboard.classify_upload import LIMITS, UploadClassifier
 from deepfreak.live.receive.folder.identify import digest_of_bytes
 from deepfreak.models import load_model
 from deepfreak.screening.policy import find_policy
@@ -174,22 +174,17 @@ def test_what_is_no_image_is_one_line_that_names_no_path(judge, content, suffix)
 
 @pytest.mark.parametrize(("pack", "suffix"), [(gzip.compress, ".gz"), (bz2.compress, ".bz2")])
 def test_a_bomb_is_refused_before_it_fills_memory_or_disk(judge, pack, suffix):
-    bomb = pack(bytes(classify_upload.LIMITS.file_bytes + (1 << 20)))
+    bomb = pack(bytes(LIMITS.file_bytes + (1 << 20)))
     assert len(bomb) < 1 << 20
     with pytest.raises(InputError):
         judge(bomb, suffix)
 
 
-def test_a_file_that_keeps_its_reader_busy_is_stopped_and_the_next_is_judged(
-    judge, tmp_path, monkeypatch
-):
-    limits = classify_upload.Limits(cpu_s=1.0, file_bytes=1 << 31)
-    monkeypatch.setattr(classify_upload, "LIMITS", limits)
+def test_a_file_that_keeps_its_reader_busy_is_stopped_and_the_next_is_classified(judge):
     start = time.monotonic()
     with pytest.raises(ReadingStoppedError, match="damaged"):
-        judge(made.slow_bz2(), ".cbf.bz2")
+        judge(made.slow_bz2(), ".cbf.bz2", limits=Limits(cpu_s=1.0, file_bytes=1 << 31))
     assert time.monotonic() - start < 20
-    monkeypatch.undo()
     assert judge(made.cbf(made.photons((512, 512))), ".cbf")["label"]
 
 

@@ -19,7 +19,7 @@ from tests.live.examples import SPAWN
 from tests.live.sessions import wait_until
 
 BEGAN = SeriesBegan(series="s", kind="shot")
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 OPEN = Path("/proc/self/fd")
 
 
@@ -179,7 +179,7 @@ def test_all_end_together_and_leave_nothing_open(tmp_path):
         workers.give(job(10 + number, hangs=True), BEGAN)
     start = time.monotonic()
     workers.close()
-    assert time.monotonic() - start < 4 * 0.3 + 2
+    assert time.monotonic() - start < 30  # and not the 600 s that they hang
     assert not any(Path(f"/proc/{number}").exists() for number in workers.processes)
     workers._workers.clear()
     assert len(list(OPEN.iterdir())) <= before[0]

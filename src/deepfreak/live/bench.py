@@ -1,4 +1,4 @@
-"""What this machine sustains: frames a second and their latency, through a real socket.
+"""What this machine sustains: frames per second and their latency, through a real socket.
 
 A process of its own speaks like a detector; here the whole program listens: decompression,
 preparation, model, policy, ledger and lists. First it sends as fast as frames are taken, which
@@ -61,14 +61,14 @@ SIZES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What came of a stream at one rate.
+    """The results of a stream at one rate.
 
     Attributes
     ----------
     offered_hz
-        Frames a second that were sent; None for as fast as they were taken.
+        Frames per second that were sent; None for as fast as they were received.
     judged_hz
-        Frames a second that got a verdict.
+        Frames per second that got a verdict.
     core_ms
         Processor milliseconds for each of these, of all our processes.
     p50_ms, p99_ms
@@ -98,8 +98,8 @@ def frames_of(experiment: Experiment, size: Size, *, seed: int, count: int) -> R
     frames = tuple(
         (encode_pixels(_enlarged(decode(coded), size, rng)), truth) for coded, truth in whole.frames
     )
-    facts = Facts(gain=1.0, saturation=float(np.iinfo(size.counts).max - 1))
-    return replace(whole, frames=frames, facts=facts)
+    metadata = Facts(gain=1.0, saturation=float(np.iinfo(size.counts).max - 1))
+    return replace(whole, frames=frames, metadata=metadata)
 
 
 def _enlarged(
@@ -118,7 +118,7 @@ def _enlarged(
 def measure(
     recording: Recording, *, settings: Settings, seconds: float, rate_hz: float | None
 ) -> Measured:
-    """Send frames for so many seconds, and return what came of them.
+    """Send frames for `seconds`, and return the results.
 
     Without a rate nothing is dropped: the detector waits for us.
 

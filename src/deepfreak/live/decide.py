@@ -66,7 +66,7 @@ class FrameJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameDecider:
-    """A model and a policy; what becomes of frames.
+    """Decides about frames, by a model and a policy.
 
     Attributes
     ----------
@@ -83,7 +83,7 @@ class FrameDecider:
     notices: Notices = field(default_factory=Notices)
 
     def __call__(self, job: FrameJob) -> FrameOutcome:
-        """Return what becomes of a frame; one that cannot be read has that as its outcome."""
+        """Return the outcome of a frame; it may be that it cannot be read."""
         start = time.perf_counter()
         try:
             frame = self.decoders.frame(job.series, payload_of(job), job.number)

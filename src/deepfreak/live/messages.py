@@ -42,8 +42,8 @@ class SeriesBegan:
         ledger, so that frames can be decoded after a restart.
     expected
         How many frames it will have, numbered from 0; None where unknown.
-    facts
-        What a person wants to know of it, as JSON values; "series" is the detector's own count.
+    metadata
+        For people, as JSON values; "series" is the detector's own count.
     lacks
         What of a detector's start is not known: "start" for all of it, "mask", "configuration".
     """
@@ -52,7 +52,7 @@ class SeriesBegan:
     kind: PayloadKind
     context: bytes = field(default=b"", repr=False)
     expected: int | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
     lacks: tuple[str, ...] = ()
 
     @property
@@ -64,7 +64,7 @@ class SeriesBegan:
     @property
     def detector_number(self) -> int | None:
         """The detector's own count of the series."""
-        return self.facts.get("series")
+        return self.metadata.get("series")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +172,7 @@ class HitCopy:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FrameOutcome:
-    """What became of one frame.
+    """The outcome of one frame.
 
     Attributes
     ----------

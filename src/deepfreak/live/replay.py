@@ -42,16 +42,16 @@ class Recording:
     Attributes
     ----------
     frames
-        Compressed pixels, and what is known of each.
-    facts
-        What the start message tells.
+        Compressed pixels, and the truth of each.
+    metadata
+        As in the start message.
     mask
         True where a pixel is missing; None: nowhere.
     """
 
     name: str
     frames: tuple[tuple[CompressedArray, dict[str, Any]], ...]
-    facts: Facts
+    metadata: Facts
     mask: NDArray[np.bool_] | None
     simulated: bool
 
@@ -90,7 +90,7 @@ def record_shots(
     return Recording(
         name=experiment.name,
         frames=tuple(frames),
-        facts=known,
+        metadata=known,
         mask=mask if (mask := missing_pixels(detector)).any() else None,
         simulated=not detector.obstacles,
     )
@@ -145,7 +145,7 @@ def record_file(
     return Recording(
         name=path.name,
         frames=tuple((one, {}) for one in coded),
-        facts=known,
+        metadata=known,
         mask=~first.valid,
         simulated=first.simulated,
     )
@@ -226,7 +226,7 @@ def _start(recording: Recording, *, series: int, unique_id: str, count: int | No
         shape=pixels.shape,
         dtype=str(pixels.dtype),
         channels=("threshold_1",),
-        facts=recording.facts,
+        metadata=recording.metadata,
         masks={} if recording.mask is None else {"threshold_1": recording.mask},
         simulated=recording.simulated,
     )

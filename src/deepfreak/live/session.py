@@ -1,6 +1,6 @@
 """A session of live screening, put together: everything that a run needs, from a few settings.
 
-A folder holds all that a session writes::
+A directory holds all that a session writes::
 
     ledger.sqlite      every verdict; from it the session is resumed
     verdicts.jsonl     the same as lines of JSON
@@ -8,7 +8,7 @@ A folder holds all that a session writes::
     unsure.lst         unsure frames, likewise
     hits/, unsure/     their pixels and peaks, where they were asked for
     spool/             frames that wait for a verdict
-    summary.json       what came of it
+    summary.json       the numbers in the end
     session.log        what happened, and when
 """
 
@@ -50,7 +50,7 @@ Show = Callable[[str], None]
 MakeSource = Callable[[Ledger], FrameSource]
 
 FRAMES_PER_FILE = 100
-# Of a list, and of the folder beside it, by what is in them.
+# Of a list, and of the directory beside it, by what is in them.
 _log = logging.getLogger(__name__)
 
 _NAMES: dict[str, Decision] = {"hits": "keep", "unsure": "unsure"}
@@ -76,7 +76,7 @@ class Settings:
     reading
         What the user gives beside a stream.
     spool
-        Where frames wait, by default in the session's folder.
+        Where frames wait, by default in the session's directory.
     """
 
     out: Path
@@ -136,10 +136,10 @@ def open_session(
     Raises
     ------
     InputError
-        The model has no scores, cannot prove what is asked, or the folder holds a session of
+        The model has no scores, cannot prove what is asked, or the directory holds a session of
         another kind.
     OutputError
-        The folder cannot be written, or another session writes it.
+        The directory cannot be written, or another session writes it.
     """
     from deepfreak.models import load_model
 
@@ -188,7 +188,7 @@ def open_session(
         if settings.dashboard is not None:
             from deepfreak.live.dashboard.feed import serve_dashboard
 
-            facts = {"source": name, "model": model.name, "policy": policy.promise()}
+            metadata = {"source": name, "model": model.name, "policy": policy.promise()}
             feed, address = serve_dashboard(
                 stack,
                 settings.dashboard,
@@ -196,7 +196,7 @@ def open_session(
                 model_file=settings.model,
                 policy=policy,
                 scores=scores,
-                facts=facts,
+                metadata=metadata,
             )
             observers.append(feed)
         workers.wait_until_ready()
@@ -231,7 +231,7 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"cannot make the folder {folder}: {reason_of(error)}") from error
+        raise OutputError(f"cannot make the directory {folder}: {reason_of(error)}") from error
 
 
 def _discards_no_more(begun_with: Mapping[str, Any], about: Mapping[str, Any]) -> bool:

@@ -41,9 +41,9 @@ class WorkerLimits:
     Attributes
     ----------
     crashes
-        So many at one frame make it unreadable.
+        This many at one frame make it unreadable.
     startup_failures
-        So many in a row end the run: workers that crash during start-up will do so again.
+        This many in a row end the run: workers that crash during start-up will do so again.
     start_s
         Seconds for a start; code may have to be compiled first.
     frame_s

@@ -1,4 +1,4 @@
-"""The answers: a page, the numbers behind it, and verdicts on files that are sent."""
+"""The answers: a page, the numbers behind it, and verdicts on uploads."""
 
 import asyncio
 import re
@@ -202,7 +202,7 @@ def _add_classify(app: FastAPI, classify: Classify, limits: UploadLimits) -> Non
         "/classify",
         summary="The verdict on an image file",
         responses={
-            400: {"description": "No file, or one that is no image."},
+            400: {"description": "No file, or not an image."},
             415: {"description": "A form: send the file as the body."},
             408: {"description": "The file came too slowly."},
             413: {"description": f"The file is larger than {limits.max_bytes >> 20} MiB."},

@@ -38,7 +38,7 @@ class UploadClassifier:
         self._process.start()
         self._loaded = -1
 
-    def __call__(self, content: bytes, suffix: str) -> dict[str, Any]:
+    def __call__(self, content: bytes, suffix: str, *, limits: Limits = LIMITS) -> dict[str, Any]:
         """Return the verdict on the first frame of a file, as JSON values.
 
         Raises
@@ -51,7 +51,7 @@ class UploadClassifier:
                 self._process.call(_load, self._model, self._policy, limits=_LOADING)
                 self._loaded = self._process.generation
             found: dict[str, Any] = self._process.call(
-                _judge, content, suffix, self._model, self._policy, limits=LIMITS
+                _judge, content, suffix, self._model, self._policy, limits=limits
             )
         return found
 

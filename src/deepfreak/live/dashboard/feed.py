@@ -80,7 +80,7 @@ def serve_dashboard(
     model_file: Path | None,
     policy: Policy,
     scores: Scores,
-    facts: dict[str, Any],
+    metadata: dict[str, Any],
 ) -> tuple[DashboardFeed, str]:
     """Begin to serve the page; return who tells it what happens, and where it is."""
     from deepfreak.live.dashboard.app import make_app
@@ -93,7 +93,7 @@ def serve_dashboard(
     security = security_for(dashboard.host, dashboard.token)
     statistics = Statistics(
         classes=model.classes,
-        facts=facts,
+        metadata=metadata,
         levels=scores.levels,
         raster=dashboard.raster,
         serpentine=dashboard.serpentine,

@@ -1,4 +1,4 @@
-"""The page, its parts, and the page that tells of the others; every one a file of this package."""
+"""The page, its parts, and the page that lists the operations; every one a file of this package."""
 
 from collections.abc import Mapping
 from functools import cache

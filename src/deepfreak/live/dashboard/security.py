@@ -156,7 +156,7 @@ class Guard:
         return None
 
     def _unknown(self, scope: Scope, headers: Headers) -> Response | None:
-        """Refuse whoever does not show the token."""
+        """Refuse requests without the token."""
         if self.security.token is None or scope["path"] == "/healthz":
             return None
         cookie_name = _cookie_name(scope)
@@ -173,7 +173,7 @@ class Guard:
 
     def _welcome(self, scope: Scope, offered: str) -> Response:
         if not self.security.accepts(offered):
-            return refusal(401, "expected the token, found another: was the program started anew?")
+            return refusal(401, "expected the token, found another: was the program restarted?")
         answer = RedirectResponse("/", status_code=303)
         answer.set_cookie(
             _cookie_name(scope),

@@ -43,7 +43,7 @@ class Decoders:
         return series in self._began
 
     def begin(self, began: SeriesBegan) -> None:
-        """Take note of a series; said again, it is opened anew."""
+        """Take note of a series; one that is known is opened again."""
         self._began.pop(began.series, None)
         self._began[began.series] = began
         while len(self._began) > SERIES_KNOWN:

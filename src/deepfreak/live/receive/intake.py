@@ -59,7 +59,7 @@ class QueueLimits:
         How long verdicts are gathered before they go into the ledger together, and from there into
         lists: a transaction for each would cost as much as a small network.
     unsettled
-        At most so many outcomes and notices wait for the other thread; then nothing is received.
+        At most this many outcomes and notices wait for the other thread; then nothing is received.
     retry_s
         Seconds until a full disk or a locked ledger is tried again.
     """
@@ -225,7 +225,7 @@ class Intake:
             self.trouble(f"rejected frame: invalid frame number in series {series:.60}", series)
             return
         if self._accounting.has(series, number):
-            # a folder that is looked through again gives again what it has
+            # a directory that is looked through again gives again what it has
             self.duplicates += self._accounting.kind(series) != "file"
             return
         if self._limits.when_full == "wait":

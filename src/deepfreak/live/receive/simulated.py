@@ -82,7 +82,7 @@ class SimulatedSource:
             kind="shot",
             context=self._context,
             expected=end,
-            facts={
+            metadata={
                 "recipe": self._experiment.name,
                 "seed": self._seed,
                 "classes": list(self._experiment.classes.names),

@@ -1,4 +1,4 @@
-"""The ledger: one verdict for every frame that reached us, in one SQLite file.
+"""The ledger: one verdict indefinitelyy frame that reached us, in one SQLite file.
 
 A restart resumes from it. A frame is its series and its number; the table does not take it
 twice. Write-ahead logging makes what was committed survive `kill -9`; a power failure may cost the
@@ -28,7 +28,8 @@ _TABLES = """
 CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS series (
     id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, kind TEXT NOT NULL, context BLOB NOT NULL,
-    expected INTEGER, ended INTEGER NOT NULL DEFAULT 0, facts TEXT NOT NULL, lacks TEXT NOT NULL);
+    expected INTEGER, ended INTEGER NOT NULL DEFAULT 0, metadata TEXT NOT NULL,
+    lacks TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS frames (
     sequence INTEGER PRIMARY KEY, series INTEGER NOT NULL REFERENCES series,
     number INTEGER NOT NULL, decision INTEGER NOT NULL, label TEXT,
@@ -102,15 +103,15 @@ class Ledger:
         OutputError
             It cannot be written, as on a full disk, or while another program has locked it.
         """
-        facts, lacks = json.dumps(dict(began.facts)), json.dumps(began.lacks)
-        start = ("context", "facts", "lacks") if began.brings_start else ()
+        metadata, lacks = json.dumps(dict(began.metadata)), json.dumps(began.lacks)
+        start = ("context", "metadata", "lacks") if began.brings_start else ()
         replaced = "".join(f", {name} = excluded.{name}" for name in start)
         with self._writing() as write:
             write(
-                "INSERT INTO series (name, kind, context, expected, facts, lacks) "  # noqa: S608
+                "INSERT INTO series (name, kind, context, expected, metadata, lacks) "  # noqa: S608
                 "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET "
                 f"expected = COALESCE(excluded.expected, expected), ended = 0{replaced}",
-                (began.series, began.kind, began.context, began.expected, facts, lacks),
+                (began.series, began.kind, began.context, began.expected, metadata, lacks),
             )
         if began.series not in self._ids:
             key = self._rows("SELECT id FROM series WHERE name = ?", began.series)[0][0]
@@ -131,15 +132,15 @@ class Ledger:
         """Return what a series began with, None if it has not."""
         if series not in self._ids:
             return None
-        kind, context, expected, facts, lacks = self._rows(
-            "SELECT kind, context, expected, facts, lacks FROM series WHERE name = ?", series
+        kind, context, expected, metadata, lacks = self._rows(
+            "SELECT kind, context, expected, metadata, lacks FROM series WHERE name = ?", series
         )[0]
         return SeriesBegan(
             series=series,
             kind=kind,
             context=context,
             expected=expected,
-            facts=json.loads(facts),
+            metadata=json.loads(metadata),
             lacks=tuple(json.loads(lacks)),
         )
 
@@ -158,7 +159,7 @@ class Ledger:
     def lines(self) -> Iterator[SeriesState]:
         """Yield the state of each series, oldest first."""
         series = self._rows(
-            "SELECT id, name, kind, expected, ended, lacks, json_extract(facts, '$.series') "
+            "SELECT id, name, kind, expected, ended, lacks, json_extract(metadata, '$.series') "
             "FROM series ORDER BY id"
         )
         counts = {
@@ -342,7 +343,7 @@ def open_ledger(
     Raises
     ------
     InputError
-        The file is no ledger of ours, or was begun with something else than `about`: verdicts of
+        The file is not a ledger, or was begun with something else than `about`: verdicts of
         two models do not belong into one record.
     OutputError
         It is in use, or cannot be written.
@@ -381,7 +382,7 @@ def read_ledger(path: Path) -> Iterator[Ledger]:
         There is none.
     """
     if not path.is_file():
-        raise InputError(f"expected a ledger at {path}, found none: is this a session's folder?")
+        raise InputError(f"expected a ledger at {path}, found none: is this a session's directory?")
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
     try:
         with _as_input_error(path):

@@ -8,8 +8,8 @@ A line is a file's name, a space and the frame in it, which begins with `//`::
 A frame of a stream of which no copy is kept has no file: its series stands in the place of one,
 which tells people, not CrystFEL, which frame it was.
 
-A copy's line waits until the file is whole, and with it the lines behind it: whoever follows the
-list finds every file that it names.
+A copy's line waits until the file is whole, and with it the lines behind it: a program that follows
+the list finds every file that it names.
 
 Such a list can hold neither comments nor frames of other decisions, so `NAME.lst.position` beside
 it says how far it has got.
@@ -114,7 +114,7 @@ class CrystFELList:
             self._file.close()
 
     def _list(self, wanted: Sequence[LedgerRow], *, until: int) -> None:
-        """List frames, up to the first whose copy is not whole; `until` tells of others."""
+        """List frames, up to the first whose copy is not whole; `until` is the last row."""
         lines: list[bytes] = []
         listed = too_long = 0
         for row in wanted:

@@ -28,7 +28,7 @@ _LINGER_MS = 1000  # for what is still on its way when the socket is closed
 
 
 class CrystFELSocket:
-    """A `HitSink` that sends each frame to whoever is there, and never waits for a reader.
+    """A `HitSink` that sends each frame to the readers there are, and never waits for one.
 
     Parameters
     ----------

@@ -42,7 +42,7 @@ class HitFiles:
     form
         "nxmx" or "cxi".
     decision
-        The one whose frames are copied; others are passed over.
+        The one whose frames are copied; others are not.
     frames_per_file
         A file with fewer is made by `close` and by a frame of another kind only.
     classes
@@ -104,7 +104,7 @@ class HitFiles:
             It cannot be written, or the file that it completes cannot; in the second case the frame
             is safe, and the file is tried again with the next one.
         FrameError
-            The frame cannot be decoded, or is no image.
+            The frame cannot be decoded, or is not an image.
         """
         if hit.outcome.decision != self._decision:
             return None

@@ -138,7 +138,7 @@ def _cxi(
 
 
 def _describe(detector: h5py.Group, setup: FileSetup) -> None:
-    """Say of the detector what the frames said."""
+    """Write the detector's metadata."""
     for name, key, per_mm in (
         ("distance", "distance_mm", 1e-3),
         ("x_pixel_size", "pixel_size_mm", 1e-3),

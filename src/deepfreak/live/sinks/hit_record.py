@@ -97,7 +97,7 @@ def setup_of(frame: Frame, *, form: str, classes: tuple[str, ...]) -> FileSetup:
     Raises
     ------
     FrameError
-        Its counts are no image of numbers.
+        Its counts are not an image of numbers.
     """
     if frame.counts.ndim != 2 or frame.counts.dtype.kind not in "iuf":
         raise FrameError(

@@ -197,7 +197,7 @@ def source_trouble(readings: Readings, settings: AlarmSettings) -> Finding | Non
 
 
 def dropped(readings: Readings, settings: AlarmSettings) -> Finding | None:
-    """Find that the machine does not keep up and frames are passed over."""
+    """Find that the machine does not keep up and frames are dropped."""
     if readings.dropped.hits == 0:
         return None
     return Finding(

@@ -69,8 +69,8 @@ class Statistics:
     ----------
     classes
         The model's, in its order.
-    facts
-        What people want to know beside the numbers, as JSON values: "source", "model", "policy".
+    metadata
+        Shown beside the numbers, as JSON values: "source", "model", "policy".
     levels
         Range of `FrameOutcome.level` among the training images.
     raster, serpentine
@@ -81,14 +81,14 @@ class Statistics:
     Raises
     ------
     InputError
-        The facts are no JSON values, `levels` is no range, or the raster has no positions.
+        The metadata are not JSON values, `levels` is not a range, or the raster has no positions.
     """
 
     def __init__(
         self,
         *,
         classes: Sequence[str],
-        facts: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
         levels: tuple[float, float] | None = None,
         raster: tuple[int, int] | None = None,
         serpentine: bool = False,
@@ -98,7 +98,7 @@ class Statistics:
         if levels is not None and not levels[0] < levels[1]:
             raise InputError(f"expected gray levels as (lowest, highest), found {levels}")
         self.classes = tuple(classes)
-        self._facts = _as_json(facts or {})
+        self._facts = _as_json(metadata or {})
         self._columns = Columns(self.classes, levels)
         self._totals = np.zeros(self._columns.count, np.int64)
         self._seconds = TimeBins(width_s=1.0, count=_SECONDS, columns=self._columns.count)
@@ -168,7 +168,7 @@ class Statistics:
             return {
                 "now": now,
                 "started": self._started,
-                "facts": self._facts,
+                "metadata": self._facts,
                 "classes": list(self.classes),
                 "state": self._state(alarms, recent),
                 "alarms": [alarm.to_json() for alarm in alarms],
@@ -302,9 +302,9 @@ def _spread(counts: Counts) -> float:
     return dispersion(sums[:, KEEP], sums[:, JUDGED_COLUMNS].sum(1))
 
 
-def _as_json(facts: Mapping[str, Any]) -> dict[str, Any]:
+def _as_json(metadata: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        plain: dict[str, Any] = json.loads(json.dumps(dict(facts), allow_nan=False))
+        plain: dict[str, Any] = json.loads(json.dumps(dict(metadata), allow_nan=False))
     except (TypeError, ValueError) as error:
-        raise InputError(f"expected facts of a run as JSON values, found {error}") from error
+        raise InputError(f"expected metadata as JSON values, found {error}") from error
     return plain

@@ -4,7 +4,7 @@ import { Chart, niceCeiling } from "./charts.js";
 import { ago, make, percent, setText, short } from "./format.js";
 import { Gallery } from "./hits.js";
 import { showDetector, showRaster } from "./maps.js";
-import { showAlarms, showFacts, showHitRate, showNumbers, showSeries, showState, showTotals } from "./panels.js";
+import { showAlarms, showMetadata, showHitRate, showNumbers, showSeries, showState, showTotals } from "./panels.js";
 
 const at = (id) => document.getElementById(id);
 const LATE_MS = 3500;
@@ -24,7 +24,7 @@ function show(snapshot) {
   showHitRate(snapshot);
   showAlarms(snapshot);
   showNumbers(snapshot);
-  showFacts(snapshot.facts);
+  showMetadata(snapshot.metadata);
   showCharts(snapshot);
   gallery.show(snapshot.hits, snapshot.colours);
   showDetector(at("map"), snapshot.map);

@@ -90,10 +90,10 @@ export function showNumbers({ rate_hz: rate, latency_ms: latency, queue, totals 
   setText(at("unreadable"), `unreadable ${count(totals.decisions.unreadable)}`);
 }
 
-export function showFacts(facts) {
-  const short = ["source", "model", "policy"].filter((name) => facts[name] !== undefined);
-  fill(at("facts"), short.map((name) => [name, brief(facts[name])]));
-  fill(at("all-facts"), Object.entries(facts).flatMap(([name, value]) => flat(name, value)));
+export function showMetadata(metadata) {
+  const short = ["source", "model", "policy"].filter((name) => metadata[name] !== undefined);
+  fill(at("facts"), short.map((name) => [name, brief(metadata[name])]));
+  fill(at("all-facts"), Object.entries(metadata).flatMap(([name, value]) => flat(name, value)));
 }
 
 function fill(list, pairs) {

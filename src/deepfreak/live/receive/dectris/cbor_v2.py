@@ -87,7 +87,7 @@ def read_pixels(payload: bytes | memoryview, channel: str | None) -> CompressedA
     Raises
     ------
     FrameError
-        It is no image message, or has no such channel.
+        It is not an image message, or has no such channel.
     """
     data = _map(payload).get("data")
     if not isinstance(data, dict) or not 0 < len(data) <= MAX_CHANNELS:
@@ -108,7 +108,7 @@ def encode_start(start: Start, *, mask_dtype: str = "<u4", dated: bool = True) -
     """
     import cbor2
 
-    known = start.facts
+    known = start.metadata
     slow, fast = start.shape or (0, 0)
     beam_slow, beam_fast = known.get("beam_center_px", (0.0, 0.0))
     wavelength = known.get("wavelength_A", 0.0)
@@ -219,7 +219,7 @@ def _start(message: Mapping[str, object], series_id: int, unique_id: str | None)
     shape = unread.read("image size", lambda: _shape(message))
     words = deepfreak_fields(message.get("user_data"))
     expected = message.get("number_of_images")
-    known = _facts(message)
+    known = _metadata(message)
     known.update(deepfreak_metadata(words))
     dtype = message.get("image_dtype")
     return Start(
@@ -233,7 +233,7 @@ def _start(message: Mapping[str, object], series_id: int, unique_id: str | None)
         if dtype is None
         else unread.read("image type", lambda: read_name(dtype, "an image_dtype")),
         channels=unread.read("channels", lambda: _channels(message.get("channels", []))) or (),
-        facts=known,
+        metadata=known,
         masks=_masks(message.get("pixel_mask"), shape, unread),
         simulated=words.get("simulated") is True,
         about=_about(message),
@@ -258,8 +258,8 @@ def _channels(channels: object) -> tuple[str, ...]:
     return tuple(read_name(channel, "the name of a channel") for channel in channels)
 
 
-def _facts(message: Mapping[str, object]) -> Facts:
-    """Return what the message says of each frame; lengths are in metres there."""
+def _metadata(message: Mapping[str, object]) -> Facts:
+    """Return the metadata of each frame; lengths are in metres in the message."""
 
     def number(key: str) -> float | None:
         return read_number(message.get(key))

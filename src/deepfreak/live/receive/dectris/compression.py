@@ -107,7 +107,7 @@ def encode(array: NDArray[Any], algorithm: Algorithm = "bslz4") -> CompressedArr
 
 
 def _require_sensible(coded: CompressedArray) -> None:
-    """Raise `FrameError` unless so few bytes can decompress to so many, and these to a frame."""
+    """Raise `FrameError` unless the bytes can decompress to as many as a frame needs."""
     require_shape(coded.shape)
     if coded.nbytes > MAX_BYTES:
         raise FrameError(f"expected an array of at most {MAX_BYTES} bytes, found {coded.nbytes}")

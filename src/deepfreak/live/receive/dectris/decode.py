@@ -40,7 +40,7 @@ class StreamDecoder:
         Raises
         ------
         FrameError
-            The payload is no image, or not one of this series.
+            The payload is not an image of this series.
         """
         start, measured = self._start, self._measured
         coded = _pixels(self._kind, payload, self._channel)
@@ -58,7 +58,7 @@ class StreamDecoder:
             counts=counts,
             valid=_valid(counts, measured if fits else None),
             simulated=start.simulated,
-            **({"gain": 1.0} | start.facts),
+            **({"gain": 1.0} | start.metadata),
         )
 
 
@@ -74,7 +74,7 @@ def decoder(
     Parameters
     ----------
     context
-        What `receive` says of the series when it begins: a start message of Stream V2 for both
+        What the source gives with `SeriesBegan`: a start message of Stream V2 for both
         kinds, with what is known; empty where nothing is.
     series
         Its name, which the frames get as their file.

@@ -102,7 +102,7 @@ def read_message(parts: Sequence[Part]) -> Message:
 
 
 def read_pixels(parts: Sequence[Part]) -> CompressedArray:
-    """Return the pixels of an image; `FrameError` where the parts are no image."""
+    """Return the pixels of an image; `FrameError` where the parts are not an image."""
     if len(parts) < 3:
         raise FrameError(f"expected at least 3 parts of an image, found {len(parts)}")
     about, blob = _json(parts[1]), memoryview(parts[2])
@@ -154,7 +154,7 @@ def split(payload: Part) -> list[memoryview]:
 
 def encode_start(start: Start) -> list[bytes]:
     """Return the parts of a series' header: the mask of its first channel, if any, among them."""
-    known = start.facts
+    known = start.metadata
     slow, fast = start.shape or (0, 0)
     beam_slow, beam_fast = known.get("beam_center_px", (0.0, 0.0))
     config: dict[str, Any] = {
@@ -248,14 +248,14 @@ def _start(first: Mapping[str, object], parts: Sequence[Part], series_id: int) -
                 masks[CHANNEL] = mask
         rest = rest[2:]
     words = deepfreak_fields(_appendix(rest))
-    known = _facts(config)
+    known = _metadata(config)
     known.update(deepfreak_metadata(words))
     return Start(
         series_id=series_id,
         expected=unread.read("number of images", lambda: _expected(config)),
         shape=shape,
         channels=(CHANNEL,),
-        facts=known,
+        metadata=known,
         masks=masks,
         simulated=words.get("simulated") is True,
         about=_about(config),
@@ -284,8 +284,8 @@ def _mask(about: Mapping[str, object], blob: Part, shape: tuple[int, int] | None
     return np.asarray(decode(coded) != 0)
 
 
-def _facts(config: Mapping[str, object]) -> Facts:
-    """Return what the configuration says of each frame; lengths are in metres there."""
+def _metadata(config: Mapping[str, object]) -> Facts:
+    """Return the metadata of each frame; lengths are in metres in the configuration."""
 
     def number(key: str) -> float | None:
         return read_number(config.get(key))

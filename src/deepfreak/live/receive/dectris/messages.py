@@ -51,8 +51,8 @@ class Start:
         Of each image, (slow, fast).
     channels
         SeriesNames of an image's channels (thresholds), in their order.
-    facts
-        What `Frame` tells of each image.
+    metadata
+        The metadata of each image, as in `Frame`.
     masks
         By channel [slow, fast], true where a pixel is missing.
     simulated
@@ -69,7 +69,7 @@ class Start:
     shape: tuple[int, int] | None = None
     dtype: str | None = None
     channels: tuple[str, ...] = ()
-    facts: Facts = field(default_factory=Facts)
+    metadata: Facts = field(default_factory=Facts)
     masks: Mapping[str, Valid] = field(default_factory=dict, repr=False)
     simulated: bool = False
     about: Mapping[str, Any] = field(default_factory=dict)

@@ -70,7 +70,7 @@ def encode_image(
 
 
 class StreamSender:
-    """Sends as a detector does: to whoever listens, and past those who cannot keep up.
+    """Sends as a detector does: to those that listen, and drops for those that cannot keep up.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ class StreamSender:
         self.address = self._socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
 
     def wait(self, within_s: float) -> bool:
-        """Return whether somebody listens and can take a message within so many seconds."""
+        """Return whether somebody listens and can take a message within `within_s` seconds."""
         import zmq
 
         return bool(self._socket.poll(int(within_s * 1000), zmq.POLLOUT))
@@ -181,7 +181,7 @@ class StreamSender:
         return True
 
     def close(self, *, within_s: float = 0.0) -> None:
-        """Stop; messages on their way get so many seconds to reach their listener."""
+        """Stop; messages on their way get `within_s` seconds to reach their listener."""
         if not self._socket.closed:
             self._socket.close(linger=int(within_s * 1000))
             self._context.term()

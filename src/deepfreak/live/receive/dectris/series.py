@@ -1,14 +1,14 @@
 """Which series a message belongs to, and what it means to the rest: messages to events.
 
 Stream V2 gives each series a unique id. Without one, as in Stream V1, a series has only a number,
-which a detector counts anew when it is restarted: the second series 7 is named "7 (2)". What tells
+which a restarted detector counts from 1 again: the second series 7 is named "7 (2)". What tells
 the two apart, in this order:
 
 - the connection: each sender has series of its own;
-- a start: it begins a series, unless the next image goes on where the last one was, in which case
+- a start: it begins a series, unless the next image continues where the last one was, in which case
   the start came late or twice;
 - an end: what follows is another series;
-- a lost connection, or a restart of this program: a series goes on only with numbers beyond those
+- a lost connection, or a restart of this program: a series continues only with numbers beyond those
   that have come.
 
 On an unbroken connection a number that comes twice is the same frame. A series whose end was missed
@@ -219,7 +219,7 @@ class SeriesTracker:
     def _of_earlier_run(
         self, runs: list[_TrackedSeries], message: Message, kind: PayloadKind
     ) -> _TrackedSeries | None:
-        """Return the series that goes on after a restart of this program, if any does."""
+        """Return the series that continues after a restart of this program, if any does."""
         if isinstance(message, Start):
             return None
         now = time.time()
@@ -267,7 +267,7 @@ class SeriesTracker:
         return run
 
     def _begin(self, run: _TrackedSeries, start: Start, kind: PayloadKind) -> None:
-        """Say what a start says of a series."""
+        """Announce what a start message says about a series."""
         context = encode_start(start, mask_dtype="u1", dated=False)
         if run.begun and not run.announced:
             self._say(run.name, "its start came late; later frames are classified with it")
@@ -294,7 +294,7 @@ class SeriesTracker:
                 kind=kind,
                 context=context,
                 expected=start.expected,
-                facts=_facts(start, kind),
+                metadata=_metadata(start, kind),
                 lacks=start.lacks,
             )
         )
@@ -324,7 +324,7 @@ class SeriesTracker:
                 series=run.name,
                 kind=kind,
                 context=encode_start(start, dated=False),
-                facts=_facts(start, kind),
+                metadata=_metadata(start, kind),
                 lacks=("start",),
             )
         )
@@ -367,23 +367,23 @@ def _name(number: int, place: int) -> str:
     return str(number) if place == 1 else f"{number} ({place})"
 
 
-def _facts(start: Start, kind: PayloadKind) -> Mapping[str, Any]:
+def _metadata(start: Start, kind: PayloadKind) -> Mapping[str, Any]:
     """Return what a person wants to know, as JSON values."""
     protocol = "Stream V1" if kind == "dectris-v1" else "Stream V2"
-    facts: dict[str, Any] = {"protocol": protocol, "series": start.series_id}
-    facts.update(start.about)
+    metadata: dict[str, Any] = {"protocol": protocol, "series": start.series_id}
+    metadata.update(start.about)
     if start.shape is not None:
-        facts["pixels"] = list(start.shape)
+        metadata["pixels"] = list(start.shape)
     if start.channels:
-        facts["channels"] = list(start.channels)
-    for name, value in start.facts.items():
-        facts[name] = list(value) if isinstance(value, tuple) else value
+        metadata["channels"] = list(start.channels)
+    for name, value in start.metadata.items():
+        metadata[name] = list(value) if isinstance(value, tuple) else value
     masked = next(iter(start.masks.values()), None)
     if masked is not None:
-        facts["masked_pixels"] = int(masked.sum())
+        metadata["masked_pixels"] = int(masked.sum())
     if start.simulated:
-        facts["simulated"] = True
-    return facts
+        metadata["simulated"] = True
+    return metadata
 
 
 def _forget(remembered: OrderedDict[Any, Any]) -> None:

@@ -20,7 +20,6 @@ MAX_MESSAGE = 256 << 20  # bytes, of each part
 PORTS: dict[Protocol, int] = {"v1": 9999, "v2": 31001}
 
 _TICK_MS = 100
-_SECONDS_TO_ANSWER = 3.0  # until a warning
 _ADDRESS = re.compile(r"tcp://(?:[\w.-]+|\*|\[[0-9A-Fa-f:.%\w]+\]):(?:\d{1,5}|\*)", re.ASCII)
 
 
@@ -38,6 +37,10 @@ class StreamSource:
         "auto" tells V1 and V2 apart by each message.
     high_water
         How many messages ZeroMQ keeps for us; with more the detector waits, or drops them.
+    max_message
+        Bytes of a message's part; a detector that sends more is disconnected.
+    answer_s
+        Seconds until a detector that does not answer is warned of.
 
     Raises
     ------
@@ -51,6 +54,8 @@ class StreamSource:
         *,
         protocol: Literal["auto", "v1", "v2"] = "auto",
         high_water: int = 100,
+        max_message: int = MAX_MESSAGE,
+        answer_s: float = 3.0,
     ) -> None:
         import zmq
 
@@ -64,7 +69,7 @@ class StreamSource:
         self._socket = self._context.socket(zmq.PULL)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.RCVHWM, high_water)
-        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, max_message)
         # a detector whose network is gone says nothing: ask after 10 s, give up after 15 s more
         self._socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
         self._socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 10)
@@ -84,7 +89,9 @@ class StreamSource:
             ) from error
         bound = self._socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
         self.address = bound if binds else endpoint
-        self._link = _Connection(self.address, waits=binds, lost=self._conversation.lost)
+        self._link = _Connection(
+            self.address, answer_s=None if binds else answer_s, lost=self._conversation.lost
+        )
 
     def resume(self, accounting: FrameAccounting) -> None:
         """Take what was received before; see `ResumableSource`."""
@@ -182,15 +189,17 @@ class _Connection:
         breaks its rules for one not to talk to.
     """
 
-    def __init__(self, address: str, *, waits: bool, lost: Callable[[int], None]) -> None:
+    def __init__(
+        self, address: str, *, answer_s: float | None, lost: Callable[[int], None]
+    ) -> None:
         self.abandoned = False
         self._lost_sender = lost
         self._address = address
-        self._waits = waits
+        self._waits = answer_s is None
         self._peers = 0
         self._lost = False
         # no warning where the detector connects to us
-        self._patience: float | None = None if waits else time.monotonic() + _SECONDS_TO_ANSWER
+        self._patience = None if answer_s is None else time.monotonic() + answer_s
 
     def changes(self, monitor: "zmq.Socket[bytes]") -> Iterator[Event]:
         """Yield what the monitor has to say."""

@@ -156,7 +156,7 @@ def decoder(
     patience_s: float = PATIENCE_S,
     open_file: OpenFile | None = None,
 ) -> FileDecoder:
-    """Return what reads the frames of the file that `context` tells of.
+    """Return what reads the frames of the file of this `context`.
 
     `open_file` opens it, by default `open_frames`.
 

@@ -1,10 +1,10 @@
-"""Which files are below a folder, looked up again and again at little cost.
+"""Which files are below a directory, looked up again and again at little cost.
 
 By polling and not by inotify or its like: those tell only of what this very machine does, and a
 detector writes to a network file system from another one.
 
-A folder is read again when its time of change moves. That time is coarse, and may be late on a
-network file system, so that a folder that has just changed is read until it has been quiet for
+A directory is read again when its time of change moves. That time is coarse, and may be late on a
+network file system, so that a directory that has just changed is read until it has been quiet for
 `COARSE_S`, and each one now and then. Its state is asked for through an open handle: NFS then asks
 the server and not its cache.
 """
@@ -19,8 +19,8 @@ from deepfreak.formats.files import is_image_name
 from deepfreak.live.messages import Trouble
 
 COARSE_S = 2.5  # the coarsest clock of a file system in use, FAT's, ticks every 2 s
-ANYWAY_S = 30.0  # a folder is read again after so long, whatever its time of change
-MAX_SHARE = 0.3  # of the time is spent on reading a folder over and over
+ANYWAY_S = 30.0  # a directory is read again after so long, whatever its time of change
+MAX_SHARE = 0.3  # of the time is spent on reading a directory over and over
 _BETWEEN_SIGNS = 5000  # names, until the caller is given a chance to do something else
 _UNFINISHED = (".tmp", ".temp", ".part", ".partial", ".incomplete", ".filepart", ".crdownload")
 
@@ -59,7 +59,7 @@ class _Directory:
 
 
 class DirectoryTree:
-    """The detector files in a folder and below it; without hidden ones and unfinished names.
+    """The detector files in a directory and below it; without hidden ones and unfinished names.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ class DirectoryTree:
             yield Trouble(message=f"{_shown(path)} can be read again")
 
     def _folder(self, path: str, state: os.stat_result) -> _Directory | None:
-        """Return what is known of a folder, None if it was reached before by another way."""
+        """Return what is known of a directory, None if it was reached before by another way."""
         place = state.st_dev, state.st_ino
         if self._places.setdefault(place, path) != path:
             return None  # a loop of links ends here
@@ -126,7 +126,7 @@ class DirectoryTree:
         return folder
 
     def _lost(self, path: str, error: OSError) -> Iterator[Change | None]:
-        """Say once that a folder cannot be read; one below the root may just have been deleted."""
+        """Say once that a directory cannot be read; one below the root may have been deleted."""
         folder = self._folders.get(path)
         deleted = isinstance(error, FileNotFoundError | NotADirectoryError)
         if deleted and path != self._root:
@@ -151,7 +151,7 @@ class DirectoryTree:
             yield from self._forget(below)
 
     def _read(self, folder: _Directory, handle: int) -> Iterator[Change | None]:
-        """Read the names in a folder and tell how they differ from those of the last time."""
+        """Read the names in a directory and tell how they differ from those of the last time."""
         start = self._clock()
         spent = 0.0
         files: dict[str, int] = {}
@@ -187,7 +187,7 @@ class DirectoryTree:
     def _sort(
         self, entry: "os.DirEntry[str]", path: str, files: dict[str, int], others: dict[str, int]
     ) -> None:
-        """Put an entry of the directory `path` that is no directory where it belongs."""
+        """Put an entry of the directory `path` other than a directory where it belongs."""
         if self._matters(entry, path):
             files[entry.name] = entry.inode()
         else:
@@ -217,7 +217,7 @@ def is_finished_name(name: str) -> bool:
 
 
 def _is_due(folder: _Directory, now: float) -> bool:
-    """Return whether a folder is to be read again."""
+    """Return whether a directory is to be read again."""
     if now - folder.read >= max(ANYWAY_S, folder.took_s / MAX_SHARE):
         return True
     if now - folder.read < folder.took_s / MAX_SHARE - folder.took_s:

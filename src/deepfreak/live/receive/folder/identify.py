@@ -216,7 +216,7 @@ class SeriesNames:
         raise AssertionError  # there is no end of numbers
 
     def give(self, series: str, identity: FileIdentity, frames: int, *, whole: bool) -> None:
-        """Note that so many frames of a series were given out."""
+        """Note how many frames of a series were published."""
         self._given[series] = PublishedFile(series, identity, frames, whole)
 
     def _past(self, series: str) -> PublishedFile | None:
@@ -237,13 +237,13 @@ class SeriesNames:
 
 
 def label_of(path: str, root: str, prefix: str) -> str:
-    """Return the name of the file `path` below the watched folder `root`, made printable."""
+    """Return the name of the file `path` below the watched directory `root`, made printable."""
     inside = path[len(root) :].lstrip("/")
     return spelled(f"{prefix}/{inside}" if prefix else inside)
 
 
 def prefixes(roots: list[str]) -> list[str]:
-    """Return what tells files of several watched folders apart: enough of each folder's path."""
+    """Return what tells files of several watched directories apart: enough of each path."""
     if len(roots) == 1:
         return [""]
     return [_shortest_end(root, roots) for root in roots]

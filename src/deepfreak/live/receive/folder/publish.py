@@ -38,7 +38,7 @@ class PendingFile:
     Attributes
     ----------
     path, root, label
-        Where it is, the watched folder, and the name of its series if no other file had that.
+        Where it is, the watched directory, and the name of its series if no other file had that.
     real
         The path without links, of HDF5 files only.
     found, changed
@@ -50,9 +50,9 @@ class PendingFile:
     links, links_of
         The files with its images, if these are not in it, and in which state it linked to them.
     links_known
-        Whether they were sought since the last look.
+        Whether they were searched for since the last inspection.
     seen
-        When so many of its frames could first be read; those of before `settle_s` are safe.
+        When how many of its frames could first be read; those older than `settle_s` are safe.
     series, identity, given
         What was given out, None and 0 before.
     last, size
@@ -123,7 +123,7 @@ class PendingFile:
         self.delay_s = min(2 * self.delay_s, _SLOWEST_LOOKS_S)
 
     def forget(self) -> None:
-        """Start anew: another file has taken its place."""
+        """Forget what was published: another file has taken its place."""
         self.series, self.identity, self.given = None, None, 0
         self.seen.clear()
 
@@ -365,7 +365,7 @@ class FilePublisher:
             kind="file",
             context=context.pack(),
             expected=expected,
-            facts={"file": candidate.label},
+            metadata={"file": candidate.label},
         )
 
     def _vanished(self, candidate: PendingFile) -> Iterator[Event]:

@@ -1,6 +1,6 @@
 """Frames of files as they arrive in folders, each once, and none of them half-written.
 
-The folders are polled (`tree`), since inotify and its like tell only of what this very machine
+The directories are polled (`find`), since inotify and its like tell only of what this very machine
 does, and a detector writes to a network file system from another one. What is new is a
 `PendingFile` until all of its frames were given out:
 
@@ -11,7 +11,7 @@ does, and a detector writes to a network file system from another one. What is n
   to which it links, which are not taken a second time for themselves.
 
 A file that cannot be read is tried again, later and later. If nothing happens to it for
-`patience_s`, it is given out all the same: whoever reads it then records that it is unreadable.
+`patience_s`, it is published all the same: the worker then records that it is unreadable.
 """
 
 import os
@@ -53,7 +53,7 @@ class FolderSource:
     settle_s
         For how long a file must not change before it is taken for written.
     poll_s
-        From one look at the folders to the next; more while that takes long.
+        From one look at the directories to the next; more while that takes long.
     patience_s
         For how long a file that cannot be read, or a data file without its master, is waited for.
     until_idle_s
@@ -84,7 +84,7 @@ class FolderSource:
     ) -> None:
         for path in paths:
             if not path.exists():
-                raise InputError(f"expected a folder to watch, found nothing at {path}")
+                raise InputError(f"expected a directory to watch, found nothing at {path}")
         reading = (reading or ReadSettings()).absolute()
         geometry = load_guarded(reading).get("geometry")  # says now what is wrong with the files
         self._place = None if geometry is None else geometry.data_path
@@ -191,7 +191,7 @@ class FolderSource:
     def _take(self, path: str, root: str) -> None:
         """Take up a file that is new, or may have been written again."""
         if self._root_of.setdefault(path, root) != root:
-            return  # watched twice, as a folder and one above it
+            return  # watched twice, as a directory and one above it
         label = label_of(path, root, self._prefix[root])
         real = path
         if is_hdf5_name(path.rpartition("/")[2]):
@@ -209,7 +209,7 @@ class FolderSource:
             )
 
     def _is_done(self, path: str, label: str) -> bool:
-        """Return whether all of a file that does not grow was given out before, or it is none."""
+        """Return whether all of a file was published before, or it is not a regular file."""
         try:
             state = state_of(path)
         except OSError:
@@ -228,7 +228,7 @@ class FolderSource:
             self._pending[path].state_due = 0.0
 
     def _recheck_done(self) -> None:
-        """Check some files that are done: the directory does not tell of a new content."""
+        """Check some files that are done: the directory does not show a new content."""
         end = time.monotonic() + _RECHECK_S
         while time.monotonic() < end:
             path = next(self._to_recheck, None)
