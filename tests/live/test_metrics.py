@@ -6,6 +6,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from deepfreak.live.dashboard.metrics import Metrics
+from deepfreak.live.messages import RunCounts
 from tests.live.examples import CLASSES, made_rows
 
 
@@ -71,8 +72,8 @@ def test_the_hit_rate_is_that_of_recent_frames():
 
 def test_totals_that_others_count_are_taken_over_and_counters_never_fall():
     metrics = Metrics()
-    metrics.set_counts(duplicates=3, missed=7, troubles=2, waiting=11)
-    metrics.set_counts(duplicates=5, missed=6, troubles=1, waiting=0)
+    metrics.count(RunCounts(duplicates=3, missed=7, troubles=2, waiting=11))
+    metrics.count(RunCounts(duplicates=5, missed=6, troubles=1, waiting=0))
     found = read(metrics)
     assert found["deepfreak_frames_duplicate_total", None] == 5
     assert found["deepfreak_messages_malformed_total", None] == 2

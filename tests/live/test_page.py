@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from deepfreak.live.dashboard import Security, make_app, serve
-from deepfreak.live.messages import SeriesBegan, Trouble
+from deepfreak.live.messages import RunCounts, SeriesBegan, Trouble
 from deepfreak.live.statistics import Statistics
 from tests.live.chromium import Chromium, find
 from tests.live.frame_outcomes import CLASSES, outcome, picture, rows
@@ -30,9 +30,7 @@ class Stream:
             levels=(0.0, 100.0),
         )
         self.statistics.notice(SeriesBegan(series=HOSTILE, kind="file", expected=5000))
-        self.statistics.set_counts(
-            duplicates=3, missed=0, dropped=0, waiting=7, capacity=512, workers=2
-        )
+        self.statistics.count(RunCounts(duplicates=3, waiting=7, capacity=512, workers=2))
         self.label = None
         self._pictures = [picture(seed, 256) for seed in range(4)]
         self._stopped = threading.Event()

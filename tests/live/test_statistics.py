@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deepfreak.errors import InputError, RecipeError
-from deepfreak.live.messages import SeriesBegan, SeriesEnded
+from deepfreak.live.messages import RunCounts, SeriesBegan, SeriesEnded
 from deepfreak.live.statistics import Statistics
 from deepfreak.live.statistics.bins import TimeBins
 from deepfreak.live.statistics.gallery import MOST
@@ -170,9 +170,9 @@ def test_series_tell_what_they_miss():
     statistics.add(rows(outcome(i, NOW + 1, series="a") for i in [0, 1, 2, 5]))
     (series,) = statistics.snapshot(NOW + 1)["series"]
     assert (series["received"], series["missed"], series["ended"]) == (4, 2, False)
-    statistics.set_counts(duplicates=0, missed=0, dropped=0, waiting=2, capacity=9, workers=1)
+    statistics.count(RunCounts(missed=0, waiting=2, capacity=9, workers=1))
     assert statistics.snapshot(NOW + 1)["series"][0]["missed"] == 0  # those may yet be looked at
-    statistics.set_counts(duplicates=0, missed=6, dropped=0, waiting=0, capacity=9, workers=1)
+    statistics.count(RunCounts(missed=6, waiting=0, capacity=9, workers=1))
     statistics.notice(SeriesEnded(series="a"), NOW + 2)
     statistics.notice(SeriesBegan(series="a", kind="file", expected=10), NOW + 3)
     (series,) = statistics.snapshot(NOW + 3)["series"]

@@ -17,7 +17,7 @@ from deepfreak.cli.policy_options import policy_options
 from deepfreak.processors import MAX_WORKERS, usable_processors
 
 if TYPE_CHECKING:
-    from deepfreak.live.dashboard.feed import DashboardSettings
+    from deepfreak.live.dashboard.dashboard import DashboardSettings
     from deepfreak.live.session import MakeSource, Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -154,7 +154,7 @@ def stopped_by_signals(doing: str) -> Iterator[threading.Event]:
 
 def _dashboard(values: dict[str, Any]) -> "DashboardSettings | None":
     """Return where the page is served, and take its options out of `values`."""
-    from deepfreak.live.dashboard.feed import DashboardSettings
+    from deepfreak.live.dashboard.dashboard import DashboardSettings
 
     address, token = values.pop("dashboard"), values.pop("token")
     raster, serpentine = values.pop("raster"), values.pop("serpentine")

@@ -113,6 +113,7 @@ class Trouble:
 
 
 Event = SeriesBegan | Arrival | SeriesEnded | Trouble
+Notice = SeriesBegan | SeriesEnded | Trouble
 
 
 class FrameSource(Protocol):
@@ -298,3 +299,46 @@ class HitSink(Protocol):
 
     def close(self) -> None:
         """Finish what was begun."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunCounts:
+    """What is not in the rows of the ledger.
+
+    Attributes
+    ----------
+    received
+        Frames that have reached us, each once.
+    duplicates
+        Frames that came again, which were not looked at again.
+    missed
+        Frames whose numbers say that they were sent, or will have been, and never came.
+    troubles
+        Messages that were not understood, and what else was wrong.
+    waiting, capacity
+        Frames that wait for a verdict, and the most that may.
+    workers, crashes
+        Worker processes, and how many of them have crashed.
+    """
+
+    received: int = 0
+    duplicates: int = 0
+    missed: int = 0
+    troubles: int = 0
+    waiting: int = 0
+    capacity: int = 0
+    workers: int = 0
+    crashes: int = 0
+
+
+class RunObserver(Protocol):
+    """Who is told of all that happens, such as the dashboard that people look at."""
+
+    def add(self, rows: Sequence[LedgerRow]) -> None:
+        """Take what the ledger has."""
+
+    def notice(self, event: Notice) -> None:
+        """Take note of what a source has said."""
+
+    def count(self, counts: RunCounts) -> None:
+        """Take the state of the run."""

@@ -10,8 +10,8 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -31,10 +31,12 @@ from deepfreak.live.messages import (
     HitSink,
     LedgerRow,
     OutcomeSink,
+    RunCounts,
+    RunObserver,
     SeriesBegan,
 )
 from deepfreak.live.receive.decoders import SERIES_KNOWN, Decoders
-from deepfreak.live.receive.intake import Intake, Notice, QueueLimits
+from deepfreak.live.receive.intake import Intake, QueueLimits
 from deepfreak.live.results.ledger import Ledger
 from deepfreak.live.results.sink_updater import SinkUpdater
 from deepfreak.live.spool import Spool
@@ -48,49 +50,6 @@ SECONDS_BETWEEN_COUNTS = 0.5
 SECONDS_BETWEEN_PICTURES = 0.4
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunCounts:
-    """What is not in the rows of the ledger.
-
-    Attributes
-    ----------
-    received
-        Frames that have reached us, each once.
-    duplicates
-        Frames that came again, which were not looked at again.
-    missed
-        Frames whose numbers say that they were sent, or will have been, and never came.
-    troubles
-        Messages that were not understood, and what else was wrong.
-    waiting, capacity
-        Frames that wait for a verdict, and the most that may.
-    workers, crashes
-        Worker processes, and how many of them have crashed.
-    """
-
-    received: int
-    duplicates: int
-    missed: int
-    troubles: int
-    waiting: int
-    capacity: int
-    workers: int
-    crashes: int
-
-
-class RunObserver(Protocol):
-    """Who is told of all that happens, such as the dashboard that people look at."""
-
-    def add(self, rows: Sequence[LedgerRow]) -> None:
-        """Take what the ledger has."""
-
-    def notice(self, event: Notice) -> None:
-        """Take note of what a source has said."""
-
-    def count(self, counts: RunCounts) -> None:
-        """Take the state of the run."""
 
 
 class LiveRun:

@@ -26,10 +26,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from deepfreak.errors import OutputError
 from deepfreak.formats.options import ReadSettings
 from deepfreak.live.logs import session_log
-from deepfreak.live.messages import Decision, FrameSource, HitSink, OutcomeSink
+from deepfreak.live.messages import Decision, FrameSource, HitSink, OutcomeSink, RunObserver
 from deepfreak.live.receive.intake import QueueLimits
 from deepfreak.live.results.ledger import Ledger, open_ledger
-from deepfreak.live.run import LiveRun, RunObserver
+from deepfreak.live.run import LiveRun
 from deepfreak.live.spool import Spool
 from deepfreak.live.workers import WorkerPool, WorkerTask
 from deepfreak.processors import usable_processors
@@ -43,7 +43,7 @@ from deepfreak.storage.files import reason_of, whole_file
 from deepfreak.text import unspelled
 
 if TYPE_CHECKING:
-    from deepfreak.live.dashboard.feed import DashboardSettings
+    from deepfreak.live.dashboard.dashboard import DashboardSettings
     from deepfreak.models import Classifier
 
 Show = Callable[[str], None]
@@ -186,10 +186,10 @@ def open_session(
         observers: list[RunObserver] = []
         address = None
         if settings.dashboard is not None:
-            from deepfreak.live.dashboard.feed import serve_dashboard
+            from deepfreak.live.dashboard.dashboard import serve_dashboard
 
             metadata = {"source": name, "model": model.name, "policy": policy.promise()}
-            feed, address = serve_dashboard(
+            observers, address = serve_dashboard(
                 stack,
                 settings.dashboard,
                 model,
@@ -198,7 +198,6 @@ def open_session(
                 scores=scores,
                 metadata=metadata,
             )
-            observers.append(feed)
         workers.wait_until_ready()
         _log.info("ready: %s, model %s, %s", name, model.name, policy.promise())
         # not before: what a detector sends into a socket that is not read would be lost with us

@@ -4,7 +4,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from deepfreak.live.messages import DECISIONS, LedgerRow
+from deepfreak.live.messages import DECISIONS, LedgerRow, Notice, RunCounts
 
 if TYPE_CHECKING:
     import prometheus_client
@@ -94,12 +94,15 @@ class Metrics:
             self._recent.extend(outcome.decision == "keep" for outcome in looked_at)
             self._hit_rate.set(sum(self._recent) / len(self._recent))
 
-    def set_counts(self, *, duplicates: int, missed: int, troubles: int, waiting: int) -> None:
+    def notice(self, event: Notice) -> None:
+        """Take no note of what a source has said: `count` has the numbers."""
+
+    def count(self, counts: RunCounts) -> None:
         """Take over totals that others count, as they stand."""
-        self._duplicates.raise_to(duplicates)
-        self._troubles.raise_to(troubles)
-        self._missed.set(missed)
-        self._waiting.set(waiting)
+        self._duplicates.raise_to(counts.duplicates)
+        self._troubles.raise_to(counts.troubles)
+        self._missed.set(counts.missed)
+        self._waiting.set(counts.waiting)
 
     def text(self) -> tuple[bytes, str]:
         """Return the page and its content type."""

@@ -24,6 +24,7 @@ from deepfreak.live.messages import (
     Arrival,
     FrameOutcome,
     FrameSource,
+    Notice,
     ResumableSource,
     SeriesBegan,
     SeriesEnded,
@@ -34,7 +35,6 @@ from deepfreak.live.results.ledger import MAX_NUMBER, Ledger
 from deepfreak.live.spool import Spool
 
 T = TypeVar("T")
-Notice = SeriesBegan | SeriesEnded | Trouble
 
 # With less of the queue taken, every frame is classified; from there to full, ever fewer.
 SAMPLE_FROM = 0.5

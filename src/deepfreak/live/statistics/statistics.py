@@ -9,6 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from deepfreak.live.messages import (
     DECISIONS,
     FrameOutcome,
     LedgerRow,
+    Notice,
+    RunCounts,
     SeriesBegan,
     SeriesEnded,
     Trouble,
@@ -58,8 +61,6 @@ _SPEED_S = 10.0
 _SPREAD_BIN_S = 5
 _MAX_TROUBLE_LENGTH = 300
 _TROUBLES = 20
-
-_COUNTS = ("duplicates", "missed", "dropped", "waiting", "capacity", "workers")
 
 
 class Statistics:
@@ -108,7 +109,7 @@ class Statistics:
         self._series = SeriesList()
         self._gallery = Gallery()
         self._alarms = Alarms(alarms)
-        self._counts = dict.fromkeys(_COUNTS, 0)
+        self._counts = RunCounts()
         self._troubles: deque[tuple[float, str]] = deque(maxlen=_TROUBLES)
         self._started = time.time() if started is None else started
         self._newest = 0.0  # when the last verdict fell
@@ -123,7 +124,7 @@ class Statistics:
             for row in rows:
                 self._add(row.sequence, row.outcome)
 
-    def notice(self, event: SeriesBegan | SeriesEnded | Trouble, now: float | None = None) -> None:
+    def notice(self, event: Notice, now: float | None = None) -> None:
         """Note what happened at a source, `now` or at the time given in seconds since 1970."""
         now = time.time() if now is None else now
         with self._lock:
@@ -135,20 +136,10 @@ class Statistics:
                 case Trouble():
                     self._troubles.append((now, shortened(event.message, _MAX_TROUBLE_LENGTH)))
 
-    def set_counts(
-        self,
-        *,
-        duplicates: int,
-        missed: int,
-        dropped: int,
-        waiting: int,
-        capacity: int,
-        workers: int,
-    ) -> None:
-        """Set what the core counts of the whole run, and how full its queue is, in frames."""
-        values = (duplicates, missed, dropped, waiting, capacity, workers)
+    def count(self, counts: RunCounts) -> None:
+        """Take the state of the run."""
         with self._lock:
-            self._counts = dict(zip(_COUNTS, values, strict=True))
+            self._counts = counts
 
     def hits(self) -> list[ShownHit]:
         """Return the latest hits that have a picture, the newest first; at most 24."""
@@ -164,7 +155,7 @@ class Statistics:
             alarms = self._alarms.update(self._readings(now))
             recent = self._hits_among(self._seconds.last(now, _HIT_RATE_S))
             speed = self._seconds.last(now, _SPEED_S).sum(0)
-            waiting = self._counts["waiting"]
+            counts = self._counts
             return {
                 "now": now,
                 "started": self._started,
@@ -182,12 +173,12 @@ class Statistics:
                     "window_s": _SPEED_S,
                     "since": "sent" if speed[SENT_KNOWN] else "received",
                 },
-                "queue": dict(self._counts),
+                "queue": asdict(counts) | {"dropped": int(self._totals[DROPPED])},
                 "timelines": self._timelines(now),
                 "map": self._map.to_json(),
                 "raster": None if self._raster is None else self._raster.to_json(),
                 "hits": [hit.to_json() for hit in self._gallery.newest_first()],
-                "series": self._series.to_json(waiting),
+                "series": self._series.to_json(counts.waiting),
                 "series_total": self._series.total,
             }
 
@@ -243,9 +234,9 @@ class Statistics:
             blank_frames=self._blank_frames if came else 0,
             dropped=Proportion(int(sums[DROPPED]), came),
             without_start=Proportion(int(sums[WITHOUT_START]), judged),
-            waiting=self._counts["waiting"],
-            capacity=self._counts["capacity"],
-            workers=self._counts["workers"],
+            waiting=self._counts.waiting,
+            capacity=self._counts.capacity,
+            workers=self._counts.workers,
             open_series=None if opened is None else opened[0],
             silent_s=0.0 if opened is None else now - max(opened[1], last_frame),
             trouble=trouble,

@@ -1,26 +1,21 @@
-"""The page that people look at and the figures for Prometheus, fed by a run."""
+"""The dashboard, put together: statistics, metrics, uploads, and their server."""
 
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepfreak.live.messages import LedgerRow
-from deepfreak.live.receive.intake import Notice
-from deepfreak.live.run import RunCounts
+from deepfreak.live.messages import RunObserver
 from deepfreak.screening.policy import Policy
 from deepfreak.screening.scores import Scores
 
 if TYPE_CHECKING:
-    from deepfreak.live.dashboard.metrics import Metrics
-    from deepfreak.live.statistics import Statistics
     from deepfreak.models import Classifier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DashboardSettings:
-    """Where the page is served; see `web`.
+    """Where the dashboard is served.
 
     Attributes
     ----------
@@ -37,41 +32,6 @@ class DashboardSettings:
     serpentine: bool = False
 
 
-class DashboardFeed:
-    """Tells the dashboard and Prometheus what happens."""
-
-    def __init__(self, statistics: "Statistics", metrics: "Metrics") -> None:
-        self._tally, self._metrics = statistics, metrics
-        self._dropped = 0
-
-    def add(self, rows: Sequence[LedgerRow]) -> None:
-        """Count what the ledger has."""
-        self._dropped += sum(row.outcome.decision == "dropped" for row in rows)
-        self._tally.add(rows)
-        self._metrics.add(rows)
-
-    def notice(self, event: Notice) -> None:
-        """Note what a source has said."""
-        self._tally.notice(event)
-
-    def count(self, counts: RunCounts) -> None:
-        """Take the state of the run."""
-        self._tally.set_counts(
-            duplicates=counts.duplicates,
-            missed=counts.missed,
-            dropped=self._dropped,
-            waiting=counts.waiting,
-            capacity=counts.capacity,
-            workers=counts.workers,
-        )
-        self._metrics.set_counts(
-            duplicates=counts.duplicates,
-            missed=counts.missed,
-            troubles=counts.troubles,
-            waiting=counts.waiting,
-        )
-
-
 def serve_dashboard(
     stack: ExitStack,
     dashboard: DashboardSettings,
@@ -81,8 +41,8 @@ def serve_dashboard(
     policy: Policy,
     scores: Scores,
     metadata: dict[str, Any],
-) -> tuple[DashboardFeed, str]:
-    """Begin to serve the page; return who tells it what happens, and where it is."""
+) -> tuple[list[RunObserver], str]:
+    """Begin to serve the dashboard; return what observes the run for it, and its address."""
     from deepfreak.live.dashboard.app import make_app
     from deepfreak.live.dashboard.classify_upload import UploadClassifier
     from deepfreak.live.dashboard.metrics import Metrics
@@ -109,4 +69,4 @@ def serve_dashboard(
     )
     handle = serve(app, host=dashboard.host, port=dashboard.port)
     stack.callback(handle.stop)
-    return DashboardFeed(statistics, metrics), handle.address
+    return [statistics, metrics], handle.address
