@@ -25,8 +25,7 @@ DECISIONS: tuple[Decision, ...] = ("keep", "discard", "unsure", "unreadable", "d
 # Of these the pixels are saved.
 SAVED: frozenset[Decision] = frozenset({"keep", "unsure"})
 
-# How the payload of an arrival becomes a frame; `live.decoding` knows them all.
-PayloadKind = Literal["dectris-v2", "dectris-v1", "file", "shot"]
+PayloadKind = str  # how a payload becomes a frame: a name that `receive.decoders` knows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,15 +95,19 @@ class Decoders:
 
 
 def _decoder(began: SeriesBegan, channel: str | None, open_file: OpenFile | None) -> Decode:
-    """Return what decodes the frames of a series."""
-    if began.kind == "file":
-        from deepfreak.live.receive.folder.decode import decoder as of_file
+    """Return what decodes the frames of a series; each kind is known here and to its source."""
+    context, series = began.context, began.series
+    match began.kind:
+        case "file":
+            from deepfreak.live.receive.folder import decode as files
 
-        return of_file(began.context, series=began.series, open_file=open_file)
-    if began.kind == "shot":
-        from deepfreak.live.receive.simulated import decoder as of_shot
+            return files.decoder(context, series=series, open_file=open_file)
+        case "shot":
+            from deepfreak.live.receive import simulated
 
-        return of_shot(began.context, series=began.series)
-    from deepfreak.live.receive.dectris.decode import decoder as of_stream
+            return simulated.decoder(context, series=series)
+        case "dectris-v1" | "dectris-v2" as kind:
+            from deepfreak.live.receive.dectris import decode as stream
 
-    return of_stream(began.kind, began.context, series=began.series, channel=channel)
+            return stream.decoder(kind, context, series=series, channel=channel)
+    raise FrameError(f"expected a series of a known kind, found {began.kind:.40}")

@@ -26,8 +26,9 @@ from deepfreak.live.sinks.growing_file import GrowingFile
 from deepfreak.live.sinks.hit_draft import draft_path
 from deepfreak.live.sinks.json_lines import require_next
 from deepfreak.storage.files import reason_of
+from deepfreak.storage.manifest import Format
 
-KIND = "deepfreak list position 1"
+FORMAT = Format("list position", 1)
 MAX_LINE_LENGTH = 1022  # bytes: CrystFEL reads that many, and takes the rest for another line
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -145,12 +146,8 @@ class CrystFELList:
 
     def _state(self, sequence: int, lines: bytes) -> None:
         """Say that the list is to have these lines behind those that it has."""
-        stated = {
-            "kind": KIND,
-            "sequence": sequence,
-            "bytes": self._file.size,
-            "lines": lines.decode("utf-8", "surrogateescape"),
-        }
+        text = lines.decode("utf-8", "surrogateescape")
+        stated = FORMAT.manifest(sequence=sequence, bytes=self._file.size, lines=text)
         partial = self._position.with_name(f".{self._position.name}.partial")
         try:
             partial.write_text(json.dumps(stated), encoding="ascii")
@@ -200,22 +197,16 @@ def _spelled(text: str) -> bytes:
 
 def _read_position(path: Path) -> tuple[int, int, bytes] | None:
     """Return sequence number, length before the last batch, and that batch; None without."""
+    advice = "remove it and its list to have both made again"
     try:
-        text = path.read_text(encoding="ascii")
+        stated = json.loads(path.read_text(encoding="ascii"))
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError):
-        text = ""
-    try:
-        stated = json.loads(text)
-    except (ValueError, RecursionError):
+    except (OSError, ValueError, RecursionError):
         stated = None
-    match stated:
-        case {"kind": kind, "sequence": int(sequence), "bytes": int(size), "lines": str(lines)} if (
-            kind == KIND and sequence >= 0 and size >= 0
+    match FORMAT.check(stated, path, advice=advice, error=OutputError):
+        case {"sequence": int(sequence), "bytes": int(size), "lines": str(lines)} if (
+            sequence >= 0 and size >= 0
         ):
             return sequence, size, lines.encode("utf-8", "surrogateescape")
-    raise OutputError(
-        f"expected a position of an earlier run in {path}, found something else; remove it and its "
-        "list to have both made again"
-    )
+    raise OutputError(f"{path}: expected a list position, found a damaged one; {advice}")
