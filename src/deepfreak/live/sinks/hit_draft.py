@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepfreak.live.sinks.hit_record import (
-    Chunks,
     FileSetup,
     HitRecord,
     record_of,
@@ -68,7 +67,7 @@ class HitDraft:
         for packed in self._log.records():
             self._note(unpack(packed))
 
-    def add(self, hit: "Hit", frame: "Frame", chunks: Chunks) -> None:
+    def add(self, hit: "Hit", frame: "Frame") -> None:
         """Take a hit, which is safe from `kill -9` when this returns.
 
         Raises
@@ -79,10 +78,9 @@ class HitDraft:
         valid, mask = self._valid, self._mask
         if valid is None or not np.array_equal(frame.valid, valid):
             valid = frame.valid.copy()
-            mask = chunks.compress(stored_mask(valid))
-        image = chunks.compress(stored_image(frame, self.setup))
-        is_new = mask != self._mask
-        record = record_of(hit, frame, image=image, mask=mask if is_new else b"")
+            mask = stored_mask(valid)
+        new_mask = b"" if mask == self._mask else mask
+        record = record_of(hit, frame, image=stored_image(frame, self.setup), mask=new_mask)
         self._log.append(record.pack())
         self._note(record)
         self._valid = valid
