@@ -1,4 +1,4 @@
-"""A small good file of each kind that is read beside frames, to be damaged."""
+"""A small valid file of each kind that is read beside frames, to be damaged."""
 
 import json
 from importlib import resources

@@ -85,7 +85,7 @@ def test_watching_a_folder_judges_what_is_there_and_goes_on(tmp_path, scores, ca
 
 @pytest.fixture
 def network(tmp_path):
-    """A network that nobody trained, in doubt about everything, and simulated scores beside it."""
+    """An untrained network, unsure about everything, with simulated scores beside it."""
     path = tmp_path / "own.onnx"
     export_onnx(model_of(SMALL, side=512), path)
     made_scores(scores_path(path), path)
@@ -153,7 +153,7 @@ def test_a_session_of_before_goes_on_with_thresholds_that_discard_less(
         said = capsys.readouterr()
         assert "recorded 1 (1 unsure)" in said.out
         assert ("discard below 0.924, now 0.0293" in said.err) != already
-    # those of its own discard more: that is another session
+    # its own thresholds discard more: that is another session
     assert watched(hot_pixels, out, "--model", str(network), "--scores", scores) == 2
     assert "its discard below is 0.029" in capsys.readouterr().err
 

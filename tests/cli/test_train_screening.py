@@ -47,7 +47,7 @@ def test_the_model_and_its_scores_decide(trained):
     model = load_model(trained)
     policy, scores = find_policy(
         model, model=trained, min_hit_recall=0.9, max_empty_kept=0.1
-    )  # what 50 hits and 50 misses can prove
+    )  # the limit that 50 hits and 50 misses can prove
     assert scores.model == model.name
     assert (scores.hits, scores.empties) == (50, 50)
     assert scores.simulated

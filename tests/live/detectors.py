@@ -1,4 +1,4 @@
-"""Detectors to listen to, and ears."""
+"""Detectors that send, and listeners."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,12 +13,12 @@ from deepfreak.live.receive.dectris.messages import Start
 from deepfreak.live.receive.dectris.sender import StreamSender
 from deepfreak.live.receive.dectris.stream import MAX_MESSAGE, StreamSource
 
-SHAPE = (24, 40)  # slow, fast: no square, so that a confusion of the two is seen
+SHAPE = (24, 40)  # slow, fast: not square, so that swapping the two is noticed
 PATIENCE = 100  # ticks of a tenth of a second
 
 
 def a_start(**changes: object) -> Start:
-    """A detector that says everything, for three images."""
+    """A detector that sends every field, for three images."""
     mask = np.zeros(SHAPE, dtype=np.bool_)
     mask[3:5, 7:9] = True
     said = {
@@ -42,7 +42,7 @@ def a_start(**changes: object) -> Start:
 
 
 def counts_of(number: int, dtype: str = "<u2") -> NDArray[np.generic]:
-    """An image that no other equals."""
+    """An image that differs from all others."""
     rng = np.random.default_rng(number)
     return rng.poisson(3.0 + number, SHAPE).astype(dtype)
 
@@ -51,7 +51,7 @@ def counts_of(number: int, dtype: str = "<u2") -> NDArray[np.generic]:
 def connected(
     *, protocol: str = "v2", max_message: int = MAX_MESSAGE, **settings: object
 ) -> Iterator[tuple[StreamSender, StreamSource]]:
-    """A speaker and who listens to it."""
+    """A speaker and its listener."""
     with StreamSender("tcp://127.0.0.1:*", protocol=protocol, **settings) as speaker:
         listener = StreamSource(speaker.address, max_message=max_message)
         try:
@@ -64,7 +64,7 @@ def connected(
 def heard(
     source: StreamSource | Iterator[Event | None], until: Callable[[list[Event]], bool]
 ) -> list[Event]:
-    """What is said until enough was heard; too long a silence fails."""
+    """Collect events until a condition holds; fail after too long a silence."""
     events = source.events() if isinstance(source, StreamSource) else source
     found: list[Event] = []
     silence = 0
@@ -80,7 +80,7 @@ def heard(
 
 
 def ends(many: int = 1) -> Callable[[list[Event]], bool]:
-    """Whether so many series have ended."""
+    """Whether a number of series have ended."""
     return lambda found: sum(isinstance(event, SeriesEnded) for event in found) == many
 
 
@@ -90,7 +90,7 @@ def of_kind(events: list[Event], kind: type) -> list:
 
 
 def frames(events: list[Event], *, channel: str | None = None) -> list[Frame]:
-    """The frames of all arrivals, decoded with what their series began with."""
+    """The frames of all arrivals, decoded with the start of their series."""
     began = {event.series: event for event in of_kind(events, SeriesBegan)}
     made = []
     for arrival in of_kind(events, Arrival):
@@ -101,5 +101,5 @@ def frames(events: list[Event], *, channel: str | None = None) -> list[Frame]:
 
 
 def troubles(events: list[Event]) -> list[str]:
-    """What went wrong."""
+    """The reported problems."""
     return [event.message for event in of_kind(events, Trouble)]

@@ -74,7 +74,7 @@ def made_hit(number, *, series="run-1", peaks=None, **frame):
 
 
 def killed(work, *args, seconds):
-    """Run `work(report, *args)` in a process of its own and kill it after some time.
+    """Run `work(report, *args)` in a separate process and kill it after some time.
 
     The clock starts with the first report. Return what it reported as done before it died.
     """

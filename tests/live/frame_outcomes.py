@@ -1,4 +1,4 @@
-"""Made outcomes, as a run would have them."""
+"""Outcomes as of a run."""
 
 import itertools
 

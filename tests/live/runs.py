@@ -1,4 +1,4 @@
-"""Runs in this process: a source that says what it is told, workers that answer at once."""
+"""Runs in this process: a source of given events, workers that answer at once."""
 
 import time
 from collections import deque
@@ -17,18 +17,18 @@ BEGAN = SeriesBegan(series="s", kind="shot", expected=10)
 
 
 def arrival(number, *, series="s", payload=b"photons"):
-    """Return a frame that has come."""
+    """Return a received frame."""
     return Arrival(series=series, number=number, payload=payload, received=1.0)
 
 
 def series_of(numbers, *, began=BEGAN, ended=True, **more):
-    """Return all that is said of a series."""
+    """Return all events of a series."""
     frames = [arrival(number, series=began.series, **more) for number in numbers]
     return [began, *frames, *([SeriesEnded(series=began.series)] * ended)]
 
 
 class Told:
-    """A source of given events; one that is callable is done instead of said."""
+    """A source of given events; a callable among them is called instead."""
 
     def __init__(self, events):
         self._events = events
@@ -43,7 +43,7 @@ class Told:
 
 
 class Answering:
-    """Workers that keep every frame, or decide as they are told."""
+    """Workers that keep every frame, or decide by a given function."""
 
     processes = (1,)
     crashes = 0

@@ -1,4 +1,4 @@
-"""Sessions in processes of their own, to be killed; and a detector that sends made frames."""
+"""Sessions in separate processes, to be killed, and a detector that sends synthetic frames."""
 
 import os
 import signal
@@ -64,7 +64,7 @@ def session(*command: str, log: Path):
 
 
 def wait_until(true, what: str, seconds: float = PATIENCE_S) -> None:
-    """Return when `true()` is; fail when it takes too long."""
+    """Wait until `true()` is true; fail if it takes too long."""
     until = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < until, f"waited {seconds} s for {what}"
@@ -80,7 +80,7 @@ def recorded(out: Path) -> int:
         with read_ledger(path) as ledger:
             return ledger.last
     except InputError:
-        return 0  # it is just being made
+        return 0  # still being created
 
 
 def interrupt(child) -> int:
@@ -96,7 +96,7 @@ def recording():
 
 
 class Detector(StreamSender):
-    """Sends numbered frames, and knows what has left."""
+    """Sends numbered frames and records which were sent."""
 
     def __init__(self, **options) -> None:
         super().__init__("tcp://127.0.0.1:*", **options)

@@ -1,4 +1,4 @@
-"""What stands in for a judge in a worker's process: it does what the truth of a frame tells it.
+"""A stand-in for a judge in a worker's process: the truth of a frame says what to do.
 
 Its task is a folder, in which the files `stillborn` and `sleepers` say how many workers are still
 to die or to hang when they start, and `gate` keeps those that come after the first one waiting.
@@ -15,7 +15,7 @@ from deepfreak.live.messages import FrameOutcome, SeriesBegan
 
 
 def taken(path):
-    """Take one from the number in a file; return whether there was one."""
+    """Decrement the number in a file; return whether it was positive."""
     left = int(path.read_text()) if path.exists() else 0
     if left == 0:
         return False
@@ -78,7 +78,7 @@ def judged(folder, job, known):
 
 
 def tells_context(_folder, pipe):
-    """Say in each outcome with what its series began; in place of `workers.classify_frames`."""
+    """Report in each outcome the start of its series; in place of `workers.classify_frames`."""
     began = {}
     try:
         pipe.send("ready")

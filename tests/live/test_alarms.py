@@ -1,4 +1,4 @@
-"""Alarms, each on numbers that raise it and on numbers that almost do."""
+"""Alarms, each on values that raise it and on values just below."""
 
 import itertools
 

@@ -92,7 +92,7 @@ def test_a_copy_is_listed_when_its_file_is_whole_and_nothing_behind_it_before(tm
     sink.write(copied(19, 1))
     events = [event for _, event in as_crystfel_reads(path)]
     assert events == [b"//0", b"//3"]
-    # killed here, what waited comes again
+    # killed here: waiting frames arrive again
     sink._file.close()
     sink = CrystFELList(path)
     assert sink.last() == 6
@@ -216,7 +216,7 @@ def test_a_full_disk_leaves_the_list_as_it_was_and_it_goes_on_when_there_is_room
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_bytes() == content
     assert sink.last() == 3000
-    # what had been stated and not written is replaced by what comes instead
+    # rows that could not be written are replaced by the next ones
     sink.write(made_rows(3001, 10))
     sink.close()
     assert path.read_bytes() == lines_of(made_rows(1, 3010))

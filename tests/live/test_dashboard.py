@@ -1,4 +1,4 @@
-"""The real server on a free port of loopback: what it answers, and whom it refuses."""
+"""The real server on a free loopback port: its answers and refusals."""
 
 import contextlib
 import io
@@ -79,7 +79,7 @@ def guarded():
 def raw(port, data, *, finish=True):
     """Send bytes and return all that comes back."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
-        with contextlib.suppress(OSError):  # a server may refuse, and hang up, before the end
+        with contextlib.suppress(OSError):  # a server may refuse and close early
             connection.sendall(data)
             if finish:
                 connection.shutdown(socket.SHUT_WR)

@@ -25,7 +25,7 @@ POLICY = Policy(
 
 
 class Fixed:
-    """A model that always says the same."""
+    """A model with a constant prediction."""
 
     name = "fixed"
     classes = ("blank", "no-crystal", "weak", "good", "strong")

@@ -1,4 +1,4 @@
-"""The reader of CBOR against a general one, and what it refuses."""
+"""Our CBOR reader against a general one, and what it refuses."""
 
 import math
 import tracemalloc

@@ -1,4 +1,4 @@
-"""Compressed arrays there and back, both ways of decompressing, and what lies about itself."""
+"""Round trips of compressed arrays, both decompressors, and arrays with false headers."""
 
 import ctypes
 import struct

@@ -1,4 +1,4 @@
-"""Messages that lie: whatever comes, the outcome is an event or one line that says why not."""
+"""Invalid messages: each gives an event or one line with the reason."""
 
 import json
 import os
@@ -76,7 +76,7 @@ class Ear:
         self.contexts: dict[str, SeriesBegan] = {}
 
     def hear(self, parts: list[bytes]) -> str:
-        """Return what became of a message; anything but what may become of it fails."""
+        """Return the result of a message; fail on a result that is not allowed."""
         try:
             views = [memoryview(part) for part in parts]
             events = self.listener._understood(views, 1.0, 1.0, sender=0)
@@ -121,7 +121,7 @@ def require_one_line(line: str) -> None:
 
 @st.composite
 def damaged(draw: st.DrawFn, message: bytes) -> bytes:
-    """`message` with bytes changed, taken out, put in or cut off."""
+    """`message` with bytes changed, removed, inserted or cut off."""
     data = bytearray(message)
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, max(len(data) - 1, 0)))

@@ -41,7 +41,7 @@ def end(number: int = 7, *, unique_id=None) -> End:
 
 
 class Talk:
-    """A conversation, and the accounting that knows what was received."""
+    """A conversation, and the record of what was received."""
 
     def __init__(self, protocol: str = "v1", accounting: FrameAccounting | None = None) -> None:
         self.protocol, self.accounting = protocol, accounting or FrameAccounting()

@@ -1,4 +1,4 @@
-"""Starts that are not perfect: what cannot be read of one costs only itself."""
+"""Invalid start messages: an unreadable field affects only itself."""
 
 import base64
 import json
@@ -29,7 +29,7 @@ def v2_start(**changes: object) -> Start:
 
 
 def v1_start(about: dict | None = None, blob: bytes | None = None, **changes: object) -> Start:
-    """The same of Stream V1; `about` and `blob` are of its mask."""
+    """The same for Stream V1; `about` and `blob` describe its mask."""
     header, config, mask, pixels = json_v1.encode_start(a_start())
     config = json.dumps(
         {key: value for key, value in (json.loads(config) | changes).items() if value is not ...}
@@ -41,7 +41,7 @@ def v1_start(about: dict | None = None, blob: bytes | None = None, **changes: ob
 
 
 def said_of(start: Start, protocol: str) -> tuple[list[str], SeriesBegan]:
-    """What a conversation makes of it: troubles, and what the rest is told."""
+    """The result of a conversation: problems, and the series as reported."""
     events = SeriesTracker().events(start, protocol, b"", received=1.0, since=1.0)
     (began,) = of_kind(events, SeriesBegan)
     return troubles(events), began

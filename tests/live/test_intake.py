@@ -1,4 +1,4 @@
-"""What comes in: each frame once, a fair part of them, and never more than may wait."""
+"""Intake: each frame once, an unbiased sample under load, and never more than the queue holds."""
 
 import threading
 import time
@@ -146,7 +146,7 @@ def test_who_waits_for_room_can_be_stopped(intake_of):
 
 
 def test_what_is_not_settled_is_bounded(intake_of):
-    """As on a full disk, when the other thread takes nothing."""
+    """As on a full disk, while the other thread receives nothing."""
     troubles = [Trouble(message="what?")] * 500
     intake = intake_of(
         [*series_of(range(1000)), *troubles], limits=QueueLimits(frames=2, unsettled=50)
@@ -197,7 +197,7 @@ def test_what_was_known_before_is_gone_on_with(intake_of, ledger, tmp_path):
 
 
 def test_frames_of_another_session_are_left_alone(intake_of, tmp_path, ledger):
-    # of a series that this session has as well, and a frame that it has recorded
+    # of a series of this session, and a frame that it has recorded
     path = Spool(tmp_path / "spool", "fedcba9876543210").put(arrival(1))
     before = path.read_bytes()
     ledger.begin(BEGAN)

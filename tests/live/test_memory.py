@@ -1,4 +1,4 @@
-"""Workers and files that claim more than they hold: the limit holds in a real worker."""
+"""Files that claim more than they hold: the memory limit holds in a real worker."""
 
 import os
 import time

@@ -11,7 +11,7 @@ from tests.live.examples import CLASSES, made_rows
 
 
 def read(metrics):
-    """Return {(name, label value or None): value} as a reader of Prometheus's text finds it."""
+    """Return {(name, label value or None): value} parsed as Prometheus text."""
     body, kind = metrics.text()
     assert kind.startswith("text/plain")
     found = {}

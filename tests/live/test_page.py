@@ -97,7 +97,7 @@ def browser(tmp_path_factory, address):
 
 @pytest.fixture(autouse=True)
 def quiet(browser, address):
-    """Whatever a test does, the console stays empty and nothing is asked of anyone else."""
+    """In all tests the console stays empty and the page requests nothing from other hosts."""
     yield
     assert browser.console == []
     assert browser.failures == []

@@ -1,4 +1,4 @@
-"""What a replayed detector says, and when it ends."""
+"""The messages of a replayed detector, and when it ends."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from deepfreak.live.replay import Recording, replay
 
 
 class Heard:
-    """Stands for a speaker whose listener takes all frames but some."""
+    """Stands in for a speaker whose listener accepts all frames but some."""
 
     address = "tcp://nowhere:1"
 

@@ -1,4 +1,4 @@
-"""What a run does with frames, in which order, and when it is killed in between."""
+"""The steps of a run, their order, and kills between them."""
 
 import threading
 import time
@@ -19,7 +19,7 @@ NEVER = threading.Event()
 
 
 class Kept:
-    """Takes frames to keep."""
+    """Collects frames to keep."""
 
     def __init__(self):
         self.numbers, self.decoded = [], []
@@ -48,7 +48,7 @@ def test_a_frame_is_dropped_only_when_its_copy_and_its_verdict_are_safe(tmp_path
         noted(owner, name)
     with made_run(tmp_path, series_of([0]), records=[Listed()], hits=[Kept()]) as (run, _):
         run.until(NEVER)
-    # lists come last: what they lack is made up from the ledger
+    # lists come last: missing lines are filled in from the ledger
     assert steps == ["keep", "record", "drop", "write"]
 
 
@@ -62,7 +62,7 @@ def test_unsure_frames_are_saved_as_those_to_keep_and_no_others(tmp_path):
 
 
 class Killed(BaseException):
-    """Stands for `kill -9`."""
+    """Stands in for `kill -9`."""
 
 
 @pytest.mark.parametrize("place", ["keep", "record", "write", "drop"])
@@ -116,7 +116,7 @@ def test_a_full_disk_is_told_once_and_costs_no_verdict(tmp_path, monkeypatch, sa
     with made_run(tmp_path, series_of(range(10)), hits=[kept], limits=limits) as (run, ledger):
         run.until(NEVER)
         assert sorted(row.number for row in rows_of(ledger)) == list(range(10))
-    assert sorted(kept.numbers) == list(range(10))  # each once, though they came before
+    assert sorted(kept.numbers) == list(range(10))  # each once, although they had arrived before
     assert len(said) == 1
     assert "verdicts wait" in said[0]
 

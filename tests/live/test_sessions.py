@@ -1,4 +1,4 @@
-"""Sessions as users run them, killed as users' machines kill them."""
+"""Whole sessions as users run them, killed at random times."""
 
 import json
 import os
@@ -77,7 +77,7 @@ def test_every_frame_gets_its_verdict_and_the_truth_stays_beside_it(tmp_path, sc
 
 
 def test_kills_of_workers_and_of_the_whole_program_lose_nothing_that_was_received(tmp_path, scores):
-    """What was sent is recorded once, or was not received and is missed by number."""
+    """Each sent frame is recorded once, or counted as missing by number."""
     out, log = tmp_path / "out", tmp_path / "log"
     count, done = 900, 0
     with Detector(high_water=10) as detector:
@@ -110,7 +110,7 @@ def test_kills_of_workers_and_of_the_whole_program_lose_nothing_that_was_receive
         missed = set(chain.from_iterable(range(a, b + 1) for a, b in account.missed))
     assert missed.isdisjoint(numbers)
     assert missed | set(numbers) == set(range(count))
-    # what a killed program had not yet read from its socket, no more
+    # only what a killed program had not yet read from its socket
     assert len(missed) <= 2 * (100 + 10 + 2)
     assert not list((out / "spool").iterdir())
     kept = [row["number"] for row in rows if row["decision"] == "keep"]
@@ -267,7 +267,7 @@ def test_frames_without_a_start_are_marked_until_it_comes(tmp_path, scores, prot
         assert interrupt(child) == 0, log.read_text()
     rows = sorted(numbers_in(out)[1], key=lambda row: row["number"])
     assert [row["judged_without"] for row in rows] == [["start"]] * 5 + [[]] * 5
-    # hot pixels pass for reflections where nobody has named them
+    # hot pixels look like reflections unless a mask names them
     assert min(row["p_crystal"] for row in rows[:5]) > max(row["p_crystal"] for row in rows[5:])
     said = log.read_text()
     assert "series 7: its start was missed; classified without the detector's mask" in said

@@ -30,7 +30,7 @@ def test_what_is_left_is_found_in_order_by_the_next_run(tmp_path):
     again = Spool(tmp_path, OWNER)
     assert [found.number for _, found in again.left()] == [7, 5]
     assert again.waiting_bytes == sum(path.stat().st_size for path in (paths[0], paths[2]))
-    # and no file of theirs is written over
+    # and none of their files is overwritten
     assert again.put(arrival(9)) not in paths
 
 

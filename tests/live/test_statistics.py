@@ -1,4 +1,4 @@
-"""What the statistics tells, beside the same numbers counted in the plainest way."""
+"""The statistics against the same numbers counted in the simplest way."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Files that are sent read nothing but themselves, and cannot stop or empty the server."""
+"""Uploaded files cannot read other files, stop the server or exhaust it."""
 
 import bz2
 import gzip
@@ -39,7 +39,7 @@ def judge():
 
 @pytest.fixture
 def secret(tmp_path):
-    """A file of the server, which nobody outside may read."""
+    """A file of the server that uploads must not read."""
     path = tmp_path / "secret.h5"
     with h5py.File(path, "w") as file:
         file["data"] = COUNTS[None]

@@ -1,4 +1,4 @@
-"""Real programs write files as badly as they can; each frame arrives once, and none is missed."""
+"""Real programs write files badly; each frame arrives once, and none is missed."""
 
 import contextlib
 import os
@@ -44,7 +44,7 @@ QUICK = {"settle_s": 0.1, "poll_s": 0.03, "patience_s": 0.6}
 
 
 class Ledger:
-    """What a source has told, and what of it is recorded."""
+    """The events of a source, and the recorded ones."""
 
     def __init__(self):
         self.began, self.arrived, self.ended, self.troubles = {}, [], {}, []
@@ -82,7 +82,7 @@ class Ledger:
 
 
 class Watch:
-    """A source that is asked for its events until something is so."""
+    """A source that is polled until a condition holds."""
 
     def __init__(self, *paths, ledger=None, **settings):
         self.ledger = ledger or Ledger()
@@ -115,7 +115,7 @@ class Watch:
 
 @contextlib.contextmanager
 def writer(name, *arguments):
-    """Run one of `folder_writers`; give the function that makes it take a step."""
+    """Run one of `folder_writers`; yield the function that makes it take a step."""
     with subprocess.Popen(
         [*PROGRAM, name, *map(str, arguments)],
         stdin=subprocess.PIPE,
@@ -244,7 +244,7 @@ def test_images_that_are_added_to_a_file_are_further_frames_of_it(tmp_path):
 
 
 def stuck_file(folder, kind):
-    """Make a file at which a reader never ends, or takes all memory; return its name."""
+    """Make a file that keeps a reader busy or exhausts memory; return its name."""
     if kind == "slow":
         (folder / "b.cbf.bz2").write_bytes(made.slow_bz2())
         return "b.cbf.bz2"
@@ -315,14 +315,14 @@ def test_a_file_with_new_content_is_a_new_series(tmp_path):
     ledger = watch.until(has(("a.img", 0)))
     write(tmp_path / "new.tmp", 2).rename(path)
     watch.until(has(("a.img (2)", 0)))
-    write(path, 3)  # in place, which the folder's time of change does not tell
+    write(path, 3)  # in place, which does not change the directory's modification time
     watch.until(has(("a.img (3)", 0)))
     assert writers.number_of(ledger.frame("a.img (3)")) == 3
     with pytest.raises(FrameError, match="another one of the same name"):
         ledger.frame("a.img")
     os.utime(path)
     assert len(watch.for_a_while().arrived) == 3
-    write(path, 4)  # while nobody looks
+    write(path, 4)  # between two polls
     Watch(tmp_path, ledger=ledger, until_idle_s=0.3).run()
     assert ledger.arrived[3:] == [("a.img (4)", 0)]
     path.unlink()

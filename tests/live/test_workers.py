@@ -1,4 +1,4 @@
-"""Workers that crash, hang and say much; a stand-in judges in their processes."""
+"""Workers that crash, hang and send much; a stand-in classifies in their processes."""
 
 import os
 import signal
@@ -40,7 +40,7 @@ def ready(folder, count=1, **options):
 
 
 def all_of(workers, jobs=(), *, each_turn=lambda: None):
-    """Give out `jobs` and return all outcomes, as `LiveRun` does."""
+    """Distribute `jobs` and return all outcomes, as `LiveRun` does."""
     jobs, found = list(jobs), []
     until = time.monotonic() + PATIENCE_S
     while jobs or workers.busy:
@@ -129,7 +129,7 @@ def test_frames_wait_for_workers_that_are_ready(tmp_path):
 
 
 def test_what_is_larger_than_a_pipe_stops_nobody(tmp_path):
-    """The worker says something long while it is told something long."""
+    """The worker sends a long message while it receives one."""
     large = SeriesBegan(series="large", kind="shot", context=bytes(8 << 20))
     with closing(ready(tmp_path)) as workers:
         workers.give(job(0, says=8 << 20), BEGAN)
@@ -141,7 +141,7 @@ def test_what_is_larger_than_a_pipe_stops_nobody(tmp_path):
         assert not giving.is_alive()
         found, _ = all_of(workers)
         assert len(found[0].error) == 8 << 20
-        assert found[1].decision == "keep"  # it has heard of the series
+        assert found[1].decision == "keep"  # it knows the series
 
 
 def test_who_hangs_while_it_is_told_much_is_killed(tmp_path):

@@ -74,7 +74,7 @@ def request_(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def made(request_):
-    """The record, its plots, and what was said."""
+    """The record, its plots, and the printed lines."""
     said = []
     return *make_record(request_, command="python -m paper", say=said.append), said
 

@@ -46,7 +46,7 @@ def do(folder, plan=TINY, **options):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """What came of a tiny plan, its folder, and what was said."""
+    """The result of a tiny plan, its directory, and the printed lines."""
     folder = tmp_path_factory.mktemp("made")
     return *do(folder), folder
 

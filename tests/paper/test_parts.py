@@ -41,7 +41,7 @@ def test_parts_are_small_and_join_to_the_network_that_was_judged(model, tmp_path
     joined = load_network(tmp_path / "whole.safetensors")
     images = np.random.default_rng(0).integers(0, 256, (3, 32, 32), np.uint8)
     np.testing.assert_array_equal(joined.probabilities(images), kept.probabilities(images))
-    # half the precision is felt, but little
+    # half precision makes a small difference
     np.testing.assert_allclose(joined.probabilities(images), model.probabilities(images), atol=0.01)
     assert joined.manifest["rounded"] == "float16"
 

@@ -108,7 +108,7 @@ def test_an_edit_of_another_file_gives_the_new_numbers(lab, before, after, expec
     path = lab / "one.py"
     times = path.stat()
     path.write_text(path.read_text().replace(before, after))
-    # as a copy that keeps times, or a clock that was put back
+    # as after a copy that keeps times, or a clock that was set back
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert run(lab)[0] == ["double", expected, "0"]
 

@@ -1,4 +1,4 @@
-"""`verify`: what is proved, what is found, and by which rule."""
+"""`data verify`: what is proved, what is found, and by which rule."""
 
 import json
 import shutil
@@ -114,7 +114,7 @@ def test_what_was_made_elsewhere_may_be_off_by_one_in_few_pixels(
 
 
 def test_the_golden_measure_is_one_in_ten_thousand(changed: Callable) -> None:
-    # 64 x 64 pixels: not even one may be off
+    # 64 x 64 pixels: none may differ
     def edit(file: h5py.File, manifest: dict) -> None:
         manifest["processors"] = ["z80-00000000"]
         image = file["images"][3]

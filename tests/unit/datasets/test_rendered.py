@@ -19,7 +19,7 @@ def experiment():
 
 
 class Device:
-    """Renders on the CPU what a GPU would, a little brighter if asked."""
+    """Renders on the CPU in place of a GPU, optionally a little brighter."""
 
     def __init__(self, experiment, brighter=1.0):
         self.experiment, self.brighter, self.asked = experiment, brighter, []

@@ -1,4 +1,4 @@
-"""Data sets: what is written, that it depends on nothing else, and what is refused."""
+"""Data sets: what is written, reproducibility, and what is refused."""
 
 import json
 import multiprocessing
@@ -80,7 +80,7 @@ def test_an_existing_file_is_kept(small: Experiment, made: Path) -> None:
 
 
 def interrupted(small: Experiment, out: Path, *, after: int, **options: Any) -> None:
-    """Begin to make ten images and break off once `after` are done."""
+    """Start to make ten images and stop once `after` are done."""
     done = 0
 
     def advance(more: int) -> None:
@@ -106,7 +106,7 @@ def test_resumed_is_what_an_uninterrupted_run_makes(
     counted: list[int] = []
     options = {"splits": SPLITS, "resume": True, "advance": counted.append}
     generate(small, count=10, seed=3, out=out, **options)
-    assert counted == [4, 4, 2]  # what was kept, then two tasks
+    assert counted == [4, 4, 2]  # finished images, then two tasks
     assert out.read_bytes() == made.read_bytes()
     assert list(tmp_path.iterdir()) == [out]
 
@@ -275,5 +275,5 @@ def test_killed_midway_leaves_no_file_of_that_name(tmp_path: Path) -> None:
         time.sleep(0.1)
     process.kill()
     process.wait()
-    assert list(tmp_path.iterdir())  # the draft, under a name that nobody takes for the result
+    assert list(tmp_path.iterdir())  # the draft, under another name
     assert not out.exists()

@@ -1,4 +1,4 @@
-"""Shards: joined they are one run's file, and what does not belong together is refused."""
+"""Shards: joined they equal the file of one run; shards of different sets are refused."""
 
 import shutil
 from pathlib import Path

@@ -18,7 +18,7 @@ PIXELS = np.random.default_rng(8).integers(0, 9, (BLOCK * 2 + 30, 12, 12), dtype
 
 @dataclass(frozen=True)
 class Sums:
-    """Sums of the first row and of all pixels; remembers how often it was called."""
+    """Sums of the first row and of all pixels; counts its calls."""
 
     power: int = 1
     calls: list = field(default_factory=list)
@@ -49,7 +49,7 @@ def dataset(images, *, valid=None, manifest=None):
 
 
 def calls_for(cache, data, extractor=None):
-    """Return how many images are looked at for the vectors of `data`, which must be right."""
+    """Return how many images are read for the vectors of `data`, after checking the vectors."""
     extractor = replace(extractor or Sums(), calls=[])
     vectors = cache.vectors(extractor, data)
     calls = len(extractor.calls)

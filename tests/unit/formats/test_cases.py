@@ -1,6 +1,6 @@
-"""The right values of the inputs after public bug reports, as they were given.
+"""The correct values of inputs from public bug reports.
 
-The same kinds are made anew, with their siblings, in `test_hdf5_virtual` (1, 7), `test_crystfel`
+Similar inputs are synthesised in `test_hdf5_virtual` (1, 7), `test_crystfel`
 (2, 8, 13), `test_hdf5_facts` (3, 5, 6, 11, 12, 14, 15, byte order), `test_cbf` (4, 10), `test_tiff`
 (4, 9), `test_dials_and_pyfai` (bad numbers) and `test_killed_and_unlocked`.
 """

@@ -64,7 +64,7 @@ def test_the_classes_are_the_two_of_real_images():
     assert model.classes == CLASSES
     p_crystal = model.p_crystal(table.names, table.numbers)
     np.testing.assert_array_equal(rows, np.stack([1 - p_crystal, p_crystal], axis=1))
-    # the made model is right on made frames, or nothing here would mean much
+    # the model must work on synthetic frames for the tests below to mean anything
     assert ((p_crystal > 0.5) == (table.label == 1)).mean() > 0.9
 
 

@@ -211,7 +211,7 @@ def test_half_a_model_is_refused(saved, part):
 
 
 def test_a_flipped_byte_is_noticed_or_changes_nothing(model, saved):
-    """A few bytes of a zip archive, such as times of day, are read by nobody."""
+    """A few bytes of a zip archive, such as times of day, are never read."""
     content = saved.read_bytes()
     images = draw_images(np.arange(5), seed=8, side=64)
     answers = model.probabilities(images)

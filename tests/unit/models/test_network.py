@@ -1,4 +1,4 @@
-"""What a file of ONNX must be before it is believed."""
+"""Checks of an ONNX file before it is trusted."""
 
 import json
 import subprocess

@@ -26,7 +26,7 @@ CALIBRATION = Calibration(
 
 
 class Summed(nn.Module):
-    """A body with maps of its own."""
+    """A network with its own maps."""
 
     def __init__(self, classes):
         super().__init__()

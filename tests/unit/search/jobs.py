@@ -43,7 +43,7 @@ def endless_svm(_argument):
 
 
 def quick_score(task):
-    """Stand in for `trial.score`: an accuracy that depends on the picks, at once.
+    """Stand in for `trial.score`: returns at once an accuracy that depends on the choices.
 
     The best is a small forest on GLCM, so that it is quick to train in the end.
     """

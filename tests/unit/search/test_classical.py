@@ -56,7 +56,7 @@ def quick(argument, _seconds):
 
 @pytest.fixture
 def places(monkeypatch):
-    """Let trials be made by threads of this process, with `work` in place of fits."""
+    """Run trials in threads of this process, with `work` in place of training."""
     made = Threads(quick)
 
     @contextmanager
@@ -68,7 +68,7 @@ def places(monkeypatch):
 
 
 def leave_out_the_end(patch):
-    """Leave out what comes after the trials, which takes seconds."""
+    """Skip the steps after the trials, which take seconds."""
     for name in ("write_results", "train_best", "save_model"):
         patch.setattr(classical, name, lambda *_, **__: None)
 
@@ -88,7 +88,7 @@ def run(toy, out, cache_folder, **options):
 
 
 def told(results):
-    """Return what must not depend on how a search came about."""
+    """Return what must not depend on interruptions or workers."""
     return [
         (dict(trial.picks), trial.outcome.state, trial.outcome.hits) for trial in results.trials
     ]
@@ -141,7 +141,7 @@ def test_a_search_goes_on_where_it_was_and_may_grow(
     tried = len(places.started)
     results = run(toy, tmp_path / "out", cache_folder, trials=20)
     assert told(results) == undisturbed[:20]
-    # what was under way, and what had not begun
+    # running trials, and trials not started
     assert tried + 11 <= len(places.started) <= tried + 13
     results = run(toy, tmp_path / "out", cache_folder, trials=24)
     assert told(results) == undisturbed

@@ -26,7 +26,7 @@ CHOSEN = {
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """Small sums are quicker on one thread."""
+    """Small networks are faster on one thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -46,7 +46,7 @@ def toy(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def made(toy, tmp_path_factory):
-    """A whole search, its folder, and what was said."""
+    """A whole search, its directory, and the printed lines."""
     said = []
     out = tmp_path_factory.mktemp("made") / "out"
     return search(*toy, out, plan=SMALL, device="cpu", say=said.append), out, said
@@ -61,7 +61,7 @@ def test_the_defaults_are_the_papers_search():
     plan = Plan()
     assert [epochs_of(budget) for budget in plan.hyperband.budgets] == [2, 6, 17, 50]
     assert plan.hyperband.evaluations(plan.iterations) == 260
-    # four kinds of brackets, each with its first rung, then what those that go on are still to do
+    # four kinds of brackets, each with its first rung, then the remaining epochs of the survivors
     kinds = (27 * 2 + 9 * 4 + 3 * 11 + 33, 9 * 6 + 3 * 11 + 33, 6 * 17 + 2 * 33, 4 * 50)
     assert plan.epochs == 4 * sum(kinds)
 
@@ -85,7 +85,7 @@ def test_a_search_leaves_results_page_and_the_networks_of_the_largest_budget(mad
     assert found["planned"] == len(found["evaluations"]) == 4
     (best,) = found["best"]
     assert best["epochs"] == 3
-    # one of the three was gone on with, for two epochs
+    # one of the three was continued, for two epochs
     assert found["epochs_trained"] == 5
     kept = out / "networks" / f"{best['configuration']}.safetensors"
     assert load_network(kept).manifest["result"]["epoch"] == 3

@@ -7,7 +7,7 @@ from deepfreak.search.trial import Outcome, Trial
 
 
 def search(accuracy, *, trials, at_once=1, seed=0):
-    """Return the history of a search in which `accuracy` of the values tells the outcome."""
+    """Return the history of a search in which `accuracy` of the values is the result."""
     history = []
     for number in range(trials):
         picks = propose(history, seed=seed, at_once=at_once)

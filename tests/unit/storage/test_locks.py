@@ -199,7 +199,7 @@ int flock(int descriptor, int operation) { errno = ENOLCK; return -1; }
 
 @pytest.fixture(scope="module")
 def no_flock(tmp_path_factory):
-    """A library that takes the locks away from whoever loads it."""
+    """A library that disables locks in the process that loads it."""
     compiler = shutil.which("cc")
     if compiler is None or sys.platform != "linux":
         pytest.skip("needs a C compiler on Linux")

@@ -1,6 +1,6 @@
-"""Functions to search, in a module of their own so that other processes find them.
+"""Functions to search, in a separate module so that other processes can import them.
 
-As a program: search until killed by its own hand. `python -m ... JOURNAL EVALUATIONS`.
+As a program: search until it kills itself. `python -m ... JOURNAL EVALUATIONS`.
 """
 
 import os
@@ -23,7 +23,7 @@ ITERATIONS = 4
 
 
 def bowl(settings, budget, seed):
-    """Best at kind bowl, x = 0.3, y = -0.2; a smaller budget sees less well."""
+    """Minimum at kind bowl, x = 0.3, y = -0.2; smaller budgets are noisier."""
     blur = (seed % 1000) / 1000 / budget
     if settings["kind"] == "slope":
         return 1.5 + settings["x"] + blur
@@ -31,7 +31,7 @@ def bowl(settings, budget, seed):
 
 
 def slow_bowl(settings, budget, seed):
-    """Take up to 10 ms, now one and now another of those under way the longest."""
+    """Take up to 10 ms, so that the order of completion varies."""
     time.sleep(seed % 10 / 1000)
     return Outcome(bowl(settings, budget, seed), {"slept_ms": seed % 10})
 
@@ -44,7 +44,7 @@ def failing(settings, budget, seed):
 
 
 def leaving(settings, budget, seed):
-    """End the program, as a training script does that was made for the command line."""
+    """Exit, as a training script for the command line does."""
     if seed % 2 == 0:
         sys.exit(seed % 4)
     return bowl(settings, budget, seed)
