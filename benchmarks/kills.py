@@ -23,7 +23,7 @@ import numpy as np
 import psutil
 
 from deepfreak.errors import InputError
-from deepfreak.live.ledger import read_ledger
+from deepfreak.live.results.ledger import read_ledger
 from deepfreak.live.spool import Spool
 
 PORT = 31987
@@ -92,7 +92,7 @@ def main() -> None:
     said, _ = sender.communicate()
     while True:
         with read_ledger(options.out / "ledger.sqlite") as ledger:
-            (account,) = ledger.accounts()
+            (account,) = ledger.series_reports()
         if account.ended and not list((options.out / "spool").glob("*.frame")):
             break
         time.sleep(0.5)
@@ -110,7 +110,7 @@ def main() -> None:
         )
         if taken == "1"
     }
-    judged = [row for row in listed if row["decision"] != "left-out"]
+    judged = [row for row in listed if row["decision"] != "dropped"]
     right = sum(row["label"] == row["truth"]["label"] for row in judged)
     print(said.strip())
     for moment, ours, waiting in rows:

@@ -23,11 +23,11 @@ from pathlib import Path
 
 import numpy as np
 
-from deepfreak.live.dectris import cbor_v2, json_v1
-from deepfreak.live.dectris.messages import End, Start
-from deepfreak.live.dectris.speak import Speaker, encode_image
-from deepfreak.live.ledger import read_ledger
+from deepfreak.live.receive.dectris import cbor_v2, json_v1
+from deepfreak.live.receive.dectris.messages import End, Start
+from deepfreak.live.receive.dectris.sender import StreamSender, encode_image
 from deepfreak.live.replay import record_shots
+from deepfreak.live.results.ledger import read_ledger
 from deepfreak.live.spool import Spool
 from deepfreak.physics.recipe import load_recipe
 
@@ -96,19 +96,19 @@ def send(
         for series in rng.choice(many, options.kills, replace=False)
     }
     taken, starts = set[Frame](), dict[int, tuple[int, float]]()
-    speaker = Speaker(ADDRESS, protocol=protocol, high_water=100)
+    speaker = StreamSender(ADDRESS, protocol=protocol, high_water=100)
     number = 0
     for series in range(many):
         if series and series % SERIES_BETWEEN_RESTARTS == 0:
             speaker.close(within_s=1.0)
-            speaker, number = Speaker(ADDRESS, protocol=protocol, high_water=100), 0
+            speaker, number = StreamSender(ADDRESS, protocol=protocol, high_water=100), 0
         number += 1
         start = Start(
             series_id=number,
             expected=options.series,
             shape=recording.frames[0][0].shape,
             channels=("threshold_1",),
-            facts=recording.facts,
+            metadata=recording.metadata,
             masks={} if recording.mask is None else {"threshold_1": recording.mask},
             simulated=True,
         )
@@ -161,14 +161,14 @@ def main() -> None:
     for row, (series, _) in zip(rows, frames, strict=True):
         named[row["series"]].add(series)
     with read_ledger(options.out / "ledger.sqlite") as ledger:
-        accounts, duplicates = ledger.accounts(), ledger.count("duplicates")
-    missed = sum(each.missed_count for each in accounts)
+        series_reports, duplicates = ledger.series_reports(), ledger.count("duplicates")
+    missed = sum(each.missed_count for each in series_reports)
     to_come = sum(
         max(each.expected - each.received - each.missed_count, 0)
-        for each in accounts
+        for each in series_reports
         if each.expected is not None and not each.ended
     )
-    judged = [row for row in rows if row["decision"] not in {"left-out", "unreadable"}]
+    judged = [row for row in rows if row["decision"] not in {"dropped", "unreadable"}]
     marks = Counter()
     for row in judged:
         image, at = starts.get(row["truth"]["of"], (options.series, float("inf")))
@@ -188,7 +188,7 @@ def main() -> None:
     print(f"lost after receipt         {len(session.was_ours - recorded)}")
     print(f"recorded twice             {len(frames) - len(recorded)}")
     print(f"treated as duplicates      {duplicates}")
-    print(f"recorded series            {len(accounts)}")
+    print(f"recorded series            {len(series_reports)}")
     print(f"  mixing two series        {sum(len(each) > 1 for each in named.values())}")
     print("verdicts, and how many are marked as without a start message:")
     for when, what in (

@@ -12,7 +12,7 @@ from PIL import Image
 from deepfreak.cli import main
 from deepfreak.cli.live_options import Voice
 from deepfreak.formats import read_frames
-from deepfreak.live.ledger import open_ledger
+from deepfreak.live.results.ledger import open_ledger
 from deepfreak.models import load_model
 from deepfreak.networks.export import export_onnx
 from deepfreak.screening.calibration_file import (
@@ -57,7 +57,7 @@ def test_an_address_that_is_none_is_refused(tmp_path, scores, capsys):
 def test_a_folder_that_is_not_there_is_refused(tmp_path, scores, capsys):
     command = ["watch", str(tmp_path / "none"), "--out", str(tmp_path / "out"), "--workers", "1"]
     assert main([*command, "--model", "diffranet", "--scores", scores]) == 2
-    assert "expected a folder to watch" in capsys.readouterr().err
+    assert "expected a directory to watch" in capsys.readouterr().err
 
 
 def test_watching_a_folder_judges_what_is_there_and_goes_on(tmp_path, scores, capsys):
@@ -159,7 +159,7 @@ def test_a_session_of_before_goes_on_with_thresholds_that_discard_less(
         assert ("discard below 0.924, now 0.0293" in said.err) != already
     # its own thresholds discard more: that is another session
     assert watched(hot_pixels, out, "--model", str(network), "--scores", scores) == 2
-    assert "begun with discard below 0.029" in capsys.readouterr().err
+    assert "its discard below is 0.029" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("simulated", [True, False])

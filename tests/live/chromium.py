@@ -156,17 +156,19 @@ class Chromium:
                 self._answers[message["id"]] = message
                 self._answered.notify_all()
             return
-        facts = message["params"]
+        metadata = message["params"]
         match message["method"]:
             case "Page.loadEventFired":
                 self._loads.put(True)
             case "Network.requestWillBeSent":
-                self.requests.append(facts["request"]["url"])
-            case "Network.responseReceived" if facts["response"]["status"] >= 400:
-                self.failures.append((facts["response"]["status"], facts["response"]["url"]))
+                self.requests.append(metadata["request"]["url"])
+            case "Network.responseReceived" if metadata["response"]["status"] >= 400:
+                self.failures.append((metadata["response"]["status"], metadata["response"]["url"]))
             case "Runtime.exceptionThrown":
-                self.console.append(str(facts["exceptionDetails"]))
-            case "Runtime.consoleAPICalled" if facts["type"] in {"error", "warning", "assert"}:
-                self.console.append(str(facts["args"]))
-            case "Log.entryAdded" if facts["entry"]["level"] in {"error", "warning"}:
-                self.console.append(facts["entry"]["text"] + " " + facts["entry"].get("url", ""))
+                self.console.append(str(metadata["exceptionDetails"]))
+            case "Runtime.consoleAPICalled" if metadata["type"] in {"error", "warning", "assert"}:
+                self.console.append(str(metadata["args"]))
+            case "Log.entryAdded" if metadata["entry"]["level"] in {"error", "warning"}:
+                self.console.append(
+                    metadata["entry"]["text"] + " " + metadata["entry"].get("url", "")
+                )

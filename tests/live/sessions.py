@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from deepfreak.errors import InputError
-from deepfreak.live.dectris.messages import Start
-from deepfreak.live.dectris.speak import Speaker
-from deepfreak.live.ledger import read_ledger
+from deepfreak.live.receive.dectris.messages import Start
+from deepfreak.live.receive.dectris.sender import StreamSender
 from deepfreak.live.replay import record_shots
+from deepfreak.live.results.ledger import read_ledger
 from deepfreak.models import EvidenceModel, load_model
 from deepfreak.physics.recipe import load_recipe
 from deepfreak.screening.calibration_file import Calibration, thresholds, write_calibration
@@ -95,7 +95,7 @@ def recording():
     return record_shots(load_recipe("diffranet"), seed=0, count=7)
 
 
-class Detector(Speaker):
+class Detector(StreamSender):
     """Sends numbered frames and records which were sent."""
 
     def __init__(self, **options) -> None:
@@ -109,7 +109,7 @@ class Detector(Speaker):
             expected=count,
             shape=(512, 512),
             channels=("one",),
-            facts=recording().facts,
+            metadata=recording().metadata,
             simulated=True,
         )
         assert self.start(start, within_s=PATIENCE_S)

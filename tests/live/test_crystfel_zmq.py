@@ -10,7 +10,7 @@ import zmq
 from deepfreak.errors import InputError, OutputError
 from deepfreak.live.sinks.crystfel_message import pack_hit
 from deepfreak.live.sinks.crystfel_zmq import MAX_REQUEST_LENGTH, CrystFELSocket
-from tests.live.made import made_frame, made_hit, made_peaks
+from tests.live.examples import made_frame, made_hit, made_peaks
 
 ANYWHERE = "tcp://127.0.0.1:*"
 

@@ -15,12 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from deepfreak.errors import FrameError
-from deepfreak.live.dectris import cbor_v2, json_v1
-from deepfreak.live.dectris.decode import decoder
-from deepfreak.live.dectris.receive import Listener
-from deepfreak.live.dectris.speak import encode_image
-from deepfreak.live.events import Arrival, SeriesBegan, SeriesEnded
-from tests.live.spoken import a_start, counts_of
+from deepfreak.live.messages import Arrival, SeriesBegan, SeriesEnded
+from deepfreak.live.receive.dectris import cbor_v2, json_v1
+from deepfreak.live.receive.dectris.decode import decoder
+from deepfreak.live.receive.dectris.sender import encode_image
+from deepfreak.live.receive.dectris.stream import StreamSource
+from tests.live.detectors import a_start, counts_of
 
 SECONDS = float(os.environ.get("DEEPFREAK_FUZZ_SECONDS", "180"))
 MAX_LINE_LENGTH = 500
@@ -72,7 +72,7 @@ class Ear:
 
     def __init__(self) -> None:
         with mock.patch("zmq.Context"):
-            self.listener = Listener("bind:tcp://127.0.0.1:1")
+            self.listener = StreamSource("bind:tcp://127.0.0.1:1")
         self.contexts: dict[str, SeriesBegan] = {}
 
     def hear(self, parts: list[bytes]) -> str:
@@ -88,7 +88,7 @@ class Ear:
             match event:
                 case SeriesBegan():
                     self.contexts[event.series] = event
-                    json.dumps(dict(event.facts), allow_nan=False)
+                    json.dumps(dict(event.metadata), allow_nan=False)
                     assert len(event.context) < 64 << 20
                     outcome = self.decoded(event, V2["image"], 0)
                 case Arrival():

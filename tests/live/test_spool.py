@@ -1,7 +1,7 @@
 import pytest
 
 from deepfreak.errors import FrameError, OutputError
-from deepfreak.live.events import Arrival
+from deepfreak.live.messages import Arrival
 from deepfreak.live.spool import Spool, read
 
 OWNER = "0123456789abcdef"
@@ -62,8 +62,8 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
 def test_a_head_of_other_bytes_was_never_ours(tmp_path, damage):
     path = Spool(tmp_path, OWNER).put(arrival(1))
     content = path.read_bytes()
-    facts = content[16 : -len(b"photons")]
-    path.write_bytes(content[:16] + damage.ljust(len(facts)) + b"photons")
+    metadata = content[16 : -len(b"photons")]
+    path.write_bytes(content[:16] + damage.ljust(len(metadata)) + b"photons")
     with pytest.raises(FrameError, match="other bytes"):
         read(path)
     assert list(Spool(tmp_path, OWNER).left()) == []

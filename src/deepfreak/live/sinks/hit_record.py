@@ -7,11 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.errors import FrameError
-from deepfreak.formats.frame import Counts, Frame, Valid
-from deepfreak.live.events import Hit
+from deepfreak.formats.frame import Frame, Valid
+from deepfreak.live.messages import Hit
+from deepfreak.live.receive.dectris.compression import encode
 
 # What is true of all frames of one file; a frame of which it is not begins another.
-Setup = dict[str, Any]
+FileSetup = dict[str, Any]
 
 MASK_TYPE = np.dtype("<u4")
 MISSING = 1  # bit 0: a gap in NXmx's pixel mask, an invalid pixel in CXI's
@@ -90,13 +91,13 @@ def unpack(packed: bytes) -> HitRecord:
     )
 
 
-def setup_of(frame: Frame, *, form: str, classes: tuple[str, ...]) -> Setup:
+def setup_of(frame: Frame, *, form: str, classes: tuple[str, ...]) -> FileSetup:
     """Return what the file of `frame` must say, as JSON has it.
 
     Raises
     ------
     FrameError
-        Its counts are no image of numbers.
+        Its counts are not an image of numbers.
     """
     if frame.counts.ndim != 2 or frame.counts.dtype.kind not in "iuf":
         raise FrameError(
@@ -136,14 +137,14 @@ def record_of(hit: Hit, frame: Frame, *, image: bytes, mask: bytes) -> HitRecord
     )
 
 
-def stored_image(frame: Frame, setup: Setup) -> Counts:
-    """Return the counts in the type of the file."""
-    return frame.counts.astype(setup["dtype"], copy=False)
+def stored_image(frame: Frame, setup: FileSetup) -> bytes:
+    """Return the chunk of the counts in the type of the file."""
+    return bytes(encode(frame.counts.astype(setup["dtype"], copy=False)).data)
 
 
-def stored_mask(valid: Valid) -> NDArray[np.uint32]:
-    """Return the mask of the file: `MISSING` where not valid."""
-    return np.where(valid, 0, MISSING).astype(MASK_TYPE)
+def stored_mask(valid: Valid) -> bytes:
+    """Return the chunk of the mask of the file: `MISSING` where not valid."""
+    return bytes(encode(np.where(valid, 0, MISSING).astype(MASK_TYPE)).data)
 
 
 def spelled(series: str) -> str:
