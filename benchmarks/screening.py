@@ -2,9 +2,10 @@
 
     python benchmarks/screening.py frames.h5 [--without NAME=table.h5 ...]
 
-`frames.h5` and the other tables are made by `deepfreak vary`; each NAME=table.h5 teaches in place
-of `frames.h5` (for instance frames without zingers), and `frames.h5` judges. Prints areas under the
-curve, hits against clean and hard misses, with 95 % intervals over families and frames (bootstrap).
+`frames.h5` and the other tables are made by `deepfreak data randomise`; each NAME=table.h5 teaches
+in place of `frames.h5` (for instance frames without zingers), and `frames.h5` judges. Prints areas
+under the curve, hits against clean and hard misses, with 95 % intervals over families and frames
+(bootstrap).
 """
 
 import argparse

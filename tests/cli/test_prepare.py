@@ -1,4 +1,4 @@
-"""`deepfreak prepare`: what it writes and says."""
+"""`deepfreak data prepare`: what it writes and says."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def test_frames_become_two_files_and_a_preview(
     labels = write_frames(tmp_path / "frames", series=2, side=1100)
     like = write_labelled(tmp_path / "like.h5", [0, 1, 2])
     out, page = tmp_path / "real.h5", tmp_path / "p.html"
-    arguments = ["prepare", tmp_path / "frames", "--labels", labels, "--out", out]
+    arguments = ["data", "prepare", tmp_path / "frames", "--labels", labels, "--out", out]
     assert run(*arguments, "--mean", like, "--preview", page) == 0
     said = capsys.readouterr()
     assert "preprocessed = raw x" in said.out
@@ -49,7 +49,15 @@ def test_frames_become_two_files_and_a_preview(
 def test_wrong_options_are_one_line_and_exit_2(
     options: list[str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["prepare", tmp_path, "--labels", tmp_path / "no.csv", "--out", tmp_path / "r.h5"]
+    arguments = [
+        "data",
+        "prepare",
+        tmp_path,
+        "--labels",
+        tmp_path / "no.csv",
+        "--out",
+        tmp_path / "r.h5",
+    ]
     assert run(*arguments, *options) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1

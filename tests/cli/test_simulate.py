@@ -1,4 +1,4 @@
-"""`deepfreak simulate`: what it writes and what it says."""
+"""`deepfreak data simulate`: what it writes and what it says."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from deepfreak.cli import main
-from deepfreak.cli.simulate import simulate
+from deepfreak.cli.data.simulate import simulate
 from deepfreak.formats import read_frames
 from deepfreak.formats.written import FORMATS
 
@@ -36,10 +36,10 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_pictures_are_the_images_that_generate_puts_at_their_index(tmp_path: Path) -> None:
     count = ("--count", 4, "--seed", 6)
-    assert run("generate", *count, "--out", tmp_path / "set.h5") == 0
-    assert run("simulate", *count, "--format", "pgm", "--out", tmp_path / "pgm") == 0
+    assert run("data", "generate", *count, "--out", tmp_path / "set.h5") == 0
+    assert run("data", "simulate", *count, "--format", "pgm", "--out", tmp_path / "pgm") == 0
     part = ("--count", 2, "--seed", 6, "--first", 2, "--format", "png")
-    assert run("simulate", *part, "--out", tmp_path / "png", "--workers", 2) == 0
+    assert run("data", "simulate", *part, "--out", tmp_path / "png", "--workers", 2) == 0
     with h5py.File(tmp_path / "set.h5") as file:
         images = file["images"][:]
     for index, suffix in [(0, "pgm"), (1, "pgm"), (3, "pgm"), (2, "png"), (3, "png")]:
@@ -51,7 +51,7 @@ def test_pictures_are_the_images_that_generate_puts_at_their_index(tmp_path: Pat
 def test_it_says_in_one_line_what_it_wrote(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("simulate", "--count", 2, "--out", tmp_path / "new" / "shots") == 0
+    assert run("data", "simulate", "--count", 2, "--out", tmp_path / "new" / "shots") == 0
     line = said(capsys)
     assert "2 shots as cbf" in line
     assert "shots.json" in line
@@ -61,7 +61,7 @@ def test_it_says_in_one_line_what_it_wrote(
 
 def test_class_and_previews_and_hdf5_go_together(tmp_path: Path) -> None:
     arguments = ("--count", 2, "--class", "good", "--png", "--format", "h5")
-    assert run("simulate", *arguments, "--out", tmp_path) == 0
+    assert run("data", "simulate", *arguments, "--out", tmp_path) == 0
     run_of = json.loads((tmp_path / "shots.json").read_text())
     assert {shot["class"] for shot in run_of["shots"]} == {"good"}
     for number, shot in enumerate(run_of["shots"]):
@@ -73,7 +73,7 @@ def test_class_and_previews_and_hdf5_go_together(tmp_path: Path) -> None:
 
 def test_a_changed_setting_changes_the_files(tmp_path: Path) -> None:
     changes = ("--set", "beam.wavelength_A=1.3", "--set", "beam.wavelength_rms=0")
-    assert run("simulate", *changes, "--out", tmp_path) == 0
+    assert run("data", "simulate", *changes, "--out", tmp_path) == 0
     (frame,) = read_frames(tmp_path / "shot_000000.cbf")
     assert frame.wavelength_A == pytest.approx(1.3)
     run_of = json.loads((tmp_path / "shots.json").read_text())
@@ -101,7 +101,7 @@ def test_what_cannot_be_done_is_one_line_and_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert run("simulate", "--out", tmp_path / "new", *arguments) == code
+    assert run("data", "simulate", "--out", tmp_path / "new", *arguments) == code
     assert expected in said(capsys)
     assert not list((tmp_path / "new").glob("*"))
 
@@ -109,7 +109,7 @@ def test_what_cannot_be_done_is_one_line_and_leaves_nothing(
 def test_a_structure_that_is_missing_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["simulate", "diffranet", "--structure", "no.pdb", "--out", str(tmp_path)]
+    arguments = ["data", "simulate", "diffranet", "--structure", "no.pdb", "--out", str(tmp_path)]
     assert main(arguments) == 2
     assert "no.pdb" in said(capsys)
     assert list(tmp_path.iterdir()) == []
@@ -118,18 +118,18 @@ def test_a_structure_that_is_missing_is_named(
 def test_files_that_exist_are_refused_without_overwrite(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("simulate", "--out", tmp_path) == 0
+    assert run("data", "simulate", "--out", tmp_path) == 0
     capsys.readouterr()
-    assert run("simulate", "--out", tmp_path) == 1
+    assert run("data", "simulate", "--out", tmp_path) == 1
     assert "shots.json exists already" in said(capsys)
-    assert run("simulate", "--out", tmp_path, "--overwrite") == 0
+    assert run("data", "simulate", "--out", tmp_path, "--overwrite") == 0
 
 
 def test_a_file_in_the_folders_place_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "shots").write_text("precious")
-    assert run("simulate", "--out", tmp_path / "shots") == 1
+    assert run("data", "simulate", "--out", tmp_path / "shots") == 1
     assert "cannot make the folder" in said(capsys)
     assert (tmp_path / "shots").read_text() == "precious"
 

@@ -35,9 +35,9 @@ class SIFT:
     Parameters
     ----------
     clusters
-        How many words.
+        Number of visual words.
     contrast_threshold
-        OpenCV's: the least contrast of a keypoint, in units of 255 gray levels. At its default
+        Least contrast of a keypoint, OpenCV's measure, in units of 255 gray levels. At its default
         only the brightest spots of an image are keypoints, and most images have none.
     """
 

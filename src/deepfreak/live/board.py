@@ -26,8 +26,10 @@ class Dashboard:
     ----------
     token
         What a browser must know; needed where others can reach the address.
-    raster, serpentine
+    raster
         As in `Tally`.
+    serpentine
+        Every second row of the raster runs backwards.
     """
 
     host: str = "127.0.0.1"

@@ -50,8 +50,10 @@ class Limits:
 
     Attributes
     ----------
-    frames, bytes
-        The most that wait for a worker; more is left out, or waited with, as `when_full` says.
+    frames
+        Frames, at most, that wait for a worker. More is dropped or waits, as `when_full` says.
+    bytes
+        The same in bytes.
     when_full
         "sample": of what a detector sends, a fair part is looked at, whatever is in it; "wait":
         the source keeps what is not taken, as a folder does.

@@ -124,7 +124,7 @@ def _read(source: Traversable, label: str) -> bytes:
     if len(content) > MAX_FILE_BYTES:
         raise ModelError(
             f"expected a model of at most {MAX_FILE_BYTES >> 20} MB, found more: {source} is "
-            "not a file that `deepfreak train` made"
+            "not a file that `deepfreak model train` made"
         )
     return content
 
@@ -148,7 +148,7 @@ def _parse(content: bytes) -> VectorModel | EvidenceModel:
         raise
     except Exception as error:  # zipfile, json and numpy raise a dozen kinds on bad bytes
         raise ModelError(
-            "expected a model file made by `deepfreak train`, found "
+            "expected a model file made by `deepfreak model train`, found "
             f"{'an empty file' if not content else f'something else or half of one ({error})'}"
         ) from error
     extractor = extractor_from(manifest["extractor"], arrays[EXTRACTOR])

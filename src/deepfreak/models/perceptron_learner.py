@@ -34,7 +34,7 @@ class PerceptronLearner:
     decay
         Cost of half the sum of squared weights, beside a mean cross-entropy.
     members
-        How many perceptrons, each from random weights of its own.
+        Number of perceptrons, each from random weights of its own.
     """
 
     name: ClassVar[str] = "perceptrons"

@@ -317,8 +317,8 @@ def read_scores(source: Path | Traversable, *, model: str) -> Scores:
             content = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise ModelError(
-            f"expected the model's scores in {source.name}, found none: `deepfreak score` makes "
-            "them from labelled images"
+            f"expected the model's scores in {source.name}, found none: `deepfreak model "
+            "calibrate` makes them from labelled images"
         ) from error
     if len(content) > MAX_FILE_BYTES:
         raise ModelError(f"expected scores in {source.name}, found more than a megabyte")
@@ -333,7 +333,7 @@ def read_scores(source: Path | Traversable, *, model: str) -> Scores:
     if scores.model != model:
         raise ModelError(
             f"expected scores of {model} in {source.name}, found those of {scores.model:.80}: "
-            "`deepfreak score` makes them anew"
+            "`deepfreak model calibrate` makes them anew"
         )
     return scores
 
@@ -366,6 +366,6 @@ def find_scores(model: Path | None, given: Path | None, *, name: str) -> tuple[S
         return read_scores(model_file(suffix=SUFFIX), model=name), False
     except ModelError:
         raise ModelError(
-            f"expected the model's scores in {beside.name}, found none: `deepfreak score` makes "
-            "them from labelled images"
+            f"expected the model's scores in {beside.name}, found none: `deepfreak model "
+            "calibrate` makes them from labelled images"
         ) from None

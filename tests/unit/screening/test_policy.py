@@ -213,5 +213,5 @@ def test_scores_that_cannot_be_are_refused(good, tmp_path, change, message):
 
 
 def test_scores_that_are_not_there_are_asked_for(tmp_path):
-    with pytest.raises(ModelError, match="deepfreak score"):
+    with pytest.raises(ModelError, match="deepfreak model calibrate"):
         read_scores(tmp_path / "none.scores.json", model="m")

@@ -43,7 +43,7 @@ class StoredImages:
         if shape[1] != shape[2]:
             raise DatasetError(
                 f"expected square images, found {shape[1]} x {shape[2]} in {data.path}: "
-                "`deepfreak prepare` makes square ones"
+                "`deepfreak data prepare` makes square ones"
             )
         self._data, self._processes = data, processes
         self.classes, self.side = tuple(data.classes), int(shape[1])

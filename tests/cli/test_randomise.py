@@ -1,4 +1,4 @@
-"""`deepfreak vary`: what it says, and when it says no."""
+"""`deepfreak data randomise`: what it says, and when it says no."""
 
 import signal
 import subprocess
@@ -12,7 +12,7 @@ from deepfreak.cli import main
 from deepfreak.datasets import draft_path
 from deepfreak.datasets.randomised import read_table
 
-OPTIONS = ["vary", "--seed", "4", "--family", "Timepix"]
+OPTIONS = ["data", "randomise", "--seed", "4", "--family", "Timepix"]
 
 
 @pytest.fixture(scope="module")
