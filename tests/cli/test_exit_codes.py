@@ -174,7 +174,20 @@ def test_a_reader_that_has_enough_is_no_traceback(place):
             ["live", "replay", "diffranet", "--bind", "tcp://127.0.0.1:*", "--workers", "2"],
             "sending",
         ),
-        (["model", "train", "a.h5", "--out", "fit", "--architecture", "compact", "--epochs", "50"], None),
+        (
+            [
+                "model",
+                "train",
+                "a.h5",
+                "--out",
+                "fit",
+                "--architecture",
+                "compact",
+                "--epochs",
+                "50",
+            ],
+            None,
+        ),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

@@ -12,7 +12,7 @@ from tests.unit.datasets.diffranet.replica import names
 def test_export_says_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = write_labelled(tmp_path / "a.h5", [0, 2], side=512)
     assert main(["data", "export", str(data), "--out", str(tmp_path / "out")]) == 0
-    assert "out: 2 synthetic" in capsys.readouterr().out
+    assert "out: 2 synthetic" in capsys.readouterr().err
     assert names(tmp_path / "out/synthetic/train") == ["1", "3"]
 
 

@@ -241,7 +241,7 @@ def test_ctrl_c_is_one_line_and_keeps_what_is_done(
     assert process.returncode == 130
     assert err.strip() == (
         "deepfreak: interrupted; what is done is kept in .out.h5.draft: give the same command "
-        "again to go on"
+        "again to resume"
     )
     assert [path.name for path in folder.iterdir()] == [".out.h5.draft"]
 
@@ -323,7 +323,7 @@ def test_no_dask_scheduler_is_one_line(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    pytest.importorskip("distributed", reason="needs Dask: pip install 'deepfreak[dask]'")
+    pytest.importorskip("distributed", reason="needs Dask: pip install '.[dask]'")
     monkeypatch.setattr("deepfreak.datasets.executors.SECONDS_TO_CONNECT", 1)
     out = tmp_path / "out.h5"
     assert (

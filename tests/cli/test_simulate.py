@@ -24,22 +24,24 @@ QUICK = (
 def run(command: str, *arguments: object) -> int:
     """Run a command on a quick variant of the diffranet recipe in this process."""
     changes = [word for change in QUICK for word in ("--set", change)]
-    return main([command, "diffranet", *changes, *(str(argument) for argument in arguments)])
+    return main(
+        ["data", command, "diffranet", *changes, *(str(argument) for argument in arguments)]
+    )
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> str:
-    """Return the one line that was said on stderr."""
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1, lines
-    return lines[0]
+    """Return the line that was said on stderr, before what to do next."""
+    line, *rest = capsys.readouterr().err.strip().splitlines()
+    assert all(one.startswith("next: ") for one in rest)
+    return line
 
 
 def test_pictures_are_the_images_that_generate_puts_at_their_index(tmp_path: Path) -> None:
     count = ("--count", 4, "--seed", 6)
-    assert run("data", "generate", *count, "--out", tmp_path / "set.h5") == 0
-    assert run("data", "simulate", *count, "--format", "pgm", "--out", tmp_path / "pgm") == 0
+    assert run("generate", *count, "--out", tmp_path / "set.h5") == 0
+    assert run("simulate", *count, "--format", "pgm", "--out", tmp_path / "pgm") == 0
     part = ("--count", 2, "--seed", 6, "--first", 2, "--format", "png")
-    assert run("data", "simulate", *part, "--out", tmp_path / "png", "--workers", 2) == 0
+    assert run("simulate", *part, "--out", tmp_path / "png", "--workers", 2) == 0
     with h5py.File(tmp_path / "set.h5") as file:
         images = file["images"][:]
     for index, suffix in [(0, "pgm"), (1, "pgm"), (3, "pgm"), (2, "png"), (3, "png")]:
@@ -51,7 +53,7 @@ def test_pictures_are_the_images_that_generate_puts_at_their_index(tmp_path: Pat
 def test_it_says_in_one_line_what_it_wrote(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("data", "simulate", "--count", 2, "--out", tmp_path / "new" / "shots") == 0
+    assert run("simulate", "--count", 2, "--out", tmp_path / "new" / "shots") == 0
     line = said(capsys)
     assert "2 shots as cbf" in line
     assert "shots.json" in line
@@ -61,7 +63,7 @@ def test_it_says_in_one_line_what_it_wrote(
 
 def test_class_and_previews_and_hdf5_go_together(tmp_path: Path) -> None:
     arguments = ("--count", 2, "--class", "good", "--png", "--format", "h5")
-    assert run("data", "simulate", *arguments, "--out", tmp_path) == 0
+    assert run("simulate", *arguments, "--out", tmp_path) == 0
     run_of = json.loads((tmp_path / "shots.json").read_text())
     assert {shot["class"] for shot in run_of["shots"]} == {"good"}
     for number, shot in enumerate(run_of["shots"]):
@@ -73,7 +75,7 @@ def test_class_and_previews_and_hdf5_go_together(tmp_path: Path) -> None:
 
 def test_a_changed_setting_changes_the_files(tmp_path: Path) -> None:
     changes = ("--set", "beam.wavelength_A=1.3", "--set", "beam.wavelength_rms=0")
-    assert run("data", "simulate", *changes, "--out", tmp_path) == 0
+    assert run("simulate", *changes, "--out", tmp_path) == 0
     (frame,) = read_frames(tmp_path / "shot_000000.cbf")
     assert frame.wavelength_A == pytest.approx(1.3)
     run_of = json.loads((tmp_path / "shots.json").read_text())
@@ -101,7 +103,7 @@ def test_what_cannot_be_done_is_one_line_and_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert run("data", "simulate", "--out", tmp_path / "new", *arguments) == code
+    assert run("simulate", "--out", tmp_path / "new", *arguments) == code
     assert expected in said(capsys)
     assert not list((tmp_path / "new").glob("*"))
 
@@ -118,19 +120,19 @@ def test_a_structure_that_is_missing_is_named(
 def test_files_that_exist_are_refused_without_overwrite(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("data", "simulate", "--out", tmp_path) == 0
+    assert run("simulate", "--out", tmp_path) == 0
     capsys.readouterr()
-    assert run("data", "simulate", "--out", tmp_path) == 1
+    assert run("simulate", "--out", tmp_path) == 1
     assert "shots.json exists already" in said(capsys)
-    assert run("data", "simulate", "--out", tmp_path, "--overwrite") == 0
+    assert run("simulate", "--out", tmp_path, "--overwrite") == 0
 
 
 def test_a_file_in_the_folders_place_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "shots").write_text("precious")
-    assert run("data", "simulate", "--out", tmp_path / "shots") == 1
-    assert "cannot make the folder" in said(capsys)
+    assert run("simulate", "--out", tmp_path / "shots") == 1
+    assert "is a file; expected the name of a directory" in said(capsys)
     assert (tmp_path / "shots").read_text() == "precious"
 
 

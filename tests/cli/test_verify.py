@@ -44,7 +44,7 @@ def test_problems_are_a_line_each_and_exit_1(
 
 def test_what_is_no_data_set_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["data", "verify", str(tmp_path / "none.h5")]) == 2
-    assert "no data set" in capsys.readouterr().err
+    assert "does not exist" in capsys.readouterr().err
 
 
 def test_a_shard_is_proved_like_a_whole(

@@ -23,6 +23,7 @@ from deepfreak.cli.live import live
 from deepfreak.cli.model import model
 from deepfreak.cli.watch import watch
 from deepfreak.errors import DeepFreakError
+from deepfreak.extras import extra_of, missing
 from deepfreak.storage.files import reason_of
 
 # docs/exit_codes.md
@@ -51,6 +52,12 @@ def main(
         # whoever read our output has enough; Python would complain once more when it ends
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OUTPUT_OR_MACHINE
+    except ModuleNotFoundError as error:
+        extra = extra_of(error.name)
+        if extra is None:
+            raise
+        _say(missing(str(error.name), extra))
         return OUTPUT_OR_MACHINE
     except (click.ClickException, click.Abort, DeepFreakError, OSError, MemoryError) as error:
         message, code = _told(error)

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from deepfreak.errors import OutputError
+from deepfreak.extras import require
 from deepfreak.storage.files import check_output
 
 log = logging.getLogger("deepfreak")
@@ -65,7 +66,17 @@ def is_model(
 
 
 class Command(click.Command):
-    """A command whose arguments are checked before anything is loaded or made."""
+    """A command whose arguments are checked before anything is loaded or made.
+
+    Parameters
+    ----------
+    extra
+        The extra of the installation that it needs.
+    """
+
+    def __init__(self, *arguments: Any, extra: str | None = None, **given: Any) -> None:  # noqa: ANN401 -- click's
+        super().__init__(*arguments, **given)
+        self._extra = extra
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the parameters of the command and those of all commands."""
@@ -74,6 +85,8 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 -- as click's
         """Check the outputs, and run."""
+        if self._extra is not None:
+            require(self._extra)
         verbose, quiet = ctx.params.pop("verbose"), ctx.params.pop("quiet")
         for parameter in self.params:
             value = ctx.params.get(parameter.name or "")

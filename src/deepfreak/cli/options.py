@@ -8,6 +8,7 @@ import click
 
 from deepfreak.cli.command import INPUT, OUTPUT_DIRECTORY, OUTPUT_FILE, is_model, log
 from deepfreak.cli.from_settings import SettingsOptions
+from deepfreak.extras import require
 from deepfreak.processors import MAX_WORKERS, usable_processors
 
 if TYPE_CHECKING:
@@ -15,6 +16,13 @@ if TYPE_CHECKING:
     from deepfreak.formats.options import ReadSettings
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _dask(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None:
+        require("dask")
+    return value
+
 
 frames_argument = click.argument("files", nargs=-1, required=True, type=INPUT)
 model_argument = click.argument("model", type=click.Path(path_type=Path), callback=is_model)
@@ -29,7 +37,10 @@ json_option = click.option("--json", "json_path", type=OUTPUT_FILE, help="JSON f
 split_option = click.option("--split", metavar="NAME", help="Use only this split of DATA.")
 resume_option = click.option("--resume", is_flag=True, help="Only resume an interrupted run.")
 dask_option = click.option(
-    "--dask", metavar="ADDRESS", help="Scheduler of a Dask cluster to use instead of processes."
+    "--dask",
+    metavar="ADDRESS",
+    callback=_dask,
+    help="Scheduler of a Dask cluster to use instead of processes.",
 )
 device_option = click.option("--device", help="Such as cpu or cuda.", show_default="a GPU if any")
 validation_option = click.option(

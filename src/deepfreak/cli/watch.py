@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from deepfreak.live.ledger import Ledger
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, extra="live")
 @click.argument("paths", nargs=-1, required=True, type=INPUT)
 @session_options
 @frame_options

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from deepfreak.live.ledger import Ledger
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, extra="live")
 @click.argument("recipe", callback=is_recipe)
 @session_options
 @click.option(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _SCORES = SettingsOptions("deepfreak.screening.policy:find_policy", "scores")
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, extra="live")
 @model_option
 @workers_option("Processes that classify.", default=1)
 @click.option(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from deepfreak.live.replay import Recording
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, extra="live")
 @click.argument("what", metavar="RECIPE|FILE")
 @click.option(
     "--rate", type=click.FloatRange(0, min_open=True), metavar="HZ",

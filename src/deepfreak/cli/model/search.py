@@ -35,7 +35,7 @@ def search() -> None:
     """Search for the best settings of a classifier."""
 
 
-@search.command()
+@search.command(extra="search")
 @click.argument("data", type=INPUT)
 @out_option("Directory for journal, results and the best model.", directory=True)
 @CLASSICAL
@@ -99,7 +99,7 @@ def classical(
     )
 
 
-@search.command()
+@search.command(extra="networks")
 @click.argument("data")
 @out_option("Directory for journal, results and networks.", directory=True)
 @validation_option

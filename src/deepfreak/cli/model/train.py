@@ -21,6 +21,7 @@ from deepfreak.cli.options import (
     split_option,
     workers_option,
 )
+from deepfreak.extras import require
 from deepfreak.storage.files import check_output
 
 ARCHITECTURES = ("compact", "A", "B", "C", "raw", "preprocessed", *map(str, range(14)))
@@ -157,6 +158,7 @@ def train(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 --
     if options["architecture"] is not None:
         _reject_others(context, "network", "--architecture")
         check_directory(out)
+        require("networks")
         from deepfreak.cli.model.train_network import train_network
 
         return train_network(**options)
@@ -172,6 +174,7 @@ def train(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 --
         from deepfreak.cli.model.train_screening import train_screening
 
         return train_screening(data, out, seed=options["seed"], overwrite=options["overwrite"])
+    require("search")
     return _train_classical(**options)
 
 
