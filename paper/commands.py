@@ -58,9 +58,9 @@ def classical(
     workers: int,
     cache: Path | None,
 ) -> None:
-    """Make Tables 3, 4, 5, 12, 13 for forests and SVMs; DATA is DiffraNet, of `generate`.
+    """Make Tables 3, 4, 5, 12, 13 for forests and SVMs; DATA is DiffraNet, of `data generate`.
 
-    With real images of `prepare` also Tables 7, 14 and 16. The record is written as Markdown, JSON
+    With real images of `data prepare` also Tables 7, 14 and 16. The record is written as Markdown, JSON
     and HTML.
     """
     from deepfreak.features.cache import FeatureCache
@@ -118,7 +118,7 @@ def classical(
 )  # fmt: skip
 @click.option(
     "--search", metavar="DIR", type=click.Path(path_type=Path),
-    help="Folder of a `search cnn`, whose best stand in Table 11.",
+    help="Folder of a `model search cnn`, whose best stand in Table 11.",
 )  # fmt: skip
 @click.option(
     "--search-raw", metavar="DIR", type=click.Path(path_type=Path),
@@ -170,7 +170,7 @@ def networks(
 ) -> None:
     """Make Fig. 3 and 4, Tables 5, 6, 11 and section 4.3 for networks; DATA is DiffraNet.
 
-    With real images of `prepare` also Tables 7, 15 and 17. The record, whose first line says the
+    With real images of `data prepare` also Tables 7, 15 and 17. The record, whose first line says the
     scale, is written as Markdown, JSON and HTML, its plots as curves.html.
     """
     from dataclasses import replace

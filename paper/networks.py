@@ -109,7 +109,7 @@ class Request:
     real
         Sets of real images by variant, `raw` and `preprocessed`; each with the split `test`.
     searches
-        Results of `search cnn` to stand beside the paper's choices, by what they were chosen on:
+        Results of `model search cnn` to stand beside the paper's choices, by what they were chosen on:
         `synthetic`, `raw` or `preprocessed`.
     """
 

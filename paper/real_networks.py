@@ -84,7 +84,7 @@ def real_tables(
     taught
         Returns what a forest or an SVM, taught the synthetic images, says of others.
     searched
-        Results of `search cnn` on these real images, if there are any.
+        Results of `model search cnn` on these real images, if there are any.
     """
     chosen = FOR_REAL[variant]
     with Dataset.open(path) as every, Dataset.open(path, split="test") as test:
