@@ -14,7 +14,6 @@ from deepfreak.errors import DatasetError
 from deepfreak.physics.experiment import Experiment
 from deepfreak.physics.recipe import settings_of
 from deepfreak.splits import places_of
-from deepfreak.storage.chunks import Chunks
 from deepfreak.storage.files import versions
 from deepfreak.storage.manifest import Format
 
@@ -120,5 +119,4 @@ def _settings(
 def _simulate_range(experiment: Experiment, seed: int, first: int, last: int) -> list[bytes]:
     """Return the packed records of shots first to last - 1; runs in a worker."""
     shots = (experiment.draw(seed=seed, index=index) for index in range(first, last))
-    with Chunks() as chunks:
-        return [record_of(shot, chunks).pack() for shot in shots]
+    return [record_of(shot).pack() for shot in shots]

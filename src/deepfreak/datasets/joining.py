@@ -12,7 +12,7 @@ from deepfreak.datasets.file import FORMAT, Dataset, Layout, content_hashes, fil
 from deepfreak.datasets.generating import BYTES_PER_PIXEL
 from deepfreak.datasets.records import QUANTITIES, Record, digest_of
 from deepfreak.errors import DatasetError
-from deepfreak.storage.chunks import Chunks
+from deepfreak.storage.chunks import compress
 from deepfreak.storage.files import check_output, whole_hdf5
 
 # Settings that shards of one series share, and their names in messages.
@@ -67,8 +67,7 @@ def join(
                     advance(done)
 
             layout = Layout.of(settings["experiment"])
-            records = _records(parts, stack.enter_context(Chunks()), step)
-            return fill(file, records, settings=settings, layout=layout)
+            return fill(file, _records(parts, step), settings=settings, layout=layout)
 
 
 def _check_kind(part: Dataset) -> None:
@@ -105,7 +104,7 @@ def _check_series(parts: list[Dataset]) -> None:
         raise DatasetError(f"no shard with images {reached} to {total - 1}; generate it first")
 
 
-def _records(parts: list[Dataset], chunks: Chunks, step: Callable[[int], None]) -> Iterator[Record]:
+def _records(parts: list[Dataset], step: Callable[[int], None]) -> Iterator[Record]:
     for part in parts:
         hashes = part.manifest["sha256"]
         flat = [part.truth[name].reshape(len(part), -1) for name in QUANTITIES]
@@ -122,7 +121,7 @@ def _records(parts: list[Dataset], chunks: Chunks, step: Callable[[int], None]) 
                 # a manifest lists processors without their images; only the set is needed
                 processor=processors[index % len(processors)],
                 truth=truths[index],
-                chunk=chunks.compress(image),
+                chunk=compress(image),
             )
             step(1)
         for name, digest_found in content_hashes(digests, part.labels, part.truth).items():

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from deepfreak.physics.exposure import Truth, simulate
 from deepfreak.physics.shot import Shot
-from deepfreak.storage.chunks import Chunks
+from deepfreak.storage.chunks import compress
 
 Image = NDArray[np.uint8]
 Array = NDArray[np.float64]
@@ -54,12 +54,10 @@ def unpack(packed: bytes) -> Record:
     return Record(label, digest, name.rstrip(b"\0").decode(), truth, chunk)
 
 
-def record_of(shot: Shot, chunks: Chunks) -> Record:
-    """Simulate a shot and return its record; `chunks` compresses the image."""
+def record_of(shot: Shot) -> Record:
+    """Simulate a shot and return its record."""
     image, truth = simulate(shot)
-    return Record(
-        shot.label, digest_of(image), processor(), flat_truth(truth), chunks.compress(image)
-    )
+    return Record(shot.label, digest_of(image), processor(), flat_truth(truth), compress(image))
 
 
 def digest_of(image: Image) -> bytes:

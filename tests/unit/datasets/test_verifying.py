@@ -91,8 +91,7 @@ def test_a_forged_label_is_found_by_drawing_it_again(changed: Callable) -> None:
         with_hashes(file, manifest)
 
     assert (
-        "image 3 differs from its simulation: it is labelled"
-        in proof_of(changed(edit)).problems[0]
+        "image 3 differs from its simulation: it is labelled" in proof_of(changed(edit)).problems[0]
     )
 
 

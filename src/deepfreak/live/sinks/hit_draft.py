@@ -9,6 +9,7 @@ import numpy as np
 
 from deepfreak.errors import InputError, OutputError
 from deepfreak.live.sinks.hit_record import (
+    Chunks,
     HitRecord,
     Setup,
     record_of,
@@ -16,7 +17,6 @@ from deepfreak.live.sinks.hit_record import (
     stored_mask,
     unpack,
 )
-from deepfreak.storage.chunks import Chunks
 from deepfreak.storage.draft import open_draft
 from deepfreak.storage.files import reason_of, whole_hdf5
 from deepfreak.storage.log import settings_of

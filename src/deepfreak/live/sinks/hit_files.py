@@ -21,8 +21,7 @@ from deepfreak.live.sinks.crystfel_list import Copy
 from deepfreak.live.sinks.hit_draft import HitDraft, setup_in
 from deepfreak.live.sinks.hit_index import HitIndex
 from deepfreak.live.sinks.hit_layout import SUFFIXES, members
-from deepfreak.live.sinks.hit_record import Setup, setup_of, spelled
-from deepfreak.storage.chunks import Chunks
+from deepfreak.live.sinks.hit_record import Chunks, Setup, setup_of, spelled
 from deepfreak.storage.files import read_hdf5, reason_of
 
 _FILE = re.compile(r"hits-(\d{5,})\.(h5|cxi)")

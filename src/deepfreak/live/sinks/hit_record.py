@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -149,6 +150,50 @@ def stored_mask(valid: Valid) -> NDArray[np.uint32]:
 def spelled(series: str) -> str:
     """Return the name of a series as HDF5 can have it: UTF-8 without zeros."""
     return series.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+
+
+def compression() -> dict[str, object]:
+    """Return what tells h5py to compress by bitshuffle and LZ4."""
+    import hdf5plugin
+
+    return dict(hdf5plugin.Bitshuffle(cname="lz4"))
+
+
+class Chunks:
+    """Makes of images what HDF5 stores of them, by its own filter, in a file in memory."""
+
+    def __init__(self) -> None:
+        self._file: h5py.File | None = None
+        self._stored: dict[tuple[tuple[int, ...], np.dtype[Any]], h5py.Dataset] = {}
+
+    def compress(self, image: Counts) -> bytes:
+        """Return the chunk of `image`, which fills it."""
+        key = image.shape, image.dtype
+        if self._file is None or (key not in self._stored and len(self._stored) > 4):
+            self.close()
+            self._file = h5py.File(f"chunks-{id(self)}", "w", driver="core", backing_store=False)
+        if key not in self._stored:
+            self._stored[key] = self._file.create_dataset(
+                f"{len(self._stored)}",
+                shape=(1, *image.shape),
+                dtype=image.dtype,
+                chunks=(1, *image.shape),
+                **compression(),
+            )
+        stored = self._stored[key]
+        stored[0] = image
+        stored.flush()
+        left_out, chunk = stored.id.read_direct_chunk((0, 0, 0))
+        if left_out:
+            raise RuntimeError(f"the filter bitshuffle-LZ4 was left out: mask {left_out}")
+        return bytes(chunk)
+
+    def close(self) -> None:
+        """Let the memory go."""
+        if self._file is not None:
+            self._file.close()
+        self._file = None
+        self._stored.clear()
 
 
 def _stored_type(frame: Frame) -> "np.dtype[Any]":
