@@ -181,7 +181,7 @@ def _contents(variant: str, pictures: list[Picture], source: Path) -> Contents:
         labels=[picture.label for picture in pictures],
         sources=[str(picture.member.path) for picture in pictures],
         splits=splits,
-        facts={"origin": "imported", "variant": variant, "imported_from": source.name},
+        entries={"origin": "imported", "variant": variant, "imported_from": source.name},
     )
 
 

@@ -158,7 +158,7 @@ def prepare_real_set(
         labels=[frame.label for frame in order],
         sources=[f"{frame.file}#{frame.index}" for frame in order],
         splits=splits,
-        facts={"origin": "measured", "split_seed": seed, "split_together": together},
+        entries={"origin": "measured", "split_seed": seed, "split_together": together},
     )
     crops = [setup.said() for setup in setups.values()]
     with (
@@ -167,11 +167,11 @@ def prepare_real_set(
     ):
         levels = np.zeros(256, dtype=np.int64)
         images = _prepared(order, reading, setups, levels, begin("preparing", len(order)))
-        raw_contents = _with_facts(contents, variant="real_raw", crops=crops)
+        raw_contents = _with_entries(contents, variant="real_raw", crops=crops)
         write_labelled(raw, raw_contents, images, size=SIZE, check_disk=check_raw)
         constant, mean = brightening(levels, target_mean)
         table = brightened(np.arange(256, dtype=np.uint8), constant)
-        preprocessed_contents = _with_facts(
+        preprocessed_contents = _with_entries(
             contents,
             variant="real_preprocessed",
             crops=crops,
@@ -198,8 +198,8 @@ def prepare_real_set(
     )
 
 
-def _with_facts(contents: Contents, **facts: object) -> Contents:
-    return replace(contents, facts={**contents.facts, **facts})
+def _with_entries(contents: Contents, **entries: object) -> Contents:
+    return replace(contents, entries={**contents.entries, **entries})
 
 
 def brightening(levels: NDArray[np.int64], target: float) -> tuple[float, float]:
