@@ -183,7 +183,7 @@ def make_record(
         verdicts={
             "class": on_test[0].first.truth,
             **{
-                f"{each.contender.name}, seed {seed}": evaluation.verdicts
+                f"{each.contender.name}, seed {seed}": evaluation.predictions
                 for each in on_test
                 for seed, evaluation in enumerate(each.evaluations)
             },

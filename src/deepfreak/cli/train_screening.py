@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from deepfreak.datasets.randomised.table import Table
-    from deepfreak.models.screening_fit import Training
+    from deepfreak.models.screening_fit import CrossValidated
 
 
 @click.command("train-screening")
@@ -56,7 +56,7 @@ def train_screening(*, table: Path, out: Path, seed: int, overwrite: bool) -> No
     click.echo(f"{out}: {model.name}, {len(data)} frames, {out.stat().st_size / 1e6:.2f} MB")
 
 
-def _transfer(table: "Table", found: "Training") -> str:
+def _transfer(table: "Table", found: "CrossValidated") -> str:
     """Return a table: hits against misses of each family, by what the others teach."""
     import numpy as np
 

@@ -35,8 +35,8 @@ class Topology:
     blocks, block_strides
         Of each stage; the stride is that of the stage's first 3 x 3 convolution.
     normalise
-        By the mean and variance of the "batch" while it learns, and by running ones when it judges;
-        or always by those of each "image", as batches of one do while they learn.
+        By mean and variance of the "batch" in training, and running ones in evaluation; or always
+        by those of each "image", as training in batches of one does.
     """
 
     name: ClassVar[str] = "bottlenecks"
@@ -87,7 +87,7 @@ class Topology:
 
 
 def _padded(side: int, window: int, stride: int) -> int:
-    """Return the side of what a window, padded by half its size, makes of `side` pixels."""
+    """Return the output's side of a window over `side` pixels, padded by half its size."""
     return (side + 2 * (window // 2) - window) // stride + 1
 
 
