@@ -76,7 +76,8 @@ class Without:
     def build(self, *, classes: int, size: int) -> CompactNetwork:
         """Return the network that lacks the idea."""
         if self.idea == "logarithms":
-            return NoLogarithms(self.settings_of_whole, classes=classes)
+            whole = self.settings_of_whole
+            return NoLogarithms(widths=whole.widths, hidden=whole.hidden, classes=classes)
         network = self.settings_of_whole.build(classes=classes, size=size)
         network.spots = NoBackground()
         return network
@@ -97,9 +98,9 @@ def variants(training: Training) -> dict[str, tuple[Any, Training]]:
         "twice as wide": (replace(WHOLE, widths=tuple(2 * w for w in WHOLE.widths)), training),
         "volume not learnt": (WHOLE, replace(training, volume_weight=0.0)),
         "weights not averaged": (WHOLE, replace(training, average=0.0)),
-        "no turns, no flips": (
+        "no rotations, no flips": (
             WHOLE,
-            replace(training, augmentation=replace(shown, turns=False, flips=False)),
+            replace(training, augmentation=replace(shown, rotations=False, flips=False)),
         ),
         "no gaps": (WHOLE, replace(training, augmentation=replace(shown, gaps=0.0))),
         "images as they are": (WHOLE, replace(training, augmentation=Augmentation())),

@@ -43,7 +43,7 @@ def make(path: Path, model: str, data: str) -> None:
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["image", "class", loaded.name])
-        rows = zip(found.truth.tolist(), found.verdicts.tolist(), strict=True)
+        rows = zip(found.truth.tolist(), found.predictions.tolist(), strict=True)
         writer.writerows((image, *row) for image, row in enumerate(rows))
 
 
