@@ -28,12 +28,8 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from deepfreak.datasets.randomised import draw_frame
-from deepfreak.datasets.randomised.scene import (
-    CLEAN_KINDS,
-    HARD_KINDS,
-    draw_scene,
-    draw_setup,
-)
+from deepfreak.datasets.randomised.scene import CLEAN_KINDS, HARD_KINDS, draw_scene
+from deepfreak.datasets.randomised.setup import draw_setup
 from deepfreak.datasets.randomised.spots import FWHM, Canvas, Spots
 from deepfreak.datasets.randomised.table import BETWEEN, HIT
 from deepfreak.datasets.randomised.visibility import Visibility, visible_in

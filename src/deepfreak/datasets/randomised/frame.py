@@ -10,13 +10,8 @@ from deepfreak.datasets.randomised.detectors import RandomisedDetector, draw_det
 from deepfreak.datasets.randomised.faults import Nuisances
 from deepfreak.datasets.randomised.models import FAMILIES
 from deepfreak.datasets.randomised.recording import record
-from deepfreak.datasets.randomised.scene import (
-    CLEAN_KINDS,
-    HARD_KINDS,
-    Setup,
-    draw_scene,
-    draw_setup,
-)
+from deepfreak.datasets.randomised.scene import CLEAN_KINDS, HARD_KINDS, draw_scene
+from deepfreak.datasets.randomised.setup import Setup, draw_setup
 from deepfreak.datasets.randomised.spots import Canvas
 from deepfreak.datasets.randomised.table import BETWEEN, HIT, MISS
 from deepfreak.datasets.randomised.visibility import visible_spots

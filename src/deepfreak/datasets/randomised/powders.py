@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from deepfreak.datasets.randomised.chance import log_uniform
 from deepfreak.datasets.randomised.geometry import Geometry, farthest_px
+from deepfreak.datasets.randomised.light import EVEN, Light, Texture, draw_texture
 from deepfreak.datasets.randomised.shadows import NO_SHADOWS, transmission
 from deepfreak.datasets.randomised.spots import (
     CLEAR,
@@ -23,13 +24,7 @@ from deepfreak.datasets.randomised.spots import (
     Spots,
     factor_for,
 )
-from deepfreak.datasets.randomised.stray_light import (
-    BRIGHTEST_PHOTONS,
-    EVEN,
-    Light,
-    Texture,
-    draw_texture,
-)
+from deepfreak.datasets.randomised.stray_light import BRIGHTEST_PHOTONS
 from deepfreak.physics.crystal import real_axes
 from deepfreak.physics.scattering.ice.lattice import (
     STRUCTURES,
