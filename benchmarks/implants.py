@@ -43,7 +43,7 @@ from deepfreak.screening.screener import Screener
 
 AROUND = 15  # pixels: side of the square from which mean and variance are taken
 CLIP = 4.0  # standard deviations
-DARKEST = 1e-3  # photons a pixel that a frame of zeros may have
+MIN_BACKGROUND = 1e-3  # photons a pixel that a frame of zeros may have
 NEAR_PX = 2.5
 SPARE = 1.5  # spots on valid pixels for each that is wanted
 ATTEMPTS = 40
@@ -92,7 +92,7 @@ class Implanted:
     label: str
     wanted: int
     visible: int
-    tellable: int
+    distinguishable: int
     found: int
     width_px: float
     before: Said
@@ -236,7 +236,7 @@ def count_found(evidence: Evidence, spots: Spots, visible: np.ndarray) -> int:
 def hot_pixels(real: Real) -> list[tuple[int, int, float]]:
     """Return (slow, fast, photons) of the single pixels that stand out alone."""
     photons = np.where(real.usable, real.frame.counts - real.level, 0) / real.photon
-    expected = np.maximum(real.variance / real.photon**2, DARKEST)
+    expected = np.maximum(real.variance / real.photon**2, MIN_BACKGROUND)
     flank = ndimage.uniform_filter(photons, 3) * 9 - photons
     under = ndimage.uniform_filter(expected, 3) * 9 - expected
     found = []
@@ -298,7 +298,7 @@ def crystals_in_misses(
                 label=label,
                 wanted=wanted,
                 visible=int(visibility.visible.sum()),
-                tellable=int(visibility.tellable.sum()),
+                distinguishable=int(visibility.distinguishable.sum()),
                 found=count_found(find_evidence(frame), spots, visibility.visible),
                 width_px=float(np.median(widths(spots, real.psf_px))),
                 before=before,
@@ -313,7 +313,7 @@ def line_of(one: Implanted) -> str:
     said = f"{one.before.p_crystal:.3f} {one.before.decision:<8}"
     said += f"{one.after.p_crystal:.3f} {one.after.decision}"
     return (
-        f"{one.file:<32}{one.label:<6}{one.wanted:>4}{one.visible:>8}{one.tellable:>9}"
+        f"{one.file:<32}{one.label:<6}{one.wanted:>4}{one.visible:>8}{one.distinguishable:>9}"
         f"{one.found:>6}{one.width_px:>7.1f}  {said}"
     )
 
@@ -400,7 +400,9 @@ def main() -> None:
         frame = next(iter(read_frames(arguments.folder / name)))
         rows.append((name, label, surroundings(frame, find_evidence(frame))))
     misses = [row for row in rows if row[1] != "hit"]
-    print(f"{'file':<32}{'label':<6}{'k':>4} visible tellable found  width  before        after")
+    print(
+        f"{'file':<32}{'label':<6}{'k':>4} visible distinguishable found  width  before        after"
+    )
     implanted = crystals_in_misses(
         misses, screener, [int(one) for one in arguments.visible.split(",")], arguments.seed
     )

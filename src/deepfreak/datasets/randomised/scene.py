@@ -60,10 +60,10 @@ CLEAN_KINDS = {
 }
 _EMPTY_PHOTONS = 0.0005, 0.01
 
-_FEWEST_SPOTS, _ATTEMPTS = 16, 8
+_MIN_SPOTS, _ATTEMPTS = 16, 8
 _MARGIN_PX = 30.0
-_FAINTEST_PHOTONS = 0.01
-_BRIGHTEST_PHOTONS = 1e4, 1e7  # of a frame's brightest spot, at most
+_MIN_PHOTONS = 0.01
+_MAX_PHOTONS = 1e4, 1e7  # of a frame's brightest spot, at most
 _MAX_DIFFUSE = 400
 
 
@@ -204,7 +204,7 @@ def _add_hard(light: Light, rng: np.random.Generator, setup: Setup, kind: str) -
         form = "grains" if rng.random() < 2 / 3 else "smooth"
     elif kind == "calibrant":
         names = ("AgBh", *powders.CALIBRANTS)
-        rings = powders.draw_material(rng, setup.geometry, names, shape, fewest=3)
+        rings = powders.draw_material(rng, setup.geometry, names, shape, min_rings=3)
         form = "grains" if rng.random() < 1 / 4 else "smooth"
     else:
         form = {"grains": "grains", "arcs": "arcs", "rings": "smooth"}[kind]
@@ -226,7 +226,7 @@ def _draw_spots(
     lattice, tags = _shaped(rng, setup.lattice)
     spots = _oriented(rng, setup, lattice)
     for attempt in range(_ATTEMPTS):
-        if np.count_nonzero(spots.inside(canvas.shape)) >= _FEWEST_SPOTS:
+        if np.count_nonzero(spots.inside(canvas.shape)) >= _MIN_SPOTS:
             break
         wider = 2 ** (attempt // 2)
         lattice = replace(lattice, mosaic_rms_deg=wider * lattice.mosaic_rms_deg)
@@ -245,7 +245,7 @@ def _draw_spots(
     needed = spots.clear_photons(background, canvas)
     wanted = powders.count_wanted(rng, int(np.count_nonzero(inside)))
     factor = factor_for(spots.photons[inside], needed[inside], wanted)
-    brightest = log_uniform(rng, *_BRIGHTEST_PHOTONS)
+    brightest = log_uniform(rng, *_MAX_PHOTONS)
     factor = min(factor, max(brightest, needed.min()) / spots.photons[inside].max())
     spots = spots.brighter(factor)
     clear = int(np.count_nonzero(spots.photons[inside] >= (1 - 1e-9) * needed[inside]))
@@ -254,11 +254,11 @@ def _draw_spots(
         tags.append("diffuse spots")
     near = (spots.slow > -_MARGIN_PX) & (spots.slow < canvas.shape[0] + _MARGIN_PX)
     near &= (spots.fast > -_MARGIN_PX) & (spots.fast < canvas.shape[1] + _MARGIN_PX)
-    return spots.chosen(near & (spots.photons > _FAINTEST_PHOTONS)), clear, tags
+    return spots.chosen(near & (spots.photons > _MIN_PHOTONS)), clear, tags
 
 
 def _oriented(rng: np.random.Generator, setup: Setup, lattice: Lattice) -> Spots:
-    """Return the spots of a crystal anyhow turned, at times split into pieces a bit apart."""
+    """Return the spots of a randomly oriented crystal, sometimes of slightly misoriented pieces."""
     orientation, turn_axis = random_orientation(rng), rng.uniform(0, math.pi)
     pieces = int(rng.integers(2, 4)) if rng.random() < 0.12 else 1
     parts = []

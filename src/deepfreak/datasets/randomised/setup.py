@@ -21,10 +21,10 @@ Array = NDArray[np.float64]
 _PHOTONS_A_PIXEL = (0.01, 100.0), (0.001, 0.01), (100.0, 3000.0)
 _LEVEL_SHARES = 0.8, 0.1, 0.1
 _WAVELENGTHS_A = 0.4, 2.3
-_STEEPEST_CORNER_DEG = 70.0
+_MAX_CORNER_DEG = 70.0
 _SMALL_SHARE = 0.25
 _CORNER_D_MIN_A, _SMALL_CORNER_D_MIN_A, _LONG_CORNER_D_MIN_A = (1.3, 5.0), (0.55, 1.6), (5.0, 12.0)
-_CLOSEST_SPOTS_PX = 5.0
+_MIN_APART_PX = 5.0
 _EDGES_A, _SMALL_EDGES_A = (35.0, 300.0), (6.0, 40.0)
 _REFLECTIONS, _SMALL_REFLECTIONS = (80, 2500), (15, 200)
 
@@ -73,7 +73,7 @@ def draw_setup(rng: np.random.Generator, canvas: Canvas) -> Setup:
     else:
         limits = _LONG_CORNER_D_MIN_A if rng.random() < 1 / 10 else _CORNER_D_MIN_A
         d_min_A = log_uniform(rng, *limits)
-    steepest = 2 * d_min_A * math.sin(math.radians(_STEEPEST_CORNER_DEG) / 2)
+    steepest = 2 * d_min_A * math.sin(math.radians(_MAX_CORNER_DEG) / 2)
     wavelength_A = min(log_uniform(rng, *_WAVELENGTHS_A), steepest)
     two_theta = 2 * math.asin(wavelength_A / (2 * d_min_A))
     geometry = Geometry(
@@ -101,7 +101,7 @@ def _draw_lattice(
 
     The mosaic spread is what gives that number; a turn is added where it would be too wide.
     """
-    cell, system, centring = _draw_cell(rng, corner_px / (_CLOSEST_SPOTS_PX * q_max), small=small)
+    cell, system, centring = _draw_cell(rng, corner_px / (_MIN_APART_PX * q_max), small=small)
     reach = rng.choice(3, p=[0.45, 0.4, 0.15])
     # spots to the edge, not so far, or low resolution only
     limit_A = log_uniform(rng, *((0.5, 1.0), (1.0, 2.5), (2.5, 6.0))[reach]) / q_max

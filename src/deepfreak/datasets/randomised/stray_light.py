@@ -17,7 +17,7 @@ from deepfreak.datasets.randomised.light import BINS, Light, draw_texture
 Array = NDArray[np.float64]
 Float = NDArray[np.float32]
 
-BRIGHTEST_PHOTONS = 3e4
+MAX_PHOTONS = 3e4
 
 
 def level(light: Light, rng: np.random.Generator) -> None:
@@ -44,7 +44,7 @@ def solvent(light: Light, rng: np.random.Generator) -> None:
 def halo(light: Light, rng: np.random.Generator) -> None:
     """Add light about the beam that fades as a power of the radius: small-angle scattering."""
     core, power = light.scale * log_uniform(rng, 3, 60), rng.uniform(0.75, 2)
-    peak = min(light.base * log_uniform(rng, 1, 1000), BRIGHTEST_PHOTONS)
+    peak = min(light.base * log_uniform(rng, 1, 1000), MAX_PHOTONS)
     texture = draw_texture(rng, 1 / 4, 4.0)
     light.add_radial(lambda r: peak * (1 + (r / core) ** 2) ** -power, texture)
 
@@ -55,7 +55,7 @@ def streak(light: Light, rng: np.random.Generator) -> None:
     for turn in (0.0, math.pi / 2)[: rng.integers(1, 3)]:
         length, narrowest = light.scale * log_uniform(rng, 15, 250), log_uniform(rng, 0.6, 8)
         wider = rng.choice([0.0, rng.uniform(0, 0.04)])
-        peak = min(light.base * log_uniform(rng, 2, 500), BRIGHTEST_PHOTONS)
+        peak = min(light.base * log_uniform(rng, 2, 500), MAX_PHOTONS)
         line = np.array([*light.center_px, direction + turn, length, narrowest, wider, peak])
         light.add_painter(partial(_add_streak, line=line))
 
@@ -90,7 +90,7 @@ def layer_lines(light: Light, rng: np.random.Generator) -> None:
     orders = 1 + int(min(12, far / spacing))
     lines = np.zeros((orders, len(across)), np.float32)
     first, fade = rng.integers(0, 2), log_uniform(rng, 1, 6)
-    peak = min(light.base * log_uniform(rng, 0.5, 100), BRIGHTEST_PHOTONS)
+    peak = min(light.base * log_uniform(rng, 0.5, 100), MAX_PHOTONS)
     for order in range(first, orders):
         for _ in range(rng.integers(1, 4)):
             place = light.scale * rng.uniform(0, 150) if order else 0.0

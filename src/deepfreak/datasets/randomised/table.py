@@ -2,7 +2,7 @@
 
 An HDF5 file of `numbers` (n, k) float64 with the attribute `names`, `label` (n,) int8 (1 a hit, 0 a
 miss, -1 between), `family` (n,) text, the detector family, and `visible` (n,), true spots that can
-be seen, `kind` (n,) text, what is in the beam, and `planes`, for whoever learns from them. The
+be seen, `kind` (n,) text, what is in the beam, and `planes`, for models that learn from them. The
 attribute `manifest` is JSON.
 """
 

@@ -1,4 +1,4 @@
-"""Simulated frames into a table of evidence, in whatever number of attempts."""
+"""Simulated frames into a table of evidence; an interrupted run resumes."""
 
 import json
 import struct
@@ -45,8 +45,8 @@ def make_table(
 ) -> dict[str, Any]:
     """Simulate frames 0 to count - 1 of a series, write their evidence, and return the manifest.
 
-    Frame i depends on (seed, i) and on `family` and `without` only. A run that was broken off goes
-    on where the draft beside `out` ends; see `dataset.generate` for the errors.
+    Frame i depends on (seed, i) and on `family` and `without` only. An interrupted
+    run resumes where the draft beside `out` ends; see `dataset.generate` for the errors.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def make_table(
                     advance(len(batch))
         except BrokenProcessPool as error:
             raise DeepFreakError(
-                f"a worker process died (out of memory?); {_kept(draft, count)}, with fewer "
+                f"a worker process crashed (out of memory?); {_kept(draft, count)}, with fewer "
                 "--workers"
             ) from error
         except OSError as error:

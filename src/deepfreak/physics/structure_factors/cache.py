@@ -1,4 +1,4 @@
-"""Computed structure factors kept on disk, and never trusted further than their checksum."""
+"""Computed structure factors kept on disk, each file verified by its checksum."""
 
 from __future__ import annotations
 

@@ -166,7 +166,9 @@ PANEL = {"image_size": (10, 10), "origin_mm": (50.0, 0.0, 0.0)}
         ),
     ],
 )
-def test_what_makes_no_sense_is_refused_in_one_line(settings: dict[str, Any], message: str) -> None:
+def test_senseless_settings_are_rejected_in_one_line(
+    settings: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         Detector(**(FLAT | settings))
 
