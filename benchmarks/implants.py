@@ -401,7 +401,7 @@ def main() -> None:
         rows.append((name, label, surroundings(frame, find_evidence(frame))))
     misses = [row for row in rows if row[1] != "hit"]
     print(
-        f"{'file':<32}{'label':<6}{'k':>4} visible distinguishable found  width  before        after"
+        f"{'file':<32}{'label':<6}{'k':>4} visible   sure found  width  before        after"
     )
     implanted = crystals_in_misses(
         misses, screener, [int(one) for one in arguments.visible.split(",")], arguments.seed
