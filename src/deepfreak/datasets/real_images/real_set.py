@@ -18,7 +18,7 @@ from deepfreak.classes import GROUPS
 from deepfreak.datasets.diffranet.labelled import Contents, write_labelled
 from deepfreak.datasets.real_images.brightness import Begin, brightened, brightening
 from deepfreak.datasets.real_images.labels import choose_test, read_labels, series_of
-from deepfreak.datasets.real_images.setups import ByHand, Setup, SetupKey, Sums, setup_of
+from deepfreak.datasets.real_images.setups import ByHand, DetectorSetup, SetupKey, Sums, setup_of
 from deepfreak.encoding import SIZE
 from deepfreak.errors import FrameError, InputError
 from deepfreak.formats.finishing import ReadOptions
@@ -67,7 +67,7 @@ class RealSet:
     constant: float
     mean: float
     splits: dict[str, tuple[int, int]]
-    setups: list[Setup]
+    setups: list[DetectorSetup]
     examples: list[list["Example"]]
 
 
@@ -241,7 +241,7 @@ def _survey(
     together: Together,
     by_hand: ByHand,
     begin: Begin,
-) -> tuple[list[LabelledFrame], dict[SetupKey, Setup]]:
+) -> tuple[list[LabelledFrame], dict[SetupKey, DetectorSetup]]:
     """Read all frames once: return what they are, and the setups with their shadows and crops."""
     advance = begin("looking for shadows", len(wanted))
     frames: list[LabelledFrame] = []
@@ -265,7 +265,7 @@ def _survey(
 def _prepared(
     order: Sequence[LabelledFrame],
     reading: _Reading,
-    setups: Mapping[SetupKey, Setup],
+    setups: Mapping[SetupKey, DetectorSetup],
     levels: NDArray[np.int64],
     advance: Callable[[int], None],
 ) -> Iterator[tuple[NDArray[np.uint8], Valid]]:
