@@ -1,8 +1,8 @@
-"""What finding the pixels that measured something costs on a frame of 4.5 million pixels.
+"""Time the search for valid pixels in a frame of 4.5 million pixels.
 
 Run: python benchmarks/measured.py [--repetitions 7] [--seed 1]
 
-Times are the least of the repetitions, in milliseconds of the wall clock, in one process.
+Times are the minimum over repetitions, in wall-clock milliseconds, in one process.
 """
 
 import argparse
@@ -17,7 +17,7 @@ SHAPE = (2162, 2068)  # EIGER2 4M
 
 
 def main() -> None:
-    """Print a line for each type of counts, kind of detector and way of knowing the gaps."""
+    """Print a line for each type of counts and kind of detector, with and without a mask."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--repetitions", type=int, default=7)
     parser.add_argument("--seed", type=int, default=1)

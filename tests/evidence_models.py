@@ -1,4 +1,4 @@
-"""A model of evidence that a few simulated frames have taught, for tests; it is not a good one."""
+"""A model of evidence trained on a few simulated frames, for tests; it is not a good one."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +18,7 @@ _MIDDLE = (160.0, 160.0)
 
 
 def hit(rng, *, spots_=40, photons=400.0, light=2.0, shape=SHAPE, **facts):
-    """Return a frame with as many spots of so many photons each, the beam in its middle."""
+    """Return a frame with spots of equal photons and the beam in its middle."""
     places = scattered(rng, spots_, shape, apart=12.0)
     known = {"beam_center_px": (shape[0] / 2, shape[1] / 2)} | facts
     return made(flat(rng, light + spots(places, photons, 1.0, shape), shape), **known)

@@ -27,10 +27,10 @@ from deepfreak.formats import registry
 from deepfreak.formats.hdf5.nxmx import nxmx_file
 from deepfreak.formats.shot_metadata import ShotMetadata, metadata_of
 from deepfreak.physics.experiment import Experiment
-from deepfreak.physics.exposure import Truth, expose
+from deepfreak.physics.exposure import expose
 from deepfreak.physics.noise import detect
 from deepfreak.physics.recipe import settings_of
-from deepfreak.physics.shot import Shot
+from deepfreak.physics.shot import Shot, Truth
 from deepfreak.storage.files import check_output, versions, whole_file
 
 if TYPE_CHECKING:

@@ -33,7 +33,7 @@ def header_for(
 
 
 def counts_for(detector: Detector = OFF_CENTRE, *, seed: int = 0) -> NDArray[np.uint16]:
-    """Return counts from none to the largest, no two neighbours alike."""
+    """Return counts from zero to the maximum, with no two equal neighbours."""
     rng = np.random.default_rng(seed)
     counts = rng.poisson(200, detector.image_size).astype(np.uint16)
     counts[0, 0], counts[0, 1], counts[-1, -1] = 0, 65025, 4097

@@ -1,6 +1,6 @@
 """Files of other programs that were once read wrongly, and what is right (data/cases.tar.xz).
 
-The same kinds are made anew, with their siblings, in `test_hdf5_virtual` (1, 7), `test_crystfel`
+The same kinds are also synthesised, with variants, in `test_hdf5_virtual` (1, 7), `test_crystfel`
 (2, 8, 13), `test_hdf5_metadata` (3, 5, 6, 11, 12, 14, 15, byte order), `test_cbf` (4, 10),
 `test_tiff` (4, 9), `test_dials_and_pyfai` (bad numbers) and `test_killed_and_unlocked`.
 """

@@ -1,4 +1,4 @@
-"""Files that could stop a program, read in a process with limits; and the same frames otherwise."""
+"""Files that could stop a program, read in a process with limits; other frames stay equal."""
 
 import os
 import time
@@ -200,7 +200,7 @@ def test_memory_stays_bounded(tmp_path, make):
 
 
 def stuck_at_the_second(key, index):
-    """Read a frame in the process with limits; the second one never comes."""
+    """Read a frame in the process with limits; the second one hangs."""
     time.sleep(60 if index == 1 else 0)
     return guarded._read(key, index)
 

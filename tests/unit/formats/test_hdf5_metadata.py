@@ -1,4 +1,4 @@
-"""What HDF5 files say beside their images: masks, gain, lengths, energies, wherever they put it."""
+"""Metadata of HDF5 files: masks, gain, lengths, energies, in any location."""
 
 import h5py
 import numpy as np

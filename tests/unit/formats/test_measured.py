@@ -1,4 +1,4 @@
-"""The rule for what measured something, on bare arrays."""
+"""The rule for valid pixels, on bare arrays."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""NXmx: what others read in it, and that the geometry survives."""
+"""NXmx: other readers understand it, and the geometry survives."""
 
 from dataclasses import replace
 from pathlib import Path

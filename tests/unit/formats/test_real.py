@@ -1,4 +1,4 @@
-"""The frames in ../shared/real: read whole, gaps and shadows where the eye sees them."""
+"""The frames in ../shared/real: read completely, with gaps and shadows where they are visible."""
 
 import numpy as np
 import pytest

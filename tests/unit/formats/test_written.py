@@ -1,4 +1,4 @@
-"""Pictures, SMV, CBF and TIFF: others' readers and ours find counts and geometry again."""
+"""Pictures, SMV, CBF and TIFF: our readers and others recover counts and geometry."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Where a network looked: over the pictures of a page, and on the spots of a shot."""
+"""Activation maps: over the pictures of a page, and on the spots of a shot."""
 
 import base64
 import io
@@ -43,7 +43,7 @@ def layer(uri):
 
 
 def shots(class_name, count):
-    """Yield images of shots of a class, with their Bragg photons and what these vary by."""
+    """Yield images of shots of a class, with their Bragg photons and the noise of these."""
     experiment = load_recipe("diffranet")
     response = experiment.detector.response
     assert isinstance(response, CCD)
@@ -92,7 +92,7 @@ def test_a_map_lights_up_on_the_spots_of_a_shot(pointed):
         for activation, on_spot in maps_of(load_model(pointed), class_name, 2)
     ]
     assert min(right for right, *_ in found) > 2
-    # one that is turned over does not
+    # a reflected one does not
     assert np.max(found, axis=0)[1:].max() < 0.5
 
 

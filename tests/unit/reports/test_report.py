@@ -22,7 +22,7 @@ VOID = {"meta", "link", "img", "br", "hr", "input", "path", "use"}
 
 
 class Page(HTMLParser):
-    """What a page is made of, and whether its elements are closed."""
+    """Counts the elements of a page and checks that they are closed."""
 
     def __init__(self, path):
         super().__init__()

@@ -31,7 +31,7 @@ class Images:
 
 
 class Reads:
-    """A model that says what the first pixel says."""
+    """A model whose score is the first pixel."""
 
     name = "reads 1"
     classes = CLASSES

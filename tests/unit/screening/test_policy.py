@@ -54,7 +54,7 @@ def test_losses_are_within_what_is_accepted(good, recall):
     lost = np.mean([policy.decide(p) == "discard" for p in hits])
     assert lost == pytest.approx(1 - policy.hit_recall[0])
     assert policy.hit_recall[1] >= recall
-    # as much is discarded as may be: a step further would break the promise
+    # as much as allowed is discarded: one step more would break the limit
     at = thresholds()
     further = at[np.searchsorted(at, policy.discard_below) + 1]
     count = int((hits < further).sum())
@@ -76,7 +76,7 @@ def test_the_promise_holds_as_often_as_it_says():
         true_loss = 1 / (1 + np.exp(-(threshold - 5)))
         broken += true_loss > 0.01
     assert broken <= 400 * 0.05 + 3 * np.sqrt(400 * 0.05 * 0.95)
-    assert broken > 0  # else it would be needlessly careful
+    assert broken > 0  # otherwise it would be needlessly careful
 
 
 def test_what_images_cannot_prove_is_refused(good):
@@ -103,7 +103,7 @@ def test_one_that_takes_everything_for_a_hit_keeps_nothing_without_doubt():
 @pytest.mark.parametrize("recall", [0.9, 0.99, 0.999])
 def test_without_scores_of_this_detector_there_is_always_a_band_of_unsure(good, recall):
     hits, empties = good
-    for spread in (1, 3):  # a good model, and one that its images call perfect
+    for spread in (1, 3):  # a good model, and one without an error on its images
         of_others = scores(hits ** (1 / spread), empties**spread)
         own = policy_from(of_others, min_hit_recall=recall)
         policy = policy_from(of_others, min_hit_recall=recall, of_detector=False)
@@ -113,7 +113,7 @@ def test_without_scores_of_this_detector_there_is_always_a_band_of_unsure(good, 
         assert [policy.decide(p) for p in (0.1, 0.5, 0.924, 0.97)] == ["unsure"] * 4
         assert policy.decide(0.0) == "discard"
         assert policy.decide(1.0) == "keep"
-        # what is said of lost hits is of the thresholds that hold
+        # the line about lost hits describes the thresholds in use
         lost = np.mean(hits ** (1 / spread) < policy.discard_below)
         assert lost == pytest.approx(1 - policy.hit_recall[0])
 
@@ -133,7 +133,7 @@ def test_a_model_of_evidence_has_the_thresholds_of_its_own_scores(good):
     made = scores(hits, empties, kind="evidence")
     policy = policy_from(made, of_detector=False, hit_share=0.4)
     images = policy_from(scores(hits, empties))
-    # these scores are told apart better than asked: both promises hold on both sides of the band
+    # these scores are separated better than required: both limits hold on both sides of the band
     assert policy.discard_below < policy.keep_from
     assert policy.keep_from == images.discard_below
     assert policy.hit_recall[1] >= MIN_HIT_RECALL
@@ -216,5 +216,5 @@ def test_scores_that_cannot_be_are_refused(good, tmp_path, change, message):
 
 
 def test_scores_that_are_not_there_are_asked_for(tmp_path):
-    with pytest.raises(ModelError, match="deepfreak score"):
+    with pytest.raises(ModelError, match="deepfreak model calibrate"):
         read_calibration(tmp_path / "none.calibration.json", model="m")

@@ -98,7 +98,7 @@ def test_what_keeps_a_frame_from_being_kept(signs, opinion, said):
 @pytest.mark.parametrize(
     ("p_crystal", "signs", "opinion"),
     [
-        # a lattice answers the question of rings
+        # a lattice excludes rings
         (0.95, {"center_known": False, "lattice_score": 21.0}, YES),
         (0.95, {"center_known": False, "peaks": 29, "lattice_score": 0.0}, YES),
         (0.05, {"peaks": 29, "off_rings": 5, "strong_off_rings": 5, "center_known": False}, NO),

@@ -17,7 +17,7 @@ CLASSES = ("blank", "no-crystal", "weak", "good", "strong")
 
 
 class Brightness:
-    """A model that takes the mean of the valid pixels for a verdict."""
+    """A model whose score is the mean of the valid pixels."""
 
     name = "brightness"
     classes = CLASSES
