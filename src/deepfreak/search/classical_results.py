@@ -71,7 +71,7 @@ class Results:
 
     @property
     def for_groups(self) -> bool:
-        """Whether the two groups of real images were learned."""
+        """Whether classifiers have the two groups of real images."""
         return bool(self.purpose["train"]["classes"] != self.purpose["validation"]["classes"])
 
     def best_by(self, parameter: str) -> dict[str, Trial]:
