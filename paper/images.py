@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from deepfreak.datasets import Dataset
-from deepfreak.datasets.rendered import agreement, on_cpu, rendered_splits
+from deepfreak.datasets.in_memory import agreement, on_cpu, rendered_splits
 from deepfreak.physics.experiment import Experiment
 from deepfreak.search.images import first_images
 from paper.request import Request

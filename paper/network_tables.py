@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from deepfreak.models.evaluation import Evaluation, format_percent
 from deepfreak.networks import Configuration
-from deepfreak.reports.networks import (
+from deepfreak.networks.figures import (
     SETTINGS,
     chosen_row,
     hours,

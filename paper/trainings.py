@@ -23,7 +23,7 @@ from deepfreak.networks import (
     train_network,
 )
 from deepfreak.networks.curve import Epoch
-from deepfreak.reports.networks import hours
+from deepfreak.networks.figures import hours
 from deepfreak.search.cnn_plan import lasting
 from paper.record import made_with
 from paper.request import Request

@@ -25,7 +25,7 @@ def commands(group, *above):
             yield [*above, child.name]
 
 
-# What is missing or wrong about the input of each command; `out` is where nothing is in the way.
+# Missing or wrong input for each command; `out` does not exist yet.
 BAD = [
     ["simulate", "no-such-recipe", "--out", "out"],
     ["simulate", "diffranet", "--structure", "missing.pdb", "--out", "out"],
@@ -58,7 +58,7 @@ BAD = [
     ["search", "classical", "missing.h5", "--out", "out"],
     ["search", "cnn", "missing.h5", "--out", "out"],
 ]
-# An output that cannot be written, of an input that can be read.
+# An output that cannot be written, with readable input.
 NO_PLACE = [
     ["simulate", "diffranet", "--count", "1", "--out", "text.txt/out"],
     ["generate", "diffranet", "--count", "1", "--out", "nowhere/out.h5"],
@@ -106,7 +106,7 @@ def test_the_table_names_every_command():
         for command in commands(app)
         if not any(one.startswith(" ".join(command) + " ") for one in given)
     ]
-    # these take no input that could be missing
+    # these take no input
     assert set(rest) <= {"demo", "fetch"}
 
 
@@ -188,7 +188,7 @@ def test_ctrl_c_is_130_and_quiet(place, command, begun):
         os.killpg(child.pid, signal.SIGINT)
         said = child.communicate(timeout=60)[0]
     assert "Traceback" not in said
-    # where Ctrl-C comes while a module is imported, Python ends by the signal: 130 for a shell
+    # Ctrl-C during an import ends Python by the signal: 130 for a shell
     assert child.returncode in {INTERRUPTED, -signal.SIGINT}, said
     assert "deepfreak: interrupted" in said
     if command[0] == "fit":

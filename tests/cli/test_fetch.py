@@ -1,4 +1,4 @@
-"""`deepfreak fetch` against a server on this machine that behaves in every way but well."""
+"""`deepfreak fetch` against a local server that misbehaves in many ways."""
 
 import gzip
 import threading
@@ -45,7 +45,7 @@ def entry(name="4RVY", *, cell=True, atoms=3):
 
 
 class Archive(ThreadingHTTPServer):
-    """Answers each path with what `answers` holds for it, and remembers what was asked."""
+    """Answers each path from `answers`, and records the requests."""
 
     daemon_threads = True
 
@@ -113,7 +113,7 @@ def endless(handler):
 
 @pytest.fixture
 def archive(monkeypatch):
-    # A proxy of the machine must not stand between the test and its server.
+    # The test must not go through a proxy of the machine.
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with Archive() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

@@ -27,7 +27,7 @@ CHEAP = ("--filters", 1, "--batch", 4, "--device", "cpu")
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """Small sums are quicker on one thread."""
+    """Small networks are faster on one thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -62,7 +62,7 @@ def test_a_training_leaves_weights_curve_and_page_and_says_what_came_of_it(toy, 
     assert "epoch 2 of 2" in result.stderr
     assert "validation accuracy (%)" in result.stdout
     history = read_curve(out / "curve.jsonl")
-    # the splits of that name were taken without being asked for
+    # the splits of that name are the default
     assert [row.images for row in history] == [10, 10]
     manifest = load_network(out / "weights.safetensors").manifest
     assert manifest["validation"]["count"] == 5

@@ -146,10 +146,10 @@ def test_a_full_disk_is_one_line_and_keeps_what_is_done(recipe: Path, tmp_path: 
         or subprocess.run(mount, check=False, capture_output=True).returncode
     ):
         pytest.skip("needs the right to mount a small tmpfs")
-    # the guess of the room needed is made to pass, so that the disk fills up on the way
+    # the estimate of the space needed is made to pass, so that the disk fills up later
     program = (
         "import sys, deepfreak.datasets\n"
-        "sys.modules['deepfreak.datasets.series'].BYTES_PER_PIXEL = 0\n"
+        "sys.modules['deepfreak.datasets.generating'].BYTES_PER_PIXEL = 0\n"
         "from deepfreak.cli import main; sys.exit(main(sys.argv[1:]))"
     )
     arguments = ["generate", str(recipe), "--count", "60", "--out", str(disk / "out.h5")]
@@ -178,7 +178,7 @@ def test_too_small_a_disk_is_said_before_the_work(
 
 
 def begun(recipe: Path, out: Path, *options: str, count: int = 20_000) -> subprocess.Popen[str]:
-    """Start to generate, and return once work is under way."""
+    """Start to generate, and return once work has begun."""
     command = [sys.executable, "-m", "deepfreak", "generate", str(recipe), "--count", str(count)]
     process = subprocess.Popen(
         [*command, "--out", str(out), *options],

@@ -12,10 +12,14 @@ from PIL import Image
 from deepfreak.cli import main
 from deepfreak.cli.live_options import Voice
 from deepfreak.formats import read_frames
-from deepfreak.live.ledger import open_ledger
+from deepfreak.live.results.ledger import open_ledger
 from deepfreak.models import load_model
 from deepfreak.networks.export import export_onnx
-from deepfreak.screening.scores import read_scores, scores_path, write_scores
+from deepfreak.screening.calibration_file import (
+    calibration_path,
+    read_calibration,
+    write_calibration,
+)
 from tests.evidence_models import hit, made_table, save_made_model
 from tests.live.sessions import made_scores
 from tests.unit.networks.served import SMALL, model_of
@@ -53,7 +57,7 @@ def test_an_address_that_is_none_is_refused(tmp_path, scores, capsys):
 def test_a_folder_that_is_not_there_is_refused(tmp_path, scores, capsys):
     command = ["watch", str(tmp_path / "none"), "--out", str(tmp_path / "out"), "--workers", "1"]
     assert main([*command, "--model", "diffranet", "--scores", scores]) == 2
-    assert "expected a folder to watch" in capsys.readouterr().err
+    assert "expected a directory to watch" in capsys.readouterr().err
 
 
 def test_watching_a_folder_judges_what_is_there_and_goes_on(tmp_path, scores, capsys):
@@ -85,10 +89,10 @@ def test_watching_a_folder_judges_what_is_there_and_goes_on(tmp_path, scores, ca
 
 @pytest.fixture
 def network(tmp_path):
-    """A network that nobody trained, in doubt about everything, and simulated scores beside it."""
+    """An untrained network, unsure about everything, with simulated scores beside it."""
     path = tmp_path / "own.onnx"
     export_onnx(model_of(SMALL, side=512), path)
-    made_scores(scores_path(path), path)
+    made_scores(calibration_path(path), path)
     return path
 
 
@@ -153,18 +157,20 @@ def test_a_session_of_before_goes_on_with_thresholds_that_discard_less(
         said = capsys.readouterr()
         assert "recorded 1 (1 unsure)" in said.out
         assert ("discard below 0.924, now 0.0293" in said.err) != already
-    # those of its own discard more: that is another session
+    # its own thresholds discard more: that is another session
     assert watched(hot_pixels, out, "--model", str(network), "--scores", scores) == 2
-    assert "begun with discard below 0.029" in capsys.readouterr().err
+    assert "its discard below is 0.029" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("simulated", [True, False])
 def test_scores_beside_a_model_are_of_the_detector_if_measured(
     tmp_path, hot_pixels, network, capsys, simulated
 ):
-    made = made_scores(scores_path(network), network)
-    beside = read_scores(made, model=load_model(network).name)
-    write_scores(replace(beside, simulated=simulated), scores_path(network), overwrite=True)
+    made = made_scores(calibration_path(network), network)
+    beside = read_calibration(made, model=load_model(network).name)
+    write_calibration(
+        replace(beside, simulated=simulated), calibration_path(network), overwrite=True
+    )
     assert watched(hot_pixels, tmp_path / "out", "--model", str(network)) == 0
     said = capsys.readouterr()
     assert ("not on this detector" in said.err) == simulated
@@ -218,7 +224,7 @@ def test_a_table_of_evidence_is_scored_in_seconds(tmp_path, spotted, capsys):
     out = tmp_path / "scores.json"
     assert main(["score", str(model), str(path), "--out", str(out)]) == 0
     assert "18 hits, 18 frames without" in capsys.readouterr().out
-    found = read_scores(out, model=load_model(model).name)
+    found = read_calibration(out, model=load_model(model).name)
     assert (found.simulated, found.kind) == (True, "evidence")
     assert found.data == "t.h5, detectors a, b"
     p_crystal = load_model(model).p_crystal(table.names, table.numbers[4:])
@@ -239,7 +245,7 @@ def test_labelled_frames_are_scored_as_they_are_measured(tmp_path, spotted, caps
     said = capsys.readouterr()
     assert "2 hits, 1 frames without" in said.out
     assert "left out" in said.err
-    found = read_scores(out, model=load_model(model).name)
+    found = read_calibration(out, model=load_model(model).name)
     assert (found.simulated, found.kind, found.data) == (False, "evidence", "labels.csv")
     labels.write_text("file,label\na-hit.tif,1\n")
     assert main([*command, "--overwrite"]) == 2
@@ -267,7 +273,7 @@ def test_scores_are_those_of_the_images(tmp_path, capsys):
     out = tmp_path / "scores.json"
     assert main(["score", "diffranet", str(data), "--out", str(out)]) == 0
     assert "--min-hit-recall 0.99: refused" in capsys.readouterr().out
-    found = read_scores(out, model=load_model("diffranet").name)
+    found = read_calibration(out, model=load_model("diffranet").name)
     assert found.hits + found.empties == 12
     assert found.simulated
     # all hits lie below the highest threshold, and none below the lowest

@@ -172,7 +172,7 @@ def test_existing_outputs_are_refused_before_the_work(folder, tmp_path, capsys, 
         ["--classifier", "svm", "--gamma", "inf"],
         ["--class-weight", "0.1,-0.2,0.3,0.2,0.2"],
         ["--class-weight", "0.5,0.5"],
-        # what belongs to another choice is not passed over
+        # an option of another classifier is refused
         ["--points", "8"],
         ["--clusters", "100"],
         ["--C", "32"],

@@ -9,8 +9,8 @@ import pytest
 
 from deepfreak.cli import main
 from deepfreak.models import load_model
+from deepfreak.screening.calibration_file import calibration_path
 from deepfreak.screening.policy import find_policy
-from deepfreak.screening.scores import scores_path
 from deepfreak.screening.screener import Screener
 from tests.evidence_models import hit, made_table, miss
 from tests.labelled import write_labelled
@@ -47,7 +47,7 @@ def test_the_model_and_its_scores_decide(trained):
     model = load_model(trained)
     policy, scores = find_policy(
         model, model=trained, min_hit_recall=0.9, max_empty_kept=0.1
-    )  # what 50 hits and 50 misses can prove
+    )  # the limit that 50 hits and 50 misses can prove
     assert scores.model == model.name
     assert (scores.hits, scores.empties) == (50, 50)
     assert scores.simulated
@@ -76,17 +76,17 @@ def test_it_tells_transfer_and_where_it_comes_from(table, tmp_path, trained, cap
 
 
 def test_what_is_there_is_replaced_only_when_asked(table, trained, tmp_path, capsys):
-    for path in (trained, scores_path(trained)):
+    for path in (trained, calibration_path(trained)):
         shutil.copy(path, tmp_path)
     trained = tmp_path / trained.name
-    before, scores = trained.read_bytes(), scores_path(trained).read_bytes()
+    before, scores = trained.read_bytes(), calibration_path(trained).read_bytes()
     assert main(["train-screening", str(table), "--out", str(trained)]) == 1
     assert "--overwrite" in capsys.readouterr().err
     assert trained.read_bytes() == before
     command = ["train-screening", str(table), "--seed", "1", "--out", str(trained), "--overwrite"]
     assert main(command) == 0
     assert load_model(trained).manifest["command"].endswith("--seed 1")
-    assert scores_path(trained).read_bytes() != scores
+    assert calibration_path(trained).read_bytes() != scores
 
 
 @pytest.mark.parametrize("name", ["missing.h5", "images.h5", "text.h5"])
@@ -98,4 +98,4 @@ def test_what_is_no_table_is_one_line(tmp_path, name, capsys):
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert line.startswith("deepfreak: ")
     assert not out.exists()
-    assert not scores_path(out).exists()
+    assert not calibration_path(out).exists()

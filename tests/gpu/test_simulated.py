@@ -1,4 +1,4 @@
-"""The GPU's kernels, run by numba's simulator on a CPU: the same physics, the same answers."""
+"""The GPU's kernels, run by numba's simulator on a CPU, give the same results."""
 
 import json
 import os
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import json
 import numpy as np
-from deepfreak.exposure import scatter, simulate
+from deepfreak.physics.exposure import scatter, simulate
 from deepfreak.physics.gpu import Renderer
 from tests.gpu.small import small_experiment, small_shots
 

@@ -19,7 +19,7 @@ from deepfreak.networks import (
     Topology,
     multiply_adds,
 )
-from deepfreak.reports.networks import mean_and_half_width
+from deepfreak.networks.figures import mean_and_half_width
 from paper import published
 from paper.baselines import FOR_REAL
 from paper.network_tables import Line, compared_lines

@@ -12,7 +12,7 @@ from tests.labelled import write_labelled
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """Small sums are quicker on one thread."""
+    """Small networks are faster on one thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

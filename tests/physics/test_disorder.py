@@ -1,4 +1,4 @@
-"""Disorder takes light from the spots and gives all of it back beside them."""
+"""Disorder moves photons from the spots to diffuse scattering and conserves them."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -7,7 +7,7 @@ import gemmi
 import numpy as np
 import pytest
 
-from deepfreak.physics.beam import Beam
+from deepfreak.physics.beam import Beam, Pulse
 from deepfreak.physics.crystal import Crystal, real_axes
 from deepfreak.physics.detector import Detector, beam_factors, sin_theta
 from deepfreak.physics.experiment import Classes, Experiment, ShotClass
@@ -133,7 +133,7 @@ def test_rendered_spots_and_diffuse_light_together_do_not_depend_on_B(tmp_path, 
 
 
 def test_molecules_that_move_scatter_what_the_formula_says():
-    """Displaced as a whole by a Gaussian of variance B / (8 pi^2): what varies of |F|."""
+    """Molecules displaced as a whole by a Gaussian of variance B / (8 pi^2): variance of F."""
     rng = np.random.default_rng(7)
     edge, B_A2 = 20.0, 12.0
     hkl = np.array([[2, 0, 1], [4, -3, 1], [5, 5, 2]])
@@ -148,7 +148,7 @@ def test_molecules_that_move_scatter_what_the_formula_says():
 
 
 def test_atoms_that_move_scatter_what_a_models_B_factors_say():
-    """Displaced each on its own: what varies is sum f^2 (1 - exp(-2 B stol^2))."""
+    """Atoms displaced independently: the variance is sum f^2 (1 - exp(-2 B stol^2))."""
     rng = np.random.default_rng(7)
     edge, B_A2, moments = 20.0, 12.0, 4000
     positions = rng.random((30, 3))
@@ -201,9 +201,8 @@ def test_compton_light_rises_from_nothing_towards_all_electrons():
 def test_photons_are_the_cells_intensity_times_their_number_in_every_pixel():
     stol = sin_theta(DETECTOR) / 1.3
     S = sum(count * incoherent(element, STOL) for element, count in PROTEIN)
-    found = disorder_photons(
-        S, cells=2e6, beam=BEAM, detector=DETECTOR, photons=1e12, wavelength_A=1.3
-    )
+    pulse = Pulse(beam=BEAM, photons=1e12, wavelength_A=1.3)
+    found = disorder_photons(S, cells=2e6, pulse=pulse, detector=DETECTOR)
     expected = sum(count * incoherent(element, stol) for element, count in PROTEIN)
     expected *= 2e6 * R_E_SQR_M2 * BEAM.fluence(1e12) * beam_factors(DETECTOR, BEAM)
     np.testing.assert_allclose(found, expected, rtol=1e-4)

@@ -1,12 +1,10 @@
-"""What each stage of the detector must do to the statistics of photons."""
+"""The effect of each detector stage on the statistics of photons."""
 
 import numpy as np
 import pytest
 from scipy.signal import fftconvolve
 
-from deepfreak.encoding import (
-    to_8_bits,
-)
+from deepfreak.encoding import to_8_bits
 from deepfreak.physics.detector import (
     CCD,
     Bar,

@@ -1,4 +1,4 @@
-"""Imports point one way: from the command line down to the words that all share."""
+"""Imports point one way: from the command line down to the names that all rooms share."""
 
 import ast
 from collections import defaultdict

@@ -9,7 +9,7 @@ import click
 from deepfreak.text import printable
 
 if TYPE_CHECKING:
-    from deepfreak.live.roll import Account
+    from deepfreak.live.receive.frame_accounting import SeriesReport
 
 MAX_GAPS = 20
 MAX_STRAYS = 5
@@ -23,10 +23,10 @@ def account(*, session: Path, as_json: bool) -> int:
 
     It may be asked while the session runs.
     """
-    from deepfreak.live.ledger import read_ledger
+    from deepfreak.live.results.ledger import read_ledger
 
     with read_ledger(session / "ledger.sqlite") as ledger:
-        accounts = ledger.accounts()
+        accounts = ledger.series_reports()
         recorded, decisions = ledger.last, ledger.decisions()
         duplicates = ledger.count("duplicates")
     missed = sum(each.missed_count for each in accounts)
@@ -58,7 +58,7 @@ def account(*, session: Path, as_json: bool) -> int:
     return 0
 
 
-def _remarks(each: "Account") -> str:
+def _remarks(each: "SeriesReport") -> str:
     """Return what else is to be known of a series."""
     remarks = ""
     if each.lacks:

@@ -8,8 +8,8 @@ import click
 from deepfreak.cli.live_options import live_options, run_session, settings_from
 
 if TYPE_CHECKING:
-    from deepfreak.live.events import Source
-    from deepfreak.live.ledger import Ledger
+    from deepfreak.live.messages import FrameSource
+    from deepfreak.live.results.ledger import Ledger
 
 
 @click.command()
@@ -36,7 +36,7 @@ def beam(
 ) -> int:
     """Judge the shots of RECIPE as they are simulated: a trial of everything without a detector."""
     from deepfreak.datasets import worker_processes
-    from deepfreak.live.simulated import SimulatedBeam, series_of
+    from deepfreak.live.receive.simulated import SimulatedSource, series_of
     from deepfreak.physics.recipe import load_recipe
 
     experiment = load_recipe(recipe)
@@ -44,9 +44,9 @@ def beam(
     with ExitStack() as stack:
         executor = stack.enter_context(worker_processes(simulators))
 
-        def source(ledger: "Ledger") -> "Source":
-            first = ledger.seen(series_of(experiment, seed=seed)).whole_until
-            return SimulatedBeam(
+        def source(ledger: "Ledger") -> "FrameSource":
+            first = ledger.seen(series_of(experiment, seed=seed)).contiguous
+            return SimulatedSource(
                 experiment, seed=seed, rate_hz=rate, count=count, first=first, executor=executor
             )
 

@@ -84,5 +84,5 @@ def _line(name: str, one: "Measured") -> str:
     alone = 1e3 / one.core_ms
     return (
         f"{name:<10} {offered:>9} {one.judged_hz:>6.0f} Hz {one.core_ms:>8.2f} {alone:>5.0f} Hz"
-        f" {one.p50_ms:>8.1f} {one.p99_ms:>8.1f}   {one.left_out}, {one.missed}, {one.not_taken}"
+        f" {one.p50_ms:>8.1f} {one.p99_ms:>8.1f}   {one.dropped}, {one.missed}, {one.not_taken}"
     )

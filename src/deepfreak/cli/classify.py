@@ -16,9 +16,9 @@ from deepfreak.text import printable, spelled
 
 if TYPE_CHECKING:
     from deepfreak.models import Classifier
-    from deepfreak.reports.verdicts import ShownVerdict
+    from deepfreak.reports.verdicts import GalleryItem
     from deepfreak.screening.policy import Policy
-    from deepfreak.screening.screener import Failure, Verdict
+    from deepfreak.screening.verdict import Failure, Verdict
 
 SOME_UNREADABLE = 3
 ALL_UNREADABLE = 2
@@ -58,7 +58,8 @@ def classify(
     """
     from deepfreak.formats.guarded import find_files_guarded, load_guarded, shared_process
     from deepfreak.models import load_model
-    from deepfreak.screening.screener import Failure, Screener, screen_files
+    from deepfreak.screening.screener import Screener, screen_files
+    from deepfreak.screening.verdict import Failure
     from deepfreak.storage.files import check_output
 
     for output in (out, report):
@@ -166,7 +167,7 @@ def _form(
 def _json_line(result: "Verdict | Failure") -> str:
     import json
 
-    from deepfreak.screening.screener import Failure
+    from deepfreak.screening.verdict import Failure
 
     # a byte that is not UTF-8 stays a surrogate, which JSON escapes: os.fsencode gives the name
     record: dict[str, object] = {"file": result.file, "frame": result.frame}
@@ -187,7 +188,7 @@ def _json_line(result: "Verdict | Failure") -> str:
 
 
 def _csv_record(result: "Verdict | Failure", classes: tuple[str, ...]) -> str:
-    from deepfreak.screening.screener import Failure
+    from deepfreak.screening.verdict import Failure
 
     file = spelled(result.file)
     if isinstance(result, Failure):
@@ -209,7 +210,7 @@ def _csv_line(values: Iterable[object]) -> str:
 
 
 def _row(result: "Verdict | Failure", width: int, label: int) -> str:
-    from deepfreak.screening.screener import Failure
+    from deepfreak.screening.verdict import Failure
 
     name = spelled(result.file)
     name = name if len(name) <= width else "..." + name[3 - width :]
@@ -276,18 +277,18 @@ def _write_page(path: Path, verdicts: Iterator["Verdict"], model: str, *, overwr
     )
 
 
-def _shown(verdict: "Verdict") -> "ShownVerdict":
+def _shown(verdict: "Verdict") -> "GalleryItem":
     import numpy as np
 
     from deepfreak.encoding import (
         SIZE,
     )
-    from deepfreak.reports.verdicts import ShownVerdict
+    from deepfreak.reports.verdicts import GalleryItem
 
     image, valid = verdict.image, verdict.valid
     if image is None or valid is None:  # too little of the middle was measured
         image, valid = np.zeros((SIZE, SIZE), np.uint8), np.zeros((SIZE, SIZE), np.bool_)
-    return ShownVerdict(
+    return GalleryItem(
         image=image,
         valid=valid,
         caption=f"{printable(Path(verdict.file).name)}, frame {verdict.frame}",
@@ -296,7 +297,7 @@ def _shown(verdict: "Verdict") -> "ShownVerdict":
         activation=verdict.activation,
         decision=verdict.decision,
         reasons=verdict.reasons,
-        marks=verdict.marks,
+        overlay=verdict.overlay,
     )
 
 

@@ -100,9 +100,9 @@ def fit(
     from deepfreak.networks import multiply_adds, train_network
     from deepfreak.networks.batches.batch import VOLUME
     from deepfreak.networks.curve import Epoch
+    from deepfreak.networks.figures import hours, write_training_page
     from deepfreak.networks.training import CHECKPOINT
     from deepfreak.progress import progress
-    from deepfreak.reports.networks import hours, write_training_page
 
     chosen, training = _chosen(
         architecture,

@@ -42,7 +42,8 @@ def inspect(
     from deepfreak.errors import FrameError
     from deepfreak.evidence import find_evidence
     from deepfreak.formats.guarded import find_files_guarded, load_guarded, open_guarded
-    from deepfreak.screening.inspection import describe, draw
+    from deepfreak.reports.inspection import draw
+    from deepfreak.screening.inspection import describe
     from deepfreak.storage.files import check_output
 
     settings = read_settings(options)

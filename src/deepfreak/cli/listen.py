@@ -8,8 +8,8 @@ from deepfreak.cli.frame_options import frame_options, read_settings
 from deepfreak.cli.live_options import live_options, run_session, settings_from
 
 if TYPE_CHECKING:
-    from deepfreak.live.events import Source
-    from deepfreak.live.ledger import Ledger
+    from deepfreak.live.messages import FrameSource
+    from deepfreak.live.results.ledger import Ledger
 
 
 @click.command()
@@ -33,10 +33,10 @@ def listen(
     """
     from deepfreak.formats.finishing import require_no_places
     from deepfreak.formats.guarded import load_guarded
-    from deepfreak.live.dectris.receive import Listener
+    from deepfreak.live.receive.dectris.stream import StreamSource
 
-    def source(_ledger: "Ledger") -> "Source":
-        return Listener(address, protocol=protocol)
+    def source(_ledger: "Ledger") -> "FrameSource":
+        return StreamSource(address, protocol=protocol)
 
     reading = read_settings(options).absolute()
     require_no_places(load_guarded(reading))  # says now what is wrong with the files

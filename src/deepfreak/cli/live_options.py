@@ -17,7 +17,7 @@ from deepfreak.cli.policy_options import policy_options
 from deepfreak.processors import MAX_WORKERS, usable_processors
 
 if TYPE_CHECKING:
-    from deepfreak.live.board import Dashboard
+    from deepfreak.live.dashboard.dashboard import DashboardSettings
     from deepfreak.live.session import MakeSource, Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -73,12 +73,12 @@ def live_options(command: F) -> F:
 
 def settings_from(options: dict[str, Any]) -> "Settings":
     """Return the settings that `live_options` have gathered."""
-    from deepfreak.live.intake import Limits
+    from deepfreak.live.receive.intake import QueueLimits
     from deepfreak.live.session import Settings
 
     values = dict(options)
     dashboard = _dashboard(values)
-    limits = Limits(frames=values.pop("queue"))
+    limits = QueueLimits(frames=values.pop("queue"))
     return Settings(dashboard=dashboard, limits=limits, **values)
 
 
@@ -152,9 +152,9 @@ def stopped_by_signals(doing: str) -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _dashboard(values: dict[str, Any]) -> "Dashboard | None":
+def _dashboard(values: dict[str, Any]) -> "DashboardSettings | None":
     """Return where the page is served, and take its options out of `values`."""
-    from deepfreak.live.board import Dashboard
+    from deepfreak.live.dashboard.dashboard import DashboardSettings
 
     address, token = values.pop("dashboard"), values.pop("token")
     raster, serpentine = values.pop("raster"), values.pop("serpentine")
@@ -163,7 +163,9 @@ def _dashboard(values: dict[str, Any]) -> "Dashboard | None":
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65535:
         raise click.UsageError(f"expected --dashboard HOST:PORT, found {address:.60}")
-    made = Dashboard(host=host.strip("[]"), port=int(port), token=token, serpentine=serpentine)
+    made = DashboardSettings(
+        host=host.strip("[]"), port=int(port), token=token, serpentine=serpentine
+    )
     return made if raster is None else replace(made, raster=_raster(raster))
 
 

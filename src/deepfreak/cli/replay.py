@@ -83,16 +83,16 @@ def replay(
     """
     from deepfreak.cli.live_options import stopped_by_signals
     from deepfreak.errors import DeepFreakError
-    from deepfreak.live.dectris.speak import Speaker
+    from deepfreak.live.receive.dectris.sender import StreamSender
+    from deepfreak.live.replay import describe
     from deepfreak.live.replay import replay as send
-    from deepfreak.live.replay import tell
     from deepfreak.progress import progress
     from deepfreak.storage.files import check_output
 
     if truth is not None:
         check_output(truth, overwrite=False)
     reading = read_settings(options)
-    with Speaker(
+    with StreamSender(
         bind, protocol=protocol, compression=compression, high_water=high_water
     ) as speaker:
         # bound first, so that a listener may come while frames are made
@@ -128,7 +128,7 @@ def replay(
                 advance=advance,
                 stopped=stop.is_set,
             )
-        click.echo(tell(done, time.perf_counter() - began))
+        click.echo(describe(done, time.perf_counter() - began))
     if truth is not None:
         numbers = range(first, first + done.sent + len(done.dropped))
         _write_truth(truth, recording, numbers, set(done.dropped))

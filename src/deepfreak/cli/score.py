@@ -10,7 +10,7 @@ from deepfreak.text import printable
 
 if TYPE_CHECKING:
     from deepfreak.models import Classifier
-    from deepfreak.screening.scores import Scores
+    from deepfreak.screening.calibration_file import Calibration
 
 
 @click.command()
@@ -43,33 +43,33 @@ def score(
     """
     from deepfreak.models import load_model
     from deepfreak.models.shipped import is_shipped
-    from deepfreak.screening.scores import scores_path, write_scores
+    from deepfreak.screening.calibration_file import calibration_path, write_calibration
     from deepfreak.storage.files import check_output
 
     if out is None and is_shipped(model):
         raise click.UsageError("expected --out FILE for the scores of a model that ships")
-    path = out or scores_path(model)
+    path = out or calibration_path(model)
     check_output(path, overwrite=overwrite)
     classifier = load_model(model)
     if labels is None:
         scores = _of_data(classifier, data)
     else:
         scores = _of_frames(classifier, [Path(name) for name in data], labels, options)
-    write_scores(scores, path, overwrite=overwrite)
+    write_calibration(scores, path, overwrite=overwrite)
     click.echo(f"{path}: {scores.hits} hits, {scores.empties} frames without, {scores.model}")
     for recall in (0.9, 0.99, 0.995, 0.999, 0.9999):
         click.echo(f"  --min-hit-recall {recall:g}: {_would(scores, recall)}")
     return 0
 
 
-def _of_data(classifier: "Classifier", data: tuple[str, ...]) -> "Scores":
+def _of_data(classifier: "Classifier", data: tuple[str, ...]) -> "Calibration":
     """Return the scores of data sets and tables."""
     from deepfreak.datasets import Dataset
     from deepfreak.datasets.randomised.table import is_table, read_table
     from deepfreak.models import EvidenceModel
     from deepfreak.progress import progress
-    from deepfreak.screening.scores import score as ask
-    from deepfreak.screening.scores import score_table, together
+    from deepfreak.screening.calibration import calibrate_on_images as ask
+    from deepfreak.screening.calibration import calibrate_on_table, together
 
     parts = []
     for name in data:
@@ -77,7 +77,7 @@ def _of_data(classifier: "Classifier", data: tuple[str, ...]) -> "Scores":
         if split is None and is_table(file):
             if not isinstance(classifier, EvidenceModel):
                 raise click.UsageError(f"expected images for {classifier.name}, found a table")
-            parts.append(score_table(classifier, read_table(file)))
+            parts.append(calibrate_on_table(classifier, read_table(file)))
             continue
         with Dataset.open(file) as whole:
             images = whole if split is None else whole.split(split)
@@ -88,12 +88,13 @@ def _of_data(classifier: "Classifier", data: tuple[str, ...]) -> "Scores":
 
 def _of_frames(
     classifier: "Classifier", frames: list[Path], labels: Path, options: dict[str, Any]
-) -> "Scores":
+) -> "Calibration":
     """Return the scores of labelled detector frames."""
     from deepfreak.datasets.real_images.labels import read_labels
     from deepfreak.formats.guarded import find_files_guarded, load_guarded
-    from deepfreak.screening.scores import score_frames
-    from deepfreak.screening.screener import Failure, Screener, screen_files
+    from deepfreak.screening.calibration import calibrate_on_frames
+    from deepfreak.screening.screener import Screener, screen_files
+    from deepfreak.screening.verdict import Failure
 
     given = load_guarded(read_settings(options))
     files = find_files_guarded(frames, given.get("geometry"))
@@ -102,7 +103,7 @@ def _of_frames(
         click.echo(f"deepfreak: left out: {printable(failure.error)}", err=True)
 
     results = screen_files(files, Screener(classifier), see=said_once(), **given)
-    return score_frames(classifier, results, read_labels(labels, files), skip=skip)
+    return calibrate_on_frames(classifier, results, read_labels(labels, files), skip=skip)
 
 
 def _file_and_split(name: str) -> tuple[Path, str | None]:
@@ -111,7 +112,7 @@ def _file_and_split(name: str) -> tuple[Path, str | None]:
     return (Path(file), split) if colon and not Path(name).exists() else (Path(name), None)
 
 
-def _would(scores: "Scores", recall: float) -> str:
+def _would(scores: "Calibration", recall: float) -> str:
     """Return what a policy would do with this."""
     from deepfreak.errors import InputError
     from deepfreak.screening.policy import policy_from

@@ -193,8 +193,8 @@ def cnn(
     import math
 
     from deepfreak.models.evaluation import format_percent
+    from deepfreak.networks.figures import hours
     from deepfreak.progress import progress
-    from deepfreak.reports.networks import hours
     from deepfreak.search.cnn import search as search_cnn
     from deepfreak.search.cnn_plan import Plan
     from deepfreak.search.images import accuracy_of, first_images
@@ -256,7 +256,7 @@ def _opened(
             yield pair
         return
     from deepfreak.datasets import Dataset
-    from deepfreak.datasets.rendered import rendered_splits
+    from deepfreak.datasets.in_memory import rendered_splits
     from deepfreak.physics.recipe import load_recipe
     from deepfreak.progress import progress
 

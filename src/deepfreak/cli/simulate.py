@@ -78,7 +78,7 @@ def simulate(
     truth about each goes to shots.json beside them.
     """
     from deepfreak.datasets import worker_processes
-    from deepfreak.formats.written import choose_shots, write_shots
+    from deepfreak.datasets.shots import choose_shots, write_shots
     from deepfreak.physics.recipe import load_recipe
     from deepfreak.progress import progress
     from deepfreak.reports.rings import write_preview

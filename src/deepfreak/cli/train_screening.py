@@ -31,10 +31,11 @@ def train_screening(*, table: Path, out: Path, seed: int, overwrite: bool) -> No
     from deepfreak.datasets.randomised import read_table
     from deepfreak.models import save_model
     from deepfreak.models.screening_fit import fit_screening
-    from deepfreak.screening import scores
+    from deepfreak.screening.calibration import calibrate_left_out
+    from deepfreak.screening.calibration_file import calibration_path, write_calibration
     from deepfreak.storage.files import check_output
 
-    for path in (out, scores.scores_path(out)):
+    for path in (out, calibration_path(out)):
         check_output(path, overwrite=overwrite)
     data = read_table(table)
     with threadpool_limits(1):  # the last bits depend on how many there are
@@ -46,9 +47,9 @@ def train_screening(*, table: Path, out: Path, seed: int, overwrite: bool) -> No
     }
     model = replace(found.model, manifest=manifest)
     save_model(model, out, overwrite=overwrite)
-    scores.write_scores(
-        scores.score_left_out(model, data, found.odds),
-        scores.scores_path(out),
+    write_calibration(
+        calibrate_left_out(model, data, found.odds),
+        calibration_path(out),
         overwrite=overwrite,
     )
     click.echo(_transfer(data, found))

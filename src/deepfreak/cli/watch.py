@@ -9,8 +9,8 @@ from deepfreak.cli.frame_options import frame_options, read_settings
 from deepfreak.cli.live_options import live_options, run_session, settings_from
 
 if TYPE_CHECKING:
-    from deepfreak.live.events import Source
-    from deepfreak.live.ledger import Ledger
+    from deepfreak.live.messages import FrameSource
+    from deepfreak.live.results.ledger import Ledger
 
 
 @click.command()
@@ -34,18 +34,18 @@ def watch(
     """
     from dataclasses import replace
 
-    from deepfreak.live.folder.watch import FolderSource
+    from deepfreak.live.receive.folder.source import FolderSource
 
     reading = read_settings(options)
 
-    def source(ledger: "Ledger") -> "Source":
+    def source(ledger: "Ledger") -> "FrameSource":
         def context_of(series: str) -> bytes | None:
             began = ledger.began(series)
             return None if began is None else began.context
 
         return FolderSource(
             paths,
-            known=lambda series: ledger.seen(series).whole_until,
+            known=lambda series: ledger.seen(series).contiguous,
             context_of=context_of,
             until_idle_s=until_idle,
             reading=reading,

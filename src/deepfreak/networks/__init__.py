@@ -19,7 +19,7 @@ from deepfreak.networks.architecture import (
     multiply_adds,
 )
 from deepfreak.networks.compact import Compact
-from deepfreak.networks.recipe import (
+from deepfreak.networks.configuration import (
     CONFIGURATION_A,
     CONFIGURATION_B,
     CONFIGURATION_C,

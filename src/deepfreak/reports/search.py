@@ -9,7 +9,8 @@ import numpy as np
 
 from deepfreak.models.evaluation import Proportion, format_percent
 from deepfreak.reports.figures import INK, Figure, draw_figure
-from deepfreak.reports.page import CLASS_COLOURS, write_page
+from deepfreak.reports.page import write_page
+from deepfreak.reports.palette import CLASS_COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

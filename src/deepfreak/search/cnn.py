@@ -158,8 +158,8 @@ def search(
     """
     from deepfreak.models.evaluation import must_group
     from deepfreak.networks.batches.stored import StoredImages
+    from deepfreak.networks.figures import write_cnn_search_page
     from deepfreak.networks.processes import processes
-    from deepfreak.reports.networks import write_cnn_search_page
 
     deadline = time.monotonic() + time_limit_s
     plan, folder = plan or Plan(), Path(out)

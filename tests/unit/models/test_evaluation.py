@@ -41,7 +41,7 @@ def evaluation_of(matrix, classes=CLASSES):
 
 
 class Oracle:
-    """Knows the labels of a data set and errs where it is told to."""
+    """Predicts the labels of a data set, with errors where required."""
 
     name = "oracle"
     classes = CLASSES

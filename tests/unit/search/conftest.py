@@ -1,4 +1,4 @@
-"""A small data set with its two splits, and children that find the tests."""
+"""A small data set with two splits, and child processes that can import the tests."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Functions to search, in a module of their own so that other processes find them.
+"""Functions to search, in a separate module so that other processes can import them.
 
 As a program: search until it kills itself. `python -m ... JOURNAL TRIALS`.
 """

@@ -28,7 +28,7 @@ CHOSEN = {
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """Small sums are quicker on one thread."""
+    """Small networks are faster on one thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -48,7 +48,7 @@ def toy(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def made(toy, tmp_path_factory):
-    """A whole search, its folder, and what was said."""
+    """A whole search, its directory, and the printed lines."""
     said = []
     out = tmp_path_factory.mktemp("made") / "out"
     return search(*toy, out, plan=SMALL, device="cpu", say=said.append), out, said

@@ -50,7 +50,7 @@ def write_real(path, *, classes=GROUPS, side=64, seed=5):
         valid = np.ones((30, side, side), np.uint8)
         valid[:, 30:34] = 0
         file["valid"] = valid
-        # What lies under the bar must not matter.
+        # Pixels under the bar must not matter.
         file["images"][:, 30:34] = 255
         splits = file.create_group("splits")
         splits.attrs["validation"], splits.attrs["test"] = (0, 24), (24, 6)
@@ -146,7 +146,7 @@ def test_trials_survive_json():
 
 
 def test_every_extractor_and_classifier_can_be_tried(tmp_path):
-    """Spots bright enough for SIFT, so that all six kinds of trial end well."""
+    """Spots bright enough for SIFT, so that all six kinds of trial succeed."""
     path = write_labelled(tmp_path / "spots.h5", np.arange(40) % 5, seed=2, side=128)
     with h5py.File(path, "a") as file:
         images = file["images"][:]

@@ -51,7 +51,10 @@ class Device:
         if self._simulated:
             return contiguous
         import torch
+        from numba import cuda
 
+        if contiguous.dtype.names:
+            return cuda.to_device(contiguous)  # torch has no structured types
         if contiguous.dtype == np.uint64:
             # torch computes nothing with these; the kernel reads the same bits as unsigned
             contiguous = contiguous.view(np.int64)
@@ -75,11 +78,11 @@ class Device:
     def point_spread(self, photons: Any, fwhm_mm: float, pixel_size_mm: float) -> Any:
         """Return `noise.point_spread` of each image of a stack."""
         if self._simulated:
-            spread = [
+            each = [
                 point_spread(image, fwhm_mm=fwhm_mm, pixel_size_mm=pixel_size_mm)
                 for image in photons
             ]
-            return np.stack(spread)
+            return np.stack(each)
         import torch
 
         slow, fast = photons.shape[1:]

@@ -1,4 +1,4 @@
-"""Tables of evidence: that they depend on nothing else, and what is refused."""
+"""Tables of evidence: reproducibility, and what is refused."""
 
 import os
 import signal

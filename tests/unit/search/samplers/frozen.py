@@ -1,4 +1,4 @@
-"""Reading what benchmarks/hpbandster_traces.py has frozen."""
+"""Read the traces of benchmarks/hpbandster_traces.py."""
 
 import json
 from pathlib import Path

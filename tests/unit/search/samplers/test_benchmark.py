@@ -1,4 +1,4 @@
-"""A quick version of benchmarks/bohb.py, and that its functions are what they say."""
+"""A quick run of benchmarks/bohb.py, and checks of its functions."""
 
 import importlib.util
 import math
