@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from deepfreak.models import VectorModel
 
 KIND = "deepfreak classical search"
-RESULTS, REPORT, MODEL = "results.json", "report.html", "best.skops"
+RESULTS, REPORT, MODEL = "results.json", "report.html", "best.model"
 _SECONDS = ("features", "fit", "evaluate")
 
 State = Literal["done", "timed out", "failed"]
