@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from deepfreak.cli import main
-from deepfreak.cli.live_options import Voice
+from deepfreak.cli.sessions import RateLimitedEcho
 from deepfreak.formats import read_frames
 from deepfreak.live.results.ledger import open_ledger
 from deepfreak.models import load_model
@@ -62,7 +62,17 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path, scores, capsys):
 
 def test_watching_a_folder_judges_what_is_there_and_goes_on(tmp_path, scores, capsys):
     shots = tmp_path / "shots"
-    simulate = ["simulate", "diffranet", "--count", "3", "--format", "cbf", "--out", str(shots)]
+    simulate = [
+        "data",
+        "simulate",
+        "diffranet",
+        "--count",
+        "3",
+        "--format",
+        "cbf",
+        "--out",
+        str(shots),
+    ]
     assert main(simulate) == 0
     out = tmp_path / "out"
     command = [
@@ -81,7 +91,7 @@ def test_watching_a_folder_judges_what_is_there_and_goes_on(tmp_path, scores, ca
         assert main([*command, "--until-idle", "1"]) == 0
         assert "recorded 3 " in capsys.readouterr().out
     assert len((out / "verdicts.jsonl").read_text().splitlines()) == 3
-    assert main(["account", str(out), "--json"]) == 0
+    assert main(["live", "missing", str(out), "--json"]) == 0
     account = json.loads(capsys.readouterr().out)
     assert (account["recorded"], account["missed"]) == (3, 0)
     assert len(account["series"]) == 3
@@ -222,7 +232,7 @@ def test_a_table_of_evidence_is_scored_in_seconds(tmp_path, spotted, capsys):
         file["zingers"] = table.zingers
         file.create_dataset("kind", data=list(table.kind), dtype=h5py.string_dtype())
     out = tmp_path / "scores.json"
-    assert main(["score", str(model), str(path), "--out", str(out)]) == 0
+    assert main(["model", "calibrate", str(model), str(path), "--out", str(out)]) == 0
     assert "18 hits, 18 frames without" in capsys.readouterr().out
     found = read_calibration(out, model=load_model(model).name)
     assert (found.simulated, found.kind) == (True, "evidence")
@@ -230,7 +240,9 @@ def test_a_table_of_evidence_is_scored_in_seconds(tmp_path, spotted, capsys):
     p_crystal = load_model(model).p_crystal(table.names, table.numbers[4:])
     hits = p_crystal[table.label[4:] == 1]
     assert found.hits_below[len(found.hits_below) // 2] == (hits < 0.5).sum()
-    assert main(["score", "diffranet", str(path), "--out", str(tmp_path / "n.json")]) == 2
+    assert (
+        main(["model", "calibrate", "diffranet", str(path), "--out", str(tmp_path / "n.json")]) == 2
+    )
     assert "expected images" in capsys.readouterr().err
 
 
@@ -240,7 +252,16 @@ def test_labelled_frames_are_scored_as_they_are_measured(tmp_path, spotted, caps
     labels = tmp_path / "labels.csv"
     labels.write_text("file,label\na-hit.tif,1\nb-few.tif,diffraction\nc-none.tif,0\n")
     out = tmp_path / "scores.json"
-    command = ["score", str(model), str(folder), "--labels", str(labels), "--out", str(out)]
+    command = [
+        "model",
+        "calibrate",
+        str(model),
+        str(folder),
+        "--labels",
+        str(labels),
+        "--out",
+        str(out),
+    ]
     assert main(command) == 0
     said = capsys.readouterr()
     assert "2 hits, 1 frames without" in said.out
@@ -253,7 +274,7 @@ def test_labelled_frames_are_scored_as_they_are_measured(tmp_path, spotted, caps
 
 
 def test_the_beam_of_a_recipe_is_judged(tmp_path, scores, capsys):
-    command = ["beam", "diffranet", "--count", "4", "--out", str(tmp_path / "out")]
+    command = ["live", "beam", "diffranet", "--count", "4", "--out", str(tmp_path / "out")]
     assert main([*command, "--workers", "1", "--model", "diffranet", "--scores", scores]) == 0
     assert "received 4, recorded 4" in capsys.readouterr().out
     rows = [json.loads(row) for row in (tmp_path / "out/verdicts.jsonl").read_text().splitlines()]
@@ -262,45 +283,48 @@ def test_the_beam_of_a_recipe_is_judged(tmp_path, scores, capsys):
 
 
 def test_nobody_listens_to_a_replay(capsys):
-    command = ["replay", "diffranet", "--bind", "tcp://127.0.0.1:*", "--count", "1"]
+    command = ["live", "replay", "diffranet", "--bind", "tcp://127.0.0.1:*", "--count", "1"]
     assert main([*command, "--wait", "0.2", "--workers", "1"]) == 1
     assert "nobody has listened" in capsys.readouterr().err
 
 
 def test_scores_are_those_of_the_images(tmp_path, capsys):
     data = tmp_path / "data.h5"
-    assert main(["generate", "diffranet", "--count", "12", "--seed", "5", "--out", str(data)]) == 0
+    assert (
+        main(["data", "generate", "diffranet", "--count", "12", "--seed", "5", "--out", str(data)])
+        == 0
+    )
     out = tmp_path / "scores.json"
-    assert main(["score", "diffranet", str(data), "--out", str(out)]) == 0
+    assert main(["model", "calibrate", "diffranet", str(data), "--out", str(out)]) == 0
     assert "--min-hit-recall 0.99: refused" in capsys.readouterr().out
     found = read_calibration(out, model=load_model("diffranet").name)
     assert found.hits + found.empties == 12
     assert found.simulated
     # all hits lie below the highest threshold, and none below the lowest
     assert (np.diff(found.hits_below) >= 0).all()
-    assert main(["score", "diffranet", str(data), "--out", str(out)]) == 1
+    assert main(["model", "calibrate", "diffranet", str(data), "--out", str(out)]) == 1
     assert "exists already" in capsys.readouterr().err
 
 
 def test_an_account_of_something_else_is_refused(tmp_path, capsys):
-    assert main(["account", str(tmp_path)]) == 2
+    assert main(["live", "missing", str(tmp_path)]) == 2
     assert "expected a ledger" in capsys.readouterr().err
     (tmp_path / "ledger.sqlite").write_bytes(b"something else" * 100)
-    assert main(["account", str(tmp_path)]) == 2
+    assert main(["live", "missing", str(tmp_path)]) == 2
     assert "damaged or foreign" in capsys.readouterr().err
 
 
 def test_a_ledger_without_frames_has_an_account(tmp_path, capsys):
     with open_ledger(tmp_path / "ledger.sqlite", {"model": "m"}):
         pass
-    assert main(["account", str(tmp_path)]) == 0
+    assert main(["live", "missing", str(tmp_path)]) == 0
     assert "recorded 0 (nothing), missed 0" in capsys.readouterr().out
 
 
 def test_a_flood_of_troubles_is_summed_up(monkeypatch, capsys):
     now = [5.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
-    say = Voice()
+    say = RateLimitedEcho()
     for number in range(1000):
         say(f"trouble {number}")
     now[0] = 6.5
@@ -315,4 +339,4 @@ def test_a_terminal_that_is_gone_ends_no_run(monkeypatch):
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr("click.echo", gone)
-    Voice()("a line")
+    RateLimitedEcho()("a line")

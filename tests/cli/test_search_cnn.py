@@ -7,7 +7,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from deepfreak.cli.search import search
+from deepfreak.cli.model.search import search
 from tests.labelled import write_labelled
 
 CHEAP = ("--filters", 1, "--iterations", 1, "--max-epochs", 1, "--device", "cpu")

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-# `deepfreak generate diffranet`, see `docs/dataset.md`. Its labels are the same on every
-# machine; its images and truth in their last bits are those of this kind of processor.
+# `deepfreak data generate diffranet`, see docs/dataset.md. Its labels are the same everywhere;
+# its images and truth in their last bits are those of this kind of processor.
 RELEASED_NAME = "DiffraNet 2"
 RELEASED_RECIPE = "diffranet"
 RELEASED_SEED = 0

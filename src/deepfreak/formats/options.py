@@ -12,17 +12,34 @@ from deepfreak.formats.finishing import ReadOptions
 from deepfreak.formats.frame import Valid
 from deepfreak.formats.geometry.reading import read_geometry
 from deepfreak.formats.mask import read_mask
+from deepfreak.settings import Finite, Positive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadSettings:
-    """`ReadOptions` as the command line gives them: files by their paths."""
+    """`ReadOptions` as the command line gives them: files by their paths.
+
+    Attributes
+    ----------
+    mask
+        Image, 0 where pixels are to be left out.
+    geometry
+        CrystFEL .geom, DIALS .expt or pyFAI .poni.
+    channel
+        Which of several images of a frame to read, by name or number; by default the first.
+    gain
+        Counts per photon, if the header does not say.
+    pedestal
+        Counts of a pixel without light.
+    dark
+        File of dark frames: the pedestal of each pixel.
+    """
 
     mask: Path | None = None
     geometry: Path | None = None
     channel: str | None = None
-    gain: float | None = None
-    pedestal: float | None = None
+    gain: Positive | None = None
+    pedestal: Finite | None = None
     dark: Path | None = None
 
     def absolute(self) -> "ReadSettings":

@@ -71,7 +71,7 @@ def unpack(content: bytes) -> tuple[dict[str, Any], dict[str, dict[str, NDArray[
         raise
     except Exception as error:  # zipfile, json and numpy raise a dozen kinds on bad bytes
         raise ModelError(
-            "expected a model file made by `deepfreak train`, found "
+            "expected a model file made by `deepfreak model train`, found "
             f"{'an empty file' if not content else f'something else or half of one ({error})'}"
         ) from error
     return manifest, arrays

@@ -39,10 +39,14 @@ class Forest(Learner):
 
     Parameters
     ----------
+    trees
+        Number of trees.
     max_depth
-        Longest path in a tree; None for no limit.
+        Longest path in a tree; none for no limit.
     max_features
-        Features tried at each split: the square root of their number, or a part of them.
+        Features tried at each split: sqrt of their number, or a fraction of them.
+    class_weight
+        Weights of the classes: none, balanced, or a number for each.
     """
 
     name: ClassVar[str] = "forest"

@@ -35,7 +35,7 @@ class PerceptronLearner(Learner):
     decay
         Cost of half the sum of squared weights, beside a mean cross-entropy.
     members
-        How many perceptrons, each from random weights of its own.
+        Number of perceptrons, each from random weights of its own.
     """
 
     name: ClassVar[str] = "perceptrons"

@@ -26,7 +26,7 @@ class Inputs:
         paper's section 4.3), one mean of all pixels (what its published code subtracts), or
         nothing.
     shrink_to
-        Side in pixels that images are shrunk to, or None.
+        Side in pixels to which images are shrunk first.
     """
 
     subtract: Literal["pixel mean", "mean", "nothing"] = "pixel mean"
@@ -68,9 +68,11 @@ class Training:
     Parameters
     ----------
     epochs
-        How often each image is shown, and where the schedule "cosine" ends.
+        How often each image is shown. The schedule "cosine" ends there.
     batch
         Images a step, over all processes.
+    learning_rate
+        Learning rate at the beginning.
     optimizer, momentum, second_momentum, nesterov
         SGD with momentum, or AdamW with both as its betas.
     weight_decay, decay_all
@@ -89,7 +91,7 @@ class Training:
         If not 0, the network that is judged and kept is a running mean of the weights, with this
         decay a step; young means decay faster.
     precision
-        What convolutions are computed in; weights and sums are float32.
+        Precision of the convolutions. Weights and sums are float32.
     """
 
     epochs: Count = 180

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv_transpose2d, interpolate, pad
 
-from deepfreak.errors import BackendError, ModelError, OutputError
+from deepfreak.errors import ModelError, OutputError
+from deepfreak.extras import require
 from deepfreak.models.network import (
     FORMAT,
     INPUTS,
@@ -213,10 +214,9 @@ class Shrink(nn.Module):
 
 def _onnx(served: Served, manifest: Mapping[str, Any], *, maps_shape: tuple[int, ...]) -> bytes:
     """Return the bytes of the file."""
-    try:
-        import onnx
-    except ModuleNotFoundError as error:
-        raise BackendError("export needs onnx: pip install 'deepfreak[networks]'") from error
+    require("networks", "onnx")
+    import onnx
+
     side = manifest["side"]
     # two images: what is traced with one is taken for a network of one
     example = (

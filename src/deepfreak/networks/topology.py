@@ -27,7 +27,7 @@ class Topology:
     Parameters
     ----------
     filters
-        Channels of the first convolution and inner channels of the first stage.
+        Filters of the first convolution, at most. Also the inner channels of the first stage.
     first_conv_size, first_conv_stride, first_pool_size, first_pool_stride
         In pixels; padded by half their size. The first pool takes maxima.
     second_pool_size, second_pool_stride
@@ -35,8 +35,9 @@ class Topology:
     blocks, block_strides
         Of each stage; the stride is that of the stage's first 3 x 3 convolution.
     normalise
-        By the mean and variance of the "batch" while it learns, and by running ones when it judges;
-        or always by those of each "image", as batches of one do while they learn.
+        Normalisation by the statistics of the batch or of each image. By those of the "batch" while
+        it learns and by running ones afterwards; or always by those of each "image", as batches of
+        one do while they learn.
     """
 
     name: ClassVar[str] = "bottlenecks"

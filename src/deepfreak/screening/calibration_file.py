@@ -95,8 +95,8 @@ def read_calibration(source: Path | Traversable, *, model: str) -> Calibration:
             content = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise ModelError(
-            f"expected the model's scores in {source.name}, found none: `deepfreak score` makes "
-            "them from labelled images"
+            f"expected the model's scores in {source.name}, found none: "
+            "`deepfreak model calibrate` makes them from labelled images"
         ) from error
     if len(content) > MAX_FILE_BYTES:
         raise ModelError(f"expected scores in {source.name}, found more than a megabyte")
@@ -107,7 +107,7 @@ def read_calibration(source: Path | Traversable, *, model: str) -> Calibration:
             raise ModelError(
                 f"expected a calibration of format version {FORMAT['format_version']} in "
                 f"{source.name}, found version {found['format_version']!s:.20} of "
-                f"{found['format']!s:.40}: `deepfreak score` makes it anew"
+                f"{found['format']!s:.40}: `deepfreak model calibrate` makes it anew"
             )
         scores = pydantic.TypeAdapter(Calibration).validate_python(values)
     except pydantic.ValidationError as error:
@@ -117,7 +117,7 @@ def read_calibration(source: Path | Traversable, *, model: str) -> Calibration:
     if scores.model != model:
         raise ModelError(
             f"expected scores of {model} in {source.name}, found those of {scores.model:.80}: "
-            "`deepfreak score` makes them anew"
+            "`deepfreak model calibrate` makes them anew"
         )
     return scores
 
@@ -152,6 +152,6 @@ def find_calibration(
         return read_calibration(model_file(suffix=SUFFIX), model=name), False
     except ModelError:
         raise ModelError(
-            f"expected the model's scores in {beside.name}, found none: `deepfreak score` makes "
-            "them from labelled images"
+            f"expected the model's scores in {beside.name}, found none: "
+            "`deepfreak model calibrate` makes them from labelled images"
         ) from None

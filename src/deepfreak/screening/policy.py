@@ -26,6 +26,7 @@ from deepfreak.errors import InputError, ModelError
 from deepfreak.models.shipped import SHIPPED
 from deepfreak.screening.calibration_file import Calibration, find_calibration, thresholds
 from deepfreak.screening.verdict import Decision
+from deepfreak.settings import OpenFraction
 
 if TYPE_CHECKING:
     from deepfreak.models import Classifier
@@ -136,7 +137,8 @@ def policy_from(
     if scores.hits < needed:
         raise InputError(
             f"a hit recall of {min_hit_recall:.6g} takes at least {needed} labelled hits to prove, "
-            f"found {scores.hits} in {scores.data}: ask for less, or `deepfreak score` more images"
+            f"found {scores.hits} in {scores.data}: ask for less, or give "
+            "`deepfreak model calibrate` more images"
         )
     at = thresholds()
     careful = scores.kind == "images" and not of_detector
@@ -185,15 +187,22 @@ def find_policy(
     *,
     model: Path | None = None,
     scores: Path | None = None,
-    min_hit_recall: float = MIN_HIT_RECALL,
-    max_empty_kept: float = MAX_EMPTY_KEPT,
+    min_hit_recall: OpenFraction = MIN_HIT_RECALL,
+    max_empty_kept: OpenFraction = MAX_EMPTY_KEPT,
 ) -> tuple[Policy, Calibration]:
     """Return the policy for `classifier`, of the file `model`, and its calibration.
 
     Parameters
     ----------
-    model, scores
+    model
         See `find_calibration`.
+    scores
+        Calibration of this detector, by `deepfreak model calibrate`; without, more frames are
+        unsure.
+    min_hit_recall
+        Fraction of the labelled hits that is not discarded, at least.
+    max_empty_kept
+        Fraction of the frames without a crystal that is kept without doubt, at most.
 
     Raises
     ------

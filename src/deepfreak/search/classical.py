@@ -56,13 +56,16 @@ class Plan:
 
     Parameters
     ----------
+    trials
+        Number of trials.
     seed
-        Of the proposals, the forests and the visual words.
+        Seed of the proposals, the forests and the visual words.
     at_once
-        How many trials may be under way. Each is proposed with the outcomes of all but the
-        `at_once` - 1 before it, so that the trials do not depend on the number of workers.
+        Trials under way at once, however many workers there are. Each is chosen with the outcomes
+        of all but the `at_once` - 1 before it, so that it does not depend on the number of workers
+        which trials there are.
     trial_seconds
-        Time limit of a trial.
+        Seconds after which a trial is ended.
     """
 
     trials: Count = 150

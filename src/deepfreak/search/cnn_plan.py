@@ -22,18 +22,23 @@ class Plan:
 
     Parameters
     ----------
-    iterations, max_epochs, eta
-        Brackets, the largest budget, and the ratio of budgets; the smallest is at least one epoch.
+    iterations
+        Brackets of Hyperband.
+    max_epochs
+        The largest budget, in epochs.
+    eta
+        Ratio of budgets. The smallest is at least one epoch.
     space
-        Table 10 as printed, or the space of the published code; see `table10`.
+        Table 10 as printed, or what the published code searches. See `bohb.table10`.
     filters
-        Largest number of filters of a topology, None for as many as Table 9 says. With fewer it is
-        another, smaller search.
+        Filters of a topology, at most; a smaller search. None for as many as Table 9 says.
     precision
-        Of the convolutions; see `Training`.
+        Precision of the convolutions.
     normalise
-        Per "batch", as in the paper, or per "image"; see `Topology`. Per batch, a network trained
-        on small batches is evaluated by statistics that fit few images.
+        Normalisation by the statistics of the batch or of each image. By "batch", as in the paper,
+        a network that learned in small batches is evaluated by statistics that fit few images.
+    seed
+        Seed of the proposals and the trainings.
     """
 
     iterations: Count = ITERATIONS

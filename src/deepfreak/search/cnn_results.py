@@ -102,7 +102,7 @@ def read_results(folder: Path) -> dict[str, Any]:
             made["settings"]["topology"], made["accuracy"]["value"], made["epochs"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"expected the results of `deepfreak search cnn` in {path}, found {error}; let the "
-            "search end first"
+            f"expected the results of `deepfreak model search cnn` in {path}, found {error}; let "
+            "the search end first"
         ) from error
     return values

@@ -64,7 +64,7 @@ class Images:
                 raise DatasetError(
                     f"expected the classes {', '.join(expected)}, found "
                     f"{', '.join(validation.classes)} in {validation.path}: "
-                    "`deepfreak prepare` makes sets of real images"
+                    "`deepfreak data prepare` makes sets of real images"
                 )
             yield train, validation
 

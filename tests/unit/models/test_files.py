@@ -177,7 +177,7 @@ def test_an_existing_file_is_kept_unless_told_otherwise(model, saved):
 def test_what_is_no_model_is_refused(tmp_path, content):
     path = tmp_path / "a.model"
     path.write_bytes(content)
-    refused(path, "expected a model file made by `deepfreak train`")
+    refused(path, "expected a model file made by `deepfreak model train`")
 
 
 def test_a_missing_file_is_refused(tmp_path):
@@ -444,5 +444,7 @@ def test_a_manifest_that_is_missing_is_noticed(saved):
 
 def test_a_model_keeps_what_the_command_adds_to_its_manifest(model, tmp_path):
     path = tmp_path / "named.model"
-    save_model(replace(model, manifest={"command": "deepfreak train", **model.manifest}), path)
-    assert load_model(path).manifest["command"] == "deepfreak train"
+    save_model(
+        replace(model, manifest={"command": "deepfreak model train", **model.manifest}), path
+    )
+    assert load_model(path).manifest["command"] == "deepfreak model train"

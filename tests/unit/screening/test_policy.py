@@ -216,5 +216,5 @@ def test_scores_that_cannot_be_are_refused(good, tmp_path, change, message):
 
 
 def test_scores_that_are_not_there_are_asked_for(tmp_path):
-    with pytest.raises(ModelError, match="deepfreak score"):
+    with pytest.raises(ModelError, match="deepfreak model calibrate"):
         read_calibration(tmp_path / "none.calibration.json", model="m")

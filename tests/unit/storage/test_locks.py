@@ -219,9 +219,11 @@ def test_data_sets_are_read_and_made_where_nothing_can_be_locked(tmp_path, no_fl
         assert done.returncode == 0, done.stderr
         return done.stdout + done.stderr
 
-    assert "has no locks" in command("generate", "diffranet", "--count", "4", "--out", "a.h5")
-    assert "4 images" in command("show", "a.h5")
-    assert "what the manifest says" in command("verify", "a.h5")
+    assert "has no locks" in command(
+        "data", "generate", "diffranet", "--count", "4", "--out", "a.h5"
+    )
+    assert "4 images" in command("data", "show", "a.h5")
+    assert "what the manifest says" in command("data", "verify", "a.h5")
 
 
 def test_a_data_set_that_another_program_has_open_is_read(tmp_path):

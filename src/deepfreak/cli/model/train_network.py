@@ -1,13 +1,14 @@
-"""`deepfreak fit`: train a network."""
+"""Training a network, for `deepfreak model train --architecture`."""
 
 import os
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from deepfreak.processors import usable_processors
+from deepfreak.cli.command import done, log, resumable
+from deepfreak.cli.from_settings import SettingsOptions, one_line_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,61 +16,18 @@ if TYPE_CHECKING:
     from deepfreak.datasets import Dataset
     from deepfreak.networks import Architecture, Fresh, NetworkModel, Training
 
-COMPACT = "compact"
-CONFIGURATIONS = ("A", "B", "C", "raw", "preprocessed")
-VARIANTS = tuple(map(str, range(14)))
+THE_ARCHITECTURES = "the architecture's"
+TRAINING = SettingsOptions(
+    "deepfreak.networks.recipe:Training", "epochs", "batch", "learning_rate", "precision",
+    default=THE_ARCHITECTURES,
+)  # fmt: skip
+TOPOLOGY = SettingsOptions(
+    "deepfreak.networks.topology:Topology", "filters", "normalise", default=THE_ARCHITECTURES
+)
+INPUTS = SettingsOptions("deepfreak.networks.recipe:Inputs", "shrink_to")
 
 
-@click.command()
-@click.argument("data", type=click.Path(path_type=Path))
-@click.option(
-    "--architecture", type=click.Choice([COMPACT, *CONFIGURATIONS, *VARIANTS]), default=COMPACT,
-    show_default=True,
-    help="Ours; A, B, C of the paper's Table 11, of which B is its DeepFreak; raw or preprocessed "
-    "of Tables 15 and 17; or a variant of Table 9, trained as Table 2 says.",
-)  # fmt: skip
-@click.option(
-    "--out", type=click.Path(path_type=Path), required=True,
-    help="Folder for checkpoint, learning curve and weights.",
-)  # fmt: skip
-@click.option("--split", metavar="NAME", help="Learn from this split.", show_default="train")
-@click.option(
-    "--validation", metavar="NAME", show_default="validation",
-    help="Judge the images of this split after each epoch.",
-)  # fmt: skip
-@click.option(
-    "--also", metavar="FILE", type=click.Path(path_type=Path), multiple=True,
-    help="Learn from all images of FILE, too, but only whether they show diffraction: labelled "
-    "frames of `deepfreak prepare`. May be given several times.",
-)  # fmt: skip
-@click.option(
-    "--fresh", metavar="SEED", type=click.IntRange(0, 2**63 - 1),
-    help="Learn from new shots of DATA's recipe, of that series, as many an epoch as it has.",
-)  # fmt: skip
-@click.option("--filters", type=click.IntRange(1, 128), help="At most so many filters.")
-@click.option(
-    "--normalise", type=click.Choice(["batch", "image"]),
-    help="By what a network of the paper normalises; by image is what batches of one learn.",
-)  # fmt: skip
-@click.option(
-    "--shrink-to", metavar="SIDE", type=click.IntRange(8, 4096),
-    help="Shrink images to that many pixels first.",
-)  # fmt: skip
-@click.option("--epochs", type=click.IntRange(1), help="How often each image is shown.")
-@click.option("--batch", type=click.IntRange(1), help="Images a step.")
-@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="At the beginning.")
-@click.option("--precision", type=click.Choice(["float32", "bf16"]), help="Of the convolutions.")
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
-@click.option("--device", help="Such as cpu or cuda.", show_default="a GPU where there is one")
-@click.option(
-    "--memory-map", is_flag=True,
-    help="Copy the images into OUT uncompressed: quicker for small networks on a CPU.",
-)  # fmt: skip
-@click.option(
-    "--workers", type=click.IntRange(1), default=usable_processors, show_default="all usable cores",
-    help="Processes that simulate fresh shots, where there is no GPU.",
-)  # fmt: skip
-def fit(
+def train_network(
     *,
     data: Path,
     architecture: str,
@@ -78,94 +36,68 @@ def fit(
     validation: str | None,
     also: tuple[Path, ...],
     fresh: int | None,
-    filters: int | None,
-    normalise: Literal["batch", "image"] | None,
-    shrink_to: int | None,
-    epochs: int | None,
-    batch: int | None,
-    learning_rate: float | None,
-    precision: str | None,
     seed: int,
     device: str | None,
     memory_map: bool,
     workers: int,
+    **options: Any,  # noqa: ANN401 -- those of the architecture and its training
 ) -> None:
-    """Train a network on the images of DATA, a file made by `deepfreak generate`.
-
-    A training that was broken off, however roughly, goes on to the same weights when the same
-    command is given again. Several GPUs: `torchrun --no-python deepfreak fit ...`.
-    """
+    """Train a network, write what `classify` takes, and a page about the training."""
     from dataclasses import replace
 
-    from deepfreak.networks import multiply_adds, train_network
+    from deepfreak import networks
     from deepfreak.networks.batches.batch import VOLUME
     from deepfreak.networks.curve import Epoch
     from deepfreak.networks.figures import hours, write_training_page
     from deepfreak.networks.training import CHECKPOINT
     from deepfreak.progress import progress
 
-    chosen, training = _chosen(
-        architecture,
-        filters=filters,
-        normalise=normalise,
-        shrink_to=shrink_to,
-        epochs=epochs,
-        batch=batch,
-        learning_rate=learning_rate,
-        precision=precision,
-    )
+    if also and fresh is not None:
+        raise click.UsageError("--also mixes images with those of DATA: leave --fresh out")
+    chosen, training = _chosen(architecture, options)
 
     def tell(row: Epoch) -> None:
         judged = row.validation_accuracy
         said = "" if judged is None else f", validation {100 * judged:.2f} %"
-        click.echo(
+        log.info(
             f"epoch {row.epoch} of {training.epochs}: loss {row.loss:.4f}, "
-            f"accuracy {100 * row.accuracy:.2f} %{said}, {hours(row.seconds)}",
-            err=True,
+            f"accuracy {100 * row.accuracy:.2f} %{said}, {hours(row.seconds)}"
         )
 
-    if also and fresh is not None:
-        raise click.UsageError("--also mixes images with those of DATA: leave --fresh out")
-    with (
-        _opened(data, split, validation) as (train, held_out),
-        _further(also, folder=out if memory_map else None) as further,
-    ):
+    def kept() -> str:
+        if (out / CHECKPOINT).exists():
+            return f"{out} holds the last checkpoint"
+        return "there is no checkpoint yet"
+
+    folder = out if memory_map else None
+    with _opened(data, split, validation) as (train, held_out), _further(also, folder) as further:
         if training.volume_weight and fresh is None and VOLUME not in train.truth:
             # as in sets that were not simulated here
-            click.echo(f"{data} does not tell the crystals' volumes: not learnt", err=True)
+            log.warning("%s does not tell the crystals' volumes: not learned", data)
             training = replace(training, volume_weight=0.0)
-        with _shown(train, fresh, workers=workers, folder=out if memory_map else None) as source:
-            try:
-                trained = train_network(
-                    source,
-                    architecture=chosen,
-                    training=training,
-                    out=out,
-                    seed=seed,
-                    also=further,
-                    validation=held_out,
-                    device=device,
-                    show=progress,
-                    on_epoch=tell,
-                )
-            except KeyboardInterrupt:
-                if (out / CHECKPOINT).exists():
-                    kept = f"{out} holds the last checkpoint: give the same command again to go on"
-                else:
-                    kept = "there is no checkpoint yet"
-                click.echo(f"deepfreak: interrupted; {kept}", err=True)
-                raise click.exceptions.Exit(130) from None
+        with _shown(train, fresh, workers=workers, folder=folder) as source, resumable(kept):
+            trained = networks.train_network(
+                source,
+                architecture=chosen,
+                training=training,
+                out=out,
+                seed=seed,
+                also=further,
+                validation=held_out,
+                device=device,
+                show=progress,
+                on_epoch=tell,
+            )
         if os.environ.get("RANK", "0") != "0":
             return  # one of several processes tells
         count, side = len(train) + sum(map(len, further)), trained.model.side
         served = _served(trained.model, held_out, out / "network.onnx")
     last = trained.history[-1]
-    million = (
-        multiply_adds(chosen, classes=len(trained.model.classes), size=shrink_to or side) / 1e6
-    )
+    size = training.inputs.shrink_to or side
+    cost = networks.multiply_adds(chosen, classes=len(trained.model.classes), size=size)
     facts = [
         ("network", trained.model.name),
-        ("multiply-adds an image", f"{million:,.0f} million"),
+        ("multiply-adds an image", f"{cost / 1e6:,.0f} million"),
         ("images", f"{count}{'' if fresh is None else ' fresh'} an epoch"),
         ("epochs", str(last.epoch)),
         ("accuracy (%)", f"{100 * last.accuracy:.2f}"),
@@ -177,6 +109,7 @@ def fit(
         out / "report.html", title="A network's training", facts=facts, history=trained.history
     )
     click.echo(f"{out / 'weights.safetensors'}: " + ", ".join(f"{k} {v}" for k, v in facts))
+    done(f"wrote {out}", then=f"deepfreak model evaluate {out / 'network.onnx'} TEST.h5")
 
 
 def _served(model: "NetworkModel", held_out: "Dataset | None", path: Path) -> str:
@@ -199,28 +132,20 @@ def _served(model: "NetworkModel", held_out: "Dataset | None", path: Path) -> st
     return f"{path.name}, temperature {calibration.temperature:.3f}"
 
 
-def _chosen(
-    name: str,
-    *,
-    filters: int | None,
-    normalise: Literal["batch", "image"] | None,
-    shrink_to: int | None,
-    **changes: Any,  # noqa: ANN401 -- of all kinds
-) -> "tuple[Architecture, Training]":
+def _chosen(name: str, options: dict[str, Any]) -> "tuple[Architecture, Training]":
     """Return the architecture of that name and its training, with what options change."""
     from dataclasses import replace
 
-    from pydantic import ValidationError
-
     from deepfreak import networks
     from deepfreak.search.cnn_plan import lasting, narrowed
-    from deepfreak.settings import one_line
 
     architecture: Architecture
-    if name == COMPACT:
-        for option, value in (("--filters", filters), ("--normalise", normalise)):
-            if value is not None:
-                raise click.UsageError(f"{option} is for the paper's topologies: leave it out")
+    changes, shape = TRAINING.given(options), TOPOLOGY.given(options)
+    if name == "compact":
+        for field in shape:
+            raise click.UsageError(
+                f"{TOPOLOGY.flag(field)} is for the paper's topologies: leave it out"
+            )
         architecture, training = networks.Compact(), networks.OURS
     else:
         configuration = {
@@ -234,16 +159,14 @@ def _chosen(
             networks.TOPOLOGIES[int(name)] if configuration is None else configuration.topology
         )
         training = networks.Training() if configuration is None else configuration.training
-        architecture = replace(narrowed(topology, filters), normalise=normalise or "batch")
-    given = {key: value for key, value in changes.items() if value is not None}
-    if shrink_to is not None:
-        given["inputs"] = replace(training.inputs, shrink_to=shrink_to)
-    epochs = given.pop("epochs", None)
-    try:
-        training = replace(training, **given)
+        architecture = replace(
+            narrowed(topology, shape.get("filters")), normalise=shape.get("normalise", "batch")
+        )
+    epochs = changes.pop("epochs", None)
+    with one_line_errors():
+        inputs = replace(training.inputs, **INPUTS.given(options))
+        training = replace(training, inputs=inputs, **changes)
         return architecture, training if epochs is None else lasting(training, epochs)
-    except ValidationError as error:
-        raise click.UsageError(one_line(error)) from error
 
 
 @contextmanager
@@ -268,7 +191,7 @@ def _opened(
 
 
 @contextmanager
-def _further(files: tuple[Path, ...], *, folder: Path | None) -> "Iterator[tuple[Dataset, ...]]":
+def _further(files: tuple[Path, ...], folder: Path | None) -> "Iterator[tuple[Dataset, ...]]":
     """Give the data sets in `files`, with their images copied into `folder` if there is one."""
     from deepfreak.datasets import Dataset
 
@@ -300,8 +223,8 @@ def _shown(
     if recipe is None or train.manifest.get("seed") == fresh:
         found = "a file without one" if recipe is None else f"the series {fresh} of the file itself"
         raise click.UsageError(
-            f"--fresh needs the recipe in a file of `deepfreak generate` and a seed of its own, "
-            f"found {found}"
+            "--fresh needs the recipe in a file of `deepfreak data generate` and a seed of its own,"
+            f" found {found}"
         )
     experiment = experiment_from(recipe, where=str(train.path))
     if missing_on_this_machine() is None:

@@ -1,9 +1,11 @@
-"""`deepfreak train-screening`: from evidence of simulated frames to a model that screens."""
+"""Training the screening model, for `deepfreak model train` on a table of evidence."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from deepfreak.cli.command import done
 
 if TYPE_CHECKING:
     import numpy as np
@@ -13,16 +15,11 @@ if TYPE_CHECKING:
     from deepfreak.models.screening_fit import Training
 
 
-@click.command("train-screening")
-@click.argument("table", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Model file to write.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
-@click.option("--overwrite", is_flag=True, help="Replace an existing model and its scores.")
-def train_screening(*, table: Path, out: Path, seed: int, overwrite: bool) -> None:
-    """Train a model that screens frames on TABLE, made by `deepfreak vary`.
+def train_screening(table: Path, out: Path, *, seed: int, overwrite: bool) -> None:
+    """Train the screening model, and write its scores beside it.
 
-    Each family of detectors is left out in turn: what the others teach about it is printed, and
-    becomes the scores beside the model, from which `classify` and `watch` take their thresholds.
+    Each family of detectors is left out in turn: what is learned about it from the others is
+    printed, and becomes the scores, from which `classify` and `watch` take their thresholds.
     """
     from dataclasses import replace
 
@@ -35,13 +32,12 @@ def train_screening(*, table: Path, out: Path, seed: int, overwrite: bool) -> No
     from deepfreak.screening.calibration_file import calibration_path, write_calibration
     from deepfreak.storage.files import check_output
 
-    for path in (out, calibration_path(out)):
-        check_output(path, overwrite=overwrite)
+    check_output(calibration_path(out), overwrite=overwrite)
     data = read_table(table)
     with threadpool_limits(1):  # the last bits depend on how many there are
         found = fit_screening(data, seed=seed)
     manifest = {
-        "command": f"deepfreak train-screening {table.name} --seed {seed}",
+        "command": f"deepfreak model train {table.name} --seed {seed}",
         "table": data.manifest,
         "frames": len(data),
     }
@@ -55,10 +51,11 @@ def train_screening(*, table: Path, out: Path, seed: int, overwrite: bool) -> No
     click.echo(_transfer(data, found))
     click.echo(_bands(data, found.odds))
     click.echo(f"{out}: {model.name}, {len(data)} frames, {out.stat().st_size / 1e6:.2f} MB")
+    done(f"wrote {out} and {calibration_path(out)}", then=f"deepfreak classify FILES --model {out}")
 
 
 def _transfer(table: "Table", found: "Training") -> str:
-    """Return a table: hits against misses of each family, by what the others teach."""
+    """Return a table: hits against misses of each family, as learned from the others."""
     import numpy as np
 
     from deepfreak.datasets.randomised.frame import is_hard
@@ -66,7 +63,7 @@ def _transfer(table: "Table", found: "Training") -> str:
     from deepfreak.models.screening_fit import area_under_curve
 
     hard = is_hard(table.kind, table.zingers)
-    contenders = {
+    baselines = {
         "peaks": table.numbers[:, table.names.index("peaks_over_7")],
         "off rings": table.numbers[:, table.names.index("off_rings_over_7")],
         "second": found.second,
@@ -75,7 +72,7 @@ def _transfer(table: "Table", found: "Training") -> str:
     lines = [
         "area under the curve, hits against clean / hard misses, each family left out in turn",
         f"{'family':<12}{'hits':>6}{'clean':>6}{'hard':>6}"
-        + "".join(f"{name:>16}" for name in contenders),
+        + "".join(f"{name:>16}" for name in baselines),
     ]
     for family in (*sorted(set(table.family.tolist())), "all"):
         rows = np.ones(len(table), bool) if family == "all" else table.family == family
@@ -84,7 +81,7 @@ def _transfer(table: "Table", found: "Training") -> str:
         cells = [
             f"{area_under_curve(score[parts[0]], score[parts[1]]):.3f} / "
             f"{area_under_curve(score[parts[0]], score[parts[2]]):.3f}"
-            for score in contenders.values()
+            for score in baselines.values()
         ]
         lines.append(
             f"{family:<12}"

@@ -1,25 +1,28 @@
-"""`deepfreak show`: what a data set holds."""
+"""`deepfreak data show`: what a data set holds."""
 
 from pathlib import Path
 
 import click
 
+from deepfreak.cli.command import INPUT, Command, done
+from deepfreak.cli.options import overwrite_option, report_option
 
-@click.command()
-@click.argument("data", type=click.Path(path_type=Path))
-@click.option("--report", type=click.Path(path_type=Path), help="HTML page to write.")
-@click.option("--overwrite", is_flag=True, help="Replace an existing page.")
+
+@click.command(cls=Command)
+@click.argument("data", type=INPUT)
+@report_option
+@overwrite_option
 def show(*, data: Path, report: Path | None, overwrite: bool) -> None:
-    """Show what DATA holds: classes, splits, and the least, middle and largest of each truth."""
+    """Show what a data set holds.
+
+    Classes, splits, and the least, middle and largest value of each truth.
+    """
     import numpy as np
 
     from deepfreak.datasets import Dataset
     from deepfreak.datasets.identity import RELEASED_NAME, identity, why_not_released
     from deepfreak.reports.dataset import summary_of_truth, tally, write_dataset_page
-    from deepfreak.storage.files import check_output
 
-    if report is not None:
-        check_output(report, overwrite=overwrite)
     with Dataset.open(data) as images:
         manifest = images.manifest
         made_by = manifest.get("versions", {}).get("deepfreak", "unknown")
@@ -34,7 +37,7 @@ def show(*, data: Path, report: Path | None, overwrite: bool) -> None:
         click.echo(
             f"not {RELEASED_NAME}: {why}"
             if why
-            else f"the hashes are those of {RELEASED_NAME}; `deepfreak verify` proves them"
+            else f"the hashes are those of {RELEASED_NAME}; `deepfreak data verify` proves them"
         )
         columns = [*images.classes, "images"]
         width = max(11, *(len(name) + 1 for name in columns))
@@ -50,3 +53,4 @@ def show(*, data: Path, report: Path | None, overwrite: bool) -> None:
         if report is not None:
             # the same sheet of the same file
             write_dataset_page(report, images, rng=np.random.default_rng(0), overwrite=overwrite)
+            done(f"wrote {report}")

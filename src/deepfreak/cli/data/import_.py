@@ -1,24 +1,19 @@
-"""`deepfreak import`: published data sets into our files."""
+"""`deepfreak data import`: the published DiffraNet into our files."""
 
 from pathlib import Path
 
 import click
 
-
-@click.group(name="import")
-def import_() -> None:
-    """Bring a published data set into this package's HDF5 files."""
+from deepfreak.cli.command import INPUT, Command, done
+from deepfreak.cli.options import out_option, overwrite_option
 
 
-@import_.command()
-@click.argument("source", metavar="ZIP_OR_FOLDER", type=click.Path(path_type=Path))
-@click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), required=True,
-    help="Folder for the files, one a variant.",
-)  # fmt: skip
-@click.option("--overwrite", is_flag=True, help="Replace existing files.")
-def diffranet(*, source: Path, out: Path, overwrite: bool) -> None:
-    """Import DiffraNet from the authors' archive, ZIP_OR_FOLDER.
+@click.command("import", cls=Command)
+@click.argument("source", metavar="ZIP|DIRECTORY", type=INPUT)
+@out_option("Directory for the files, one a variant.", directory=True)
+@overwrite_option
+def import_(*, source: Path, out: Path, overwrite: bool) -> None:
+    """Import DiffraNet from the authors' archive.
 
     Writes synthetic.h5, real_raw.h5 and real_preprocessed.h5, those that are there, with labels and
     splits. Nothing is unpacked to disk.
@@ -39,5 +34,5 @@ def diffranet(*, source: Path, out: Path, overwrite: bool) -> None:
         splits = imported.counts[variant]
         said = ", ".join(f"{count} {split}" for split, count in splits.items())
         click.echo(f"{file}: {sum(splits.values())} images ({said})")
-    if imported.left_out:
-        click.echo(f"left out: {imported.left_out} files that are no pictures of it", err=True)
+    left_out = f"; left out: {imported.left_out} files that are none of its images"
+    done(f"wrote {out}" + left_out * bool(imported.left_out), then="deepfreak data show FILE")

@@ -1,4 +1,4 @@
-"""`deepfreak account`: what came of a session, frame by frame number."""
+"""`deepfreak live missing`: which frame numbers of a session are missing."""
 
 import json
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from deepfreak.cli.command import INPUT, Command
 from deepfreak.text import printable
 
 if TYPE_CHECKING:
@@ -15,13 +16,13 @@ MAX_GAPS = 20
 MAX_STRAYS = 5
 
 
-@click.command()
-@click.argument("session", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="All of it as JSON.")
-def account(*, session: Path, as_json: bool) -> int:
-    """Tell of each series in SESSION, a folder of `listen` or `watch`, what is missing, by number.
+@click.command(cls=Command)
+@click.argument("session", type=INPUT)
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def missing(*, session: Path, as_json: bool) -> int:
+    """Report missing frame numbers per series.
 
-    It may be asked while the session runs.
+    SESSION is the directory of `listen` or `watch`, which may still be running.
     """
     from deepfreak.live.results.ledger import read_ledger
 

@@ -1,4 +1,4 @@
-"""`deepfreak replay`: speak like a detector."""
+"""`deepfreak live replay`: send frames as a detector does."""
 
 import time
 from pathlib import Path
@@ -6,27 +6,25 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from deepfreak.cli.frame_options import frame_options, read_settings
-from deepfreak.processors import usable_processors
+from deepfreak.cli.command import OUTPUT_FILE, Command, done
+from deepfreak.cli.options import frame_options, read_settings, seed_option, workers_option
+from deepfreak.cli.sessions import stopped_by_signals
 
 if TYPE_CHECKING:
     from deepfreak.formats.options import ReadSettings
     from deepfreak.live.replay import Recording
 
 
-@click.command()
-@click.argument("what", metavar="RECIPE_OR_FILE")
+@click.command(cls=Command, extra="live")
+@click.argument("what", metavar="RECIPE|FILE")
 @click.option(
     "--rate", type=click.FloatRange(0, min_open=True), metavar="HZ",
-    help="Frames a second; without it, as fast as they are taken.",
+    help="Frames a second; by default as fast as they are received.",
 )  # fmt: skip
-@click.option(
-    "--count", type=click.IntRange(1),
-    help="How many frames the series has, from 0; without it, endlessly many.",
-)  # fmt: skip
+@click.option("--count", type=click.IntRange(1), help="Frames of the series; by default endless.")
 @click.option(
     "--distinct", type=click.IntRange(1, 100_000), default=64, show_default=True,
-    help="How many of them differ; made before the first one leaves.",
+    help="Different frames, made before the first one is sent.",
 )  # fmt: skip
 @click.option(
     "--bind", metavar="ADDRESS", default="tcp://127.0.0.1:31001", show_default=True,
@@ -36,25 +34,20 @@ if TYPE_CHECKING:
 @click.option(
     "--compression", type=click.Choice(["bslz4", "lz4", "none"]), default="bslz4", show_default=True
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the shots.")
+@seed_option("of the shots")
 @click.option("--series", type=click.IntRange(1), default=1, show_default=True, help="Its number.")
-@click.option("--unique-id", metavar="NAME", help="Its name for ever; else a new one.")
+@click.option("--unique-id", metavar="NAME", help="Unique id of the series; by default a new one.")
 @click.option("--first", type=click.IntRange(0), default=0, help="Number of the first frame.")
 @click.option(
     "--high-water", type=click.IntRange(1), default=1000, show_default=True,
-    help="How many frames wait for a listener before they are dropped.",
+    help="Frames that wait for a listener before they are dropped.",
 )  # fmt: skip
 @click.option(
     "--wait", "within_s", type=click.FloatRange(0), default=30.0, show_default=True,
-    help="Seconds to wait for a listener at first; 0 begins without one.",
+    help="Seconds to wait for the first listener; 0 begins without one.",
 )  # fmt: skip
-@click.option(
-    "--truth", type=click.Path(path_type=Path), help="CSV to write: number, label, and if taken."
-)
-@click.option(
-    "--workers", type=click.IntRange(1), default=usable_processors, show_default="all usable cores",
-    help="Processes that simulate.",
-)  # fmt: skip
+@click.option("--truth", type=OUTPUT_FILE, help="CSV to write: number, label, and if received.")
+@workers_option("Processes that simulate.")
 @frame_options
 def replay(
     *,
@@ -75,22 +68,18 @@ def replay(
     workers: int,
     **options: Any,  # noqa: ANN401 -- of all kinds
 ) -> int:
-    """Send simulated shots of a recipe, or the frames of a detector file, as a detector does.
+    """Send simulated shots or a file as a detector does.
 
-    Each frame carries its class and the time at which it left, so that `listen` can be measured
-    without a detector. Frames that nobody takes in time are dropped and counted. Ctrl-C ends the
-    series.
+    Each frame carries its class and the time at which it was sent, so that `listen` can be measured
+    without a detector. Frames that no listener receives in time are dropped and counted. Ctrl-C
+    ends the series.
     """
-    from deepfreak.cli.live_options import stopped_by_signals
     from deepfreak.errors import DeepFreakError
     from deepfreak.live.receive.dectris.sender import StreamSender
     from deepfreak.live.replay import describe
     from deepfreak.live.replay import replay as send
     from deepfreak.progress import progress
-    from deepfreak.storage.files import check_output
 
-    if truth is not None:
-        check_output(truth, overwrite=False)
     reading = read_settings(options)
     with StreamSender(
         bind, protocol=protocol, compression=compression, high_water=high_water
@@ -105,18 +94,18 @@ def replay(
             workers=workers,
             reading=reading,
         )
-        click.echo(f"sending {recording.name} at {speaker.address}", err=True)
+        done(f"sending {recording.name} at {speaker.address}")
         if within_s and not speaker.wait(within_s):
             raise DeepFreakError(
-                f"nobody has listened at {speaker.address} within {within_s:g} s: begin "
-                f"`deepfreak listen {speaker.address}`"
+                f"no listener at {speaker.address} within {within_s:g} s: start "
+                f"`deepfreak listen {speaker.address} --out DIRECTORY`"
             )
         began = time.perf_counter()
         with (
             stopped_by_signals("ending the series") as stop,
             progress("sending", count or 0) as advance,
         ):
-            done = send(
+            sent = send(
                 recording,
                 speaker,
                 count=count,
@@ -128,10 +117,11 @@ def replay(
                 advance=advance,
                 stopped=stop.is_set,
             )
-        click.echo(describe(done, time.perf_counter() - began))
+        click.echo(describe(sent, time.perf_counter() - began))
     if truth is not None:
-        numbers = range(first, first + done.sent + len(done.dropped))
-        _write_truth(truth, recording, numbers, set(done.dropped))
+        numbers = range(first, first + sent.sent + len(sent.dropped))
+        _write_truth(truth, recording, numbers, set(sent.dropped))
+        done(f"wrote {truth}")
     return 0
 
 

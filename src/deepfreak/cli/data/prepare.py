@@ -1,4 +1,4 @@
-"""`deepfreak prepare`: labelled detector frames to a real data set."""
+"""`deepfreak data prepare`: labelled detector frames to a real data set."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,7 +6,14 @@ from typing import Any
 
 import click
 
-from deepfreak.cli.frame_options import frame_options, read_settings, said_once
+from deepfreak.cli.command import INPUT, OUTPUT_FILE, Command, done, log
+from deepfreak.cli.options import (
+    frame_options,
+    notes_once,
+    overwrite_option,
+    read_settings,
+    seed_option,
+)
 
 _EXAMPLES = 12  # of each setup on the preview
 
@@ -29,18 +36,18 @@ def _integers(names: str) -> Callable[[click.Context, click.Parameter, str | Non
     return parse
 
 
-@click.command()
-@click.argument("frames", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.command(cls=Command)
+@click.argument("frames", nargs=-1, required=True, type=INPUT)
 @click.option(
-    "--labels", type=click.Path(path_type=Path), required=True,
-    help="CSV with the columns file, label (diffraction or no-diffraction) and, if need be, frame.",
+    "--labels", type=INPUT, required=True,
+    help="CSV with the columns file, label (diffraction or no-diffraction) and, optionally, frame.",
 )  # fmt: skip
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True,
     help="real.h5 stands for real_raw.h5 and real_preprocessed.h5.",
 )  # fmt: skip
 @click.option(
-    "--mean", "like", metavar="SYNTHETIC.h5", type=click.Path(path_type=Path),
+    "--mean", "like", metavar="SYNTHETIC.h5", type=INPUT,
     help="Data set whose mean gray level the preprocessed images get.",
 )  # fmt: skip
 @click.option(
@@ -49,28 +56,28 @@ def _integers(names: str) -> Callable[[click.Context, click.Parameter, str | Non
 )  # fmt: skip
 @click.option(
     "--beamstop", metavar="X0,Y0,X1,Y1", callback=_integers("x0,y0,x1,y1"),
-    help="Rectangle of the shadow in the frame's pixels, x along fast; else it is found.",
+    help="Rectangle of the shadow in the frame's pixels, x along fast; by default it is found.",
 )  # fmt: skip
 @click.option(
     "--crop", metavar="SLOW,FAST", callback=_integers("slow,fast"),
-    help="Pixel of the frame at the image's corner; else it is found.",
+    help="Pixel of the frame at the image's corner; by default it is found.",
 )  # fmt: skip
 @click.option(
     "--factor", type=click.IntRange(1, 64),
-    help="Pixels along the side of a bin, with --crop; else the most that keep it on the frame.",
+    help="Pixels along the side of a bin, with --crop; by default the largest that fits the frame.",
 )  # fmt: skip
-@click.option("--preview", type=click.Path(path_type=Path), help="HTML page to write.")
+@click.option("--preview", type=OUTPUT_FILE, help="HTML page to write.")
 @frame_options
 @click.option(
     "--test-part", type=click.FloatRange(0, 1), default=0.2, show_default=True,
-    help="Of the frames of each class.",
+    help="Fraction of the frames of each class in the split test.",
 )  # fmt: skip
 @click.option(
     "--together", type=click.Choice(["series", "file", "frame"]), default="series",
-    show_default=True, help="What the split must not divide.",
+    show_default=True, help="What a split must not divide.",
 )  # fmt: skip
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the split.")
-@click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
+@seed_option("of the splits")
+@overwrite_option
 def prepare(
     *,
     frames: tuple[Path, ...],
@@ -88,10 +95,11 @@ def prepare(
     overwrite: bool,
     **options: Any,  # noqa: ANN401 -- of all kinds
 ) -> None:
-    """Make a real data set of FRAMES, detector files or folders of them, and their labels.
+    """Prepare a data set from labelled detector frames.
 
-    The raw images are downsampled, cropped without the beamstop's shadow and taken to 8 bits; the
-    preprocessed ones are these times one constant, so that their mean is that of synthetic images.
+    FRAMES are detector files or directories of them. The raw images are downsampled, cropped
+    without the beamstop's shadow and encoded in 8 bits; the preprocessed ones are these times one
+    constant, so that their mean is that of synthetic images.
     """
     from contextlib import ExitStack
 
@@ -99,14 +107,11 @@ def prepare(
     from deepfreak.datasets.real_images.setups import ByHand
     from deepfreak.formats.guarded import find_files_guarded, load_guarded
     from deepfreak.progress import progress
-    from deepfreak.storage.files import check_output
 
     if like is not None and target_mean is not None:
         raise click.UsageError("expected one of --mean and --target-mean, found both")
     if factor is not None and crop is None:
         raise click.UsageError("--factor needs --crop: without it both are found")
-    if preview is not None:
-        check_output(preview, overwrite=overwrite)
     given = load_guarded(read_settings(options))
     shadow = beamstop and (beamstop[1], beamstop[0], beamstop[3], beamstop[2])
     with ExitStack() as stack:
@@ -129,7 +134,7 @@ def prepare(
             together=together,  # type: ignore[arg-type]  # click has checked the choice
             by_hand=ByHand(shadow=shadow, origin=crop, factor=factor),
             options=given,
-            see=said_once(),
+            see=notes_once(),
             examples=_EXAMPLES if preview is not None else 0,
             overwrite=overwrite,
             start=start,
@@ -143,7 +148,7 @@ def prepare(
     click.echo(f"preprocessed = raw x {made.constant:.5g}, mean {made.mean:.2f}")
     for setup in made.setups:
         if setup.window is None:
-            click.echo(
-                f"{setup.frame.file}: no crop is free of the shadow; it is missing from the images",
-                err=True,
+            log.warning(
+                "%s: no crop is free of the shadow; it is missing from the images", setup.frame.file
             )
+    done(f"wrote {made.raw} and {made.preprocessed}", then=f"deepfreak data show {made.raw}")

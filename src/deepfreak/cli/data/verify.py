@@ -1,27 +1,28 @@
-"""`deepfreak verify`: whether a data set is what its manifest says."""
+"""`deepfreak data verify`: whether a data set is what its manifest says."""
 
 from pathlib import Path
 
 import click
 
+from deepfreak.cli.command import INPUT, Command
+from deepfreak.cli.options import workers_option
 
-@click.command()
-@click.argument("data", type=click.Path(path_type=Path))
+
+@click.command(cls=Command)
+@click.argument("data", type=INPUT)
 @click.option(
     "--sample", type=click.IntRange(0), default=20, show_default=True,
-    help="How many images, chosen at random, to simulate again.",
+    help="Images, chosen at random, to simulate again.",
 )  # fmt: skip
 @click.option("--full", is_flag=True, help="Simulate all images again.")
-@click.option(
-    "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes to use."
-)
+@workers_option(default=1)
 def verify(*, data: Path, sample: int, full: bool, workers: int) -> None:
-    """Prove DATA, a file made by `deepfreak generate`, against its manifest.
+    """Verify a data set against its manifest.
 
     Images, labels and truth are hashed, and a sample is simulated again: equal bytes on the
     versions and processor features that made it, elsewhere at most 1e-4 of the pixels off by one.
-    Prints one line for each problem, and exits with 2 if there is any; if there is none, whether
-    this is the released data set, or why not.
+    Prints one line for each problem and exits with 2 if there is any; otherwise says whether this
+    is the released data set, or why not.
     """
     import numpy as np
 
@@ -38,7 +39,7 @@ def verify(*, data: Path, sample: int, full: bool, workers: int) -> None:
     ):
         proof = dataset.verify(
             data,
-            rng=np.random.default_rng(),  # a sample that nobody can foresee
+            rng=np.random.default_rng(),  # a sample that cannot be predicted
             sample=count if full else sample,
             executor=executor,
             advance=advance,

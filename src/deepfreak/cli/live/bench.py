@@ -1,55 +1,61 @@
-"""`deepfreak bench`: what this machine sustains."""
+"""`deepfreak live bench`: what this machine sustains."""
 
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from deepfreak.cli.options import model_option
+from deepfreak.cli.command import Command, done
+from deepfreak.cli.from_settings import SettingsOptions
+from deepfreak.cli.options import (
+    json_option,
+    model_option,
+    seed_option,
+    workers_option,
+)
 
 if TYPE_CHECKING:
     from deepfreak.live.bench import Measured
 
+_SCORES = SettingsOptions("deepfreak.screening.policy:find_policy", "scores")
 
-@click.command()
+
+@click.command(cls=Command, extra="live")
 @model_option
-@click.option("--scores", type=click.Path(path_type=Path), help="Its scores, else beside it.")
-@click.option(
-    "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that judge."
-)
+@workers_option("Processes that classify.", default=1)
 @click.option(
     "--seconds", type=click.FloatRange(1), default=10.0, show_default=True, help="For each line."
 )
 @click.option(
     "--size", "names", type=click.Choice(["512", "1M", "4M"]), multiple=True,
-    default=("512", "1M", "4M"), show_default=True, help="Of the frames, in pixels.",
+    default=("512", "1M", "4M"), show_default=True, help="Pixels of the frames. Repeatable.",
 )  # fmt: skip
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the shots.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write figures there.")
+@seed_option("of the shots", default=1)
+@json_option
+@_SCORES
 def bench(
     *,
     model: Path | None,
-    scores: Path | None,
     workers: int,
     seconds: float,
     names: tuple[str, ...],
     seed: int,
     json_path: Path | None,
+    **options: Any,  # noqa: ANN401 -- of all kinds
 ) -> int:
-    """Measure frames a second and latency on this machine, through a real socket.
+    """Measure frames a second and latency on this machine.
 
-    For each size: as fast as frames are taken, which is the capacity, then at parts of it.
+    Frames go through a real socket. For each size: as fast as they are received, which is the
+    capacity, then at parts of it.
     """
     from deepfreak.live import bench as measuring
     from deepfreak.live.session import Settings
     from deepfreak.physics.recipe import load_recipe
-    from deepfreak.storage.files import check_output, whole_file
+    from deepfreak.storage.files import whole_file
 
-    if json_path is not None:
-        check_output(json_path, overwrite=False)
-    settings = Settings(out=Path(), model=model, scores=scores, workers=workers)
+    settings = Settings(out=Path(), model=model, workers=workers, **_SCORES.take(options))
     sizes = dict(zip(("512", "1M", "4M"), measuring.SIZES, strict=True))
     experiment = load_recipe("diffranet")
     click.echo(f"{workers} workers; core-ms: processor time a frame, of receiver and workers")
@@ -76,6 +82,7 @@ def bench(
         with whole_file(json_path, overwrite=False) as partial:
             values = {"workers": workers, "first_verdict_s": first, "lines": found}
             partial.write_text(json.dumps(values, indent=1) + "\n")
+        done(f"wrote {json_path}")
     return 0
 
 

@@ -1,44 +1,48 @@
-"""`deepfreak evaluate`: how often a model is right on labelled images."""
+"""`deepfreak model evaluate`: how often a model is right on labelled images."""
 
 from pathlib import Path
 
 import click
 
-from deepfreak.processors import usable_processors
+from deepfreak.cli.command import INPUT, Command, done
+from deepfreak.cli.options import (
+    json_option,
+    model_argument,
+    overwrite_option,
+    report_option,
+    split_option,
+    workers_option,
+)
 
 
-@click.command()
-@click.argument("model")
-@click.argument("data", type=click.Path(path_type=Path))
-@click.option("--split", metavar="NAME", help="Only this split of DATA.")
-@click.option("--report", type=click.Path(path_type=Path), help="HTML page to write.")
-@click.option("--json", "summary", type=click.Path(path_type=Path), help="JSON summary to write.")
+@click.command(cls=Command)
+@model_argument
+@click.argument("data", type=INPUT)
+@split_option
+@report_option
+@json_option
 @click.option(
     "--importance", is_flag=True,
     help="Also find which features the verdicts rest on; for --report and --json.",
 )  # fmt: skip
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    default=usable_processors,
-    show_default="all usable cores",
-)
-@click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
+@workers_option()
+@overwrite_option
 def evaluate(
     *,
-    model: str,
+    model: Path,
     data: Path,
     split: str | None,
     report: Path | None,
-    summary: Path | None,
+    json_path: Path | None,
     importance: bool,
     workers: int,
     overwrite: bool,
 ) -> None:
-    """Judge the images of DATA by MODEL, a file, `default` or `diffranet`, and count what is right.
+    """Evaluate a model on labelled images.
 
-    Prints the confusion matrix as the DiffraNet paper's Table 6 has it, with 95 % intervals. Where
-    DATA has two classes, with and without diffraction, five classes are summed to these.
+    MODEL is a file, `default` or `diffranet`. Prints the confusion matrix as the DiffraNet paper's
+    Table 6 has it, with 95 % intervals. Where DATA has two classes, with and without diffraction,
+    five classes are summed to these.
     """
     import json
 
@@ -48,17 +52,14 @@ def evaluate(
     from deepfreak.models.evaluation import format_confusion, format_percent
     from deepfreak.models.importance import importances_of, steps
     from deepfreak.progress import progress
-    from deepfreak.storage.files import check_output, whole_file
+    from deepfreak.storage.files import whole_file
 
-    if importance and report is None and summary is None:
+    if importance and report is None and json_path is None:
         raise click.UsageError("--importance is for a report: add --report or --json")
-    for output in (report, summary):
-        if output is not None:
-            check_output(output, overwrite=overwrite)
     loaded = load_model(model)
     if importance and not isinstance(loaded, VectorModel):
         raise click.UsageError("--importance is for models of features, found a network")
-    click.echo(f"model: {model}, {loaded.name}", err=True)
+    done(f"model: {model}, {loaded.name}")
     with Dataset.open(data, split=split) as images:
         with progress("images", len(images)) as advance:
             evaluation = judge(loaded, images, workers=workers, advance=advance)
@@ -87,9 +88,12 @@ def evaluate(
                 importances=importances,
                 overwrite=overwrite,
             )
-    if summary is not None:
+    if json_path is not None:
         values = evaluation.to_json()
         if importances is not None:
             values["importance"] = importances.to_json()
-        with whole_file(summary, overwrite=overwrite) as partial:
+        with whole_file(json_path, overwrite=overwrite) as partial:
             partial.write_text(json.dumps(values, indent=1) + "\n")
+    for path in (report, json_path):
+        if path is not None:
+            done(f"wrote {path}")

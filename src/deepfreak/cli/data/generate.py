@@ -1,4 +1,4 @@
-"""`deepfreak generate`: labelled images into one file."""
+"""`deepfreak data generate`: labelled images into one file."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,6 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from deepfreak.cli.command import Command, done, is_recipe, resumable
+from deepfreak.cli.options import (
+    dask_option,
+    out_option,
+    overwrite_option,
+    recipe_options,
+    resume_option,
+    seed_option,
+    workers_option,
+)
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -53,49 +64,24 @@ def _executor(dask: str | None, workers: int) -> Iterator[tuple["Executor | None
             yield executor, max(dataset.AHEAD, 4 * threads)
 
 
-@click.command()
-@click.argument("recipe")
+@click.command(cls=Command)
+@click.argument("recipe", callback=is_recipe)
+@click.option("--count", type=click.IntRange(1), help="Images.", show_default="the recipe's")
+@seed_option(default=None, show_default="the recipe's, or 0")
 @click.option(
-    "--count", type=click.IntRange(1), help="How many images.", show_default="the recipe's"
-)
-@click.option("--seed", type=click.IntRange(0), show_default="the recipe's, or 0")
-@click.option(
-    "--splits",
-    callback=_splits,
-    metavar="NAME=N,...",
-    help="Sizes of consecutive parts.",
+    "--splits", callback=_splits, metavar="NAME=N,...", help="Sizes of consecutive parts.",
     show_default="the recipe's, for its own count",
-)
+)  # fmt: skip
 @click.option(
-    "--shard",
-    callback=_shard,
-    metavar="K/N",
-    help="Make only part K of N, counted from 1; `deepfreak join` makes the whole of them.",
-)
-@click.option(
-    "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes to use."
-)
-@click.option(
-    "--dask", metavar="ADDRESS", help="Scheduler of a Dask cluster to use in place of processes."
-)
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="HDF5 file to write.")
-@click.option(
-    "--structure",
-    metavar="FILE_OR_ID",
-    help="Crystal structure in place of the recipe's: a PDB, mmCIF or MTZ file, or the id of a PDB "
-    "entry that `deepfreak fetch` has stored.",
-)
-@click.option(
-    "--set",
-    "changes",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Change a setting of the recipe: beam.wavelength_A=1.3; may be given several times.",
-)
-@click.option("--resume", is_flag=True, help="Only go on with what an earlier run has left.")
-@click.option(
-    "--overwrite", is_flag=True, help="Replace OUT if it exists, and what another run has left."
-)
+    "--shard", callback=_shard, metavar="K/N",
+    help="Make only part K of N, counted from 1; `deepfreak data join` joins them.",
+)  # fmt: skip
+@workers_option(default=1)
+@dask_option
+@out_option("HDF5 file to write.")
+@recipe_options
+@resume_option
+@overwrite_option
 def generate(
     *,
     recipe: str,
@@ -111,10 +97,10 @@ def generate(
     resume: bool,
     overwrite: bool,
 ) -> None:
-    """Simulate labelled images of RECIPE, a TOML file or the name of a shipped recipe.
+    """Simulate labelled images into one file.
 
-    Image i depends on the recipe, the seed and i only. A run that was broken off, however roughly,
-    goes on where it was when the same command is given again.
+    RECIPE is a TOML file or the name of a shipped recipe. Image i depends on the recipe, the seed
+    and i only. An interrupted run resumes when the same command is given again.
     """
     import numpy as np
 
@@ -129,35 +115,36 @@ def generate(
     number = count if count is not None else plan.count if plan is not None else 0
     chosen_seed = seed if seed is not None else plan.seed if plan is not None else 0
     share = dataset.part_of(number, shard)[1]
-    try:
-        with (
-            _executor(dask, min(workers, share)) as (executor, ahead),
-            progress(f"simulating {experiment.name}", share) as advance,
-        ):
-            dataset.generate(
-                experiment,
-                count=number,
-                seed=chosen_seed,
-                out=out,
-                splits=splits,
-                shard=shard,
-                executor=executor,
-                ahead=ahead,
-                overwrite=overwrite,
-                resume=resume,
-                advance=advance,
-            )
-    except KeyboardInterrupt:
-        draft = dataset.draft_path(out)
-        if not draft.exists():
-            raise
-        click.echo(
-            f"deepfreak: interrupted; what is done is kept in {draft.name}: give the same command "
-            "again to go on",
-            err=True,
+    with (
+        resumable(lambda: kept_draft(out)),
+        _executor(dask, min(workers, share)) as (executor, ahead),
+        progress(f"simulating {experiment.name}", share) as advance,
+    ):
+        dataset.generate(
+            experiment,
+            count=number,
+            seed=chosen_seed,
+            out=out,
+            splits=splits,
+            shard=shard,
+            executor=executor,
+            ahead=ahead,
+            overwrite=overwrite,
+            resume=resume,
+            advance=advance,
         )
-        raise click.exceptions.Exit(130) from None
     with dataset.Dataset.open(out) as data:
         numbers = np.bincount(data.labels, minlength=len(data.classes))
     summary = ", ".join(f"{n} {name}" for name, n in zip(data.classes, numbers, strict=True))
-    click.echo(f"{out}: {share} images ({summary})", err=True)
+    then = (
+        f"deepfreak data show {out}" if shard == (1, 1) else "deepfreak data join SHARDS --out FILE"
+    )
+    done(f"{out}: {share} images ({summary})", then=then)
+
+
+def kept_draft(out: Path) -> str | None:
+    """Return what is kept of a file that an interrupted run did not complete."""
+    from deepfreak.datasets import draft_path
+
+    draft = draft_path(out)
+    return f"what is done is kept in {draft.name}" if draft.exists() else None
