@@ -60,8 +60,8 @@ def classical(
 ) -> None:
     """Make Tables 3, 4, 5, 12, 13 for forests and SVMs; DATA is DiffraNet, of `data generate`.
 
-    With real images of `data prepare` also Tables 7, 14 and 16. The record is written as Markdown, JSON
-    and HTML.
+    With real images of `data prepare` also Tables 7, 14 and 16. The record is written as Markdown,
+    JSON and HTML.
     """
     from deepfreak.features.cache import FeatureCache
     from deepfreak.progress import progress
@@ -170,8 +170,8 @@ def networks(
 ) -> None:
     """Make Fig. 3 and 4, Tables 5, 6, 11 and section 4.3 for networks; DATA is DiffraNet.
 
-    With real images of `data prepare` also Tables 7, 15 and 17. The record, whose first line says the
-    scale, is written as Markdown, JSON and HTML, its plots as curves.html.
+    With real images of `data prepare` also Tables 7, 15 and 17. The record, whose first line says
+    the scale, is written as Markdown, JSON and HTML, its plots as curves.html.
     """
     from dataclasses import replace
 

@@ -109,8 +109,8 @@ class Request:
     real
         Sets of real images by variant, `raw` and `preprocessed`; each with the split `test`.
     searches
-        Results of `model search cnn` to stand beside the paper's choices, by what they were chosen on:
-        `synthetic`, `raw` or `preprocessed`.
+        Results of `model search cnn` to stand beside the paper's choices, by what they were chosen
+        on: `synthetic`, `raw` or `preprocessed`.
     """
 
     data: Path
