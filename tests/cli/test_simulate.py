@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import get_args
 
 import h5py
 import numpy as np
@@ -139,4 +138,3 @@ def test_a_file_in_the_folders_place_is_named(
 def test_the_formats_offered_are_those_there_are() -> None:
     (option,) = (param for param in simulate.params if param.name == "form")
     assert tuple(option.type.choices) == FORMATS
-    assert get_args(simulate.callback.__annotations__["form"]) == FORMATS

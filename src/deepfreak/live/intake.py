@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import Field
 
 from deepfreak.errors import OutputError
 from deepfreak.live.events import (
@@ -62,7 +64,7 @@ class Limits:
         lists: a transaction for each would cost as much as a small network.
     """
 
-    frames: int = 256
+    frames: Annotated[int, Field(ge=2, le=100_000)] = 256
     bytes: int = 512 << 20
     when_full: Literal["sample", "wait"] = "sample"
     settle_s: float = 0.02

@@ -9,7 +9,6 @@ from pathlib import Path
 from deepfreak.screening.screener import Failure, Verdict
 from deepfreak.text import printable, spelled
 
-FORMS = ("table", "jsonl", "csv")
 _WIDEST_NAME = 60
 _DIGITS = 6
 
