@@ -66,7 +66,18 @@ def test_an_unreadable_file_gets_its_record_and_exit_code_3(image, capsys):
     assert records[2]["frame"] is None
 
 
-@pytest.mark.parametrize("kind", ["cut", "text", "empty", "folder", "nothing", "pixel", "nan"])
+def test_a_missing_file_is_a_record_beside_others_and_one_line_alone(image, tmp_path, capsys):
+    missing = tmp_path / "missing.cbf"
+    assert run(image, missing, "--format", "jsonl") == 3
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert "error" in records[1]
+    assert run(missing) == 2
+    said = capsys.readouterr()
+    assert not said.out
+    assert said.err.splitlines() == [f"deepfreak: no file {missing}"]
+
+
+@pytest.mark.parametrize("kind", ["cut", "text", "empty", "folder", "pixel", "nan"])
 def test_bad_input_is_one_record_of_one_line_and_exit_code_2(tmp_path, capsys, kind):
     path = tmp_path / "a.cbf"
     match kind:

@@ -61,6 +61,7 @@ def test_a_missing_split_is_told_before_anything_is_written(tmp_path):
     "wrong", [("--trials", "0"), ("--trial-seconds", "0"), ("--at-once", "0"), ("--workers", "0")]
 )
 def test_numbers_out_of_range_are_refused(tmp_path, wrong):
-    result = run("a.h5", "--out", tmp_path / "out", *wrong)
+    path = write_labelled(tmp_path / "a.h5", np.arange(10) % 5, side=16)
+    result = run(path, "--out", tmp_path / "out", *wrong)
     assert result.exit_code == 2
     assert wrong[0] in result.stderr

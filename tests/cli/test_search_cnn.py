@@ -41,7 +41,7 @@ def test_a_search_leaves_its_journal_results_page_and_networks(toy, tmp_path):
     options = ("--out", out, *CHEAP, "--images", 6, "--seed", 4, "--normalise", "image")
     cut = run(toy, *options, "--time-limit", 0)
     assert cut.exception is None, cut.output
-    assert "broken off" in cut.stdout
+    assert "stopped by --time-limit" in cut.stdout
     result = run(toy, *options)
     assert result.exception is None, result.output
     assert "1 of 1: " in result.stderr
@@ -78,6 +78,7 @@ def test_a_recipes_images_are_simulated_in_memory(tmp_path):
     "wrong", [("--iterations", "0"), ("--eta", "1.5"), ("--space", "table 8"), ("--images", "0")]
 )
 def test_options_out_of_range_are_refused(tmp_path, wrong):
-    result = run("a.h5", "--out", tmp_path / "out", *wrong)
+    path = write_labelled(tmp_path / "a.h5", [0, 1, 2, 3, 4], side=16)
+    result = run(path, "--out", tmp_path / "out", *wrong)
     assert result.exit_code == 2
     assert wrong[0] in result.stderr

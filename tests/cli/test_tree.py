@@ -140,6 +140,8 @@ data prepare missing --labels a.h5 --out out.h5
 data prepare a.h5 --labels missing.csv --out out.h5
 data prepare a.h5 --labels a.h5 --out out.h5 --preview taken
 data prepare a.h5 --labels a.h5 --out out.h5 --together night
+data prepare a.h5 --labels a.h5 --target-mean 9 --out nowhere/out.h5
+data prepare a.h5 --labels a.h5 --out out.h5
 data import missing --out out
 data import a.h5 --out taken
 data export missing.h5 --out out

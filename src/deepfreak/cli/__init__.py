@@ -5,7 +5,6 @@ inside the commands, so that `deepfreak --help` and a typo are answered at once.
 becomes one line on stderr.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,7 +13,7 @@ import click
 
 from deepfreak import __version__
 from deepfreak.cli.classify import classify
-from deepfreak.cli.command import Group
+from deepfreak.cli.command import Group, forget_stdout
 from deepfreak.cli.data import data
 from deepfreak.cli.demo import demo
 from deepfreak.cli.inspect import inspect
@@ -49,9 +48,8 @@ def main(
     try:
         result = commands.main(args=argv, prog_name=name, standalone_mode=False)
     except BrokenPipeError:
-        # whoever read our output has enough; Python would complain once more when it ends
         with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            forget_stdout()
         return OUTPUT_OR_MACHINE
     except ModuleNotFoundError as error:
         extra = extra_of(error.name)

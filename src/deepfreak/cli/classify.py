@@ -2,14 +2,14 @@
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from deepfreak.cli.command import OUTPUT_FILE, Command, done, log
+from deepfreak.cli.command import OUTPUT_FILE, Command, done, forget_stdout, log
 from deepfreak.cli.options import (
     frame_options,
     frames_argument,
@@ -20,20 +20,17 @@ from deepfreak.cli.options import (
     read_settings,
     report_option,
 )
-from deepfreak.text import printable, spelled
+from deepfreak.text import printable
 
 if TYPE_CHECKING:
     from deepfreak.models import Classifier
     from deepfreak.reports.verdicts import GalleryItem
     from deepfreak.screening.policy import Policy
-    from deepfreak.screening.verdict import Failure, Verdict
+    from deepfreak.screening.verdict import Verdict
 
 SOME_UNREADABLE = 3
 ALL_UNREADABLE = 2
-BROKEN_PIPE = 1
 _FORMATS = ("table", "jsonl", "csv")
-_WIDEST_NAME = 60
-_DIGITS = 6
 
 
 @click.command(cls=Command)
@@ -64,6 +61,7 @@ def classify(
     """
     from deepfreak.formats.guarded import find_files_guarded, load_guarded, shared_process
     from deepfreak.models import load_model
+    from deepfreak.reports.records import record_form
     from deepfreak.screening.screener import Screener, screen_files
     from deepfreak.screening.verdict import Failure
 
@@ -75,7 +73,7 @@ def classify(
     done(f"model: {named}; {said}")
     found = find_files_guarded(files, given.get("geometry"))
     see = notes_once()
-    header, line = _form(form, classifier.classes, found)
+    header, line = record_form(form, classifier.classes, found)
     screener = Screener(classifier, policy, pictures=report is not None)
     read = failed = 0
     decisions: Counter[str] = Counter()
@@ -95,16 +93,12 @@ def classify(
                 decisions.update([result.decision] if result.decision else [])
                 yield result
 
-    try:
-        with _records(out, overwrite=overwrite) as stream, _bar(len(found), out) as advance:
-            judged = verdicts(stream, advance)
-            if report is not None:
-                _write_page(report, judged, classifier.name, overwrite=overwrite)
-            for _ in judged:
-                pass
-    except BrokenPipeError:
-        _forget_stdout()
-        return BROKEN_PIPE
+    with _records(out, overwrite=overwrite) as stream, _bar(len(found), out) as advance:
+        judged = verdicts(stream, advance)
+        if report is not None:
+            _write_page(report, judged, classifier.name, overwrite=overwrite)
+        for _ in judged:
+            pass
     _count(decisions)
     for path in (out, report):
         if path is not None:
@@ -138,85 +132,6 @@ def _policy(
     return policy, policy.promise()
 
 
-def _form(
-    form: str, classes: tuple[str, ...], files: list[Path]
-) -> tuple[str, Callable[["Verdict | Failure"], str]]:
-    """Return the first line of the records and the function that writes one, in this form."""
-    if form == "jsonl":
-        return "", _json_line
-    if form == "csv":
-        names = ["file", "frame", "label", "decision", *classes, "p_crystal", "ms"]
-        names += ["reason", "error"]
-        return _csv_line(names), lambda result: _csv_record(result, classes)
-    width = min(_WIDEST_NAME, max((len(spelled(str(file))) for file in files), default=4))
-    # of two classes p_crystal says all
-    columns = "".join(f"{name:>11}" for name in classes) if len(classes) > 2 else ""
-    label = max(map(len, classes))
-    head = f"{'file':<{width}}  {'frame':>5}  {'label':<{label}}  {'decision':<8}  "
-    head += f"p_crystal{columns}{'ms':>8}  reason\n"
-    return head, lambda result: _row(result, width, label)
-
-
-def _json_line(result: "Verdict | Failure") -> str:
-    import json
-
-    from deepfreak.screening.verdict import Failure
-
-    # a byte that is not UTF-8 stays a surrogate, which JSON escapes: os.fsencode gives the name
-    record: dict[str, object] = {"file": result.file, "frame": result.frame}
-    if isinstance(result, Failure):
-        record["error"] = result.error
-    else:
-        record["label"] = result.label
-        record["decision"] = result.decision
-        record["probabilities"] = {
-            name: round(value, _DIGITS) for name, value in result.probabilities.items()
-        }
-        record["p_crystal"] = round(result.p_crystal, _DIGITS)
-        record["ms"] = round(result.ms, 3)
-        record["reasons"] = list(result.reasons)
-        if result.signs is not None:
-            record["signs"] = result.signs.to_json()
-    return json.dumps(record, allow_nan=False) + "\n"
-
-
-def _csv_record(result: "Verdict | Failure", classes: tuple[str, ...]) -> str:
-    from deepfreak.screening.verdict import Failure
-
-    file = spelled(result.file)
-    if isinstance(result, Failure):
-        frame = "" if result.frame is None else result.frame
-        return _csv_line([file, frame, *[""] * (len(classes) + 5), printable(result.error)])
-    probabilities = [round(result.probabilities[name], _DIGITS) for name in classes]
-    p_crystal, ms = round(result.p_crystal, _DIGITS), round(result.ms, 3)
-    verdict = [file, result.frame, result.label, result.decision or ""]
-    return _csv_line([*verdict, *probabilities, p_crystal, ms, "; ".join(result.reasons), ""])
-
-
-def _csv_line(values: Iterable[object]) -> str:
-    import csv
-    import io
-
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(values)
-    return line.getvalue()
-
-
-def _row(result: "Verdict | Failure", width: int, label: int) -> str:
-    from deepfreak.screening.verdict import Failure
-
-    name = spelled(result.file)
-    name = name if len(name) <= width else "..." + name[3 - width :]
-    frame = "-" if result.frame is None else result.frame
-    start = f"{name:<{width}}  {frame:>5}  "
-    if isinstance(result, Failure):
-        return f"{start}error: {printable(result.error)}\n"
-    values = result.probabilities.values()
-    columns = "".join(f"{value:>11.3f}" for value in values) if len(values) > 2 else ""
-    start += f"{result.label:<{label}}  {result.decision or '':<8}  {result.p_crystal:>9.3f}"
-    return f"{start}{columns}{result.ms:>8.1f}  {'; '.join(result.reasons)}".rstrip() + "\n"
-
-
 @contextmanager
 def _records(out: Path | None, *, overwrite: bool) -> Iterator[TextIO]:
     """Give where the records go: stdout, or a file that gets its name when it is whole."""
@@ -231,7 +146,7 @@ def _records(out: Path | None, *, overwrite: bool) -> Iterator[TextIO]:
         except OSError as error:
             from deepfreak.errors import OutputError
 
-            _forget_stdout()
+            forget_stdout()
             raise OutputError(f"cannot write to stdout: {error.strerror or error}") from error
         return
     from deepfreak.storage.files import whole_file
@@ -292,10 +207,3 @@ def _shown(verdict: "Verdict") -> "GalleryItem":
         reasons=verdict.reasons,
         overlay=verdict.overlay,
     )
-
-
-def _forget_stdout() -> None:
-    """Let the interpreter's last flush of stdout, whose reader has gone, go nowhere."""
-    import os
-
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -144,6 +144,11 @@ def check_directory(path: Path) -> None:
         raise OutputError(f"no permission to write into {place}")
 
 
+def forget_stdout() -> None:
+    """Let the interpreter's last flush of stdout, whose reader has gone, go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 @contextmanager
 def resumable(kept: Callable[[], str | None]) -> Iterator[None]:
     """Say after Ctrl-C what is kept, and that the same command resumes; `kept` may return None."""

@@ -284,7 +284,7 @@ def _in_words(kind: object) -> str:
 def _metavar(kind: object) -> str:
     base = _base(kind)
     if choices := _choices(kind):
-        return "|".join(map(str, choices))
+        return f"[{'|'.join(map(str, choices))}]"
     if get_origin(base) is tuple:
         return "NUMBER,..."
     names = {int: "INTEGER", float: "NUMBER", NoneType: "none", Path: "FILE", str: "TEXT"}

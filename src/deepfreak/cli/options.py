@@ -24,7 +24,18 @@ def _dask(_context: click.Context, _parameter: click.Parameter, value: str | Non
     return value
 
 
-frames_argument = click.argument("files", nargs=-1, required=True, type=INPUT)
+def _some_exist(
+    _context: click.Context, _parameter: click.Parameter, paths: tuple[Path, ...]
+) -> tuple[Path, ...]:
+    """Reject paths of which none exists; a single one that is missing gets a record of its own."""
+    if not any(path.exists() for path in paths):
+        raise click.UsageError(f"no file {paths[0]}")
+    return paths
+
+
+frames_argument = click.argument(
+    "files", nargs=-1, required=True, type=click.Path(path_type=Path), callback=_some_exist
+)
 model_argument = click.argument("model", type=click.Path(path_type=Path), callback=is_model)
 model_option = click.option(
     "--model", type=click.Path(path_type=Path), callback=is_model,

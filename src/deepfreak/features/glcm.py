@@ -32,8 +32,9 @@ class GLCM(SettingsOnly):
     distances
         Distances of the pixel pairs, in whole pixels.
     angles_deg
-        Directions of the pixel pairs: 0 along fast, 90 along increasing slow. An offset is rounded
-        to whole pixels along either axis, so distances 1 and 2 at 45 degrees are the same offset.
+        Directions of the pixel pairs in degrees: 0 along fast, 90 along increasing slow. An offset
+        is rounded to whole pixels along either axis, so distances 1 and 2 at 45 degrees are the
+        same offset.
 
     Raises
     ------

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -87,15 +87,13 @@ def generate(
     recipe: str,
     count: int | None,
     seed: int | None,
-    splits: dict[str, int] | None,
     shard: tuple[int, int],
     workers: int,
     dask: str | None,
     out: Path,
     structure: str | None,
     changes: tuple[str, ...],
-    resume: bool,
-    overwrite: bool,
+    **options: Any,  # noqa: ANN401 -- those of `generate`
 ) -> None:
     """Simulate labelled images into one file.
 
@@ -125,21 +123,17 @@ def generate(
             count=number,
             seed=chosen_seed,
             out=out,
-            splits=splits,
             shard=shard,
             executor=executor,
             ahead=ahead,
-            overwrite=overwrite,
-            resume=resume,
             advance=advance,
+            **options,
         )
     with dataset.Dataset.open(out) as data:
         numbers = np.bincount(data.labels, minlength=len(data.classes))
     summary = ", ".join(f"{n} {name}" for name, n in zip(data.classes, numbers, strict=True))
-    then = (
-        f"deepfreak data show {out}" if shard == (1, 1) else "deepfreak data join SHARDS --out FILE"
-    )
-    done(f"{out}: {share} images ({summary})", then=then)
+    then = f"show {out}" if shard == (1, 1) else "join SHARDS --out FILE"
+    done(f"{out}: {share} images ({summary})", then=f"deepfreak data {then}")
 
 
 def kept_draft(out: Path) -> str | None:

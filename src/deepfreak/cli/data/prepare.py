@@ -14,6 +14,7 @@ from deepfreak.cli.options import (
     read_settings,
     seed_option,
 )
+from deepfreak.storage.files import check_output
 
 _EXAMPLES = 12  # of each setup on the preview
 
@@ -90,7 +91,7 @@ def prepare(
     factor: int | None,
     preview: Path | None,
     test_part: float,
-    together: str,
+    together: Any,  # noqa: ANN401 -- one of three names
     seed: int,
     overwrite: bool,
     **options: Any,  # noqa: ANN401 -- of all kinds
@@ -103,16 +104,20 @@ def prepare(
     """
     from contextlib import ExitStack
 
+    if like is not None and target_mean is not None:
+        raise click.UsageError("expected one of --mean and --target-mean, found both")
+    if factor is not None and crop is None:
+        raise click.UsageError("--factor needs --crop: without it both are found")
+    if like is None and target_mean is None:
+        raise click.UsageError("expected --mean or --target-mean: the mean to reach")
+    for name in ("raw", "preprocessed"):
+        check_output(out.with_name(f"{out.stem}_{name}.h5"), overwrite=overwrite)
     from deepfreak.datasets.real_images.brightness import mean_of
     from deepfreak.datasets.real_images.real_set import prepare_real_set
     from deepfreak.datasets.real_images.setups import ByHand
     from deepfreak.formats.guarded import find_files_guarded, load_guarded
     from deepfreak.progress import progress
 
-    if like is not None and target_mean is not None:
-        raise click.UsageError("expected one of --mean and --target-mean, found both")
-    if factor is not None and crop is None:
-        raise click.UsageError("--factor needs --crop: without it both are found")
     given = load_guarded(read_settings(options))
     shadow = beamstop and (beamstop[1], beamstop[0], beamstop[3], beamstop[2])
     with ExitStack() as stack:
@@ -122,9 +127,7 @@ def prepare(
             stack.close()
             return stack.enter_context(progress(what, total))
 
-        target = mean_of(like, start=start) if like is not None else target_mean
-        if target is None:
-            raise click.UsageError("expected --mean or --target-mean: the mean to reach")
+        target = mean_of(like, start=start) if like is not None else target_mean or 0.0
         made = prepare_real_set(
             find_files_guarded(frames, given.get("geometry")),
             labels,
@@ -132,7 +135,7 @@ def prepare(
             target_mean=target,
             test_part=test_part,
             seed=seed,
-            together=together,  # type: ignore[arg-type]  # click has checked the choice
+            together=together,
             by_hand=ByHand(shadow=shadow, origin=crop, factor=factor),
             options=given,
             see=notes_once(),

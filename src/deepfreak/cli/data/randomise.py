@@ -1,6 +1,7 @@
 """`deepfreak data randomise`: the evidence of any crystal on any detector, into one file."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -24,17 +25,7 @@ from deepfreak.cli.options import (
 @out_option("HDF5 file to write.")
 @resume_option
 @overwrite_option
-def randomise(
-    *,
-    count: int,
-    seed: int,
-    family: str | None,
-    without: tuple[str, ...],
-    workers: int,
-    out: Path,
-    resume: bool,
-    overwrite: bool,
-) -> None:
+def randomise(*, count: int, out: Path, workers: int, **options: Any) -> None:  # noqa: ANN401 -- those of `make_table`
     """Simulate randomised frames into a table of evidence.
 
     Detectors, crystals and faults are drawn at random. A crystal is in the beam of half of the
@@ -53,17 +44,7 @@ def randomise(
         worker_processes(workers) as executor,
         progress("simulating frames", count) as advance,
     ):
-        make_table(
-            count=count,
-            seed=seed,
-            out=out,
-            family=family,
-            without=without,
-            executor=executor,
-            overwrite=overwrite,
-            resume=resume,
-            advance=advance,
-        )
+        make_table(count=count, out=out, executor=executor, advance=advance, **options)
     label = read_table(out).label
     hits, misses = np.count_nonzero(label == 1), np.count_nonzero(label == 0)
     done(

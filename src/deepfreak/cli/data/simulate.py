@@ -1,7 +1,7 @@
 """`deepfreak data simulate`: shots as detector files."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import click
 
@@ -45,14 +45,11 @@ def simulate(
     first: int,
     only: str | None,
     out: Path,
-    form: Literal["pgm", "png", "smv", "cbf", "tiff", "h5"],
-    noiseless: bool,
     png: bool,
     changes: tuple[str, ...],
     structure: str | None,
     workers: int,
-    backend: Literal["cpu", "gpu"],
-    overwrite: bool,
+    **options: Any,  # noqa: ANN401 -- those of `write_shots`
 ) -> None:
     """Simulate shots of a recipe as detector files.
 
@@ -69,21 +66,18 @@ def simulate(
     experiment = load_recipe(recipe, structure=structure, changes=changes)
     shots = choose_shots(experiment, seed=seed, first=first, count=count, only=only)
     with (
-        worker_processes(min(workers, count) if backend == "cpu" else 1) as executor,
+        worker_processes(min(workers, count) if options["backend"] == "cpu" else 1) as executor,
         progress(f"simulating {experiment.name}", count) as advance,
     ):
         truth = write_shots(
             shots,
             out,
-            form=form,
-            noiseless=noiseless,
-            backend=backend,
             draw_preview=write_preview if png else None,
             executor=executor,
-            overwrite=overwrite,
             advance=advance,
+            **options,
         )
     done(
-        f"{out}: {count} shots as {form}; the truth about them is in {truth.name}",
+        f"{out}: {count} shots as {options['form']}; the truth about them is in {truth.name}",
         then=f"deepfreak classify {out}",
     )

@@ -113,7 +113,7 @@ def classical(
     help="Start no training later than this; the same command resumes.",
 )  # fmt: skip
 @click.option(
-    "--simulate", metavar="SEED", type=click.IntRange(0, 2**63 - 1),
+    "--simulate", metavar="SEED", type=click.IntRange(0),
     help="DATA is a recipe: simulate its images in memory, on a GPU if there is one.",
 )  # fmt: skip
 @workers_option("Processes that simulate, without a GPU.")

@@ -91,7 +91,7 @@ _NETWORK = (
         "frames of `deepfreak data prepare`. Repeatable.",
     ),
     click.option(
-        "--fresh", metavar="SEED", type=click.IntRange(0, 2**63 - 1),
+        "--fresh", metavar="SEED", type=click.IntRange(0),
         help="Learn from new shots of DATA's recipe, of that series, as many an epoch as it has.",
     ),
     click.option(

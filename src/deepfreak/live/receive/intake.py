@@ -15,7 +15,9 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import Field
 
 from deepfreak.errors import OutputError
 from deepfreak.live.decide import FrameJob
@@ -66,7 +68,7 @@ class QueueLimits:
         Seconds until a full disk or a locked ledger is tried again.
     """
 
-    frames: int = 256
+    frames: Annotated[int, Field(ge=2, le=100_000)] = 256
     bytes: int = 512 << 20
     when_full: Literal["sample", "wait"] = "sample"
     settle_s: float = 0.02
