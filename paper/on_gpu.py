@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepfreak.datasets import Dataset, worker_processes
-from deepfreak.datasets.rendered import agreement, on_cpu, places_in_recipe, render
+from deepfreak.datasets.in_memory import agreement, on_cpu, places_in_recipe, render
 from deepfreak.errors import OutputError
 from deepfreak.models.evaluation import Evaluation, evaluate, format_percent
 from deepfreak.networks import CONFIGURATION_B, Topology, save_network, train_network

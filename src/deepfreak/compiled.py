@@ -1,11 +1,10 @@
-"""Compiled functions whose machine code is kept on disk, and is never older than their source.
+"""`njit` with a cache of machine code that is never older than the source.
 
-numba's own cache looks at the file of the function that is called only: after an edit of another
-file, whose functions or constants it takes in, the old machine code goes on being used (numba issue
-1833). Here the name of a file of machine code is a hash of all that the compiler takes in: the
-byte code of the function and of each function that it calls, the values of the constants, the
-options, the versions, the processor. Nothing has to be compared or thrown away: other code has
-another name. A folder that cannot be written, or a file that is damaged, only costs the time.
+numba's own cache checks only the file of the called function: after an edit of another file, from
+which functions or constants are compiled in, it uses the old machine code (numba issue 1833). Here
+the key is a hash of all that is compiled: the byte code of the function and of each function that
+it calls, the values of constants, the options, the versions, the processor. Other code has another
+key, so nothing has to be invalidated.
 """
 
 # ruff: noqa: ANN401 -- numba's objects have no types
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
-# Set once a process has said that it compiles, for those that it starts.
+# Set once a process has reported that it compiles, for the processes that it starts.
 SAID = "DEEPFREAK_COMPILING_SAID"
 _SUFFIX = ".machine-code"
 _DAYS_UNUSED = 30
@@ -49,16 +48,16 @@ _claims: list[socket.socket] = []
 
 
 class _UnknownError(Exception):
-    """A function takes in something of which no hash can be made."""
+    """A function uses a value that cannot be hashed."""
 
 
 def njit(*, cache: bool = False, **options: Any) -> Callable[[F], F]:
-    """Return a decorator as `numba.njit`; with `cache`, machine code is kept in our folder."""
+    """Return a decorator as `numba.njit`; with `cache`, machine code is cached by its key."""
 
     def decorate(function: F) -> F:
         dispatcher = numba.njit(**options)(function)
         if cache and isinstance(dispatcher, Dispatcher):
-            # numba offers no public way to put another cache in (docs/decisions/0018)
+            # numba has no public way to install another cache (docs/decisions/0018)
             dispatcher._cache = _Kept(dispatcher)  # type: ignore[attr-defined] # noqa: SLF001
         return dispatcher  # type: ignore[no-any-return]
 
@@ -66,9 +65,9 @@ def njit(*, cache: bool = False, **options: Any) -> Callable[[F], F]:
 
 
 def folder() -> Path | None:
-    """Return the folder for machine code, None if there is no place for one.
+    """Return the directory for machine code, None if there is none.
 
-    $NUMBA_CACHE_DIR/deepfreak, or `compiled` in our cache folder.
+    $NUMBA_CACHE_DIR/deepfreak, or `compiled` in the cache directory.
     """
     chosen = numba.config.CACHE_DIR
     if chosen:
@@ -82,7 +81,7 @@ def _cache() -> KeyedCache:
 
 
 class _Kept:
-    """Machine code of one function on disk: what numba asks of a cache."""
+    """The cached machine code of one function, with the interface that numba expects."""
 
     def __init__(self, dispatcher: Any) -> None:
         self._dispatcher = dispatcher
@@ -101,15 +100,15 @@ class _Kept:
         self._enabled = False
 
     def flush(self) -> None:
-        """Do nothing: other code has another name."""
+        """Do nothing: other code has another key."""
 
     def load_overload(self, signature: Any, target_context: Any) -> Any:
-        """Return what was compiled for `signature`, None if nothing whole is there."""
+        """Return the result of compiling for `signature`, None if it is not cached."""
         target_context.refresh()
         cache = _cache()
         key = self._key(signature, target_context.codegen())
         content = None if key is None else cache.load(key)
-        # numba's `rebuild` trusts its bytes; what it may raise is not written down
+        # numba's `rebuild` trusts its bytes; what it may raise is not documented
         with contextlib.suppress(Exception):
             if content is not None:
                 return _Parts().rebuild(target_context, pickle.loads(content))  # noqa: S301
@@ -117,7 +116,7 @@ class _Kept:
         return None
 
     def save_overload(self, signature: Any, compiled: Any) -> None:
-        """Keep what was compiled, if that is possible."""
+        """Store the result of compiling, if possible."""
         key = self._key(signature, compiled.codegen)
         if key is None or compiled.lifted or compiled.library.has_dynamic_globals:
             return
@@ -128,12 +127,12 @@ class _Kept:
         if not self._enabled:
             return None
         if self._content is None:
-            # only now: what the module defines below the function is there as well
+            # not before the first call: names may be defined below the function
             self._content = content_hash(self._dispatcher)
         if not self._content:
             return None
         asked = repr((signature, codegen.magic_tuple()))
-        if " at 0x" in asked:  # an address says nothing of what lies there
+        if " at 0x" in asked:  # an address does not identify its content
             return None
         name = hashlib.sha256(self._content + asked.encode())
         function = self._dispatcher.py_func
@@ -141,16 +140,16 @@ class _Kept:
 
 
 class _Parts(CompileResultCacheImpl):  # type: ignore[misc]
-    """numba's way to take its result apart and to put it together again, without its places."""
+    """numba's serialisation of its results, without its file locations."""
 
     def __init__(self) -> None:
         pass
 
 
 def content_hash(dispatcher: Any) -> bytes:
-    """Return a hash of all that the compiler takes in for a function, b"" if that is not known.
+    """Return a hash of all that is compiled for a function, b"" if it uses an unknown value.
 
-    It is made of what was imported, not of the files: those may have been edited since.
+    It is the hash of what was imported, not of the files: those may have been edited since.
     """
     found = hashlib.sha256(_surroundings())
     try:
@@ -163,14 +162,14 @@ def content_hash(dispatcher: Any) -> bytes:
 
 @functools.cache
 def _surroundings() -> bytes:
-    """Return what tells apart compilers and their settings."""
+    """Return versions and settings that change the machine code."""
     versions = (sys.version, *map(version, ("numba", "llvmlite", "numpy")))
     settings = (numba.config.OPT, numba.config.BOUNDSCHECK, numba.config.LOOP_VECTORIZE)
     return repr((versions, settings)).encode()
 
 
 def _parts_of(value: Any, seen: dict[int, int]) -> Iterator[str]:
-    """Yield texts that are the same only for values of which the same machine code is made."""
+    """Yield texts that are equal only for values that give the same machine code."""
     if id(value) in seen:
         yield f"number {seen[id(value)]}"
     elif (
@@ -202,7 +201,7 @@ def _parts_of(value: Any, seen: dict[int, int]) -> Iterator[str]:
 
 
 def _code_parts(code: CodeType, known: dict[str, Any], seen: dict[int, int]) -> Iterator[str]:
-    """Yield the byte code of a function, its constants, and what its names stand for."""
+    """Yield the byte code of a function, its constants, and the values of its names."""
     yield f"{code.co_code.hex()} {code.co_names} {code.co_varnames} {code.co_freevars}"
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
@@ -216,9 +215,11 @@ def _code_parts(code: CodeType, known: dict[str, Any], seen: dict[int, int]) -> 
 
 
 def _named_parts(value: Any) -> Iterator[str]:
-    """Yield what tells a thing of Python, numpy or numba apart: its name, as the version is told.
+    """Yield what identifies a class, function or module.
 
-    Of our own ones the name does not tell what is in them; of an enumeration its members do.
+    For those of Python, numpy and numba the name is enough, because the versions are hashed too.
+    Ours change without a version: an enumeration is identified by its members, a named tuple by its
+    fields.
     """
     if isinstance(value, ModuleType):
         name = value.__name__
@@ -226,30 +227,33 @@ def _named_parts(value: Any) -> Iterator[str]:
         name = repr(value.descr)
     else:
         name = f"{getattr(value, '__module__', '')}.{value.__name__}"
-    if name.startswith("deepfreak"):
-        if not (isinstance(value, type) and issubclass(value, enum.Enum)):
-            raise _UnknownError(name)
+    if isinstance(value, type) and issubclass(value, enum.Enum):
         yield repr([(member.name, member.value) for member in value])
+    elif isinstance(value, type) and issubclass(value, tuple) and hasattr(value, "_fields"):
+        yield repr(value._fields)
+    elif name.startswith("deepfreak"):
+        raise _UnknownError(name)
     yield name
 
 
 def _say_once(place: Path | None) -> None:
-    """Say on stderr that this takes a while: once, and of all workers the first one only."""
+    """Report on stderr, once for all worker processes, that compiling takes a while."""
     if SAID in os.environ:
         return
     os.environ[SAID] = "1"
     if _another_worker_says_it():
         return
     kept = place is not None and _may_write(place)
-    how = "once" if kept else "at every start: its folder cannot be written (set DEEPFREAK_CACHE)"
+    how = "once" if kept else "at every start: no directory is writable (set DEEPFREAK_CACHE)"
     with contextlib.suppress(OSError, ValueError):  # closed, or its disk is full
         sys.stderr.write(f"deepfreak: compiling for this processor, {how}; up to a minute\n")
 
 
 def _another_worker_says_it() -> bool:
-    """Return whether another process with the same parent has said that it compiles.
+    """Return whether another worker of the same parent has reported that it compiles.
 
-    The name of a socket can be taken by one process, needs no folder, and goes with the process.
+    The first to bind a name in Linux's abstract socket namespace reports; the name needs no
+    directory and disappears with the process.
     """
     parent = multiprocessing.parent_process()
     if parent is None or sys.platform != "linux":
@@ -265,7 +269,7 @@ def _another_worker_says_it() -> bool:
 
 
 def _may_write(place: Path) -> bool:
-    """Return whether a file can be made in a folder, which is made if it is not there."""
+    """Return whether a file can be written to a directory, which is created if missing."""
     try:
         place.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=place) as file:

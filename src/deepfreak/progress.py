@@ -10,7 +10,7 @@ SECONDS_BETWEEN_LINES = 15.0
 
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Give a function that takes how many more of `total` are done, and show the time left."""
+    """Show progress and the time left; the function it gives takes the number of further items."""
     if not sys.stderr.isatty():
         yield _lines(what, total)
         return
@@ -40,7 +40,7 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
 def _lines(what: str, total: int) -> Callable[[int], None]:
     last = time.monotonic()
     finished = 0
-    # until the first of them are done, code is compiled and files are opened: of no use to tell by
+    # before the first items are done, code is compiled: that time does not predict the rest
     first: tuple[float, int] | None = None
 
     def advance(done: int) -> None:

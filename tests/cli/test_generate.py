@@ -149,7 +149,7 @@ def test_a_full_disk_is_one_line_and_keeps_what_is_done(recipe: Path, tmp_path: 
     # the estimate of the space needed is made to pass, so that the disk fills up later
     program = (
         "import sys, deepfreak.datasets\n"
-        "sys.modules['deepfreak.datasets.series'].BYTES_PER_PIXEL = 0\n"
+        "sys.modules['deepfreak.datasets.generating'].BYTES_PER_PIXEL = 0\n"
         "from deepfreak.cli import main; sys.exit(main(sys.argv[1:]))"
     )
     arguments = ["generate", str(recipe), "--count", "60", "--out", str(disk / "out.h5")]

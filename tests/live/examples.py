@@ -11,7 +11,7 @@ from deepfreak.live.messages import BraggPeaks, FrameOutcome, Hit, LedgerRow
 CLASSES = ("blank", "no-crystal", "weak", "good", "strong")
 SPAWN = multiprocessing.get_context("forkserver")  # its processes begin without threads
 SPAWN.set_forkserver_preload(
-    ["deepfreak.live.sinks.hit_files", "deepfreak.datasets.draft", "deepfreak.live.decide"]
+    ["deepfreak.live.sinks.hit_files", "deepfreak.storage.draft", "deepfreak.live.decide"]
 )
 
 

@@ -77,6 +77,28 @@ def test_what_every_compiled_function_takes_in_is_known():
     assert len(hashes) == len(on_processors)
 
 
+NAMED = """
+from typing import NamedTuple
+from deepfreak.compiled import njit
+class Pair(NamedTuple):
+    first: int
+    second: int
+@njit(cache=True)
+def pair(x):
+    return Pair(x, 2 * x)
+"""
+
+
+def test_a_named_tuple_is_known_by_its_fields(lab):
+    script = "import named\nprint(*named.pair(3), sum(named.pair.stats.cache_hits.values()))"
+    (lab / "named.py").write_text(NAMED)
+    assert run(lab, script=script)[0] == ["3", "6", "0"]
+    assert run(lab, script=script)[0] == ["3", "6", "1"]
+    swapped = NAMED.replace("    first: int\n    second: int", "    second: int\n    first: int")
+    (lab / "named.py").write_text(swapped)
+    assert run(lab, script=script)[0] == ["3", "6", "0"]
+
+
 def test_nothing_goes_past_our_njit():
     source = Path(deepfreak.__file__).parent
     named = [path.name for path in source.rglob("*.py") if "numba import njit" in path.read_text()]

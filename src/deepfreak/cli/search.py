@@ -257,7 +257,7 @@ def _opened(
             yield pair
         return
     from deepfreak.datasets import Dataset
-    from deepfreak.datasets.rendered import rendered_splits
+    from deepfreak.datasets.in_memory import rendered_splits
     from deepfreak.physics.recipe import load_recipe
     from deepfreak.progress import progress
 

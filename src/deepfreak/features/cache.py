@@ -1,7 +1,7 @@
-"""Features kept on disk, so that each image is worked on once however often it is asked for.
+"""Features of data sets in a keyed cache, so that each image is processed once.
 
-In the keyed cache, a directory for each kind of features, named by a hash of what decides them: the
-images and their valid pixels, the extractor, the generation. In it a file for each block of images.
+One directory for each set of features, named by the hash of its inputs: the images and their valid
+pixels, the extractor, the generation. In it one file for each block of images.
 """
 
 import hashlib
@@ -25,11 +25,11 @@ from deepfreak.storage.files import cache_folder
 if TYPE_CHECKING:
     from deepfreak.datasets import Dataset
 
-# To be raised when an extractor gives other numbers, or a file has another layout, than before.
+# Increase it when an extractor gives other numbers or the layout of the files changes.
 GENERATION = 2
-# Images a file: what a killed process loses at most.
+# Images per file: the most that a killed process loses.
 BLOCK = 250
-# All that the joint search asks of the co-occurrence matrix (the paper's Table 8).
+# All offsets that the joint search uses (the paper's Table 8).
 FAMILY = GLCM(distances=(1, 2, 4, 5, 8), angles_deg=(0, 45, 90, 135))
 
 T = TypeVar("T")
@@ -51,10 +51,10 @@ class FeatureCache:
     Parameters
     ----------
     folder
-        Made when something is first stored; shared by any number of processes. With None nothing
-        is stored.
+        Created when something is first stored; any number of processes may share it. With None
+        nothing is stored.
     generation
-        Features of another one are not used.
+        Features of other generations are not used.
     """
 
     folder: Path | None = field(default_factory=default_folder)
@@ -70,22 +70,22 @@ class FeatureCache:
     ) -> NDArray[np.float64]:
         """Return the vectors (n, len(extractor.names)) of all images of `data`.
 
-        The slow equivalent is `extract(extractor, data.images, data.valid)`. Of a GLCM within
-        `FAMILY` the whole family is computed and stored, of visual words the descriptors, so that
-        any other choice of offsets, or of words, is quick. Images are worked on by `workers`
-        threads; `advance` is called with the number of further ones that are done.
+        The slow equivalent is `extract(extractor, data.images, data.valid)`. For a GLCM within
+        `FAMILY` the whole family is computed and stored, for visual words the descriptors, so that
+        another choice of offsets or words is fast. `workers` threads process the images; `advance`
+        is called with the number of further images that are done.
 
         Raises
         ------
         DatasetError
-            An image cannot be read, has no pixels to make numbers from, or a number of it is not
-            finite. The image is named, and nothing of its block is stored.
+            An image cannot be read, has too few valid pixels, or one of its numbers is not finite.
+            The message names the image, and nothing of its block is stored.
         """
         source = _source(data, workers, advance)
         if isinstance(extractor, VisualWords):
             return self._histograms(extractor, source)
         if _within_family(extractor):
-            # An image may lack pairs at an offset that nobody asked for.
+            # an image may lack pairs at an offset that was not requested
             with suppress(DatasetError):
                 whole = self._rows(FAMILY, source)
                 column = {name: index for index, name in enumerate(FAMILY.names)}
@@ -95,9 +95,9 @@ class FeatureCache:
     def descriptors(
         self, sift: SIFT, data: "Dataset", *, workers: int = 1, advance: Advance | None = None
     ) -> Iterator[NDArray[np.uint8]]:
-        """Yield the descriptors uint8 (keypoints, 128) of each image of `data`, in their order.
+        """Yield the descriptors, uint8 (keypoints, 128), of each image of `data` in order.
 
-        They are the same for any number of clusters.
+        They do not depend on the number of clusters.
 
         Raises
         ------
@@ -117,9 +117,9 @@ class FeatureCache:
         workers: int = 1,
         advance: Advance | None = None,
     ) -> VisualWords:
-        """Return `sift` fitted to the images of `train`; its codebook is kept as well.
+        """Return `sift` fitted to the images of `train`; its codebook is cached as well.
 
-        The slow equivalent is `sift.fit` of `sift.describe` of each image.
+        The slow equivalent is `sift.fit` on `sift.describe` of each image.
 
         Raises
         ------
@@ -144,7 +144,7 @@ class FeatureCache:
         return words
 
     def _rows(self, extractor: Extractor, source: "_Source") -> NDArray[np.float64]:
-        """Return the vectors of an extractor that is stored as it is."""
+        """Return the vectors of an extractor, by way of the cache."""
         names = extractor.names
         digests = {name: _digest(array) for name, array in extractor.arrays().items()}
         about = {"vectors": [extractor.settings(), digests]}
@@ -170,7 +170,7 @@ class FeatureCache:
         return _apart(self._block(about, source, block, describe))
 
     def _histograms(self, words: VisualWords, source: "_Source") -> NDArray[np.float64]:
-        """Return the vectors of visual words; on disk is the word of each keypoint."""
+        """Return the vectors of visual words; the cache has the word of each keypoint."""
         about = {"words": [words.settings(), _digest(words.codebook), _opencv_version()]}
 
         def assign(block: int) -> Arrays:
@@ -190,7 +190,7 @@ class FeatureCache:
         block: int,
         compute: Callable[[int], Arrays],
     ) -> Arrays:
-        """Return the arrays of a block of images, from disk or from `compute`."""
+        """Return the arrays of a block of images, from the cache or from `compute`."""
         cache, key = self._place({**about, "images": source.identity}, block)
         found = cache.load_arrays(key)
         if found is None:
@@ -201,13 +201,13 @@ class FeatureCache:
         return found
 
     def _place(self, about: Mapping[str, Any], block: int) -> tuple[KeyedCache, str]:
-        """Return the cache and the key of a block of what `about` decides."""
+        """Return the cache and the key of a block of the features described by `about`."""
         kind = key_of({"generation": self.generation, "block": BLOCK, **about})
         return KeyedCache(self.folder, ".npz"), f"{kind}/{block:05d}"
 
 
 class _Source(NamedTuple):
-    """Images, what tells them from others, and how they are worked on."""
+    """Images, their identity, and how they are processed."""
 
     data: "Dataset"
     identity: Mapping[str, Any]
@@ -246,15 +246,15 @@ def _source(data: "Dataset", workers: int, advance: Advance | None) -> _Source:
 
 
 def _identity(data: "Dataset") -> dict[str, Any]:
-    """Return what tells the images of `data` and their valid pixels from all others.
+    """Return hashes that identify the images of `data` and their valid pixels.
 
-    The hash that the manifest holds stands for the images, with a few of them as a check that they
-    are those; where there is none, all are hashed. Valid pixels, which no manifest covers, always.
+    The manifest's hash identifies the images, and the pixels of a few images check it; without a
+    hash all images are hashed. Valid pixels, which no manifest covers, are always hashed.
     """
     total = len(data)
     identity: dict[str, Any] = {"shape": list(data.images.shape)}
     hashes = data.manifest.get("sha256")
-    known = hashes.get("images") if isinstance(hashes, dict) else data.manifest.get("images_sha256")
+    known = hashes.get("images") if isinstance(hashes, dict) else None
     if isinstance(known, str):
         identity |= {"images": known, "split": data.manifest.get("split")}
         looked_at = sorted({0, total // 2, total - 1}) if total else []
@@ -281,12 +281,12 @@ def _within_family(extractor: Extractor) -> bool:
 
 
 def _joined(rows: list[NDArray[Any]]) -> Arrays:
-    """Return arrays of different lengths as one, and their lengths."""
+    """Return arrays of different lengths as one array and their lengths."""
     return {"joined": np.concatenate(rows), "lengths": np.array([len(each) for each in rows])}
 
 
 def _apart(arrays: Arrays) -> list[NDArray[Any]]:
-    """Return what `_joined` was given."""
+    """Return the arrays that `_joined` joined."""
     return np.split(arrays["joined"], np.cumsum(arrays["lengths"])[:-1])
 
 

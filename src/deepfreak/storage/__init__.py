@@ -1,9 +1,10 @@
-"""Files that survive a kill, each kind of them once.
+"""Files that survive a killed process, a full disk and a power failure.
 
-- `files`: a file written beside its final name, synced and renamed; HDF5 on a full disk.
+- `files`: atomic writes; HDF5 files, also on a full disk.
 - `locks`: one writer per file.
-- `manifest`: what a file says of itself; another format or version is refused in one line.
-- `log`: records appended and synced, resumed behind the last whole one. Drafts of data sets and of
-  hit files, journals and ledgers are logs.
-- `cache`: what can be made again, by the hash of what it is made from.
+- `manifest`: format, version and settings in a file; a file of another version is refused.
+- `log`: append logs, resumed after the last complete record.
+- `draft`: a log beside a file under construction.
+- `chunks`: HDF5 chunks compressed in memory.
+- `cache`: keyed caches of results that can be recomputed.
 """

@@ -1,8 +1,8 @@
-"""Keyed caches: files that can be made again, named by the hash of what they are made from.
+"""Keyed caches: results that can be recomputed, in files named by the hash of their inputs.
 
-A file ends with a SHA-256 of its key and its content. A damaged file, or one under another key's
-name, counts as missing; one that cannot be written costs only the time. Processes may share a
-folder: a file appears whole or not at all, and they would all write the same.
+Each file ends with a SHA-256 of its key and content. A damaged file, or one under another key's
+name, counts as missing; a failed write costs only time. Processes may share a directory: files are
+written atomically, and all processes would write the same.
 """
 
 import hashlib
@@ -38,11 +38,11 @@ class KeyedCache:
     Parameters
     ----------
     folder
-        Made when something is first stored. With None nothing is.
+        Created when something is first stored. With None nothing is stored.
     suffix
-        Of the files' names.
+        Suffix of the files' names.
     max_days_unused
-        Files that were not used for longer are removed, once a process, when another is stored.
+        Files unused for longer are removed, once per process, when another is stored.
     """
 
     folder: Path | None
@@ -68,7 +68,7 @@ class KeyedCache:
         return body
 
     def store(self, key: str, content: bytes | memoryview) -> None:
-        """Store `content`, if the folder can be written."""
+        """Store `content` if the directory can be written."""
         if self.folder is None:
             return
         with suppress(OSError), written_whole(self._path(self.folder, key)) as file:
@@ -103,7 +103,7 @@ def _digest(key: str, content: bytes | memoryview) -> bytes:
 
 @cache
 def _remove_unused(folder: Path, suffix: str, max_days: float) -> None:
-    """Remove unused files, and what killed processes have left of unfinished ones."""
+    """Remove unused files, also incomplete ones of killed processes."""
     with suppress(OSError):
         for path in folder.glob(f"*{suffix}"):
             with suppress(OSError):

@@ -1,9 +1,9 @@
-"""Append logs: files that lose at most their last record, however their writer ends.
+"""Append logs: files of records that lose nothing when their writer is killed.
 
-A log is a sequence of records, each a line: the record's length and CRC-32 as eight hexadecimal
-digits, its bytes, a newline. The first record is a JSON manifest with the format and the settings.
-Records are only ever appended, by one process at a time. A record that is not whole, because its
-writer was killed or the power failed, is cut off when the log is opened again.
+Each record is a line: its length and CRC-32, eight hexadecimal digits each, its bytes, a newline.
+The first record is a JSON manifest with format and settings. One process at a time appends records.
+An incomplete last record, left by a killed writer or a power failure, is cut off when the log is
+opened again.
 """
 
 import json
@@ -39,7 +39,7 @@ class Log:
     Attributes
     ----------
     settings
-        What the log was begun with.
+        Settings that the log was started with.
     """
 
     def __init__(self, path: Path, descriptor: int, settings: Settings, start: int) -> None:
@@ -50,14 +50,14 @@ class Log:
 
     @property
     def end(self) -> int:
-        """Bytes of all whole records."""
+        """Bytes of all complete records."""
         return self._bounds[-1]
 
     def __len__(self) -> int:
         return len(self._bounds) - 1
 
     def refresh(self) -> int:
-        """Take up records that another process has appended since; return how many."""
+        """Find records that another process has appended since; return how many."""
         before = len(self)
         for record in _whole_records(self._descriptor, self.end):
             self._bounds.append(self.end + _size(record))
@@ -85,10 +85,10 @@ class AppendLog(Log):
     Parameters
     ----------
     sync_s
-        Least seconds between two syncs of `extend`: 0 syncs each time, infinity never. A killed
+        Minimum seconds between two syncs by `extend`: 0 syncs each time, infinity never. A killed
         process loses nothing; a power failure loses what was not synced.
     left
-        What an error says remains of the log.
+        What an error message says remains of the work.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class AppendLog(Log):
         start: int,
         *,
         sync_s: float = 0.0,
-        left: str = "what was written before is kept",
+        left: str = "",
     ) -> None:
         super().__init__(path, descriptor, settings, start)
         self._sync_s, self._left = sync_s, left
@@ -115,7 +115,7 @@ class AppendLog(Log):
         Raises
         ------
         OutputError
-            They cannot be written; the log is as it was.
+            They cannot be written; the log is unchanged.
         """
         with self._writing():
             write_all(self._descriptor, b"".join(map(_line, records)), self.end)
@@ -150,9 +150,8 @@ class AppendLog(Log):
             yield
         except OSError as error:
             os.ftruncate(self._descriptor, self.end)
-            raise OutputError(
-                f"cannot write {self.path}: {reason_of(error)}; {self._left}"
-            ) from error
+            left = f"; {self._left}" if self._left else ""
+            raise OutputError(f"cannot write {self.path}: {reason_of(error)}{left}") from error
 
 
 @contextmanager
@@ -167,25 +166,25 @@ def open_log(
     replace: bool = False,
     cut_damage: bool = False,
     sync_s: float = 0.0,
-    left: str = "what was written before is kept",
+    left: str = "",
 ) -> Iterator[AppendLog]:
-    """Give the log at `path` to append to: new, or with the records of earlier runs.
+    """Open the log at `path` for appending: new, or with the records of earlier runs.
 
     Parameters
     ----------
     settings
         JSON values. Runs with other settings do not share a log.
     busy
-        What an error says if another process writes it.
+        Message of the error if another process writes it.
     advice
-        What an error says to do about a log that cannot be used.
+        What an error message advises about a log of other settings.
     may_follow
-        Whether a log that was begun with its first argument may be resumed with its second; by
-        default only if they are equal. The log keeps the settings that it was begun with.
+        Whether a log that was started with the first argument may be resumed with the second; by
+        default only if they are equal. The log keeps the settings that it was started with.
     replace
-        Whether to drop a log of other settings.
+        Drop a log of other settings.
     cut_damage
-        Whether to drop whole records behind a damaged one, as when they can be made again.
+        Drop complete records after a damaged one, because they can be recomputed.
     sync_s, left
         As `AppendLog`.
 
@@ -198,11 +197,11 @@ def open_log(
     wanted = json.loads(json.dumps(settings))
     busy = busy or f"another process writes {path}: wait for it or choose another name"
     with opened_alone(path, busy=busy) as descriptor:
-        found, start = _manifest(descriptor, path, form, advice=advice, error=OutputError)
+        found, start = _manifest(descriptor, path, form, error=OutputError)
         if found is not None and not (may_follow(found, wanted) if may_follow else found == wanted):
             if not replace:
                 said = difference(found, wanted)
-                raise OutputError(f"{path} is of another run ({said}); {advice}")
+                raise OutputError(f"{path} is the {form.name} of another run ({said}); {advice}")
             found = None
         if found is None:
             start = _begin(descriptor, path, form.manifest(settings=wanted))
@@ -210,8 +209,8 @@ def open_log(
         log = AppendLog(path, descriptor, found, start, sync_s=sync_s, left=left)
         if not cut_damage and _has_whole_record(descriptor, log.end):
             raise OutputError(
-                f"{path} is damaged at byte {log.end}, behind {len(log)} whole records: cut it off "
-                f"there (truncate -s {log.end}) to resume from them, or {advice}"
+                f"{path} is damaged at byte {log.end}, after {len(log)} complete records: cut it "
+                f"off there (truncate -s {log.end}) to resume from them, or choose another name"
             )
         os.ftruncate(descriptor, log.end)
         yield log
@@ -219,7 +218,7 @@ def open_log(
 
 @contextmanager
 def read_log(path: Path, *, form: Format) -> Iterator[Log]:
-    """Give the log at `path` to read, which another process may be writing.
+    """Open the log at `path` for reading, while another process may be writing it.
 
     Raises
     ------
@@ -227,9 +226,9 @@ def read_log(path: Path, *, form: Format) -> Iterator[Log]:
         There is none, or it is of another format or version.
     """
     with _opened(path) as descriptor:
-        settings, start = _manifest(descriptor, path, form, advice="name another file")
+        settings, start = _manifest(descriptor, path, form)
         if settings is None:
-            raise InputError(f"{path} is empty: its writer was interrupted at its first record")
+            raise InputError(f"{path} is empty: its writer was interrupted while it started")
         yield Log(path, descriptor, settings, start)
 
 
@@ -242,7 +241,7 @@ def settings_of(path: Path, *, form: Format) -> dict[str, Any] | None:
         As `read_log`.
     """
     with _opened(path) as descriptor:
-        return _manifest(descriptor, path, form, advice="name another file")[0]
+        return _manifest(descriptor, path, form)[0]
 
 
 @contextmanager
@@ -258,7 +257,7 @@ def _opened(path: Path) -> Iterator[int]:
 
 
 def _begin(descriptor: int, path: Path, manifest: dict[str, Any]) -> int:
-    """Write the first record in place of all that is there, and return where it ends."""
+    """Replace the content by the first record, and return where that ends."""
     line = _line(json.dumps(manifest).encode())
     try:
         os.ftruncate(descriptor, 0)
@@ -274,10 +273,9 @@ def _manifest(
     path: Path,
     form: Format,
     *,
-    advice: str,
     error: type[InputError | OutputError] = InputError,
 ) -> tuple[dict[str, Any] | None, int]:
-    """Return the settings in the first record, None if it was never finished, and its end."""
+    """Return the settings in the first record, None if it is incomplete, and its end."""
     record = next(_whole_records(descriptor, 0), None)
     if record is None:
         begun = os.pread(descriptor, _MAX_MANIFEST_BYTES, 0)
@@ -290,7 +288,7 @@ def _manifest(
         manifest = json.loads(record or b"")
     except ValueError:
         manifest = None
-    found = form.check(manifest, path, advice=advice, error=error)
+    found = form.check(manifest, path, error=error)
     return dict(found["settings"]), _size(record or b"")
 
 
@@ -306,7 +304,7 @@ def _size(record: bytes) -> int:
 
 
 def _whole_records(descriptor: int, place: int) -> Iterator[bytes]:
-    """Yield the whole records from byte `place` to the end, or to the first that is not whole."""
+    """Yield the complete records from byte `place` to the end, or to one that is not complete."""
     block, at = b"", 0
     while True:
         head = _HEAD.match(block, at)
@@ -327,7 +325,7 @@ def _whole_records(descriptor: int, place: int) -> Iterator[bytes]:
 
 
 def _has_whole_record(descriptor: int, start: int) -> bool:
-    """Return whether a whole record begins anywhere behind byte `start`."""
+    """Return whether there is a complete record anywhere after byte `start`."""
     rest = os.pread(descriptor, MAX_RECORD_BYTES, start)
     return any(
         next(_whole_records(descriptor, start + head.start()), None) is not None

@@ -1,27 +1,34 @@
-"""What each of our files says of itself: its format, the format's version, and its settings."""
+"""Manifests: the JSON inside every file we write.
 
+"kind" is the name of the file's format, "format" the format's version. Settings, seed, versions and
+hashes follow.
+"""
+
+import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deepfreak.errors import DeepFreakError, InputError
 
+if TYPE_CHECKING:
+    import h5py
+
 
 class Format(NamedTuple):
-    """Name and version of a file format; the version grows when older files cannot be read."""
+    """Name and version of a file format; a new version cannot be read by older code."""
 
     name: str
     version: int
 
     def manifest(self, **more: Any) -> dict[str, Any]:  # noqa: ANN401 -- JSON values
         """Return the manifest of a file of this format, with `more` in it."""
-        return {"format": self.name, "format_version": self.version, **more}
+        return {"kind": self.name, "format": self.version, **more}
 
     def check(
         self,
         manifest: object,
         where: object,
         *,
-        advice: str = "make it again",
         error: type[DeepFreakError] = InputError,
     ) -> dict[str, Any]:
         """Return the manifest of the file `where` if it is of this format and version.
@@ -29,16 +36,35 @@ class Format(NamedTuple):
         Raises
         ------
         DeepFreakError
-            Of the class `error`, with `advice`: it is not.
+            Of the class `error`: it is not.
         """
-        if not isinstance(manifest, dict) or manifest.get("format") != self.name:
-            raise error(f"{where}: expected a {self.name}, found something else; {advice}")
-        found = manifest.get("format_version")
+        if not isinstance(manifest, dict) or manifest.get("kind") != self.name:
+            raise error(f"{where}: expected the format {self.name}, found something else")
+        found = manifest.get("format")
         if found != self.version:
             raise error(
                 f"{where}: expected version {self.version} of the format {self.name}, found "
-                f"version {found}; {advice}"
+                f"version {found}: make it again, or use the version of deepfreak that made it"
             )
+        return manifest
+
+    def of_hdf5(
+        self, file: "h5py.File", where: object, *, error: type[DeepFreakError] = InputError
+    ) -> dict[str, Any]:
+        """Return the manifest of an open HDF5 file; {} if it has none, as other programs' files.
+
+        Raises
+        ------
+        DeepFreakError
+            Of the class `error`: it states another format or version, or cannot be read.
+        """
+        try:
+            manifest = json.loads(file.attrs.get("manifest", "{}"))
+        except (ValueError, TypeError):
+            manifest = None
+        if not isinstance(manifest, dict):
+            raise error(f"{where}: its attribute `manifest` is not a JSON object")
+        self.check({**self.manifest(), **manifest}, where, error=error)
         return manifest
 
 

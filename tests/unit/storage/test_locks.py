@@ -12,7 +12,6 @@ import pytest
 
 import deepfreak
 from deepfreak.datasets import Dataset
-from deepfreak.datasets.draft import open_draft
 from deepfreak.errors import DatasetError, OutputError
 from deepfreak.live.results.ledger import open_ledger
 from deepfreak.live.sinks.growing_file import GrowingFile
@@ -20,7 +19,9 @@ from deepfreak.live.spool import Spool
 from deepfreak.search.bohb.journal import open_journal as open_bohb_journal
 from deepfreak.search.journal import open_journal
 from deepfreak.storage import locks
+from deepfreak.storage.draft import open_draft
 from deepfreak.storage.locks import opened_alone
+from deepfreak.storage.manifest import Format
 from tests.labelled import write_labelled
 
 HOLD = """
@@ -102,7 +103,7 @@ def test_without_locks_one_line_says_what_is_not_kept_out(tmp_path, without_lock
             os.write(descriptor, b"x")
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert f"the disk of {tmp_path / 'a'} has no locks: other machines are not kept" in said
+    assert f"the disk of {tmp_path / 'a'} has no locks: other machines are not prevented" in said
 
 
 def test_another_failure_is_told_as_it_is(tmp_path, monkeypatch):
@@ -132,7 +133,7 @@ def test_a_file_that_was_removed_by_who_held_it_is_opened_anew(tmp_path, monkeyp
 
 
 def draft(folder):
-    return open_draft(folder / "out.h5", {"images": 1})
+    return open_draft(folder / "out.h5", {"images": 1}, form=Format("draft", 1))
 
 
 def classical(folder):

@@ -56,7 +56,7 @@ def test_any_slice_can_be_read(path):
 
 def test_the_first_line_says_what_the_file_is(path):
     first = written(path).split(b"\n")[0].decode()
-    assert '{"format": "made-up log", "format_version": 2, "settings": {"seed": 3' in first
+    assert '{"kind": "made-up log", "format": 2, "settings": {"seed": 3' in first
 
 
 def test_a_log_cut_anywhere_is_resumed_behind_its_last_whole_record(path):
@@ -86,7 +86,7 @@ def test_records_behind_a_damaged_one_are_not_dropped_unless_told(path):
     place = whole.index(b"two")
     whole[place] ^= 1
     path.write_bytes(whole)
-    with pytest.raises(OutputError, match=r"damaged at byte \d+, behind 1 whole") as raised:
+    with pytest.raises(OutputError, match=r"damaged at byte \d+, after 1 complete") as raised:
         content(path)
     assert path.read_bytes() == whole
     assert content(path, cut_damage=True) == [b"one"]
@@ -110,7 +110,7 @@ def test_what_is_no_log_is_left_alone(path, found, more):
     if (found, more) == (b"00000002 ", b""):  # as a log that has just been begun
         assert content(path) == []
         return
-    with pytest.raises(OutputError, match="expected a made-up log, found something else"):
+    with pytest.raises(OutputError, match="expected the format made-up log, found something else"):
         content(path, replace=True)
     assert path.read_bytes() == found + more
 
@@ -118,12 +118,12 @@ def test_what_is_no_log_is_left_alone(path, found, more):
 def test_another_format_or_version_is_refused_in_one_line(path):
     before = written(path)
     for form, said in (
-        (Format("other log", 2), "expected a other log, found something else; remove it"),
+        (Format("other log", 2), "expected the format other log, found something else"),
         (Format("made-up log", 3), "expected version 3 of the format made-up log, found version 2"),
     ):
         with (
             pytest.raises(OutputError, match=said),
-            open_log(path, {}, form=form, advice="remove it"),
+            open_log(path, {}, form=form),
         ):
             pass
         with pytest.raises(InputError), read_log(path, form=form):
@@ -133,7 +133,9 @@ def test_another_format_or_version_is_refused_in_one_line(path):
 
 def test_other_settings_are_refused_by_the_first_that_differs(path):
     written(path)
-    with pytest.raises(OutputError, match=r"of another run \(its seed is 3, not 4\); choose"):
+    with pytest.raises(
+        OutputError, match=r"is the made-up log of another run \(its seed is 3, not 4\); ch"
+    ):
         content(path, settings=SETTINGS | {"seed": 4})
     with pytest.raises(OutputError, match=r"\(its recipe differs\)"):
         content(path, settings=SETTINGS | {"recipe": {"size": 2}})

@@ -424,8 +424,9 @@ def _prepare(connection: sqlite3.Connection, path: Path, wanted: str) -> str:
 def _require_version(connection: sqlite3.Connection, path: Path) -> None:
     """Raise `InputError` where a database is no ledger of this format."""
     version = connection.execute("PRAGMA user_version").fetchone()[0]
-    manifest = {"format": FORMAT.name if version else None, "format_version": version}
-    FORMAT.check(manifest, path, advice="give another --out")
+    if not version:
+        raise InputError(f"expected a ledger, found a foreign file: {path}; give another --out")
+    FORMAT.check({**FORMAT.manifest(), "format": version}, path)
 
 
 def _store_settings(connection: sqlite3.Connection, path: Path, wanted: str) -> None:

@@ -23,8 +23,8 @@ from pathlib import Path
 from deepfreak.errors import OutputError
 from deepfreak.live.messages import Decision, FrameOutcome, LedgerRow
 from deepfreak.live.sinks.growing_file import GrowingFile
-from deepfreak.live.sinks.hit_draft import draft_path
 from deepfreak.live.sinks.json_lines import require_next
+from deepfreak.storage.draft import draft_path
 from deepfreak.storage.files import reason_of
 from deepfreak.storage.manifest import Format
 
@@ -204,9 +204,11 @@ def _read_position(path: Path) -> tuple[int, int, bytes] | None:
         return None
     except (OSError, ValueError, RecursionError):
         stated = None
-    match FORMAT.check(stated, path, advice=advice, error=OutputError):
-        case {"sequence": int(sequence), "bytes": int(size), "lines": str(lines)} if (
-            sequence >= 0 and size >= 0
-        ):
-            return sequence, size, lines.encode("utf-8", "surrogateescape")
-    raise OutputError(f"{path}: expected a list position, found a damaged one; {advice}")
+    if isinstance(stated, dict) and stated.get("kind") == FORMAT.name:
+        FORMAT.check(stated, path, error=OutputError)
+        match stated:
+            case {"sequence": int(sequence), "bytes": int(size), "lines": str(lines)} if (
+                sequence >= 0 and size >= 0
+            ):
+                return sequence, size, lines.encode("utf-8", "surrogateescape")
+    raise OutputError(f"{path}: expected a list position, found something else; {advice}")

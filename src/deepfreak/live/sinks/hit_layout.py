@@ -27,7 +27,8 @@ import h5py
 import numpy as np
 
 from deepfreak.live.sinks.crystfel_message import HC_EV_A
-from deepfreak.live.sinks.hit_record import MASK_TYPE, FileSetup, HitRecord, compression
+from deepfreak.live.sinks.hit_record import MASK_TYPE, FileSetup, HitRecord
+from deepfreak.storage.chunks import compression
 
 OURS = {"nxmx": "/entry/deepfreak", "cxi": "/entry_1/deepfreak_1"}
 SUFFIXES = {"nxmx": ".h5", "cxi": ".cxi"}

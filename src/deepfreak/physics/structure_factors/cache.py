@@ -1,4 +1,4 @@
-"""Computed structure factors, kept in a keyed cache."""
+"""Computed structure factors in a keyed cache."""
 
 from __future__ import annotations
 
@@ -16,21 +16,19 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# To be raised when the same settings give other numbers, or the file another layout, than before.
+# Increase it when the same settings give other numbers or the layout of the file changes.
 GENERATION = 5
 
 
 def cached(
     settings: Mapping[str, Any], compute: Callable[[], StructureFactors]
 ) -> StructureFactors:
-    """Return the structure factors of `settings`, from disk if an intact copy is there.
+    """Return the structure factors of `settings`, from the cache or from `compute`.
 
     Parameters
     ----------
     settings
-        All that decides the numbers, as JSON values; of files, the hash of their content.
-    compute
-        Called without arguments when there is no copy.
+        All that determines the numbers, as JSON values; for files, the hash of their content.
     """
     folder = cache_folder()
     cache = KeyedCache(None if folder is None else folder / "structure_factors", ".npz")

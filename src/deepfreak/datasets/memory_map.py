@@ -12,7 +12,7 @@ from deepfreak.errors import DatasetError
 from deepfreak.storage.files import check_output, whole_file
 
 if TYPE_CHECKING:
-    from deepfreak.datasets.store import Dataset
+    from deepfreak.datasets.file import Dataset
 
 IMAGES_AT_ONCE = 64
 

@@ -169,7 +169,9 @@ def test_a_draft_of_another_run_is_kept_unless_told(small: Experiment, tmp_path:
 
 def test_what_is_no_draft_is_left_alone(small: Experiment, tmp_path: Path) -> None:
     draft_path(tmp_path / "ten.h5").write_text("precious\n")
-    with pytest.raises(OutputError, match="is no draft"):
+    with pytest.raises(
+        OutputError, match="expected the format data set draft, found something else"
+    ):
         generate(small, count=1, seed=3, out=tmp_path / "ten.h5")
     assert draft_path(tmp_path / "ten.h5").read_text() == "precious\n"
 
@@ -213,7 +215,7 @@ def test_a_worker_that_dies_costs_no_finished_image(
             process.kill()
 
     with (
-        pytest.raises(DeepFreakError, match=r"worker process died.*4 of 10 images are kept"),
+        pytest.raises(DeepFreakError, match=r"worker process crashed.*4 of 10 images are kept"),
         worker_processes(2) as executor,
     ):
         generate(

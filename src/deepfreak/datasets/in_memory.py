@@ -74,7 +74,7 @@ def render(
     places
         First shot and number of shots of each split.
     executor, renderer
-        Where they are simulated, by default in this process; see `dataset.stream`.
+        Where they are simulated, by default in this process; see `streaming.stream`.
     advance
         Called with the number of further images that are done.
     """

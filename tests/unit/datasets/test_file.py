@@ -1,5 +1,6 @@
 """Reading: splits, batches, and the copy that is mapped into memory."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -44,6 +45,23 @@ def test_a_split_beyond_the_images_is_refused(made: Path, tmp_path: Path, place:
     with h5py.File(path, "r+") as file:
         file["splits"].attrs["test"] = place
     with pytest.raises(DatasetError, match="within 10 images"), Dataset.open(path):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("stated", "said"),
+    [
+        ({"kind": "deepfreak data set", "format": 9}, "expected version 1 .*, found version 9"),
+        ({"kind": "deepfreak evidence table"}, "expected the format deepfreak data set"),
+    ],
+)
+def test_another_format_or_version_is_refused(
+    made: Path, tmp_path: Path, stated: dict, said: str
+) -> None:
+    path = shutil.copy(made, tmp_path / "other.h5")
+    with h5py.File(path, "r+") as file:
+        file.attrs["manifest"] = json.dumps(json.loads(file.attrs["manifest"]) | stated)
+    with pytest.raises(DatasetError, match=said), Dataset.open(path):
         pass
 
 

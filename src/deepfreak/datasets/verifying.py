@@ -13,6 +13,7 @@ import pydantic
 from numpy.typing import NDArray
 
 from deepfreak.datasets.executors import in_order
+from deepfreak.datasets.file import FORMAT, Dataset, content_hashes
 from deepfreak.datasets.records import (
     PACKAGES,
     columns_of,
@@ -20,7 +21,6 @@ from deepfreak.datasets.records import (
     flat_truth,
     processor,
 )
-from deepfreak.datasets.store import KIND, Dataset, sha256_of_labels, sha256_of_truth
 from deepfreak.errors import DeepFreakError
 from deepfreak.physics.experiment import Experiment
 from deepfreak.physics.exposure import simulate
@@ -40,7 +40,7 @@ Simulated = tuple[int, NDArray[np.uint8], NDArray[np.float64]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Proof:
+class Verification:
     """What `verify` found.
 
     Parameters
@@ -69,7 +69,7 @@ def verify(
     sample: int = 20,
     executor: Executor | None = None,
     advance: Callable[[int], None] | None = None,
-) -> Proof:
+) -> Verification:
     """Compare a data set with its manifest, and `sample` images drawn by `rng` with the physics.
 
     On the versions and processor features that made it, images and truth are equal in each bit.
@@ -88,7 +88,9 @@ def verify(
     with Dataset.open(path) as data:
         problems = _problems_of_manifest(data)
         if problems:
-            return Proof(rule=None, reason="", images=0, simulated=0, problems=tuple(problems))
+            return Verification(
+                rule=None, reason="", images=0, simulated=0, problems=tuple(problems)
+            )
         problems += _problems_of_content(data, advance)
         rule, reason = _rule(data)
         chosen = np.sort(rng.choice(len(data), min(sample, len(data)), replace=False)).tolist()
@@ -99,7 +101,7 @@ def verify(
         except (DeepFreakError, pydantic.ValidationError) as error:
             problems.append(f"images cannot be simulated again: {error}")
             chosen = []
-        return Proof(
+        return Verification(
             rule=rule if chosen else None,
             reason=reason,
             images=len(data),
@@ -111,7 +113,7 @@ def verify(
 def _problems_of_manifest(data: Dataset) -> list[str]:
     """Return why the manifest says too little to compare anything with."""
     manifest = data.manifest
-    if manifest.get("kind") != KIND:
+    if manifest.get("kind") != FORMAT.name:
         return ["it has no manifest of `deepfreak generate`, against which it could be proved"]
     if "varied" in manifest:
         return ["its images are varied ones: prove them with deepfreak 0.1, which made them"]
@@ -150,11 +152,7 @@ def _problems_of_content(data: Dataset, advance: Callable[[int], None] | None) -
             break
         if advance is not None:
             advance(1)
-    found = {
-        "images": digests.hexdigest(),
-        "labels": sha256_of_labels(data.labels),
-        "truth": sha256_of_truth(data.truth),
-    }
+    found = content_hashes(digests, data.labels, data.truth)
     problems += [
         f"the hash of the {name} is not the manifest's: they were changed, or the manifest was"
         for name, digest in found.items()

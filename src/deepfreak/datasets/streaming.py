@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.datasets.executors import AHEAD, in_order
+from deepfreak.datasets.file import LabelledImages
 from deepfreak.datasets.records import columns_of, flat_truth
-from deepfreak.datasets.store import LabelledImages
 from deepfreak.physics.experiment import Experiment
 from deepfreak.physics.exposure import simulate
 from deepfreak.physics.shot import Shot

@@ -13,11 +13,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.datasets.records import NUMBERS, Record, columns_of, compression
+from deepfreak.datasets.records import NUMBERS, Record, columns_of
 from deepfreak.errors import DatasetError
+from deepfreak.storage.chunks import compression
 from deepfreak.storage.files import read_hdf5
+from deepfreak.storage.manifest import Format
 
-KIND = "deepfreak data set"
+FORMAT = Format("deepfreak data set", 1)
 
 
 class LabelledImages(NamedTuple):
@@ -134,9 +136,9 @@ class Dataset:
     def memory_map(self, folder: str | Path | None = None) -> "Dataset":
         """Return it with images in an uncompressed copy that is mapped into memory.
 
-        The copy is made once, beside the file or in `folder`; see `cache`.
+        The copy is made once, beside the file or in `folder`; see `memory_map`.
         """
-        from deepfreak.datasets.cache import mapped_images
+        from deepfreak.datasets.memory_map import mapped_images
 
         return replace(self, images=mapped_images(self, folder))
 
@@ -178,7 +180,7 @@ class Dataset:
             labels=labels.astype(np.uint8),
             classes=classes,
             truth={name: truth[name][:] for name in truth},
-            manifest=_manifest(path, file),
+            manifest=FORMAT.of_hdf5(file, path, error=DatasetError),
             splits=_splits(path, file, len(labels)),
             valid=None if valid is None else _Part(valid, 0, len(labels), dtype=np.bool_),
         )
@@ -220,16 +222,6 @@ def _text(name: str | bytes) -> str:
     return name.decode() if isinstance(name, bytes) else str(name)
 
 
-def _manifest(path: Path, file: h5py.File) -> dict[str, Any]:
-    try:
-        manifest = json.loads(file.attrs.get("manifest", "{}"))
-    except (ValueError, TypeError):
-        manifest = None
-    if not isinstance(manifest, dict):
-        raise DatasetError(f"{path}: its attribute `manifest` is no JSON table")
-    return manifest
-
-
 def _splits(path: Path, file: h5py.File, total: int) -> dict[str, tuple[int, int]]:
     """Return where each split begins and how many images it has, in the order of the file."""
     found = {}
@@ -260,7 +252,7 @@ class Layout(NamedTuple):
 
 
 def fill(
-    file: h5py.File, records: Iterable[Record], *, purpose: Mapping[str, Any], layout: Layout
+    file: h5py.File, records: Iterable[Record], *, settings: Mapping[str, Any], layout: Layout
 ) -> dict[str, Any]:
     """Write a whole data set into an empty file and return its manifest.
 
@@ -269,14 +261,12 @@ def fill(
 
     Parameters
     ----------
-    purpose
+    settings
         What the records are: experiment, seed, first, count, of, splits, versions.
     """
     size = layout.image_size
-    count = int(purpose["count"])
-    images = file.create_dataset(
-        "images", shape=(count, *size), dtype=np.uint8, chunks=(1, *size), **compression()
-    )
+    count = int(settings["count"])
+    images = create_images(file, "images", (count, *size))
     labels = np.zeros(count, np.uint8)
     truths = np.empty((count, NUMBERS))
     digests = hashlib.sha256()
@@ -293,33 +283,51 @@ def fill(
     group = file.create_group("truth")
     for name, values in truth.items():
         group.create_dataset(name, data=values)
-    if purpose["splits"] and count == purpose["of"]:
-        splits = file.create_group("splits")
-        for name, place in purpose["splits"].items():
-            splits.attrs[name] = np.array(place, np.int64)
-    manifest = {
-        "kind": KIND,
-        **purpose,
-        "sha256": {
-            "images": digests.hexdigest(),
-            "labels": sha256_of_labels(labels),
-            "truth": sha256_of_truth(truth),
-        },
-        "backend": "cpu",
-        "processors": sorted(processors),
-    }
+    if settings["splits"] and count == settings["of"]:
+        write_splits(file, settings["splits"])
+    manifest = FORMAT.manifest(
+        **settings,
+        sha256=content_hashes(digests, labels, truth),
+        backend="cpu",
+        processors=sorted(processors),
+    )
     file.attrs["manifest"] = json.dumps(manifest)
     return manifest
 
 
-def sha256_of_labels(labels: NDArray[np.uint8]) -> str:
-    """Return the hash of labels that a manifest holds."""
-    return hashlib.sha256(labels.astype(np.uint8).tobytes()).hexdigest()
+def create_images(file: h5py.File, name: str, shape: tuple[int, int, int]) -> h5py.Dataset:
+    """Create the data set `name` for (N, slow, fast) uint8, one compressed chunk an image."""
+    return file.create_dataset(
+        name, shape=shape, dtype=np.uint8, chunks=(1, *shape[1:]), **compression()
+    )
 
 
-def sha256_of_truth(truth: Mapping[str, NDArray[np.float64]]) -> str:
-    """Return the hash of names and values of the truth, by the order of the names."""
+def write_splits(file: h5py.File, splits: Mapping[str, tuple[int, int]]) -> None:
+    """Write (first, count) of each split by its name."""
+    group = file.create_group("splits")
+    for name, place in splits.items():
+        group.attrs[name] = np.array(place, np.int64)
+
+
+def content_hashes(
+    image_digests: "hashlib._Hash",
+    labels: NDArray[np.uint8],
+    truth: Mapping[str, NDArray[np.float64]],
+) -> dict[str, str]:
+    """Return the hashes of images, labels and truth that a manifest holds.
+
+    Parameters
+    ----------
+    image_digests
+        SHA-256 over the SHA-256 of each image, in their order.
+    truth
+        Hashed with the names, in the order of the names; may be empty.
+    """
     digest = hashlib.sha256()
     for name in sorted(truth):
         digest.update(name.encode() + b"\0" + truth[name].astype("<f8").tobytes())
-    return digest.hexdigest()
+    return {
+        "images": image_digests.hexdigest(),
+        "labels": hashlib.sha256(labels.astype(np.uint8).tobytes()).hexdigest(),
+        "truth": digest.hexdigest(),
+    }

@@ -3,7 +3,13 @@ import pytest
 import torch
 
 from deepfreak.datasets import Dataset, generate
-from deepfreak.datasets.rendered import agreement, on_cpu, places_in_recipe, render, rendered_splits
+from deepfreak.datasets.in_memory import (
+    agreement,
+    on_cpu,
+    places_in_recipe,
+    render,
+    rendered_splits,
+)
 from deepfreak.errors import RecipeError
 from deepfreak.physics.exposure import scatter, simulate
 from deepfreak.physics.gpu.batch import Batch

@@ -8,17 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from deepfreak.datasets.records import QUANTITIES, Record, compress, digest_of
-from deepfreak.datasets.series import BYTES_PER_PIXEL
-from deepfreak.datasets.store import (
-    KIND,
-    Dataset,
-    Layout,
-    fill,
-    sha256_of_labels,
-    sha256_of_truth,
-)
+from deepfreak.datasets.file import FORMAT, Dataset, Layout, content_hashes, fill
+from deepfreak.datasets.generating import BYTES_PER_PIXEL
+from deepfreak.datasets.records import QUANTITIES, Record, digest_of
 from deepfreak.errors import DatasetError
+from deepfreak.storage.chunks import Chunks
 from deepfreak.storage.files import check_output, whole_hdf5
 
 # What shards of one series share.
@@ -59,10 +53,10 @@ def join(
             _check_kind(part)
         parts.sort(key=lambda part: int(part.manifest["first"]))
         _check_series(parts)
-        purpose = {name: parts[0].manifest[name] for name in ("experiment", "seed")}
+        settings = {name: parts[0].manifest[name] for name in ("experiment", "seed")}
         total = int(parts[0].manifest["of"])
-        purpose |= {"first": 0, "count": total, "of": total}
-        purpose |= {name: parts[0].manifest[name] for name in ("splits", "versions")}
+        settings |= {"first": 0, "count": total, "of": total}
+        settings |= {name: parts[0].manifest[name] for name in ("splits", "versions")}
         pixels = total * int(np.prod(parts[0].images.shape[1:]))
         check_output(out, overwrite=overwrite, expected_bytes=int(pixels * BYTES_PER_PIXEL))
         with whole_hdf5(out, overwrite=overwrite) as (file, check_disk):
@@ -72,13 +66,14 @@ def join(
                 if advance is not None:
                     advance(done)
 
-            layout = Layout.of(purpose["experiment"])
-            return fill(file, _records(parts, step), purpose=purpose, layout=layout)
+            layout = Layout.of(settings["experiment"])
+            records = _records(parts, stack.enter_context(Chunks()), step)
+            return fill(file, records, settings=settings, layout=layout)
 
 
 def _check_kind(part: Dataset) -> None:
     wanted = {*_COMMON, "first", "count", "sha256", "processors"}
-    if part.manifest.get("kind") != KIND or not wanted <= set(part.manifest):
+    if part.manifest.get("kind") != FORMAT.name or not wanted <= set(part.manifest):
         raise DatasetError(f"{part.path}: expected a shard made by `deepfreak generate --shard`")
     if part.manifest["count"] != len(part) or set(part.truth) != set(QUANTITIES):
         raise DatasetError(f"{part.path}: its content is not what its manifest says")
@@ -110,7 +105,7 @@ def _check_series(parts: list[Dataset]) -> None:
         raise DatasetError(f"no shard with images {reached} to {total - 1}; make it first")
 
 
-def _records(parts: list[Dataset], step: Callable[[int], None]) -> Iterator[Record]:
+def _records(parts: list[Dataset], chunks: Chunks, step: Callable[[int], None]) -> Iterator[Record]:
     for part in parts:
         hashes = part.manifest["sha256"]
         flat = [part.truth[name].reshape(len(part), -1) for name in QUANTITIES]
@@ -127,14 +122,9 @@ def _records(parts: list[Dataset], step: Callable[[int], None]) -> Iterator[Reco
                 # which image came from which is not known any more, nor needed
                 processor=processors[index % len(processors)],
                 truth=truths[index],
-                chunk=compress(image),
+                chunk=chunks.compress(image),
             )
             step(1)
-        found = {
-            "images": digests.hexdigest(),
-            "labels": sha256_of_labels(part.labels),
-            "truth": sha256_of_truth(part.truth),
-        }
-        for name, digest_found in found.items():
+        for name, digest_found in content_hashes(digests, part.labels, part.truth).items():
             if hashes.get(name) != digest_found:
                 raise DatasetError(f"{part.path}: its {name} are not what its manifest says")

@@ -1,5 +1,6 @@
 """`data verify`: what is proved, what is found, and by which rule."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -10,12 +11,12 @@ import h5py
 import numpy as np
 import pytest
 
-from deepfreak.datasets import Proof, verify, worker_processes
-from deepfreak.datasets.proof import sha256_of_labels
+from deepfreak.datasets import Verification, verify, worker_processes
+from deepfreak.datasets.file import content_hashes
 from deepfreak.datasets.records import digest_of
 
 
-def proof_of(path: Path, sample: int = 10) -> Proof:
+def proof_of(path: Path, sample: int = 10) -> Verification:
     return verify(path, rng=np.random.default_rng(0), sample=sample)
 
 
@@ -36,11 +37,12 @@ def changed(made: Path, tmp_path: Path) -> Callable[[Callable[[h5py.File, dict],
 
 def with_hashes(file: h5py.File, manifest: dict[str, Any]) -> None:
     """Make the manifest's hashes those of changed content."""
-    import hashlib
-
-    digests = b"".join(digest_of(image) for image in file["images"])
-    manifest["sha256"]["images"] = hashlib.sha256(digests).hexdigest()
-    manifest["sha256"]["labels"] = sha256_of_labels(file["label"][:])
+    digests = hashlib.sha256(b"".join(digest_of(image) for image in file["images"]))
+    manifest["sha256"] |= {
+        name: digest
+        for name, digest in content_hashes(digests, file["label"][:], {}).items()
+        if name != "truth"
+    }
 
 
 def test_what_generate_made_is_proved_by_equal_bytes(made: Path) -> None:
