@@ -82,7 +82,7 @@ class CrystFELList:
             raise
 
     def last(self) -> int:
-        """Return the sequence number of the last outcome that was taken.
+        """Return the sequence number of the last outcome that was considered.
 
         After a crash it is the last one that the list takes into account: what waited comes again.
         """
@@ -107,7 +107,7 @@ class CrystFELList:
         self._last = rows[-1].sequence
 
     def close(self) -> None:
-        """List what waited for copies that are whole now; take no more."""
+        """List what waited for copies that are whole now, and close."""
         try:
             if self._waiting:
                 self._list(self._waiting, until=self._last)
@@ -145,7 +145,7 @@ class CrystFELList:
         return _spelled(f"{self._name_of(outcome.series)} //{outcome.number}")
 
     def _state(self, sequence: int, lines: bytes) -> None:
-        """Say that the list is to have these lines behind those that it has."""
+        """Write to the position file that the list is to get these lines."""
         text = lines.decode("utf-8", "surrogateescape")
         stated = FORMAT.manifest(sequence=sequence, bytes=self._file.size, lines=text)
         partial = self._position.with_name(f".{self._position.name}.partial")
@@ -159,7 +159,7 @@ class CrystFELList:
             ) from error
 
     def _resume(self) -> int:
-        """Add what a killed process had stated and not written; return how far the list is."""
+        """Add what a killed process had announced and not written; return how far the list is."""
         stated = _read_position(self._position)
         if stated is None and self._file.size:
             raise self._not_ours("its .position file is missing")

@@ -112,7 +112,7 @@ class PendingFile:
             self.state_due = min(self.state_due, self.look_due)
 
     def looked(self, look: Inspection, now: float) -> None:
-        """Take note of what a look has found, and look again later, and later each time."""
+        """Take note of an inspection; the next one is due later, and later each time."""
         self.last, self.size = look, look.size
         self.links_known = False
         if look.extent is not None:
@@ -156,7 +156,7 @@ def numbers(state: os.stat_result) -> tuple[int, int, int]:
 
 
 class FilePublisher:
-    """Gives out the frames of candidates; the parameters are those of `FolderSource`.
+    """Publishes the frames of pending files; the parameters are those of `FolderSource`.
 
     Parameters
     ----------
@@ -178,7 +178,7 @@ class FilePublisher:
         self._reading = reading
 
     def publish(self, candidate: PendingFile, *, last: bool = False) -> Iterator[Event]:
-        """Yield what a candidate has to give now; it is `over` when there will be no more.
+        """Yield what can be published of a file now; it is `over` when there will be no more.
 
         `last` at the end of everything: what cannot be read is published as unreadable then, except
         what a living program has locked.
@@ -258,7 +258,7 @@ class FilePublisher:
         old: bool,
         last: bool,
     ) -> Inspection | None:
-        """Return what a look finds, None while it has not ended."""
+        """Return the inspection of a file, None while it has not ended."""
         # of a file that grows a late answer is still true; of another one that has changed not
         key = (candidate.path, state.st_ino if candidate.is_hdf5 else candidate.stamp)
         try:
@@ -284,7 +284,7 @@ class FilePublisher:
         quiet: bool,
         stuck: bool,
     ) -> Iterator[Event]:
-        """Give out the frames that are safe to read.
+        """Publish the frames that are safe to read.
 
         Parameters
         ----------
@@ -322,7 +322,7 @@ class FilePublisher:
             candidate.over = True
 
     def _publish_unreadable(self, candidate: PendingFile) -> Iterator[Event]:
-        """Give out a file that cannot be read, so that this is recorded."""
+        """Publish a file that cannot be read, so that this is recorded."""
         candidate.over = True
         if candidate.series is not None:
             yield Trouble(
@@ -381,14 +381,14 @@ class FilePublisher:
             )
 
     def _refused(self, candidate: PendingFile, *, last: bool) -> Iterator[Event]:
-        """Wait for a file that may not be opened, or give it out as unreadable."""
+        """Wait for a file that may not be opened, or publish it as unreadable."""
         now = time.monotonic()
         candidate.state_due = now + self._settle_s
         if last or now - candidate.changed >= self._patience_s:
             yield from self._publish_unreadable(candidate)
 
     def _close_series(self, candidate: PendingFile) -> Iterator[Event]:
-        """Say what is left of a candidate at the end of everything."""
+        """Report what is left of a file at the end of everything."""
         candidate.over = True
         extent, error = candidate.last.extent, candidate.last.error
         if candidate.series is None:

@@ -1,4 +1,4 @@
-"""Frames of files as they arrive in folders, each once, and none of them half-written.
+"""Frames of files as they arrive in directories, each once, and none of them half-written.
 
 The directories are polled (`find`), since inotify and its like tell only of what this very machine
 does, and a detector writes to a network file system from another one. What is new is a
@@ -39,7 +39,7 @@ _RECHECK_S = 0.002  # spent in each poll on asking whether files that are done w
 
 
 class FolderSource:
-    """The frames of files below folders, as a source; see `messages.FrameSource`.
+    """The frames of files below directories, as a source; see `messages.FrameSource`.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ class FolderSource:
                     yield change
 
     def _publish_due(self, *, last: bool = False) -> Iterator[Event | None]:
-        """Look after all candidates whose time has come, masters before what they link to."""
+        """Publish from all files that are due, masters before what they link to."""
         now = time.monotonic()
         due = [one for one in self._pending.values() if last or one.state_due <= now]
         known = []
@@ -279,7 +279,7 @@ class FolderSource:
         return True
 
     def _taken_before(self, master: PendingFile, links: frozenset[str]) -> bool:
-        """Return whether images of a master were given out before it was known to be one."""
+        """Return whether images of a master were published before it was known to be one."""
         if self._names.is_known(master.label):
             return False
         for link in links:
