@@ -1,8 +1,8 @@
 """The spool: received frames without a verdict, one file each.
 
 It carries frames from the receiver to the workers, which read the files, and it survives `kill -9`:
-a frame counts as received once its file is complete, and the file is removed when the ledger has the
-verdict. The files live in the page cache and are mostly removed before a disk writes them; a
+a frame counts as received once its file is complete, and the file is removed when the ledger has
+the verdict. The files live in the page cache and are mostly removed before a disk writes them; a
 directory in memory (/dev/shm) spares the disk altogether.
 
 A file's name states its session: `deepfreak-SESSION-000000000012.frame`. Nothing else in the
