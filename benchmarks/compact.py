@@ -4,8 +4,8 @@ Run: python benchmarks/compact.py [--images 100] [--seed 1]
 
 Each network is exported with its preprocessing and its activation maps, as it is served, and
 classifies simulated images one by one in one thread. Times are CPU milliseconds, median and
-minimum. Weights are random, which does not change the cost. The shipped model predicts without
-maps, as in live screening. Training is forward and backward, in batches of 32, in one thread.
+minimum. Weights are random, which does not change the cost. Training is forward and backward, in
+batches of 32, in one thread.
 """
 
 import argparse
@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from deepfreak.models import load_model
 from deepfreak.models.runtime import onnxruntime
 from deepfreak.networks import TOPOLOGIES, Architecture, Compact, Inputs, NetworkModel, cost
 from deepfreak.networks.checkpoint import fingerprint
@@ -109,11 +108,6 @@ def main() -> None:
             f"| {np.median(served):.2f} ({served.min():.2f}) | {training_ms(model, images):.1f} |",
             flush=True,
         )
-    shipped = load_model()
-    alone = np.concatenate(
-        [core_ms(lambda image=image: shipped.probabilities(image[None]), 1) for image in images]
-    )
-    print(f"shipped model, predictions only: {np.median(alone):.2f} ms ({alone.min():.2f})")
 
 
 if __name__ == "__main__":

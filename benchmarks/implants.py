@@ -5,7 +5,7 @@ Run: python benchmarks/implants.py FOLDER LABELS.csv --model FILE [--visible 5,1
 
 For testing only; no model is trained on these frames. LABELS.csv is that of counting.py.
 
-Crystals: each real miss gets a crystal drawn as for randomised frames. Spots have Poisson photons,
+Crystals: each real miss gets a crystal of `randomised.scene`. Spots have Poisson photons,
 their own width plus the point spread that the frame's noise shows, the gain of the frame (from the
 header, otherwise estimated by the evidence), on valid pixels, up to saturation. The brightness is
 chosen so that the wanted number of spots is visible. Visibility is measured as for randomised
@@ -37,7 +37,7 @@ from deepfreak.datasets.randomised.scene import (
 )
 from deepfreak.datasets.randomised.spots import FWHM, Canvas, Spots
 from deepfreak.datasets.randomised.table import BETWEEN, HIT
-from deepfreak.datasets.randomised.visible import Visibility, visible_in
+from deepfreak.datasets.randomised.visibility import Visibility, visible_in
 from deepfreak.errors import FrameError
 from deepfreak.evidence import Evidence, find_evidence
 from deepfreak.evidence.candidates import poisson_z

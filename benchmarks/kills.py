@@ -61,7 +61,8 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True)
     log, rng = options.out / "log", np.random.default_rng(options.seed)
-    speak = ["replay", "diffranet", "--bind", f"tcp://127.0.0.1:{PORT}", "--high-water", "100"]
+    speak = ["live", "replay", "diffranet", "--bind", f"tcp://127.0.0.1:{PORT}"]
+    speak += ["--high-water", "100"]
     speak += ["--count", str(options.count), "--rate", str(options.rate), "--workers", "1"]
     speak += ["--wait", "120", "--truth", str(options.out / "truth.csv")]
     sender = subprocess.Popen(

@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 
-from deepfreak.formats.frame import Facts
+from deepfreak.formats.frame import Metadata
 from deepfreak.formats.measured import make_frame
 
 SHAPE = (2162, 2068)  # EIGER2 4M
@@ -38,7 +38,9 @@ def main() -> None:
                 least = float("inf")
                 for _ in range(options.repetitions + 1):  # the first one compiles
                     start = time.perf_counter()
-                    make_frame(counts, file="", index=0, facts=Facts(), names=names, mask=mask)
+                    make_frame(
+                        counts, file="", index=0, metadata=Metadata(), names=names, mask=mask
+                    )
                     least = min(least, time.perf_counter() - start)
                 known = "no mask" if mask is None else "mask"
                 print(f"{np.dtype(dtype).name:<8} {name:<17} {known:<8} {1e3 * least:6.1f} ms")

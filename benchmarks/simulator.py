@@ -32,7 +32,8 @@ from deepfreak.physics.noise import (
 )
 from deepfreak.physics.noise.deviates import poisson
 from deepfreak.physics.recipe import load_recipe
-from deepfreak.physics.scattering.bragg import Lattice, Method, bragg_intensity
+from deepfreak.physics.scattering.bragg import Method, bragg_intensity
+from deepfreak.physics.scattering.by_pixel import SHAPES, RenderedCrystal
 from deepfreak.physics.shot import Shot
 
 PAIR_NS = 20.0  # time of the original C program per (subpixel, domain) pair of a tophat spot
@@ -73,13 +74,13 @@ def bragg_work(shot: Shot, *, rows: int | None = None) -> tuple[Render, float]:
         slow_axis=whole.slow_axis * step if rows else whole.slow_axis,
         pixel_size_mm=whole.pixel_size_mm,
     )
-    lattice = Lattice(
+    lattice = RenderedCrystal(
         F=factors.F,
         hkl_min=np.array(factors.hkl_min),
         real_axes=axes,
         domains=shot.domains()[0],
         cells=experiment.crystal.domain_cells(axes[0]),
-        shape=experiment.crystal.xtal_shape,
+        shape=SHAPES[experiment.crystal.xtal_shape],
     )
     oversample = experiment.crystal.oversample
     pairs = size[0] * size[1] * oversample**2 * len(lattice.domains)
@@ -100,7 +101,7 @@ def bragg_table(
     square_crystal = replace(shot.experiment.crystal, xtal_shape="square")
     square = replace(shot, experiment=replace(shot.experiment, crystal=square_crystal))
     for name, one, method, seconds in (
-        ("tophat", shot, "landings", reference_s),
+        ("tophat", shot, "by_reflection", reference_s),
         ("square", square, "by_row", reference_square_s),
     ):
         render, pairs = bragg_work(one)
@@ -168,7 +169,7 @@ def growth_table(shot: Shot) -> None:
         ),
     ):
         render, _ = bragg_work(replace(shot, experiment=changed))
-        ms = core_ms(partial(render, "landings"), runs=3)
+        ms = core_ms(partial(render, "by_reflection"), runs=3)
         print(f"  {name:<40} {ms:10.1f} {factor:10.1f} x")
 
 

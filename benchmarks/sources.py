@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 from deepfreak.physics.detector import beam_factors, sin_theta
 from deepfreak.physics.exposure import background_photons, bragg_photons
 from deepfreak.physics.recipe import load_recipe
-from deepfreak.physics.scattering.amorphous import form_factor, molecules
+from deepfreak.physics.scattering.amorphous import Amorphous
 from deepfreak.physics.scattering.constants import R_E_SQR_M2
 from deepfreak.physics.scattering.disorder import (
     SPOT_VOLUME,
     compton_intensity,
     protein_of,
 )
-from deepfreak.physics.scattering.ice import Ice
 from deepfreak.physics.shot import Shot
 from deepfreak.physics.structure_factors.factors import STOL
 
@@ -52,13 +51,13 @@ def rows_of(shot: Shot) -> list[tuple[str, float, float]]:
     experiment = shot.experiment
     rows = []
     for matter in shot.surroundings()[0]:
-        if isinstance(matter, Ice):
+        if not isinstance(matter, Amorphous):
             continue
         only = replace(experiment, background=(matter,))
         no_crystal = replace(shot, experiment=only, crystal_volume_mm3=0.0)
         rendered = float(background_photons(no_crystal).mean(dtype=np.float64))
-        stol, F = form_factor(matter)
-        count = molecules(matter, experiment.beam)
+        stol, F = matter.form_factor()
+        count = matter.molecules(experiment.beam)
         rows.append(
             (
                 f"{matter.material}, {matter.path_mm:.4g} mm",

@@ -8,7 +8,8 @@ import numpy as np
 from deepfreak.datasets.randomised.table import Table
 from deepfreak.evidence import find_evidence, numbers
 from deepfreak.models import EvidenceModel, Perceptrons, save_model
-from deepfreak.screening.scores import score_table, scores_path, write_scores
+from deepfreak.screening.calibration import calibrate_on_table
+from deepfreak.screening.calibration_file import calibration_path, write_calibration
 from tests.unit.evidence.made import flat, made, on_circles, scattered, spots, with_hot_pixels
 
 SHAPE = (320, 320)
@@ -92,7 +93,7 @@ def save_made_model(folder: Path, *, scored: int = 4000) -> Path:
             for name in ("numbers", "label", "family", "visible", "zingers", "kind")
         },
     )
-    write_scores(score_table(made_model(), table), scores_path(path))
+    write_calibration(calibrate_on_table(made_model(), table), calibration_path(path))
     return path
 
 

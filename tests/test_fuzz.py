@@ -40,10 +40,10 @@ REAL = [
     "ximg2701_00001.cbf",
 ]
 KINDS = [
-    "geom", "poni", "expt", "recipe", "mmcif", "pdb", "mtz", "onnx", "skops", "model",
+    "geom", "poni", "expt", "recipe", "mmcif", "pdb", "mtz", "onnx", "forest", "model",
     "safetensors",
 ]  # fmt: skip
-ARCHIVES = {"skops", "model", "safetensors"}
+ARCHIVES = {"forest", "model", "safetensors"}
 COUNTS = made.photons((200, 150))
 
 

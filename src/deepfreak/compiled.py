@@ -131,12 +131,23 @@ class _Kept:
             self._content = content_hash(self._dispatcher)
         if not self._content:
             return None
-        asked = repr((signature, codegen.magic_tuple()))
+        asked = repr((signature, _field_names(signature), codegen.magic_tuple()))
         if " at 0x" in asked:  # an address does not identify its content
             return None
         name = hashlib.sha256(self._content + asked.encode())
         function = self._dispatcher.py_func
         return f"{function.__module__}.{function.__name__}-{name.hexdigest()[:32]}"
+
+
+def _field_names(signature: Any) -> list[tuple[str, ...]]:
+    """Return the fields of each named tuple in a signature, whose text names its class only."""
+    found, pending = [], list(signature)
+    while pending:
+        kind = pending.pop()
+        if isinstance(kind, numba.types.BaseTuple):
+            pending += list(kind.types)
+            found.append(getattr(kind, "fields", ()))
+    return found
 
 
 class _Parts(CompileResultCacheImpl):  # type: ignore[misc]
@@ -230,7 +241,7 @@ def _named_parts(value: Any) -> Iterator[str]:
     if isinstance(value, type) and issubclass(value, enum.Enum):
         yield repr([(member.name, member.value) for member in value])
     elif isinstance(value, type) and issubclass(value, tuple) and hasattr(value, "_fields"):
-        yield repr(value._fields)
+        yield repr((value._fields, getattr(value, "_field_defaults", {})))
     elif name.startswith("deepfreak"):
         raise _UnknownError(name)
     yield name

@@ -1,5 +1,6 @@
 """Progress of long work on stderr: a bar on a terminal, a line now and then in a log."""
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,9 @@ SECONDS_BETWEEN_LINES = 15.0
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show progress and the time left; the function it gives takes the number of further items."""
+    if logging.getLogger("deepfreak").level > logging.INFO:
+        yield lambda _: None
+        return
     if not sys.stderr.isatty():
         yield _lines(what, total)
         return

@@ -1,6 +1,6 @@
 """The base of settings dataclasses: strict checks, and types for ranges of physical values."""
 
-from typing import Annotated, TypeVar, cast, dataclass_transform
+from typing import Annotated, Any, TypeVar, cast, dataclass_transform
 
 import pydantic
 from pydantic import AfterValidator, ConfigDict, Field
@@ -10,6 +10,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+OpenFraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Vector = tuple[Finite, Finite, Finite]
 
@@ -36,6 +37,12 @@ def settings(cls: type[T]) -> type[T]:
     config = ConfigDict(extra="forbid")
     make = pydantic_dataclass(frozen=True, kw_only=True, slots=True, config=config)
     return cast("type[T]", make(cls))
+
+
+def to_json(values: object) -> dict[str, Any]:
+    """Return the settings `values`, an instance of a class made by `settings`, as JSON values."""
+    found: dict[str, Any] = pydantic.TypeAdapter(type(values)).dump_python(values, mode="json")
+    return found
 
 
 def middle(extent: float | tuple[float, float]) -> float:

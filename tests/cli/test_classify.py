@@ -252,7 +252,7 @@ def test_the_report_draws_the_peaks_of_the_evidence_and_says_why(tmp_path, image
 
 
 def test_scores_of_the_detector_and_the_accepted_loss_are_taken(image, evidence, capsys):
-    scores = evidence.with_name(evidence.name + ".scores.json")
+    scores = evidence.with_name(evidence.name + ".calibration.json")
     options = ["--model", evidence, "--format", "jsonl"]
     assert run(image.parent, *options, "--scores", scores) == 0
     assert "at most 0.500% of hits are discarded" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""`deepfreak fetch` against a local server that misbehaves in many ways."""
+"""`deepfreak data fetch` against a server on this machine that behaves in every way but well."""
 
 import gzip
 import threading
@@ -11,7 +11,7 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
-from deepfreak.cli.fetch import fetch
+from deepfreak.cli.data.fetch import fetch
 from deepfreak.errors import DeepFreakError, FetchError, OutputError
 from deepfreak.physics.structure_factors import Model, structure_factors_for
 from deepfreak.physics.structure_factors.archive import (

@@ -10,21 +10,20 @@ from pathlib import Path
 
 import numpy as np
 
-from deepfreak.physics.beam import Beam
+from deepfreak.physics.beam import Beam, Pulse
 from deepfreak.physics.crystal import rotation_about
 from deepfreak.physics.detector import (
     Detector,
     Panel,
-    beam_factors,
     polarization_factor,
-    sin_theta,
     solid_angle,
 )
-from deepfreak.physics.scattering.amorphous import scatter_from_table
-from deepfreak.physics.scattering.bragg import Lattice, Method, bragg_intensity
+from deepfreak.physics.scattering.bragg import Method, bragg_intensity
+from deepfreak.physics.scattering.by_pixel import GAUSS, ROUND, SQUARE, TOPHAT, RenderedCrystal
 from deepfreak.physics.scattering.constants import AVOGADRO, R_E_SQR_M2
+from deepfreak.physics.scattering.tables import photons_from_table
 
-SHAPES = {0: "square", 1: "round", 2: "gauss", 3: "tophat"}
+SHAPES = (SQUARE, ROUND, GAUSS, TOPHAT)  # as the originals number them
 OCTANT = "psii_F_octant_milli"
 
 
@@ -33,7 +32,7 @@ class BraggCase:
     """One nanoBragg image and all its inputs."""
 
     image: np.ndarray
-    lattice: Lattice
+    lattice: RenderedCrystal
     panel: Panel
     sources: np.ndarray
     oversample: int
@@ -100,17 +99,14 @@ class AmorphousCase:
         )
         volume_cm3 = beam.area_mm2 * number["thick"] * 1e-3
         molecules = volume_cm3 * number["density"] * AVOGADRO / number["MW"]
-        ours = np.empty(self.image.shape, dtype=np.float32)
-        scatter_from_table(
-            ours,
+        pulse = Pulse(beam=beam, photons=beam.photons_per_pulse, wavelength_A=number["lambda"])
+        return photons_from_table(
+            pulse,
+            detector,
             stol=np.ascontiguousarray(self.stol[:, 0]),
             F=np.ascontiguousarray(self.stol[:, 1]),
-            sin_theta=sin_theta(detector),
-            wavelength=number["lambda"],
-            factors=beam_factors(detector, beam),
-            strength=R_E_SQR_M2 * beam.fluence(beam.photons_per_pulse) * molecules,
+            strength=R_E_SQR_M2 * pulse.fluence * molecules,
         )
-        return ours
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -171,7 +167,7 @@ def _bragg_case(state: dict, data: dict[str, np.ndarray], octant: Path) -> Bragg
     )
     return BraggCase(
         image=data["image"],
-        lattice=Lattice(
+        lattice=RenderedCrystal(
             F=F,
             hkl_min=hkl_min,
             real_axes=np.array([axes_A @ rotation_about(spindle, phi).T for phi in steps]),

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import json
 import numpy as np
-from deepfreak.exposure import scatter, simulate
+from deepfreak.physics.exposure import scatter, simulate
 from deepfreak.physics.gpu import Renderer
 from tests.gpu.small import small_experiment, small_shots
 

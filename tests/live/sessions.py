@@ -18,7 +18,7 @@ from deepfreak.live.replay import record_shots
 from deepfreak.live.results.ledger import read_ledger
 from deepfreak.models import EvidenceModel, load_model
 from deepfreak.physics.recipe import load_recipe
-from deepfreak.screening.scores import Scores, thresholds, write_scores
+from deepfreak.screening.calibration_file import Calibration, thresholds, write_calibration
 
 PATIENCE_S = 120.0
 
@@ -29,7 +29,7 @@ def made_scores(path: Path, model: Path | str = "diffranet") -> Path:
     hits = np.sort(1 / (1 + np.exp(-rng.normal(6, 2, 5000))))
     empties = np.sort(1 / (1 + np.exp(-rng.normal(-6, 2, 5000))))
     known = load_model(model)
-    scores = Scores(
+    scores = Calibration(
         model=known.name,
         kind="evidence" if isinstance(known, EvidenceModel) else "images",
         data="made",
@@ -40,7 +40,7 @@ def made_scores(path: Path, model: Path | str = "diffranet") -> Path:
         empties_from=tuple((5000 - np.searchsorted(empties, at)).tolist()),
         levels=(3.0, 40.0),
     )
-    write_scores(scores, path, overwrite=True)
+    write_calibration(scores, path, overwrite=True)
     return path
 
 

@@ -119,7 +119,7 @@ def test_every_answer_has_the_headers_that_keep_it_in_its_place(client, path):
 
 
 def test_the_snapshot_is_the_tallys_with_the_colours_of_the_reports(client):
-    from deepfreak.reports.page import class_colours
+    from deepfreak.reports.palette import class_colours
 
     snapshot = client.get("/snapshot").json()
     assert snapshot["totals"]["frames"] == 3

@@ -11,14 +11,14 @@ import pytest
 from deepfreak.errors import InputError, OutputError
 from deepfreak.live.messages import FrameOutcome, HitCopy, SeriesBegan
 from deepfreak.live.results.ledger import open_ledger, read_ledger
-from deepfreak.screening.signs import Signs
+from deepfreak.screening.verdict import EvidenceSummary
 
 ABOUT = {"model": "forest 1", "classes": ["blank", "weak"]}
 BEGAN = SeriesBegan(
     series="run 1", kind="shot", context=b"\x00mask", expected=10, metadata={"a": 1}
 )
 
-SIGNS = Signs(
+SIGNS = EvidenceSummary(
     peaks=40,
     off_rings=38,
     strong_off_rings=12,

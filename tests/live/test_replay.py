@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deepfreak.errors import DeepFreakError
-from deepfreak.formats.frame import Facts
+from deepfreak.formats.frame import Metadata
 from deepfreak.live.receive.dectris.sender import encode_pixels
 from deepfreak.live.replay import Recording, replay
 
@@ -36,7 +36,7 @@ class Heard:
 def recording():
     pixels = encode_pixels(np.zeros((8, 8), np.uint16), protocol="v2", compression="none")
     frames = tuple((pixels, {"label": label}) for label in ("blank", "weak", "strong"))
-    return Recording(name="made", frames=frames, metadata=Facts(), mask=None, simulated=True)
+    return Recording(name="made", frames=frames, metadata=Metadata(), mask=None, simulated=True)
 
 
 def test_frames_come_again_in_their_order_with_numbers_of_their_own(recording):

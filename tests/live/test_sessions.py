@@ -14,7 +14,7 @@ import psutil
 import pytest
 from click.testing import CliRunner
 
-from deepfreak.cli.account import account
+from deepfreak.cli.live.missing import missing
 from deepfreak.live.receive.dectris.messages import Start
 from deepfreak.live.receive.dectris.sender import StreamSender, encode_image, encode_pixels
 from deepfreak.live.results.ledger import read_ledger
@@ -274,9 +274,9 @@ def test_frames_without_a_start_are_marked_until_it_comes(tmp_path, scores, prot
     assert "series 7: its start came late; later frames are classified with it" in said
     summary = json.loads((out / "summary.json").read_text())
     assert (summary["judged_without"], summary["troubles"]) == (5, 2)
-    shown = CliRunner().invoke(account, [str(out)], standalone_mode=False)
+    shown = CliRunner().invoke(missing, [str(out)], standalone_mode=False)
     assert "7: 10 of 10, ended, missed 0; 5 judged without the detector's start" in shown.output
-    shown = CliRunner().invoke(account, [str(out), "--json"], standalone_mode=False)
+    shown = CliRunner().invoke(missing, [str(out), "--json"], standalone_mode=False)
     found = json.loads(shown.output)
     assert found["judged_without"] == found["series"][0]["judged_without"] == 5
 
@@ -294,7 +294,7 @@ def test_a_start_that_was_never_heard_is_told_of_everywhere(tmp_path, scores):
             detector.send(encode_image(number, pixels, start=start, protocol="v1"))
         wait_until(lambda: recorded(out) == 4, "4 verdicts")
         assert interrupt(child) == 0, log.read_text()
-    shown = CliRunner().invoke(account, [str(out)], standalone_mode=False)
+    shown = CliRunner().invoke(missing, [str(out)], standalone_mode=False)
     assert (
         "7: 4, open, missed 1: 2; no start of it is known; 4 judged without the detector's start "
         "or mask; far from all others: 999999999"

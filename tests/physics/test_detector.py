@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from deepfreak.physics.beam import Beam
+from deepfreak.physics.beam import Beam, Pulse
 from deepfreak.physics.detector import (
     Detector,
     Modules,
@@ -15,7 +15,7 @@ from deepfreak.physics.detector import (
     largest_sin_theta,
     sin_theta,
 )
-from deepfreak.physics.scattering.amorphous import Water, amorphous_photons
+from deepfreak.physics.scattering.amorphous import Water
 
 BEAM = Beam(wavelength_A=1.5, photons_per_pulse=1e12, size_mm=0.03, polarization=0.0)
 
@@ -97,8 +97,8 @@ def test_water_on_a_modular_detector_is_that_on_a_plain_one_outside_its_gaps() -
     settings = {"image_size": modules.image_size, "pixel_size_mm": 0.5, "distance_mm": 80}
     plain, modular = Detector(**settings), Detector(**settings, modules=modules)
     light = [
-        amorphous_photons(
-            Water(thickness_mm=0.01), beam=BEAM, detector=d, photons=1e12, wavelength_A=1.5
+        Water(thickness_mm=0.01).photons(
+            Pulse(beam=BEAM, photons=1e12, wavelength_A=1.5), d, np.random.default_rng(0)
         )
         for d in (plain, modular)
     ]

@@ -7,7 +7,7 @@ import gemmi
 import numpy as np
 import pytest
 
-from deepfreak.physics.beam import Beam
+from deepfreak.physics.beam import Beam, Pulse
 from deepfreak.physics.crystal import Crystal, real_axes
 from deepfreak.physics.detector import Detector, beam_factors, sin_theta
 from deepfreak.physics.experiment import Classes, Experiment, ShotClass
@@ -201,9 +201,8 @@ def test_compton_light_rises_from_nothing_towards_all_electrons():
 def test_photons_are_the_cells_intensity_times_their_number_in_every_pixel():
     stol = sin_theta(DETECTOR) / 1.3
     S = sum(count * incoherent(element, STOL) for element, count in PROTEIN)
-    found = disorder_photons(
-        S, cells=2e6, beam=BEAM, detector=DETECTOR, photons=1e12, wavelength_A=1.3
-    )
+    pulse = Pulse(beam=BEAM, photons=1e12, wavelength_A=1.3)
+    found = disorder_photons(S, cells=2e6, pulse=pulse, detector=DETECTOR)
     expected = sum(count * incoherent(element, stol) for element, count in PROTEIN)
     expected *= 2e6 * R_E_SQR_M2 * BEAM.fluence(1e12) * beam_factors(DETECTOR, BEAM)
     np.testing.assert_allclose(found, expected, rtol=1e-4)

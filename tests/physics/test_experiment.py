@@ -1,6 +1,6 @@
 """Statistics of shots of the diffranet recipe."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ import pytest
 from deepfreak.physics.experiment import Experiment
 from deepfreak.physics.exposure import background_photons, bragg_photons, simulate
 from deepfreak.physics.recipe import experiment_from, load_recipe, settings_of
+from deepfreak.physics.shot import MATERIALS, Truth
 
 
 @pytest.fixture(scope="module")
@@ -126,10 +127,16 @@ def test_the_background_of_shots_without_crystal_varies() -> None:
     assert water.mean() == pytest.approx(0.01, rel=0.15)
 
 
-def test_a_dark_pulse_has_no_truth_of_what_was_not_drawn() -> None:
+def test_a_blank_shot_has_no_truth_of_what_was_not_drawn() -> None:
     experiment = load_recipe("diffranet")
     shots = (experiment.draw(seed=8, index=i) for i in range(100))
     _, truth = simulate(next(shot for shot in shots if shot.class_name == "blank"))
     unknown = ("orientation", "cell", "d_min_A", "ice", "water_mm", "air_mm", "table_mm", "ice_mm")
     assert {name for name in unknown if getattr(truth, name) is not None} == set()
     assert truth.pulse_photons == truth.background_photons == truth.lattices == 0
+
+
+def test_the_truth_has_the_path_through_every_material() -> None:
+    assert {f"{material}_mm" for material in MATERIALS} == {
+        field.name for field in fields(Truth) if field.name.endswith("_mm")
+    }

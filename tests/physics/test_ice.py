@@ -6,7 +6,7 @@ import numpy as np
 import pydantic
 import pytest
 
-from deepfreak.physics.beam import Beam
+from deepfreak.physics.beam import Beam, Pulse
 from deepfreak.physics.detector import (
     Detector,
     Modules,
@@ -16,7 +16,7 @@ from deepfreak.physics.detector import (
 )
 from deepfreak.physics.scattering.atoms import coherent
 from deepfreak.physics.scattering.constants import R_E_SQR_M2
-from deepfreak.physics.scattering.ice import Ice, ice_photons
+from deepfreak.physics.scattering.ice import Ice
 from deepfreak.physics.scattering.ice.lattice import (
     B_A2,
     STRUCTURES,
@@ -52,15 +52,8 @@ TILTED = Detector(
 
 
 def render(ice, detector, *, seed=0, bandwidth_rms=0.0):
-    return ice_photons(
-        ice,
-        beam=BEAM,
-        detector=detector,
-        photons=1e12,
-        wavelength_A=WAVELENGTH_A,
-        rng=np.random.default_rng(seed),
-        bandwidth_rms=bandwidth_rms,
-    ).astype(np.float64)
+    pulse = Pulse(beam=BEAM, photons=1e12, wavelength_A=WAVELENGTH_A, bandwidth_rms=bandwidth_rms)
+    return ice.photons(pulse, detector, np.random.default_rng(seed)).astype(np.float64)
 
 
 def powder(form="hexagonal", *, grain_size_mm=2e-5, thickness_mm=0.002):
@@ -158,14 +151,8 @@ def test_a_ring_has_the_kinematic_powder_intensity():
     """One ring caught whole, against lambda^3 m F^2 V / (4 V_cell^2 sin(theta)) (Warren, ch. 4)."""
     detector = flat(400, pixel_mm=0.2, distance_mm=80.0)
     beam = Beam(wavelength_A=WAVELENGTH_A, photons_per_pulse=1e12, size_mm=0.03)
-    image = ice_photons(
-        powder("cubic"),
-        beam=beam,
-        detector=detector,
-        photons=1e12,
-        wavelength_A=WAVELENGTH_A,
-        rng=np.random.default_rng(0),
-    )
+    pulse = Pulse(beam=beam, photons=1e12, wavelength_A=WAVELENGTH_A)
+    image = powder("cubic").photons(pulse, detector, np.random.default_rng(0))
     stol, F_sqr = rings_of("cubic", 0.15)
     theta = math.asin(WAVELENGTH_A * stol[0])
     volume_A3 = 0.03**2 * 0.002 * 1e21
@@ -310,23 +297,13 @@ def test_spots_are_the_generators_and_nothing_elses():
 def test_a_grain_as_wide_as_the_beam_is_lit_only_as_far_as_the_beam_goes():
     """The mean light does not depend on the grains, however few there are."""
     beam = Beam(wavelength_A=WAVELENGTH_A, photons_per_pulse=1e12, size_mm=0.002)
+    pulse = Pulse(beam=beam, photons=1e12, wavelength_A=WAVELENGTH_A)
     detector = flat(64, pixel_mm=1.4)
     ice = Ice(grains="spots", thickness_mm=0.05, grain_size_mm=0.01, mosaic_rms_deg=1.0)
     rng = np.random.default_rng(3)
-    images = [
-        ice_photons(
-            chosen, beam=beam, detector=detector, photons=1e12, wavelength_A=WAVELENGTH_A, rng=rng
-        ).sum(dtype=np.float64)
-        for chosen in [ice] * 400
-    ]
-    rings = ice_photons(
-        powder(thickness_mm=0.05, grain_size_mm=0.01),
-        beam=beam,
-        detector=detector,
-        photons=1e12,
-        wavelength_A=WAVELENGTH_A,
-        rng=rng,
-    ).sum(dtype=np.float64)
+    images = [ice.photons(pulse, detector, rng).sum(dtype=np.float64) for _ in range(400)]
+    rings = powder(thickness_mm=0.05, grain_size_mm=0.01).photons(pulse, detector, rng)
+    rings = rings.sum(dtype=np.float64)
     sigma = np.std(images) / np.sqrt(len(images))
     assert abs(np.mean(images) - rings) < 4 * sigma < 0.4 * rings
 

@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 from scipy.signal import fftconvolve
 
-from deepfreak.encoding import (
-    to_8_bits,
-)
+from deepfreak.encoding import to_8_bits
 from deepfreak.physics.detector import (
     CCD,
     Bar,

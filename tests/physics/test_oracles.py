@@ -5,7 +5,8 @@ import pytest
 
 from deepfreak.physics.crystal import rotation_about
 from deepfreak.physics.detector import Panel
-from deepfreak.physics.scattering.bragg import Lattice, bragg_intensity
+from deepfreak.physics.scattering.bragg import bragg_intensity
+from deepfreak.physics.scattering.by_pixel import SHAPES, RenderedCrystal
 
 CELL_A = 40.0
 
@@ -33,13 +34,13 @@ def one_reflection(shape: str, *, h: int, F: float, cells: float, tilt: float = 
     a = turn @ np.array([-np.sin(theta), 0.0, np.cos(theta)])
     c = turn @ np.array([np.cos(theta), 0.0, np.sin(theta)])
     axes = CELL_A * np.array([a, [0.0, 1.0, 0.0], -c])
-    lattice = Lattice(
+    lattice = RenderedCrystal(
         F=box,
         hkl_min=np.array([-h, -h, -h]),
         real_axes=axes[None],
         domains=np.eye(3)[None],
         cells=np.full(3, cells),
-        shape=shape,
+        shape=SHAPES[shape],
     )
     return lattice, theta
 
@@ -75,13 +76,13 @@ def friedel_ratio(*, wavelength: float, h: int, pixels: int = 240) -> float:
     """Return |I(h) - I(-h)| / (I(h) + I(-h)) of a crystal whose (h 0 0) lies across the beam."""
     box = np.ones((2 * h + 1, 1, 1), dtype=np.float32)
     box[h] = 0
-    lattice = Lattice(
+    lattice = RenderedCrystal(
         F=box,
         hkl_min=np.array([-h, 0, 0]),
         real_axes=(CELL_A * np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]]))[None],
         domains=rotations_about_y(np.radians(np.linspace(-0.5, 0.9, 1000))),
         cells=np.full(3, 200.0),
-        shape="tophat",
+        shape=SHAPES["tophat"],
     )
     sources = np.array([[1.0, 0.0, 0.0, wavelength, 1.0]])
     distance = 100.0

@@ -5,7 +5,8 @@ import pytest
 
 from deepfreak.physics.crystal import random_domains, random_orientation
 from deepfreak.physics.detector import Panel
-from deepfreak.physics.scattering.bragg import Lattice, bragg_intensity
+from deepfreak.physics.scattering.bragg import bragg_intensity
+from deepfreak.physics.scattering.by_pixel import SHAPES, RenderedCrystal
 
 WAVELENGTH_A = 1.2
 BEAM = np.array([[1.0, 0.0, 0.0, WAVELENGTH_A, 1.0]])
@@ -25,7 +26,7 @@ def panel(pixels: int = 200, distance_mm: float = 100.0, pixel_mm: float = 0.1) 
 
 def one_reflection(
     hkl: tuple[int, int, int], *, cell_A: float = 50.0, cells: int = 20, F: float = 100.0
-) -> Lattice:
+) -> RenderedCrystal:
     """Return a cubic crystal with one reflection, turned so that it diffracts in the xz plane."""
     box = np.zeros((15, 15, 15), dtype=np.float32)
     box[tuple(np.array(hkl) + 7)] = F
@@ -37,13 +38,13 @@ def one_reflection(
     axis = np.cross(start, target)
     K = np.cross(np.eye(3), axis)
     rotation = np.eye(3) + K + K @ K / (1 + start @ target)
-    return Lattice(
+    return RenderedCrystal(
         F=box,
         hkl_min=np.array([-7, -7, -7]),
         real_axes=(cell_A * np.eye(3) @ rotation.T)[None],
         domains=np.eye(3)[None],
         cells=np.full(3, float(cells)),
-        shape="tophat",
+        shape=SHAPES["tophat"],
     )
 
 
@@ -74,7 +75,7 @@ def test_peak_grows_with_the_square_of_the_number_of_cells() -> None:
     assert many.max() / few.max() == pytest.approx(2.0**6)
 
 
-def test_following_landings_equals_testing_every_pixel() -> None:
+def test_following_reflections_equals_testing_every_pixel() -> None:
     # a small cell, misoriented domains of unequal sides, a tilted panel, all in one
     rng = np.random.default_rng(5)
     F = rng.uniform(1, 10, (31, 31, 31)).astype(np.float32)
@@ -91,17 +92,17 @@ def test_following_landings_equals_testing_every_pixel() -> None:
         pixel_size_mm=0.3,
     )
     for shape in ("tophat", "gauss"):
-        lattice = Lattice(
+        lattice = RenderedCrystal(
             F=F,
             hkl_min=np.array([-15, -15, -15]),
             real_axes=(axes @ random_orientation(rng).T)[None],
             domains=random_domains(12, 3.0, rng),
             cells=np.array([9.0, 4.0, 6.0]),
-            shape=shape,
+            shape=SHAPES[shape],
         )
         fast_image, slow_image = (
             bragg_intensity(lattice, tilted, sources=BEAM, oversample=2, method=method)
-            for method in ("landings", "by_pixel")
+            for method in ("by_reflection", "by_pixel")
         )
         assert slow_image.max() > 0
         np.testing.assert_allclose(fast_image, slow_image, rtol=1e-9, atol=1e-9 * slow_image.max())
@@ -110,13 +111,13 @@ def test_following_landings_equals_testing_every_pixel() -> None:
 def test_a_single_cell_gives_each_pixel_to_its_nearest_reflection() -> None:
     # one cell's spot is wider than the distance between reflections
     rng = np.random.default_rng(6)
-    lattice = Lattice(
+    lattice = RenderedCrystal(
         F=rng.uniform(1, 10, (9, 9, 9)).astype(np.float32),
         hkl_min=np.array([-4, -4, -4]),
         real_axes=(20 * np.eye(3) @ random_orientation(rng).T)[None],
         domains=random_domains(3, 1.0, rng),
         cells=np.ones(3),
-        shape="tophat",
+        shape=SHAPES["tophat"],
     )
     images = [
         bragg_intensity(
@@ -126,7 +127,7 @@ def test_a_single_cell_gives_each_pixel_to_its_nearest_reflection() -> None:
             oversample=1,
             method=method,
         )
-        for method in ("landings", "by_pixel")
+        for method in ("by_reflection", "by_pixel")
     ]
     assert images[1].max() > 0
     np.testing.assert_allclose(images[0], images[1], rtol=1e-9)

@@ -135,6 +135,22 @@ def test_an_edit_of_another_file_gives_the_new_numbers(lab, before, after, expec
     assert run(lab)[0] == ["double", expected, "0"]
 
 
+def test_fields_of_a_named_tuple_that_change_places_give_the_new_numbers(lab):
+    (lab / "two.py").write_text(
+        "from typing import NamedTuple\n"
+        "from deepfreak.compiled import njit\n"
+        "class Pair(NamedTuple):\n    a: float\n    b: float\n"
+        "@njit(cache=True)\ndef first(pair):\n    return pair.a\n"
+        "def double(_):\n    return first(Pair(1.0, 2.0))\n"
+        "double.py_func, double.stats = first.py_func, first.stats\n"
+    )
+    assert run(lab)[0] == ["first", "1.0", "0"]
+    assert run(lab)[0] == ["first", "1.0", "1"]
+    path = lab / "two.py"
+    path.write_text(path.read_text().replace("a: float\n    b", "b: float\n    a"))
+    assert run(lab)[0] == ["first", "2.0", "0"]
+
+
 def test_an_edit_while_the_program_runs_does_not_pass_for_what_was_imported(lab):
     edit = "import two, pathlib as p; f = p.Path('one.py'); g = f.read_text()\n"
     edit += "f.write_text(g.replace('FACTOR = 2', 'FACTOR = 5'))" + RUN

@@ -77,7 +77,7 @@ class Dataset:
 
         path = Path(path)
         if not path.is_file():
-            raise DatasetError(f"no data set {path}; `deepfreak generate` makes one")
+            raise DatasetError(f"no data set {path}; `deepfreak data generate` makes one")
         try:
             # nobody writes one in place, and some disks have no locks
             file = read_hdf5(path)

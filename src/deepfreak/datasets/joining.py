@@ -74,7 +74,9 @@ def join(
 def _check_kind(part: Dataset) -> None:
     wanted = {*_COMMON, "first", "count", "sha256", "processors"}
     if part.manifest.get("kind") != FORMAT.name or not wanted <= set(part.manifest):
-        raise DatasetError(f"{part.path}: expected a shard made by `deepfreak generate --shard`")
+        raise DatasetError(
+            f"{part.path}: expected a shard made by `deepfreak data generate --shard`"
+        )
     if part.manifest["count"] != len(part) or set(part.truth) != set(QUANTITIES):
         raise DatasetError(f"{part.path}: its content is not what its manifest says")
 

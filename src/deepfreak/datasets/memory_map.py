@@ -33,7 +33,7 @@ def mapped_images(data: "Dataset", folder: str | Path | None = None) -> NDArray[
     if "sha256" not in data.manifest:
         raise DatasetError(
             f"{data.path}: expected a manifest with the hash of the images, as "
-            "`deepfreak generate` writes it; without one no copy can be kept"
+            "`deepfreak data generate` writes it; without one no copy can be kept"
         )
     key = hashlib.sha256(json.dumps(data.manifest, sort_keys=True).encode()).hexdigest()[:16]
     place = data.path.parent if folder is None else Path(folder)

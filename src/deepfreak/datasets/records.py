@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.physics.exposure import Truth, simulate
-from deepfreak.physics.shot import Shot
+from deepfreak.physics.exposure import simulate
+from deepfreak.physics.shot import Shot, Truth
 from deepfreak.storage.chunks import Chunks
 
 Image = NDArray[np.uint8]

@@ -13,7 +13,7 @@ from deepfreak.datasets.file import LabelledImages
 from deepfreak.datasets.records import columns_of, flat_truth
 from deepfreak.physics.experiment import Experiment
 from deepfreak.physics.exposure import simulate
-from deepfreak.physics.shot import Shot
+from deepfreak.physics.shot import MATERIALS, Shot
 
 if TYPE_CHECKING:
     from deepfreak.physics.gpu.batch import Renderer
@@ -72,6 +72,6 @@ def _drawn(shots: Sequence[Shot]) -> dict[str, NDArray[np.float64]]:
         "crystal_volume_mm3": np.array([shot.crystal_volume_mm3 for shot in shots]),
         **{
             f"{material}_mm": np.array([shot.path_mm(material) for shot in shots], dtype=float)
-            for material in ("water", "air", "table", "ice")
+            for material in MATERIALS
         },
     }

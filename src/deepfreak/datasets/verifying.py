@@ -114,7 +114,7 @@ def _problems_of_manifest(data: Dataset) -> list[str]:
     """Return why the manifest says too little to compare anything with."""
     manifest = data.manifest
     if manifest.get("kind") != FORMAT.name:
-        return ["it has no manifest of `deepfreak generate`, against which it could be proved"]
+        return ["it has no manifest of `deepfreak data generate`, against which it could be proved"]
     if "varied" in manifest:
         return ["its images are varied ones: prove them with deepfreak 0.1, which made them"]
     wanted: dict[str, type] = {

@@ -5,7 +5,7 @@ so that neither gain nor pedestal of the file matter.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ _MIN_SHARE = 0.25  # of a block's pixels that must be valid to measure it
 _CAP = 16.0  # of the variance over the tile's median: denser spots do not hide themselves
 
 # A photon that stands out of the noise; see `find_quantum`.
-SAMPLED_BLOCKS = 200
+_SAMPLED_BLOCKS = 200
 _STANDS_OUT = 5.0  # sigma
 _LIT_BLOCKS = 0.2  # of the blocks have such pixels
 _MANY = 60  # such pixels
@@ -32,6 +32,15 @@ _ALIKE, _ALIKE_SHARE = 0.25, 0.5
 Counts = NDArray[Any]
 Valid = NDArray[np.bool_]
 Plane = NDArray[np.float64]
+
+
+class Pixels(NamedTuple):
+    """A frame [slow, fast] as compiled loops take it: a pixel has (count - base) * scale steps."""
+
+    counts: Counts
+    valid: Valid
+    base: float = 0.0
+    scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +66,10 @@ class Steps:
     whole: bool
     photon: bool = False
     sample: NDArray[np.float64]
+
+    def of(self, counts: Counts, valid: Valid) -> Pixels:
+        """Return a frame's pixels in these steps."""
+        return Pixels(counts, valid, self.base, 1.0 / self.step)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -96,9 +109,9 @@ def find_steps(counts: Counts, valid: Valid) -> Steps:
     whole = counts.dtype.kind in "iu" or bool((values == np.rint(values)).all())
     step = 1.0
     if whole:
-        found, differ = _common_step(values, base)
+        found, differ = _common_step(values, np.ones(len(values), np.bool_), base)
         if differ < _FEW:
-            found, differ = _common_step_of_valid(flat, ok, base)
+            found, differ = _common_step(flat, ok, base)
         step = float(found) if found > 0 else 1.0
     sample = (values.astype(np.float64) - float(base)) / step
     return Steps(base=float(base), step=step, whole=whole, sample=sample)
@@ -116,24 +129,8 @@ def _sampled(flat: Counts, ok: Valid, stride: int) -> Counts:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _common_step(values: Counts, base: Any) -> tuple[int, int]:  # noqa: ANN401 -- of any type
+def _common_step(flat: Counts, ok: Valid, base: Any) -> tuple[int, int]:  # noqa: ANN401 -- of any type
     """Return the greatest common divisor of all differences from `base`, and how many are not 0."""
-    found, differ = 0, 0
-    for value in values:
-        if value == base:
-            continue
-        differ += 1
-        a, b = found, int(abs(np.float64(value) - np.float64(base)))
-        while b:
-            a, b = b, a % b
-        found = a
-        if found == 1 and differ >= _FEW:
-            break
-    return found, differ
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _common_step_of_valid(flat: Counts, ok: Valid, base: Any) -> tuple[int, int]:  # noqa: ANN401
     found, differ = 0, 0
     for i in range(flat.size):
         if flat[i] == base or not ok[i]:
@@ -162,7 +159,7 @@ def find_quantum(
     if not known.any() or np.mean(blocks.excess[known] > 0) < _LIT_BLOCKS:
         return None
     if gain is None:
-        quantum = _outstanding(counts, valid, steps.base, 1.0 / steps.step, _spread(known))
+        quantum = _outstanding(steps.of(counts, valid), spread_over(known))
     else:
         noise = float(np.sqrt(np.quantile(blocks.measured[known], 0.25)))
         quantum = gain / steps.step if gain / steps.step > _STANDS_OUT * noise + 1.0 else 0.0
@@ -177,17 +174,15 @@ def find_quantum(
     )
 
 
-def _spread(where: Valid) -> NDArray[np.int64]:
+def spread_over(where: Valid) -> NDArray[np.int64]:
     """Return the places (row, column) of at most about 200 of the true blocks."""
     places = np.argwhere(where)
-    return places[:: max(1, len(places) // SAMPLED_BLOCKS)]
+    return places[:: max(1, len(places) // _SAMPLED_BLOCKS)]
 
 
-def _outstanding(
-    counts: Counts, valid: Valid, base: float, scale: float, places: NDArray[np.int64]
-) -> float:
+def _outstanding(pixels: Pixels, places: NDArray[np.int64]) -> float:
     """Return the median of single pixels' light that stands out of the noise, 0 if not alike."""
-    found, lit = _outstanding_pixels(counts, valid, base, scale, places)
+    found, lit = _outstanding_pixels(pixels, places)
     if len(found) < _MANY or lit < _LIT_BLOCKS * len(places):
         return 0.0
     middle = float(np.median(found))
@@ -197,9 +192,10 @@ def _outstanding(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _outstanding_pixels(
-    counts: Counts, valid: Valid, base: float, scale: float, places: NDArray[np.int64]
+    frame: Pixels, places: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], int]:
     """Return the light of all pixels over 5 sigma in the blocks at `places`, and in how many."""
+    counts, valid, base, scale = frame
     found = np.empty(len(places) * BLOCK * BLOCK)
     number = lit = 0
     values = np.empty(BLOCK * BLOCK)
@@ -231,7 +227,7 @@ def measure_blocks(counts: Counts, valid: Valid, steps: Steps) -> Blocks:
     from the mean have been left out up to four times. The variance of a block is not below the
     tile's lower quartile (so that a chance lull makes no peak) and not over 16 times its median.
     """
-    level, measured, plain, share = block_statistics(counts, valid, steps.base, 1.0 / steps.step)
+    level, measured, plain, share = block_statistics(steps.of(counts, valid))
     few = share < _MIN_SHARE
     level[few] = np.nan
     measured[few] = np.nan
@@ -249,14 +245,13 @@ def measure_blocks(counts: Counts, valid: Valid, steps: Steps) -> Blocks:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def block_statistics(
-    counts: Counts, valid: Valid, base: float, scale: float
-) -> tuple[Plane, Plane, Plane, Plane]:
+def block_statistics(frame: Pixels) -> tuple[Plane, Plane, Plane, Plane]:
     """Return clipped mean, clipped variance, mean and valid share of each block.
 
     Slow equivalent: each block's valid pixels of every second row as an array, clipped by masks
     (`tests/unit/evidence/test_blocks.py`).
     """
+    counts, valid, base, scale = frame
     height, width = counts.shape
     rows, columns = (height + BLOCK - 1) // BLOCK, (width + BLOCK - 1) // BLOCK
     level, variance = np.zeros((rows, columns)), np.zeros((rows, columns))
@@ -294,24 +289,17 @@ def block_statistics(
             plain[row, column] = mean
             reach = _CLEAN_SIGMA * np.sqrt(spread) + 1.0
             if high * scale > mean + reach or low * scale < mean - reach:
-                mean, spread = _clipped(
-                    counts, valid, base, scale, (top, bottom, left, right), mean, spread
-                )
+                mean, spread = _clipped(frame, (top, bottom, left, right), mean, spread)
             level[row, column], variance[row, column] = mean, spread
     return level, variance, plain, share
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _clipped(
-    counts: Counts,
-    valid: Valid,
-    base: float,
-    scale: float,
-    box: tuple[int, int, int, int],
-    mean: float,
-    spread: float,
+    frame: Pixels, box: tuple[int, int, int, int], mean: float, spread: float
 ) -> tuple[float, float]:
     """Return mean and variance of a block without outliers, beginning from those with them."""
+    counts, valid, base, scale = frame
     kept = -1
     for _ in range(_CLIPS):
         reach = _CLIP_SIGMA * np.sqrt(spread) + 1.0

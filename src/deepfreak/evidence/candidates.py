@@ -3,7 +3,7 @@
 import numpy as np
 
 from deepfreak.compiled import njit
-from deepfreak.evidence.blocks import BLOCK, Counts, Plane, Valid
+from deepfreak.evidence.blocks import BLOCK, Counts, Pixels, Plane, Valid
 
 MIN_CANDIDATE_Z = 4.0  # of 3 x 3 pixels over the block; what is less is not judged
 SHARP_LESS_Z = 0.5  # taken from z of 2 x 2 pixels: the brightest of four
@@ -28,15 +28,7 @@ def poisson_z(excess: float, expected: float) -> float:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def find_candidates(
-    counts: Counts,
-    valid: Valid,
-    threshold: Counts,
-    closed: Valid,
-    level: Plane,
-    expected: Plane,
-    base: float,
-    scale: float,
-    photon: float,
+    frame: Pixels, threshold: Counts, closed: Valid, level: Plane, expected: Plane, photon: float
 ) -> Plane:
     """Return slow, fast and z over the block of pixels that may be peaks, in the order of memory.
 
@@ -44,6 +36,7 @@ def find_candidates(
     5 x 5 that come before and not smaller than those that come after, and z of its 3 x 3, or of its
     brightest 2 x 2 less `SHARP_LESS_Z`.
     """
+    counts, valid, base, scale = frame
     height, width = counts.shape
     found = np.empty((1024, 3))
     number = 0

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.compiled import njit
-from deepfreak.evidence.blocks import BLOCK, Counts, Plane, Valid
+from deepfreak.evidence.blocks import BLOCK, Pixels, Plane
 from deepfreak.evidence.candidates import SHARP_LESS_Z, poisson_z
+from deepfreak.evidence.scale import PhotonScale
 
 _MIN_PHOTONS = 4.5  # of a peak
 DARKEST = 1e-3  # photons a pixel that a frame of zeros may have
@@ -36,9 +37,11 @@ _CREST_HITS = 0.8
 _CREST_SEEN = 5
 _CREST_SHARE = 0.25
 
-# What a candidate is, and the columns of what is found of it.
+# What a candidate is, and what is found of it: what `Peaks` holds, the level around it and the mean
+# excess of 3 x 3 pixels in steps.
 PEAK, WEAK, HOT, CREST, PATCH, PART = range(6)
-SLOW, FAST, Z, PHOTONS, EXTENT, SHARPNESS, ELONGATION, MISSING, LEVEL, HEIGHT, KIND = range(11)
+NUMBERS = ("slow", "fast", "z", "photons", "extent_px", "sharpness", "elongation", "missing")
+JUDGED = np.dtype([(name, "f8") for name in (*NUMBERS, "level", "height")] + [("kind", "i8")])
 
 
 def _crest_offsets() -> NDArray[np.int64]:
@@ -57,25 +60,21 @@ _CRESTS.setflags(write=False)
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def judge_candidates(
-    counts: Counts,
-    valid: Valid,
+    judged: NDArray[Any],
+    frame: Pixels,
     places: NDArray[Any],
     level: Plane,
     variance: Plane,
-    base: float,
-    scale: float,
+    scale: PhotonScale,
     top: float,
-    photon: float,
-    spread_3: float,
-    spread_5: float,
     slack: float,
-) -> Plane:
-    """Return a row a candidate: what `Peaks` holds, level and mean excess of 3 x 3, the kind.
+) -> None:
+    """Fill in a `JUDGED` for each candidate, at `places` (n, slow and fast).
 
     `slack` is added to the clip, in steps. Pixels are read once into a window of 13 x 13.
     """
+    counts, valid, base, to_steps = frame
     size = 2 * _OUTER + 1
-    judged = np.zeros((len(places), 11))
     window = np.empty((size, size))
     for which in range(len(places)):
         i, j = places[which, 0], places[which, 1]
@@ -86,20 +85,19 @@ def judge_candidates(
                 slow, fast = i + k - _OUTER, j + m - _OUTER
                 inside = 0 <= slow < counts.shape[0] and 0 <= fast < counts.shape[1]
                 if inside and valid[slow, fast]:
-                    value = (np.float64(counts[slow, fast]) - base) * scale
+                    value = (np.float64(counts[slow, fast]) - base) * to_steps
                     window[k, m] = min(value, top)
                 else:
                     window[k, m] = np.nan
         mean, spread, pixels = _annulus(window, block_level, block_variance, slack)
-        judged[which, SLOW], judged[which, FAST] = i + 0.5, j + 0.5
-        judged[which, KIND] = WEAK
+        row = judged[which]
+        row.slow, row.fast, row.kind = i + 0.5, j + 0.5, WEAK
         if pixels < _MIN_ANNULUS:
             continue
-        expected = max(spread / photon**2, DARKEST)
+        expected = max(spread / scale.photon**2, DARKEST)
         window -= mean
-        judged[which, LEVEL] = mean
-        _judge(window, expected, photon, spread_3, spread_5, judged[which])
-    return judged
+        row.level = mean
+        _judge(window, expected, scale, row)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -153,15 +151,9 @@ def _annulus(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _judge(
-    excess: Plane,
-    expected: float,
-    photon: float,
-    spread_3: float,
-    spread_5: float,
-    row: NDArray[np.float64],
-) -> None:
-    """Fill the `row` of one candidate in the middle of `excess` (13 x 13, NaN where not valid)."""
+def _judge(excess: Plane, expected: float, scale: PhotonScale, row: Any) -> None:  # noqa: ANN401
+    """Fill the `JUDGED` of one candidate in the middle of `excess` (13 x 13, NaN if not valid)."""
+    photon, spread_3, spread_5 = scale.photon, scale.spread_3, scale.spread_5
     middle = _OUTER
     peak = excess[middle, middle]
     three, five = 0.0, 0.0
@@ -191,31 +183,31 @@ def _judge(
     z_5 = poisson_z((five - 0.6 * pixels_5 * line) / photon, pixels_5 * lit * spread_5)
     two, pixels_2 = _brightest_2(excess)
     z_2 = poisson_z((two - pixels_2 * line) / photon, pixels_2 * lit * spread_3)
-    row[Z] = max(z_3, z_5, z_2 - SHARP_LESS_Z)
-    row[PHOTONS] = five / photon
-    row[EXTENT] = extent
-    row[HEIGHT] = three / pixels_3
-    row[SHARPNESS] = peak / three if three > 0 else 1.0
-    row[MISSING] = missing / (2 * _OUTER + 1) ** 2
-    slow, fast, row[ELONGATION] = _shape(excess)
-    row[SLOW] += slow
-    row[FAST] += fast
+    row.z = max(z_3, z_5, z_2 - SHARP_LESS_Z)
+    row.photons = five / photon
+    row.extent_px = extent
+    row.height = three / pixels_3
+    row.sharpness = peak / three if three > 0 else 1.0
+    row.missing = missing / (2 * _OUTER + 1) ** 2
+    slow, fast, row.elongation = _shape(excess)
+    row.slow += slow
+    row.fast += fast
     flank = poisson_z((three - peak) / photon, (pixels_3 - 1) * expected * spread_3)
     sharp_flank = poisson_z((two - peak) / photon, max(pixels_2 - 1, 1) * expected * spread_3)
     if max(two, three, five) < _MIN_PHOTONS * photon:
-        row[KIND] = WEAK
+        row.kind = WEAK
     elif (
         (flank < _FLANK_Z and sharp_flank < _SHARP_FLANK_Z)
         or three - peak < _FLANK_SHARE * peak
         or _is_pair(excess, three, photon, expected * spread_3)
     ):
-        row[KIND] = HOT
+        row.kind = HOT
     elif high > _PATCH_SHARE * around:
-        row[KIND] = PATCH
+        row.kind = PATCH
     elif _is_crest(excess, _CREST_SHARE * three / pixels_3):
-        row[KIND] = CREST
+        row.kind = CREST
     else:
-        row[KIND] = PEAK
+        row.kind = PEAK
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -12,25 +12,16 @@ from deepfreak.evidence.candidates import MIN_CANDIDATE_Z, find_candidates, sum_
 from deepfreak.evidence.judging import (
     CREST,
     DARKEST,
-    ELONGATION,
-    EXTENT,
-    FAST,
-    HEIGHT,
     HOT,
-    KIND,
-    LEVEL,
-    MISSING,
+    JUDGED,
+    NUMBERS,
     PART,
     PATCH,
     PEAK,
-    PHOTONS,
-    SHARPNESS,
-    SLOW,
     WEAK,
-    Z,
     judge_candidates,
 )
-from deepfreak.evidence.scale import Scale
+from deepfreak.evidence.scale import PhotonScale
 
 MIN_Z = 5.0  # of a peak
 _CANDIDATE_SIGMA = 3.0  # of one pixel over its block
@@ -110,7 +101,7 @@ def find_peaks(
     valid: Valid,
     steps: Steps,
     blocks: Blocks,
-    scale: Scale,
+    scale: PhotonScale,
     saturation: float | None,
 ) -> Found:
     """Return the peaks of a frame [slow, fast].
@@ -143,80 +134,67 @@ def find_peaks(
         threshold = np.ceil(threshold)
         closed = closed | (threshold > largest)
         threshold = np.where(closed, 0, np.clip(threshold, limits.min, largest))
+    pixels = steps.of(counts, valid)
     candidates = find_candidates(
-        counts,
-        valid,
+        pixels,
         threshold.astype(counts.dtype),
         closed,
         blocks.level,
         _background_photons(blocks.variance, scale) * scale.spread_3,
-        steps.base,
-        1.0 / steps.step,
         scale.photon,
     )
     if len(candidates) > _MAX_CANDIDATES:
         order = np.argsort(-candidates[:, 2], kind="stable")[:_MAX_CANDIDATES]
         candidates = candidates[np.sort(order)]
     top = np.inf if saturation is None else (saturation - steps.base) / steps.step
-    judged = judge_candidates(
-        counts,
-        valid,
+    judged = np.zeros(len(candidates), JUDGED)
+    judge_candidates(
+        judged,
+        pixels,
         candidates[:, :2].astype(np.int64),
         blocks.level,
         blocks.variance,
-        steps.base,
-        1.0 / steps.step,
+        scale,
         top,
-        scale.photon,
-        scale.spread_3,
-        scale.spread_5,
         1.0 if steps.whole else 0.0,
     )
     _join_parts(counts, valid, judged, steps)
     return _found(judged, candidates, blocks.level.shape)
 
 
-def _background_photons(variance: Plane, scale: Scale) -> Plane:
+def _background_photons(variance: Plane, scale: PhotonScale) -> Plane:
     return np.asarray(np.maximum(variance / scale.photon**2, DARKEST))
 
 
-def _join_parts(counts: Counts, valid: Valid, judged: Plane, steps: Steps) -> None:
+def _join_parts(counts: Counts, valid: Valid, judged: NDArray[Any], steps: Steps) -> None:
     """Mark peaks that are parts of a more significant one beside them."""
-    peaks = np.flatnonzero(judged[:, KIND] == PEAK)
-    peaks = peaks[np.argsort(-judged[peaks, Z], kind="stable")]
-    places = judged[peaks][:, [SLOW, FAST]]
+    peaks = np.flatnonzero(judged["kind"] == PEAK)
+    peaks = peaks[np.argsort(-judged["z"][peaks], kind="stable")]
+    places = np.stack([judged["slow"][peaks], judged["fast"][peaks]], axis=1)
     pairs = cKDTree(places).query_pairs(_NEAR_PX, output_type="ndarray")
     for stronger, weaker in sorted(map(tuple, np.sort(pairs, axis=1))):
-        if judged[peaks[stronger], KIND] != PEAK:
+        if judged["kind"][peaks[stronger]] != PEAK:
             continue
         i, j = ((places[stronger] + places[weaker]) / 2).astype(np.int64)
         row = judged[peaks[weaker]]
-        level = steps.base + row[LEVEL] * steps.step
+        level = steps.base + row["level"] * steps.step
         excess, pixels = sum_3(counts, valid, int(i), int(j), level)
-        if pixels > 0 and excess / pixels >= _VALLEY_SHARE * row[HEIGHT] * steps.step:
-            row[KIND] = PART
+        if pixels > 0 and excess / pixels >= _VALLEY_SHARE * row["height"] * steps.step:
+            judged["kind"][peaks[weaker]] = PART
 
 
-def _found(judged: Plane, candidates: Plane, shape: tuple[int, ...]) -> Found:
-    kind, z = judged[:, KIND], judged[:, Z]
+def _found(judged: NDArray[Any], candidates: Plane, shape: tuple[int, ...]) -> Found:
+    kind, z = judged["kind"], judged["z"]
     significance = np.zeros(shape)
     spots = (kind == PEAK) | (kind == WEAK)
     place = candidates[spots, :2].astype(np.int64) // BLOCK
     np.maximum.at(significance, (place[:, 0], place[:, 1]), z[spots])
     kept = judged[(kind == PEAK) & (z >= MIN_Z)]
-    kept = kept[np.lexsort((kept[:, FAST], kept[:, SLOW], -kept[:, Z]))]
+    kept = kept[np.lexsort((kept["fast"], kept["slow"], -kept["z"]))]
+    lines = judged[((kind == CREST) | (kind == PATCH)) & (z >= MIN_Z)]
     return Found(
-        peaks=Peaks(
-            slow=kept[:, SLOW],
-            fast=kept[:, FAST],
-            z=kept[:, Z],
-            photons=kept[:, PHOTONS],
-            extent_px=kept[:, EXTENT],
-            sharpness=kept[:, SHARPNESS],
-            elongation=kept[:, ELONGATION],
-            missing=kept[:, MISSING],
-        ),
+        peaks=Peaks(**{name: kept[name] for name in NUMBERS}),
         significance=np.where(significance >= MIN_CANDIDATE_Z, significance, 0.0),
         hot=int(np.count_nonzero((kind == HOT) & (z >= MIN_Z))),
-        crests=judged[((kind == CREST) | (kind == PATCH)) & (z >= MIN_Z)][:, [SLOW, FAST]],
+        crests=np.stack([lines["slow"], lines["fast"]], axis=1),
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deepfreak.evidence.blocks import BLOCK, Blocks, Plane
-from deepfreak.evidence.scale import Scale
+from deepfreak.evidence.scale import PhotonScale
 
 PIXELS = BLOCK * BLOCK
 
@@ -33,7 +33,7 @@ class Planes:
     valid: Plane
 
 
-def make_planes(blocks: Blocks, scale: Scale, significance: Plane) -> Planes:
+def make_planes(blocks: Blocks, scale: PhotonScale, significance: Plane) -> Planes:
     """Return the planes of a frame."""
     # half of the rows are read
     pixels = np.maximum(blocks.share * PIXELS / 2, 1.0)

@@ -1,13 +1,12 @@
 """What one photon is, and how far neighbours share it: from the noise of the frame itself."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.compiled import njit
-from deepfreak.evidence.blocks import BLOCK, Blocks, Counts, Steps, Valid
+from deepfreak.evidence.blocks import BLOCK, Blocks, Counts, Pixels, Steps, Valid, spread_over
 
 _SPARSE_SHARE = 0.35  # of pixels at the lowest count: less than about one photon a pixel
 _CLUMPED = 3.0  # steps in which little light comes: more is no counting of photons
@@ -16,13 +15,11 @@ _LOWEST = 0.001  # quantile of the pixels that is taken for no light
 _BINS = 10  # of blocks by their level, for the slope of variance over level
 _MIN_BLOCKS = 4 * _BINS
 _MIN_RISE = 1.5  # of the variance between dark and light blocks, for a slope to mean something
-_SAMPLED_BLOCKS = 200
 _ALONE = 0.2  # of a block's variance in one pixel: it is not told from that block
 _ALONE_LIT = 0.6  # the same of squares of light, of which there may be three
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scale:
+class PhotonScale(NamedTuple):
     """From steps to photons.
 
     Attributes
@@ -44,7 +41,7 @@ class Scale:
 
 def find_scale(
     counts: Counts, valid: Valid, steps: Steps, blocks: Blocks, gain: float | None
-) -> Scale:
+) -> PhotonScale:
     """Return what one photon is.
 
     1. the header's gain, where it has one;
@@ -80,7 +77,7 @@ def find_scale(
     if many_lowest and not sparse:
         photon = max(photon, clump * spread_5)
     photon = photon if photon > 0 else 1.0
-    return Scale(photon=photon, known=gain is not None, spread_3=spread_3, spread_5=spread_5)
+    return PhotonScale(photon=photon, known=gain is not None, spread_3=spread_3, spread_5=spread_5)
 
 
 def point_sharpness(spread_3: float) -> float:
@@ -96,28 +93,20 @@ def point_sharpness(spread_3: float) -> float:
 
 def _clumps(counts: Counts, valid: Valid, steps: Steps, blocks: Blocks, lowest: float) -> float:
     """Return how many steps light comes in, where there is little: 1 if in photons of one step."""
-    places = _spread_over((blocks.share > 0) & (blocks.level - lowest < 1.0))
-    found = _square_over_mean(
-        counts, valid, steps.base + lowest * steps.step, 1.0 / steps.step, places
-    )
+    places = spread_over((blocks.share > 0) & (blocks.level - lowest < 1.0))
+    pixels = steps.of(counts, valid)._replace(base=steps.base + lowest * steps.step)
+    found = _square_over_mean(pixels, places)
     known = found[np.isfinite(found)]
     return float(np.median(known)) if len(known) > _LIT_SHARE * len(found) else 1.0
 
 
-def _spread_over(where: Valid) -> NDArray[np.int64]:
-    """Return the places (row, column) of at most about `_SAMPLED_BLOCKS` of the true blocks."""
-    places = np.argwhere(where)
-    return places[:: max(1, len(places) // _SAMPLED_BLOCKS)]
-
-
 @njit(cache=True, nogil=True, error_model="numpy")
-def _square_over_mean(
-    counts: Counts, valid: Valid, lowest: float, scale: float, places: NDArray[Any]
-) -> NDArray[np.float64]:
+def _square_over_mean(frame: Pixels, places: NDArray[Any]) -> NDArray[np.float64]:
     """Return the mean square over the mean of each block's light.
 
     NaN of less than three pixels, and where one of them makes most of it: a hot pixel.
     """
+    counts, valid, lowest, scale = frame
     found = np.empty(len(places))
     for place in range(len(places)):
         top, left = places[place, 0] * BLOCK, places[place, 1] * BLOCK
@@ -170,8 +159,8 @@ def _over_lowest(blocks: Blocks, lowest: float) -> float:
 def _neighbours(counts: Counts, valid: Valid, steps: Steps, blocks: Blocks) -> tuple[float, float]:
     """Return how far sums of 3 x 3 and 5 x 5 pixels vary more than independent pixels would."""
     rows, columns = counts.shape[0] // BLOCK, counts.shape[1] // BLOCK
-    chosen = _spread_over((blocks.share == 1.0)[:rows, :columns])
-    found = _variance_of_sums(counts, valid, steps.base, 1.0 / steps.step, chosen)
+    chosen = spread_over((blocks.share == 1.0)[:rows, :columns])
+    found = _variance_of_sums(steps.of(counts, valid), chosen)
     found = found[np.isfinite(found).all(axis=1)]
     if not len(found):
         return 1.0, 1.0
@@ -180,15 +169,14 @@ def _neighbours(counts: Counts, valid: Valid, steps: Steps, blocks: Blocks) -> t
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _variance_of_sums(
-    counts: Counts, valid: Valid, base: float, scale: float, places: NDArray[Any]
-) -> NDArray[np.float64]:
+def _variance_of_sums(frame: Pixels, places: NDArray[Any]) -> NDArray[np.float64]:
     """Return for blocks at `places` the variance of sums over k^2 times that of pixels, k = 3, 5.
 
     Rows' and columns' means are taken away first, for gradients and row noise; what that does to
     independent pixels, ((16 - k) / 15)^2, is divided out. NaN where a pixel is missing, or one
     makes a fifth of the block's variance: a hot pixel, or a spot.
     """
+    counts, valid, base, scale = frame
     found = np.empty((len(places), 2))
     rest, across = np.empty((BLOCK, BLOCK)), np.empty((BLOCK, BLOCK))
     for place in range(len(places)):

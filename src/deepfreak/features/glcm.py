@@ -30,10 +30,10 @@ class GLCM(SettingsOnly):
     Parameters
     ----------
     distances
-        Whole numbers of pixels.
+        Distances of the pixel pairs, in whole pixels.
     angles_deg
-        Directions of the offsets: 0 along fast, 90 along increasing slow. An offset is rounded to
-        whole pixels along either axis, so distances 1 and 2 at 45 degrees are the same offset.
+        Directions of the pixel pairs: 0 along fast, 90 along increasing slow. An offset is rounded
+        to whole pixels along either axis, so distances 1 and 2 at 45 degrees are the same offset.
 
     Raises
     ------

@@ -35,10 +35,10 @@ class SIFT:
     Parameters
     ----------
     clusters
-        Number of words.
+        Number of visual words.
     contrast_threshold
-        OpenCV's minimum contrast of a keypoint, in units of 255 gray levels. At the default only
-        the brightest spots of an image are keypoints, and most images have none.
+        Least contrast of a keypoint, OpenCV's measure, in units of 255 gray levels. At its default
+        only the brightest spots of an image are keypoints, and most images have none.
     """
 
     clusters: Annotated[int, Field(ge=2, le=MAX_CLUSTERS)] = 100

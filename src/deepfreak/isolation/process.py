@@ -75,6 +75,8 @@ class LimitedProcess:
     ----------
     modules
         Modules that it imports when it starts, which makes the first call faster.
+    max_kept_bytes
+        Memory beyond that at its start at which `replace_if_grown` ends it.
 
     Attributes
     ----------
@@ -82,8 +84,8 @@ class LimitedProcess:
         Number of the process; a new process has lost the state of the one before.
     """
 
-    def __init__(self, *, modules: Sequence[str] = ()) -> None:
-        self._modules = list(modules)
+    def __init__(self, *, modules: Sequence[str] = (), max_kept_bytes: int = _GROWN_BYTES) -> None:
+        self._modules, self._max_kept_bytes = list(modules), max_kept_bytes
         self._lock = threading.RLock()
         self._running: _Running | None = None
         self._failed_starts = 0
@@ -144,7 +146,7 @@ class LimitedProcess:
     def replace_if_grown(self) -> None:
         """End a process whose memory has grown much; files open in it are lost."""
         with self._lock:
-            if self._running is not None and self._running.has_grown():
+            if self._running is not None and self._running.has_grown(self._max_kept_bytes):
                 self.close()
 
     def close(self) -> None:
@@ -280,8 +282,8 @@ class _Running:
         self.ready = True
         self._rss_at_start = self._rss()
 
-    def has_grown(self) -> bool:
-        return self.ready and self._rss() - self._rss_at_start > _GROWN_BYTES
+    def has_grown(self, most: int) -> bool:
+        return self.ready and self._rss() - self._rss_at_start > most
 
     def send(self, said: bytes) -> None:
         try:

@@ -24,7 +24,7 @@ import psutil
 from numpy.typing import NDArray
 
 from deepfreak.errors import DeepFreakError
-from deepfreak.formats.frame import Facts
+from deepfreak.formats.frame import Metadata
 from deepfreak.live.messages import Event, SeriesEnded
 from deepfreak.live.receive.dectris.compression import decode
 from deepfreak.live.receive.dectris.sender import StreamSender, encode_pixels
@@ -98,7 +98,7 @@ def frames_of(experiment: Experiment, size: Size, *, seed: int, count: int) -> R
     frames = tuple(
         (encode_pixels(_enlarged(decode(coded), size, rng)), truth) for coded, truth in whole.frames
     )
-    metadata = Facts(gain=1.0, saturation=float(np.iinfo(size.counts).max - 1))
+    metadata = Metadata(gain=1.0, saturation=float(np.iinfo(size.counts).max - 1))
     return replace(whole, frames=frames, metadata=metadata)
 
 

@@ -19,7 +19,8 @@ from deepfreak.live.receive.decoders import Decoders
 from deepfreak.live.spool import read
 from deepfreak.models import Classifier
 from deepfreak.screening.policy import Policy
-from deepfreak.screening.screener import Screener, Verdict
+from deepfreak.screening.screener import Screener
+from deepfreak.screening.verdict import Verdict
 
 if TYPE_CHECKING:
     from deepfreak.evidence import peaks as evidence
@@ -186,13 +187,13 @@ def _native(found: "evidence.Peaks") -> BraggPeaks:
 
 
 def _picture(verdict: Verdict) -> FramePicture | None:
-    if verdict.image is None or verdict.valid is None or verdict.marks is None:
+    if verdict.image is None or verdict.valid is None or verdict.overlay is None:
         return None
     return FramePicture(
         image=verdict.image,
         valid=verdict.valid,
-        peaks=verdict.marks.peaks,
-        rings=verdict.marks.rings,
+        peaks=verdict.overlay.peaks,
+        rings=verdict.overlay.rings,
     )
 
 

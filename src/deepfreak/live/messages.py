@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.screening.signs import Signs
+from deepfreak.screening.verdict import EvidenceSummary
 
 if TYPE_CHECKING:
     from deepfreak.formats.frame import Frame
@@ -211,7 +211,7 @@ class FrameOutcome:
     saturated: bool = False
     level: float | None = None
     reasons: tuple[str, ...] = ()
-    signs: Signs | None = None
+    signs: EvidenceSummary | None = None
     received: float
     sent: float | None = None
     decided: float

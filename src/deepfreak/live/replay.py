@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from deepfreak.datasets.executors import in_order
 from deepfreak.errors import DeepFreakError, FrameError
-from deepfreak.formats.frame import Facts, Frame
+from deepfreak.formats.finishing import ReadOptions
+from deepfreak.formats.frame import Frame, Metadata
 from deepfreak.formats.guarded import open_guarded
-from deepfreak.formats.headers import facts
-from deepfreak.formats.options import ReadOptions
+from deepfreak.formats.headers import metadata_from
 from deepfreak.live.receive.dectris.compression import CompressedArray
 from deepfreak.live.receive.dectris.messages import Start
 from deepfreak.live.receive.dectris.sender import Compression, Protocol, StreamSender, encode_pixels
@@ -51,7 +51,7 @@ class Recording:
 
     name: str
     frames: tuple[tuple[CompressedArray, dict[str, Any]], ...]
-    metadata: Facts
+    metadata: Metadata
     mask: NDArray[np.bool_] | None
     simulated: bool
 
@@ -86,7 +86,7 @@ def record_shots(
     response = detector.response
     top = response.saturation_value
     pedestal = response.adc_offset_adu if isinstance(response, CCD) else 0.0
-    known = facts(pedestal=pedestal, gain=1.0, saturation=float(top))
+    known = metadata_from(pedestal=pedestal, gain=1.0, saturation=float(top))
     return Recording(
         name=experiment.name,
         frames=tuple(frames),
@@ -128,7 +128,7 @@ def record_file(
                 advance(1)
     first = frames[0]
     beam_slow, beam_fast = first.beam_center_px or (None, None)
-    known = facts(
+    known = metadata_from(
         pedestal=first.pedestal,
         gain=first.gain,
         saturation=first.saturation,

@@ -70,9 +70,12 @@ class Settings:
     min_hit_recall, max_empty_kept
         See `policy_from`.
     hits
-        The form in which frames to keep and unsure ones are copied, None for not at all.
-    forward, forward_kind
-        Address at which they are sent on, as CrystFEL takes them; see `CrystFELSocket`.
+        Format in which kept and unsure frames are copied.
+    forward
+        Address at which kept and unsure frames are forwarded to CrystFEL (--zmq-input), such as
+        tcp://127.0.0.1:5002.
+    forward_kind
+        Publish to subscribers, or answer requests (--zmq-request).
     reading
         What the user gives beside a stream.
     spool

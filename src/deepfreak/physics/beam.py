@@ -1,6 +1,7 @@
 """The X-ray beam: how many photons a pulse brings, at what wavelengths, onto what area."""
 
 import math
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -26,8 +27,8 @@ class Beam:
         Let all lines and directions weigh the same, as nanoBragg does whatever its list says.
     photons_per_pulse, pulse_energy_rms, pulse_energy_law
         Photons of a mean pulse (the paper's "fluence of 1e12"), and the relative RMS of their
-        fluctuation: Gaussian, a negative draw being a dark pulse (Appendix A: RMS equal to the
-        mean), or gamma, the law of SASE pulses (Saldin et al. 1998: 1 / RMS^2 modes).
+        fluctuation: Gaussian, a negative draw giving a pulse without photons (Appendix A: RMS
+        equal to the mean), or gamma, the law of SASE pulses (Saldin et al. 1998: 1 / RMS^2 modes).
     size_mm
         Side of the square spot at the crystal.
     polarization, polarization_axis
@@ -67,7 +68,7 @@ class Beam:
         return np.array([1.0, 0.0, 0.0])
 
     def draw_energy(self, rng: np.random.Generator) -> float:
-        """Return the photons of one pulse as a multiple of the mean; 0 for a dark pulse."""
+        """Return the photons of one pulse as a multiple of the mean, which may be 0."""
         if self.pulse_energy_rms == 0:
             return 1.0
         if self.pulse_energy_law == "gamma":
@@ -91,3 +92,26 @@ class Beam:
     def fluence(self, photons: float) -> float:
         """Return the photons/m^2 of a pulse of `photons`."""
         return photons / (self.area_mm2 * 1e-6)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pulse:
+    """One pulse of a beam.
+
+    Parameters
+    ----------
+    photons, wavelength_A
+        How many there are, and their mean wavelength.
+    bandwidth_rms
+        Relative RMS width of its spectrum.
+    """
+
+    beam: Beam
+    photons: float
+    wavelength_A: float
+    bandwidth_rms: float = 0.0
+
+    @property
+    def fluence(self) -> float:
+        """Photons/m^2."""
+        return self.beam.fluence(self.photons)

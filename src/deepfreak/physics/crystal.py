@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from deepfreak.physics.structure_factors import StructureSource, source_of_file
+from deepfreak.physics.structure_factors.factors import UnitCell, reciprocal_metric
 from deepfreak.settings import Count, Finite, NonNegative, Positive, Vector, settings
 
 Array = NDArray[np.float64]
@@ -36,7 +37,7 @@ class Spindle:
 
 @settings
 class Orientation:
-    """A crystal's fixed orientation, told in one of three ways.
+    """A crystal's fixed orientation, given in one of three ways.
 
     Parameters
     ----------
@@ -182,18 +183,13 @@ class Crystal:
         return cells
 
 
-def real_axes(cell: tuple[float, float, float, float, float, float]) -> Array:
+def real_axes(cell: UnitCell) -> Array:
     """Return rows a, b, c in A of a crystal that is not turned.
 
     As nanoBragg sets it up: a* along x, b* in the xy plane, and so c along z.
     """
-    lengths = np.array(cell[:3])
-    cos = np.cos(np.radians(cell[3:]))
-    metric = np.outer(lengths, lengths) * np.array(
-        [[1, cos[2], cos[1]], [cos[2], 1, cos[0]], [cos[1], cos[0], 1]]
-    )
     # the reciprocal metric's Cholesky factor has a* along x and b* in the xy plane
-    reciprocal_axes = np.linalg.cholesky(np.linalg.inv(metric))
+    reciprocal_axes = np.linalg.cholesky(reciprocal_metric(cell))
     axes: Array = np.linalg.inv(reciprocal_axes).T.astype(np.float64)
     return axes
 
@@ -220,7 +216,12 @@ def random_strain(space_group: str, axes: Array, rms: float, rng: np.random.Gene
 
 def random_orientation(rng: np.random.Generator) -> Array:
     """Return a rotation matrix uniform on SO(3): a unit quaternion uniform on its sphere."""
-    w, x, y, z = _unit(rng.standard_normal(4))
+    return rotations_of(_unit(rng.standard_normal(4)))
+
+
+def rotations_of(quaternions: Array) -> Array:
+    """Return the rotation matrices (3, 3, ...) of unit quaternions (4, ...): w, x, y, z."""
+    w, x, y, z = quaternions
     return np.array(
         [
             [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],

@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,6 @@ from pydantic import Field
 from deepfreak.physics.beam import Beam
 from deepfreak.physics.crystal import Crystal, real_axes
 from deepfreak.physics.detector import Detector, largest_sin_theta
-from deepfreak.physics.scattering.amorphous import Air, Table, Water
 from deepfreak.physics.scattering.disorder import (
     SPOT_VOLUME,
     compton_intensity,
@@ -20,7 +19,7 @@ from deepfreak.physics.scattering.disorder import (
     diffuse_intensity,
     protein_of,
 )
-from deepfreak.physics.scattering.ice import Ice
+from deepfreak.physics.shot import Matter, Shot, draw
 from deepfreak.physics.structure_factors import (
     Model,
     Reflections,
@@ -32,27 +31,20 @@ from deepfreak.physics.structure_factors.factors import STOL
 from deepfreak.settings import Fraction, NonNegative, settings
 from deepfreak.splits import DatasetPlan
 
-if TYPE_CHECKING:
-    from deepfreak.physics.shot import Shot
-
 Array = NDArray[np.float64]
 
 # Structure factors reach this much further than the detector's corner at the mean wavelength.
 WAVELENGTH_SIGMAS = 5.0
 
 
-# What may be in the beam beside the crystal.
-Matter = Annotated[Water | Air | Table | Ice, Field(discriminator="material")]
-
-
 @settings
 class ShotClass:
-    """A class of shots that X-rays reached.
+    """A class of exposed shots: those whose pulse had photons.
 
     Parameters
     ----------
     name, probability
-        Its share of the lit shots.
+        Its name, and its share of the exposed shots.
     crystal_fraction
         Range of the crystalline volume in the beam as a fraction of the whole crystal's, drawn
         log-uniformly; (0, 0) for shots without crystal.
@@ -80,9 +72,9 @@ class Classes:
     label_version
         Name of this choice of boundaries.
     dark
-        Class of the shots whose pulse came out without photons.
+        Name of the class of blank shots, whose pulse had no photons.
     lit
-        The others; their probabilities sum to one.
+        Classes of the exposed shots; their probabilities sum to one.
     """
 
     label_version: str
@@ -114,10 +106,8 @@ class Experiment:
     classes: Classes
     dataset: DatasetPlan | None = None
 
-    def draw(self, *, seed: int, index: int) -> "Shot":
+    def draw(self, *, seed: int, index: int) -> Shot:
         """Return shot `index` of the series that `seed` names; see `shot.draw`."""
-        from deepfreak.physics.shot import draw
-
         return draw(self, seed=seed, index=index)
 
     @property

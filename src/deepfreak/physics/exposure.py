@@ -3,25 +3,17 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.encoding import (
-    to_8_bits,
-)
+from deepfreak.encoding import to_8_bits
 from deepfreak.physics.detector import beam_factors
-from deepfreak.physics.noise import (
-    detect,
-)
-from deepfreak.physics.scattering.amorphous import amorphous_photons
-from deepfreak.physics.scattering.bragg import Lattice, bragg_intensity
+from deepfreak.physics.noise import detect
+from deepfreak.physics.scattering.bragg import bragg_intensity
+from deepfreak.physics.scattering.by_pixel import SHAPES, RenderedCrystal
 from deepfreak.physics.scattering.constants import R_E_SQR_M2
 from deepfreak.physics.scattering.disorder import disorder_photons
-from deepfreak.physics.scattering.ice import Ice, ice_photons
-from deepfreak.physics.shot import Matrix, Shot
-from deepfreak.physics.spectrum import bandwidth_rms
+from deepfreak.physics.shot import MATERIALS, Cell, Shot, Truth
 from deepfreak.physics.spots import count_spots
-from deepfreak.settings import settings
 
 Float = NDArray[np.float32]
-Cell = tuple[float, float, float, float, float, float]
 
 
 def scatter(shot: Shot) -> Float:
@@ -45,14 +37,14 @@ def bragg_photons(shot: Shot) -> Float:
         shot.crystals, shot.real_axes(factors), shot.domains(), strict=True
     ):
         cells = crystal.domain_cells(axes[0])
-        lattice = Lattice(
+        lattice = RenderedCrystal(
             F=factors.F,
             hkl_min=np.array(factors.hkl_min, dtype=np.int64),
             default_F=factors.default_F,
             real_axes=axes,
             domains=domains,
             cells=cells,
-            shape=crystal.xtal_shape,
+            shape=SHAPES[crystal.xtal_shape],
         )
         domains_in_beam = one.share * shot.cells_in_beam(axes[0]) / cells.prod()
         for panel in detector.resolved_panels():
@@ -67,84 +59,25 @@ def bragg_photons(shot: Shot) -> Float:
 def background_photons(shot: Shot) -> Float:
     """Return the expected photons from everything but the crystal's spots, (slow, fast)."""
     experiment = shot.experiment
-    crystal = experiment.crystal
     total = np.zeros(experiment.detector.image_size, dtype=np.float32)
     if shot.photons == 0:
         return total
+    pulse, detector = shot.pulse(), experiment.detector
     met, rng = shot.surroundings()
     for matter in met:
-        if isinstance(matter, Ice):
-            total += ice_photons(
-                matter,
-                beam=experiment.beam,
-                detector=experiment.detector,
-                photons=shot.photons,
-                wavelength_A=shot.wavelength_A,
-                rng=rng,
-                bandwidth_rms=bandwidth_rms(shot.sources()),
-            )
-        else:
-            total += amorphous_photons(
-                matter,
-                beam=experiment.beam,
-                detector=experiment.detector,
-                photons=shot.photons,
-                wavelength_A=shot.wavelength_A,
-            )
-    if shot.crystal_volume_mm3 > 0 and crystal.scatters_beside_spots:
-        factors = experiment.structure_factors()
+        total += matter.photons(pulse, detector, rng)
+    if shot.crystal_volume_mm3 > 0 and experiment.crystal.scatters_beside_spots:
+        axes = shot.real_axes(experiment.structure_factors())[0][0]
+        cells = shot.cells_in_beam(axes)
         total += disorder_photons(
-            experiment.cell_intensity(),
-            cells=shot.cells_in_beam(shot.real_axes(factors)[0][0]),
-            beam=experiment.beam,
-            detector=experiment.detector,
-            photons=shot.photons,
-            wavelength_A=shot.wavelength_A,
+            experiment.cell_intensity(), cells=cells, pulse=pulse, detector=detector
         )
     return total
 
 
 def has_ice(shot: Shot) -> bool:
     """Return whether ice was in the beam."""
-    return any(isinstance(matter, Ice) for matter in shot.surroundings()[0])
-
-
-@settings
-class Truth:
-    """The physics that made an image, for each of its columns in a data set.
-
-    Parameters
-    ----------
-    orientation, cell
-        Of the first crystal: rows of its rotation, None for a dark pulse; a, b, c in A and alpha,
-        beta, gamma in degrees, strained as it was, or None without a crystal.
-    spots_3sigma, spots_5sigma
-        How many spots rise that far above the noise around them; see `spots.count_spots`.
-    d_min_A
-        Finest spacing of a spot above 5 sigma; None without one.
-    lattices, ice
-        How many crystals diffracted, and whether ice did (None for a dark pulse).
-    water_mm, air_mm, table_mm, ice_mm
-        How far the pulse went through each material of the surroundings; None for a dark pulse and
-        for a material that the experiment does not have.
-    """
-
-    pulse_photons: float
-    wavelength_A: float
-    orientation: Matrix | None
-    cell: Cell | None
-    crystal_volume_mm3: float
-    bragg_photons: float
-    background_photons: float
-    spots_3sigma: float
-    spots_5sigma: float
-    d_min_A: float | None
-    lattices: float
-    ice: float | None
-    water_mm: float | None
-    air_mm: float | None
-    table_mm: float | None
-    ice_mm: float | None
+    return shot.meets("ice")
 
 
 def expose(shot: Shot) -> tuple[Float, Truth]:
@@ -170,10 +103,7 @@ def truth_of(shot: Shot, *, bragg: Float, background: Float) -> Truth:
         d_min_A=spots.d_min_A,
         lattices=len(shot.crystals) if shot.crystal_volume_mm3 > 0 else 0,
         ice=has_ice(shot) if shot.photons > 0 else None,
-        water_mm=shot.path_mm("water"),
-        air_mm=shot.path_mm("air"),
-        table_mm=shot.path_mm("table"),
-        ice_mm=shot.path_mm("ice"),
+        **{f"{material}_mm": shot.path_mm(material) for material in MATERIALS},
     )
 
 

@@ -1,23 +1,38 @@
-"""One shot: all that is random about a pulse and what it met."""
+"""One shot: all that is random about a pulse and what it met, and the truth about its image."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from deepfreak.physics.beam import Pulse
 from deepfreak.physics.crystal import (
     random_domains,
     random_orientation,
     random_strain,
     real_axes,
 )
-from deepfreak.physics.experiment import Experiment, Matter
-from deepfreak.physics.scattering.amorphous import Air
+from deepfreak.physics.scattering.amorphous import Air, TabulatedMatter, Water
 from deepfreak.physics.scattering.ice import Ice
+from deepfreak.physics.scattering.scatterer import Scatterer
+from deepfreak.physics.spectrum import bandwidth_rms
 from deepfreak.physics.structure_factors import StructureFactors
 from deepfreak.settings import NonNegative, middle, settings
 
+if TYPE_CHECKING:
+    from deepfreak.physics.experiment import Experiment
+
+# What may be in the beam beside the crystal: each a `Scatterer`. A new one adds its class here and
+# its path to `Truth`.
+Matter = Annotated[Water | Air | TabulatedMatter | Ice, Field(discriminator="material")]
+MATERIALS: tuple[str, ...] = tuple(
+    kind.__dataclass_fields__["material"].default for kind in get_args(get_args(Matter)[0])
+)
+
 Array = NDArray[np.float64]
+Cell = tuple[float, float, float, float, float, float]
 Matrix = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
 
 IDENTITY: Matrix = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
@@ -28,13 +43,13 @@ _DRAW, _DOMAINS, _NOISE, _LATTICES, _SPECTRUM, _SURROUNDINGS = range(6)
 
 @settings
 class CrystalInBeam:
-    """One of the crystals that a pulse met: its share of their volume, and how it lay."""
+    """One of the crystals that a pulse met: its share of their volume, and its orientation."""
 
     share: NonNegative = 1.0
     orientation: Matrix = IDENTITY
 
 
-@settings
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shot:
     """One pulse and what it met.
 
@@ -49,17 +64,24 @@ class Shot:
     crystal_volume_mm3
         Crystalline volume in the beam, 0 without a crystal.
     crystals
-        Which crystals it belongs to, the first one first.
+        The crystals that share this volume.
     """
 
-    experiment: Experiment
+    experiment: "Experiment"
     seed: int
     index: int
     label: int
-    photons: NonNegative
+    photons: float
     wavelength_A: float
-    crystal_volume_mm3: NonNegative = 0.0
+    crystal_volume_mm3: float = 0.0
     crystals: tuple[CrystalInBeam, ...] = (CrystalInBeam(),)
+
+    def __post_init__(self) -> None:
+        if not (self.photons >= 0 and self.crystal_volume_mm3 >= 0):
+            raise ValueError(
+                "photons and crystal_volume_mm3 are at least 0, "
+                f"found {self.photons} and {self.crystal_volume_mm3}"
+            )
 
     @property
     def class_name(self) -> str:
@@ -106,51 +128,98 @@ class Shot:
         rng = _generator(self.seed, self.index, _SPECTRUM)
         return self.experiment.beam.sources(self.wavelength_A, rng)
 
-    def surroundings(self) -> tuple[tuple[Matter, ...], np.random.Generator]:
+    def pulse(self) -> Pulse:
+        """Return the pulse, as scatterers see it."""
+        return Pulse(
+            beam=self.experiment.beam,
+            photons=self.photons,
+            wavelength_A=self.wavelength_A,
+            bandwidth_rms=bandwidth_rms(self.sources()),
+        )
+
+    def surroundings(self) -> tuple[tuple[Scatterer, ...], np.random.Generator]:
         """Return what of the background this pulse met, each with a length in place of a range.
 
-        And the generator, one of their own, of what is random about how it scatters. Nothing is
-        drawn for a dark pulse, which meets nothing.
+        And the generator, one of their own, of what is random about how it scatters. A pulse
+        without photons meets nothing.
         """
         rng = _generator(self.seed, self.index, _SURROUNDINGS)
         if self.photons == 0:
             return (), rng
         found = [_of_one_length(matter, rng) for matter in self.experiment.background]
-        met = [m for m in found if not isinstance(m, Ice) or rng.uniform() < m.probability]
-        return tuple(met), rng
+        return tuple(matter for matter in found if matter.is_met(rng)), rng
 
     def path_mm(self, material: str) -> float | None:
-        """Return how far the pulse went through a material; None if there is none to go through."""
+        """Return how far the pulse went through a material; None if the experiment has none."""
         kinds = {matter.material for matter in self.experiment.background}
         if self.photons == 0 or material not in kinds:
             return None
         return sum(middle(m.path_mm) for m in self.surroundings()[0] if m.material == material)
+
+    def meets(self, material: str) -> bool:
+        """Return whether the pulse met a material."""
+        return any(matter.material == material for matter in self.surroundings()[0])
 
     def noise_generator(self) -> np.random.Generator:
         """Return the generator of this shot's noise, independent of how it was drawn."""
         return _generator(self.seed, self.index, _NOISE)
 
 
-def _of_one_length(matter: Matter, rng: np.random.Generator) -> Matter:
+@settings
+class Truth:
+    """The physics that made an image, for each of its columns in a data set.
+
+    Parameters
+    ----------
+    orientation, cell
+        Of the first crystal: rows of its rotation, None for a blank shot; a, b, c in A and alpha,
+        beta, gamma in degrees, strained as it was, or None without a crystal.
+    spots_3sigma, spots_5sigma
+        How many spots rise that far above the noise around them; see `spots.count_spots`.
+    d_min_A
+        Finest spacing of a spot above 5 sigma; None without one.
+    lattices, ice
+        How many crystals diffracted, and whether ice did (None for a blank shot).
+    water_mm, air_mm, table_mm, ice_mm
+        How far the pulse went through each of `MATERIALS`; None for a blank shot and for a material
+        that the experiment does not have.
+    """
+
+    pulse_photons: float
+    wavelength_A: float
+    orientation: Matrix | None
+    cell: Cell | None
+    crystal_volume_mm3: float
+    bragg_photons: float
+    background_photons: float
+    spots_3sigma: float
+    spots_5sigma: float
+    d_min_A: float | None
+    lattices: float
+    ice: float | None
+    water_mm: float | None
+    air_mm: float | None
+    table_mm: float | None
+    ice_mm: float | None
+
+
+def _of_one_length(matter: Scatterer, rng: np.random.Generator) -> Scatterer:
     """Return `matter` with a length drawn from its range, if it has one."""
-    if not isinstance(matter.path_mm, tuple):
-        return matter
-    drawn = float(rng.uniform(*matter.path_mm))
-    if isinstance(matter, Air):
-        return replace(matter, path_mm=drawn)
-    return replace(matter, thickness_mm=drawn)
+    if isinstance(matter.path_mm, tuple):
+        return matter.with_path(float(rng.uniform(*matter.path_mm)))
+    return matter
 
 
 def _generator(seed: int, index: int, stream: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index, stream)))
 
 
-def draw(experiment: Experiment, *, seed: int, index: int) -> Shot:
+def draw(experiment: "Experiment", *, seed: int, index: int) -> Shot:
     """Return shot `index` of a series: a pure function of (experiment, seed, index).
 
-    A pulse without energy is dark; of the others the class is drawn by its probability, then the
-    crystalline volume log-uniformly in the class's range, the wavelength, and the crystals, each
-    oriented uniformly on SO(3) (Appendix A).
+    A pulse without energy makes a blank shot. For the others a class is drawn by its probability,
+    the crystalline volume log-uniformly in the class's range, the wavelength, and the crystals,
+    each oriented uniformly on SO(3) (Appendix A).
     """
     beam, classes = experiment.beam, experiment.classes
     rng = _generator(seed, index, _DRAW)
@@ -159,32 +228,30 @@ def draw(experiment: Experiment, *, seed: int, index: int) -> Shot:
     chosen = rng.uniform() * sum(lit.probability for lit in classes.lit)
     depth = rng.uniform()
     crystals = _draw_crystals(experiment, rng)
+    blank = Shot(
+        experiment=experiment,
+        seed=seed,
+        index=index,
+        label=0,
+        photons=0.0,
+        wavelength_A=wavelength_A,
+    )
     if energy == 0:
-        return Shot(
-            experiment=experiment,
-            seed=seed,
-            index=index,
-            label=0,
-            photons=0.0,
-            wavelength_A=wavelength_A,
-        )
+        return blank
     bounds = np.cumsum([lit.probability for lit in classes.lit])
     which = min(int(np.searchsorted(bounds, chosen, side="right")), len(classes.lit) - 1)
     low, high = classes.lit[which].crystal_fraction
     fraction = low * (high / low) ** depth if low > 0 else 0.0
-    return Shot(
-        experiment=experiment,
-        seed=seed,
-        index=index,
+    return replace(
+        blank,
         label=1 + which,
         photons=energy * beam.photons_per_pulse,
-        wavelength_A=wavelength_A,
         crystal_volume_mm3=fraction * experiment.crystal.volume_mm3,
         crystals=crystals,
     )
 
 
-def _draw_crystals(experiment: Experiment, rng: np.random.Generator) -> tuple[CrystalInBeam, ...]:
+def _draw_crystals(experiment: "Experiment", rng: np.random.Generator) -> tuple[CrystalInBeam, ...]:
     """Return one crystal, and the further ones if there may be any; shares uniform on a simplex."""
     orientations = [random_orientation(rng)]
     if experiment.crystal.extra_lattices:

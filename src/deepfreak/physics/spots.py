@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 FEWEST_PHOTONS = 1.0
 
 
-class Spots(NamedTuple):
+class SpotCounts(NamedTuple):
     """How many spots of a shot exceed 3 and 5 sigma, and the finest spacing in A of the latter."""
 
     above_3_sigma: int
@@ -23,12 +23,14 @@ class Spots(NamedTuple):
     d_min_A: float | None
 
 
-def count_spots(bragg: Float, background: Float, detector: Detector, wavelength_A: float) -> Spots:
+def count_spots(
+    bragg: Float, background: Float, detector: Detector, wavelength_A: float
+) -> SpotCounts:
     """Count the spots in expected photons, both (slow, fast).
 
     A spot is a local maximum of the Bragg photons that the detector's pixels take in, before the
     point spread. Its signal is their sum over the 3 x 3 pixels around it; sigma is the root of what
-    the background and the read-out noise vary by there, and is at least one photon. Spots that
+    the background and the read-out noise vary by there, and is at least one photon. SpotCounts that
     touch count as one. A spot's spacing is that of its brightest pixel's centre.
     """
     response = detector.response
@@ -38,7 +40,7 @@ def count_spots(bragg: Float, background: Float, detector: Detector, wavelength_
         bragg * sensitivity, background, sensitivity, sin_theta(detector), readout**2
     )
     finest = wavelength_A / (2 * sin_largest) if sin_largest > 0 else None
-    return Spots(strong, clear, finest)
+    return SpotCounts(strong, clear, finest)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -6,8 +6,8 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from importlib.metadata import version
+from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -19,10 +19,14 @@ if TYPE_CHECKING:
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Return the versions of deepfreak and of `packages`, for a manifest."""
+    """Return the versions of deepfreak and of those of `packages` that are installed."""
     from deepfreak import __version__
 
-    return {"deepfreak": __version__} | {package: version(package) for package in packages}
+    found = {"deepfreak": __version__}
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def cache_folder() -> Path | None:

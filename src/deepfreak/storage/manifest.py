@@ -29,9 +29,15 @@ class Format(NamedTuple):
         manifest: object,
         where: object,
         *,
+        advice: str = "make it again, or use the version of deepfreak that made it",
         error: type[DeepFreakError] = InputError,
     ) -> dict[str, Any]:
         """Return the manifest of the file `where` if it is of this format and version.
+
+        Parameters
+        ----------
+        advice
+            What to do about another one.
 
         Raises
         ------
@@ -39,12 +45,12 @@ class Format(NamedTuple):
             Of the class `error`: it is not.
         """
         if not isinstance(manifest, dict) or manifest.get("kind") != self.name:
-            raise error(f"{where}: expected the format {self.name}, found something else")
+            raise error(f"{where}: expected the format {self.name}, found something else: {advice}")
         found = manifest.get("format")
         if found != self.version:
             raise error(
                 f"{where}: expected version {self.version} of the format {self.name}, found "
-                f"version {found}: make it again, or use the version of deepfreak that made it"
+                f"version {found}: {advice}"
             )
         return manifest
 

@@ -13,7 +13,7 @@ from deepfreak.datasets import dask_cluster, generate
 from deepfreak.physics.experiment import Experiment
 from tests.unit.datasets.conftest import SPLITS
 
-pytest.importorskip("distributed", reason="needs Dask: pip install 'deepfreak[dask]'")
+pytest.importorskip("distributed", reason="needs Dask: pip install '.[dask]'")
 
 START = "import sys; from distributed.cli.{0} import main; sys.argv = sys.argv[:1] + {1}; main()"
 

@@ -270,7 +270,16 @@ def test_what_is_no_hdf5_is_refused(tmp_path: Path, content: bytes) -> None:
 
 def test_killed_midway_leaves_no_file_of_that_name(tmp_path: Path) -> None:
     out = tmp_path / "killed.h5"
-    command = [sys.executable, "-m", "deepfreak", "generate", "diffranet", "--count", "5000"]
+    command = [
+        sys.executable,
+        "-m",
+        "deepfreak",
+        "data",
+        "generate",
+        "diffranet",
+        "--count",
+        "5000",
+    ]
     process = subprocess.Popen([*command, "--out", str(out)], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while not list(tmp_path.iterdir()) and time.monotonic() < deadline:

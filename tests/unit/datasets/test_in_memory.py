@@ -14,14 +14,14 @@ from deepfreak.errors import RecipeError
 from deepfreak.physics.exposure import scatter, simulate
 from deepfreak.physics.gpu.batch import Batch
 from deepfreak.physics.recipe import load_recipe
-from paper.on_gpu import TINY_CRYSTAL
+from tests.paper.test_gpu_script import SMALL_CRYSTAL
 
 
 @pytest.fixture(scope="module")
 def experiment():
     plan = ("dataset.count=12", "dataset.splits={train=8, test=4}")
     pixels = ("detector.image_size=[32, 32]", "detector.pixel_size_mm=2.752")
-    return load_recipe("diffranet", changes=[*TINY_CRYSTAL, *plan, *pixels])
+    return load_recipe("diffranet", changes=[*SMALL_CRYSTAL, *plan, *pixels])
 
 
 class Device:

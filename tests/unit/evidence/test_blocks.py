@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from deepfreak.evidence.blocks import BLOCK, TILE, block_statistics, find_steps, measure_blocks
+from deepfreak.evidence.blocks import (
+    BLOCK,
+    TILE,
+    Pixels,
+    block_statistics,
+    find_steps,
+    measure_blocks,
+)
 from tests.unit.evidence.made import flat, spots
 
 
@@ -32,7 +39,7 @@ def test_statistics_equal_the_plain_ones(dtype):
     counts[rng.random(counts.shape) < 0.01] = 200
     valid = rng.random(counts.shape) < 0.9
     valid[32:50, 16:40] = False
-    level, variance, plain, share = block_statistics(counts, valid, 2.0, 0.5)
+    level, variance, plain, share = block_statistics(Pixels(counts, valid, 2.0, 0.5))
     for row in range(level.shape[0]):
         for column in range(level.shape[1]):
             box = np.s_[row * BLOCK : (row + 1) * BLOCK : 2, column * BLOCK : (column + 1) * BLOCK]

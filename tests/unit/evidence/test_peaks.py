@@ -7,8 +7,10 @@ import pytest
 from scipy import stats
 
 from deepfreak.evidence import find_evidence, numbers
+from deepfreak.evidence.blocks import Pixels
 from deepfreak.evidence.candidates import MIN_CANDIDATE_Z, find_candidates, poisson_z
-from deepfreak.evidence.judging import CREST, HOT, KIND, PATCH, PEAK, WEAK, judge_candidates
+from deepfreak.evidence.judging import CREST, HOT, JUDGED, PATCH, PEAK, WEAK, judge_candidates
+from deepfreak.evidence.scale import PhotonScale
 from tests.unit.evidence.made import ccd, flat, made, scattered, spots, with_hot_pixels
 
 
@@ -298,7 +300,7 @@ def test_candidates_equal_the_plain_ones():
     threshold, closed = np.full((5, 6), 4, np.int32), np.zeros((5, 6), np.bool_)
     closed[2, 2] = True
     level, expected = np.full((5, 6), 1.5), np.full((5, 6), 1.5)
-    found = find_candidates(counts, valid, threshold, closed, level, expected, 0.0, 1.0, 1.0)
+    found = find_candidates(Pixels(counts, valid), threshold, closed, level, expected, 1.0)
     plain = []
     padded = np.pad(np.where(valid, counts, -1), 2, constant_values=-1)
     for i, j in np.argwhere(valid & (counts >= 4)):
@@ -393,13 +395,13 @@ def test_candidates_are_judged_as_by_plain_code():
     places = np.argwhere(inner > np.percentile(inner, 99)) + 20
     level, variance = np.zeros((16, 16)), np.full((16, 16), 2.0)
     valid = np.ones(counts.shape, np.bool_)
-    judged = judge_candidates(
-        counts, valid, places, level, variance, 0.0, 1.0, np.inf, 1.0, 1.0, 1.0, 1.0
-    )
+    scale = PhotonScale(photon=1.0, known=True, spread_3=1.0, spread_5=1.0)
+    judged = np.zeros(len(places), JUDGED)
+    judge_candidates(judged, Pixels(counts, valid), places, level, variance, scale, np.inf, 1.0)
     plain = [
         plainly_judged(counts[i - 6 : i + 7, j - 6 : j + 7].astype(float), 1.0, 2.0)
         for i, j in places
     ]
     assert {kind for kind, _ in plain} >= {PEAK, HOT, CREST}
-    assert judged[:, KIND].tolist() == [kind for kind, _ in plain]
-    assert judged[:, 2] == pytest.approx([z for _, z in plain])
+    assert judged["kind"].tolist() == [kind for kind, _ in plain]
+    assert judged["z"] == pytest.approx([z for _, z in plain])

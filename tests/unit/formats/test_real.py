@@ -34,7 +34,7 @@ EXPECTED = {
 def real(shared):
     folder = shared / "real"
     if not folder.is_dir():
-        pytest.skip("needs the real frames in ../shared/real, which are not in this clone")
+        pytest.skip("needs measured frames in ../shared/real: too large for the repository")
     return folder
 
 

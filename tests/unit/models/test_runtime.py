@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from deepfreak.networks.export import export_onnx
-from deepfreak.screening.scores import scores_path
+from deepfreak.screening.calibration_file import calibration_path
 from tests.live.sessions import made_scores
 from tests.unit.networks.served import SMALL, model_of
 
@@ -69,7 +69,7 @@ def test_no_process_leaves_a_trace_of_telemetry(kind: str, tmp_path: Path) -> No
     (tmp_path / "spawned.py").write_text(SPAWNED)
     network = tmp_path / "own.onnx"
     export_onnx(model_of(SMALL, side=512), network)
-    made_scores(scores_path(network), network)
+    made_scores(calibration_path(network), network)
     assert left_at_home(tmp_path, *PROCESSES[kind]) == []
 
 

@@ -14,7 +14,7 @@ from deepfreak.classes import (
 from deepfreak.datasets import Dataset
 from deepfreak.errors import DatasetError, OutputError
 from deepfreak.networks import Compact, Fresh, Inputs, Training
-from deepfreak.networks.batches.source import source_of
+from deepfreak.networks.batches import source_of
 from deepfreak.networks.batches.stored import StoredImages
 from deepfreak.networks.checkpoint import read_record
 from deepfreak.networks.processes import Processes

@@ -9,20 +9,17 @@ import pytest
 from PIL import Image
 
 from deepfreak.cli import main
-from deepfreak.encoding import (
-    to_8_bits,
-)
+from deepfreak.encoding import to_8_bits
 from deepfreak.formats import Frame
 from deepfreak.models import load_model
 from deepfreak.networks.export import export_onnx
 from deepfreak.physics.detector import CCD
 from deepfreak.physics.exposure import background_photons, bragg_photons
-from deepfreak.physics.noise import (
-    detect,
-)
+from deepfreak.physics.noise import detect
 from deepfreak.physics.recipe import load_recipe
-from deepfreak.reports.activation import COLOUR, MAX_OPAQUE, tint
-from deepfreak.reports.verdicts import ShownVerdict, write_verdict_page
+from deepfreak.reports.palette import ACTIVATION_RGB
+from deepfreak.reports.pictures import MAX_OPAQUE, tint
+from deepfreak.reports.verdicts import GalleryItem, write_verdict_page
 from deepfreak.screening.screener import Screener
 from tests.unit.formats import made
 from tests.unit.networks.served import Pointed, model_of
@@ -116,7 +113,7 @@ def test_the_layer_is_most_opaque_where_most_spoke_for_the_verdict():
     activation = np.array([[-3, 0, 1], [2, 4, -0.5]], np.float32)
     found = layer(tint(activation))
     assert found.shape == (2, 3, 4)
-    assert (found[..., :3] == COLOUR).all()
+    assert (found[..., :3] == ACTIVATION_RGB).all()
     expected = np.array([[0, 0, 0.25], [0.5, 1, 0]]) * MAX_OPAQUE
     assert np.abs(found[..., 3] - expected).max() <= 0.5
 
@@ -135,7 +132,7 @@ def test_a_page_explains_its_tints_and_has_none_without_maps(tmp_path):
     activation = np.eye(4, dtype=np.float32)
     for name, maps in (("with", activation), ("without", None)):
         write_verdict_page(
-            tmp_path / name, title="t", verdicts=[ShownVerdict(**shown, activation=maps)]
+            tmp_path / name, title="t", verdicts=[GalleryItem(**shown, activation=maps)]
         )
     html = (tmp_path / "with").read_text(encoding="utf-8")
     (uri,) = re.findall(r'<img class="tint" src="([^"]+)" alt="what spoke for weak">', html)

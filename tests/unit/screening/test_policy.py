@@ -6,6 +6,13 @@ import pytest
 from scipy.stats import binom
 
 from deepfreak.errors import InputError, ModelError
+from deepfreak.screening.calibration import together
+from deepfreak.screening.calibration_file import (
+    Calibration,
+    read_calibration,
+    thresholds,
+    write_calibration,
+)
 from deepfreak.screening.policy import (
     MAX_EMPTY_KEPT,
     MIN_HIT_RECALL,
@@ -14,19 +21,12 @@ from deepfreak.screening.policy import (
     find_policy,
     policy_from,
 )
-from deepfreak.screening.scores import (
-    Scores,
-    read_scores,
-    thresholds,
-    together,
-    write_scores,
-)
 
 
-def scores(hits, empties, **changes) -> Scores:
+def scores(hits, empties, **changes) -> Calibration:
     at = thresholds()
     hits, empties = np.sort(hits), np.sort(empties)
-    made = Scores(
+    made = Calibration(
         model="m",
         data="d",
         simulated=True,
@@ -161,15 +161,15 @@ def test_scores_that_ship_are_found_for_the_model_that_ships_only(tmp_path):
 
     with pytest.raises(ModelError, match="expected scores of other 1"):
         find_policy(Other())
-    with pytest.raises(ModelError, match="model's scores in own.onnx.scores.json, found none"):
+    with pytest.raises(ModelError, match="model's scores in own.onnx.calibration.json, found none"):
         find_policy(Other(), model=tmp_path / "own.onnx")
-    write_scores(
+    write_calibration(
         scores(np.full(2000, 0.9), np.full(99, 0.1), model="other 1"),
-        tmp_path / "own.onnx.scores.json",
+        tmp_path / "own.onnx.calibration.json",
     )
     policy, found = find_policy(Other(), model=tmp_path / "own.onnx")
     assert (policy.of_detector, found.hits) == (False, 2000)
-    given = tmp_path / "own.onnx.scores.json"
+    given = tmp_path / "own.onnx.calibration.json"
     assert find_policy(Other(), scores=given)[0].of_detector
 
 
@@ -183,8 +183,8 @@ def test_the_promise_says_for_which_frames_it_holds(good):
 
 def test_scores_come_back_from_their_file(good, tmp_path):
     made = scores(*good)
-    write_scores(made, tmp_path / "m.scores.json")
-    assert read_scores(tmp_path / "m.scores.json", model="m") == made
+    write_calibration(made, tmp_path / "m.calibration.json")
+    assert read_calibration(tmp_path / "m.calibration.json", model="m") == made
 
 
 def test_scores_of_several_sets_are_those_of_all_their_images(good):
@@ -202,16 +202,19 @@ def test_scores_of_several_sets_are_those_of_all_their_images(good):
         (lambda v: v | {"hits": -1}, "expected scores"),
         (lambda v: v | {"empties_from": v["hits_below"]}, "expected scores"),
         (lambda v: [v], "found other text"),
+        (lambda v: v | {"format_version": 2}, "format version 1 in m.calibration.json, found v"),
+        (lambda v: v | {"format": "deepfreak shots"}, "found version 1 of deepfreak shots"),
+        (lambda _: {"format": 1}, "found version None of 1"),
     ],
 )
 def test_scores_that_cannot_be_are_refused(good, tmp_path, change, message):
-    path = tmp_path / "m.scores.json"
-    write_scores(scores(*good), path)
+    path = tmp_path / "m.calibration.json"
+    write_calibration(scores(*good), path)
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
     with pytest.raises(ModelError, match=message):
-        read_scores(path, model="m")
+        read_calibration(path, model="m")
 
 
 def test_scores_that_are_not_there_are_asked_for(tmp_path):
-    with pytest.raises(ModelError, match="deepfreak score"):
-        read_scores(tmp_path / "none.scores.json", model="m")
+    with pytest.raises(ModelError, match="deepfreak model calibrate"):
+        read_calibration(tmp_path / "none.calibration.json", model="m")

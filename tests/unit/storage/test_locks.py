@@ -16,7 +16,6 @@ from deepfreak.errors import DatasetError, OutputError
 from deepfreak.live.results.ledger import open_ledger
 from deepfreak.live.sinks.growing_file import GrowingFile
 from deepfreak.live.spool import Spool
-from deepfreak.search.bohb.journal import open_journal as open_bohb_journal
 from deepfreak.search.journal import open_journal
 from deepfreak.storage import locks
 from deepfreak.storage.draft import open_draft
@@ -136,12 +135,8 @@ def draft(folder):
     return open_draft(folder / "out.h5", {"images": 1}, form=Format("draft", 1))
 
 
-def classical(folder):
-    return open_journal(folder, {"seed": 1})
-
-
-def bohb(folder):
-    return open_bohb_journal(folder / "journal", {"seed": 1})
+def search(folder):
+    return open_journal(folder / "journal", {"seed": 1})
 
 
 def ledger(folder):
@@ -164,7 +159,7 @@ class growing:  # noqa: N801 -- beside the functions
 
 
 @linux
-@pytest.mark.parametrize("kind", [draft, classical, bohb, ledger, spool, growing])
+@pytest.mark.parametrize("kind", [draft, search, ledger, spool, growing])
 def test_all_that_is_written_alone_is_so_without_locks_too(tmp_path, without_locks, capsys, kind):
     with kind(tmp_path):
         assert "has no locks" in capsys.readouterr().err
@@ -224,9 +219,11 @@ def test_data_sets_are_read_and_made_where_nothing_can_be_locked(tmp_path, no_fl
         assert done.returncode == 0, done.stderr
         return done.stdout + done.stderr
 
-    assert "has no locks" in command("generate", "diffranet", "--count", "4", "--out", "a.h5")
-    assert "4 images" in command("show", "a.h5")
-    assert "what the manifest says" in command("verify", "a.h5")
+    assert "has no locks" in command(
+        "data", "generate", "diffranet", "--count", "4", "--out", "a.h5"
+    )
+    assert "4 images" in command("data", "show", "a.h5")
+    assert "what the manifest says" in command("data", "verify", "a.h5")
 
 
 def test_a_data_set_that_another_program_has_open_is_read(tmp_path):

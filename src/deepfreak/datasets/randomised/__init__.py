@@ -1,8 +1,8 @@
 """Frames of any detector, with a crystal in the beam and without, and their evidence.
 
-`families`, `modules` and `faults` draw a detector, `scene` what is in its beam, `recording` makes a
-frame of both, `visible` says which spots can be seen in it, `frame` draws it all from a seed, and
-`tabulate` writes the evidence of many.
+`detectors` draws a device (of `models`, with its `modules` and `faults`), `scene` what is in its
+beam; `recording` makes a frame of both, `visibility` says which spots can be seen in it, `frame`
+draws it all from a seed, and `tabulate` writes the evidence of many.
 """
 
 from deepfreak.datasets.randomised.frame import draw_frame as draw_frame

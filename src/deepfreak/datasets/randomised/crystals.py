@@ -8,17 +8,19 @@ crystal and its pieces), form factors as one B factor, and the overall brightnes
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.compiled import njit
+from deepfreak.datasets.randomised.amplitudes import intensities
+from deepfreak.datasets.randomised.geometry import Geometry
 from deepfreak.datasets.randomised.spots import Spots
 from deepfreak.physics.crystal import real_axes
 
 Array = NDArray[np.float64]
 
-TRICLINIC, MONOCLINIC, ORTHORHOMBIC, TETRAGONAL, HEXAGONAL, CUBIC = range(6)
 CENTRINGS = "PCIF"
 _MAX_SPOTS = 4000  # of one lattice, the brightest
 _REACH = 3.0  # sigma from Ewald's sphere, beyond which nothing is seen
@@ -27,36 +29,33 @@ _SOLVENT_DEPTH, _SOLVENT_B_A2 = 0.75, 200.0
 _FADED = 18.0  # exponent of the B factor beyond which reflections are left out
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Geometry:
-    """A flat detector across the beam.
+class Blur(NamedTuple):
+    """What lets reflections near the sphere diffract; angles in radians.
 
-    Attributes
+    Parameters
     ----------
-    beam_center_px
-        (slow, fast) in pixels, where the beam meets the detector's plane.
-    polarization
-        Degree of linear polarisation, -1 (along slow) to 1 (along fast).
+    mosaic, bandwidth, size
+        RMS of directions, of the wavelength (relative), and of domains' points in 1/A.
+    turn, turn_axis
+        By how much the crystal is turned, and the axis's angle from fast to slow.
     """
 
     wavelength_A: float
-    distance_mm: float
-    pixel_mm: float
-    beam_center_px: tuple[float, float]
-    polarization: float
+    mosaic: float
+    bandwidth: float
+    size: float
+    turn: float
+    turn_axis: float
 
-    def radius_px(self, d_A: Array) -> Array:
-        """Return the radius of the ring of spacing d, NaN where no angle diffracts."""
-        with np.errstate(invalid="ignore"):
-            two_theta = 2 * np.arcsin(self.wavelength_A / (2 * d_A))
-            tangent = np.where(two_theta < math.pi / 2, np.tan(two_theta), np.nan)
-        radius: Array = self.distance_mm / self.pixel_mm * tangent
-        return radius
 
-    def q_at(self, radius_px: float) -> float:
-        """Return 1/d in 1/A at a distance from the beam."""
-        two_theta = math.atan(radius_px * self.pixel_mm / self.distance_mm)
-        return 2 * math.sin(two_theta / 2) / self.wavelength_A
+class Seen(NamedTuple):
+    """How a reflection is seen: density over the turn (0 if not at all), 2 theta and its RMS."""
+
+    q: float
+    azimuth: float
+    density: float
+    two_theta: float
+    rms: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -132,6 +131,13 @@ class Lattice:
         thickness = 4 * spread + swept
         return float(self.primitive_A3 * np.sum(2 * np.pi * q * thickness) * q_max / 32)
 
+    def mean_intensity(self, q: Array) -> Array:
+        """Return <|F|^2> at q = 1/d relative to what it would be at 0 without solvent."""
+        fall: Array = np.exp(-self.B_A2 * q**2 / 2)
+        if self.has_solvent:
+            fall *= (1 - _SOLVENT_DEPTH * np.exp(-_SOLVENT_B_A2 * q**2 / 4)) ** 2
+        return fall
+
 
 def bragg_spots(
     lattice: Lattice, geometry: Geometry, orientation: Array, turn_axis: float, q_max: float
@@ -158,26 +164,22 @@ def bragg_spots(
     reciprocal = np.linalg.inv(axes).T @ orientation.T  # rows a*, b*, c*
     q_max = min(q_max, math.sqrt(2 * _FADED / lattice.B_A2), 2 / geometry.wavelength_A)
     largest = np.floor(q_max * np.linalg.norm(axes, axis=1)).astype(np.int64)
-    found = _reflections(
-        reciprocal,
-        largest,
-        q_max,
-        geometry.wavelength_A,
-        math.radians(lattice.mosaic_rms_deg),
-        lattice.bandwidth_rms,
-        0.4 / lattice.domain_A,
-        math.radians(lattice.turn_deg),
-        turn_axis,
-        CENTRINGS.index(lattice.centring),
+    blur = Blur(
+        wavelength_A=geometry.wavelength_A,
+        mosaic=math.radians(lattice.mosaic_rms_deg),
+        bandwidth=lattice.bandwidth_rms,
+        size=0.4 / lattice.domain_A,
+        turn=math.radians(lattice.turn_deg),
+        turn_axis=turn_axis,
     )
+    centring = CENTRINGS.index(lattice.centring)
+    found = _reflections(reciprocal, largest, q_max, blur, centring)
     found = found[found[:, 5] > 0]
     hkl = found[:, :3].astype(np.int64)
-    F_sqr = _intensities(
-        hkl, np.uint64(lattice.seed), lattice.system, lattice.is_centric
-    ) * _mean_intensity(found[:, 3], lattice)
+    F_sqr = intensities(hkl, np.uint64(lattice.seed), lattice.system, lattice.is_centric)
+    F_sqr = F_sqr * lattice.mean_intensity(found[:, 3])
     two_theta, azimuth = found[:, 6], found[:, 4]
-    P = polarization_factor(two_theta, azimuth, geometry.polarization)
-    photons = F_sqr * found[:, 5] * P
+    photons = F_sqr * found[:, 5] * geometry.polarization_factor(two_theta, azimuth)
     order = np.argsort(-photons)[:_MAX_SPOTS]
     two_theta, azimuth = two_theta[order], azimuth[order]
     scale = geometry.distance_mm / geometry.pixel_mm
@@ -206,44 +208,19 @@ def bragg_spots(
     return spots, hkl[order]
 
 
-def polarization_factor(two_theta: Array, azimuth: Array, polarization: float) -> Array:
-    """Return the polarisation factor; `azimuth` counts from fast, where most of the field is."""
-    sin2 = np.sin(two_theta) ** 2
-    factor: Array = 1 - sin2 / 2 * (1 + polarization * np.cos(2 * azimuth))
-    return factor
-
-
-def _mean_intensity(q: Array, lattice: Lattice) -> Array:
-    """Return <|F|^2> at q = 1/d relative to what it would be at 0 without solvent."""
-    fall: Array = np.exp(-lattice.B_A2 * q**2 / 2)
-    if lattice.has_solvent:
-        fall *= (1 - _SOLVENT_DEPTH * np.exp(-_SOLVENT_B_A2 * q**2 / 4)) ** 2
-    return fall
-
-
 @njit(cache=True, nogil=True, error_model="numpy")
 def _reflections(
-    reciprocal: Array,
-    largest: NDArray[np.int64],
-    q_max: float,
-    wavelength_A: float,
-    mosaic: float,
-    bandwidth: float,
-    size: float,
-    turn: float,
-    turn_axis: float,
-    centring: int,
+    reciprocal: Array, largest: NDArray[np.int64], q_max: float, blur: Blur, centring: int
 ) -> Array:
     """Return h, k, l, |q|, azimuth, density, 2 theta and its rms near the sphere, (n, 8).
 
     Along each row of l the sphere is met twice at most, so that the work is that of a surface and
     not of a volume. All angles in radians.
     """
-    R = 1 / wavelength_A
-    widest = _REACH * np.sqrt(
-        (q_max * mosaic) ** 2 + (q_max**2 * wavelength_A * bandwidth / 2) ** 2 + size**2
-    )
-    widest += q_max * turn / 2
+    R = 1 / blur.wavelength_A
+    by_band = q_max**2 * blur.wavelength_A * blur.bandwidth / 2
+    widest = _REACH * np.sqrt((q_max * blur.mosaic) ** 2 + by_band**2 + blur.size**2)
+    widest += q_max * blur.turn / 2
     outer2, inner2 = (R + widest) ** 2, max(R - widest, 0.0) ** 2
     cx, cy, cz = reciprocal[2]
     c2 = cx * cx + cy * cy + cz * cz
@@ -265,19 +242,10 @@ def _reflections(
                     l = max(np.ceil(empty_to), l + 1)
                     continue
                 if _present(h, k, int(l), centring):
-                    seen = _seen(
-                        px + l * cx,
-                        py + l * cy,
-                        pz + l * cz,
-                        wavelength_A,
-                        mosaic,
-                        bandwidth,
-                        size,
-                        turn,
-                        turn_axis,
-                    )
-                    if seen[2] > 0:
-                        found.append((float(h), float(k), l, *seen))
+                    seen = _seen(px + l * cx, py + l * cy, pz + l * cz, blur)
+                    if seen.density > 0:
+                        q, azimuth, density, two_theta, rms = seen
+                        found.append((float(h), float(k), l, q, azimuth, density, two_theta, rms))
                 l += 1
     result = np.zeros((len(found), 8))
     for i in range(len(found)):
@@ -313,18 +281,9 @@ def _between(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _seen(
-    x: float,
-    y: float,
-    z: float,
-    wavelength_A: float,
-    mosaic: float,
-    bandwidth: float,
-    size: float,
-    turn: float,
-    turn_axis: float,
-) -> tuple[float, float, float, float, float]:
-    """Return |q|, azimuth, density over the turn, 2 theta and its rms; density 0 if not seen."""
+def _seen(x: float, y: float, z: float, blur: Blur) -> Seen:
+    """Return how the reflection (x, y, z) in 1/A is seen."""
+    wavelength_A, mosaic, bandwidth, size, turn, turn_axis = blur
     R = 1 / wavelength_A
     q2 = x * x + y * y + z * z
     q = np.sqrt(q2)
@@ -340,7 +299,7 @@ def _seen(
     swept = speed * turn / length
     nearest = max(abs(error) - swept / 2, 0.0)
     if nearest > _REACH * sigma or z + R <= 0:
-        return q, 0.0, 0.0, 0.0, 0.0
+        return Seen(q, 0.0, 0.0, 0.0, 0.0)
     if swept > 1e-3 * sigma:
         root = sigma * math.sqrt(2)
         density = 0.5 * (
@@ -361,58 +320,4 @@ def _seen(
     # where a turn has brought it, the angle is Bragg's, else that of s0 + q
     still = math.atan2(np.sqrt(x * x + y * y), z + R)
     two_theta = 2 * math.asin(sin) if swept > 6 * sigma else still + mean * error
-    return q, math.atan2(y, x), density, two_theta, np.sqrt(max(left, 0.0))
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _intensities(hkl: NDArray[np.int64], seed: np.uint64, system: int, is_centric: bool) -> Array:
-    """Return |F|^2 / <|F|^2>, the same for equivalent reflections, (n,)."""
-    result = np.empty(len(hkl))
-    for i in range(len(hkl)):
-        h, k, l = _representative(hkl[i, 0], hkl[i, 1], hkl[i, 2], system)
-        counter = np.uint64(h + 2**20) | np.uint64(k + 2**20) << np.uint64(21)
-        counter |= np.uint64(l + 2**20) << np.uint64(42)
-        mixed = _scrambled(_scrambled(counter) ^ _scrambled(seed))
-        exponential = -np.log(_unit(mixed))
-        if is_centric:  # Box and Muller: the square of a normal deviate
-            turn = 2 * np.pi * _unit(_scrambled(mixed))
-            result[i] = 2 * exponential * np.cos(turn) ** 2
-        else:
-            result[i] = exponential
-    return result
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _representative(h: int, k: int, l: int, system: int) -> tuple[int, int, int]:
-    """Return the one reflection that stands for all equivalent ones."""
-    if system == TRICLINIC:
-        negative = h < 0 or (h == 0 and (k < 0 or (k == 0 and l < 0)))
-        return (-h, -k, -l) if negative else (h, k, l)
-    if system == MONOCLINIC:  # b is unique
-        return (-h, abs(k), -l) if h < 0 or (h == 0 and l < 0) else (h, abs(k), l)
-    if system == HEXAGONAL:  # h, k and -h - k in any order and of either sign
-        i = -h - k
-        h, k, i = abs(h), abs(k), abs(i)
-        return min(h, k, i), h + k + i - min(h, k, i) - max(h, k, i), abs(l)
-    h, k, l = abs(h), abs(k), abs(l)
-    if system == TETRAGONAL:
-        return max(h, k), min(h, k), l
-    if system == CUBIC:
-        most, least = max(h, k, l), min(h, k, l)
-        return most, h + k + l - most - least, least
-    return h, k, l
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _scrambled(x: np.uint64) -> np.uint64:
-    """Return one output of SplitMix64 (as `structure_factors.wilson`)."""
-    x = np.uint64(x) + np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.uint64(x ^ (x >> np.uint64(31)))
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _unit(bits: np.uint64) -> float:
-    """Return 64 bits as a number in (0, 1)."""
-    return (float(bits >> np.uint64(12)) + 0.5) * 2.0**-52
+    return Seen(q, math.atan2(y, x), density, two_theta, np.sqrt(max(left, 0.0)))

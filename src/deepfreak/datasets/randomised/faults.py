@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.datasets.randomised.modules import Placed
+from deepfreak.datasets.randomised.modules import PlacedModules
 
 Float = NDArray[np.float32]
 Places = NDArray[np.int64]
@@ -111,7 +111,7 @@ class Faults:
 
 
 def draw_faults(
-    placed: Placed,
+    placed: PlacedModules,
     *,
     counting: bool,
     gain: float,
@@ -212,7 +212,7 @@ def _add_structure(static: Float, rng: np.random.Generator, unit: float) -> None
 
 
 def _spoil_flat(
-    flat: Float, placed: Placed, chips: int, rng: np.random.Generator, *, quadrants: bool
+    flat: Float, placed: PlacedModules, chips: int, rng: np.random.Generator, *, quadrants: bool
 ) -> None:
     """Multiply pixels, chips and slow changes over the image with a wrong sensitivity."""
     pixel = rng.choice([0.0, 0.01, 0.03, 0.06])
@@ -229,7 +229,7 @@ def _spoil_flat(
 
 
 def _brighten_edges(
-    flat: Float, static: Float, placed: Placed, rng: np.random.Generator, unit: float
+    flat: Float, static: Float, placed: PlacedModules, rng: np.random.Generator, unit: float
 ) -> None:
     """Give chips' outermost pixels more light, as larger ones have, or more counts."""
     wider, higher = rng.random() < 0.4, rng.random() < 0.25

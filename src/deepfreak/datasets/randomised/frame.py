@@ -6,12 +6,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.datasets.randomised.families import (
-    FAMILIES,
-    VariedDetector,
-    draw_detector,
-)
+from deepfreak.datasets.randomised.detectors import RandomisedDetector, draw_detector
 from deepfreak.datasets.randomised.faults import Nuisances
+from deepfreak.datasets.randomised.models import FAMILIES
 from deepfreak.datasets.randomised.recording import record
 from deepfreak.datasets.randomised.scene import (
     CLEAN_KINDS,
@@ -22,7 +19,7 @@ from deepfreak.datasets.randomised.scene import (
 )
 from deepfreak.datasets.randomised.spots import Canvas
 from deepfreak.datasets.randomised.table import BETWEEN, HIT, MISS
-from deepfreak.datasets.randomised.visible import visible_spots
+from deepfreak.datasets.randomised.visibility import visible_spots
 from deepfreak.errors import InputError
 from deepfreak.formats.frame import Frame
 
@@ -37,7 +34,7 @@ _BLOCK, _FRAME = 2**31 + 2, 2**31 + 3  # first words of keys, like those of no o
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class VariedFrame:
+class RandomisedFrame:
     """A simulated frame.
 
     Attributes
@@ -48,7 +45,7 @@ class VariedFrame:
         `HIT` with at least 10 visible spots that no hot pixel can be, `MISS` with at most 2
         visible ones, else `BETWEEN`.
     visible
-        How many true spots of a crystal can be seen in the finished frame; `varied.visible`.
+        How many true spots of a crystal can be seen in the finished frame; `visibility`.
     zingers
         How many lone events struck the frame.
     family, model
@@ -69,7 +66,7 @@ class VariedFrame:
 
 def draw_frame(
     seed: int, index: int, *, family: str | None = None, without: frozenset[str] = frozenset()
-) -> VariedFrame:
+) -> RandomisedFrame:
     """Return frame `index` of a series: a function of the arguments.
 
     A crystal is in the beam of every second frame. All else (light, rings, faults of the detector)
@@ -93,9 +90,7 @@ def draw_frame(
         scene.background,
         light,
         rng,
-        beam_center_px=scene.beam_center_px,
-        wavelength_A=scene.wavelength_A,
-        distance_mm=scene.distance_mm,
+        geometry=scene.geometry,
         index=index,
     )
     visible = tellable = 0
@@ -103,7 +98,7 @@ def draw_frame(
         seen = visible_spots(recorded, scene.spots.slow, scene.spots.fast)
         visible = int(np.count_nonzero(seen.visible))
         tellable = int(np.count_nonzero(seen.tellable))
-    return VariedFrame(
+    return RandomisedFrame(
         frame=recorded.frame,
         label=label_of(visible, tellable),
         visible=visible,
@@ -140,7 +135,7 @@ def check_choices(family: str | None, without: tuple[str, ...]) -> None:
 @lru_cache(maxsize=2)
 def _block(
     seed: int, block: int, family: str | None, without: frozenset[str]
-) -> tuple[VariedDetector, Setup]:
+) -> tuple[RandomisedDetector, Setup]:
     """Return what the frames of a block share."""
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_BLOCK, block)))
     faults = Nuisances(**{name: name not in without for name in FAULTS})

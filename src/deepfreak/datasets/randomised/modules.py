@@ -14,7 +14,7 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
+class ModuleLayout:
     """Modules on the canvas.
 
     Attributes
@@ -36,7 +36,7 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Placed:
+class PlacedModules:
     """A layout on its canvas.
 
     Attributes
@@ -70,13 +70,13 @@ def grid(
     module: tuple[int, int],
     gap: tuple[int, int] = (0, 0),
     chips: tuple[int, int] = (1, 1),
-) -> Layout:
+) -> ModuleLayout:
     """Return rows and columns of modules with `gap` pixels (slow, fast) between them."""
     pitch = module[0] + gap[0], module[1] + gap[1]
     centers = tuple(
         (row * pitch[0], column * pitch[1]) for row in range(rows) for column in range(columns)
     )
-    return Layout(module=module, centers=centers, quarters=(0,) * len(centers), chips=chips)
+    return ModuleLayout(module=module, centers=centers, quarters=(0,) * len(centers), chips=chips)
 
 
 def pinwheel(
@@ -88,7 +88,7 @@ def pinwheel(
     chips: tuple[int, int] = (1, 1),
     *,
     turned: bool = True,
-) -> Layout:
+) -> ModuleLayout:
     """Return four quadrants of rows x columns modules around a square hole.
 
     Each quadrant is turned by a quarter against the one before it, or, if not `turned`, only moved.
@@ -114,12 +114,19 @@ def pinwheel(
                     place += np.array([0.0, sideways]) if turn < 2 else np.array([0.0, -sideways])
                     quarters.append(0)
                 centers.append((float(place[0]), float(place[1])))
-    return Layout(module=module, centers=tuple(centers), quarters=tuple(quarters), chips=chips)
+    return ModuleLayout(
+        module=module, centers=tuple(centers), quarters=tuple(quarters), chips=chips
+    )
 
 
 def place(
-    layout: Layout, *, assembled: bool, tilt_deg: float, shift_px: float, rng: np.random.Generator
-) -> Placed:
+    layout: ModuleLayout,
+    *,
+    assembled: bool,
+    tilt_deg: float,
+    shift_px: float,
+    rng: np.random.Generator,
+) -> PlacedModules:
     """Put each module on the canvas, tilted and shifted by normal deviates of these RMS.
 
     Each pixel goes to the nearest one of the canvas, as programs that assemble images do: between
@@ -148,7 +155,7 @@ def place(
         stack = (count * height, width)
         frame_of = np.full(shape, -1, dtype=np.int32)
         frame_of.reshape(-1)[flat.reshape(-1)] = np.arange(flat.size, dtype=np.int32)
-        return Placed(
+        return PlacedModules(
             shape=shape,
             sensitive=sensitive,
             places=flat.reshape(stack),
@@ -160,7 +167,7 @@ def place(
     chips_of.reshape(-1)[flat] = labels
     edges = np.zeros(shape, dtype=np.bool_)
     edges.reshape(-1)[flat[np.broadcast_to(edge, flat.shape)]] = True
-    return Placed(
+    return PlacedModules(
         shape=shape,
         sensitive=sensitive,
         places=None,
@@ -170,7 +177,7 @@ def place(
     )
 
 
-def _chips(layout: Layout) -> tuple[Int, Mask]:
+def _chips(layout: ModuleLayout) -> tuple[Int, Mask]:
     """Return the chip, from 1, of each pixel of a module, and the pixels along chips' borders."""
     height, width = layout.module
     rows = np.arange(height) * layout.chips[0] // height

@@ -12,8 +12,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.datasets.randomised.crystals import Geometry
-from deepfreak.datasets.randomised.draws import log_uniform
+from deepfreak.datasets.randomised.chance import log_uniform
+from deepfreak.datasets.randomised.geometry import Geometry, farthest_px
 from deepfreak.datasets.randomised.shadows import NO_SHADOWS, transmission
 from deepfreak.datasets.randomised.spots import (
     CLEAR,
@@ -23,7 +23,7 @@ from deepfreak.datasets.randomised.spots import (
     Spots,
     factor_for,
 )
-from deepfreak.datasets.randomised.stray import (
+from deepfreak.datasets.randomised.stray_light import (
     BRIGHTEST_PHOTONS,
     EVEN,
     Light,
@@ -69,36 +69,10 @@ ICE = {"hexagonal ice": STRUCTURES["hexagonal"], "cubic ice": STRUCTURES["cubic"
 BEHENATE_A, _BEHENATE_ORDERS = 58.380, 20
 _FINEST_A, _B_A2, _FAINTEST = 0.6, 1.0, 1e-3
 # h^2 + k^2 + l^2 of a face-centred cubic lattice's rings.
-_FACE_CENTRED = np.array(
-    [
-        3,
-        4,
-        8,
-        11,
-        12,
-        16,
-        19,
-        20,
-        24,
-        27,
-        32,
-        35,
-        36,
-        40,
-        43,
-        44,
-        48,
-        51,
-        52,
-        56,
-        59,
-        64,
-        67,
-        68,
-        72,
-    ],
-    np.float64,
-)
+_FACE_CENTRED = np.array([
+    3.0, 4, 8, 11, 12, 16, 19, 20, 24, 27, 32, 35, 36, 40, 43, 44, 48, 51, 52, 56, 59, 64, 67, 68,
+    72,
+])  # fmt: skip
 _MAX_RINGS = 25
 _ANGLES = 720
 _AZIMUTH = (np.arange(_ANGLES) + 0.5) * 2 * np.pi / _ANGLES
@@ -108,7 +82,7 @@ _DIAMOND_SNR = 20.0, 3000.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Rings:
+class PowderRings:
     """Where a powder's rings lie.
 
     Attributes
@@ -154,14 +128,14 @@ def ring_spacings(material: str) -> tuple[Array, Array]:
     return 0.5 / stol[starts[present]], total[present]
 
 
-def material_rings(material: str, geometry: Geometry) -> Rings:
+def material_rings(material: str, geometry: Geometry) -> PowderRings:
     """Return the rings of a known powder; their light has the Lorentz factor 1 / sin(theta)."""
     d_A, F_sqr = ring_spacings(material)
     radii = geometry.radius_px(d_A)
     seen = np.isfinite(radii)
     light = F_sqr * d_A
     light = light / light[seen].max(initial=1e-12)
-    return Rings(
+    return PowderRings(
         name=material,
         center_px=geometry.beam_center_px,
         radii_px=radii[seen],
@@ -175,7 +149,7 @@ def draw_material(
     names: tuple[str, ...],
     shape: tuple[int, int],
     fewest: int = 1,
-) -> Rings | None:
+) -> PowderRings | None:
     """Return the rings of one of some powders, None if none has `fewest` rings on the canvas."""
     near, far = _seen_radii(geometry.beam_center_px, shape)
     found = []
@@ -186,7 +160,7 @@ def draw_material(
     return found[rng.integers(len(found))] if found else None
 
 
-def draw_rings(rng: np.random.Generator, geometry: Geometry, shape: tuple[int, int]) -> Rings:
+def draw_rings(rng: np.random.Generator, geometry: Geometry, shape: tuple[int, int]) -> PowderRings:
     """Return the rings of any powder: cubic, lamellar, or at any radii; any centre at times.
 
     At least half of the canvas's longer side of them lies on it, if chance allows.
@@ -199,7 +173,9 @@ def draw_rings(rng: np.random.Generator, geometry: Geometry, shape: tuple[int, i
     return rings
 
 
-def _draw_rings(rng: np.random.Generator, geometry: Geometry, shape: tuple[int, int]) -> Rings:
+def _draw_rings(
+    rng: np.random.Generator, geometry: Geometry, shape: tuple[int, int]
+) -> PowderRings:
     if rng.random() < 1 / 4:  # a beam that is elsewhere, off the frame too
         place = rng.uniform(-0.5, 1.5, 2) * shape
         geometry = replace(geometry, beam_center_px=(float(place[0]), float(place[1])))
@@ -217,11 +193,13 @@ def _draw_rings(rng: np.random.Generator, geometry: Geometry, shape: tuple[int, 
         name, radii = "any rings", rng.uniform(max(near, 0.02 * far), far, count)
     radii = radii[np.isfinite(radii)]
     weights = rng.uniform(0.05, 1, len(radii)) * radii  # as if of like height
-    return Rings(name=name, center_px=geometry.beam_center_px, radii_px=radii, weights=weights)
+    return PowderRings(
+        name=name, center_px=geometry.beam_center_px, radii_px=radii, weights=weights
+    )
 
 
 def add_smooth_rings(
-    light: Light, rings: Rings, rng: np.random.Generator, texture: Texture = EVEN
+    light: Light, rings: PowderRings, rng: np.random.Generator, texture: Texture = EVEN
 ) -> None:
     """Add rings of FWHM 1 to 8 pixels whose heights are some times the noise of the light."""
     width = log_uniform(rng, 1, 8) / FWHM
@@ -233,7 +211,7 @@ def add_smooth_rings(
 
 
 def draw_grains(
-    rings: Rings,
+    rings: PowderRings,
     rng: np.random.Generator,
     shape: tuple[int, int],
     shadows: Array,
@@ -279,7 +257,7 @@ def draw_grains(
     )
 
 
-def _arc_px(rings: Rings, shape: tuple[int, int], shadows: Array) -> Array:
+def _arc_px(rings: PowderRings, shape: tuple[int, int], shadows: Array) -> Array:
     """Return the length of rings at each angle that is on a canvas and not in shadow, (n, 720)."""
     slow = rings.center_px[0] + rings.radii_px[:, None] * np.sin(_AZIMUTH)
     fast = rings.center_px[1] + rings.radii_px[:, None] * np.cos(_AZIMUTH)
@@ -366,7 +344,7 @@ def _diamond_spot(rng: np.random.Generator, shape: tuple[int, int]) -> Spots:
 
 
 def powder(
-    light: Light, rings: Rings, canvas: Canvas, rng: np.random.Generator, *, form: str
+    light: Light, rings: PowderRings, canvas: Canvas, rng: np.random.Generator, *, form: str
 ) -> None:
     """Add a powder: "smooth", "arcs" (textured) or "grains", some of these over smooth rings."""
     if len(rings.radii_px) == 0:
@@ -396,5 +374,4 @@ def _profile(radii: Array, heights: Array, width: float) -> Callable[[Array], Ar
 def _seen_radii(center_px: tuple[float, float], shape: tuple[int, int]) -> tuple[float, float]:
     """Return the radii between which a canvas lies, (nearest, farthest)."""
     near = [max(-c, c - n, 0.0) for c, n in zip(center_px, shape, strict=True)]
-    far = [max(abs(c), abs(n - c)) for c, n in zip(center_px, shape, strict=True)]
-    return math.hypot(*near), math.hypot(*far)
+    return math.hypot(*near), farthest_px(center_px, shape)

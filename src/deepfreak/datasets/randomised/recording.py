@@ -7,14 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.datasets.randomised.families import VariedDetector, log_uniform
-from deepfreak.datasets.randomised.photons import (
+from deepfreak.datasets.randomised.chance import log_uniform
+from deepfreak.datasets.randomised.detectors import RandomisedDetector
+from deepfreak.datasets.randomised.geometry import Geometry
+from deepfreak.datasets.randomised.readout import (
+    Electronics,
     count_photons,
     draw_photons,
     read_out,
     spread,
 )
-from deepfreak.formats.frame import Facts, Frame
+from deepfreak.formats.frame import Frame, Metadata
 from deepfreak.formats.measured import make_frame
 
 Float = NDArray[np.float32]
@@ -46,7 +49,7 @@ class Recorded:
     """
 
     frame: Frame
-    detector: VariedDetector
+    detector: RandomisedDetector
     light: Float
     level: Float
     spots: Float
@@ -76,7 +79,7 @@ class Recorded:
 
 
 def frame_places(
-    detector: VariedDetector, slow: NDArray[np.float64], fast: NDArray[np.float64]
+    detector: RandomisedDetector, slow: NDArray[np.float64], fast: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the places in the frame of places on the canvas; NaN where no pixel measures."""
     slow, fast = np.asarray(slow, dtype=np.float64), np.asarray(fast, dtype=np.float64)
@@ -94,14 +97,12 @@ def frame_places(
 
 
 def record(
-    detector: VariedDetector,
+    detector: RandomisedDetector,
     background: Float,
     spots: Float,
     rng: np.random.Generator,
     *,
-    beam_center_px: tuple[float, float],
-    wavelength_A: float,
-    distance_mm: float,
+    geometry: Geometry,
     file: str = "",
     index: int = 0,
 ) -> Recorded:
@@ -112,8 +113,8 @@ def record(
     background, spots
         Expected photons of each pixel of the canvas (slow, fast), without point spread: of all but
         the crystal's spots, and of these alone.
-    beam_center_px
-        On the canvas; the frame's header may have it, or not quite.
+    geometry
+        The frame's header may have it; the beam's place is then not quite right.
 
     Raises
     ------
@@ -144,33 +145,24 @@ def record(
     )
     level = light
     if not detector.counting:
-        level = read_out(
-            values,
-            light,
-            spots_seen,
-            faults.flat,
-            faults.static,
-            detector.placed.chip,
-            (faults.step_rms * rows.standard_normal(faults.chips)).astype(np.float32),
-            (faults.row_rms * rows.standard_normal((values.shape[0], 2))).astype(np.float32),
-            detector.gain,
-            detector.gain * detector.noise_photons,
-            detector.lowest,
-            np.array([detector.switch_photons, detector.switch_off, detector.switch_noise]),
-            words[1],
+        steps = faults.step_rms * rows.standard_normal(faults.chips)
+        electronics = Electronics(
+            flat=faults.flat,
+            static=faults.static,
+            chip=detector.placed.chip,
+            steps=steps.astype(np.float32),
+            rows=(faults.row_rms * rows.standard_normal((values.shape[0], 2))).astype(np.float32),
+            gain=detector.gain,
+            noise=detector.gain * detector.noise_photons,
+            lowest=detector.lowest,
+            switch_photons=detector.switch_photons,
+            switch_off=detector.switch_off,
+            switch_noise=detector.switch_noise,
         )
+        level = read_out(values, light, spots_seen, electronics, words[1])
         struck = np.concatenate([struck, _add_tails(values, detector, chance)])
     counts = _as_written(values, detector)
-    frame = _as_read(
-        counts,
-        detector,
-        header,
-        beam_center_px=beam_center_px,
-        wavelength_A=wavelength_A,
-        distance_mm=distance_mm,
-        file=file,
-        index=index,
-    )
+    frame = _as_read(counts, detector, header, geometry=geometry, file=file, index=index)
     usable = frame.valid.copy()
     for places in (faults.gaps, faults.unreliable, struck):
         usable.reshape(-1)[places] = False
@@ -185,16 +177,16 @@ def record(
     )
 
 
-def _spread(detector: VariedDetector, image: Float) -> Float:
+def _spread(detector: RandomisedDetector, image: Float) -> Float:
     return spread(image, detector.taps, detector.tail_share, detector.tail_px)
 
 
-def _on_frame(detector: VariedDetector, canvas: Float) -> Float:
+def _on_frame(detector: RandomisedDetector, canvas: Float) -> Float:
     places = detector.placed.places
     return canvas if places is None else canvas.reshape(-1)[places]
 
 
-def _add_faults(photons: Float, detector: VariedDetector, rng: np.random.Generator) -> None:
+def _add_faults(photons: Float, detector: RandomisedDetector, rng: np.random.Generator) -> None:
     """Add the light of hot and noisy pixels."""
     faults, flat = detector.faults, photons.reshape(-1)
     if faults.stuck:
@@ -208,7 +200,7 @@ def _add_faults(photons: Float, detector: VariedDetector, rng: np.random.Generat
 
 
 def _add_zingers(
-    photons: Float, detector: VariedDetector, count: int, rng: np.random.Generator
+    photons: Float, detector: RandomisedDetector, count: int, rng: np.random.Generator
 ) -> Places:
     """Add lone events and return the places they spoil.
 
@@ -225,7 +217,7 @@ def _add_zingers(
             light = _ZINGER_MEDIAN * math.exp(rng.standard_normal())
             spoiled.append(_add_blob(photons, place, sigma, light))
             continue
-        light = log_uniform(rng, (2, 100)) if detector.counting else log_uniform(rng, (3, 1000))
+        light = log_uniform(rng, 2, 100) if detector.counting else log_uniform(rng, 3, 1000)
         top, left = int(place[0]), int(place[1])
         pixels = [(top, left)]
         if rng.random() < 0.4:
@@ -254,7 +246,7 @@ def _add_blob(photons: Float, place: tuple[float, float], sigma: float, light: f
     return places
 
 
-def _add_tracks(photons: Float, detector: VariedDetector, rng: np.random.Generator) -> Places:
+def _add_tracks(photons: Float, detector: RandomisedDetector, rng: np.random.Generator) -> Places:
     """Add tracks of muons and electrons and blobs of alpha particles; return their places."""
     height, width = photons.shape
     spoiled = [np.zeros(0, np.int64)]
@@ -267,7 +259,7 @@ def _add_tracks(photons: Float, detector: VariedDetector, rng: np.random.Generat
             rows, columns = int(row) + slow[inside], int(column) + fast[inside]
         else:
             angle = rng.uniform(0, 2 * math.pi)
-            along = np.arange(0, log_uniform(rng, (3, 60)), 0.7)
+            along = np.arange(0, log_uniform(rng, 3, 60), 0.7)
             bend = rng.normal(0, 0.01) * along**2  # electrons are scattered on their way
             rows = np.floor(row + along * math.sin(angle) + bend * math.cos(angle)).astype(int)
             columns = np.floor(column + along * math.cos(angle) - bend * math.sin(angle))
@@ -285,7 +277,7 @@ def _add_tracks(photons: Float, detector: VariedDetector, rng: np.random.Generat
     return np.concatenate(spoiled)
 
 
-def _add_tails(counts: Float, detector: VariedDetector, rng: np.random.Generator) -> Places:
+def _add_tails(counts: Float, detector: RandomisedDetector, rng: np.random.Generator) -> Places:
     """Take much from a few pixels, as wrong gains and pedestals do; return their places."""
     places = rng.integers(0, counts.size, rng.poisson(detector.faults.tails * counts.size))
     scale = detector.gain * max(5 * detector.noise_photons, 0.5)
@@ -296,7 +288,7 @@ def _add_tails(counts: Float, detector: VariedDetector, rng: np.random.Generator
     return places
 
 
-def _as_written(values: Float, detector: VariedDetector) -> NDArray[Any]:
+def _as_written(values: Float, detector: RandomisedDetector) -> NDArray[Any]:
     """Return the counts in the type of the file; the gaps filled."""
     dtype = np.dtype(detector.dtype)
     np.minimum(values, np.float32(detector.top), out=values)
@@ -318,17 +310,15 @@ def _as_written(values: Float, detector: VariedDetector) -> NDArray[Any]:
 
 def _as_read(
     counts: NDArray[Any],
-    detector: VariedDetector,
+    detector: RandomisedDetector,
     rng: np.random.Generator,
     *,
-    beam_center_px: tuple[float, float],
-    wavelength_A: float,
-    distance_mm: float,
+    geometry: Geometry,
     file: str,
     index: int,
 ) -> Frame:
     """Return what a reader makes of the counts and of what the header says."""
-    said, facts = detector.header, Facts()
+    said, facts = detector.header, Metadata()
     if "gain" in said:
         facts["gain"] = detector.gain
     if "pedestal" in said:
@@ -337,16 +327,17 @@ def _as_read(
         facts["saturation"] = detector.top
     if "geometry" in said:
         facts["pixel_size_mm"] = detector.pixel_mm
-        facts["distance_mm"] = distance_mm
-        facts["wavelength_A"] = wavelength_A
+        facts["distance_mm"] = geometry.distance_mm
+        facts["wavelength_A"] = geometry.wavelength_A
     if "beam_center_px" in said:
         off = rng.choice(_CENTER_OFF_PX) * rng.standard_normal(2)
-        facts["beam_center_px"] = (beam_center_px[0] + off[0], beam_center_px[1] + off[1])
+        slow, fast = geometry.beam_center_px
+        facts["beam_center_px"] = (slow + off[0], fast + off[1])
     mask = None
     if "mask" in said:
         mask = np.zeros(counts.shape, dtype=np.bool_)
         mask.reshape(-1)[detector.faults.gaps] = True
         mask.reshape(-1)[detector.faults.known_bad] = True
     names = (detector.model,) if "name" in said else ()
-    frame = make_frame(counts, file=file, index=index, facts=facts, names=names, mask=mask)
+    frame = make_frame(counts, file=file, index=index, metadata=facts, names=names, mask=mask)
     return replace(frame, missing={})

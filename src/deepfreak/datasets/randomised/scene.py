@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.datasets.randomised import crystals, powders, stray
-from deepfreak.datasets.randomised.crystals import Geometry, Lattice, bragg_spots
-from deepfreak.datasets.randomised.draws import log_uniform
+from deepfreak.datasets.randomised import amplitudes, powders, stray_light
+from deepfreak.datasets.randomised.chance import log_uniform
+from deepfreak.datasets.randomised.crystals import Lattice, bragg_spots
+from deepfreak.datasets.randomised.geometry import Geometry, farthest_px
 from deepfreak.datasets.randomised.shadows import (
     DISC,
     NO_SHADOWS,
@@ -26,8 +27,9 @@ from deepfreak.datasets.randomised.spots import (
     Canvas,
     Spots,
     factor_for,
+    joined,
 )
-from deepfreak.datasets.randomised.stray import Light
+from deepfreak.datasets.randomised.stray_light import Light
 from deepfreak.physics.crystal import random_orientation, rotation_about
 
 Array = NDArray[np.float64]
@@ -51,12 +53,12 @@ RINGS_UNDER_CRYSTALS_SHARE = 0.15  # of hits
 _DARK_SHARE, _EMPTY_SHARE = 0.07, 0.08  # of misses; of hits both are nearly empty
 # Shares of frames that show each kind of light, drawn by itself.
 CLEAN_KINDS = {
-    "solvent": (0.35, stray.solvent),
-    "halo": (0.35, stray.halo),
-    "streak": (0.12, stray.streak),
-    "tube": (0.08, stray.tube),
-    "shading": (0.15, stray.shading),
-    "moire": (0.03, stray.moire),
+    "solvent": (0.35, stray_light.solvent),
+    "halo": (0.35, stray_light.halo),
+    "streak": (0.12, stray_light.streak),
+    "tube": (0.08, stray_light.tube),
+    "shading": (0.15, stray_light.shading),
+    "moire": (0.03, stray_light.moire),
 }
 _PHOTONS_A_PIXEL = (0.01, 100.0), (0.001, 0.01), (100.0, 3000.0)
 _LEVEL_SHARES = 0.8, 0.1, 0.1
@@ -77,12 +79,12 @@ _MAX_DIFFUSE = 400
 
 # Cells: system, share, centrings, and what becomes of three edges and angles.
 _SYSTEMS = (
-    (crystals.TRICLINIC, 0.12, "P"),
-    (crystals.MONOCLINIC, 0.25, "PPC"),
-    (crystals.ORTHORHOMBIC, 0.28, "PPPCIF"),
-    (crystals.TETRAGONAL, 0.15, "PPI"),
-    (crystals.HEXAGONAL, 0.12, "P"),
-    (crystals.CUBIC, 0.08, "PIF"),
+    (amplitudes.TRICLINIC, 0.12, "P"),
+    (amplitudes.MONOCLINIC, 0.25, "PPC"),
+    (amplitudes.ORTHORHOMBIC, 0.28, "PPPCIF"),
+    (amplitudes.TETRAGONAL, 0.15, "PPI"),
+    (amplitudes.HEXAGONAL, 0.12, "P"),
+    (amplitudes.CUBIC, 0.08, "PIF"),
 )
 
 
@@ -133,17 +135,14 @@ class Scene:
     background: Float
     spots: Spots | None
     clear: int
-    beam_center_px: tuple[float, float]
-    distance_mm: float
-    wavelength_A: float
+    geometry: Geometry
 
 
 def draw_setup(rng: np.random.Generator, canvas: Canvas) -> Setup:
     """Draw what a block of frames shares."""
     small = rng.random() < _SMALL_SHARE
     center = _beam_center(rng, canvas.shape)
-    far = [max(abs(c), abs(n - c)) for c, n in zip(center, canvas.shape, strict=True)]
-    corner_px = math.hypot(*far)
+    corner_px = farthest_px(center, canvas.shape)
     if small:
         d_min_A = log_uniform(rng, *_SMALL_CORNER_D_MIN_A)
     else:
@@ -212,9 +211,7 @@ def draw_scene(
         background=background,
         spots=spots,
         clear=clear,
-        beam_center_px=setup.geometry.beam_center_px,
-        distance_mm=setup.geometry.distance_mm,
-        wavelength_A=setup.geometry.wavelength_A,
+        geometry=setup.geometry,
     )
 
 
@@ -248,7 +245,7 @@ def _add_light(
 ) -> list[str]:
     """Add all light but the crystals' spots; return its tags."""
     tags = []
-    stray.level(light, rng)
+    stray_light.level(light, rng)
     for (name, (share, add)), own in zip(
         CLEAN_KINDS.items(), rng.spawn(len(CLEAN_KINDS)), strict=True
     ):
@@ -260,7 +257,7 @@ def _add_light(
         own = rng.spawn(1)[0]
         if own.random() < _RIM_SHARE:
             slow, fast, radius = setup.shadows[0, [1, 2, 5]].tolist()
-            stray.rim(light, own, (slow, fast), radius)
+            stray_light.rim(light, own, (slow, fast), radius)
             tags.append("rim")
     if hard is not None:
         tags += _add_hard(light, rng, setup, hard)
@@ -273,9 +270,9 @@ def _add_hard(light: Light, rng: np.random.Generator, setup: Setup, kind: str) -
         powders.diamond(light, setup.canvas, rng)
         return [kind]
     if kind == "fibre":
-        stray.layer_lines(light, rng)
+        stray_light.layer_lines(light, rng)
         if rng.random() < 1 / 2:
-            stray.streak(light, rng)
+            stray_light.streak(light, rng)
         return [kind]
     form, rings, shape = "smooth", None, setup.canvas.shape
     if kind == "ice":
@@ -316,7 +313,7 @@ def _draw_spots(
     if len(weights) > 1:
         tags.append(f"{len(weights)} lattices")
     parts = [spots, *(_oriented(rng, setup, lattice).brighter(each) for each in weights[1:])]
-    spots = _joined(parts)
+    spots = joined(parts)
     spots = spots.brighter(transmission(shadows, spots.slow, spots.fast))
     inside = spots.inside(canvas.shape) & (spots.photons > 0)
     if not inside.any():
@@ -348,18 +345,7 @@ def _oriented(rng: np.random.Generator, setup: Setup, lattice: Lattice) -> Spots
             turned, weight = rotation_about(axis, angle) @ orientation, rng.uniform(0.2, 1)
         spots, _ = bragg_spots(lattice, setup.geometry, turned, turn_axis, setup.q_max)
         parts.append(spots.brighter(weight))
-    return _joined(parts)
-
-
-def _joined(parts: list[Spots]) -> Spots:
-    """Return spots of the same blobs as one."""
-    return replace(
-        parts[0],
-        slow=np.concatenate([each.slow for each in parts]),
-        fast=np.concatenate([each.fast for each in parts]),
-        photons=np.concatenate([each.photons for each in parts]),
-        covariance=np.concatenate([each.covariance for each in parts]),
-    )
+    return joined(parts)
 
 
 def _diffuse(rng: np.random.Generator, spots: Spots) -> Spots:
@@ -464,17 +450,17 @@ def _draw_cell(
     least, most = _SMALL_EDGES_A if small else _EDGES_A
     most = max(min(most, longest_A), 5.0)
     edges = log_uniform(rng, min(least, most / 2), most) * np.exp(rng.uniform(-0.4, 0.4, 3))
-    if system in {crystals.TETRAGONAL, crystals.HEXAGONAL}:
+    if system in {amplitudes.TETRAGONAL, amplitudes.HEXAGONAL}:
         edges[1] = edges[0]
-    elif system == crystals.CUBIC:
+    elif system == amplitudes.CUBIC:
         edges[:] = edges[0]
     edges *= min(1.0, most / edges.max())
     angles = np.full(3, 90.0)
-    if system == crystals.TRICLINIC:
+    if system == amplitudes.TRICLINIC:
         angles = rng.uniform(75, 105, 3)
-    elif system == crystals.MONOCLINIC:
+    elif system == amplitudes.MONOCLINIC:
         angles[1] = rng.uniform(90, 120)
-    elif system == crystals.HEXAGONAL:
+    elif system == amplitudes.HEXAGONAL:
         angles[2] = 120.0
     a, b, c = edges.tolist()
     alpha, beta, gamma = angles.tolist()

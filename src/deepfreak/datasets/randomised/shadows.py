@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.compiled import njit
-from deepfreak.datasets.randomised.draws import log_uniform
+from deepfreak.datasets.randomised.chance import log_uniform
 
 Array = NDArray[np.float64]
 Float = NDArray[np.float32]

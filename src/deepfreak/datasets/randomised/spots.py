@@ -132,6 +132,15 @@ class Spots:
         return needed
 
 
+def joined(parts: list[Spots]) -> Spots:
+    """Return spots of the same blobs as one."""
+    arrays = ("slow", "fast", "photons", "covariance")
+    return replace(
+        parts[0],
+        **{name: np.concatenate([getattr(each, name) for each in parts]) for name in arrays},
+    )
+
+
 def factor_for(photons: Array, needed: Array, count: int) -> float:
     """Return the factor on `photons` with which `count` spots reach what they need, (n,) both."""
     factors = np.sort(needed / np.maximum(photons, 1e-300))

@@ -90,7 +90,7 @@ def read_table(path: str | Path) -> Table:
             return _read(path, file)
     except (OSError, ValueError, TypeError, KeyError) as error:  # HDF5 raises all of these
         raise DatasetError(
-            f"{path}: expected a table of evidence made by `deepfreak vary`, found something "
+            f"{path}: expected a table of evidence of `deepfreak data randomise`, found something "
             f"else, or half of one ({' '.join(str(error).split())[:200]})"
         ) from error
 

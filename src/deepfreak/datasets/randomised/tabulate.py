@@ -18,7 +18,7 @@ from deepfreak.storage.manifest import Format
 if TYPE_CHECKING:
     import h5py
 
-    from deepfreak.datasets.randomised.frame import VariedFrame
+    from deepfreak.datasets.randomised.frame import RandomisedFrame
     from deepfreak.evidence import Evidence
 
 SIDE = 32  # of the planes that are kept
@@ -98,7 +98,7 @@ def _evidence_of(
     return rows
 
 
-def _packed(drawn: "VariedFrame", evidence: "Evidence") -> bytes:
+def _packed(drawn: "RandomisedFrame", evidence: "Evidence") -> bytes:
     from deepfreak.evidence import numbers
 
     found = numbers(evidence)

@@ -20,7 +20,7 @@ from deepfreak.live.dashboard.pictures import activation_png, hit_png, peaks_to_
 from deepfreak.live.dashboard.security import ANSWER_HEADERS, Guard, Security, refusal
 from deepfreak.live.dashboard.upload import RefusedUpload, UploadLimits, read_upload
 from deepfreak.live.statistics import ShownHit, Statistics
-from deepfreak.reports.page import class_colours
+from deepfreak.reports.palette import class_colours
 
 MAX_AT_ONCE = 4
 _MAX_LINE_LENGTH = 400

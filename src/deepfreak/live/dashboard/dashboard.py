@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepfreak.live.messages import RunObserver
+from deepfreak.screening.calibration_file import Calibration
 from deepfreak.screening.policy import Policy
-from deepfreak.screening.scores import Scores
 
 if TYPE_CHECKING:
     from deepfreak.models import Classifier
@@ -39,7 +39,7 @@ def serve_dashboard(
     *,
     model_file: Path | None,
     policy: Policy,
-    scores: Scores,
+    scores: Calibration,
     metadata: dict[str, Any],
 ) -> tuple[list[RunObserver], str]:
     """Begin to serve the dashboard; return what observes the run for it, and its address."""

@@ -7,8 +7,7 @@ from typing import Any
 from deepfreak.live.messages import FramePicture
 from deepfreak.live.statistics import ShownHit
 from deepfreak.live.statistics.gallery import MOST
-from deepfreak.reports.activation import tint
-from deepfreak.reports.pictures import picture, white_level
+from deepfreak.reports.pictures import picture, tint, white_level
 
 # The pictures are small: more circles than these, of the highest peaks, would hide the spots.
 _MAX_CIRCLES = 40

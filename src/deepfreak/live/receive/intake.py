@@ -50,8 +50,10 @@ class QueueLimits:
 
     Attributes
     ----------
-    frames, bytes
-        At most these wait for a worker; what happens to more, `when_full` says.
+    frames
+        Frames, at most, that wait for a worker. More is dropped or waits, as `when_full` says.
+    bytes
+        The same in bytes.
     when_full
         "sample": of what a detector sends, a fair part is classified, whatever is in it; "wait":
         the source keeps what is not taken, as a directory does.

@@ -235,7 +235,7 @@ def decoder(context: bytes, *, series: str) -> ShotDecoder:
 
 def _context(experiment: Experiment, seed: int) -> bytes:
     """Return what the frames of all shots have in common, as JSON."""
-    from deepfreak.formats.written import header_of
+    from deepfreak.formats.shot_header import header_of
 
     header = header_of(experiment.draw(seed=seed, index=0))
     table = {

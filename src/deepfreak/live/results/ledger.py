@@ -19,7 +19,7 @@ from deepfreak.errors import InputError, OutputError
 from deepfreak.live.messages import DECISIONS, FrameOutcome, HitCopy, LedgerRow, SeriesBegan
 from deepfreak.live.receive.frame_accounting import SeriesReport, SeriesState
 from deepfreak.live.receive.number_set import NumberSet
-from deepfreak.screening.signs import Signs
+from deepfreak.screening.verdict import EvidenceSummary
 from deepfreak.storage.locks import lacks_record_locks, opened_alone
 from deepfreak.storage.manifest import Format, difference
 
@@ -299,7 +299,7 @@ class Ledger:
             truth=None if truth is None else json.loads(truth),
             judged_without=tuple(json.loads(judged_without or "[]")),
             reasons=tuple(json.loads(reasons or "[]")),
-            signs=None if signs is None else Signs(**json.loads(signs)),
+            signs=None if signs is None else EvidenceSummary(**json.loads(signs)),
             copy=None if row[18] is None else HitCopy(*row[18:]),
         )
         return LedgerRow(sequence=sequence, outcome=outcome)

@@ -3,9 +3,7 @@
 from deepfreak.physics.detector.detector import Detector as Detector
 from deepfreak.physics.detector.geometry import beam_factors as beam_factors
 from deepfreak.physics.detector.geometry import largest_sin_theta as largest_sin_theta
-from deepfreak.physics.detector.geometry import (
-    polarization_factor as polarization_factor,
-)
+from deepfreak.physics.detector.geometry import polarization_factor as polarization_factor
 from deepfreak.physics.detector.geometry import sin_theta as sin_theta
 from deepfreak.physics.detector.geometry import solid_angle as solid_angle
 from deepfreak.physics.detector.geometry import (

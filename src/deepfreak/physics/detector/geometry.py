@@ -25,7 +25,7 @@ def sin_theta(detector: Detector) -> Array:
     """
     image = np.zeros(detector.image_size)
     for region, _, positions in pixels(detector):
-        image[region] = _sin_theta_at(positions)
+        image[region] = sin_theta_at(positions)
     return _in_regions(image, detector)
 
 
@@ -34,11 +34,11 @@ def largest_sin_theta(detector: Detector) -> float:
     largest = 0.0
     for panel in detector.resolved_panels():
         corners = panel.corners_mm
-        largest = max(largest, float(_sin_theta_at(corners).max()))
+        largest = max(largest, float(sin_theta_at(corners).max()))
         if corners[:, 0].min() < 0:
             # of a panel behind the crystal the middle may see more than the corners
             positions = (positions for _, of, positions in pixels(detector) if of is panel)
-            largest = max(largest, *(float(_sin_theta_at(part).max()) for part in positions))
+            largest = max(largest, *(float(sin_theta_at(part).max()) for part in positions))
     return largest
 
 
@@ -120,7 +120,8 @@ def pixels(
             yield (slice(first + start, first + stop), columns), panel, positions
 
 
-def _sin_theta_at(positions_mm: Array) -> Array:
+def sin_theta_at(positions_mm: Array) -> Array:
+    """Return sin(theta) at positions from the crystal, (..., xyz)."""
     cos_2theta = positions_mm[..., 0] / np.linalg.norm(positions_mm, axis=-1)
     sines: Array = np.sqrt(np.maximum(0.0, (1 - cos_2theta) / 2))
     return sines

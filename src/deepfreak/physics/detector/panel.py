@@ -1,7 +1,6 @@
 """A panel: a rectangle of square pixels in one plane, and where it is."""
 
-from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +13,7 @@ Region = tuple[slice, slice]
 NonNegativeCount = Annotated[int, Field(ge=0)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Panel:
+class Panel(NamedTuple):
     """Where a panel's pixels are, in numbers that compiled loops take.
 
     Parameters

@@ -1,6 +1,6 @@
 """Batches of shots on the device: what is uploaded once, what for each batch, and in which order.
 
-    draw (host) -> candidates -> landings -> + smooth scattering -> counts -> point spread -> 8 bits
+    draw (host) -> candidates -> spots -> + smooth scattering -> counts -> point spread -> 8 bits
 
 Tensors are torch's, so that what comes out can be trained on without a copy. Under numba's CUDA
 simulator (NUMBA_ENABLE_CUDASIM=1) they are numpy arrays, and the same code runs on a CPU, slowly.
@@ -26,21 +26,13 @@ from deepfreak.physics.detector import (
     sin_theta,
 )
 from deepfreak.physics.experiment import Experiment
-from deepfreak.physics.exposure import Truth, truth_of
+from deepfreak.physics.exposure import truth_of
 from deepfreak.physics.gpu.device import Device, missing_on_this_machine
-from deepfreak.physics.scattering.amorphous import form_factor, molecules_per_mm
-from deepfreak.physics.scattering.bragg import (
-    Ellipsoid,
-    Lattice,
-    in_subpixels,
-    largest_turn,
-)
-from deepfreak.physics.scattering.by_pixel import GAUSS, SHAPES
+from deepfreak.physics.scattering.bragg import domains_of, panel_grid
+from deepfreak.physics.scattering.by_pixel import GAUSS, SHAPES, RenderedCrystal
 from deepfreak.physics.scattering.constants import R_E_SQR_M2
-from deepfreak.physics.scattering.ice import Ice
-from deepfreak.physics.scattering.spots import shell_thickness
 from deepfreak.physics.scattering.tables import interpolate
-from deepfreak.physics.shot import Shot
+from deepfreak.physics.shot import Shot, Truth
 from deepfreak.physics.structure_factors.factors import STOL
 from deepfreak.settings import middle
 
@@ -139,7 +131,7 @@ class Renderer:
         photons = self._device.zeros(size, np.float32)
         if spots:
             self._add_spots(photons, shots)
-        wavelengths = np.array([[shot.wavelength_A] for shot in shots])
+        wavelengths = np.array([shot.wavelength_A for shot in shots])
         amounts = np.array([self._amounts(shot) for shot in shots])
         self._launch(
             kernels.add_smooth,
@@ -162,59 +154,56 @@ class Renderer:
     def _add_spots(self, photons: Any, shots: Sequence[Shot]) -> None:
         from deepfreak.physics.gpu import kernels
 
-        lit = [i for i, shot in enumerate(shots) if shot.crystal_volume_mm3 * shot.photons > 0]
-        if not lit:
+        exposed = [i for i, shot in enumerate(shots) if shot.crystal_volume_mm3 * shot.photons > 0]
+        if not exposed:
             return
-        experiment = self.experiment
+        experiment, device = self.experiment, self._device
         oversample = experiment.crystal.oversample
-        sums = self._device.zeros(photons.shape, np.int64)
+        sums = device.zeros(photons.shape, np.int64)
         per_unit = np.zeros(len(shots))
-        all_rows, all_domains, all_edges = [], [], []
-        for i in lit:
-            rows, domains, edges, per_unit[i] = self._lattices(shots[i], i)
-            all_rows += rows
-            all_domains += domains
-            all_edges += edges
-        lattices = self._device.put(np.array(all_rows))
-        domains = self._device.put(np.array(all_domains))
-        edges = self._device.put(np.array(all_edges))
-        room = CANDIDATES_PER_LATTICE * len(all_rows)
+        parts: list[tuple[NDArray[Any], ...]] = []
+        for i in exposed:
+            found, per_unit[i] = self._lattice_waves(shots[i], i)
+            parts += found
+        lattices, rotations, edges = (
+            device.put(np.stack(each)) for each in zip(*parts, strict=True)
+        )
+        room = CANDIDATES_PER_LATTICE * len(parts)
         while True:
-            found = self._device.zeros((1,), np.int64)
-            candidates = self._device.zeros((room, 4), np.int32)
+            count = device.zeros((1,), np.int64)
+            candidates = device.zeros((room, 4), np.int32)
             self._launch(
-                kernels.find_candidates, lattices, self._F, self._hkl_min, found, candidates
+                kernels.find_candidates, lattices, self._F, self._hkl_min, count, candidates
             )
-            if int(found[0]) <= room:
+            if int(count[0]) <= room:
                 break
-            room = int(found[0])
+            room = int(count[0])
         for panel in experiment.detector.resolved_panels():
-            part = sums[(slice(None), *panel.region)]
-            panel_rows = self._device.put(in_subpixels(panel, oversample).ravel())
-            kernels.add_landings[self._device.blocks, self._device.threads // 2](
-                part,
+            kernels.add_reflections[device.blocks, device.threads // 2](
+                sums[(slice(None), *panel.region)],
                 lattices,
                 self._F,
                 self._hkl_min,
-                domains,
+                rotations,
                 edges,
-                found,
+                count,
                 candidates,
-                panel_rows,
+                panel_grid(panel, oversample),
                 oversample,
             )
         self._launch(
-            kernels.collect_bragg, photons, sums, self._bragg_factors, self._device.put(per_unit)
+            kernels.collect_bragg, photons, sums, self._bragg_factors, device.put(per_unit)
         )
 
-    def _lattices(
+    def _lattice_waves(
         self, shot: Shot, place: int
-    ) -> tuple[list[Array], list[Array], list[Array], float]:
-        """Return each plane wave of each crystal as a row of numbers, its domains and their edges.
+    ) -> tuple[list[tuple[NDArray[Any], ...]], float]:
+        """Return each plane wave of each crystal, with its domains' rotations and edges.
 
-        And how many photons per steradian a unit of the whole-number sum stands for.
+        And how many photons per steradian a unit of the whole-number sum stands for. `place` is the
+        shot's in the batch.
         """
-        from deepfreak.physics.gpu import kernels as column
+        from deepfreak.physics.gpu.kernels import LATTICE_WAVE
 
         experiment, factors = self.experiment, self._factors
         crystal = experiment.crystal
@@ -224,48 +213,34 @@ class Renderer:
         steps, count = crystal.spindle.steps, crystal.mosaic_domains
         most = OVERLAPS * self._F_largest**2 * count * crystal.oversample**2 * steps
         unit = MAX_SUM / most
-        rows: list[Array] = []
-        domains: list[Array] = []
-        edges: list[Array] = []
-        for one, axes, turns in zip(shot.crystals, all_axes, shot.domains(), strict=True):
-            turn = largest_turn(turns)
+        found: list[tuple[NDArray[Any], ...]] = []
+        for one, axes, rotations in zip(shot.crystals, all_axes, shot.domains(), strict=True):
+            rendered = RenderedCrystal(
+                F=factors.F,
+                hkl_min=np.array(factors.hkl_min),
+                real_axes=axes,
+                domains=rotations,
+                cells=cells,
+                shape=SHAPES[crystal.xtal_shape],
+            )
             for real_axes in axes:
-                lattice = Lattice(
-                    F=factors.F,
-                    hkl_min=np.array(factors.hkl_min),
-                    real_axes=axes,
-                    domains=turns,
-                    cells=cells,
-                    shape=crystal.xtal_shape,
-                )
-                spot = Ellipsoid.of(lattice, real_axes)
-                overlapping = cells.min() * 0.5 < math.sqrt(spot.radius_sqr)
+                domains = domains_of(rendered, real_axes)
+                overlapping = cells.min() * 0.5 < math.sqrt(domains.radius_sqr)
+                edges = cells[:, None] * np.einsum("mxy,ay->max", rotations, real_axes)
                 for source in sources:
-                    wavelength = source[3]
-                    row = np.zeros(column.COLUMNS)
-                    row[column.K0 : column.K0 + 3] = source[:3] / wavelength
-                    row[column.WAVELENGTH] = wavelength
-                    row[column.RADIUS_SQR] = spot.radius_sqr
-                    row[column.RADIUS] = spot.radius
-                    row[column.APPROXIMATION] = spot.approximation(turn, wavelength)
-                    row[column.TURN] = turn
-                    row[column.THICK] = shell_thickness(wavelength, spot.radius, turn)
-                    row[column.RECIPROCAL : column.RECIPROCAL + 9] = spot.reciprocal_axes.ravel()
-                    row[column.REAL : column.REAL + 9] = real_axes.ravel()
-                    row[column.CELLS : column.CELLS + 3] = cells
-                    row[column.SPREAD : column.SPREAD + 9] = spot.C.ravel()
-                    row[column.STRENGTH] = unit * one.share * source[4]
-                    row[column.SHOT] = place
-                    row[column.SHAPE] = SHAPES[crystal.xtal_shape]
-                    row[column.EXACT] = row[column.SHAPE] == GAUSS or overlapping
-                    rows.append(row)
-                    domains.append(turns)
-                    edges.append(cells[:, None] * np.einsum("mxy,ay->max", turns, real_axes))
+                    row = np.zeros((), LATTICE_WAVE)
+                    for name, value in domains._asdict().items():
+                        row[name] = value
+                    row["k0"], row["wavelength"] = source[:3] / source[3], source[3]
+                    row["shot"] = place
+                    row["exact"] = domains.shape == GAUSS or overlapping
+                    row["strength"] = unit * one.share * source[4]
+                    found.append((row, rotations, edges))
         fluence = experiment.beam.fluence(shot.photons)
         domains_in_beam = shot.cells_in_beam(all_axes[0][0]) / cells.prod()
         samples = steps * count * crystal.oversample**2
         per_unit = R_E_SQR_M2 * fluence * domains_in_beam * cells.prod() ** 2 / (unit * samples)
-        return rows, domains, edges, per_unit
+        return found, per_unit
 
     def _amounts(self, shot: Shot) -> Array:
         """Return how much of each of `_smooth_tables` a shot has."""
@@ -320,8 +295,9 @@ def _only_on_cpu(experiment: Experiment) -> str | None:
         return f"the GPU renders tophat and gauss crystals, found {crystal.xtal_shape}; use the CPU"
     if experiment.structure_factors().default_F != 0:
         return "the GPU renders listed reflections only (default_F 0); use the CPU"
-    if any(isinstance(matter, Ice) for matter in experiment.background):
-        return "the GPU does not render ice; use the CPU"
+    for matter in experiment.background:
+        if matter.per_mm(np.zeros(1), experiment.beam) is None:
+            return f"the GPU does not render {matter.material}; use the CPU"
     if not isinstance(experiment.detector.response, CCD):
         return "the GPU renders CCD detectors only; use the CPU"
     return None
@@ -336,9 +312,7 @@ def _smooth_tables(experiment: Experiment) -> Array:
     stol: Array = STOL_STEP * np.arange(int(1.0 / shortest / STOL_STEP) + 2, dtype=np.float64)
     tables = np.zeros((len(experiment.background) + 1, len(stol)))
     for table, matter in zip(tables, experiment.background, strict=False):
-        assert not isinstance(matter, Ice)  # noqa: S101 -- _only_on_cpu has seen to it
-        amplitude = interpolate(stol, *form_factor(matter))
-        table[:] = R_E_SQR_M2 * molecules_per_mm(matter, experiment.beam) * amplitude**2
+        table[:] = matter.per_mm(stol, experiment.beam)
     if experiment.crystal.scatters_beside_spots:
         amplitude = interpolate(stol, STOL, np.sqrt(experiment.cell_intensity()))
         tables[-1] = R_E_SQR_M2 * amplitude**2

@@ -1,6 +1,6 @@
-"""The kernels: candidates, landings, expected photons, counts, 8 bits.
+"""The kernels: candidates, their spots, expected photons, counts, 8 bits.
 
-What a thread computes stands in `scattering.spots` and `deviates`; numba compiles those
+What a thread computes stands in `scattering.projection` and `noise.deviates`; numba compiles those
 functions for either device.
 """
 
@@ -11,11 +11,16 @@ from numba import cuda
 
 from deepfreak.physics.gpu.philox import normal_pair
 from deepfreak.physics.noise.deviates import poisson_deviate
-from deepfreak.physics.scattering.spots import (
+from deepfreak.physics.scattering.projection import (
+    Domains,
+    Wave,
     brightness_at,
     crossing,
-    lands_at,
+    dot,
     may_diffract,
+    meets_panel_at,
+    reflection_at,
+    shell_thickness,
     spot_on_panel,
 )
 
@@ -23,31 +28,64 @@ if not hasattr(np, "row_stack"):
     # numba-cuda 0.30 asks for what numpy 2.5 has dropped, when it compiles its first kernel
     np.row_stack = np.vstack  # noqa: NPY201 -- no use of ours
 
-# Columns of a lattice's row of numbers, see `batch.lattice_rows`.
-K0, WAVELENGTH, RADIUS_SQR, RADIUS, APPROXIMATION, TURN, THICK = 0, 3, 4, 5, 6, 7, 8
-RECIPROCAL, REAL, CELLS, SPREAD, STRENGTH, SHOT, EXACT, SHAPE = 9, 18, 27, 30, 39, 40, 41, 42
-COLUMNS = 43
+# What a batch has of each plane wave that meets a crystal, see `batch.Renderer`: the fields of
+# `Wave` and of `Domains`; which shot it is of; whether spots need the exact test; and in which
+# units intensities are added up.
+LATTICE_WAVE = np.dtype(
+    [
+        ("k0", "f8", 3),
+        ("wavelength", "f8"),
+        ("real_axes", "f8", (3, 3)),
+        ("reciprocal_axes", "f8", (3, 3)),
+        ("cells", "f8", 3),
+        ("shape", "i8"),
+        ("C", "f8", (3, 3)),
+        ("radius_sqr", "f8"),
+        ("radius", "f8"),
+        ("elongation", "f8"),
+        ("max_rotation", "f8"),
+        ("shot", "i8"),
+        ("exact", "i8"),
+        ("strength", "f8"),
+    ]
+)
 
 
 @cuda.jit(device=True)
-def vector(row, first):
-    """Return three numbers of a row."""
-    return (row[first], row[first + 1], row[first + 2])
+def vector(v):
+    """Return three numbers as a tuple."""
+    return (v[0], v[1], v[2])
 
 
 @cuda.jit(device=True)
-def matrix(row, first):
-    """Return nine numbers of a row, as three rows."""
-    return (vector(row, first), vector(row, first + 3), vector(row, first + 6))
-
-
-@cuda.jit(device=True)
-def rows_of(matrices, lattice, m):
-    """Return one of (lattices, domains, 3, 3) as three rows."""
+def matrix(m):
+    """Return (3, 3) as three rows."""
     return (
-        (matrices[lattice, m, 0, 0], matrices[lattice, m, 0, 1], matrices[lattice, m, 0, 2]),
-        (matrices[lattice, m, 1, 0], matrices[lattice, m, 1, 1], matrices[lattice, m, 1, 2]),
-        (matrices[lattice, m, 2, 0], matrices[lattice, m, 2, 1], matrices[lattice, m, 2, 2]),
+        (m[0, 0], m[0, 1], m[0, 2]),
+        (m[1, 0], m[1, 1], m[1, 2]),
+        (m[2, 0], m[2, 1], m[2, 2]),
+    )
+
+
+@cuda.jit(device=True)
+def wave_of(row):
+    """Return the plane wave of a `LATTICE_WAVE`."""
+    return Wave(vector(row["k0"]), row["wavelength"])
+
+
+@cuda.jit(device=True)
+def domains_of(row):
+    """Return the crystal's domains of a `LATTICE_WAVE`."""
+    return Domains(
+        matrix(row["real_axes"]),
+        matrix(row["reciprocal_axes"]),
+        vector(row["cells"]),
+        row["shape"],
+        matrix(row["C"]),
+        row["radius_sqr"],
+        row["radius"],
+        row["elongation"],
+        row["max_rotation"],
     )
 
 
@@ -55,29 +93,28 @@ def rows_of(matrices, lattice, m):
 def find_candidates(lattices, F, hkl_min, found, candidates):
     """List (lattice, h, k, l) of the reflections near the sphere; a thread walks one (h, k).
 
-    `found` counts them; those beyond the end of `candidates` are counted but not kept.
+    `lattices` is an array of `LATTICE_WAVE`. `found` counts the candidates; those beyond the end of
+    `candidates` are counted but not kept.
     """
     plane = F.shape[0] * F.shape[1]
     for work in range(cuda.grid(1), plane * lattices.shape[0], cuda.gridsize(1)):
         lattice = work // plane
         ih = (work % plane) // F.shape[1]
         ik = (work % plane) % F.shape[1]
-        row = lattices[lattice]
-        a, b, c = matrix(row, RECIPROCAL)
-        k0 = vector(row, K0)
+        wave, domains = wave_of(lattices[lattice]), domains_of(lattices[lattice])
+        c = domains.reciprocal_axes[2]
         h, k = ih + hkl_min[0], ik + hkl_min[1]
-        px, py, pz = h * a[0] + k * b[0], h * a[1] + k * b[1], h * a[2] + k * b[2]
-        first, last, hole_first, hole_last = crossing(px, py, pz, c, k0, row[THICK])
+        p = reflection_at(domains.reciprocal_axes, h, k, 0)
+        thick = shell_thickness(domains, wave.wavelength)
+        first, last, hole_first, hole_last = crossing(p, c, wave.k0, thick)
         l = max(int(math.ceil(first)), hkl_min[2])
         last_l = min(int(math.floor(last)), hkl_min[2] + F.shape[2] - 1)
         while l <= last_l:
             if hole_first < l < hole_last:
                 l = max(l + 1, int(math.ceil(hole_last)))
                 continue
-            gx, gy, gz = px + l * c[0], py + l * c[1], pz + l * c[2]
-            if F[ih, ik, l - hkl_min[2]] != 0 and may_diffract(
-                gx, gy, gz, k0, row[WAVELENGTH], row[RADIUS], row[TURN]
-            ):
+            g = (p[0] + l * c[0], p[1] + l * c[1], p[2] + l * c[2])
+            if F[ih, ik, l - hkl_min[2]] != 0 and may_diffract(g, wave, domains):
                 place = cuda.atomic.add(found, 0, 1)
                 if place < candidates.shape[0]:
                     candidates[place, 0] = lattice
@@ -88,142 +125,82 @@ def find_candidates(lattices, F, hkl_min, found, candidates):
 
 
 @cuda.jit
-def add_landings(
-    images,
-    lattices,
-    F,
-    hkl_min,
-    domains,
-    edges,
-    found,
-    candidates,
-    panel_rows,
-    oversample,
+def add_reflections(
+    images, lattices, F, hkl_min, rotations, edges, found, candidates, panel, oversample
 ):
-    """Add each candidate's landings to the image of its shot; a block takes one, a thread a domain.
+    """Add each candidate to the image of its shot; a block takes one, a thread a domain.
 
     `images` are 64-bit integers, (shots, slow, fast): intensities in units of 1 / the lattice's
-    STRENGTH. Integers add up to the same sum in any order, so that an image is reproducible.
+    strength. Integers add up to the same sum in any order, so that an image is reproducible.
+    `panel` is a `PanelGrid`.
     """
-    panel = (
-        vector(panel_rows, 0),
-        vector(panel_rows, 3),
-        vector(panel_rows, 6),
-        vector(panel_rows, 9),
-        vector(panel_rows, 12),
-    )
-    n_slow, n_fast = images.shape[1] * oversample, images.shape[2] * oversample
     count = min(found[0], candidates.shape[0])
     for reflection in range(cuda.blockIdx.x, count, cuda.gridDim.x):
         lattice = candidates[reflection, 0]
         h, k, l = candidates[reflection, 1], candidates[reflection, 2], candidates[reflection, 3]
         row = lattices[lattice]
-        a, b, c = matrix(row, RECIPROCAL)
-        k0 = vector(row, K0)
-        cells = vector(row, CELLS)
-        wavelength, radius_sqr = row[WAVELENGTH], row[RADIUS_SQR]
-        shape = int(row[SHAPE])
-        gx = h * a[0] + k * b[0] + l * c[0]
-        gy = h * a[1] + k * b[1] + l * c[1]
-        gz = h * a[2] + k * b[2] + l * c[2]
-        (
-            reachable,
-            Cex,
-            Cey,
-            Cez,
-            eCe,
-            ff,
-            fs,
-            ss,
-            half_fast,
-            half_slow,
-            inside,
-            outside,
-            reach,
-        ) = spot_on_panel(
-            gx,
-            gy,
-            gz,
-            k0,
-            wavelength,
-            matrix(row, REAL),
-            cells,
-            matrix(row, SPREAD),
-            panel,
-            (n_slow, n_fast),
-            radius_sqr,
-            row[TURN],
-            row[APPROXIMATION],
-        )
-        if not reachable:
+        wave, domains = wave_of(row), domains_of(row)
+        k0 = wave.k0
+        g = reflection_at(domains.reciprocal_axes, h, k, l)
+        spot = spot_on_panel(g, wave, domains, panel)
+        if not spot.reachable:
             continue
-        if row[EXACT] > 0:
-            inside = -1.0
+        inside = -1.0 if row["exact"] else spot.inside
         amplitude = np.float64(F[h - hkl_min[0], k - hkl_min[1], l - hkl_min[2]])
-        strength = amplitude * amplitude * row[STRENGTH]
-        half_g_sqr = (gx * gx + gy * gy + gz * gz) / 2
-        for m in range(cuda.threadIdx.x, domains.shape[1], cuda.blockDim.x):
-            first, second, third = rows_of(domains, lattice, m)
-            g0 = first[0] * gx + first[1] * gy + first[2] * gz
-            g1 = second[0] * gx + second[1] * gy + second[2] * gz
-            g2 = third[0] * gx + third[1] * gy + third[2] * gz
-            error = (g0 * k0[0] + g1 * k0[1] + g2 * k0[2] + half_g_sqr) * wavelength
-            if abs(error) >= reach:
+        strength = amplitude * amplitude * row["strength"]
+        half_g_sqr = dot(g, g) / 2
+        for m in range(cuda.threadIdx.x, rotations.shape[1], cuda.blockDim.x):
+            U = matrix(rotations[lattice, m])
+            turned = (dot(U[0], g), dot(U[1], g), dot(U[2], g))
+            error = (dot(turned, k0) + half_g_sqr) * wave.wavelength
+            if abs(error) >= spot.max_error:
                 continue
-            shift = error / eCe
-            at_fast, at_slow = lands_at(
-                g0 + k0[0] - shift * Cex,
-                g1 + k0[1] - shift * Cey,
-                g2 + k0[2] - shift * Cez,
-                panel,
+            shift = error / spot.eCe
+            direction = (
+                turned[0] + k0[0] - shift * spot.Ce[0],
+                turned[1] + k0[1] - shift * spot.Ce[1],
+                turned[2] + k0[2] - shift * spot.Ce[2],
             )
-            first_fast = int(math.ceil(at_fast - half_fast - 0.5))
-            first_slow = int(math.ceil(at_slow - half_slow - 0.5))
-            for s in range(first_slow, first_slow + int(math.floor(2 * half_slow)) + 1):
-                for f in range(first_fast, first_fast + int(math.floor(2 * half_fast)) + 1):
-                    if s < 0 or s >= n_slow or f < 0 or f >= n_fast:
+            at_fast, at_slow = meets_panel_at(direction, panel)
+            first_fast = int(math.ceil(at_fast - spot.half_fast - 0.5))
+            first_slow = int(math.ceil(at_slow - spot.half_slow - 0.5))
+            for s in range(first_slow, first_slow + int(math.floor(2 * spot.half_slow)) + 1):
+                for f in range(first_fast, first_fast + int(math.floor(2 * spot.half_fast)) + 1):
+                    if s < 0 or s >= panel.n_slow or f < 0 or f >= panel.n_fast:
                         continue
                     df, ds = f + 0.5 - at_fast, s + 0.5 - at_slow
-                    hr_sqr = error * shift + ff * df * df + 2 * fs * df * ds + ss * ds * ds
-                    if hr_sqr >= outside:
+                    hr_sqr = (
+                        error * shift
+                        + spot.ff * df * df
+                        + 2 * spot.fs * df * ds
+                        + spot.ss * ds * ds
+                    )
+                    if hr_sqr >= spot.outside:
                         continue
                     brightness = 1.0
                     if hr_sqr >= inside:
-                        brightness = brightness_at(
-                            f,
-                            s,
-                            g0,
-                            g1,
-                            g2,
-                            k0,
-                            wavelength,
-                            rows_of(edges, lattice, m),
-                            cells,
-                            panel,
-                            shape,
-                            radius_sqr,
-                        )
+                        own_edges = matrix(edges[lattice, m])
+                        brightness = brightness_at(f, s, turned, own_edges, wave, domains, panel)
                     if brightness > 0:
                         cuda.atomic.add(
                             images,
-                            (int(row[SHOT]), s // oversample, f // oversample),
+                            (row["shot"], s // oversample, f // oversample),
                             np.int64(strength * brightness + 0.5),
                         )
 
 
 @cuda.jit
-def add_smooth(expected, tables, amounts, step, sin_theta, factors, shots):
+def add_smooth(expected, tables, amounts, step, sin_theta, factors, wavelengths):
     """Add each shot's smooth scattering, from tables over sin(theta) / wavelength, linearly.
 
     `tables` are (kinds, n) of photons per steradian at multiples of `step` in 1/A; `amounts`
-    (shots, kinds) says how much of each a shot has; `shots` are (shots, 1): the wavelength.
+    (shots, kinds) says how much of each a shot has; `wavelengths` has one number a shot.
     """
     pixels = expected.shape[1] * expected.shape[2]
     for work in range(cuda.grid(1), pixels * expected.shape[0], cuda.gridsize(1)):
-        shot = work // pixels
-        s = (work % pixels) // expected.shape[2]
-        f = (work % pixels) % expected.shape[2]
-        x = sin_theta[s, f] / shots[shot, 0] / step
+        shot, pixel = work // pixels, work % pixels
+        s, f = pixel // expected.shape[2], pixel % expected.shape[2]
+        x = sin_theta[s, f] / wavelengths[shot] / step
         i = min(int(x), tables.shape[1] - 2)
         t = x - i
         photons = 0.0
@@ -238,9 +215,8 @@ def collect_bragg(expected, images, factors, per_unit):
     """Turn whole-number intensities into expected photons; `per_unit` is one number a shot."""
     pixels = expected.shape[1] * expected.shape[2]
     for work in range(cuda.grid(1), pixels * expected.shape[0], cuda.gridsize(1)):
-        shot = work // pixels
-        s = (work % pixels) // expected.shape[2]
-        f = (work % pixels) % expected.shape[2]
+        shot, pixel = work // pixels, work % pixels
+        s, f = pixel // expected.shape[2], pixel % expected.shape[2]
         photons = np.float64(images[shot, s, f]) * per_unit[shot] * factors[s, f]
         expected[shot, s, f] = np.float32(photons)
 

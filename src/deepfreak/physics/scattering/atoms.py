@@ -36,12 +36,17 @@ INCOHERENT = {
 
 def coherent(element: str, stol: Array) -> Array:
     """Return f in electrons at `stol` in 1/A of a free atom (International Tables C 6.1.1)."""
+    return coherent_at(element, stol**2)
+
+
+def coherent_at(element: str, stol2: Array) -> Array:
+    """Return what `coherent` does, at the squares of stol."""
     import gemmi
 
     table = gemmi.Element(_tabulated(element)).it92
-    f = np.full_like(stol, table.c)
+    f = np.full_like(stol2, table.c)
     for a, b in zip(table.a, table.b, strict=True):
-        f += a * np.exp(-b * stol**2)
+        f += a * np.exp(-b * stol2)
     return f
 
 

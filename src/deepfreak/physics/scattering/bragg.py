@@ -1,6 +1,5 @@
 """Bragg spots: expected photons of one mosaic crystal on one panel."""
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -9,50 +8,26 @@ from numpy.typing import NDArray
 from deepfreak.physics.detector import Panel
 from deepfreak.physics.scattering.by_pixel import (
     GAUSS,
-    SHAPES,
+    ROUND,
+    SQUARE,
     TOPHAT,
     TOPHAT_RADIUS_SQR,
+    RenderedCrystal,
     by_pixel,
 )
+from deepfreak.physics.scattering.by_reflection import add_reflections, near_ewald_sphere
 from deepfreak.physics.scattering.by_row import by_row
-from deepfreak.physics.scattering.landings import add_landings, near_ewald_sphere
+from deepfreak.physics.scattering.projection import Domains, PanelGrid, Wave
 
 Array = NDArray[np.float64]
-Method = Literal["landings", "by_row", "by_pixel"]
+Method = Literal["by_reflection", "by_row", "by_pixel"]
 
 # Beyond this sum((h - h0) N)^2 a Gaussian spot has less than 1e-11 of its peak intensity.
 GAUSS_RADIUS_SQR = 8.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Lattice:
-    """The rendered crystal.
-
-    Parameters
-    ----------
-    F, hkl_min, default_F
-        Amplitudes in electrons, dense over Miller indices from `hkl_min`; the one outside.
-    real_axes
-        (steps, 3, 3), rows a, b, c in A for each spindle step.
-    domains
-        (n, 3, 3) rotations.
-    cells
-        Unit cells of a domain along a, b, c.
-    shape
-        "square", "round", "gauss" or "tophat".
-    """
-
-    F: NDArray[np.float32]
-    hkl_min: NDArray[np.int64]
-    real_axes: Array
-    domains: Array
-    cells: Array
-    shape: str
-    default_F: float = 0.0
-
-
 def bragg_intensity(
-    lattice: Lattice,
+    crystal: RenderedCrystal,
     panel: Panel,
     *,
     sources: Array,
@@ -68,8 +43,8 @@ def bragg_intensity(
     sources
         (n, 5): direction of travel, wavelength in A, weight; weights need not sum to one.
     method
-        By default the fastest that applies: `landings` where spots end (tophat, gauss), `by_row`
-        where they do not (square, round), and the definition, `by_pixel`, where neither can.
+        By default the fastest that applies: `by_reflection` where spots end (tophat, gauss),
+        `by_row` where they do not (square, round), else the definition, `by_pixel`.
 
     Returns
     -------
@@ -78,130 +53,79 @@ def bragg_intensity(
     image = np.zeros(panel.image_size)
     weights = sources[:, 4] / sources[:, 4].sum()
     sources = np.column_stack([sources[:, :4], weights])
-    method = method or _fastest(lattice)
-    if method == "landings":
-        _follow(image, lattice, panel, sources, oversample)
+    method = method or _fastest(crystal)
+    if method == "by_reflection":
+        _add_by_reflection(image, crystal, panel, sources, oversample)
     else:
         render = by_row if method == "by_row" else by_pixel
-        render(
-            image,
-            F=lattice.F,
-            hkl_min=lattice.hkl_min,
-            default_F=lattice.default_F,
-            real_axes=lattice.real_axes,
-            domains=lattice.domains,
-            cells=lattice.cells,
-            shape=SHAPES[lattice.shape],
-            sources=sources,
-            origin=panel.origin_mm,
-            fast=panel.fast_axis,
-            slow=panel.slow_axis,
-            pixel_size=panel.pixel_size_mm,
-            oversample=oversample,
-        )
-    image /= len(lattice.real_axes) * len(lattice.domains) * oversample**2
+        render(image, crystal, panel, sources, oversample)
+    image /= len(crystal.real_axes) * len(crystal.domains) * oversample**2
     return image
 
 
-def _fastest(lattice: Lattice) -> Method:
-    if lattice.shape in {"square", "round"}:
+def _fastest(crystal: RenderedCrystal) -> Method:
+    if crystal.shape in {SQUARE, ROUND}:
         return "by_row"
     # with amplitude between the listed reflections there is no list to follow
-    return "landings" if lattice.default_F == 0 else "by_pixel"
+    return "by_reflection" if crystal.default_F == 0 else "by_pixel"
 
 
-def _follow(image: Array, lattice: Lattice, panel: Panel, sources: Array, oversample: int) -> None:
-    mosaic_angle = largest_turn(lattice.domains)
-    for real_axes in lattice.real_axes:
-        spot = Ellipsoid.of(lattice, real_axes)
+def _add_by_reflection(
+    image: Array, crystal: RenderedCrystal, panel: Panel, sources: Array, oversample: int
+) -> None:
+    grid = panel_grid(panel, oversample)
+    for real_axes in crystal.real_axes:
+        domains = domains_of(crystal, real_axes)
         for source in sources:
-            wavelength, k0 = source[3], rows(source[:3] / source[3])
-            hkl, F_sqr = near_ewald_sphere(
-                lattice.F,
-                lattice.hkl_min,
-                rows(spot.reciprocal_axes),
-                k0,
-                wavelength,
-                spot.radius,
-                mosaic_angle,
-            )
-            add_landings(
-                image,
-                hkl=hkl,
-                F_sqr=F_sqr,
-                reciprocal_axes=rows(spot.reciprocal_axes),
-                real_axes=rows(real_axes),
-                domains=lattice.domains,
-                cells=rows(lattice.cells),
-                C=rows(spot.C),
-                shape=SHAPES[lattice.shape],
-                radius_sqr=spot.radius_sqr,
-                approximation=spot.approximation(mosaic_angle, wavelength),
-                k0=k0,
-                wavelength=wavelength,
-                weight=source[4],
-                mosaic_angle=mosaic_angle,
-                panel=rows(in_subpixels(panel, oversample)),
-                oversample=oversample,
-            )
+            wave = Wave(rows(source[:3] / source[3]), source[3])
+            hkl, F_sqr = near_ewald_sphere(crystal.F, crystal.hkl_min, wave, domains)
+            add_reflections(image, hkl, F_sqr, crystal.domains, source[4], wave, domains, grid)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Ellipsoid:
-    """Where a domain's spot is lit, about each reflection in reciprocal space.
+def domains_of(crystal: RenderedCrystal, real_axes: Array) -> Domains:
+    """Return what the crystal's domains have in common, with its axes at `real_axes`, (3, 3)."""
+    radius_sqr = {TOPHAT: TOPHAT_RADIUS_SQR, GAUSS: GAUSS_RADIUS_SQR}[crystal.shape]
+    reciprocal_axes = np.ascontiguousarray(np.linalg.inv(real_axes).T)
+    per_cell = reciprocal_axes / crystal.cells[:, None]
+    semi_axes = np.sqrt(radius_sqr) * np.linalg.svd(per_cell, compute_uv=False)
+    return Domains(
+        real_axes=rows(real_axes),
+        reciprocal_axes=rows(reciprocal_axes),
+        cells=rows(crystal.cells),
+        shape=crystal.shape,
+        C=rows(per_cell.T @ per_cell),
+        radius_sqr=radius_sqr,
+        radius=float(semi_axes.max()),
+        elongation=float(semi_axes.max() / semi_axes.min()),
+        max_rotation=_largest_rotation(crystal.domains),
+    )
 
-    Parameters
-    ----------
-    reciprocal_axes
-        Rows a*, b*, c* in 1/A.
-    C
-        Inverse of M = sum over axes of N^2 a a^T; lit is x^T M x < radius_sqr.
-    radius_sqr, radius, elongation
-        The bound; the largest semi-axis in 1/A; and its ratio to the smallest.
-    """
 
-    reciprocal_axes: Array
-    C: Array
-    radius_sqr: float
-    radius: float
-    elongation: float
-
-    @classmethod
-    def of(cls, lattice: Lattice, real_axes: Array) -> "Ellipsoid":
-        """Return the ellipsoid of the lattice's domains, with its axes at `real_axes`."""
-        radius_sqr = {TOPHAT: TOPHAT_RADIUS_SQR, GAUSS: GAUSS_RADIUS_SQR}[SHAPES[lattice.shape]]
-        reciprocal_axes = np.ascontiguousarray(np.linalg.inv(real_axes).T)
-        per_cell = reciprocal_axes / lattice.cells[:, None]
-        semi_axes = np.sqrt(radius_sqr) * np.linalg.svd(per_cell, compute_uv=False)
-        return cls(
-            reciprocal_axes=reciprocal_axes,
-            C=per_cell.T @ per_cell,
-            radius_sqr=radius_sqr,
-            radius=float(semi_axes.max()),
-            elongation=float(semi_axes.max() / semi_axes.min()),
-        )
-
-    def approximation(self, mosaic_angle: float, wavelength: float) -> float:
-        """Return how far a spot on the panel is off if taken as unturned and flat, in length."""
-        turned = mosaic_angle * (self.elongation**2 - 1)
-        return 0.003 + turned + 2 * self.radius * wavelength
+def panel_grid(panel: Panel, oversample: int) -> PanelGrid:
+    """Return the panel in units of a subpixel's side."""
+    origin = panel.origin_mm * oversample / panel.pixel_size_mm
+    fast, slow = panel.fast_axis, panel.slow_axis
+    normal = np.cross(fast, slow)
+    return PanelGrid(
+        origin=rows(origin),
+        fast=rows(fast),
+        slow=rows(slow),
+        normal=rows(normal),
+        distance=float(origin @ normal),
+        center_fast=float(origin @ fast),
+        center_slow=float(origin @ slow),
+        n_slow=panel.image_size[0] * oversample,
+        n_fast=panel.image_size[1] * oversample,
+    )
 
 
 def rows(array: Array) -> Any:  # noqa: ANN401 -- as deeply nested as the array
-    """Return a small array as nested tuples, as the loops of `landings` take it."""
+    """Return a small array as nested tuples, as compiled loops take it."""
     return tuple(rows(row) if row.ndim else float(row) for row in array)
 
 
-def largest_turn(domains: Array) -> float:
+def _largest_rotation(domains: Array) -> float:
     """Return the largest misorientation of `domains`, (n, 3, 3), in radian."""
     # |U - 1| = 2 sqrt(2) sin(angle / 2) keeps its digits where the trace loses them
     chord = np.linalg.norm(domains - np.eye(3), axis=(1, 2)).max() / np.sqrt(8)
     return float(2 * np.arcsin(min(chord, 1.0)))
-
-
-def in_subpixels(panel: Panel, oversample: int) -> Array:
-    """Return the panel as `spot_on_panel` takes it, (5, 3), in units of a subpixel's side."""
-    origin = panel.origin_mm * oversample / panel.pixel_size_mm
-    fast, slow = panel.fast_axis, panel.slow_axis
-    normal = np.cross(fast, slow)
-    return np.array([origin, fast, slow, normal, [origin @ normal, origin @ fast, origin @ slow]])

@@ -1,15 +1,17 @@
 """The definition of Bragg scattering: every subpixel, source, spindle step and domain in turn.
 
-This is what `landings` must reproduce, written to be read. It is compiled, as the C program it
+This is what `by_reflection` must reproduce, written to be read. It is compiled, as the C program it
 follows is, and takes seconds an image.
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.compiled import njit
+from deepfreak.physics.detector import Panel
 
 Array = NDArray[np.float64]
 
@@ -20,6 +22,34 @@ SHAPES = {"square": SQUARE, "round": ROUND, "gauss": GAUSS, "tophat": TOPHAT}
 TOPHAT_RADIUS_SQR = 0.63 * 0.63
 GAUSS_WIDTH = 0.63
 ROUND_FUDGE = 0.723601254558268
+
+
+class RenderedCrystal(NamedTuple):
+    """A mosaic crystal as it is rendered.
+
+    Parameters
+    ----------
+    F, hkl_min
+        Amplitudes in electrons, dense over a box of Miller indices that starts at `hkl_min`.
+    real_axes
+        (steps, 3, 3): rows a, b, c in A for each spindle step, before a domain turns them.
+    domains
+        (n, 3, 3) rotations.
+    cells
+        (3,) unit cells of a domain along a, b, c.
+    shape
+        SQUARE, ROUND, GAUSS or TOPHAT.
+    default_F
+        Amplitude outside the box.
+    """
+
+    F: NDArray[np.float32]
+    hkl_min: NDArray[np.int64]
+    real_axes: Array
+    domains: Array
+    cells: Array
+    shape: int
+    default_F: float = 0.0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -61,21 +91,7 @@ def lattice_factor(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def by_pixel(
-    image: Array,
-    *,
-    F: NDArray[np.float32],
-    hkl_min: NDArray[np.int64],
-    default_F: float,
-    real_axes: Array,
-    domains: Array,
-    cells: Array,
-    shape: int,
-    sources: Array,
-    origin: Array,
-    fast: Array,
-    slow: Array,
-    pixel_size: float,
-    oversample: int,
+    image: Array, crystal: RenderedCrystal, panel: Panel, sources: Array, oversample: int
 ) -> None:
     """Add sum(F^2 F_latt^2) over subpixels, sources, spindle steps and domains to `image`.
 
@@ -83,21 +99,13 @@ def by_pixel(
     ----------
     image
         (slow, fast), float64.
-    F, hkl_min, default_F
-        Amplitudes, dense over a box of Miller indices that starts at `hkl_min`; the amplitude
-        outside it.
-    real_axes
-        (steps, 3, 3): rows a, b, c in A for each spindle step, before a domain turns them.
-    domains
-        (n, 3, 3) rotations.
-    cells
-        (3,) unit cells of a domain along a, b, c.
     sources
         (n, 5): direction of travel, wavelength in A, weight.
-    origin, fast, slow, pixel_size
-        The panel: outer corner of its first pixel, unit axes; any unit of length.
     """
-    sub = pixel_size / oversample
+    F, hkl_min, cells = crystal.F, crystal.hkl_min, crystal.cells
+    real_axes, domains = crystal.real_axes, crystal.domains
+    origin, fast, slow = panel.origin_mm, panel.fast_axis, panel.slow_axis
+    sub = panel.pixel_size_mm / oversample
     turned = np.empty((real_axes.shape[0] * domains.shape[0], 3, 3))
     for step in range(real_axes.shape[0]):
         for domain in range(domains.shape[0]):
@@ -109,17 +117,17 @@ def by_pixel(
             total = 0.0
             for source in range(sources.shape[0]):
                 x, y, z = (diffracted - sources[source, :3]) / sources[source, 3]
-                for crystal in range(turned.shape[0]):
-                    axes = turned[crystal]
+                for which in range(turned.shape[0]):
+                    axes = turned[which]
                     h = axes[0, 0] * x + axes[0, 1] * y + axes[0, 2] * z
                     k = axes[1, 0] * x + axes[1, 1] * y + axes[1, 2] * z
                     l = axes[2, 0] * x + axes[2, 1] * y + axes[2, 2] * z
                     h0, k0, l0 = math.ceil(h - 0.5), math.ceil(k - 0.5), math.ceil(l - 0.5)
                     ih, ik, il = h0 - hkl_min[0], k0 - hkl_min[1], l0 - hkl_min[2]
-                    amplitude = default_F
+                    amplitude = crystal.default_F
                     if 0 <= ih < F.shape[0] and 0 <= ik < F.shape[1] and 0 <= il < F.shape[2]:
                         amplitude = F[ih, ik, il]
                     if amplitude != 0.0:
-                        lattice = lattice_factor(shape, cells, (h, k, l), (h0, k0, l0))
+                        lattice = lattice_factor(crystal.shape, cells, (h, k, l), (h0, k0, l0))
                         total += sources[source, 4] * (amplitude * lattice) ** 2
             image[s // oversample, f // oversample] += total

@@ -6,56 +6,63 @@ branches, which the compiler turns into vector instructions.
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.compiled import njit
-from deepfreak.physics.scattering.by_pixel import ROUND_FUDGE, SQUARE
+from deepfreak.physics.detector import Panel
+from deepfreak.physics.scattering.by_pixel import ROUND_FUDGE, SQUARE, RenderedCrystal
+from deepfreak.physics.scattering.projection import Matrix, Vector
 
 Array = NDArray[np.float64]
-Nine = tuple[float, float, float, float, float, float, float, float, float]
-Three = tuple[float, float, float]
-
 Float = NDArray[np.float32]
 
 # An index this near to an integer is as good as on it; it keeps 0 / 0 out of the ratio of sines.
 NEAREST = 1e-9
 
 
+class Rows(NamedTuple):
+    """The components of a vector for each subpixel of a row."""
+
+    x: Array
+    y: Array
+    z: Array
+
+
+class Place(NamedTuple):
+    """Where F stands in a table: first index and number of entries less one, and the strides."""
+
+    low: Vector
+    top: Vector
+    strides: tuple[float, float]
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def by_row(
-    image: Array,
-    *,
-    F: NDArray[np.float32],
-    hkl_min: NDArray[np.int64],
-    default_F: float,
-    real_axes: Array,
-    domains: Array,
-    cells: Array,
-    shape: int,
-    sources: Array,
-    origin: Array,
-    fast: Array,
-    slow: Array,
-    pixel_size: float,
-    oversample: int,
+    image: Array, crystal: RenderedCrystal, panel: Panel, sources: Array, oversample: int
 ) -> None:
     """Add what `by_pixel` adds for a square or a round crystal; see there for the parameters."""
+    F, hkl_min = crystal.F, crystal.hkl_min
+    real_axes, domains = crystal.real_axes, crystal.domains
+    origin, fast, slow = panel.origin_mm, panel.fast_axis, panel.slow_axis
     n_slow, n_fast = image.shape[0] * oversample, image.shape[1] * oversample
-    sub = pixel_size / oversample
+    sub = panel.pixel_size_mm / oversample
     # beyond the table an index is moved to its border, which holds default_F
     size = (F.shape[0] + 2, F.shape[1] + 2, F.shape[2] + 2)
-    padded = np.full(size, np.float32(default_F))
+    padded = np.full(size, np.float32(crystal.default_F))
     padded[1:-1, 1:-1, 1:-1] = F
     table = padded.ravel()
-    low = (hkl_min[0] - 1.0, hkl_min[1] - 1.0, hkl_min[2] - 1.0)
-    top = (size[0] - 1.0, size[1] - 1.0, size[2] - 1.0)
-    strides = (float(size[1] * size[2]), float(size[2]))
-    N = (cells[0], cells[1], cells[2])
+    place = Place(
+        (hkl_min[0] - 1.0, hkl_min[1] - 1.0, hkl_min[2] - 1.0),
+        (size[0] - 1.0, size[1] - 1.0, size[2] - 1.0),
+        (float(size[1] * size[2]), float(size[2])),
+    )
+    N = (crystal.cells[0], crystal.cells[1], crystal.cells[2])
 
     dx, dy, dz = np.empty(n_fast), np.empty(n_fast), np.empty(n_fast)
-    qx, qy, qz = np.empty(n_fast), np.empty(n_fast), np.empty(n_fast)
+    q = Rows(np.empty(n_fast), np.empty(n_fast), np.empty(n_fast))
     lattice_sqr = np.empty(n_fast, dtype=np.float32)
     distance = np.empty((3, n_fast), dtype=np.float32)
     phase = np.empty((3, n_fast), dtype=np.float32)
@@ -72,30 +79,17 @@ def by_row(
         for source in range(sources.shape[0]):
             wavelength, weight = sources[source, 3], sources[source, 4]
             for f in range(n_fast):
-                qx[f] = (dx[f] - sources[source, 0]) / wavelength
-                qy[f] = (dy[f] - sources[source, 1]) / wavelength
-                qz[f] = (dz[f] - sources[source, 2]) / wavelength
+                q.x[f] = (dx[f] - sources[source, 0]) / wavelength
+                q.y[f] = (dy[f] - sources[source, 1]) / wavelength
+                q.z[f] = (dz[f] - sources[source, 2]) / wavelength
             for step in range(real_axes.shape[0]):
                 for domain in range(domains.shape[0]):
                     a, b, c = real_axes[step] @ domains[domain].T
-                    axes = (a[0], a[1], a[2], b[0], b[1], b[2], c[0], c[1], c[2])
-                    if shape == SQUARE:
-                        _square(
-                            lattice_sqr,
-                            index,
-                            distance,
-                            phase,
-                            axes,
-                            N,
-                            qx,
-                            qy,
-                            qz,
-                            low,
-                            top,
-                            strides,
-                        )
+                    axes = ((a[0], a[1], a[2]), (b[0], b[1], b[2]), (c[0], c[1], c[2]))
+                    if crystal.shape == SQUARE:
+                        _square(lattice_sqr, distance, phase, axes, q, N, index, place)
                     else:
-                        _round(lattice_sqr, index, axes, N, qx, qy, qz, low, top, strides)
+                        _round(lattice_sqr, axes, q, N, index, place)
                     for f in range(n_fast):
                         amplitude = np.float64(table[index[f]])
                         total[f] += weight * amplitude * amplitude * np.float64(lattice_sqr[f])
@@ -130,31 +124,28 @@ def sin_pi_single(x: np.float32) -> np.float32:
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def _square(
     lattice_sqr: Float,
-    index: NDArray[np.uint32],
     distance: Float,
     phase: Float,
-    axes: Nine,
-    cells: Three,
-    qx: Array,
-    qy: Array,
-    qz: Array,
-    low: Three,
-    top: Three,
-    strides: tuple[float, float],
+    axes: Matrix,
+    q: Rows,
+    cells: Vector,
+    index: NDArray[np.uint32],
+    place: Place,
 ) -> None:
     """Fill in the product of (sin(pi N h) / sin(pi h))^2 and where F stands in the table.
 
     How far an index is from an integer is found in double precision and kept in single, in which
     the sines then take half the time; `distance` and `phase` are (3, n) to work in.
     """
-    a0, a1, a2, b0, b1, b2, c0, c1, c2 = axes
+    a, b, c = axes
+    qx, qy, qz = q
     Na, Nb, Nc = cells
     for f in range(len(qx)):
-        h = a0 * qx[f] + a1 * qy[f] + a2 * qz[f]
-        k = b0 * qx[f] + b1 * qy[f] + b2 * qz[f]
-        l = c0 * qx[f] + c1 * qy[f] + c2 * qz[f]
+        h = a[0] * qx[f] + a[1] * qy[f] + a[2] * qz[f]
+        k = b[0] * qx[f] + b[1] * qy[f] + b[2] * qz[f]
+        l = c[0] * qx[f] + c[1] * qy[f] + c[2] * qz[f]
         h0, k0, l0 = np.ceil(h - 0.5), np.ceil(k - 0.5), np.ceil(l - 0.5)
-        index[f] = _place(h0, k0, l0, low, top, strides)
+        index[f] = _index(h0, k0, l0, place)
         h, k, l = _off(h - h0), _off(k - k0), _off(l - l0)
         distance[0, f], distance[1, f], distance[2, f] = h, k, l
         h, k, l = Na * h, Nb * k, Nc * l
@@ -171,26 +162,23 @@ def _square(
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def _round(
     lattice_sqr: Float,
+    axes: Matrix,
+    q: Rows,
+    cells: Vector,
     index: NDArray[np.uint32],
-    axes: Nine,
-    cells: Three,
-    qx: Array,
-    qy: Array,
-    qz: Array,
-    low: Three,
-    top: Three,
-    strides: tuple[float, float],
+    place: Place,
 ) -> None:
     """Fill in (volume x fudge x 3 (sin x / x - cos x) / x^2)^2 and where F stands in the table."""
-    a0, a1, a2, b0, b1, b2, c0, c1, c2 = axes
+    a, b, c = axes
+    qx, qy, qz = q
     Na, Nb, Nc = cells
     peak = Na * Nb * Nc * ROUND_FUDGE
     for f in range(len(qx)):
-        h = a0 * qx[f] + a1 * qy[f] + a2 * qz[f]
-        k = b0 * qx[f] + b1 * qy[f] + b2 * qz[f]
-        l = c0 * qx[f] + c1 * qy[f] + c2 * qz[f]
+        h = a[0] * qx[f] + a[1] * qy[f] + a[2] * qz[f]
+        k = b[0] * qx[f] + b[1] * qy[f] + b[2] * qz[f]
+        l = c[0] * qx[f] + c[1] * qy[f] + c[2] * qz[f]
         h0, k0, l0 = np.ceil(h - 0.5), np.ceil(k - 0.5), np.ceil(l - 0.5)
-        index[f] = _place(h0, k0, l0, low, top, strides)
+        index[f] = _index(h0, k0, l0, place)
         h, k, l = Na * (h - h0), Nb * (k - k0), Nc * (l - l0)
         hr_sqr = h * h + k * k + l * l
         x_sqr = math.pi * math.pi * hr_sqr
@@ -207,10 +195,9 @@ def _round(
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _place(
-    h0: float, k0: float, l0: float, low: Three, top: Three, strides: tuple[float, float]
-) -> np.uint32:
+def _index(h0: float, k0: float, l0: float, place: Place) -> np.uint32:
     """Return where the table holds F(h0, k0, l0)."""
+    low, top, strides = place
     ih = min(max(h0 - low[0], 0.0), top[0])
     ik = min(max(k0 - low[1], 0.0), top[1])
     il = min(max(l0 - low[2], 0.0), top[2])

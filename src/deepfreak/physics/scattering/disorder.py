@@ -3,11 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.physics.beam import Beam
-from deepfreak.physics.detector import Detector, beam_factors, sin_theta
+from deepfreak.physics.beam import Pulse
+from deepfreak.physics.detector import Detector
 from deepfreak.physics.scattering.atoms import incoherent
 from deepfreak.physics.scattering.constants import R_E_SQR_M2
-from deepfreak.physics.scattering.tables import scatter_from_table
+from deepfreak.physics.scattering.tables import photons_from_table
 from deepfreak.physics.structure_factors.factors import STOL, Composition
 from deepfreak.physics.structure_factors.wilson import AVERAGINE
 
@@ -73,13 +73,7 @@ def compton_intensity(composition: Composition, *, stol: Array) -> Array:
 
 
 def disorder_photons(
-    intensity: Array,
-    *,
-    cells: float,
-    beam: Beam,
-    detector: Detector,
-    photons: float,
-    wavelength_A: float,
+    intensity: Array, *, cells: float, pulse: Pulse, detector: Detector
 ) -> NDArray[np.float32]:
     """Return the expected photons that a pulse scatters beside the spots, (slow, fast).
 
@@ -92,14 +86,5 @@ def disorder_photons(
     cells
         How many unit cells the beam meets.
     """
-    image = np.empty(detector.image_size, dtype=np.float32)
-    scatter_from_table(
-        image,
-        stol=STOL,
-        F=np.sqrt(intensity),
-        sin_theta=sin_theta(detector),
-        wavelength=wavelength_A,
-        factors=beam_factors(detector, beam),
-        strength=R_E_SQR_M2 * beam.fluence(photons) * cells,
-    )
-    return image
+    strength = R_E_SQR_M2 * pulse.fluence * cells
+    return photons_from_table(pulse, detector, stol=STOL, F=np.sqrt(intensity), strength=strength)

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from deepfreak.compiled import njit
 from deepfreak.errors import RecipeError
+from deepfreak.physics.beam import Pulse
+from deepfreak.physics.detector import Detector, beam_factors, sin_theta
 
 Array = NDArray[np.float64]
 
@@ -61,6 +63,23 @@ def _numbers(words: list[str]) -> tuple[float, float] | None:
     except ValueError:
         return None
     return (stol, F) if np.isfinite([stol, F]).all() else None
+
+
+def photons_from_table(
+    pulse: Pulse, detector: Detector, *, stol: Array, F: Array, strength: float
+) -> NDArray[np.float32]:
+    """Return strength x F(sin theta / wavelength)^2 x solid angle x polarization, (slow, fast)."""
+    image = np.empty(detector.image_size, dtype=np.float32)
+    scatter_from_table(
+        image,
+        stol=stol,
+        F=F,
+        sin_theta=sin_theta(detector),
+        wavelength=pulse.wavelength_A,
+        factors=beam_factors(detector, pulse.beam),
+        strength=strength,
+    )
+    return image
 
 
 def scatter_from_table(

@@ -74,7 +74,7 @@ class StructureFactors:
     lost: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros_like(STOL))
 
     def __post_init__(self) -> None:
-        """Refuse a box that is not symmetric about the origin of reciprocal space."""
+        """Reject a box that is not symmetric about the origin of reciprocal space."""
         shape = tuple(1 - 2 * first for first in self.hkl_min)
         if self.F.shape != shape or self.F.dtype != np.float32:
             raise StructureError(
@@ -89,7 +89,7 @@ class StructureFactors:
         In shells of equal width, and between their middles as a Gaussian; beyond the last
         reflections as there.
         """
-        metric = _reciprocal_metric(self.cell)
+        metric = reciprocal_metric(self.cell)
         volume = np.linalg.det(metric) ** -0.5
         last = 0.5 / self.d_min_A
         points = 4 / 3 * np.pi * volume * (2 * last) ** 3
@@ -136,7 +136,7 @@ class StructureFactors:
         return found
 
 
-def _reciprocal_metric(cell: UnitCell) -> npt.NDArray[np.float64]:
+def reciprocal_metric(cell: UnitCell) -> npt.NDArray[np.float64]:
     """Return the products of a*, b* and c* with each other, (3, 3) in 1/A^2."""
     cos = np.cos(np.radians(cell[3:]))
     angles = np.array([[1, cos[2], cos[1]], [cos[2], 1, cos[0]], [cos[1], cos[0], 1]])

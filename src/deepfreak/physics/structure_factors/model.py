@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepfreak.errors import StructureError
+from deepfreak.physics.scattering.atoms import coherent
 from deepfreak.physics.structure_factors.coordinates import read_coordinates
 from deepfreak.physics.structure_factors.factors import (
     MAX_BOX_ENTRIES,
@@ -100,15 +101,12 @@ def atoms_lost(structure: gemmi.Structure, group: gemmi.SpaceGroup) -> npt.NDArr
     The sum of f^2 (1 - exp(-2 B stol^2)), each atom moving on its own as in Einstein's crystal
     (James, The Optical Principles of the Diffraction of X-rays, 1948, ch. V).
     """
-    from deepfreak.physics.scattering.atoms import coherent
-
     counts: dict[str, dict[int, float]] = {}
     for site in structure[0].all():
         of_element = counts.setdefault(site.atom.element.name, {})
         B_A2 = round(site.atom.b_iso)
         of_element[B_A2] = of_element.get(B_A2, 0.0) + site.atom.occ
-    operations = group.operations()
-    copies = len(operations.sym_ops) * len(operations.cen_ops)
+    copies = _copies(group)
     lost = np.zeros_like(STOL)
     for element, of_element in counts.items():
         taken = sum(
@@ -116,6 +114,11 @@ def atoms_lost(structure: gemmi.Structure, group: gemmi.SpaceGroup) -> npt.NDArr
         )
         lost += copies * coherent(element, STOL) ** 2 * taken
     return lost
+
+
+def _copies(group: gemmi.SpaceGroup) -> int:
+    operations = group.operations()
+    return len(operations.sym_ops) * len(operations.cen_ops)
 
 
 def cell_composition(structure: gemmi.Structure, group: gemmi.SpaceGroup) -> Composition:
@@ -128,8 +131,7 @@ def cell_composition(structure: gemmi.Structure, group: gemmi.SpaceGroup) -> Com
     for site in structure[0].all():
         element = site.atom.element.name
         counts[element] = counts.get(element, 0.0) + site.atom.occ
-    operations = group.operations()
-    copies = len(operations.sym_ops) * len(operations.cen_ops)
+    copies = _copies(group)
     return tuple((element, copies * count) for element, count in sorted(counts.items()))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepfreak.errors import StructureError
+from deepfreak.physics.scattering.atoms import coherent_at
 from deepfreak.physics.structure_factors.factors import (
     BATCH,
     STOL,
@@ -111,15 +112,9 @@ def wilson(
 
 def mean_square_form_factor(stol2: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return the mean f(stol)^2 of a protein's atoms in electrons^2, at (n,) values of stol^2."""
-    import gemmi
-
     total = np.zeros_like(stol2)
     for symbol, count in AVERAGINE.items():
-        table = gemmi.Element(symbol).it92
-        f = np.full_like(stol2, table.c)
-        for a, b in zip(table.a, table.b, strict=True):
-            f += a * np.exp(-b * stol2)
-        total += count * f**2
+        total += count * coherent_at(symbol, stol2) ** 2
     return total / sum(AVERAGINE.values())
 
 

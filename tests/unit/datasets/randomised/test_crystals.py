@@ -6,21 +6,23 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deepfreak.datasets.randomised.crystals import (
-    CENTRINGS,
+from deepfreak.datasets.randomised.amplitudes import (
     CUBIC,
     HEXAGONAL,
     MONOCLINIC,
     ORTHORHOMBIC,
     TETRAGONAL,
     TRICLINIC,
-    Geometry,
+    intensities,
+)
+from deepfreak.datasets.randomised.crystals import (
+    CENTRINGS,
+    Blur,
     Lattice,
-    _intensities,
     _seen,
     bragg_spots,
-    polarization_factor,
 )
+from deepfreak.datasets.randomised.geometry import Geometry
 from deepfreak.datasets.randomised.spots import ONE_BLOB
 from deepfreak.physics.crystal import random_orientation, real_axes
 
@@ -97,7 +99,7 @@ def test_a_still_sends_the_gaussian_density_of_the_excitation_error():
     error = np.linalg.norm(s1, axis=1) - 1 / GEOMETRY.wavelength_A
     sigma = spread(LATTICE, q)
     density = np.exp(-0.5 * (error / sigma) ** 2) / sigma / math.sqrt(2 * math.pi)
-    F_sqr = _intensities(hkl, np.uint64(7), TRICLINIC, False) * np.exp(-(length**2) / 2)
+    F_sqr = intensities(hkl, np.uint64(7), TRICLINIC, False) * np.exp(-(length**2) / 2)
     # unpolarised: (1 + cos^2) / 2; a spot's own angle is a bit off that of s0 + q
     P = (1 + (s1[:, 2] / np.linalg.norm(s1, axis=1)) ** 2) / 2
     assert spots.photons == pytest.approx(F_sqr * density * P, rel=5e-3)
@@ -163,13 +165,13 @@ def test_centring_leaves_out_what_is_absent(centring):
 
 def test_amplitudes_follow_wilson():
     hkl = np.random.default_rng(0).integers(-60, 60, (40_000, 3))
-    acentric = _intensities(hkl, np.uint64(1), TRICLINIC, False)
-    centric = _intensities(hkl, np.uint64(1), TRICLINIC, True)
+    acentric = intensities(hkl, np.uint64(1), TRICLINIC, False)
+    centric = intensities(hkl, np.uint64(1), TRICLINIC, True)
     assert acentric.mean() == pytest.approx(1, abs=0.03)
     assert acentric.var() == pytest.approx(1, abs=0.1)
     assert centric.mean() == pytest.approx(1, abs=0.03)
     assert centric.var() == pytest.approx(2, abs=0.2)
-    assert not np.array_equal(acentric, _intensities(hkl, np.uint64(2), TRICLINIC, False))
+    assert not np.array_equal(acentric, intensities(hkl, np.uint64(2), TRICLINIC, False))
 
 
 @pytest.mark.parametrize(
@@ -184,7 +186,7 @@ def test_amplitudes_follow_wilson():
     ],
 )
 def test_equivalent_reflections_are_equal_and_others_are_not(system, same, other):
-    first, second, third = _intensities(
+    first, second, third = intensities(
         np.array([(1, 2, 3), same, other]), np.uint64(3), system, False
     )
     assert first == second
@@ -193,9 +195,10 @@ def test_equivalent_reflections_are_equal_and_others_are_not(system, same, other
 
 def test_polarised_light_leaves_no_spot_along_the_field_at_right_angles():
     right = np.array([math.pi / 2])
-    assert polarization_factor(right, np.zeros(1), 1.0) == pytest.approx(0)
-    assert polarization_factor(right, right, 1.0) == pytest.approx(1)
-    assert polarization_factor(right, right, 0.0) == pytest.approx(0.5)
+    polarized = replace(GEOMETRY, polarization=1.0)
+    assert polarized.polarization_factor(right, np.zeros(1)) == pytest.approx(0)
+    assert polarized.polarization_factor(right, right) == pytest.approx(1)
+    assert GEOMETRY.polarization_factor(right, right) == pytest.approx(0.5)
 
 
 def test_expected_number_is_about_what_is_found():
@@ -227,7 +230,9 @@ def test_a_spots_angle_is_that_of_all_domains_and_wavelengths_that_diffract(
     # d error / d (angle of q to the beam, beyond 90 degrees) is -|q| cos(theta)
     tilt = theta - error_sigmas * sigma / (q * math.cos(theta))
     y, z = q * math.cos(tilt), -q * math.sin(tilt)
-    _, _, _, two_theta, rms = _seen(0.0, y, z, wavelength_A, mosaic, bandwidth, 1e-9, 0.0, 0.0)
+    _, _, _, two_theta, rms = _seen(
+        0.0, y, z, Blur(wavelength_A, mosaic, bandwidth, 1e-9, 0.0, 0.0)
+    )
     deviations = np.linspace(-6, 6, 20_001) * bandwidth
     angles = np.arcsin(wavelength_A * (1 + deviations) * q / 2)
     weight = np.exp(-0.5 * (deviations / bandwidth) ** 2 - 0.5 * ((angles - tilt) / mosaic) ** 2)

@@ -3,12 +3,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deepfreak.datasets.randomised.families import FAMILIES, draw_detector, models
+from deepfreak.datasets.randomised.detectors import draw_detector
 from deepfreak.datasets.randomised.faults import Nuisances
+from deepfreak.datasets.randomised.geometry import Geometry
+from deepfreak.datasets.randomised.models import FAMILIES, MODELS
 from deepfreak.datasets.randomised.modules import grid, place
-from deepfreak.datasets.randomised.photons import draw_photons, gaussian_taps, spread
+from deepfreak.datasets.randomised.readout import draw_photons, gaussian_taps, spread
 from deepfreak.datasets.randomised.recording import frame_places, record
-from deepfreak.datasets.randomised.visible import visible_spots
+from deepfreak.datasets.randomised.visibility import visible_spots
 from deepfreak.evidence import find_evidence
 from deepfreak.evidence.candidates import poisson_z
 
@@ -54,16 +56,20 @@ def taken(detector, background, light, seed=0):
         background,
         light,
         np.random.default_rng(seed),
-        beam_center_px=(detector.shape[0] / 2, detector.shape[1] / 2),
-        wavelength_A=1.0,
-        distance_mm=150.0,
+        geometry=Geometry(
+            wavelength_A=1.0,
+            distance_mm=150.0,
+            pixel_mm=detector.pixel_mm,
+            beam_center_px=(detector.shape[0] / 2, detector.shape[1] / 2),
+            polarization=0.0,
+        ),
     )
 
 
 def small(family, seed=0, nuisances=None):
     """Return the device of a family with the fewest pixels."""
     model = min(
-        models(family),
+        MODELS[family],
         key=lambda one: one.layout.module[0] * one.layout.module[1] * len(one.layout.centers),
     )
     return draw_detector(
@@ -73,7 +79,7 @@ def small(family, seed=0, nuisances=None):
 
 def test_models_have_the_makers_sizes():
     rng = np.random.default_rng(0)
-    built = {model.name: model.layout for family in FAMILIES for model in models(family)}
+    built = {model.name: model.layout for family in FAMILIES for model in MODELS[family]}
     for name, shape in SHAPES.items():
         placed = place(built[name], assembled=True, tilt_deg=0, shift_px=0, rng=rng)
         assert placed.shape == shape, name
@@ -244,7 +250,7 @@ def test_spots_without_light_are_seen_once_in_ten_thousand():
 
 def test_visibility_is_that_of_slow_sums():
     detector = draw_detector(
-        np.random.default_rng(3), family="PILATUS", model=models("PILATUS")[0], nuisances=NONE
+        np.random.default_rng(3), family="PILATUS", model=MODELS["PILATUS"][0], nuisances=NONE
     )
     rng = np.random.default_rng(8)
     # apart, so that each aperture is all there is around

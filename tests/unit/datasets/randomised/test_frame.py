@@ -5,7 +5,6 @@ from functools import cache
 import numpy as np
 import pytest
 
-from deepfreak.datasets.randomised.families import FAMILIES
 from deepfreak.datasets.randomised.frame import (
     BLOCK,
     FAULTS,
@@ -16,6 +15,7 @@ from deepfreak.datasets.randomised.frame import (
     is_hard,
     label_of,
 )
+from deepfreak.datasets.randomised.models import FAMILIES
 from deepfreak.datasets.randomised.scene import CLEAN_KINDS, HARD_KINDS
 from deepfreak.datasets.randomised.table import BETWEEN, HIT, MISS
 from deepfreak.errors import InputError

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from deepfreak.datasets.randomised.crystals import Geometry
+from deepfreak.datasets.randomised.geometry import Geometry
 from deepfreak.datasets.randomised.powders import (
-    Rings,
+    PowderRings,
     add_smooth_rings,
     draw_grains,
     draw_rings,
@@ -15,7 +15,7 @@ from deepfreak.datasets.randomised.powders import (
     ring_spacings,
 )
 from deepfreak.datasets.randomised.shadows import DISC, NO_SHADOWS
-from deepfreak.datasets.randomised.stray import Light, Texture
+from deepfreak.datasets.randomised.stray_light import Light, Texture
 
 GEOMETRY = Geometry(
     wavelength_A=0.1839,  # 67.42 keV
@@ -120,7 +120,7 @@ def test_grains_lie_outside_shadows_and_do_not_run_together():
     rng = np.random.default_rng(3)
     stop = np.array([(DISC, 400.0, 380.0, 0.0, 0.0, 100.0, 1.0, 0.0)])
     rings = material_rings("CeO2", GEOMETRY)
-    hidden = Rings(
+    hidden = PowderRings(
         name="hidden", center_px=rings.center_px, radii_px=np.array([50.0]), weights=np.ones(1)
     )
     for _ in range(20):

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from deepfreak.errors import FrameError
-from deepfreak.formats.frame import MAX_PIXELS, Facts, Valid, require_shape
-from deepfreak.formats.headers import facts
+from deepfreak.formats.frame import MAX_PIXELS, Metadata, Valid, require_shape
+from deepfreak.formats.headers import metadata_from
 from deepfreak.live.receive.dectris.cbor_items import Tagged, read_item
 from deepfreak.live.receive.dectris.compression import CompressedArray, decode, encode
 from deepfreak.live.receive.dectris.messages import (
@@ -258,7 +258,7 @@ def _channels(channels: object) -> tuple[str, ...]:
     return tuple(read_name(channel, "the name of a channel") for channel in channels)
 
 
-def _metadata(message: Mapping[str, object]) -> Facts:
+def _metadata(message: Mapping[str, object]) -> Metadata:
     """Return the metadata of each frame; lengths are in metres in the message."""
 
     def number(key: str) -> float | None:
@@ -268,7 +268,7 @@ def _metadata(message: Mapping[str, object]) -> Facts:
     translation = message.get("detector_translation")
     if not distance and isinstance(translation, list) and len(translation) == 3:
         distance = read_number(translation[2])
-    return facts(
+    return metadata_from(
         saturation=number("saturation_value"),
         beam_slow=number("beam_center_y"),
         beam_fast=number("beam_center_x"),

@@ -18,8 +18,8 @@ from typing import Any, cast
 import numpy as np
 
 from deepfreak.errors import FrameError
-from deepfreak.formats.frame import Facts, Valid, require_shape
-from deepfreak.formats.headers import facts
+from deepfreak.formats.frame import Metadata, Valid, require_shape
+from deepfreak.formats.headers import metadata_from
 from deepfreak.live.receive.dectris.compression import Algorithm, CompressedArray, decode
 from deepfreak.live.receive.dectris.messages import (
     End,
@@ -284,14 +284,14 @@ def _mask(about: Mapping[str, object], blob: Part, shape: tuple[int, int] | None
     return np.asarray(decode(coded) != 0)
 
 
-def _metadata(config: Mapping[str, object]) -> Facts:
+def _metadata(config: Mapping[str, object]) -> Metadata:
     """Return the metadata of each frame; lengths are in metres in the configuration."""
 
     def number(key: str) -> float | None:
         return read_number(config.get(key))
 
     distance, pixel = number("detector_distance"), number("x_pixel_size")
-    return facts(
+    return metadata_from(
         saturation=number("countrate_correction_count_cutoff"),
         beam_slow=number("beam_center_y"),
         beam_fast=number("beam_center_x"),

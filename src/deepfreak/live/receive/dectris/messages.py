@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from deepfreak.errors import FrameError
-from deepfreak.formats.frame import Facts, Valid
-from deepfreak.formats.headers import facts
+from deepfreak.formats.frame import Metadata, Valid
+from deepfreak.formats.headers import metadata_from
 
 T = TypeVar("T")
 
@@ -69,7 +69,7 @@ class Start:
     shape: tuple[int, int] | None = None
     dtype: str | None = None
     channels: tuple[str, ...] = ()
-    metadata: Facts = field(default_factory=Facts)
+    metadata: Metadata = field(default_factory=Metadata)
     masks: Mapping[str, Valid] = field(default_factory=dict, repr=False)
     simulated: bool = False
     about: Mapping[str, Any] = field(default_factory=dict)
@@ -168,9 +168,11 @@ def read_sent(words: Mapping[str, object]) -> float | None:
     return sent if sent is not None and sent > 0 else None
 
 
-def deepfreak_metadata(words: Mapping[str, object]) -> Facts:
+def deepfreak_metadata(words: Mapping[str, object]) -> Metadata:
     """Return what only a simulated detector needs to say: its pedestal and gain."""
-    return facts(pedestal=read_number(words.get("pedestal")), gain=read_number(words.get("gain")))
+    return metadata_from(
+        pedestal=read_number(words.get("pedestal")), gain=read_number(words.get("gain"))
+    )
 
 
 def shown(value: object) -> str:

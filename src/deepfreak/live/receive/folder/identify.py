@@ -14,8 +14,9 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from deepfreak.errors import FrameError
+from deepfreak.formats.finishing import ReadOptions
 from deepfreak.formats.frame import FrameFile
-from deepfreak.formats.options import ReadOptions, ReadSettings
+from deepfreak.formats.options import ReadSettings
 from deepfreak.text import spelled
 
 Known = Callable[[str], int]

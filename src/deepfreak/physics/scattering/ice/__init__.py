@@ -1,9 +1,9 @@
 """Ice in the beam: the rings of a powder, or the single spots of grains that lie on them.
 
-`layer` has the settings and decides between the two, `lattice` knows the crystals of hexagonal and
-cubic ice, `rings` makes the powder's image and `grains` that of single grains.
+`layer` holds the settings and chooses between the two, `lattice` the crystals of hexagonal and
+cubic ice; `rings` renders powders and `grains` single grains.
 """
 
-from deepfreak.physics.scattering.ice.layer import Ice, ice_photons
+from deepfreak.physics.scattering.ice.layer import Ice
 
-__all__ = ["Ice", "ice_photons"]
+__all__ = ["Ice"]

@@ -3,21 +3,24 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.compiled import njit
-from deepfreak.physics.beam import Beam
-from deepfreak.physics.detector import Detector, beam_factors, polarization_factor
+from deepfreak.physics.beam import Pulse
+from deepfreak.physics.crystal import rotations_of
+from deepfreak.physics.detector import Detector, Panel, beam_factors, polarization_factor
 from deepfreak.physics.scattering.constants import R_E_SQR_M2
-from deepfreak.physics.scattering.ice.lattice import IceForm, Reflections, reflections
+from deepfreak.physics.scattering.ice.lattice import IceReflections
 
 Array = NDArray[np.float64]
 
 # Grains turned at a time: a product of matrices of a few MB.
 BATCH = 4096
-# A reflection that misses Bragg's condition by more standard deviations than this is dark.
+# A reflection that misses Bragg's condition by more standard deviations than this scatters
+# nothing.
 CUT_SIGMAS = 4.5
 # A spot is drawn out to this many standard deviations.
 DRAWN_SIGMAS = 4.0
@@ -46,9 +49,8 @@ class Grains:
     mosaic_rms: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Spots:
-    """Where spots go and how bright they are.
+class GrainSpots(NamedTuple):
+    """Where the spots of grains go and how bright they are.
 
     Attributes
     ----------
@@ -68,32 +70,21 @@ class Spots:
 
 def grains_photons(
     grains: Grains,
-    *,
-    form: IceForm,
-    stol_max: float,
-    bandwidth_rms: float,
-    beam: Beam,
+    pulse: Pulse,
     detector: Detector,
-    fluence: float,
-    wavelength_A: float,
+    found: IceReflections,
     rng: np.random.Generator,
 ) -> NDArray[np.float32]:
     """Return the expected photons of the grains that one shot meets, (slow, fast).
 
     Their number is drawn from Poisson's law and each is turned uniformly on SO(3), so that the mean
-    of many shots is `rings.powder_photons`. The arguments are as there.
+    of many shots is `rings.powder_photons`. `found` are ice's reflections.
     """
     image = np.zeros(detector.image_size, dtype=np.float32)
-    found = reflections(form, stol_max)
+    beam = pulse.beam
     for orientations in _orientations(int(rng.poisson(grains.mean_count)), rng):
-        spots = excited_spots(
-            found,
-            orientations,
-            grains,
-            wavelength_A=wavelength_A,
-            bandwidth_rms=bandwidth_rms,
-        )
-        photons = R_E_SQR_M2 * fluence * spots.photons
+        spots = excited_spots(found, orientations, grains, pulse)
+        photons = R_E_SQR_M2 * pulse.fluence * spots.photons
         photons *= polarization_factor(
             spots.directions,
             incident=beam.direction,
@@ -101,31 +92,16 @@ def grains_photons(
             polarization_axis=np.array(beam.polarization_axis),
         )
         for panel in detector.resolved_panels():
-            _draw(
-                image[panel.region],
-                spots.directions,
-                photons,
-                spots.along,
-                spots.across,
-                origin=panel.origin_mm,
-                fast=panel.fast_axis,
-                slow=panel.slow_axis,
-                pixel_size=panel.pixel_size_mm,
-                own_variance=PIXEL_VARIANCE * (1 + (grains.width_mm / panel.pixel_size_mm) ** 2),
-            )
+            variance = PIXEL_VARIANCE * (1 + (grains.width_mm / panel.pixel_size_mm) ** 2)
+            _draw(image[panel.region], spots._replace(photons=photons), panel, variance)
     # what falls between modules is not seen
     image[beam_factors(detector, beam) == 0] = 0
     return image
 
 
 def excited_spots(
-    found: Reflections,
-    orientations: Array,
-    grains: Grains,
-    *,
-    wavelength_A: float,
-    bandwidth_rms: float,
-) -> Spots:
+    found: IceReflections, orientations: Array, grains: Grains, pulse: Pulse
+) -> GrainSpots:
     """Return the spots of grains in `orientations` (n, 3, 3), per r_e^2 x fluence.
 
     A reflection turned to the angle `a` against the plane across the beam, while Bragg's is theta,
@@ -135,6 +111,7 @@ def excited_spots(
     the point's lengthwise size, which move theta by `shift` and the spot with it. Which of the
     two it was is known only in the mean: hence the spot's place and its width `along`.
     """
+    wavelength_A, bandwidth_rms = pulse.wavelength_A, pulse.bandwidth_rms
     q = np.linalg.norm(found.q, axis=1)
     sines = wavelength_A * found.stol
     can_diffract = sines < 1
@@ -156,7 +133,7 @@ def excited_spots(
     density = np.exp(-((missed_by / miss) ** 2) / 2) / (math.sqrt(2 * math.pi) * miss)
     two_theta = 2 * (theta + missed_by * (shift / miss) ** 2)
     around = q_lab[:, 1:] / np.linalg.norm(q_lab[:, 1:], axis=1, keepdims=True)
-    return Spots(
+    return GrainSpots(
         directions=np.column_stack([np.cos(two_theta), np.sin(two_theta)[:, None] * around]),
         photons=wavelength_A**3
         * found.F_sqr[which]
@@ -172,38 +149,24 @@ def _orientations(count: int, rng: np.random.Generator) -> Iterator[Array]:
     """Go through `count` rotation matrices, uniform on SO(3), in batches (n, 3, 3)."""
     for first in range(0, count, BATCH):
         quaternions = rng.standard_normal((4, min(BATCH, count - first)))
-        w, x, y, z = quaternions / np.linalg.norm(quaternions, axis=0)
-        rows = [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-        ]
-        yield np.ascontiguousarray(np.array(rows).transpose(2, 0, 1))
+        quaternions /= np.linalg.norm(quaternions, axis=0)
+        yield np.ascontiguousarray(rotations_of(quaternions).transpose(2, 0, 1))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _draw(
-    image: NDArray[np.float32],
-    directions: Array,
-    photons: Array,
-    along: Array,
-    across: Array,
-    origin: Array,
-    fast: Array,
-    slow: Array,
-    pixel_size: float,
-    own_variance: float,
-) -> None:
+def _draw(image: NDArray[np.float32], spots: GrainSpots, panel: Panel, own_variance: float) -> None:
     """Add spots to a panel's `image`, (slow, fast), as Gaussians that keep their photons.
 
     A spot's angular widths are projected onto the panel; `own_variance` in pixels^2, that of a
     pixel's square and of the grain's width, is added in every direction.
     """
+    origin, fast, slow = panel.origin_mm, panel.fast_axis, panel.slow_axis
+    pixel_size = panel.pixel_size_mm
     normal = np.cross(fast, slow)
     height = (origin * normal).sum()
     offset_fast, offset_slow = (origin * fast).sum(), (origin * slow).sum()
-    for spot in range(len(photons)):
-        d = directions[spot]
+    for spot in range(len(spots.photons)):
+        d = spots.directions[spot]
         toward = (d * normal).sum()
         if toward * height <= 0:
             continue
@@ -222,16 +185,16 @@ def _draw(
             # the unit vectors in which the direction turns away from the beam, and around it
             if axis == 0:
                 e = np.array([-sine, d[0] * d[1] / sine, d[0] * d[2] / sine])
-                sigma = along[spot]
+                sigma = spots.along[spot]
             else:
                 e = np.array([0.0, -d[2] / sine, d[1] / sine])
-                sigma = across[spot]
+                sigma = spots.across[spot]
             moved = t * sigma / pixel_size * (e - d * ((e * normal).sum() / toward))
             f, s = (moved * fast).sum(), (moved * slow).sum()
             ff += f * f
             fs += f * s
             ss += s * s
-        _add_gaussian(image, photons[spot], center_s, center_f, ss, fs, ff)
+        _add_gaussian(image, spots.photons[spot], center_s, center_f, ss, fs, ff)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -16,7 +16,7 @@ IceForm = Literal["hexagonal", "cubic"]
 # 8 pi^2 <u^2> in A^2 of a molecule at 100 K by Debye's theory, with the characteristic temperature
 # of 224 K that Zajac (J. Chem. Phys. 29, 324, 1958) found from oxygen's part of 00l intensities.
 B_A2 = 1.44
-# Reflections weaker than this share of the strongest, in |F|^2, are taken as absent.
+# IceReflections weaker than this share of the strongest, in |F|^2, are taken as absent.
 WEAKEST = 1e-6
 
 
@@ -57,7 +57,7 @@ STRUCTURES: dict[IceForm, Structure] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Reflections:
+class IceReflections:
     """All reflections of a form of ice, Friedel mates and equivalents each on its own.
 
     Attributes
@@ -80,7 +80,7 @@ class Reflections:
 
 
 @lru_cache(maxsize=8)
-def reflections(form: IceForm, stol_max: float) -> Reflections:
+def reflections(form: IceForm, stol_max: float) -> IceReflections:
     """Return the reflections of ice up to `stol_max` in 1/A that are not absent."""
     structure = STRUCTURES[form]
     axes = real_axes(structure.cell)
@@ -93,7 +93,7 @@ def reflections(form: IceForm, stol_max: float) -> Reflections:
     hkl, q, stol = hkl[inside], q[inside], stol[inside]
     F_sqr = np.abs(structure_factor(structure, hkl, stol)) ** 2 * np.exp(-2 * B_A2 * stol**2)
     present = F_sqr > WEAKEST * F_sqr.max(initial=0.0)
-    return Reflections(
+    return IceReflections(
         hkl=hkl[present],
         q=q[present],
         stol=stol[present],

@@ -1,17 +1,18 @@
 """A layer of ice: how much of it there is, of what kind, and what it scatters."""
 
 import math
-from typing import Annotated, Literal
+from dataclasses import replace
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from deepfreak.physics.beam import Beam
+from deepfreak.physics.beam import Beam, Pulse
 from deepfreak.physics.detector import Detector, largest_sin_theta
 from deepfreak.physics.scattering.ice.grains import Grains, grains_photons
-from deepfreak.physics.scattering.ice.lattice import IceForm
-from deepfreak.physics.scattering.ice.rings import powder_photons
+from deepfreak.physics.scattering.ice.lattice import IceForm, reflections
+from deepfreak.physics.scattering.ice.rings import powder_photons, ring_profile
 from deepfreak.settings import Extent, Fraction, NonNegative, middle, settings
 
 # So many grains make a powder: each pixel of a ring in the paper's geometry then has the light of
@@ -43,7 +44,7 @@ class Ice:
     mosaic_rms_deg
         RMS misorientation within a grain, which lets more reflections diffract, each with less.
     probability
-        Share of the lit shots that have this ice.
+        Share of the exposed shots that have this ice.
     """
 
     material: Literal["ice"] = "ice"
@@ -72,64 +73,45 @@ class Ice:
         """RMS size in 1/A of a reciprocal lattice point, from the size of the grains."""
         return SCHERRER / (FWHM_PER_SIGMA * self.grain_size_mm * 1e7)
 
+    def with_path(self, path_mm: float) -> Self:
+        """Return ice of this thickness."""
+        return replace(self, thickness_mm=path_mm)
 
-def lit_grains(ice: Ice, beam: Beam) -> Grains:
-    """Return how many grains of `ice` the beam meets on average, and of what kind."""
-    width_mm = min(ice.grain_size_mm, beam.size_mm)
-    return Grains(
-        mean_count=beam.area_mm2 * middle(ice.path_mm) / (ice.grain_size_mm * width_mm**2),
-        volume_A3=1e21 * ice.grain_size_mm * width_mm**2,
-        width_mm=width_mm,
-        shape_sigma=ice.shape_sigma,
-        mosaic_rms=math.radians(ice.mosaic_rms_deg),
-    )
+    def is_met(self, rng: np.random.Generator) -> bool:
+        """Draw whether a pulse meets ice."""
+        return bool(rng.uniform() < self.probability)
 
+    def per_mm(self, stol: NDArray[np.float64], beam: Beam) -> None:  # noqa: ARG002 -- see there
+        """Return None: rings are narrower than a pixel, and grains are single spots."""
+        return
 
-def ice_photons(
-    ice: Ice,
-    *,
-    beam: Beam,
-    detector: Detector,
-    photons: float,
-    wavelength_A: float,
-    rng: np.random.Generator,
-    bandwidth_rms: float = 0.0,
-) -> NDArray[np.float32]:
-    """Return the expected photons of a pulse of `photons` that ice reflects, (slow, fast).
-
-    What ice scatters between its rings (thermal motion, Compton) is left out.
-
-    Parameters
-    ----------
-    rng
-        Draws number and orientations of single grains; a powder leaves it alone.
-    bandwidth_rms
-        Relative RMS width of the pulse's spectrum about `wavelength_A`.
-    """
-    fluence = beam.fluence(photons)
-    # rounded up, so that shots of nearly equal wavelength share one table
-    stol_max = math.ceil(20 * largest_sin_theta(detector) / wavelength_A) / 20
-    grains = lit_grains(ice, beam)
-    if ice.grains == "spots" and grains.mean_count <= MAX_GRAINS:
-        return grains_photons(
-            grains,
-            form=ice.form,
-            stol_max=stol_max,
-            bandwidth_rms=bandwidth_rms,
-            beam=beam,
-            detector=detector,
-            fluence=fluence,
-            wavelength_A=wavelength_A,
-            rng=rng,
+    def exposed_grains(self, beam: Beam) -> Grains:
+        """Return how many grains the beam meets on average, and of what kind."""
+        width_mm = min(self.grain_size_mm, beam.size_mm)
+        return Grains(
+            mean_count=beam.area_mm2 * middle(self.path_mm) / (self.grain_size_mm * width_mm**2),
+            volume_A3=1e21 * self.grain_size_mm * width_mm**2,
+            width_mm=width_mm,
+            shape_sigma=self.shape_sigma,
+            mosaic_rms=math.radians(self.mosaic_rms_deg),
         )
-    return powder_photons(
-        form=ice.form,
-        volume_A3=1e21 * beam.area_mm2 * middle(ice.path_mm),
-        shape_sigma=ice.shape_sigma,
-        stol_max=stol_max,
-        bandwidth_rms=bandwidth_rms,
-        beam=beam,
-        detector=detector,
-        fluence=fluence,
-        wavelength_A=wavelength_A,
-    )
+
+    def photons(
+        self, pulse: Pulse, detector: Detector, rng: np.random.Generator
+    ) -> NDArray[np.float32]:
+        """Return the expected photons of a pulse that ice reflects, (slow, fast).
+
+        What ice scatters between its rings (thermal motion, Compton) is left out. `rng` draws the
+        number and the orientations of single grains; a powder leaves it alone.
+        """
+        # rounded up, so that shots of nearly equal wavelength share one table
+        stol_max = math.ceil(20 * largest_sin_theta(detector) / pulse.wavelength_A) / 20
+        grains = self.exposed_grains(pulse.beam)
+        if self.grains == "spots" and grains.mean_count <= MAX_GRAINS:
+            return grains_photons(grains, pulse, detector, reflections(self.form, stol_max), rng)
+        return powder_photons(
+            pulse,
+            detector,
+            profile=ring_profile(self.form, self.shape_sigma, pulse.bandwidth_rms, stol_max),
+            volume_A3=1e21 * pulse.beam.area_mm2 * middle(self.path_mm),
+        )

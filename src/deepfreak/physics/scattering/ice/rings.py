@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.compiled import njit
-from deepfreak.physics.beam import Beam
+from deepfreak.physics.beam import Pulse
 from deepfreak.physics.detector import Detector, beam_factors, sin_theta
-from deepfreak.physics.detector.geometry import pixels
+from deepfreak.physics.detector.geometry import pixels, sin_theta_at
 from deepfreak.physics.scattering.constants import R_E_SQR_M2
 from deepfreak.physics.scattering.ice.lattice import IceForm, reflections
 
@@ -23,33 +23,22 @@ CUT_SIGMAS = 6.0
 
 
 def powder_photons(
-    *,
-    form: IceForm,
-    volume_A3: float,
-    shape_sigma: float,
-    stol_max: float,
-    bandwidth_rms: float,
-    beam: Beam,
-    detector: Detector,
-    fluence: float,
-    wavelength_A: float,
+    pulse: Pulse, detector: Detector, *, profile: Array, volume_A3: float
 ) -> NDArray[np.float32]:
-    """Return the expected photons of `volume_A3` of powder in a fluence in photons/m^2.
+    """Return the expected photons of a powder with a `ring_profile`, (slow, fast).
 
-    r_e^2 x fluence x volume x intensity x solid angle x polarization, (slow, fast), the intensity
-    averaged over the pixel: rings are often narrower. `shape_sigma` is the RMS size in 1/A of a
-    reciprocal lattice point, `bandwidth_rms` the relative width of the spectrum.
+    r_e^2 x fluence x volume x intensity x solid angle x polarization, the intensity averaged over
+    the pixel: rings are often narrower.
     """
-    profile = ring_profile(form, shape_sigma, bandwidth_rms, stol_max)
     image = np.empty(detector.image_size, dtype=np.float32)
     _average_over_pixels(
         image,
         *_antiderivatives(profile),
         sin_theta=sin_theta(detector),
         extents=pixel_extents(detector),
-        scale=1 / (wavelength_A * STEP),
-        factors=beam_factors(detector, beam),
-        strength=R_E_SQR_M2 * fluence * volume_A3,
+        scale=1 / (pulse.wavelength_A * STEP),
+        factors=beam_factors(detector, pulse.beam),
+        strength=R_E_SQR_M2 * pulse.fluence * volume_A3,
     )
     return image
 
@@ -57,6 +46,9 @@ def powder_photons(
 @lru_cache(maxsize=8)
 def ring_profile(form: IceForm, shape_sigma: float, bandwidth_rms: float, stol_max: float) -> Array:
     """Return the powder's intensity in electrons^2/A^3 at every STEP of sin(theta)/lambda, (n,).
+
+    `shape_sigma` is the RMS size in 1/A of a reciprocal lattice point, `bandwidth_rms` the relative
+    width of the spectrum.
 
     Turned every way, a reflection spreads its light over the sphere of radius q = 1/d: |F|^2 /
     (4 pi q^2 V_cell^2) per volume, times a profile in |q| of area 1 (Warren, X-ray Diffraction,
@@ -107,15 +99,9 @@ def pixel_extents(detector: Detector) -> NDArray[np.float32]:
             pixels(detector, subpixel=before), pixels(detector, subpixel=after), strict=True
         )
         for (region, _, one_edge), (_, _, other_edge) in edges:
-            extents[axis][region] = np.abs(_sin_theta_at(other_edge) - _sin_theta_at(one_edge))
+            extents[axis][region] = np.abs(sin_theta_at(other_edge) - sin_theta_at(one_edge))
     extents.setflags(write=False)
     return extents
-
-
-def _sin_theta_at(positions_mm: Array) -> Array:
-    cos_2theta = positions_mm[..., 0] / np.linalg.norm(positions_mm, axis=-1)
-    sines: Array = np.sqrt(np.maximum(0.0, (1 - cos_2theta) / 2))
-    return sines
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
