@@ -79,7 +79,8 @@ def main() -> None:
     for moment in moments:
         time.sleep(max(0.0, began + moment - time.monotonic() - 5))
         judges = psutil.Process(session.pid).children()
-        rng.choice(judges).kill()  # first one worker
+        if judges:  # not yet, in a session that is just starting
+            rng.choice(judges).kill()  # first one worker
         time.sleep(max(0.0, began + moment - time.monotonic()))
         os.killpg(session.pid, signal.SIGKILL)
         session.wait()

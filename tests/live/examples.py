@@ -8,6 +8,7 @@ import numpy as np
 from deepfreak.formats.frame import Frame
 from deepfreak.live.messages import BraggPeaks, FrameOutcome, Hit, LedgerRow
 
+MIN_REPORTS = 16
 CLASSES = ("blank", "no-crystal", "weak", "good", "strong")
 SPAWN = multiprocessing.get_context("forkserver")  # its processes begin without threads
 SPAWN.set_forkserver_preload(
@@ -76,13 +77,14 @@ def made_hit(number, *, series="run-1", peaks=None, **frame):
 def killed(work, *args, seconds):
     """Run `work(report, *args)` in a separate process and kill it after some time.
 
-    The clock starts with the first report. Return what it reported as done before it died.
+    The clock starts when it has reported `MIN_REPORTS` times, so that a busy machine kills no
+    beginner. Return what it reported as done before it was killed.
     """
     ours, theirs = SPAWN.Pipe(duplex=False)
     process = SPAWN.Process(target=work, args=(theirs, *args))
     process.start()
     theirs.close()
-    reports = [ours.recv()]
+    reports = [ours.recv() for _ in range(MIN_REPORTS)]
     time.sleep(seconds)
     process.kill()
     process.join()

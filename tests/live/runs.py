@@ -58,12 +58,12 @@ class Answering:
         return len(self._jobs)
 
     @property
-    def room(self):
+    def free_slots(self):
         return self._most - len(self._jobs)
 
-    def give(self, job, began):
+    def submit(self, job, began):
         assert job.series == began.series
-        assert self.room > 0
+        assert self.free_slots > 0
         self.told.append((job.series, job.number))
         self._jobs.append(job)
 

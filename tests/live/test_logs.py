@@ -75,3 +75,15 @@ def test_a_record_of_a_worker_travels_as_text(tmp_path):
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
     with pytest.raises(OutputError, match="cannot write"), session_log(tmp_path / "none"):
         pass
+
+
+def test_what_other_rooms_log_is_in_the_file_once(tmp_path):
+    for folder, show in (("shown", lambda _line: None), ("not shown", None)):
+        (tmp_path / folder).mkdir()
+        with session_log(tmp_path / folder, show):
+            logging.getLogger("deepfreak.formats").warning("a checksum")
+            log.warning("a frame")
+        assert [line.split(": ")[-1] for line in lines(tmp_path / folder)] == [
+            "a checksum",
+            "a frame",
+        ]

@@ -28,7 +28,7 @@ def test_a_file_that_claims_200_million_frames_costs_a_worker_no_more_than_its_l
     task = WorkerTask(model=None, policy=POLICY)
     with closing(WorkerPool(task, count=1)) as workers:
         workers.wait_until_ready()
-        workers.give(FrameJob(series="a.h5", number=5, path=None, received=time.time()), began)
+        workers.submit(FrameJob(series="a.h5", number=5, path=None, received=time.time()), began)
         found = []
         while not found:
             found = list(workers.outcomes(0.1))

@@ -259,9 +259,9 @@ def test_stopped_it_receives_no_more_and_judges_what_has_come(tmp_path):
 
 def test_frames_behind_a_late_start_are_given_out_with_it(tmp_path):
     class Noting(Answering):
-        def give(self, job, began):
+        def submit(self, job, began):
             self.told.append((job.number, began.context))
-            super().give(job, began)
+            super().submit(job, began)
 
     missed = SeriesBegan(series="7", kind="dectris-v1", lacks=("start",))
     start = SeriesBegan(series="7", kind="dectris-v1", context=b"mask")

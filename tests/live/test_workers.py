@@ -45,8 +45,8 @@ def all_of(workers, jobs=(), *, each_turn=lambda: None):
     until = time.monotonic() + PATIENCE_S
     while jobs or workers.busy:
         assert time.monotonic() < until
-        while jobs and workers.room > 0:
-            workers.give(jobs.pop(0), BEGAN)
+        while jobs and workers.free_slots > 0:
+            workers.submit(jobs.pop(0), BEGAN)
         found += workers.outcomes(0.05)
         each_turn()
     return {given.number: outcome for given, outcome in found}, len(found)
@@ -121,10 +121,11 @@ def test_a_worker_that_hangs_while_it_starts_is_replaced(tmp_path):
 def test_frames_wait_for_workers_that_are_ready(tmp_path):
     (tmp_path / "gate").touch()
     with closing(ready(tmp_path, 3)) as workers:
-        assert workers.room == JOBS_PER_WORKER
+        assert workers.free_slots == JOBS_PER_WORKER
         (tmp_path / "gate").unlink()
         wait_until(
-            lambda: not list(workers.outcomes(0.01)) and workers.room == 3 * JOBS_PER_WORKER, "x"
+            lambda: not list(workers.outcomes(0.01)) and workers.free_slots == 3 * JOBS_PER_WORKER,
+            "x",
         )
 
 
@@ -132,9 +133,9 @@ def test_what_is_larger_than_a_pipe_stops_nobody(tmp_path):
     """The worker sends a long message while it receives one."""
     large = SeriesBegan(series="large", kind="shot", context=bytes(8 << 20))
     with closing(ready(tmp_path)) as workers:
-        workers.give(job(0, says=8 << 20), BEGAN)
+        workers.submit(job(0, says=8 << 20), BEGAN)
         giving = threading.Thread(
-            target=workers.give, args=(job(1, series="large"), large), daemon=True
+            target=workers.submit, args=(job(1, series="large"), large), daemon=True
         )
         giving.start()
         giving.join(10)
@@ -147,8 +148,8 @@ def test_what_is_larger_than_a_pipe_stops_nobody(tmp_path):
 def test_who_hangs_while_it_is_told_much_is_killed(tmp_path):
     large = SeriesBegan(series="large", kind="shot", context=bytes(8 << 20))
     with closing(ready(tmp_path, frame_s=1.0)) as workers:
-        workers.give(job(0, hangs=True), BEGAN)
-        workers.give(job(1, series="large"), large)
+        workers.submit(job(0, hangs=True), BEGAN)
+        workers.submit(job(1, series="large"), large)
         found, _ = all_of(workers)
         assert found[0].decision == "unreadable"
         assert found[1].decision == "keep"
@@ -160,7 +161,7 @@ def test_each_worker_hears_of_a_series_before_its_frames_however_many_there_are(
     with closing(ready(tmp_path, series=3)) as workers:
         for number in range(12):
             series = str(number % 5)
-            workers.give(job(number, series=series), SeriesBegan(series=series, kind="shot"))
+            workers.submit(job(number, series=series), SeriesBegan(series=series, kind="shot"))
             found, _ = all_of(workers)
             assert found[number].decision == "keep"
             assert all(len(worker.series) <= 3 for worker in workers._workers)
@@ -173,10 +174,10 @@ def test_all_end_together_and_leave_nothing_open(tmp_path):
     workers = ready(tmp_path, 4, end_s=0.3)
     all_of(workers, [job(0, crashes=1)])
     wait_until(
-        lambda: not list(workers.outcomes(0.01)) and workers.room == 4 * JOBS_PER_WORKER, "x"
+        lambda: not list(workers.outcomes(0.01)) and workers.free_slots == 4 * JOBS_PER_WORKER, "x"
     )
     for number in range(4):
-        workers.give(job(10 + number, hangs=True), BEGAN)
+        workers.submit(job(10 + number, hangs=True), BEGAN)
     start = time.monotonic()
     workers.close()
     assert time.monotonic() - start < 30  # and not the 600 s that they hang
@@ -200,9 +201,9 @@ def test_another_start_of_a_series_reaches_the_worker_before_the_frames_behind_i
     with closing(ready(tmp_path, work=stub_workers.tells_context)) as workers:
         found = {}
         for number, context in enumerate([b"none", b"none", b"mask", b"mask", b"none"]):
-            while workers.room < 1:
+            while workers.free_slots < 1:
                 found |= {given.number: out.error for given, out in workers.outcomes(1.0)}
-            workers.give(job(number), SeriesBegan(series="s", kind="shot", context=context))
+            workers.submit(job(number), SeriesBegan(series="s", kind="shot", context=context))
         while workers.busy:
             found |= {given.number: out.error for given, out in workers.outcomes(1.0)}
     assert [found[number] for number in range(5)] == ["none", "none", "mask", "mask", "none"]

@@ -11,7 +11,7 @@ worker may hold.
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from logging.handlers import QueueHandler, RotatingFileHandler
 from pathlib import Path
 
@@ -24,7 +24,7 @@ MAX_LOG_BYTES = 10 << 20
 LOG_FILES_KEPT = 5
 
 log = logging.getLogger("deepfreak.live")
-_server = logging.getLogger("uvicorn")
+_others = (logging.getLogger("deepfreak"), logging.getLogger("uvicorn"))
 
 
 def about(series: str | None = None, number: int | None = None) -> dict[str, str | int | None]:
@@ -103,27 +103,28 @@ def session_log(directory: Path, show: Callable[[str], None] | None = None) -> I
     OutputError
         The file cannot be written.
     """
-    verbose = logging.getLogger("deepfreak").isEnabledFor(logging.DEBUG)
+    verbose = _others[0].isEnabledFor(logging.DEBUG)
     path = directory / LOG_FILE
     try:
         file = _LogFile(path, maxBytes=MAX_LOG_BYTES, backupCount=LOG_FILES_KEPT)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {reason_of(error)}") from error
     file.setFormatter(SessionFormatter())
-    handlers: list[logging.Handler] = [file]
-    if show is not None:
-        handlers.append(EchoHandler(show, logging.DEBUG if verbose else logging.WARNING))
+    echo = (
+        None if show is None else EchoHandler(show, logging.DEBUG if verbose else logging.WARNING)
+    )
     before = log.level, log.propagate
     log.setLevel(logging.DEBUG if verbose else logging.INFO)
-    log.propagate = show is None
-    _server.addHandler(file)
-    for handler in handlers:
-        log.addHandler(handler)
-    try:
-        yield
-    finally:
-        log.level, log.propagate = before
-        _server.removeHandler(file)
-        for handler in handlers:
-            log.removeHandler(handler)
-        file.close()
+    log.propagate = echo is None
+    with ExitStack() as stack:
+        stack.callback(file.close)
+        for logger in _others if echo is None else (*_others, log):
+            logger.addHandler(file)
+            stack.callback(logger.removeHandler, file)
+        if echo is not None:
+            log.addHandler(echo)
+            stack.callback(log.removeHandler, echo)
+        try:
+            yield
+        finally:
+            log.level, log.propagate = before

@@ -1,4 +1,4 @@
-"""What sources say, and what the rest makes of it: the nouns that pass between the rooms of `live`.
+"""The messages of sources and their outcomes: the nouns that pass between the rooms of `live`.
 
 A source yields `Event`s. Workers turn each `Arrival` into a `FrameOutcome`; the ledger gives it a
 place in the record.
@@ -30,7 +30,7 @@ PayloadKind = str  # how a payload becomes a frame: a name that `receive.decoder
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesBegan:
-    """Frames of a new series may follow; said again of one that is known, it opens that again.
+    """Frames of a series may follow; sent again for a known series, it opens that again.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class SeriesBegan:
 
     @property
     def brings_start(self) -> bool:
-        """Whether it is a detector's start, which replaces what was known before."""
+        """Whether it is a detector's start message, which replaces earlier ones."""
         known = bool(self.context) and "start" not in self.lacks
         return known and self.kind.startswith("dectris")
 
@@ -68,7 +68,7 @@ class SeriesBegan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
-    """A frame has reached us.
+    """A frame has arrived; it is received when its spool file is complete.
 
     Attributes
     ----------
@@ -226,7 +226,7 @@ class FrameOutcome:
 
     @property
     def left_sender(self) -> float | None:
-        """When the frame was sent, None where that is not told or is no time before its receipt.
+        """When the frame was sent, None if unknown or not before its receipt.
 
         The sender's clock may differ from ours by any amount.
         """
@@ -331,13 +331,13 @@ class RunCounts:
 
 
 class RunObserver(Protocol):
-    """Who is told of all that happens, such as the dashboard that people look at."""
+    """Is told of all that happens, as the dashboard is."""
 
     def add(self, rows: Sequence[LedgerRow]) -> None:
         """Take what the ledger has."""
 
     def notice(self, event: Notice) -> None:
-        """Take note of what a source has said."""
+        """Take note of a message of the source."""
 
     def count(self, counts: RunCounts) -> None:
         """Take the state of the run."""

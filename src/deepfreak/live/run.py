@@ -1,8 +1,8 @@
 """The loop: what a source gives goes through the spool to the workers and into the ledger.
 
-Verdicts are settled in this order: frames to save go to their sinks, all verdicts into the ledger,
-then a frame's file is dropped, and lists follow the ledger. Whatever is killed at
-whatever instant, a frame that had reached us gets exactly one verdict.
+Outcomes are recorded in this order: frames to save go to the sinks of hits, all outcomes into the
+ledger, then the frames' spool files are removed, and lists follow the ledger. Whatever is killed at
+any instant, a received frame gets exactly one verdict.
 """
 
 import logging
@@ -174,16 +174,16 @@ class LiveRun:
         }
 
     def _submit_jobs(self) -> None:
-        """Give frames to workers that have room."""
+        """Submit frames to workers with free slots."""
         queue = self._intake.queue
         while queue:
-            if self._workers.room < 1:
+            if self._workers.free_slots < 1:
                 return
             job = queue.popleft()
-            self._workers.give(self._with_picture(job), self._began(job.series))
+            self._workers.submit(self._with_picture(job), self._began(job.series))
 
     def _began(self, series: str) -> SeriesBegan:
-        """Return what a series began with; the ledger has had it since before its first frame.
+        """Return what a series began with, which the ledger has before its first frame.
 
         A start that came late is in the ledger before the frames behind it are in the queue.
         """
@@ -201,7 +201,7 @@ class LiveRun:
         return began
 
     def _with_picture(self, job: FrameJob) -> FrameJob:
-        """Return the frame, now and then with the wish to see it."""
+        """Return the job, now and then with the request for a picture."""
         now = time.monotonic()
         if not self._pictures or now - self._picture_at < SECONDS_BETWEEN_PICTURES:
             return job
@@ -209,7 +209,7 @@ class LiveRun:
         return replace(job, picture=True)
 
     def _record_outcomes(self, stop: threading.Event) -> bool:
-        """Wait for verdicts and settle those that have come; return whether there were any."""
+        """Wait for outcomes and record those that have come; return whether there were any."""
         intake = self._intake
         unsettled = bool(self._unrecorded or intake.dropped or intake.notices)
         due = self._recorded_at + self._limits.settle_s - time.monotonic()
@@ -256,7 +256,7 @@ class LiveRun:
         dropped: Sequence[FrameOutcome],
         stop: threading.Event,
     ) -> list[LedgerRow]:
-        """Give frames to save to their sinks, then all verdicts to the ledger; insist on both."""
+        """Give frames to save to their sinks, then all outcomes to the ledger, until written."""
         outcomes = [*(outcome for _, outcome in came), *dropped]
         to_save = [n for n, (_, outcome) in enumerate(came) if outcome.decision in SAVED]
         told = False

@@ -1,4 +1,4 @@
-"""A session of live screening, put together: everything that a run needs, from a few settings.
+"""A session of live screening: everything that a run needs, from its settings.
 
 A directory holds all that a session writes::
 
@@ -58,7 +58,7 @@ _NAMES: dict[str, Decision] = {"hits": "keep", "unsure": "unsure"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a session does.
+    """Settings of a session.
 
     Attributes
     ----------
@@ -261,7 +261,7 @@ def _file_name(ledger: Ledger, series: str) -> str:
 def _sinks(
     stack: ExitStack, settings: Settings, model: "Classifier", ledger: Ledger
 ) -> tuple[list[OutcomeSink], list[HitSink], list[Callable[[], None]]]:
-    """Return where verdicts go, where frames go, and what must be done now and then for them."""
+    """Return the sinks of outcomes and of hits, and what must be called in each turn for them."""
     from deepfreak.live.sinks.crystfel_list import CrystFELList
     from deepfreak.live.sinks.json_lines import JsonLines
 

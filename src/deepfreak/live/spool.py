@@ -1,11 +1,11 @@
-"""The spool: frames that have reached us and have no verdict yet, one file each.
+"""The spool: received frames without a verdict, one file each.
 
-It carries frames from the receiver to the workers, which read the files, and it is what survives
-`kill -9`: a frame belongs to us from the moment its file is whole, and its file goes when the
-ledger has its verdict. The files live in the page cache and are gone before a disk would write
-them; a directory in memory (/dev/shm) spares even that.
+It carries frames from the receiver to the workers, which read the files, and it survives `kill -9`:
+a frame counts as received once its file is complete, and the file is removed when the ledger has
+the verdict. The files live in the page cache and are mostly removed before a disk writes them; a
+directory in memory (/dev/shm) spares the disk altogether.
 
-A file's name says whose it is: `deepfreak-SESSION-000000000012.frame`. Nothing else in the
+A file's name states its session: `deepfreak-SESSION-000000000012.frame`. Nothing else in the
 directory is read, overwritten or removed.
 """
 
@@ -74,7 +74,7 @@ class Spool:
             os.close(folder)
 
     def put(self, arrival: Arrival) -> Path:
-        """Keep a frame and return its file; when this returns it survives the program.
+        """Store a frame and return its file, which survives the program when this returns.
 
         Raises
         ------
@@ -116,12 +116,12 @@ class Spool:
         return path
 
     def drop(self, path: Path) -> None:
-        """Forget a frame whose verdict is in the ledger."""
+        """Remove a frame whose verdict is in the ledger."""
         self._dropped_bytes += self._sizes.pop(path, 0)
         path.unlink(missing_ok=True)
 
     def left(self) -> Iterator[tuple[Path, Arrival]]:
-        """Yield what an earlier run of this session left, oldest first; what was torn is removed.
+        """Yield what an earlier run of this session left, oldest first; remove incomplete files.
 
         The payload stays in the file.
 

@@ -159,12 +159,12 @@ class WorkerPool:
         return sum(len(worker.jobs) for worker in self._workers) + len(self._retries)
 
     @property
-    def room(self) -> int:
-        """How many further frames can be given out now, to workers that are ready."""
+    def free_slots(self) -> int:
+        """How many further frames can be submitted now, to workers that are ready."""
         return JOBS_PER_WORKER * len(self._ready()) - self.busy
 
-    def give(self, job: FrameJob, began: SeriesBegan) -> None:
-        """Give a frame of a series to the worker with least to do; `room` must be at least 1.
+    def submit(self, job: FrameJob, began: SeriesBegan) -> None:
+        """Submit a frame of a series to the least busy worker; `free_slots` must be at least 1.
 
         Another `began` of a series than before replaces that.
         """
@@ -184,7 +184,7 @@ class WorkerPool:
     def outcomes(
         self, timeout: float, also: Iterable[Any] = ()
     ) -> Iterator[tuple[FrameJob, FrameOutcome]]:
-        """Yield what has become of frames, waiting `timeout` seconds at most for the first.
+        """Yield the outcomes of frames, waiting at most `timeout` seconds for the first.
 
         `also` are further things to wake up for, as `multiprocessing.connection.wait` takes them.
         """
@@ -205,8 +205,8 @@ class WorkerPool:
                 yield from self._received(worker)
                 yield from self._replace(worker)
         # these count as busy already
-        for _ in range(min(len(self._retries), self.room + len(self._retries))):
-            self.give(*self._retries.popleft())
+        for _ in range(min(len(self._retries), self.free_slots + len(self._retries))):
+            self.submit(*self._retries.popleft())
 
     def close(self) -> None:
         """End all workers."""
@@ -239,7 +239,7 @@ class WorkerPool:
                     yield worker.jobs.popleft()[0], said
 
     def _replace(self, worker: _Worker) -> Iterator[tuple[FrameJob, FrameOutcome]]:
-        """Start a worker in the place of a crashed one, which had frames perhaps."""
+        """Start a worker in the place of a crashed one; retry its frames, or give them up."""
         self.crashes += 1
         self._startup_failures += not worker.ready
         how, limits = _how(worker.process.exitcode), self._limits
@@ -309,10 +309,10 @@ def interrupts_blocked() -> Iterator[None]:
 
 
 def _send(outbox: "SimpleQueue[Any]", pipe: Connection) -> None:
-    """Send what is posted until that is None; runs in a thread.
+    """Send what is in the outbox until that is None; runs in a thread.
 
-    What a series begins with may be larger than a pipe holds. Who sends it waits until it is read,
-    which a worker does not do while it has an outcome to say itself, or hangs.
+    A series' context may be larger than a pipe holds. Sending it blocks until the worker reads,
+    which it does not do while it sends an outcome itself, or hangs.
     """
     # a broken pipe is that of a crashed worker, which `outcomes` notices
     with contextlib.suppress(OSError):
@@ -324,7 +324,7 @@ def _send(outbox: "SimpleQueue[Any]", pipe: Connection) -> None:
 
 
 def classify_frames(task: WorkerTask, pipe: Connection) -> None:
-    """Classify frames until the pipe ends; runs in a process of its own."""
+    """Classify frames until the pipe ends; runs in a worker process."""
     from deepfreak.isolation.child import limit_memory
     from deepfreak.live.decide import FrameDecider
     from deepfreak.live.receive.decoders import Decoders

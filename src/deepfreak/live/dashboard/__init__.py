@@ -1,4 +1,4 @@
-"""What people see of a run: one page, and the same as JSON."""
+"""The dashboard of a run: one page, and the same as JSON."""
 
 from deepfreak.live.dashboard.app import make_app
 from deepfreak.live.dashboard.security import Security, check_binding, security_for

@@ -1,4 +1,4 @@
-"""The answers: a page, the numbers behind it, and verdicts on uploads."""
+"""The application: the page, the numbers behind it, and verdicts on uploads."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""The verdict on a file that somebody has sent, made in a process that can do little else."""
+"""The verdict on an uploaded file, made in a process that can do little else."""
 
 import os
 import tempfile

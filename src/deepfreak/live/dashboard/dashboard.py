@@ -20,9 +20,11 @@ class DashboardSettings:
     Attributes
     ----------
     token
-        What a browser must know; needed where others can reach the address.
-    raster, serpentine
-        As in `Statistics`.
+        Secret that browsers must present; required for an address that others can reach.
+    raster
+        Rows and columns of a raster scan.
+    serpentine
+        Every second row of the raster scan runs backwards.
     """
 
     host: str = "127.0.0.1"

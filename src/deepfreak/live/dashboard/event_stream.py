@@ -22,7 +22,7 @@ _HEADERS = [
 
 
 class SnapshotPublisher:
-    """Takes a snapshot a second, whether anybody looks or not, and hands it to all who wait.
+    """Takes a snapshot per second, with or without clients, and hands it to all of them.
 
     What a snapshot costs does not depend on how many look.
     """

@@ -199,7 +199,7 @@ class Guard:
 
 
 def refusal(status: int, line: str) -> Response:
-    """Return an answer that says in one line why there is no other."""
+    """Return an error in one line of JSON."""
     return JSONResponse({"error": line}, status_code=status)
 
 

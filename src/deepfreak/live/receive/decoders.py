@@ -49,7 +49,7 @@ class Decoders:
         self._close(began.series)
 
     def forget(self, series: str) -> None:
-        """Know a series no longer, so that it must begin again."""
+        """Forget a series, so that it must begin again."""
         self._began.pop(series, None)
         self._close(series)
 

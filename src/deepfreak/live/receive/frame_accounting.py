@@ -1,4 +1,4 @@
-"""The accounting: of each series what was announced, what has come, and what is missing."""
+"""Frame accounting: what was announced of each series, what has come, and what is missing."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -163,7 +163,7 @@ class FrameAccounting:
 
     @contextmanager
     def _changed(self, series: str) -> Iterator[SeriesState]:
-        """Give the line of a series to change, and keep the total of what is missing."""
+        """Give the state of a series to change, and keep the total of missing frames."""
         line = self._lines[series]
         before = line.missed
         yield line

@@ -1,4 +1,4 @@
-"""The receiving side of a run: what a source gives, each frame once, into the spool and a queue.
+"""The receiving side of a run: each frame of a source once, into the spool and a queue.
 
 It runs in a thread of its own and does nothing else, so that a detector's socket never waits for a
 verdict. When the machine cannot keep up, a fair part of the frames is classified and the rest is
@@ -117,7 +117,7 @@ class Intake:
         self._thread = threading.Thread(target=self._receive, name="deepfreak intake", daemon=True)
 
     def start(self) -> None:
-        """Take up what an earlier run left, and begin to receive.
+        """Resume from what an earlier run left, and start receiving.
 
         Raises
         ------
@@ -143,16 +143,16 @@ class Intake:
 
     @property
     def receiving(self) -> bool:
-        """Whether more may come."""
+        """Whether further frames may come."""
         return self._thread.is_alive()
 
     @property
     def wake_up_fd(self) -> int:
-        """What becomes readable when something has come, for `multiprocessing.connection.wait`."""
+        """The read end of the wake-up pipe, for `multiprocessing.connection.wait`."""
         return self._reader
 
     def clear_wake_up(self) -> None:
-        """Make `wake_up_fd` unreadable again."""
+        """Empty the wake-up pipe."""
         with _unless_blocked():
             os.read(self._reader, 1 << 16)
 
@@ -220,7 +220,7 @@ class Intake:
         self.notices.append(event)
 
     def _take(self, arrival: Arrival) -> None:
-        """Put a frame into the spool and the queue, or leave it out for want of time."""
+        """Put a frame into the spool and the queue, or drop it if too many wait."""
         series, number = arrival.series, arrival.number
         if series not in self._accounting:
             self.trouble(f"rejected frame: series {series:.60} has not begun", series, number)
@@ -257,7 +257,7 @@ class Intake:
         )
 
     def _is_chosen(self, arrival: Arrival) -> bool:
-        """Decide by the frame's number alone whether it is looked at, less often if many wait."""
+        """Decide by the frame's number alone whether it is classified, less often if many wait."""
         fill = self._fill()
         if fill < SAMPLE_FROM:
             return True
@@ -320,6 +320,6 @@ def _dropped_outcome(arrival: Arrival) -> FrameOutcome:
 
 @contextmanager
 def _unless_blocked() -> Iterator[None]:
-    """Let go of a pipe that is full, which wakes as well, or empty."""
+    """Ignore that a pipe is full, which wakes as well, or empty."""
     with suppress(BlockingIOError):
         yield

@@ -1,4 +1,4 @@
-"""The ledger: one verdict indefinitelyy frame that reached us, in one SQLite file.
+"""The ledger: one verdict for every received frame, in one SQLite file.
 
 A restart resumes from it. A frame is its series and its number; the table does not take it
 twice. Write-ahead logging makes what was committed survive `kill -9`; a power failure may cost the
@@ -94,7 +94,7 @@ class Ledger:
         self.last = int(self._rows("SELECT COALESCE(MAX(sequence), 0) FROM frames")[0][0])
 
     def begin(self, began: SeriesBegan) -> None:
-        """Take up a series; one that is there already is open again, and may learn what to expect.
+        """Add a series, or open a known one again; `expected` may be known now.
 
         A detector's start replaces what was known of the series before.
 
@@ -196,7 +196,7 @@ class Ledger:
     def record(
         self, outcomes: Sequence[FrameOutcome], counts: Mapping[str, int] | None = None
     ) -> list[LedgerRow]:
-        """Give each outcome its place, all of them or none; set the counts of that name.
+        """Record outcomes, all of them or none, and set counts by name.
 
         Raises
         ------
@@ -310,7 +310,7 @@ class Ledger:
 
     @contextmanager
     def _writing(self) -> Iterator[Any]:
-        """Give what executes statements, all of which hold or none."""
+        """Give a function that executes statements, in one transaction."""
         try:
             with self._turn, self._connection:
                 self._connection.execute("BEGIN IMMEDIATE")
@@ -422,10 +422,11 @@ def _prepare(connection: sqlite3.Connection, path: Path, wanted: str) -> str:
 
 
 def _require_version(connection: sqlite3.Connection, path: Path) -> None:
-    """Raise `InputError` where a database is no ledger of this format."""
+    """Raise `InputError` where a database is not a ledger of this version."""
     version = connection.execute("PRAGMA user_version").fetchone()[0]
-    manifest = {"kind": FORMAT.name if version else None, "format": version}
-    FORMAT.check(manifest, path, advice="give another --out")
+    if not version:
+        raise InputError(f"expected a ledger, found a foreign file: {path}; give another --out")
+    FORMAT.check({**FORMAT.manifest(), "format": version}, path)
 
 
 def _store_settings(connection: sqlite3.Connection, path: Path, wanted: str) -> None:

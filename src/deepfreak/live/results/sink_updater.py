@@ -1,4 +1,4 @@
-"""What keeps a list in step with the ledger, also when it cannot be written for a while."""
+"""What keeps a sink in step with the ledger: it is replayed from the sink's last outcome."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ from deepfreak.live.results.ledger import Ledger
 
 
 class SinkUpdater:
-    """Gives a sink each row of the ledger once, in order.
+    """Gives a sink each row of the ledger once, in order, also after it failed for a while.
 
     Parameters
     ----------
@@ -44,13 +44,13 @@ class SinkUpdater:
             )
 
     def take(self, rows: Sequence[LedgerRow]) -> None:
-        """Keep rows that the ledger has just got, unless others must go before."""
+        """Keep rows just recorded for the next write, unless earlier ones are missing."""
         last = self._rows[-1].sequence if self._rows else self._sink.last()
         if last == rows[0].sequence - 1 and time.monotonic() >= self._next_try:
             self._rows += rows
 
     def update_if_due(self) -> None:
-        """Give it what was kept, or some of what it lacks, if it is time."""
+        """Write the kept rows, or some that are missing, if it is time."""
         now = time.monotonic()
         if now < max(self._next_try, self._next_write) or self._sink.last() >= self._ledger.last:
             return
@@ -61,7 +61,7 @@ class SinkUpdater:
             self._write(more)
 
     def update(self) -> None:
-        """Give it all that it lacks, if it can take it."""
+        """Write all rows that are missing, if the sink can be written."""
         self._rows = []
         for rows in self._ledger.after(self._sink.last()):
             if not self._write(rows):

@@ -23,8 +23,8 @@ from pathlib import Path
 from deepfreak.errors import OutputError
 from deepfreak.live.messages import Decision, FrameOutcome, LedgerRow
 from deepfreak.live.sinks.growing_file import GrowingFile
-from deepfreak.live.sinks.hit_draft import draft_path
 from deepfreak.live.sinks.json_lines import require_next
+from deepfreak.storage.draft import draft_path
 from deepfreak.storage.files import reason_of
 from deepfreak.storage.manifest import Format
 
@@ -82,7 +82,7 @@ class CrystFELList:
             raise
 
     def last(self) -> int:
-        """Return the sequence number of the last outcome that was taken.
+        """Return the sequence number of the last outcome that was considered.
 
         After a crash it is the last one that the list takes into account: what waited comes again.
         """
@@ -107,7 +107,7 @@ class CrystFELList:
         self._last = rows[-1].sequence
 
     def close(self) -> None:
-        """List what waited for copies that are whole now; take no more."""
+        """List what waited for copies that are whole now, and close."""
         try:
             if self._waiting:
                 self._list(self._waiting, until=self._last)
@@ -145,7 +145,7 @@ class CrystFELList:
         return _spelled(f"{self._name_of(outcome.series)} //{outcome.number}")
 
     def _state(self, sequence: int, lines: bytes) -> None:
-        """Say that the list is to have these lines behind those that it has."""
+        """Write to the position file that the list is to get these lines."""
         text = lines.decode("utf-8", "surrogateescape")
         stated = FORMAT.manifest(sequence=sequence, bytes=self._file.size, lines=text)
         partial = self._position.with_name(f".{self._position.name}.partial")
@@ -159,7 +159,7 @@ class CrystFELList:
             ) from error
 
     def _resume(self) -> int:
-        """Add what a killed process had stated and not written; return how far the list is."""
+        """Add what a killed process had announced and not written; return how far the list is."""
         stated = _read_position(self._position)
         if stated is None and self._file.size:
             raise self._not_ours("its .position file is missing")
@@ -204,9 +204,11 @@ def _read_position(path: Path) -> tuple[int, int, bytes] | None:
         return None
     except (OSError, ValueError, RecursionError):
         stated = None
-    match FORMAT.check(stated, path, advice=advice, error=OutputError):
-        case {"sequence": int(sequence), "bytes": int(size), "lines": str(lines)} if (
-            sequence >= 0 and size >= 0
-        ):
-            return sequence, size, lines.encode("utf-8", "surrogateescape")
-    raise OutputError(f"{path}: expected a list position, found a damaged one; {advice}")
+    if isinstance(stated, dict) and stated.get("kind") == FORMAT.name:
+        FORMAT.check(stated, path, error=OutputError)
+        match stated:
+            case {"sequence": int(sequence), "bytes": int(size), "lines": str(lines)} if (
+                sequence >= 0 and size >= 0
+            ):
+                return sequence, size, lines.encode("utf-8", "surrogateescape")
+    raise OutputError(f"{path}: expected a list position, found something else; {advice}")

@@ -15,6 +15,8 @@ from deepfreak.live.sinks.hit_record import (
     stored_mask,
     unpack,
 )
+from deepfreak.storage.chunks import Chunks
+from deepfreak.storage.draft import draft_path
 from deepfreak.storage.files import whole_hdf5
 from deepfreak.storage.log import open_log
 from deepfreak.storage.manifest import Format
@@ -25,11 +27,6 @@ if TYPE_CHECKING:
 
 FORMAT = Format("draft of hits", 1)
 _SYNC_S = 1.0
-
-
-def draft_path(out: Path) -> Path:
-    """Return where the draft of the file `out` lies; as long as it exists, `out` is not whole."""
-    return out.with_name(f".{out.name}.draft")
 
 
 class HitDraft:
@@ -67,7 +64,7 @@ class HitDraft:
         for packed in self._log.records():
             self._note(unpack(packed))
 
-    def add(self, hit: "Hit", frame: "Frame") -> None:
+    def add(self, hit: "Hit", frame: "Frame", chunks: Chunks) -> None:
         """Take a hit, which is safe from `kill -9` when this returns.
 
         Raises
@@ -78,9 +75,10 @@ class HitDraft:
         valid, mask = self._valid, self._mask
         if valid is None or not np.array_equal(frame.valid, valid):
             valid = frame.valid.copy()
-            mask = stored_mask(valid)
-        new_mask = b"" if mask == self._mask else mask
-        record = record_of(hit, frame, image=stored_image(frame, self.setup), mask=new_mask)
+            mask = chunks.compress(stored_mask(valid))
+        image = chunks.compress(stored_image(frame, self.setup))
+        is_new = mask != self._mask
+        record = record_of(hit, frame, image=image, mask=mask if is_new else b"")
         self._log.append(record.pack())
         self._note(record)
         self._valid = valid

@@ -7,9 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.errors import FrameError
-from deepfreak.formats.frame import Frame, Valid
+from deepfreak.formats.frame import Counts, Frame, Valid
 from deepfreak.live.messages import Hit
-from deepfreak.live.receive.dectris.compression import encode
 
 # What is true of all frames of one file; a frame of which it is not begins another.
 FileSetup = dict[str, Any]
@@ -137,14 +136,14 @@ def record_of(hit: Hit, frame: Frame, *, image: bytes, mask: bytes) -> HitRecord
     )
 
 
-def stored_image(frame: Frame, setup: FileSetup) -> bytes:
-    """Return the chunk of the counts in the type of the file."""
-    return bytes(encode(frame.counts.astype(setup["dtype"], copy=False)).data)
+def stored_image(frame: Frame, setup: FileSetup) -> Counts:
+    """Return the counts in the type of the file."""
+    return frame.counts.astype(setup["dtype"], copy=False)
 
 
-def stored_mask(valid: Valid) -> bytes:
-    """Return the chunk of the mask of the file: `MISSING` where not valid."""
-    return bytes(encode(np.where(valid, 0, MISSING).astype(MASK_TYPE)).data)
+def stored_mask(valid: Valid) -> NDArray[np.uint32]:
+    """Return the mask of the file: `MISSING` where not valid."""
+    return np.where(valid, 0, MISSING).astype(MASK_TYPE)
 
 
 def spelled(series: str) -> str:

@@ -1,4 +1,4 @@
-"""The running picture of a run: what has been counted, for a page and for alarms."""
+"""Statistics of a run: what has been counted, for the dashboard and for alarms."""
 
 from deepfreak.live.statistics.gallery import ShownHit
 from deepfreak.live.statistics.statistics import Statistics

@@ -1,4 +1,4 @@
-"""What goes wrong in a run, found in the numbers of its statistics.
+"""Alarms: conditions that need a person, found in the statistics of a run.
 
 Each alarm is a pure function of `Readings` and `AlarmSettings` that finds something or nothing.
 `Alarms` remembers since when each stands, asks less of one that stands before it ends, and keeps
@@ -241,7 +241,7 @@ def saturated(readings: Readings, settings: AlarmSettings) -> Finding | None:
 
 
 def ice(readings: Readings, settings: AlarmSettings) -> Finding | None:
-    """Find ice, where somebody says so of the frames."""
+    """Find ice, where the truth of the frames is known."""
     if not _exceeds(readings.ice, settings.max_ice, settings):
         return None
     return Finding(

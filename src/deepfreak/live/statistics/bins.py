@@ -9,7 +9,7 @@ Counts = NDArray[np.int64]
 
 
 class TimeBins:
-    """The last `count` bins of `width_s` seconds, each with a count indefinitelyy column."""
+    """The last `count` bins of `width_s` seconds, each with a count for every column."""
 
     def __init__(self, *, width_s: float, count: int, columns: int) -> None:
         self.width_s = width_s

@@ -64,7 +64,7 @@ _TROUBLES = 20
 
 
 class Statistics:
-    """The running picture of a run; safe to feed and ask from several threads.
+    """Statistics of a run; safe to use from several threads.
 
     Parameters
     ----------
@@ -255,7 +255,7 @@ class Statistics:
         return [name for name in self._alarms.names if name not in unknown]
 
     def _state(self, alarms: Sequence[Alarm], recent: Proportion) -> dict[str, str]:
-        """Return in a word or two how the run is."""
+        """Return the state of the run in a word or two."""
         if alarms:
             return {"severity": alarms[0].severity, "words": alarms[0].name}
         if self._last_frame is None:

@@ -12,8 +12,8 @@ import ctypes
 import functools
 import itertools
 import struct
-import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -36,7 +36,6 @@ _HEADER = struct.Struct(">QI")
 _LENGTH = struct.Struct(">I")
 
 _names = itertools.count()
-_one_at_a_time = threading.Lock()  # their data sets are used again and again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -256,8 +255,7 @@ def _by_hdf5(
 ) -> None:
     """Fill `out` by way of a chunk of an HDF5 file in memory."""
     values = out.view(f"u{element_size}")
-    with _one_at_a_time:
-        dataset = _chunk(values.size, values.dtype, algorithm)
+    with _chunk(values.shape, values.dtype, algorithm) as dataset:
         try:
             dataset.id.write_direct_chunk((0,), data)
             dataset.read_direct(values)
@@ -266,25 +264,24 @@ def _by_hdf5(
 
 
 def _encoded(array: NDArray[Any], algorithm: Literal["bslz4", "lz4"]) -> bytes:
-    with _one_at_a_time:
-        dataset = _chunk(array.size, array.dtype, algorithm)
+    with _chunk((array.size,), array.dtype, algorithm) as dataset:
         dataset[...] = array.reshape(-1)
-        dataset.flush()
-        filter_mask, chunk = dataset.id.read_direct_chunk((0,))
-    if filter_mask:
-        raise RuntimeError(f"the filter for {algorithm} was not applied: mask {filter_mask}")
-    return bytes(chunk)
+        dataset.file.flush()
+        return bytes(dataset.id.read_direct_chunk((0,))[1])
 
 
-@functools.lru_cache(maxsize=4)
-def _chunk(size: int, dtype: np.dtype[Any], algorithm: Literal["bslz4", "lz4"]) -> Any:  # noqa: ANN401 - h5py's
-    """Return a data set of one compressed chunk, in a file that is only in memory."""
+@contextmanager
+def _chunk(
+    shape: tuple[int, ...], dtype: np.dtype[Any], algorithm: Literal["bslz4", "lz4"]
+) -> Iterator[Any]:
+    """Give a data set of one compressed chunk, in a file that is only in memory."""
     import h5py
     import hdf5plugin
 
     filters = {"bslz4": hdf5plugin.Bitshuffle, "lz4": hdf5plugin.LZ4}
-    file = h5py.File(f"deepfreak-{next(_names)}", "w", driver="core", backing_store=False)
-    return file.create_dataset("a", (size,), dtype, chunks=(size,), **filters[algorithm]())
+    name = f"deepfreak-{next(_names)}"
+    with h5py.File(name, "w", driver="core", backing_store=False) as file:
+        yield file.create_dataset("a", shape, dtype, chunks=shape, **filters[algorithm]())
 
 
 def _bare_block(framed: bytes, total: int) -> bytes:

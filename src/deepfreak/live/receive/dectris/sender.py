@@ -1,4 +1,4 @@
-"""Speaking like a detector: the sending side of Stream V2 and V1."""
+"""Sending like a detector: the other side of Stream V2 and V1."""
 
 import time
 from collections.abc import Mapping
@@ -116,13 +116,13 @@ class StreamSender:
         self.address = self._socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
 
     def wait(self, within_s: float) -> bool:
-        """Return whether somebody listens and can take a message within `within_s` seconds."""
+        """Return whether a listener can take a message within `within_s` seconds."""
         import zmq
 
         return bool(self._socket.poll(int(within_s * 1000), zmq.POLLOUT))
 
     def start(self, start: Start, *, within_s: float = 0.0) -> bool:
-        """Begin a series; return whether somebody took the message in time."""
+        """Begin a series; return whether a listener took the message in time."""
         self._start = start
         encoded: Encoded = (
             cbor_v2.encode_start(start) if self.protocol == "v2" else json_v1.encode_start(start)
@@ -161,7 +161,7 @@ class StreamSender:
         )
 
     def end(self, *, within_s: float = 0.0) -> bool:
-        """End the series; return whether somebody took the message in time."""
+        """End the series; return whether a listener took the message in time."""
         start = self._series()
         end = End(series_id=start.series_id, unique_id=start.unique_id)
         encoded: Encoded = (

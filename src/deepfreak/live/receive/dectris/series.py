@@ -42,7 +42,7 @@ AT_ONCE_S = 5.0
 
 @dataclass(slots=True, kw_only=True)
 class _TrackedSeries:
-    """A series as far as it has come.
+    """A series so far.
 
     Attributes
     ----------
@@ -82,7 +82,7 @@ class _TrackedSeries:
 
 
 class SeriesTracker:
-    """What detectors have said so far."""
+    """The series of detectors, from their messages so far."""
 
     def __init__(self) -> None:
         self._accounting = FrameAccounting()
@@ -368,7 +368,7 @@ def _name(number: int, place: int) -> str:
 
 
 def _metadata(start: Start, kind: PayloadKind) -> Mapping[str, Any]:
-    """Return what a person wants to know, as JSON values."""
+    """Return the metadata for people, as JSON values."""
     protocol = "Stream V1" if kind == "dectris-v1" else "Stream V2"
     metadata: dict[str, Any] = {"protocol": protocol, "series": start.series_id}
     metadata.update(start.about)

@@ -180,7 +180,7 @@ class StreamSource:
 
 
 class _Connection:
-    """Whether anybody is at the other end, and what to say when that changes.
+    """Whether there is a detector at the other end, and the messages when that changes.
 
     Attributes
     ----------
@@ -202,7 +202,7 @@ class _Connection:
         self._patience = None if answer_s is None else time.monotonic() + answer_s
 
     def changes(self, monitor: "zmq.Socket[bytes]") -> Iterator[Event]:
-        """Yield what the monitor has to say."""
+        """Yield the messages of the monitor's events."""
         import zmq
         from zmq.utils.monitor import recv_monitor_message
 

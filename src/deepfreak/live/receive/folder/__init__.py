@@ -1,1 +1,1 @@
-"""Frames that arrive as files: `watch` notices and names them, `decode` reads them in a worker."""
+"""Frames that arrive as files: found, inspected, identified, published; decoded in a worker."""

@@ -31,7 +31,7 @@ UNREADABLE = "unreadable"  # before the digest of the bytes of what could not be
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileIdentity:
-    """A file as it was when its first frame was given out.
+    """A file as it was when its first frame was published.
 
     Attributes
     ----------
@@ -168,7 +168,7 @@ def _of_kind(value: Any, *kinds: type) -> Any:  # noqa: ANN401 - checked here
 
 @dataclass(frozen=True, slots=True)
 class PublishedFile:
-    """What was given out of a series: which file it is, its frames, all of them if `whole`."""
+    """What was published of a series: which file it is, its frames, all of them if `whole`."""
 
     series: str
     identity: FileIdentity | None
@@ -190,11 +190,11 @@ class SeriesNames:
         self._given: dict[str, PublishedFile] = {}
 
     def is_known(self, label: str) -> bool:
-        """Return whether anything was ever given out under the name `label`."""
+        """Return whether anything was ever published under the name `label`."""
         return self._past(label) is not None
 
     def recall(self, label: str, state: os.stat_result) -> PublishedFile | None:
-        """Return what was given out of the file that is called `label`, if it is untouched since.
+        """Return what was published of the file called `label`, if it is untouched since.
 
         Without contexts of earlier runs, a file is taken for the one that had its name then.
         """
@@ -207,7 +207,7 @@ class SeriesNames:
         return None
 
     def assign(self, label: str, identity: FileIdentity) -> PublishedFile:
-        """Return which series a file is, and what of it was given out before."""
+        """Return which series a file is, and what of it was published before."""
         for series in _numbered(label):
             past = self._past(series)
             if past is None:
@@ -221,7 +221,7 @@ class SeriesNames:
         self._given[series] = PublishedFile(series, identity, frames, whole)
 
     def _past(self, series: str) -> PublishedFile | None:
-        """Return what was given out of `series`, None if it is new."""
+        """Return what was published of `series`, None if it is new."""
         given = self._given.get(series)
         if given is not None:
             return given

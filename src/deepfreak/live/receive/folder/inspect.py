@@ -34,7 +34,7 @@ _PROMPT_S = 0.05  # most answers come sooner
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """What a look has found.
+    """The result of inspecting a file.
 
     Attributes
     ----------
@@ -76,7 +76,7 @@ def state_of(path: str) -> os.stat_result:
 
 
 def inspection_from(found: dict[str, Any]) -> Inspection:
-    """Return the look of which `inspect_in_process` gave the fields."""
+    """Return the inspection with the fields that `inspect_in_process` returned."""
     extent, identity = found["extent"], found["identity"]
     fields = found | {
         "extent": None if extent is None else Extent(**extent),
@@ -175,7 +175,7 @@ def _is_locked(path: str) -> bool:
 
 
 class InspectionPool:
-    """Processes that are asked about files by one thread, which comes again for late answers."""
+    """Processes that inspect files for one thread, which asks again for late answers."""
 
     def __init__(
         self, count: int = PROCESSES, limits_of: Callable[[str], Limits] = limits_for
@@ -261,5 +261,5 @@ def _pool(_thread: int) -> InspectionPool:
 
 
 def inspection_pool() -> InspectionPool:
-    """Return the processes that look for this thread; they stay for the next source."""
+    """Return the processes that inspect for this thread; they stay for the next source."""
     return _pool(threading.get_ident())

@@ -45,7 +45,7 @@ class PendingFile:
         When it was found, and when it was last seen to change.
     stamp
         Inode, size and time of change of it and of the files to which it links.
-    look_due, state_due
+    inspection_due, state_due
         When to look into it again, and when to ask for its state.
     links, links_of
         The files with its images, if these are not in it, and in which state it linked to them.
@@ -70,7 +70,7 @@ class PendingFile:
     found: float
     changed: float
     stamp: Stamp = ()
-    look_due: float = 0.0
+    inspection_due: float = 0.0
     state_due: float = 0.0
     delay_s: float = 0.0
     links: frozenset[str] = frozenset()
@@ -104,22 +104,22 @@ class PendingFile:
         """Take note of its state."""
         if stamp != self.stamp:
             self.stamp, self.changed = stamp, now
-            self.look_due = now if self.is_hdf5 else now + settle_s
+            self.inspection_due = now if self.is_hdf5 else now + settle_s
             self.delay_s = settle_s
         quiet_s = _SHARE_OF_QUIET * (now - self.changed)
         self.state_due = now + min(max(quiet_s, _FASTEST_STATES_S), _SLOWEST_STATES_S)
-        if self.look_due > now:
-            self.state_due = min(self.state_due, self.look_due)
+        if self.inspection_due > now:
+            self.state_due = min(self.state_due, self.inspection_due)
 
-    def looked(self, look: Inspection, now: float) -> None:
-        """Take note of what a look has found, and look again later, and later each time."""
-        self.last, self.size = look, look.size
+    def inspected(self, found: Inspection, now: float) -> None:
+        """Take note of an inspection; the next one is due later, and later each time."""
+        self.last, self.size = found, found.size
         self.links_known = False
-        if look.extent is not None:
-            ready = look.extent.ready
+        if found.extent is not None:
+            ready = found.extent.ready
             if not self.seen or self.seen[-1][1] != ready:
                 self.seen.append((now, ready))
-        self.look_due = now + self.delay_s
+        self.inspection_due = now + self.delay_s
         self.delay_s = min(2 * self.delay_s, _SLOWEST_LOOKS_S)
 
     def forget(self) -> None:
@@ -156,7 +156,7 @@ def numbers(state: os.stat_result) -> tuple[int, int, int]:
 
 
 class FilePublisher:
-    """Gives out the frames of candidates; the parameters are those of `FolderSource`.
+    """Publishes the frames of pending files; the parameters are those of `FolderSource`.
 
     Parameters
     ----------
@@ -167,105 +167,105 @@ class FilePublisher:
     def __init__(
         self,
         names: SeriesNames,
-        looking: InspectionPool,
+        inspections: InspectionPool,
         *,
         settle_s: float,
         patience_s: float,
         reading: ReadSettings,
     ) -> None:
-        self._names, self._looking = names, looking
+        self._names, self._inspections = names, inspections
         self._settle_s, self._patience_s = settle_s, patience_s
         self._reading = reading
 
-    def publish(self, candidate: PendingFile, *, last: bool = False) -> Iterator[Event]:
-        """Yield what a candidate has to give now; it is `over` when there will be no more.
+    def publish(self, file: PendingFile, *, last: bool = False) -> Iterator[Event]:
+        """Yield what can be published of a file now; it is `over` when there will be no more.
 
         `last` at the end of everything: what cannot be read is published as unreadable then, except
         what a living program has locked.
         """
-        if candidate.skipped:
-            candidate.over = True
-            yield _skipped_master(candidate)
+        if file.skipped:
+            file.over = True
+            yield _skipped_master(file)
             return
         try:
-            state = state_of(candidate.path)
+            state = state_of(file.path)
         except (FileNotFoundError, NotADirectoryError):
-            yield from self._vanished(candidate)
+            yield from self._vanished(file)
         except OSError:
-            yield from self._refused(candidate, last=last)
+            yield from self._refused(file, last=last)
         else:
             if not stat.S_ISREG(state.st_mode):
-                candidate.over = True
+                file.over = True
                 return
             now = time.monotonic()
-            stamp = stamp_of(state, candidate.links)
-            candidate.note(stamp, now, settle_s=self._settle_s)
-            old = not candidate.is_hdf5 and time.time() - state.st_mtime > OLD_S
-            due = now >= candidate.look_due and not self._waits_for_master(candidate, now)
+            stamp = stamp_of(state, file.links)
+            file.note(stamp, now, settle_s=self._settle_s)
+            old = not file.is_hdf5 and time.time() - state.st_mtime > OLD_S
+            due = now >= file.inspection_due and not self._waits_for_master(file, now)
             if due or old or last:
-                yield from self._inspect(candidate, state, old=old, last=last)
-        if last and not candidate.over:
-            yield from self._close_series(candidate)
+                yield from self._inspect(file, state, old=old, last=last)
+        if last and not file.over:
+            yield from self._close_series(file)
 
-    def _waits_for_master(self, candidate: PendingFile, now: float) -> bool:
+    def _waits_for_master(self, file: PendingFile, now: float) -> bool:
         return (
-            candidate.is_data_file
-            and candidate.series is None
-            and now - candidate.found < self._patience_s
-            and not self._names.is_known(candidate.label)
+            file.is_data_file
+            and file.series is None
+            and now - file.found < self._patience_s
+            and not self._names.is_known(file.label)
         )
 
     def _inspect(
-        self, candidate: PendingFile, state: os.stat_result, *, old: bool, last: bool
+        self, file: PendingFile, state: os.stat_result, *, old: bool, last: bool
     ) -> Iterator[Event]:
-        known = candidate.identity
+        known = file.identity
         # whether it still is the same file costs reading a frame of it
-        identify = not candidate.is_hdf5 or known is None or not _has_grown(known, state, candidate)
-        look = self._inspection(candidate, state, identify=identify, old=old, last=last)
-        if look is None:
-            candidate.state_due = time.monotonic()
+        identify = not file.is_hdf5 or known is None or not _has_grown(known, state, file)
+        inspection = self._inspection(file, state, identify=identify, old=old, last=last)
+        if inspection is None:
+            file.state_due = time.monotonic()
             return
-        candidate.looked(look, time.monotonic())
-        quiet_s = time.monotonic() - candidate.changed
-        if look.stopped and (last or quiet_s >= self._settle_s):
-            yield from self._publish_unreadable(candidate)
+        file.inspected(inspection, time.monotonic())
+        quiet_s = time.monotonic() - file.changed
+        if inspection.stopped and (last or quiet_s >= self._settle_s):
+            yield from self._publish_unreadable(file)
             return
-        if look.extent is None:
-            if not look.locked and (last or quiet_s >= self._patience_s):
-                yield from self._publish_unreadable(candidate)
+        if inspection.extent is None:
+            if not inspection.locked and (last or quiet_s >= self._patience_s):
+                yield from self._publish_unreadable(file)
             return
-        if look.identity is not None:
-            if candidate.series is not None and _is_other(look.identity, known):
-                yield SeriesEnded(series=candidate.series)
-                candidate.forget()
-            candidate.identity = look.identity
-        if candidate.identity is not None:
+        if inspection.identity is not None:
+            if file.series is not None and _is_other(inspection.identity, known):
+                yield SeriesEnded(series=file.series)
+                file.forget()
+            file.identity = inspection.identity
+        if file.identity is not None:
             patience_s = 0.0 if last else self._patience_s
             yield from self._publish(
-                candidate,
-                candidate.identity,
-                look.extent,
+                file,
+                file.identity,
+                inspection.extent,
                 quiet=old or last or quiet_s >= self._settle_s,
-                stuck=not look.extent.missing_file and quiet_s >= patience_s,
+                stuck=not inspection.extent.missing_file and quiet_s >= patience_s,
             )
 
     def _inspection(
         self,
-        candidate: PendingFile,
+        file: PendingFile,
         state: os.stat_result,
         *,
         identify: bool,
         old: bool,
         last: bool,
     ) -> Inspection | None:
-        """Return what a look finds, None while it has not ended."""
+        """Return the inspection of a file, None while it has not ended."""
         # of a file that grows a late answer is still true; of another one that has changed not
-        key = (candidate.path, state.st_ino if candidate.is_hdf5 else candidate.stamp)
+        key = (file.path, state.st_ino if file.is_hdf5 else file.stamp)
         try:
-            found = self._looking.ask(
+            found = self._inspections.ask(
                 ("look", *key),
                 inspect_in_process,
-                candidate.path,
+                file.path,
                 reading=self._reading,
                 identify=identify,
                 old=old,
@@ -277,14 +277,14 @@ class FilePublisher:
 
     def _publish(
         self,
-        candidate: PendingFile,
+        file: PendingFile,
         identity: FileIdentity,
         extent: Extent,
         *,
         quiet: bool,
         stuck: bool,
     ) -> Iterator[Event]:
-        """Give out the frames that are safe to read.
+        """Publish the frames that are safe to read.
 
         Parameters
         ----------
@@ -298,56 +298,56 @@ class FilePublisher:
         if stuck and extent.waiting is not None and not extent.swmr:
             whole, ready = True, extent.written  # gaps among them are unreadable
         elif not (whole or extent.swmr):
-            ready = candidate.safe(time.monotonic(), settle_s=self._settle_s)
+            ready = file.safe(time.monotonic(), settle_s=self._settle_s)
         if ready == 0:
             if whole and stuck:
-                yield from self._publish_unreadable(candidate)
+                yield from self._publish_unreadable(file)
             return
         expected = extent.expected if not whole else max(extent.expected or 0, ready)
-        if candidate.series is None:
-            past = self._names.assign(candidate.label, identity)
-            candidate.series, candidate.given = past.series, past.frames
-            if past.frames >= ready and whole and not candidate.is_hdf5:
+        if file.series is None:
+            past = self._names.assign(file.label, identity)
+            file.series, file.given = past.series, past.frames
+            if past.frames >= ready and whole and not file.is_hdf5:
                 self._names.give(past.series, identity, past.frames, whole=True)
-                candidate.over = True
+                file.over = True
                 return
-            yield self._began(candidate, identity, expected, frames=ready if whole else None)
+            yield self._began(file, identity, expected, frames=ready if whole else None)
         received = time.time()
-        for number in range(candidate.given, ready):
-            yield Arrival(series=candidate.series, number=number, received=received)
-        candidate.given = max(candidate.given, ready)
-        self._names.give(candidate.series, identity, candidate.given, whole=whole)
+        for number in range(file.given, ready):
+            yield Arrival(series=file.series, number=number, received=received)
+        file.given = max(file.given, ready)
+        self._names.give(file.series, identity, file.given, whole=whole)
         if whole:
-            yield SeriesEnded(series=candidate.series, expected=expected)
-            candidate.over = True
+            yield SeriesEnded(series=file.series, expected=expected)
+            file.over = True
 
-    def _publish_unreadable(self, candidate: PendingFile) -> Iterator[Event]:
-        """Give out a file that cannot be read, so that this is recorded."""
-        candidate.over = True
-        if candidate.series is not None:
+    def _publish_unreadable(self, file: PendingFile) -> Iterator[Event]:
+        """Publish a file that cannot be read, so that this is recorded."""
+        file.over = True
+        if file.series is not None:
             yield Trouble(
-                message=f"{candidate.series} cannot be read any more after {candidate.given} "
-                f"frames: {candidate.last.error}"
+                message=f"{file.series} cannot be read any more after {file.given} "
+                f"frames: {file.last.error}"
             )
-            yield SeriesEnded(series=candidate.series)
+            yield SeriesEnded(series=file.series)
             return
         try:
-            identity = unread_identity(candidate.path)
+            identity = unread_identity(file.path)
         except OSError:
-            yield from self._vanished(candidate)
+            yield from self._vanished(file)
             return
-        past = self._names.assign(candidate.label, identity)
-        candidate.series = past.series
+        past = self._names.assign(file.label, identity)
+        file.series = past.series
         self._names.give(past.series, identity, max(past.frames, 1), whole=True)
         if past.frames == 0:
-            unreadable = candidate.last.error if candidate.last.stopped else None
-            yield self._began(candidate, identity, 1, frames=1, unreadable=unreadable)
+            unreadable = file.last.error if file.last.stopped else None
+            yield self._began(file, identity, 1, frames=1, unreadable=unreadable)
             yield Arrival(series=past.series, number=0, received=time.time())
             yield SeriesEnded(series=past.series, expected=1)
 
     def _began(
         self,
-        candidate: PendingFile,
+        file: PendingFile,
         identity: FileIdentity,
         expected: int | None,
         *,
@@ -361,56 +361,53 @@ class FilePublisher:
             unreadable=unreadable,
         )
         return SeriesBegan(
-            series=candidate.series or candidate.label,
+            series=file.series or file.label,
             kind="file",
             context=context.pack(),
             expected=expected,
-            metadata={"file": candidate.label},
+            metadata={"file": file.label},
         )
 
-    def _vanished(self, candidate: PendingFile) -> Iterator[Event]:
-        if not os.path.isdir(candidate.root):  # noqa: PTH112 - paths are str, and many
-            candidate.state_due = time.monotonic() + self._settle_s
+    def _vanished(self, file: PendingFile) -> Iterator[Event]:
+        if not os.path.isdir(file.root):  # noqa: PTH112 - paths are str, and many
+            file.state_due = time.monotonic() + self._settle_s
             return  # with its folder, which may come back
-        candidate.over = True
-        if candidate.series is None:
-            yield Trouble(message=f"{candidate.label} vanished before it could be read")
+        file.over = True
+        if file.series is None:
+            yield Trouble(message=f"{file.label} vanished before it could be read")
         else:
-            yield Trouble(
-                message=f"{candidate.series} vanished after {candidate.given} of its frames"
-            )
+            yield Trouble(message=f"{file.series} vanished after {file.given} of its frames")
 
-    def _refused(self, candidate: PendingFile, *, last: bool) -> Iterator[Event]:
-        """Wait for a file that may not be opened, or give it out as unreadable."""
+    def _refused(self, file: PendingFile, *, last: bool) -> Iterator[Event]:
+        """Wait for a file that may not be opened, or publish it as unreadable."""
         now = time.monotonic()
-        candidate.state_due = now + self._settle_s
-        if last or now - candidate.changed >= self._patience_s:
-            yield from self._publish_unreadable(candidate)
+        file.state_due = now + self._settle_s
+        if last or now - file.changed >= self._patience_s:
+            yield from self._publish_unreadable(file)
 
-    def _close_series(self, candidate: PendingFile) -> Iterator[Event]:
-        """Say what is left of a candidate at the end of everything."""
-        candidate.over = True
-        extent, error = candidate.last.extent, candidate.last.error
-        if candidate.series is None:
+    def _close_series(self, file: PendingFile) -> Iterator[Event]:
+        """Report what is left of a file at the end of everything."""
+        file.over = True
+        extent, error = file.last.extent, file.last.error
+        if file.series is None:
             why = error or (extent.waiting if extent is not None else None) or "it is not there"
-            yield Trouble(message=f"{candidate.label} was left unread: {why}")
+            yield Trouble(message=f"{file.label} was left unread: {why}")
             return
         expected = None if extent is None else extent.expected
         if extent is not None and extent.waiting:
             yield Trouble(
-                message=f"{candidate.series} was left after {candidate.given} frames: "
-                f"{extent.waiting}"
+                message=f"{file.series} was left after {file.given} frames: {extent.waiting}"
             )
-        yield SeriesEnded(series=candidate.series, expected=expected)
+        yield SeriesEnded(series=file.series, expected=expected)
 
 
-def _has_grown(known: FileIdentity, state: os.stat_result, candidate: PendingFile) -> bool:
+def _has_grown(known: FileIdentity, state: os.stat_result, file: PendingFile) -> bool:
     """Return whether a file can be the one that it was, with no more than further frames."""
     return (
         known.digest != UNREAD
         and known.inode == state.st_ino
-        and state.st_size >= candidate.size
-        and (candidate.last.extent is None or candidate.last.extent.ready >= candidate.given)
+        and state.st_size >= file.size
+        and (file.last.extent is None or file.last.extent.ready >= file.given)
     )
 
 
@@ -421,8 +418,8 @@ def _is_other(now: FileIdentity, known: FileIdentity | None) -> bool:
     return not now.is_same(known)
 
 
-def _skipped_master(candidate: PendingFile) -> Trouble:
+def _skipped_master(file: PendingFile) -> Trouble:
     return Trouble(
-        message=f"{candidate.label} is skipped: the images to which it links are read from their "
+        message=f"{file.label} is skipped: the images to which it links are read from their "
         "own files"
     )

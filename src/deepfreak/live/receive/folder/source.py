@@ -1,4 +1,4 @@
-"""Frames of files as they arrive in folders, each once, and none of them half-written.
+"""Frames of files as they arrive in directories, each once, and none of them half-written.
 
 The directories are polled (`find`), since inotify and its like tell only of what this very machine
 does, and a detector writes to a network file system from another one. What is new is a
@@ -39,7 +39,7 @@ _RECHECK_S = 0.002  # spent in each poll on asking whether files that are done w
 
 
 class FolderSource:
-    """The frames of files below folders, as a source; see `messages.FrameSource`.
+    """The frames of files below directories, as a source; see `messages.FrameSource`.
 
     Parameters
     ----------
@@ -90,10 +90,10 @@ class FolderSource:
         self._place = None if geometry is None else geometry.data_path
         self._poll_s, self._until_idle_s = poll_s, until_idle_s
         self._names = SeriesNames(known, context_of)
-        self._looking = inspections or inspection_pool()
+        self._inspections = inspections or inspection_pool()
         self._publisher = FilePublisher(
             self._names,
-            self._looking,
+            self._inspections,
             settle_s=settle_s,
             patience_s=patience_s,
             reading=reading,
@@ -119,7 +119,7 @@ class FolderSource:
         try:
             yield from self._all_events()
         finally:
-            self._looking.stop()
+            self._inspections.stop()
 
     def _all_events(self) -> Iterator[Event | None]:
         while True:
@@ -151,38 +151,38 @@ class FolderSource:
                     yield change
 
     def _publish_due(self, *, last: bool = False) -> Iterator[Event | None]:
-        """Look after all candidates whose time has come, masters before what they link to."""
+        """Publish from all files that are due, masters before what they link to."""
         now = time.monotonic()
         due = [one for one in self._pending.values() if last or one.state_due <= now]
         known = []
-        for number, candidate in enumerate(due):
-            if self._find_links(candidate, last=last):
-                known.append(candidate)
+        for number, file in enumerate(due):
+            if self._find_links(file, last=last):
+                known.append(file)
             if number % _BETWEEN_SIGNS == 0:
                 yield None
         sign = time.monotonic()
-        for candidate in known:
-            if candidate.path not in self._pending:
+        for file in known:
+            if file.path not in self._pending:
                 continue  # claimed by a master meanwhile
-            for event in self._publisher.publish(candidate, last=last):
+            for event in self._publisher.publish(file, last=last):
                 self._news = sign = time.monotonic()
                 yield event
-            self._news = max(self._news, candidate.changed)
-            if candidate.over:
-                self._put_away(candidate)
+            self._news = max(self._news, file.changed)
+            if file.over:
+                self._put_away(file)
             if time.monotonic() - sign > _NAP_S:
                 yield None
                 sign = time.monotonic()
-        if self._looking.waiting:
+        if self._inspections.waiting:
             self._news = time.monotonic()
 
-    def _put_away(self, candidate: PendingFile) -> None:
-        del self._pending[candidate.path]
-        if candidate.stamp:
-            self._done[candidate.path] = candidate.stamp[0] or (0, 0, 0)
-        if candidate.series is None and candidate.links:
+    def _put_away(self, file: PendingFile) -> None:
+        del self._pending[file.path]
+        if file.stamp:
+            self._done[file.path] = file.stamp[0] or (0, 0, 0)
+        if file.series is None and file.links:
             # a master that has gone unread: its images are to be read from their own files
-            freed = [link for link, one in self._master_of.items() if one == candidate.real]
+            freed = [link for link, one in self._master_of.items() if one == file.real]
             for link in freed:
                 del self._master_of[link]
                 if link in self._hdf5:
@@ -243,43 +243,43 @@ class FolderSource:
                 continue  # the tree tells
             self._take(path, self._root_of[path])
 
-    def _find_links(self, candidate: PendingFile, *, last: bool) -> bool:
+    def _find_links(self, file: PendingFile, *, last: bool) -> bool:
         """Find the files to which a master links; they are not read for themselves.
 
         Return whether they are known by now.
         """
-        if not candidate.is_hdf5 or candidate.is_data_file:
+        if not file.is_hdf5 or file.is_data_file:
             return True
         try:
-            own = numbers(os.stat(candidate.path))  # noqa: PTH116 - paths are str, and many
+            own = numbers(os.stat(file.path))  # noqa: PTH116 - paths are str, and many
         except OSError:
             return True
-        sought = candidate.links_known or time.monotonic() < candidate.look_due
-        if own == candidate.links_of and sought:
+        sought = file.links_known or time.monotonic() < file.inspection_due
+        if own == file.links_of and sought:
             return True
         try:
-            key = ("links", candidate.path, own[0])
-            found = self._looking.ask(
-                key, links_in_process, candidate.real, patient=last, place=self._place
+            key = ("links", file.path, own[0])
+            found = self._inspections.ask(
+                key, links_in_process, file.real, patient=last, place=self._place
             )
         except ReadingStoppedError:
             found = [{"files": [], "gives": True}]  # the look that follows says what is wrong
         if not found:
             return False
-        candidate.links_of, candidate.links_known = own, True
+        file.links_of, file.links_known = own, True
         links = frozenset(found[0]["files"])
         if not found[0]["gives"]:
-            candidate.skipped = True
-        if not links or candidate.skipped or self._taken_before(candidate, links):
+            file.skipped = True
+        if not links or file.skipped or self._taken_before(file, links):
             return True
-        candidate.links = links
+        file.links = links
         for link in links:
-            self._master_of.setdefault(link, candidate.real)
+            self._master_of.setdefault(link, file.real)
             self._pending.pop(self._hdf5.get(link, ""), None)
         return True
 
     def _taken_before(self, master: PendingFile, links: frozenset[str]) -> bool:
-        """Return whether images of a master were given out before it was known to be one."""
+        """Return whether images of a master were published before it was known to be one."""
         if self._names.is_known(master.label):
             return False
         for link in links:
