@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from deepfreak.search.bohb import Hyperband, Space
+    from deepfreak.search import Hyperband, Space
 
 Settings = Mapping[str, Any]
-FROZEN = Path(__file__).parents[1] / "tests/unit/search/bohb/data/hpbandster_scores.json"
+FROZEN = Path(__file__).parents[1] / "tests/unit/search/samplers/data/hpbandster_scores.json"
 HALF = 8
 # How far each topology of the made-up network is from the best one; no order is in them.
 EXCESS = (0.01, 0.008, 0.02, 0.013, 0.003, 0.018, 0.005, 0.0, 0.023, 0.015, 0.008, 0.013, 0.02)
@@ -108,8 +108,8 @@ class Problem:
 
 
 def problems() -> dict[str, Problem]:
-    from deepfreak.search.bohb import Categorical, Float, Hyperband, Integer, Space, When
-    from deepfreak.search.bohb.table10 import EPOCHS, TABLE_10
+    from deepfreak.search import Categorical, Float, Hyperband, Integer, Space, When
+    from deepfreak.search.table10 import EPOCHS, TABLE_10
 
     bits = {f"bit_{i}": Categorical(values=(0, 1)) for i in range(HALF)}
     chances = {f"chance_{i}": Float(lower=0, upper=1) for i in range(HALF)}
@@ -150,7 +150,7 @@ def search(
     problem: Problem, method: str, seed: int, most: float
 ) -> list[tuple[Settings, float, float]]:
     """Spend at least `most` budgets by one method and return what it evaluated."""
-    from deepfreak.search.bohb import Guidance, Hyperband, optimize
+    from deepfreak.search import BOHB, Guidance, Hyperband, optimize
 
     hyperband = problem.hyperband
     if method == "random search":
@@ -161,10 +161,15 @@ def search(
     while planned < most:
         planned += sum(rung.budget * rung.runs for rung in hyperband.rungs(iterations))
         iterations += 1
-    found = optimize(
-        problem.loss, problem.space, hyperband, guidance, iterations=iterations, seed=seed
+    sampler = BOHB(
+        space=problem.space,
+        hyperband=hyperband,
+        iterations=iterations,
+        seed=seed,
+        guidance=guidance,
     )
-    return [(made.settings, made.budget, made.loss) for made in found.evaluations]
+    found = optimize(lambda trial: problem.loss(trial.settings, trial.budget, trial.seed), sampler)
+    return [(trial.settings, trial.budget, trial.loss) for trial in found.trials]
 
 
 def interval(values: Sequence[float]) -> str:

@@ -1,13 +1,14 @@
-"""How well any classifier could do on a recipe's shots: what noise alone leaves undecidable.
+"""Estimate an upper limit of any classifier's accuracy on a recipe's shots, given the noise.
 
 Run: python benchmarks/ceiling.py [--recipe diffranet] [--count 600] [--seed 500]
 
-Classes are ranges of the crystal's volume v. An observer who knew everything about a shot but v,
-the pulse's energy and each length that is drawn from a range, orientation and amplitudes included,
-would still read v off a noisy image with an error of at least the square root of (I^-1)_vv, I the
-Fisher information sum(dE/dp dE/dq / (E + s^2)) over pixels, p and q the unknowns, E the expected
-photons and s the read-out noise. The chance that this error carries v over a boundary of its class,
-averaged over shots, bounds every classifier's accuracy from above.
+Classes are ranges of the crystal's volume v. Suppose that everything about a shot is known,
+including orientation and amplitudes, except v, the pulse energy and each length that is drawn from
+a range. The error of v, estimated from a noisy image, is at least the square root of (I^-1)_vv
+(Cramer-Rao), where I is the Fisher information sum(dE/dp dE/dq / (E + s^2)) over pixels, p and q
+are the unknowns, E the expected photons and s the readout noise. The probability that this error
+moves v across a boundary of its class, averaged over shots, is a lower limit of any classifier's
+error rate.
 """
 
 import argparse
@@ -23,9 +24,10 @@ from deepfreak.physics.shot import Shot
 
 
 def chance_of_error(shot: Shot, boundaries: list[float]) -> float:
-    """Return how likely noise carries a shot's volume into another class; `boundaries` ascend.
+    """Return the probability that noise moves a shot's volume into another class.
 
-    The lowest one is half of the least volume of a crystal: below it, none is reported.
+    `boundaries` ascend. The lowest one is half of the smallest volume of a crystal: below it the
+    class is no crystal.
     """
     response = shot.experiment.detector.response
     readout = response.readout_noise_adu if isinstance(response, CCD) else 0.0
@@ -38,7 +40,7 @@ def chance_of_error(shot: Shot, boundaries: list[float]) -> float:
     empty = background_photons(replace(shot, crystal_volume_mm3=0.0)).astype(np.float64)
     crystal = bragg_photons(with_crystal) + background_photons(with_crystal) - empty
     expected = empty + crystal * (volume / trial)
-    # the change of every pixel with the volume, the pulse's energy, and each length that is drawn
+    # derivatives of every pixel by the volume, the pulse energy, and each length drawn from a range
     changes = [crystal / trial, expected / shot.photons]
     bare = replace(shot, crystal_volume_mm3=0.0)
     background = shot.experiment.background

@@ -1,11 +1,11 @@
-"""What an image costs our network and the paper's smallest: arithmetic, and time on one core.
+"""Compare our network with the paper's smallest: operations, and time per image on one core.
 
 Run: python benchmarks/compact.py [--images 100] [--seed 1]
 
-Every network is exported with its preprocessing and its maps, as it is served, and judges simulated
-images one by one in one thread. Times are processor milliseconds, median and fastest; weights are
-random, which costs as much. The model that ships is asked for verdicts alone, as live screening
-does. Training is forward and backward, batches of 32, one thread.
+Each network is exported with its preprocessing and its activation maps, as it is served, and
+classifies simulated images one by one in one thread. Times are CPU milliseconds, median and
+minimum. Weights are random, which does not change the cost. Training is forward and backward, in
+batches of 32, in one thread.
 """
 
 import argparse
@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from deepfreak.models import load_model
 from deepfreak.models.runtime import onnxruntime
 from deepfreak.networks import TOPOLOGIES, Architecture, Compact, Inputs, NetworkModel, cost
 from deepfreak.networks.checkpoint import fingerprint
@@ -53,7 +52,7 @@ def untrained(architecture: Architecture, inputs: Inputs) -> NetworkModel:
 
 
 def core_ms(work: Callable[[], object], repetitions: int) -> NDArray[np.float64]:
-    """Return the processor milliseconds of each of so many calls, after one that is not counted."""
+    """Return the CPU milliseconds of each of `repetitions` calls, after a warm-up."""
     work()
     found = []
     for _ in range(repetitions):
@@ -64,7 +63,7 @@ def core_ms(work: Callable[[], object], repetitions: int) -> NDArray[np.float64]
 
 
 def serving_ms(model: NetworkModel, images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the milliseconds that onnxruntime takes for each image, maps included."""
+    """Return the milliseconds of onnxruntime for each image, including maps."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
         export_onnx(model, path)
@@ -80,7 +79,7 @@ def serving_ms(model: NetworkModel, images: NDArray[np.uint8]) -> NDArray[np.flo
 
 
 def training_ms(model: NetworkModel, images: NDArray[np.uint8]) -> float:
-    """Return the milliseconds an image takes forward and backward, the least of three batches."""
+    """Return the milliseconds per image, forward and backward, the minimum of three batches."""
     network = model.network.train()
     batch = torch.from_numpy(np.resize(images, (BATCH, SIDE, SIDE)))
     return float(core_ms(lambda: network(batch).sum().backward(), 3).min()) / BATCH
@@ -98,7 +97,7 @@ def main() -> None:
     )
     named = [f"{name} {metadata.version(name)}" for name in ("onnxruntime", "torch")]
     print(f"{platform.machine()}, {', '.join(named)}, one thread; {len(images)} images")
-    print("| network | parameters | 10^6 multiply-adds | served, ms (fastest) | training, ms |")
+    print("| network | parameters | 10^6 multiply-adds | served, ms (minimum) | training, ms |")
     print("|---|---|---|---|---|")
     for name, (architecture, inputs) in NETWORKS.items():
         what = cost(architecture, classes=len(CLASSES), size=SIDE)
@@ -109,11 +108,6 @@ def main() -> None:
             f"| {np.median(served):.2f} ({served.min():.2f}) | {training_ms(model, images):.1f} |",
             flush=True,
         )
-    shipped = load_model()
-    alone = np.concatenate(
-        [core_ms(lambda image=image: shipped.probabilities(image[None]), 1) for image in images]
-    )
-    print(f"verdicts alone, by what ships: {np.median(alone):.2f} ms ({alone.min():.2f})")
 
 
 if __name__ == "__main__":

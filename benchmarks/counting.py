@@ -1,13 +1,12 @@
-"""What counting peaks at native resolution is worth, beside any models, on labelled frames.
+"""Compare models with plain counts of peaks at native resolution, on labelled frames.
 
 Run: python benchmarks/counting.py FOLDER LABELS.csv [--model FILE ...] [--frames]
 
-LABELS.csv has a line a file, `file,label,source`, with the label hit, clean (dark, air, solvent) or
-hard (rings, zingers, layer lines), and the source that the frame comes from; a first line of these
-names is left out. The tables have the AUC of hits against clean and against hard misses, where each
-source weighs the same, with an interval over sources drawn again; and the frames that each model
-keeps, is unsure of and discards. Without --model only peaks are counted; `--model default` is the
-shipped one.
+LABELS.csv has one line per file, `file,label,source`. The label is hit, clean (a miss: dark, air,
+solvent) or hard (a miss: rings, zingers, layer lines); the source is where the frame comes from. A
+header line is skipped. The tables show the AUC of hits against clean and hard misses, with equal
+weight for each source and a bootstrap interval over sources, and each model's decisions: keep,
+unsure, discard. Without --model only peaks are counted; `--model default` is the shipped model.
 """
 
 import argparse
@@ -31,7 +30,7 @@ DECISIONS = ("keep", "unsure", "discard", "none")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labelled:
-    """One frame with its label, and the scores by name: more is more like a crystal."""
+    """One frame with its label, and scores by name: a higher score means more like a crystal."""
 
     file: str
     label: str
@@ -41,7 +40,7 @@ class Labelled:
 
 
 def screener(name: str) -> Screener:
-    """Return what judges by the model in a file, with the thresholds of the scores beside it."""
+    """Return a screener with a model and the thresholds of the scores beside its file."""
     file = None if name == "default" else Path(name)
     model = load_model(file)
     return Screener(model, find_policy(model, model=file)[0])
@@ -75,13 +74,13 @@ def read_labels(path: Path) -> list[tuple[str, str, str]]:
 
 
 def weights(sources: np.ndarray) -> np.ndarray:
-    """Return weights of frames with which each source weighs the same."""
+    """Return weights of frames that give each source the same weight."""
     _, which, numbers = np.unique(sources, return_inverse=True, return_counts=True)
     return 1.0 / numbers[which]
 
 
 def auc(hits: np.ndarray, misses: np.ndarray, w_hits: np.ndarray, w_misses: np.ndarray) -> float:
-    """Return how often a hit's score is over a miss's, by weight; equal ones count half."""
+    """Return the weighted AUC: how often a hit scores above a miss; ties count half."""
     over = (hits[:, None] > misses[None]) + 0.5 * (hits[:, None] == misses[None])
     return float(w_hits @ over @ w_misses / (w_hits.sum() * w_misses.sum()))
 
@@ -89,7 +88,7 @@ def auc(hits: np.ndarray, misses: np.ndarray, w_hits: np.ndarray, w_misses: np.n
 def interval(
     hits: np.ndarray, misses: np.ndarray, hit_sources: np.ndarray, miss_sources: np.ndarray
 ) -> tuple[float, float, float]:
-    """Return the AUC and its 95 % interval, with sources drawn with replacement."""
+    """Return the AUC and its 95 % bootstrap interval over sources."""
     rng = np.random.default_rng(0)
     whole = weights(hit_sources), weights(miss_sources)
     drawn = []
@@ -123,7 +122,7 @@ def measure(
 
 
 def table(frames: list[Labelled]) -> list[str]:
-    """Return the lines of the AUCs."""
+    """Return the lines of the table of AUCs."""
     width = max(len(name) for name in frames[0].scores)
     lines = [f"{'score':<{width}}  {'hits / clean misses':<22}{'hits / hard misses':<22}"]
     for name in frames[0].scores:
@@ -158,8 +157,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("labels", type=Path)
-    parser.add_argument("--model", action="append", default=[], help="a file, or: default")
-    parser.add_argument("--frames", action="store_true", help="also a line for each frame")
+    parser.add_argument(
+        "--model", action="append", default=[], help="model file or name, e.g. default"
+    )
+    parser.add_argument("--frames", action="store_true", help="also print a line for each frame")
     arguments = parser.parse_args()
     screeners = {Path(one).name: screener(one) for one in arguments.model}
     frames = measure(arguments.folder, read_labels(arguments.labels), screeners)

@@ -1,13 +1,13 @@
-"""Physical statistics against the paper's co-occurrence features, on simulated and real images.
+"""Compare diffraction statistics with the paper's co-occurrence features.
 
 Run:
 
     python benchmarks/diffraction_features.py diffranet.h5:train diffranet.h5:validation \
         --real ../shared/real
 
-Both kinds of features teach the forest of the paper's Table 3; the statistics teach extremely
-randomised and boosted trees, too. A verdict is compared with the other model's on the same image
-by McNemar's exact test. Times are those of one core, from the 8-bit image to the probabilities.
+The forest of the paper's Table 3 is trained on both kinds of features; extremely randomised and
+boosted trees are trained on the statistics, too. Predictions for the same images are compared by
+McNemar's exact test. Times are for one core, from the 8-bit image to the probabilities.
 """
 
 import argparse
@@ -58,13 +58,13 @@ def compare(ours: NDArray[np.intp], theirs: NDArray[np.intp], truth: NDArray[np.
     gained = int(np.count_nonzero((ours == truth) & (theirs != truth)))
     lost = int(np.count_nonzero((ours != truth) & (theirs == truth)))
     p = binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
-    print(f"right where the other is wrong: {gained}, the reverse: {lost}, McNemar p = {p:.2g}")
+    print(f"only ours correct: {gained}, only the other: {lost}, McNemar p = {p:.2g}")
 
 
 def milliseconds(
     name: str, extractor: Extractor, fitted: FittedForest
 ) -> tuple[float, float, float]:
-    """Return mean, median and largest processor time an image, one at a time."""
+    """Return mean, median and maximum CPU milliseconds per image, one at a time."""
     path, _, split = name.partition(":")
     with Dataset.open(path, split=split or None) as data:
         images = [data.images[index] for index in range(min(TIMED, len(data)))]
@@ -80,7 +80,7 @@ def milliseconds(
 
 
 def real_frames(folder: Path) -> dict[str, Prepared]:
-    """Return the first frame of each file that can be read."""
+    """Return the first frame of each readable file."""
     found = {}
     for path in find_files([folder]):
         try:
@@ -95,7 +95,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("train")
     parser.add_argument("judged")
-    parser.add_argument("--real", type=Path, help="folder of measured frames")
+    parser.add_argument("--real", type=Path, help="directory of measured frames")
     parser.add_argument("--workers", type=int, default=1)
     options = parser.parse_args()
     forests: dict[str, tuple[Extractor, FittedForest]] = {}
@@ -111,7 +111,7 @@ def main() -> None:
                 forests[extractor.name] = extractor, fitted
                 verdicts[extractor.name] = verdict
         times = milliseconds(options.judged, extractor, forests[extractor.name][1])
-        print("ms an image: mean {:.2f}, median {:.2f}, largest {:.2f}".format(*times))
+        print("ms per image: mean {:.2f}, median {:.2f}, maximum {:.2f}".format(*times))
         if isinstance(extractor, Diffraction):
             others: dict[str, Any] = {
                 "all features a split": RandomForestClassifier(100, max_features=None),

@@ -1,13 +1,13 @@
-"""What frames without a crystal are taken for: eight detectors, any light, any hot pixels.
+"""Count false peaks and false hits on empty frames of nine detectors.
 
 Run: python benchmarks/empties.py [--model FILE] [--seeds 2] [--detectors pilatus_300k,...]
 
-The detectors are simulated here in a few lines each and on purpose not by the package, so that its
-own idea of a detector is not tested with itself: Poisson light, gaps, the response that makers
-publish (point spread, gain, pedestal, read noise, chips' steps, masks), hot pixels of any height
-from 3 photons to saturation. The table has, for each detector and number of hot pixels, the mean
-number of evidence peaks over z 5, 7 and 10, those off rings, the largest, and with a model the
-share of frames that it calls a crystal (p_crystal over 0.5).
+Each detector is simulated here in a few lines, independently of the package, so that the package's
+own detector model is not tested with itself: Poisson photons, gaps, the response that manufacturers
+publish (point spread, gain, pedestal, read noise, steps between chips, masks), and hot pixels from
+3 photons to saturation. For each detector and number of hot pixels the table shows the mean number
+of evidence peaks with z above 5, 7 and 10, the mean number off rings, the maximum, and, with a
+model, the share of frames with p_crystal over 0.5.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from scipy import ndimage
 from deepfreak.evidence import find_evidence
 from deepfreak.formats import Frame
 
-LIGHTS = (0.0, 0.01, 0.1, 1.0, 10.0, 100.0)  # photons a pixel, at the centre where light falls off
+LIGHTS = (0.0, 0.01, 0.1, 1.0, 10.0, 100.0)  # photons per pixel; at the centre if falling
 HOT = (0, 20, 300)
 FORMS = ("flat", "falling")
 MIN_HOT = 3.0  # photons
@@ -29,10 +29,10 @@ MIN_HOT = 3.0  # photons
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Empties:
-    """A detector: size, counts of a photon, what is no pixel, and how light becomes counts.
+    """A detector: shape, gain in counts per photon, gaps, and response.
 
-    `respond` takes expected photons [slow, fast] and the random generator and returns counts before
-    they are made whole; `stated` says whether its files state the gain.
+    `respond` takes expected photons [slow, fast] and a random generator and returns counts before
+    rounding; `stated` says whether the detector's files state the gain.
     """
 
     shape: tuple[int, int]
@@ -49,7 +49,7 @@ def _count(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _count_virtual(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """EIGER: what pixels between chips, twice as large, count is shared out to two."""
+    """EIGER: pixels between chips are twice as large; their counts are divided between two."""
     counts = rng.poisson(light).astype(np.float32)
     for row in range(255, light.shape[0] - 1, 257):
         double = rng.poisson(light[row] + light[row + 1])
@@ -59,7 +59,7 @@ def _count_virtual(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _count_wide(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Timepix: pixels beside another chip are three times as long."""
+    """Timepix: pixels beside another chip are three times as wide."""
     wide = np.where(np.isin(np.arange(light.shape[0]) % 256, (0, 255)), 3.0, 1.0)
     wide[[0, -1]] = 1.0
     return rng.poisson(light * wide[:, None] * wide[None, :]).astype(np.float32)
@@ -127,7 +127,7 @@ DETECTORS = {
 
 
 def make(name: str, light: float, hot: int, form: str, rng: np.random.Generator) -> Frame:
-    """Return an empty frame; light of `form` "falling" is that at the centre."""
+    """Return an empty frame; for the form "falling", `light` is the value at the centre."""
     detector = DETECTORS[name]
     slow, fast = np.indices(detector.shape, dtype=np.float32)
     center = tuple(side * rng.uniform(0.4, 0.6) for side in detector.shape)
@@ -158,7 +158,7 @@ def make(name: str, light: float, hot: int, form: str, rng: np.random.Generator)
 
 
 def frames(name: str, hot: int, seeds: int) -> Iterator[Frame]:
-    """Yield the empties of a detector with so many hot pixels, of each light and form."""
+    """Yield a detector's empty frames with `hot` hot pixels, for each light and form."""
     for light in LIGHTS:
         for form in FORMS:
             for seed in range(seeds):
@@ -168,18 +168,18 @@ def frames(name: str, hot: int, seeds: int) -> Iterator[Frame]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, help="asked for each frame")
+    parser.add_argument("--model", type=Path, help="also classify each frame")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--detectors", default=",".join(DETECTORS))
     arguments = parser.parse_args()
     judge = None if arguments.model is None else judge_of(arguments.model)
     print(
         f"{'detector':<16}{'hot':>4}{'frames':>7}{'z > 5':>7}{'7':>7}{'10':>7}"
-        f"{'off rings':>10}{'most':>6}{'crystals':>9}"
+        f"{'off rings':>10}{'max':>6}{'crystals':>9}"
     )
     for name in arguments.detectors.split(","):
         for hot in HOT:
-            # the largest frames are few
+            # few of the largest frames
             seeds = 1 if name == "eiger2_16m" else arguments.seeds
             counts, crystals = [], []
             for frame in frames(name, hot, seeds):
@@ -200,7 +200,7 @@ def main() -> None:
 
 
 def judge_of(path: Path) -> Callable[[Frame], tuple[float, str]]:
-    """Return what a model says of a frame: p_crystal and its label."""
+    """Return a function that gives p_crystal and label of a frame."""
     from deepfreak.models import load_model
     from deepfreak.screening.screener import Screener
 

@@ -1,11 +1,11 @@
-"""What the evidence costs, against the vendor's decompression of the same frame.
+"""Time the evidence against the vendor's decompression of the same frame.
 
 Run: pip install dectris-compression; python benchmarks/evidence.py [--repetitions 10]
 
-Frames of Poisson noise with light that falls off from the beam, a gap and 300 spots are compressed
-by bitshuffle and LZ4 as a DECTRIS detector does. Evidence and decompression take turns on one core,
-so that what else the machine does touches both; the ratio is the median of these pairs, in CPU time
-of the thread, which other programs do not add to.
+Frames of Poisson noise, with background that falls off from the beam, a gap and 300 spots, are
+compressed by bitshuffle and LZ4 as by a DECTRIS detector. Evidence and decompression alternate on
+one core, so that other load affects both; the ratio is the median over these pairs, in CPU time of
+the thread, which excludes other programs.
 """
 
 import argparse
@@ -25,11 +25,11 @@ CASES = (
     ("4.5 Mpx uint16", (2167, 2070), np.uint16),
     ("18 Mpx uint32", (4362, 4148), np.uint32),
 )
-LIGHTS = (0.05, 2.0, 20.0)  # photons a pixel halfway to the edge
+LIGHTS = (0.05, 2.0, 20.0)  # photons per pixel halfway to the edge
 
 
 def make(shape: tuple[int, int], dtype: type, light: float, spots: int = 300) -> Frame:
-    """Return a photon counter's frame."""
+    """Return a frame of a photon-counting detector."""
     rng = np.random.default_rng(0)
     slow, fast = np.indices(shape, dtype=np.float32)
     middle = (shape[0] / 2, shape[1] / 2)
@@ -47,7 +47,7 @@ def make(shape: tuple[int, int], dtype: type, light: float, spots: int = 300) ->
 
 
 def compressed(counts: np.ndarray) -> bytes:
-    """Return the counts as bitshuffle and LZ4 have them, with the header that the vendor reads."""
+    """Return counts compressed by bitshuffle and LZ4, with the vendor's header."""
     with h5py.File("memory", "w", driver="core", backing_store=False) as file:
         data = file.create_dataset(
             "data", data=counts, chunks=counts.shape, **hdf5plugin.Bitshuffle(cname="lz4")

@@ -1,10 +1,10 @@
-"""Our texture features against scikit-image's, and what an image costs each of our extractors.
+"""Compare our texture features with scikit-image's, and time each of our extractors.
 
 Run: python benchmarks/features.py [--recipe diffranet] [--each 2] [--repetitions 7] [--seed 1]
 
-Everything runs in one thread, on simulated images of every class. Times are processor
-milliseconds. On each image the two are timed in turns, so that what else the machine does touches
-both, and the ratio is the median of these pairs; how far their results differ stands beside it.
+Everything runs in one thread, on simulated images of every class. Times are CPU milliseconds. On
+each image the two implementations alternate, so that other load affects both; the ratio is the
+median over these pairs, printed beside the largest difference of their results.
 """
 
 import argparse
@@ -40,7 +40,7 @@ LBPS = {
 
 
 def glcm_by_skimage(glcm: GLCM) -> Work:
-    """Return scikit-image's way to the same six properties, in our order."""
+    """Return a function that computes the same six properties with scikit-image, in our order."""
     angles = np.deg2rad(glcm.angles_deg)
 
     def work(image: Image) -> NDArray[np.float64]:
@@ -53,7 +53,7 @@ def glcm_by_skimage(glcm: GLCM) -> Work:
 
 
 def lbp_by_skimage(lbp: LBP) -> Work:
-    """Return scikit-image's way to the same histogram."""
+    """Return a function that computes the same histogram with scikit-image."""
 
     def work(image: Image) -> NDArray[np.float64]:
         patterns = local_binary_pattern(image, lbp.points, lbp.radius, method="uniform")
@@ -77,7 +77,7 @@ def images_of_every_class(recipe: str, *, each: int, seed: int) -> list[Image]:
 
 
 def core_ms(work: Work, image: Image) -> float:
-    """Return the processor milliseconds of one call."""
+    """Return the CPU milliseconds of one call."""
     start = time.process_time()
     work(image)
     return 1e3 * (time.process_time() - start)
@@ -87,7 +87,7 @@ def compare(name: str, ours: Extractor, theirs: Work, images: list[Image], *, ru
     """Return a row of the table: median times, the ratio of pairs, the largest difference."""
     off, pairs = 0.0, []
     for image in images:
-        # also the runs that are not counted
+        # also serves as warm-up
         off = max(off, float(np.max(np.abs(ours(image) - theirs(image)))))
         pairs += [(core_ms(theirs, image), core_ms(ours, image)) for _ in range(runs)]
     slow, fast = np.array(pairs).T
@@ -100,14 +100,14 @@ def compare(name: str, ours: Extractor, theirs: Work, images: list[Image], *, ru
 
 
 def cost(name: str, extractor: Extractor, images: list[Image], *, runs: int) -> str:
-    """Return a row of the table: the median over images of an image's median, and the largest."""
+    """Return a row of the table: median and maximum over images of the median time."""
     extractor(images[0])
     ms = [float(np.median([core_ms(extractor, image) for _ in range(runs)])) for image in images]
     return f"| {name} | {len(extractor.names)} | {np.median(ms):.2f} | {max(ms):.2f} |"
 
 
 def processor() -> str:
-    """Return what the operating system calls the processor."""
+    """Return the processor's name."""
     cpuinfo = Path("/proc/cpuinfo")
     lines: Iterable[str] = cpuinfo.read_text().splitlines() if cpuinfo.exists() else ()
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
@@ -116,16 +116,16 @@ def processor() -> str:
 
 def tables(images: list[Image], *, runs: int) -> Iterable[str]:
     """Yield the lines of both tables as they are measured."""
-    yield "| one thread | scikit-image, ms | deepfreak, ms | ratio | worst image | differ by |"
+    yield "| one thread | scikit-image, ms | deepfreak, ms | ratio | worst image | difference |"
     yield "|---|---:|---:|---:|---:|---:|"
     for name, glcm in GLCMS.items():
         yield compare(name, glcm, glcm_by_skimage(glcm), images, runs=runs)
     for name, lbp in LBPS.items():
         yield compare(name, lbp, lbp_by_skimage(lbp), images, runs=runs)
     yield ""
-    yield "| extractor | numbers | ms an image | ms of the slowest image |"
+    yield "| extractor | features | ms per image | ms of the slowest image |"
     yield "|---|---:|---:|---:|"
-    # At OpenCV's own threshold these images have hardly a keypoint to make words from.
+    # At OpenCV's default threshold these images have too few keypoints to train words on.
     sift = SIFT(clusters=100, contrast_threshold=0.01)
     words = sift.fit((sift.describe(image) for image in images), seed=0)
     others: dict[str, Extractor] = {"SIFT, 100 words": words, "Diffraction": Diffraction()}

@@ -1,10 +1,10 @@
-"""Whole shots a second on a GPU, by stage and batch size, and agreement with the CPU.
+"""Measure shots per second on a GPU, by stage and batch size, and agreement with the CPU.
 
 Run: python benchmarks/gpu.py [--seconds 20] [--json gpu.json]
 
-One command, under five minutes on an H200: it compiles the kernels, compares expected photons
-with the CPU's on shots of every class, checks that images do not depend on batches, and times
-batches of whole photosystem-II shots (300 domains each) until the time is up.
+It compiles the kernels, compares expected photons with the CPU's on shots of every class, checks
+that images do not depend on batches, and times batches of whole photosystem-II shots (300 domains
+each) for the given seconds. It takes under five minutes on an H200.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from deepfreak.physics.recipe import load_recipe
 
 
 def agreement(renderer: Renderer, shots: list[Any]) -> dict[str, float]:
-    """Return the largest deviations from the CPU, by the measure of the golden tests."""
+    """Return the largest deviations from the CPU, as the golden tests measure them."""
     photons = renderer.expected(shots).cpu().numpy().astype(np.float64)
     sums, off = [], []
     for ours, shot in zip(photons, shots, strict=True):
@@ -44,7 +44,7 @@ def agreement(renderer: Renderer, shots: list[Any]) -> dict[str, float]:
 
 
 def rate(renderer: Renderer, *, batch: int, seconds: float) -> tuple[float, float]:
-    """Return shots a second on the device alone, and with the host's draws."""
+    """Return shots per second on the device alone, and with the draws on the host."""
     import torch
 
     experiment = renderer.experiment
@@ -66,7 +66,7 @@ def rate(renderer: Renderer, *, batch: int, seconds: float) -> tuple[float, floa
 
 
 def stages(renderer: Renderer, *, batch: int) -> dict[str, float]:
-    """Return milliseconds a shot of the main stages, all of them diffraction shots."""
+    """Return milliseconds per diffraction shot of each stage."""
     import torch
 
     experiment = renderer.experiment

@@ -1,10 +1,10 @@
-"""What it costs to read frames in a process with limits, against reading them here.
+"""Time reading frames in a process with limits against reading them directly.
 
 Run: python benchmarks/guarded.py [--repetitions 40]
 
-Frames lie in HDF5 files, compressed by bitshuffle and LZ4. Each is read in turns here and in the
-limited process, so that what else the machine does touches both; the ratio is the median of these
-pairs. Times are milliseconds by the clock.
+Frames are in HDF5 files, compressed by bitshuffle and LZ4. Each is read alternately in this process
+and in the limited one, so that other load affects both; the ratio is the median over these pairs.
+Times are wall-clock milliseconds.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def write(path: Path, shape: tuple[int, int], dtype: type) -> None:
 
 
 def milliseconds(work: object, *args: object) -> float:
-    """Return what a call takes."""
+    """Return the milliseconds of a call."""
     start = time.perf_counter()
     work(*args)  # type: ignore[operator]
     return 1e3 * (time.perf_counter() - start)
@@ -59,7 +59,7 @@ def main() -> None:
         calls = [milliseconds(process.call, abs, 1) for _ in range(repetitions)]
         process.close()
     print(f"start {np.median(starts):.0f} ms, an empty call {np.median(calls):.3f} ms")
-    print(f"{'frame':<22}{'here':>10}{'limited':>10}{'ratio':>8}{'more':>10}")
+    print(f"{'frame':<22}{'direct':>10}{'limited':>10}{'ratio':>8}{'added':>10}")
     with tempfile.TemporaryDirectory() as folder:
         for name, (shape, dtype) in SIZES.items():
             path = Path(folder, "frames.h5")

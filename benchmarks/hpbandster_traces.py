@@ -6,9 +6,9 @@ HpBandSter is not maintained any more and needs old libraries: an environment of
     old/bin/pip install hpbandster==0.7.4 numpy==1.26.4 ConfigSpace==0.7.1 statsmodels==0.15.0
     old/bin/python benchmarks/hpbandster_traces.py [--scores SEEDS]
 
-It writes tests/unit/search/bohb/data/*.json: brackets, the order of evaluations, densities and what
-they make of candidates. With --scores also the regret of HpBandSter's searches on the functions of
-benchmarks/bohb.py, which takes a minute a seed.
+It writes tests/unit/search/samplers/data/*.json: brackets, the order of evaluations, densities, and
+the worth of candidates under them. With --scores also the regret of HpBandSter's searches on the
+functions of benchmarks/bohb.py, which takes a minute a seed.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from hpbandster.core.master import Master
 from hpbandster.optimizers import BOHB
 from statsmodels.nonparametric.kernel_density import KDEMultivariate
 
-DATA = Path(__file__).parents[1] / "tests/unit/search/bohb/data"
+DATA = Path(__file__).parents[1] / "tests/unit/search/samplers/data"
 BUDGETS = [(1, 50, 3), (9, 729, 3), (1, 27, 3), (1, 243, 3), (1, 1000, 10), (2, 100, 2), (5, 5, 3)]
 BUDGETS += [(1, 64, 4), (0.01, 1, 3), (1, 16, 2), (3, 100, 2.5), (10, 11, 3)]
 

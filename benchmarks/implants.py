@@ -1,19 +1,20 @@
-"""Simulated crystals in real misses, and real hot pixels and gaps in simulated frames.
+"""Add simulated crystals to real misses, and real hot pixels and gaps to simulated frames.
 
 Run: python benchmarks/implants.py FOLDER LABELS.csv --model FILE [--visible 5,10,20,50,100]
      [--simulated 20] [--rows] [--json FILE]
 
-For testing only, nothing is trained on it. LABELS.csv is that of counting.py.
+For testing only; no model is trained on these frames. LABELS.csv is that of counting.py.
 
-A crystal of `randomised.scene` is put into each miss: photons by chance, as wide as a spot and
-the point spread that the frame's noise shows, in counts of the frame's gain (where no header knows
-it, the evidence's), on valid pixels, up to saturation; as bright as leaves so many of its spots
-visible. As in `randomised.visibility`, what the crystal has added is compared with the variance
-of the real pixels around, so that no structure of the real frame counts as a spot. "found" of them
-have a peak of the evidence within 2.5 pixels.
+Crystals: each real miss gets a crystal of `randomised.scene`. Spots have Poisson photons,
+their own width plus the point spread that the frame's noise shows, the gain of the frame (from the
+header, otherwise estimated by the evidence), on valid pixels, up to saturation. The brightness is
+chosen so that the wanted number of spots is visible. Visibility is measured as for randomised
+frames: what the crystal has added, against the variance of the real pixels around it, so that no
+structure of the real frame counts as a spot. "found" counts the visible spots with an evidence peak
+within 2.5 pixels.
 
-The other way round each real frame gives its single hot pixels, in photons, and its gaps, tiled or
-cropped, to simulated frames of all families, hits and misses. Whatever the model says should stay.
+Faults: each real frame provides its hot pixels, in photons, and its gaps, tiled or cropped, for
+simulated frames of all families, hits and misses. The model's verdict should not change.
 """
 
 import argparse
@@ -45,11 +46,11 @@ AROUND = 15  # pixels: side of the square from which mean and variance are taken
 CLIP = 4.0  # standard deviations
 MIN_BACKGROUND = 1e-3  # photons a pixel that a frame of zeros may have
 NEAR_PX = 2.5
-SPARE = 1.5  # spots on valid pixels for each that is wanted
+SPARE = 1.5  # spots on valid pixels per wanted spot
 ATTEMPTS = 40
 BISECTIONS = 30
-PIXEL_MM = 0.1  # where no header tells
-# A hot pixel as the evidence has it: its eight neighbours have a z below 3 or hardly any light.
+PIXEL_MM = 0.1  # where the header has none
+# A hot pixel as the evidence defines it: its eight neighbours have z below 3 or few photons.
 HOT_Z, FLANK_Z, FLANK_SHARE = 5.0, 3.0, 0.03
 BARE = frozenset((*CLEAN_KINDS, *HARD_KINDS, "rim", "shadows", "diffuse spots"))
 BLOCK = 10  # frames of a detector in a series
@@ -57,10 +58,10 @@ BLOCK = 10  # frames of a detector in a series
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Real:
-    """A real frame and what the pixels around each of its pixels say.
+    """A real frame with the statistics of the pixels around each pixel.
 
-    `level` and `variance` are in counts, `photon` counts of one photon, `alike` the share of a
-    pixel's noise that its neighbour has too.
+    `level` and `variance` are in counts, `photon` is counts per photon, `alike` the correlation of
+    a pixel's noise with that of its neighbour.
     """
 
     frame: Frame
@@ -72,13 +73,13 @@ class Real:
 
     @property
     def psf_px(self) -> float:
-        """FWHM of the Gaussian with that noise, 0 for independent pixels."""
+        """FWHM of the Gaussian with that correlation, 0 for independent pixels."""
         return FWHM / np.sqrt(-4 * np.log(self.alike)) if self.alike > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
-    """What a model says of a frame."""
+    """A model's verdict on a frame."""
 
     p_crystal: float
     decision: str
@@ -115,7 +116,7 @@ class Spoilt:
 
 
 def surroundings(frame: Frame, evidence: Evidence) -> Real:
-    """Return a frame with mean and variance of the pixels around each, outliers left out."""
+    """Return a frame with mean and variance around each pixel, without outliers."""
     counts = np.where(frame.valid, frame.counts, 0).astype(np.float64)
     usable = frame.valid & np.isfinite(counts)
     counts -= np.median(counts[usable])
@@ -141,7 +142,7 @@ def surroundings(frame: Frame, evidence: Evidence) -> Real:
 
 
 def draw_crystal(rng: np.random.Generator, real: Real, wanted: int) -> Spots | None:
-    """Return a crystal's spots, enough of them on valid pixels; None if none was drawn."""
+    """Return a crystal's spots, enough of them on valid pixels, or None if no draw had enough."""
     noise = float(np.sqrt(np.median(real.variance[real.usable]))) / real.photon
     canvas = Canvas(
         shape=real.frame.counts.shape,
@@ -161,7 +162,7 @@ def draw_crystal(rng: np.random.Generator, real: Real, wanted: int) -> Spots | N
 
 
 def seen(real: Real, added: np.ndarray, expected: np.ndarray, spots: Spots) -> Visibility:
-    """Return which spots can be seen by the counts that were added, and are expected, of them."""
+    """Return which spots are visible, from the added and the expected counts."""
     return visible_in(
         real.level + added,
         real.usable,
@@ -179,7 +180,7 @@ def seen(real: Real, added: np.ndarray, expected: np.ndarray, spots: Spots) -> V
 def implant(
     rng: np.random.Generator, real: Real, wanted: int
 ) -> tuple[Frame, Spots, Visibility] | None:
-    """Return a real frame with a crystal of so many visible spots; None where it has no room."""
+    """Return a real frame with a crystal of `wanted` visible spots, or None if they do not fit."""
     for _ in range(ATTEMPTS):
         spots = draw_crystal(rng, real, wanted)
         if spots is None:
@@ -195,7 +196,7 @@ def implant(
             low, high = (middle, high) if visible.sum() < wanted else (low, middle)
         expected = real.photon * np.exp(high) * spread
         if seen(real, expected, expected, spots).visible.sum() < wanted:
-            continue  # they lie in one another's places
+            continue  # they overlap
         drawn = rng.poisson(np.exp(high) * light).astype(np.float64)
         if real.alike:
             drawn = ndimage.gaussian_filter(drawn, real.psf_px / FWHM)
@@ -206,7 +207,7 @@ def implant(
 
 
 def with_counts(frame: Frame, added: np.ndarray) -> Frame:
-    """Return a frame with more counts in its valid pixels, up to its saturation."""
+    """Return a frame with counts added to its valid pixels, up to saturation."""
     dtype = frame.counts.dtype
     top = np.inf if frame.saturation is None else frame.saturation
     if dtype.kind in "iu":
@@ -220,12 +221,12 @@ def with_counts(frame: Frame, added: np.ndarray) -> Frame:
 
 
 def widths(spots: Spots, psf_px: float) -> np.ndarray:
-    """Return the FWHM of each spot, that of a round one with the noise of as many pixels."""
+    """Return each spot's FWHM: that of a round spot with the noise of as many pixels."""
     return FWHM * np.sqrt(spots.noise_pixels(psf_px) / (4 * np.pi))
 
 
 def count_found(evidence: Evidence, spots: Spots, visible: np.ndarray) -> int:
-    """Return at how many of the visible spots there is a peak."""
+    """Return the number of visible spots with a peak."""
     if not len(evidence.peaks) or not visible.any():
         return 0
     peaks = cKDTree(np.stack([evidence.peaks.slow, evidence.peaks.fast], axis=1))
@@ -234,7 +235,7 @@ def count_found(evidence: Evidence, spots: Spots, visible: np.ndarray) -> int:
 
 
 def hot_pixels(real: Real) -> list[tuple[int, int, float]]:
-    """Return (slow, fast, photons) of the single pixels that stand out alone."""
+    """Return (slow, fast, photons) of the hot pixels."""
     photons = np.where(real.usable, real.frame.counts - real.level, 0) / real.photon
     expected = np.maximum(real.variance / real.photon**2, MIN_BACKGROUND)
     flank = ndimage.uniform_filter(photons, 3) * 9 - photons
@@ -255,7 +256,7 @@ def tiled(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def with_hot(frame: Frame, photon: float, real: Real) -> tuple[Frame, int]:
-    """Return a frame with the hot pixels of a real one, and how many these are."""
+    """Return a frame with the hot pixels of a real one, and their number."""
     light = np.zeros(real.frame.counts.shape, np.float64)
     for i, j, photons in hot_pixels(real):
         light[i, j] = photons
@@ -264,14 +265,14 @@ def with_hot(frame: Frame, photon: float, real: Real) -> tuple[Frame, int]:
 
 
 def with_gaps(frame: Frame, real: Real) -> tuple[Frame, float]:
-    """Return a frame without the pixels that a real one lacks, and their share of it."""
+    """Return a frame without the pixels that a real one lacks, and their share."""
     valid = frame.valid & tiled(real.frame.valid, frame.counts.shape)
     lost = np.count_nonzero(frame.valid) - np.count_nonzero(valid)
     return replace(frame, valid=valid), lost / max(np.count_nonzero(frame.valid), 1)
 
 
 def say(screener: Screener, frame: Frame) -> Said:
-    """Return what a model says; where too little was measured, that."""
+    """Return a model's verdict, or "unreadable" if too few pixels measured something."""
     try:
         verdict = screener(frame)
     except FrameError:
@@ -282,7 +283,7 @@ def say(screener: Screener, frame: Frame) -> Said:
 def crystals_in_misses(
     rows: list[tuple[str, str, Real]], screener: Screener, counts: list[int], seed: int
 ) -> list[Implanted]:
-    """Return what becomes of each miss with crystals of so many visible spots each."""
+    """Return each miss with crystals of each number of visible spots, before and after."""
     found = []
     for number, (file, label, real) in enumerate(rows):
         before = say(screener, real.frame)
@@ -321,7 +322,7 @@ def line_of(one: Implanted) -> str:
 def faults_in_simulated(
     rows: list[tuple[str, str, Real]], screener: Screener, frames: int, seed: int
 ) -> list[Spoilt]:
-    """Return what becomes of simulated hits and misses with each real frame's faults."""
+    """Return simulated hits and misses with each real frame's faults, before and after."""
     found: list[Spoilt] = []
     block = drawn = 0
     while drawn < frames:
@@ -359,7 +360,7 @@ def table_of_spoilt(found: list[Spoilt]) -> list[str]:
     lines = [
         (
             f"{'from':<32}{'fault':<12}{'frames':>7}{'pixels':>8}{'lost':>7}{'mean dp':>9}"
-            f"{'largest':>9}{'changed':>9}{'swapped':>9}"
+            f"{'max dp':>9}{'changed':>9}{'swapped':>9}"
         )
     ]
     for fault in ("hot pixels", "gaps"):
@@ -385,11 +386,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("labels", type=Path)
-    parser.add_argument("--model", default="default", help="a file, or: default")
+    parser.add_argument("--model", default="default", help="model file or name")
     parser.add_argument("--visible", default="5,10,20,50,100")
-    parser.add_argument("--simulated", type=int, default=20, help="frames")
+    parser.add_argument("--simulated", type=int, default=20, help="number of simulated frames")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rows", action="store_true", help="also each simulated frame")
+    parser.add_argument("--rows", action="store_true", help="also print each simulated frame")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     file = None if arguments.model == "default" else Path(arguments.model)
@@ -400,9 +401,7 @@ def main() -> None:
         frame = next(iter(read_frames(arguments.folder / name)))
         rows.append((name, label, surroundings(frame, find_evidence(frame))))
     misses = [row for row in rows if row[1] != "hit"]
-    print(
-        f"{'file':<32}{'label':<6}{'k':>4} visible   sure found  width  before        after"
-    )
+    print(f"{'file':<32}{'label':<6}{'k':>4} visible   sure found  width  before        after")
     implanted = crystals_in_misses(
         misses, screener, [int(one) for one in arguments.visible.split(",")], arguments.seed
     )

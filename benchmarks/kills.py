@@ -1,12 +1,12 @@
-"""Frames through a session that is killed again and again: what was sent, received, recorded, lost.
+"""Kill a live session repeatedly; count frames sent, received, recorded and lost.
 
 Run: python benchmarks/kills.py --out FOLDER [--count 100000] [--rate 150] [--kills 3]
      [--model FILE --scores FILE]
 
-A detector's process sends simulated shots at a rate; a session listens. `kill -9` ends it and all
-its workers at random moments, and it is begun again; one worker is killed as well each time. After
-each kill the spool is read: these frames and those in the ledger had reached us. In the end each of
-them must have exactly one verdict, and every number that has none must be counted as missed.
+A simulated detector sends shots at a fixed rate to a session. At random times one worker is killed,
+then the session and all its workers (`kill -9`), and the session is restarted. After each kill the
+frames in the spool and in the ledger count as received. In the end each received frame must have
+exactly one verdict, and every number without a verdict must be counted as missing.
 """
 
 import argparse
@@ -23,14 +23,14 @@ import numpy as np
 import psutil
 
 from deepfreak.errors import InputError
-from deepfreak.live.ledger import read_ledger
+from deepfreak.live.results.ledger import read_ledger
 from deepfreak.live.spool import Spool
 
 PORT = 31987
 
 
 def begin(options: argparse.Namespace, log: Path) -> "subprocess.Popen[bytes]":
-    """Begin a session that leads a process group of its own."""
+    """Start a session in its own process group."""
     command = [sys.executable, "-m", "deepfreak", "listen", f"tcp://127.0.0.1:{PORT}"]
     command += ["--out", str(options.out), "--workers", "1", "--queue", "500"]
     for name in ("model", "scores"):
@@ -41,11 +41,11 @@ def begin(options: argparse.Namespace, log: Path) -> "subprocess.Popen[bytes]":
 
 
 def numbers_in(out: Path) -> set[int]:
-    """Return the numbers that have a verdict."""
+    """Return the frame numbers with a verdict."""
     try:
         with read_ledger(out / "ledger.sqlite") as ledger:
             return {row.outcome.number for rows in ledger.after(0) for row in rows}
-    except InputError:  # it is just being made
+    except InputError:  # still being created
         return set()
 
 
@@ -61,7 +61,8 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True)
     log, rng = options.out / "log", np.random.default_rng(options.seed)
-    speak = ["replay", "diffranet", "--bind", f"tcp://127.0.0.1:{PORT}", "--high-water", "100"]
+    speak = ["live", "replay", "diffranet", "--bind", f"tcp://127.0.0.1:{PORT}"]
+    speak += ["--high-water", "100"]
     speak += ["--count", str(options.count), "--rate", str(options.rate), "--workers", "1"]
     speak += ["--wait", "120", "--truth", str(options.out / "truth.csv")]
     sender = subprocess.Popen(
@@ -78,7 +79,7 @@ def main() -> None:
     for moment in moments:
         time.sleep(max(0.0, began + moment - time.monotonic() - 5))
         judges = psutil.Process(session.pid).children()
-        rng.choice(judges).kill()  # one of its own first
+        rng.choice(judges).kill()  # first one worker
         time.sleep(max(0.0, began + moment - time.monotonic()))
         os.killpg(session.pid, signal.SIGKILL)
         session.wait()
@@ -92,7 +93,7 @@ def main() -> None:
     said, _ = sender.communicate()
     while True:
         with read_ledger(options.out / "ledger.sqlite") as ledger:
-            (account,) = ledger.accounts()
+            (account,) = ledger.series_reports()
         if account.ended and not list((options.out / "spool").glob("*.frame")):
             break
         time.sleep(0.5)
@@ -110,21 +111,21 @@ def main() -> None:
         )
         if taken == "1"
     }
-    judged = [row for row in listed if row["decision"] != "left-out"]
+    judged = [row for row in listed if row["decision"] != "dropped"]
     right = sum(row["label"] == row["truth"]["label"] for row in judged)
     print(said.strip())
     for moment, ours, waiting in rows:
-        print(f"killed after {moment:.0f} s: {ours} had reached us, {waiting} of them in the spool")
+        print(f"killed after {moment:.0f} s: {ours} received, {waiting} of them in the spool")
     print(f"sent by the detector         {options.count}")
-    print(f"taken by the socket          {len(taken)}")
+    print(f"accepted by the socket       {len(taken)}")
     print(f"received                     {account.received}")
     print(f"recorded                     {len(recorded)}")
-    print(f"  of these left out          {len(listed) - len(judged)}")
-    print(f"missed, by number            {len(missed)}")
+    print(f"  of these dropped           {len(listed) - len(judged)}")
+    print(f"missing, by number           {len(missed)}")
     print(f"lost after receipt           {len(was_ours - recorded)}")
-    print(f"doubled                      {len(numbers) - len(set(numbers))}")
-    print(f"neither recorded nor missed  {options.count - len(recorded | missed)}")
-    print(f"class right                  {right / max(len(judged), 1):.2%} of {len(judged)}")
+    print(f"recorded twice               {len(numbers) - len(set(numbers))}")
+    print(f"neither recorded nor missing {options.count - len(recorded | missed)}")
+    print(f"correct class                {right / max(len(judged), 1):.2%} of {len(judged)}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""What finding the pixels that measured something costs on a frame of 4.5 million pixels.
+"""Time the search for valid pixels in a frame of 4.5 million pixels.
 
 Run: python benchmarks/measured.py [--repetitions 7] [--seed 1]
 
-Times are the least of the repetitions, in milliseconds of the wall clock, in one process.
+Times are the minimum over repetitions, in wall-clock milliseconds, in one process.
 """
 
 import argparse
@@ -10,14 +10,14 @@ import time
 
 import numpy as np
 
-from deepfreak.formats.frame import Facts
+from deepfreak.formats.frame import Metadata
 from deepfreak.formats.measured import make_frame
 
 SHAPE = (2162, 2068)  # EIGER2 4M
 
 
 def main() -> None:
-    """Print a line for each type of counts, kind of detector and way of knowing the gaps."""
+    """Print a line for each type of counts and kind of detector, with and without a mask."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--repetitions", type=int, default=7)
     parser.add_argument("--seed", type=int, default=1)
@@ -38,7 +38,9 @@ def main() -> None:
                 least = float("inf")
                 for _ in range(options.repetitions + 1):  # the first one compiles
                     start = time.perf_counter()
-                    make_frame(counts, file="", index=0, facts=Facts(), names=names, mask=mask)
+                    make_frame(
+                        counts, file="", index=0, metadata=Metadata(), names=names, mask=mask
+                    )
                     least = min(least, time.perf_counter() - start)
                 known = "no mask" if mask is None else "mask"
                 print(f"{np.dtype(dtype).name:<8} {name:<17} {known:<8} {1e3 * least:6.1f} ms")

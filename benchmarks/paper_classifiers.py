@@ -2,7 +2,7 @@
 
 Run on the released set:
 
-    deepfreak generate diffranet --workers 2 --out diffranet.h5
+    deepfreak data generate diffranet --workers 2 --out diffranet.h5
     python benchmarks/paper_classifiers.py diffranet.h5:train diffranet.h5:test
 
 or on two files; with `--weak-from 0.04` weak shots of less of a whole crystal are left out and the

@@ -1,10 +1,11 @@
-"""What each ingredient of the screening model brings, on families of detectors left out in turn.
+"""Measure the contribution of each part of the screening model, leaving out detector families.
 
     python benchmarks/screening.py frames.h5 [--without NAME=table.h5 ...]
 
-`frames.h5` and the other tables are made by `deepfreak vary`; each NAME=table.h5 teaches in place
-of `frames.h5` (for instance frames without zingers), and `frames.h5` judges. Prints areas under the
-curve, hits against clean and hard misses, with 95 % intervals over families and frames (bootstrap).
+`deepfreak data randomise` makes `frames.h5` and the other tables. With NAME=table.h5 models are
+trained on that table (for instance frames without zingers) and evaluated on `frames.h5`. Each model
+is evaluated on a detector family on which it was not trained. Prints the AUC of hits against clean
+and hard misses, with 95 % bootstrap intervals over families and frames.
 """
 
 import argparse
@@ -37,13 +38,13 @@ BOOTSTRAPS = 200
 def left_out(
     teacher: Table, judge: Table, names: Sequence[str], fit: Callable[..., Callable[[Array], Array]]
 ) -> Array:
-    """Return scores of the judge's frames from models that have not seen their family."""
+    """Return scores of the judge's frames from models not trained on their family."""
     scores = np.empty(len(judge))
     columns = [[table.names.index(name) for name in names] for table in (teacher, judge)]
-    taught = np.isin(teacher.label, (HIT, MISS))
+    usable = np.isin(teacher.label, (HIT, MISS))
     weights = weights_of(teacher)
     for family in sorted(set(judge.family.tolist())):
-        rows = taught & (teacher.family != family)
+        rows = usable & (teacher.family != family)
         numbers = teacher.numbers[rows][:, columns[0]]
         model = fit(numbers, teacher.label[rows], weights[rows], names)
         tested = judge.family == family
@@ -76,7 +77,7 @@ def forest(
 
 
 def line(name: str, judge: Table, scores: Array) -> str:
-    """Return areas under the curve with their intervals, and how many misses go at 0.5 % loss."""
+    """Return AUCs with intervals, and the share of misses removed when 1 % of hits is lost."""
     hard = is_hard(judge.kind, judge.zingers)
     rng = np.random.default_rng(0)
     cells = []
@@ -103,11 +104,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("table", type=Path)
     parser.add_argument("--without", action="append", default=[], metavar="NAME=FILE")
-    parser.add_argument("--counts", action="store_true", help="also numbers of frames that teach")
+    parser.add_argument(
+        "--counts", action="store_true", help="also vary the number of training frames"
+    )
     arguments = parser.parse_args()
     judge = read_table(arguments.table)
-    taught = np.isin(judge.label, (HIT, MISS))
-    print(f"{arguments.table.name}: {len(judge)} frames, {np.mean(~taught):.1%} between")
+    usable = np.isin(judge.label, (HIT, MISS))
+    print(f"{arguments.table.name}: {len(judge)} frames, {np.mean(~usable):.1%} labelled between")
     print(f"{'':<38}{'hits / clean misses':>24}{'hits / hard misses':>24}{'removed*':>9}")
     column = judge.names.index
     for name in ("peaks_over_7", "off_rings_over_7", "off_rings_over_10"):
@@ -119,7 +122,7 @@ def main() -> None:
     print(line("second opinion", judge, left_out(judge, judge, SECOND_NUMBERS, linear)))
     print(line("all numbers, extra trees", judge, left_out(judge, judge, every, forest)))
     peaks = [name for name in every if name.startswith(("peaks_over", "off_rings_over"))]
-    print(line("numbers of peaks alone", judge, left_out(judge, judge, peaks, perceptrons())))
+    print(line("counts of peaks only", judge, left_out(judge, judge, peaks, perceptrons())))
     for group, starts in GROUPS.items():
         names = [
             name
@@ -134,14 +137,16 @@ def main() -> None:
                 part = judge.rows(rows)
                 print(
                     line(
-                        f"{count} frames teach", judge, left_out(part, judge, every, perceptrons())
+                        f"trained on {count} frames",
+                        judge,
+                        left_out(part, judge, every, perceptrons()),
                     )
                 )
     for given in arguments.without:
         name, _, path = given.partition("=")
         scores = left_out(read_table(path), judge, every, perceptrons())
-        print(line(f"taught without {name}", judge, scores))
-    print("* misses removed where 1 % of the hits is lost")
+        print(line(f"trained without {name}", judge, scores))
+    print("* share of misses removed when 1 % of the hits is lost")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""What a simulated shot costs, by stage, and what following reflections saves.
+"""Time a simulated shot by stage, and compare following reflections with its definition.
 
 Run: python benchmarks/simulator.py [--reference-seconds 5.9] [--reference-square-seconds 40]
 
-Times are processor milliseconds in one thread, medians within this process. The definition
-(`by_pixel`) is timed on part of the rows, spread evenly over the panel, and scaled up. Give the
-seconds that the original C program takes on this machine to have them in the table.
+Times are CPU milliseconds in one thread, medians within this process. The definition (`by_pixel`)
+is timed on some rows, spread evenly over the panel, and scaled up. To include the original C
+program in the table, give the seconds that it takes on this machine.
 """
 
 import argparse
@@ -36,12 +36,12 @@ from deepfreak.physics.scattering.bragg import Method, bragg_intensity
 from deepfreak.physics.scattering.by_pixel import SHAPES, RenderedCrystal
 from deepfreak.physics.shot import Shot
 
-PAIR_NS = 20.0  # what the original C program takes for a (subpixel, domain) pair of a tophat spot
+PAIR_NS = 20.0  # time of the original C program per (subpixel, domain) pair of a tophat spot
 Render = Callable[[Method], object]
 
 
 def core_ms(work: Callable[[], object], runs: int = 7) -> float:
-    """Return the median processor time of `work` in milliseconds, after one run not counted."""
+    """Return the median CPU time of `work` in milliseconds, after a warm-up."""
     work()
     times = []
     for _ in range(runs):
@@ -52,20 +52,20 @@ def core_ms(work: Callable[[], object], runs: int = 7) -> float:
 
 
 def typical_shot(experiment: Experiment) -> Shot:
-    """Return a shot of a whole crystal by a mean pulse."""
+    """Return a shot of a whole crystal with a mean pulse."""
     drawn = experiment.draw(seed=0, index=1)
     volume = experiment.crystal.volume_mm3
     return replace(drawn, photons=1e12, crystal_volume_mm3=volume, label=3)
 
 
 def bragg_work(shot: Shot, *, rows: int | None = None) -> tuple[Render, float]:
-    """Return a renderer of the shot's spots by any method, and its (subpixel, domain) pairs."""
+    """Return a function that renders the spots, and the number of (subpixel, domain) pairs."""
     experiment = shot.experiment
     factors = experiment.structure_factors()
     axes = shot.real_axes(factors)[0]
     whole = experiment.detector.resolved_panels()[0]
     size = (rows or whole.image_size[0], whole.image_size[1])
-    # fewer rows, further apart, see the same mix of angles
+    # fewer rows, further apart, cover the same angles
     step = whole.image_size[0] / size[0]
     panel = Panel(
         image_size=size,
@@ -110,7 +110,7 @@ def bragg_table(
         slow_ms = core_ms(partial(slow_render, "by_pixel"), runs=1) * pairs / slow_pairs
         table = [(f"{name}, {method}", fast_ms), (f"{name}, the definition, compiled", slow_ms)]
         if name == "tophat":
-            table.append((f"at {PAIR_NS:.0f} ns a pair", pairs * PAIR_NS * 1e-6))
+            table.append((f"at {PAIR_NS:.0f} ns per pair", pairs * PAIR_NS * 1e-6))
         if seconds:
             table.append((f"{name}, the original C program", 1e3 * seconds))
         for label, ms in table:
@@ -118,7 +118,7 @@ def bragg_table(
 
 
 def stage_table(shot: Shot) -> None:
-    """Print what the stages of a shot cost, and whole shots of each kind."""
+    """Print the cost of each stage of a shot, and of whole shots of each kind."""
     experiment = shot.experiment
     detector = experiment.detector
     response = detector.response
@@ -130,12 +130,12 @@ def stage_table(shot: Shot) -> None:
     stages: dict[str, Callable[[], object]] = {
         "Bragg": lambda: bragg_photons(shot),
         "water and air": lambda: background_photons(empty),
-        "these, diffuse light and Compton's": lambda: background_photons(shot),
+        "water, air, diffuse, Compton": lambda: background_photons(shot),
         "Poisson": lambda: poisson(expected, rng),
         "point spread": lambda: point_spread(
             observed, fwhm_mm=response.psf_fwhm_mm, pixel_size_mm=detector.pixel_size_mm
         ),
-        "read-out": lambda: read_out(observed, response, rng),
+        "readout": lambda: read_out(observed, response, rng),
         "8 bits": lambda: to_8_bits(counts),
     }
     print("\nA whole shot by stage                                    core-ms")
@@ -155,9 +155,9 @@ def stage_table(shot: Shot) -> None:
 
 
 def growth_table(shot: Shot) -> None:
-    """Print how the cost grows with pixels and with domains, against their numbers."""
+    """Print how the cost grows with the numbers of pixels and domains."""
     experiment = shot.experiment
-    print("\nWhat the Bragg part grows with               core-ms   pixels x domains")
+    print("\nGrowth of the Bragg part                     core-ms   pixels x domains")
     fine = replace(experiment.detector, image_size=(4096, 4096), pixel_size_mm=0.172 / 8)
     for name, changed, factor in (
         ("512 x 512, 300 domains", experiment, 1.0),
@@ -185,8 +185,8 @@ def simulate_some(first: int) -> float:
 
 
 def process_table() -> None:
-    """Print the rate of one and of two processes, and their memory."""
-    print("\nDiffraction shots a second, wall time")
+    """Print the rate of one and two processes, and their memory."""
+    print("\nDiffraction shots per second, wall time")
     rates = []
     for processes in (1, 2):
         context = multiprocessing.get_context("spawn")

@@ -1,11 +1,10 @@
-"""The light of each source on single shots beside the formulas, and the spread of backgrounds.
+"""Compare the photons of each source with its formula, and measure the spread of backgrounds.
 
 Run: python benchmarks/sources.py [--recipe diffranet] [--count 400] [--seed 600]
 
-The first strong and the first no-crystal shot of the series are taken apart: photons a pixel as
-they are rendered, and r_e^2 x fluence x scatterers x mean of (intensity x solid angle x
-polarization) in plain numpy. Then, over all no-crystal shots, the background per photon of the
-pulse.
+For the first strong and the first no-crystal shot of the series: photons per pixel as rendered,
+and r_e^2 x fluence x scatterers x mean of (intensity x solid angle x polarization) in plain numpy.
+Then, over all no-crystal shots, the background per photon of the pulse.
 """
 
 import argparse
@@ -32,7 +31,7 @@ Array = NDArray[np.float64]
 
 
 def formula(shot: Shot, stol: Array, intensity: Array, scatterers: float) -> float:
-    """Return the photons a pixel of so many scatterers of `intensity` in electrons^2 at `stol`."""
+    """Return photons per pixel from `scatterers` of `intensity` (electrons^2) at `stol`."""
     experiment = shot.experiment
     at = sin_theta(experiment.detector) / shot.wavelength_A
     per_pixel = np.interp(at, stol, intensity) * beam_factors(experiment.detector, experiment.beam)
@@ -41,14 +40,14 @@ def formula(shot: Shot, stol: Array, intensity: Array, scatterers: float) -> flo
 
 
 def light_of(shot: Shot, **crystal: object) -> float:
-    """Return the photons a pixel that a crystal of changed settings sends beside its spots."""
+    """Return photons per pixel beside the spots of a crystal with changed settings."""
     experiment = shot.experiment
     bare = replace(experiment, background=(), crystal=replace(experiment.crystal, **crystal))
     return float(background_photons(replace(shot, experiment=bare)).mean(dtype=np.float64))
 
 
 def rows_of(shot: Shot) -> list[tuple[str, float, float]]:
-    """Return source, rendered photons a pixel, and those of the formula."""
+    """Return source, rendered photons per pixel, and those of the formula."""
     experiment = shot.experiment
     rows = []
     for matter in shot.surroundings()[0]:
@@ -111,7 +110,7 @@ def main() -> None:
     spread = 100 * per_photon.std() / per_photon.mean()
     print(
         f"background per photon of {len(per_photon)} no-crystal shots: "
-        f"{per_photon.mean() * 1e12:.1f} a pixel at 1e12, {spread:.1f} % RMS"
+        f"{per_photon.mean() * 1e12:.1f} per pixel at 1e12, {spread:.1f} % RMS"
     )
 
 

@@ -1,13 +1,14 @@
-"""Series without ids from a detector that is restarted, to a session that is killed: what is left.
+"""Kill a session that receives series without ids from a detector that restarts.
 
 Run: python benchmarks/streams.py --out FOLDER [--count 5000] [--rate 100] [--kills 10]
      [--series 250] [--seed 0] [--protocol v1]
 
-A detector sends series of simulated shots, without a unique id, at a rate. It begins a series a
-second after somebody listens, and then waits for nobody. After every third series it is restarted,
-without an end, and counts from 1 again. Of four series two have their start in time, one has it
-late and one never. `kill -9` ends the session at random moments within series; it is begun again.
-Each frame says which one it is, so that every verdict can be compared with what was sent.
+A simulated detector sends series of shots without a unique id, at a fixed rate. It starts a series
+one second after a listener connects, and then does not wait. After every third series it restarts
+without an end message and counts from 1 again. Of four series two have their start message in time,
+one late and one never. At random moments within series the session is killed (`kill -9`) and
+restarted. Each frame carries its true number, so that every verdict can be compared with what was
+sent.
 """
 
 import argparse
@@ -22,11 +23,11 @@ from pathlib import Path
 
 import numpy as np
 
-from deepfreak.live.dectris import cbor_v2, json_v1
-from deepfreak.live.dectris.messages import End, Start
-from deepfreak.live.dectris.speak import Speaker, encode_image
-from deepfreak.live.ledger import read_ledger
+from deepfreak.live.receive.dectris import cbor_v2, json_v1
+from deepfreak.live.receive.dectris.messages import End, Start
+from deepfreak.live.receive.dectris.sender import StreamSender, encode_image
 from deepfreak.live.replay import record_shots
+from deepfreak.live.results.ledger import read_ledger
 from deepfreak.live.spool import Spool
 from deepfreak.physics.recipe import load_recipe
 
@@ -36,11 +37,11 @@ SERIES_BETWEEN_RESTARTS = 3
 PATIENCE_S = 120.0
 STARTS = ("in time", "late", "in time", "never")
 
-Frame = tuple[int, int]  # which series of all, and which image of it
+Frame = tuple[int, int]  # number of the series, and of the image in it
 
 
 class Session:
-    """A session that is killed and begun again, and what had reached it."""
+    """A session that is killed and restarted, and the frames that it had received."""
 
     def __init__(self, out: Path) -> None:
         self.out, self.was_ours, self.kills = out, set[Frame](), 0
@@ -53,7 +54,7 @@ class Session:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
 
     def kill(self) -> None:
-        """Kill it with all its workers, see what had reached it, and begin it again."""
+        """Kill it with all its workers, note the frames received, and restart it."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self.kills += 1
@@ -61,7 +62,7 @@ class Session:
         self._begin()
 
     def ours(self) -> set[Frame]:
-        """Return the frames with a verdict, and those that wait for one."""
+        """Return the frames with a verdict and those in the spool."""
         path = self.out / "ledger.sqlite"
         if not path.exists():
             return set()
@@ -72,7 +73,7 @@ class Session:
         return {(truth["of"], truth["image"]) for truth in truths}
 
     def finish(self) -> None:
-        """End it as Ctrl-C does, when nothing has come for a while."""
+        """Stop it as Ctrl-C does, after a pause without frames."""
         time.sleep(5)
         self.process.send_signal(signal.SIGINT)
         self.process.wait(PATIENCE_S)
@@ -81,9 +82,10 @@ class Session:
 def send(
     options: argparse.Namespace, session: Session
 ) -> tuple[set[Frame], dict[int, tuple[int, float]]]:
-    """Send all series; return the frames that a socket took, and of each start before which image.
+    """Send all series.
 
-    And when, in seconds since 1970.
+    Return the frames that the socket accepted and, for each series with a start message, the image
+    before which it was sent and the time in seconds since 1970.
     """
     protocol = options.protocol
     recording = record_shots(load_recipe("diffranet"), seed=0, count=SHOTS, protocol=protocol)
@@ -94,25 +96,25 @@ def send(
         for series in rng.choice(many, options.kills, replace=False)
     }
     taken, starts = set[Frame](), dict[int, tuple[int, float]]()
-    speaker = Speaker(ADDRESS, protocol=protocol, high_water=100)
+    speaker = StreamSender(ADDRESS, protocol=protocol, high_water=100)
     number = 0
     for series in range(many):
         if series and series % SERIES_BETWEEN_RESTARTS == 0:
             speaker.close(within_s=1.0)
-            speaker, number = Speaker(ADDRESS, protocol=protocol, high_water=100), 0
+            speaker, number = StreamSender(ADDRESS, protocol=protocol, high_water=100), 0
         number += 1
         start = Start(
             series_id=number,
             expected=options.series,
             shape=recording.frames[0][0].shape,
             channels=("threshold_1",),
-            facts=recording.facts,
+            metadata=recording.metadata,
             masks={} if recording.mask is None else {"threshold_1": recording.mask},
             simulated=True,
         )
         before = {"in time": 0, "late": options.series // 5, "never": -1}[STARTS[series % 4]]
         if not speaker.wait(PATIENCE_S):
-            raise SystemExit("the session does not listen: see its log")
+            raise SystemExit("the session does not listen; see its log")
         time.sleep(1)
         began = time.perf_counter()
         for image in range(options.series):
@@ -140,7 +142,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=5000)
     parser.add_argument("--rate", type=float, default=100.0)
     parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--series", type=int, default=250, help="images of each")
+    parser.add_argument("--series", type=int, default=250, help="images per series")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--protocol", choices=["v1", "v2"], default="v1")
     options = parser.parse_args()
@@ -159,14 +161,14 @@ def main() -> None:
     for row, (series, _) in zip(rows, frames, strict=True):
         named[row["series"]].add(series)
     with read_ledger(options.out / "ledger.sqlite") as ledger:
-        accounts, duplicates = ledger.accounts(), ledger.count("duplicates")
-    missed = sum(each.missed_count for each in accounts)
+        series_reports, duplicates = ledger.series_reports(), ledger.count("duplicates")
+    missed = sum(each.missed_count for each in series_reports)
     to_come = sum(
         max(each.expected - each.received - each.missed_count, 0)
-        for each in accounts
+        for each in series_reports
         if each.expected is not None and not each.ended
     )
-    judged = [row for row in rows if row["decision"] not in {"left-out", "unreadable"}]
+    judged = [row for row in rows if row["decision"] not in {"dropped", "unreadable"}]
     marks = Counter()
     for row in judged:
         image, at = starts.get(row["truth"]["of"], (options.series, float("inf")))
@@ -176,23 +178,23 @@ def main() -> None:
     sent = options.count // options.series * options.series
     print(f"sent, in {options.count // options.series} series      {sent}")
     print(f"killed                     {session.kills} times")
-    print(f"taken by the socket        {len(taken)}")
+    print(f"accepted by the socket     {len(taken)}")
     print(f"recorded                   {len(recorded)}")
-    print(f"  of these left out        {len(rows) - len(judged)}")
-    print(f"  judged                   {len(judged)}")
-    print(f"missed, by number          {missed}")
-    print(f"not come of open series    {to_come}")
-    print(f"of series of unknown length {sent - len(recorded) - missed - to_come}")
+    print(f"  of these dropped         {len(rows) - len(judged)}")
+    print(f"  classified               {len(judged)}")
+    print(f"missing, by number         {missed}")
+    print(f"outstanding, open series   {to_come}")
+    print(f"in series of unknown length {sent - len(recorded) - missed - to_come}")
     print(f"lost after receipt         {len(session.was_ours - recorded)}")
     print(f"recorded twice             {len(frames) - len(recorded)}")
-    print(f"taken for duplicates       {duplicates}")
-    print(f"series on record           {len(accounts)}")
-    print(f"  with images of two       {sum(len(each) > 1 for each in named.values())}")
-    print("verdicts, of these marked as without a start:")
+    print(f"treated as duplicates      {duplicates}")
+    print(f"recorded series            {len(series_reports)}")
+    print(f"  mixing two series        {sum(len(each) > 1 for each in named.values())}")
+    print("verdicts, and how many are marked as without a start message:")
     for when, what in (
-        ("judged before", "before the start was sent, or there was none"),
-        ("before", "sent before the start, judged after that"),
-        ("behind", "sent behind the start"),
+        ("judged before", "classified before the start message was sent, or without any"),
+        ("before", "sent before the start message, classified after it"),
+        ("behind", "sent after the start message"),
     ):
         print(f"  {what}: {marks[when, True] + marks[when, False]}, {marks[when, True]}")
 

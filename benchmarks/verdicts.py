@@ -1,15 +1,14 @@
-"""What a verdict costs: a model of evidence against the network of prepared images.
+"""Time a verdict: a model of evidence against a network of prepared images.
 
-Run: python benchmarks/verdicts.py MODEL.evidence [--repetitions 20]
+Run: python benchmarks/verdicts.py MODEL.evidence NETWORK.onnx [--repetitions 20]
 
-Frames are Poisson noise about a beam in the middle, with 300 spots. Both models, and evidence with
-the picture that people look at, take turns on one core; milliseconds are CPU time of the thread,
-which other programs do not add to, medians.
+Frames are Poisson noise around a central beam, with 300 spots. Both models, and evidence with the
+picture for display, alternate on one core. Times are medians of the thread's CPU time, which
+excludes other programs.
 """
 
 import argparse
 import time
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +22,12 @@ CASES = (
     ("4.5 Mpx uint32", (2167, 2070), np.uint32),
     ("4.5 Mpx uint16", (2167, 2070), np.uint16),
 )
-LIGHTS = (0.05, 2.0, 20.0)  # photons a pixel halfway to the edge
+LIGHTS = (0.05, 2.0, 20.0)  # photons per pixel halfway to the edge
 SPOTS = 300
 
 
 def make(shape: tuple[int, int], dtype: type, light: float) -> Frame:
-    """Return a photon counter's frame."""
+    """Return a frame of a photon-counting detector."""
     rng = np.random.default_rng(0)
     slow, fast = np.indices(shape, dtype=np.float32)
     middle = (shape[0] / 2, shape[1] / 2)
@@ -52,12 +51,12 @@ def milliseconds(screener: Screener, frame: Frame) -> float:
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", type=Path)
+    parser.add_argument("model", type=Path, help="model of evidence")
+    parser.add_argument("network", type=Path, help="network of prepared images")
     parser.add_argument("--repetitions", type=int, default=20)
     options = parser.parse_args()
-    network = Path(str(resources.files("deepfreak.models") / "shipped" / "default.onnx"))
     ways = {
-        "network": Screener(load_model(network)),
+        "network": Screener(load_model(options.network)),
         "evidence": Screener(load_model(options.model)),
         "and picture": Screener(load_model(options.model), pictures=True),
     }

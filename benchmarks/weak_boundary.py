@@ -1,10 +1,10 @@
-"""Where weak begins: the paper's forest and SVM by the least volume of a weak shot.
+"""Accuracy of the paper's forest and SVM against the smallest volume of a weak shot.
 
 Run: python benchmarks/weak_boundary.py --images boundary.h5 [--count 2680] [--seed 1]
 
-The images, simulated unless the file is there, are of another seed than the released set's, with
-weak shots from the least of `LEAST` on. Each row leaves out the weakest. Accuracies are of
-cross-validation and weighted to the paper's class proportions.
+Images are simulated if the file does not exist, with another seed than the released set's and with
+weak shots from the smallest volume in `LEAST`. Each row leaves out the weakest. Accuracies are
+cross-validated and weighted to the paper's class proportions.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def weighted_accuracy(
 
 
 def with_weaker(experiment: Experiment) -> Experiment:
-    """Return the recipe with weak shots from the least of `LEAST` on."""
+    """Return the recipe with weak shots from the smallest volume in `LEAST`."""
     lit = [
         replace(each, crystal_fraction=(min(LEAST), each.crystal_fraction[1]))
         if each.name == "weak"

@@ -2,8 +2,8 @@
 
     python benchmarks/wilson_against_model.py MODEL.pdb.gz --atoms 52000 --B 30 --png curve.png
 
-Both are computed in the model's own cell. The table gives, by shell of resolution, <F^2> per volume
-of the cell (electrons^2/A^3) and the ratio of the two.
+Both are computed in the model's cell. For each resolution shell the table shows <F^2> per volume of
+the cell (electrons^2/A^3) and the ratio of the two.
 """
 
 import argparse
@@ -58,13 +58,15 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path, help="PDB or mmCIF file")
     parser.add_argument("--d-min", type=float, default=2.2, help="angstrom")
-    parser.add_argument("--atoms", type=int, help="atoms per asymmetric unit [the model's]")
+    parser.add_argument(
+        "--atoms", type=int, help="atoms per asymmetric unit (default: those of the model)"
+    )
     parser.add_argument("--B", type=float, default=30.0, help="Wilson's overall B (A^2)")
     parser.add_argument("--k-sol", type=float, default=0.75, help="Wilson's damping")
     parser.add_argument("--B-sol", type=float, default=200.0, help="Wilson's damping (A^2)")
     parser.add_argument("--model-k-sol", type=float, default=0.35, help="electrons/A^3")
     parser.add_argument("--model-B-sol", type=float, default=46.0, help="A^2")
-    parser.add_argument("--png", type=Path, help="draw the curves here")
+    parser.add_argument("--png", type=Path, help="also plot the curves to this file")
     return parser.parse_args(arguments)
 
 

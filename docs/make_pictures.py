@@ -1,4 +1,4 @@
-"""Makes the pictures of the README: `python docs/make_pictures.py`."""
+"""Make the pictures of the README: `python docs/make_pictures.py`."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ CLASSES = {"blank": 0.0, "no-crystal": 0.0, "weak": 0.06, "good": 0.2, "strong":
 
 
 def five_classes() -> None:
-    """Draw one shot of each class, all of one pulse energy, on one scale of brightness."""
+    """Draw one shot of each class, with equal pulse energies, on one brightness scale."""
     from matplotlib.figure import Figure
 
     experiment = df.load_recipe("diffranet")
@@ -29,7 +29,7 @@ def five_classes() -> None:
             crystal_volume_mm3=fraction * volume,
         )
         image, _ = df.simulate(shot)
-        # the brightest of 2 x 2, so that no spot is lost in print
+        # the maximum of 2 x 2 pixels keeps small spots visible in print
         shown = image.reshape(256, 2, 256, 2).max(axis=(1, 3))
         axes.imshow(shown, cmap="gray", vmin=0, vmax=70, interpolation="nearest")
         axes.set_title(name, fontsize=13)
@@ -73,7 +73,7 @@ PHYSICS = {
 
 
 def physics() -> None:
-    """Draw one strong shot through what a recipe can say."""
+    """Draw one strong shot under various settings of a recipe."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12.5, 5.6), layout="constrained", facecolor="white")
@@ -92,11 +92,11 @@ def physics() -> None:
     figure.savefig(FOLDER / "physics.png", dpi=100, pil_kwargs={"optimize": True})
 
 
-FRAMES = (0, 16, 27, 33, 46, 58, 65, 74, 87, 99)  # of seed 9: one of each family
+FRAMES = (0, 16, 27, 33, 46, 58, 65, 74, 87, 99)  # of seed 9: one per family
 
 
 def varied_frames() -> None:
-    """Draw simulated frames of the detector families, what is bright in black, gaps in white."""
+    """Draw a simulated frame of each detector family, bright pixels in black, gaps in white."""
     from matplotlib.figure import Figure
 
     from deepfreak.datasets.randomised import draw_frame
@@ -107,7 +107,7 @@ def varied_frames() -> None:
         counts = np.where(drawn.frame.valid, drawn.frame.counts, -np.inf).astype(float)
         step = max(1, -(-max(counts.shape) // 300))
         rows, columns = (side // step * step for side in counts.shape)
-        # the brightest of step x step, so that no spot is lost in print
+        # the maximum of step x step pixels keeps small spots visible in print
         shown = counts[:rows, :columns].reshape(rows // step, step, columns // step, step)
         shown = shown.max(axis=(1, 3))
         low, high = np.percentile(shown[np.isfinite(shown)], (5, 99.5))

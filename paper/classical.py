@@ -1,33 +1,43 @@
 """Tables 3, 4, 5, 12, 13 of the paper, and with real images 7, 14, 16, for forests and SVMs.
 
-Search on synthetic images (or go on with one that was broken off) -> the best configurations and
-the paper's own, taught the training images and asked about the test images -> tables.
+Search on synthetic images -> the best settings and the paper's own, trained on the training images
+and evaluated on the test images -> tables.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 from deepfreak.datasets import Dataset
-from deepfreak.features import GLCM, Diffraction
-from deepfreak.features.cache import FeatureCache
-from deepfreak.models import SVM, Forest
 from deepfreak.models.evaluation import format_percent
 from deepfreak.search.classical import Plan, search
-from deepfreak.search.extraction import Progress, no_progress
-from deepfreak.search.results import Results
-from deepfreak.search.space import configuration, describe, label, values_of
-from deepfreak.search.trial import Images, Trial
-from paper import paper
-from paper.contenders import Contender, Judged, judge, mcnemar
-from paper.record import Record, Table, confusion_table
+from deepfreak.search.classical_results import Results
+from deepfreak.search.images import Images, accuracy_of
+from deepfreak.search.space import label
+from deepfreak.search.table8 import describe, pipeline
+from deepfreak.search.trial import Trial
+from paper.baselines import OURS, PAPER_FOREST, PAPER_SVM, Baseline, Evaluations, evaluate
+from paper.published import (
+    SEARCH_HOURS,
+    SEARCH_TRIALS,
+    SLIPS,
+    TABLE_3,
+    TABLE_4,
+    TABLE_5,
+    TABLE_7_AFTER,
+    TABLE_7_BEFORE,
+    TABLE_12_SVM,
+    TABLE_13_FOREST,
+    TABLES_14_AND_16,
+)
+from paper.record import Record, Table, compared, confusion_table
+from paper.request import Request
 
 # Why figures differ from the published ones, as far as is known.
 DIFFERENCES = (
     (
-        "The images are ours: the paper leaves open where weak, good and strong begin and the "
-        "structure factors' source. The lower end of weak was chosen on other images by the "
+        "The images are ours: the paper leaves open where weak, good and strong begin and where "
+        "structure factors come from. The lower end of weak was chosen on other images by the "
         "paper's forest and SVM (docs/dataset.md), so that their figures are no independent "
         "confirmation; with all four backgrounds of Appendix A, of which the water varies, they "
         "stay below the paper's."
@@ -43,7 +53,7 @@ DIFFERENCES = (
         "(docs/features.md), but Table 8 does not search it."
     ),
 )
-# What the search calls a setting, and the paper.
+# Names of settings in the search and in the paper.
 _NAMES = {
     "glcm.distances": "GLCM distances",
     "glcm.angles_deg": "GLCM angles",
@@ -59,74 +69,25 @@ _NAMES = {
     "svm.class_weight": "class weights",
 }
 
-PAPER_FOREST = Contender(
-    name="GLCM + forest, the paper's settings",
-    extractor=GLCM(distances=(1, 2, 5, 8), angles_deg=(45, 135)),
-    classifier=Forest(trees=100, max_depth=20, max_features="sqrt"),
-)
-PAPER_SVM = Contender(
-    name="GLCM + SVM, the paper's settings",
-    extractor=GLCM(distances=(1, 5, 8), angles_deg=(0, 90, 135)),
-    classifier=SVM(C=32.0, gamma=0.5, class_weight=(0.25, 0.25, 0.166, 0.166, 0.166)),
-)
-OURS = Contender(
-    name="diffraction statistics + forest",
-    extractor=Diffraction(),
-    classifier=Forest(trees=100, max_depth=20, max_features="sqrt"),
-)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What to make the tables from.
-
-    Attributes
-    ----------
-    data
-        DiffraNet, with its three splits.
-    work
-        Folder of the searches, which are gone on with where they exist.
-    real
-        Sets of real images by variant, `raw` and `preprocessed`; each with the splits `validation`
-        and `test`.
-    seeds
-        How many forests of each configuration.
-    """
-
-    data: Path
-    work: Path
-    cache: FeatureCache
-    real: Mapping[str, Path]
-    trials: int = paper.SEARCH_TRIALS
-    trial_seconds: float = 600.0
-    seeds: int = 3
-    workers: int = 1
-
-
-def make_record(
-    request: Request,
-    *,
-    command: str,
-    progress: Progress = no_progress,
-    say: Callable[[str], None] = lambda _: None,
-) -> Record:
-    """Search, fit, judge, and return the tables.
+def make_record(request: Request, plan: Plan, *, seeds: int, command: str) -> Record:
+    """Search, train, evaluate, and return the tables.
 
     Parameters
     ----------
-    progress, say
-        Get what is shown meanwhile: bars, and a line for each trial and each fit.
+    seeds
+        How many forests of each baseline are trained.
 
     Raises
     ------
     DatasetError
-        A file or a split is missing, or a search came to nothing.
+        A file or a split is missing, or no trial of a search succeeded.
     OutputError
         `work` holds a search of other images, or cannot be written.
     """
-    found = _search(request, "synthetic", None, progress=progress, say=say)
+    found = _search(request, plan, "synthetic", None)
     best = [
-        _contender(f"{classifier}, best of our search", trial)
+        _baseline(f"{classifier}, best of our search", trial)
         for classifier, trial in found.best_by("classifier").items()
     ]
     with ExitStack() as stack:
@@ -134,103 +95,78 @@ def make_record(
             stack.enter_context(Dataset.open(request.data, split=split))
             for split in ("train", "validation", "test")
         )
-        judged = [
-            judge(
-                contender,
-                train,
-                {"validation": validation, "test": test},
-                cache=request.cache,
-                seeds=request.seeds,
-                workers=request.workers,
-                progress=progress,
-                say=say,
-            )
-            for contender in (PAPER_FOREST, PAPER_SVM, *best, OURS)
+        others = {"validation": validation, "test": test}
+        evaluated = [
+            evaluate(baseline, train, others, request, seeds=seeds)
+            for baseline in (PAPER_FOREST, PAPER_SVM, *best, OURS)
         ]
         real = [
             table
             for variant, path in request.real.items()
-            for table in _real_tables(
-                request, variant, path, train=train, progress=progress, say=say
-            )
+            for table in _real_tables(request, plan, variant, path, train=train, seeds=seeds)
         ]
-    on_test = [each["test"] for each in judged]
+    on_test = [each["test"] for each in evaluated]
     forest, svm, ours = on_test[0], on_test[1], on_test[-1]
-    tables = (
-        *_table_3(found),
-        _table_4(found),
-        _table_5(judged),
-        confusion_table("Table 12: SVM, test images", svm.first, paper.TABLE_12_SVM),
-        confusion_table("Table 13: forest, test images", forest.first, paper.TABLE_13_FOREST),
-        confusion_table(f"Beyond the paper: {OURS.name}, test images", ours.first),
-        _search_table(found),
-        *real,
-    )
     return Record(
         name="classical",
         title="The paper's forests and SVMs on our DiffraNet",
         command=command,
-        summary=_summary(judged, found),
-        tables=tables,
+        summary=_summary(on_test, found),
+        tables=(
+            *(
+                _beside(f"Table 3: best {name} of the search", TABLE_3[name], trial)
+                for name, trial in found.best_by("classifier").items()
+            ),
+            _table_4(found),
+            _table_5(evaluated),
+            confusion_table("Table 12: SVM, test images", svm.first, TABLE_12_SVM),
+            confusion_table("Table 13: forest, test images", forest.first, TABLE_13_FOREST),
+            confusion_table(f"Beyond the paper: {OURS.name}, test images", ours.first),
+            _search_table(found),
+            *real,
+        ),
         facts={
             "evaluations": {
-                each.contender.name: [evaluation.to_json() for evaluation in each.evaluations]
+                each.baseline.name: [evaluation.to_json() for evaluation in each.of_seeds]
                 for each in on_test
             },
             "search": found.to_json(),
         },
-        data_set=on_test[0].first.data_set,
+        data_set=forest.first.data_set,
         verdicts={
-            "class": on_test[0].first.truth,
+            "class": forest.first.truth,
             **{
-                f"{each.contender.name}, seed {seed}": evaluation.verdicts
+                f"{each.baseline.name}, seed {seed}": evaluation.verdicts
                 for each in on_test
-                for seed, evaluation in enumerate(each.evaluations)
+                for seed, evaluation in enumerate(each.of_seeds)
             },
         },
     )
 
 
-def _search(
-    request: Request,
-    name: str,
-    real: Path | None,
-    *,
-    progress: Progress,
-    say: Callable[[str], None],
-) -> Results:
-    """Return the results of the search in the folder of that name, made or gone on with."""
+def _search(request: Request, plan: Plan, name: str, real: Path | None) -> Results:
+    """Return the results of the search in the directory of that name, which is resumed."""
     request.work.mkdir(parents=True, exist_ok=True)
     return search(
         Images(data=request.data, real=real),
         request.work / name,
-        plan=Plan(trials=request.trials, trial_seconds=request.trial_seconds),
+        plan=plan,
         cache=request.cache,
         workers=request.workers,
-        progress=progress,
-        say=say,
+        progress=request.progress,
+        say=request.say,
     )
 
 
-def _contender(name: str, trial: Trial) -> Contender:
-    chosen = configuration(trial.picks)
-    return Contender(name=name, extractor=chosen.extractor, classifier=chosen.classifier)
-
-
-def _table_3(found: Results) -> list[Table]:
-    """Return the best forest and the best SVM of the search, each beside the paper's."""
-    published = {"forest": paper.TABLE_3_FOREST, "svm": paper.TABLE_3_SVM}
-    return [
-        _beside(f"Table 3: best {name} of the search", published[name], trial)
-        for name, trial in found.best_by("classifier").items()
-    ]
+def _baseline(name: str, trial: Trial) -> Baseline:
+    chosen = pipeline(trial.settings)
+    return Baseline(name=name, extractor=chosen.extractor, classifier=chosen.classifier)
 
 
 def _beside(title: str, published: Mapping[str, str], trial: Trial) -> Table:
-    """Return the settings that were published and, line by line, those of a trial of ours."""
-    values = values_of(trial.picks).items()
-    ours = {_NAMES[name]: label(value) for name, value in values if name in _NAMES}
-    ours["validation accuracy (%)"] = _percent(trial)
+    """Return the published settings and, line by line, those of a trial."""
+    ours = {_NAMES[name]: label(value) for name, value in trial.settings.items() if name in _NAMES}
+    ours["validation accuracy (%)"] = format_percent(accuracy_of(trial)).strip()
     lines = dict.fromkeys([*published, *ours])
     return Table(
         title=title,
@@ -239,51 +175,40 @@ def _beside(title: str, published: Mapping[str, str], trial: Trial) -> Table:
     )
 
 
-def _percent(trial: Trial) -> str:
-    """Return a trial's accuracy on the validation images, with its interval."""
-    return "-" if trial.outcome is None else format_percent(trial.outcome.accuracy).strip()
-
-
 def _table_4(found: Results) -> Table:
     best = found.best_by("extractor")
+    rows = []
+    for extractor, published in TABLE_4.items():
+        trial = best.get(extractor)
+        ours = ("not tried", "-")
+        if trial is not None:
+            ours = describe(trial.settings), format_percent(accuracy_of(trial)).strip()
+        theirs = f"{published.classifier}, {published.settings}", f"{published.percent:.2f}"
+        rows.append((extractor.upper(), *theirs, *ours))
     return Table(
         title="Table 4: best of each extractor, validation accuracy",
         columns=("extractor", "paper", "paper (%)", "ours", "ours (%) [95 %]"),
-        rows=tuple(
-            (
-                extractor.upper(),
-                f"{published.classifier}, {published.settings}",
-                f"{published.percent:.2f}",
-                describe(best[extractor].picks) if extractor in best else "not tried",
-                _percent(best[extractor]) if extractor in best else "-",
-            )
-            for extractor, published in paper.TABLE_4.items()
-        ),
-        remarks=(
-            "The best of many trials looks better on the images that it was chosen by than it is.",
-        ),
+        rows=tuple(rows),
+        remarks=("On other images than those it was chosen by the best of many is a bit worse.",),
     )
 
 
-def _table_5(judged: Sequence[Mapping[str, Judged]]) -> Table:
+def _table_5(evaluated: Sequence[Mapping[str, Evaluations]]) -> Table:
     published = {
-        PAPER_FOREST.name: paper.TABLE_5["forest"],
-        PAPER_SVM.name: paper.TABLE_5["svm"],
+        PAPER_FOREST.name: f"{TABLE_5['forest']:.2f}",
+        PAPER_SVM.name: f"{TABLE_5['svm']:.2f}",
     }
-    forest, ours = judged[0]["test"].first, judged[-1]["test"].first
-    only_ours, only_forest, p = mcnemar(ours, forest)
+    on_test = [each["test"] for each in evaluated]
     rows = tuple(
         (
-            each["test"].contender.name,
-            f"{published[each['test'].contender.name]:.2f}"
-            if each["test"].contender.name in published
-            else "-",
+            each["test"].baseline.name,
+            published.get(each["test"].baseline.name, "-"),
             each["test"].spread,
             format_percent(each["test"].first.accuracy).strip(),
             format_percent(each["test"].first.crystal_accuracy).strip(),
             each["validation"].spread,
         )
-        for each in judged
+        for each in evaluated
     )
     return Table(
         title="Table 5: accuracy on the test images (%)",
@@ -295,14 +220,10 @@ def _table_5(judged: Sequence[Mapping[str, Judged]]) -> Table:
             "crystal or none, seed 0 [95 %]",
             "validation, mean ± sd",
         ),
-        rows=(*rows, ("DeepFreak (network)", f"{paper.TABLE_5['network']:.2f}", *("-",) * 4)),
+        rows=(*rows, ("DeepFreak (network)", f"{TABLE_5['network']:.2f}", *("-",) * 4)),
         remarks=(
-            (
-                f"{OURS.name} against GLCM + forest, seed 0: {only_ours} images were judged "
-                f"rightly by the former only, {only_forest} by the latter only; McNemar's exact "
-                f"test p = {p:.1e}."
-            ),
-            f"Forests with {judged[0]['test'].percents.size} seeds; an SVM has nothing random.",
+            compared(OURS.name, "GLCM + forest, seed 0", on_test[-1].first, on_test[0].first),
+            f"Forests with {len(on_test[0].of_seeds)} seeds; an SVM has nothing random.",
         ),
     )
 
@@ -314,52 +235,36 @@ def _search_table(found: Results) -> Table:
         title="The joint search",
         columns=("", "paper", "ours"),
         rows=(
-            ("trials", str(paper.SEARCH_TRIALS), str(sum(counts.values()))),
-            ("hours", f"{paper.SEARCH_HOURS:g}", f"{seconds['wall'] / 3600:.2f}"),
+            ("trials", str(SEARCH_TRIALS), str(len(found.trials))),
+            ("hours", f"{SEARCH_HOURS:g}", f"{seconds['wall'] / 3600:.2f}"),
             ("of these for features", "-", f"{seconds['extraction'] / 3600:.2f}"),
-            ("trials that hit the bound", "-", str(counts["bound"])),
+            ("trials that timed out", "-", str(counts["timed out"])),
             ("trials that failed", "-", str(counts["failed"])),
         ),
     )
 
 
 def _real_tables(
-    request: Request,
-    variant: str,
-    path: Path,
-    *,
-    train: Dataset,
-    progress: Progress,
-    say: Callable[[str], None],
+    request: Request, plan: Plan, variant: str, path: Path, *, train: Dataset, seeds: int
 ) -> list[Table]:
     """Return Table 7 without its network, and Table 14 or 16, for one variant of real images."""
-    found = _search(request, variant, path, progress=progress, say=say)
-    best = found.best_by("classifier")
+    best = _search(request, plan, variant, path).best_by("classifier")
     rows = []
     with Dataset.open(path) as every, Dataset.open(path, split="test") as test:
         for name, before in (("forest", PAPER_FOREST), ("svm", PAPER_SVM)):
-            chosen = [(before, every, getattr(paper.TABLE_7_BEFORE[name], variant))]
+            chosen = [(before, every, TABLE_7_BEFORE[name])]
             if name in best:
-                after = _contender(f"{name}, chosen on real validation images", best[name])
-                chosen.append((after, test, getattr(paper.TABLE_7_AFTER[name], variant)))
-            for contender, images, published in chosen:
-                judged = judge(
-                    contender,
-                    train,
-                    {variant: images},
-                    cache=request.cache,
-                    seeds=request.seeds,
-                    workers=request.workers,
-                    progress=progress,
-                    say=say,
-                )[variant]
+                after = _baseline(f"{name}, chosen on real validation images", best[name])
+                chosen.append((after, test, TABLE_7_AFTER[name]))
+            for baseline, images, published in chosen:
+                found = evaluate(baseline, train, {"": images}, request, seeds=seeds)[""]
                 rows.append(
                     (
-                        contender.name,
+                        baseline.name,
                         len(images),
-                        f"{published:.2f}",
-                        judged.spread,
-                        format_percent(judged.first.accuracy).strip(),
+                        f"{getattr(published, variant):.2f}",
+                        found.spread,
+                        format_percent(found.first.accuracy).strip(),
                     )
                 )
     table_7 = Table(
@@ -368,33 +273,28 @@ def _real_tables(
         rows=tuple(rows),
         remarks=(
             (
-                "Taught synthetic images only, in the two groups with and without diffraction. The "
-                "paper's 457 real images are not these: compare with care."
+                "Trained on synthetic images only, in the two groups with and without diffraction. "
+                "The paper's 457 real images are not these: compare with care."
             ),
         ),
     )
-    published = {
-        "raw": ("Table 14", paper.TABLE_14_FOREST, paper.TABLE_14_SVM),
-        "preprocessed": ("Table 16", paper.TABLE_16_FOREST, paper.TABLE_16_SVM),
-    }
-    title, *theirs = published[variant]
+    number, settings = TABLES_14_AND_16[variant]
     return [table_7] + [
-        _beside(f"{title}: best {name} for {variant} real images", settings, best[name])
-        for name, settings in zip(("forest", "svm"), theirs, strict=True)
+        _beside(f"Table {number}: best {name} for {variant} real images", theirs, best[name])
+        for name, theirs in settings.items()
         if name in best
     ]
 
 
-def _summary(judged: Sequence[Mapping[str, Judged]], found: Results) -> tuple[str, ...]:
+def _summary(on_test: Sequence[Evaluations], found: Results) -> tuple[str, ...]:
     """Return the main results in a few lines, why they differ, and what is odd in the paper."""
     lines = [
-        f"{each['test'].contender.name}: {each['test'].spread} % of "
-        f"{each['test'].first.truth.size:,} test images."
-        for each in judged
+        f"{each.baseline.name}: {each.spread} % of {each.first.truth.size:,} test images."
+        for each in on_test
     ]
     searched = (
-        f"{sum(found.counts.values())} trials in {found.seconds['wall'] / 60:.0f} minutes "
-        f"(paper: {paper.SEARCH_TRIALS} in {paper.SEARCH_HOURS:g} hours); "
-        f"{found.counts['bound']} hit the bound, {found.counts['failed']} failed."
+        f"{len(found.trials)} trials in {found.seconds['wall'] / 60:.0f} minutes "
+        f"(paper: {SEARCH_TRIALS} in {SEARCH_HOURS:g} hours); "
+        f"{found.counts['timed out']} timed out, {found.counts['failed']} failed."
     )
-    return (*lines, searched, *DIFFERENCES, *paper.SLIPS)
+    return (*lines, searched, *DIFFERENCES, *SLIPS)

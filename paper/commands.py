@@ -1,12 +1,23 @@
 """`python -m paper`: the paper's tables, made again beside the published figures."""
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from deepfreak.processors import usable_processors
+
+if TYPE_CHECKING:
+    from paper.request import Request
+
+FILE = click.Path(path_type=Path)
+# What is not needed to make a record again.
+_LEFT_OUT = {"data", "out", "work", "cache", "workers"}
+
+Command = TypeVar("Command", bound=Callable[..., None])
 
 
 @click.group()
@@ -14,308 +25,223 @@ def reproduce() -> None:
     """Make the tables of the DiffraNet paper again, each beside the published figures."""
 
 
+def _shared(command: Command) -> Command:
+    """Add what both commands take."""
+    for option in (
+        click.option("--cache", type=FILE, help="Directory of the features."),
+        click.option(
+            "--workers",
+            type=click.IntRange(min=1),
+            default=usable_processors,
+            show_default="all usable cores",
+            help="Processes and threads.",
+        ),
+        click.option(
+            "--real-preprocessed", type=FILE, help="Preprocessed real images, of `prepare`."
+        ),
+        click.option("--real", type=FILE, help="Raw real images, of `prepare`."),
+        click.option(
+            "--work",
+            type=FILE,
+            default="paper-work",
+            show_default=True,
+            help="Directory of searches and trainings, which are resumed.",
+        ),
+        click.option(
+            "--out",
+            type=FILE,
+            default="records",
+            show_default=True,
+            help="Where the record's own directory, <date>-<name>, is made.",
+        ),
+        click.argument("data", type=FILE),
+    ):
+        command = option(command)
+    return command
+
+
 @reproduce.command()
-@click.argument("data", type=click.Path(path_type=Path))
-@click.option(
-    "--out", type=click.Path(path_type=Path), default="records", show_default=True,
-    help="Folder in which the record's own, <date>-classical, is made.",
-)  # fmt: skip
-@click.option(
-    "--work", type=click.Path(path_type=Path), default="reproduce-classical", show_default=True,
-    help="Folder of the searches; one that was broken off goes on.",
-)  # fmt: skip
-@click.option("--real", type=click.Path(path_type=Path), help="Raw real images, for Tables 7, 14.")
-@click.option(
-    "--real-preprocessed", type=click.Path(path_type=Path),
-    help="Preprocessed real images, for Tables 7, 16.",
-)  # fmt: skip
+@_shared
 @click.option("--trials", type=click.IntRange(1), default=150, show_default=True)
 @click.option(
     "--trial-seconds", type=click.FloatRange(min=0, min_open=True), default=600.0,
-    show_default=True, help="After how long a trial is ended.",
+    show_default=True, help="Time limit of a trial.",
 )  # fmt: skip
 @click.option(
     "--seeds", type=click.IntRange(1, 100), default=3, show_default=True,
     help="How many forests of each configuration.",
 )  # fmt: skip
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    default=usable_processors,
-    show_default="all usable cores",
-)
-@click.option("--cache", type=click.Path(path_type=Path), help="Folder of the features.")
-def classical(
-    *,
-    data: Path,
-    out: Path,
-    work: Path,
-    real: Path | None,
-    real_preprocessed: Path | None,
-    trials: int,
-    trial_seconds: float,
-    seeds: int,
-    workers: int,
-    cache: Path | None,
-) -> None:
+def classical(*, out: Path, trials: int, trial_seconds: float, seeds: int, **options: Any) -> None:  # noqa: ANN401
     """Make Tables 3, 4, 5, 12, 13 for forests and SVMs; DATA is DiffraNet, of `generate`.
 
-    With real images of `prepare` also Tables 7, 14 and 16. The record is written as Markdown, JSON
-    and HTML.
+    With real images also Tables 7, 14 and 16. The record is written as Markdown, JSON and HTML.
     """
-    from deepfreak.features.cache import FeatureCache
-    from deepfreak.progress import progress
-    from paper.classical import Request, make_record
+    from deepfreak.search.classical import Plan
+    from paper.classical import make_record
     from paper.record import write_record
 
-    variants = {"raw": real, "preprocessed": real_preprocessed}
-    request = Request(
-        data=data,
-        work=work,
-        cache=FeatureCache() if cache is None else FeatureCache(cache),
-        real={variant: path for variant, path in variants.items() if path is not None},
-        trials=trials,
-        trial_seconds=trial_seconds,
-        seeds=seeds,
-        workers=workers,
-    )
-    command = f"python -m paper classical {data.name}" + "".join(
-        f" {option} {value}"
-        for option, value in {
-            "--real": real and real.name,
-            "--real-preprocessed": real_preprocessed and real_preprocessed.name,
-            "--trials": trials,
-            "--trial-seconds": f"{trial_seconds:g}",
-            "--seeds": seeds,
-            "--workers": workers,
-        }.items()
-        if value is not None
-    )
     record = make_record(
-        request, command=command, progress=progress, say=lambda line: click.echo(line, err=True)
+        _request(**options),
+        Plan(trials=trials, trial_seconds=trial_seconds),
+        seeds=seeds,
+        command=_command(),
     )
     click.echo(write_record(record, out))
 
 
 @reproduce.command()
-@click.argument("data", type=click.Path(path_type=Path))
+@_shared
 @click.option(
     "--scale", type=click.Choice(["cpu", "full"]), default="cpu", show_default=True,
     help="The paper's whole work, for days of a GPU, or a reduced one for hours of a CPU.",
 )  # fmt: skip
 @click.option(
-    "--out", type=click.Path(path_type=Path), default="records", show_default=True,
-    help="Folder in which the record's own, <date>-networks, is made.",
+    "--simulate", metavar="SEED", type=click.IntRange(0, 2**63 - 1),
+    help="DATA is a recipe: simulate its images in memory, on a GPU where there is one.",
 )  # fmt: skip
 @click.option(
-    "--work", type=click.Path(path_type=Path), default="reproduce-networks", show_default=True,
-    help="Folder of the trainings; one that was broken off goes on.",
-)  # fmt: skip
-@click.option("--real", type=click.Path(path_type=Path), help="Raw real images, for Tables 7, 15.")
+    "--set", "changes", multiple=True, metavar="NAME=VALUE", help="Change a setting of the recipe."
+)
 @click.option(
-    "--real-preprocessed", type=click.Path(path_type=Path),
-    help="Preprocessed real images, for Tables 7, 17.",
+    "--networks", "only", metavar="NAMES",
+    help="Which, in this order, with commas: of A, B, C, plain, ours.  [default: all]",
 )  # fmt: skip
-@click.option(
-    "--search", metavar="DIR", type=click.Path(path_type=Path),
-    help="Folder of a `search cnn`, whose best stand in Table 11.",
-)  # fmt: skip
-@click.option(
-    "--search-raw", metavar="DIR", type=click.Path(path_type=Path),
-    help="Of one that chose on the raw real images, for Table 15.",
-)  # fmt: skip
-@click.option(
-    "--search-preprocessed", metavar="DIR", type=click.Path(path_type=Path),
-    help="Of one that chose on the preprocessed ones, for Table 17.",
-)  # fmt: skip
+@click.option("--no-baselines", is_flag=True, help="Train neither the forest nor the SVM.")
 @click.option("--epochs", type=click.IntRange(1), help="Of each configuration of the paper.")
 @click.option("--our-epochs", type=click.IntRange(1), help="Of our network.")
 @click.option("--runs", type=click.IntRange(1), help="Of each of the configurations A, B, C.")
-@click.option("--images", type=click.IntRange(1), help="At most so many to learn from.")
-@click.option("--filters", type=click.IntRange(1), help="At most so many a topology.")
+@click.option("--images", "train", type=click.IntRange(1), help="Most training images.")
+@click.option("--validation-images", "validation", type=click.IntRange(1), help="Most of these.")
+@click.option("--test-images", "test", type=click.IntRange(1), help="Most of these.")
+@click.option("--filters", type=click.IntRange(1), help="Most filters of a topology.")
+@click.option(
+    "--batch", type=click.IntRange(1),
+    help="Of the paper's networks, which then normalise each image by itself.",
+)  # fmt: skip
 @click.option(
     "--normalise", type=click.Choice(["batch", "image"]),
-    help="By what the paper's networks do; by image is what batches of one learn.",
+    help="Normalisation of the paper's networks.",
 )  # fmt: skip
 @click.option(
     "--precision", type=click.Choice(["float32", "bf16"]), help="Of the paper's networks."
 )
 @click.option("--device", help="Such as cpu or cuda.", show_default="a GPU where there is one")
 @click.option(
-    "--workers", type=click.IntRange(min=1), default=usable_processors,
-    show_default="all usable cores", help="Threads for the forest's and the SVM's features.",
+    "--time-limit", "time_limit_min", metavar="MINUTES", type=click.FloatRange(0),
+    help="Begin no training later; the same command resumes.",
 )  # fmt: skip
-@click.option("--cache", type=click.Path(path_type=Path), help="Folder of the features.")
+@click.option(
+    "--search-minutes", "search_min", type=click.FloatRange(0),
+    help="Also search for the network, for Table 11.",
+)  # fmt: skip
+@click.option("--search-epochs", type=click.IntRange(1), help="Largest budget of the search.")
+@click.option("--search-brackets", type=click.IntRange(1), help="Iterations of the search.")
+@click.option(
+    "--search", metavar="DIR", type=FILE, help="A finished search for the network, for Table 11."
+)
+@click.option("--search-raw", metavar="DIR", type=FILE, help="One on raw images, for Table 15.")
+@click.option(
+    "--search-preprocessed", metavar="DIR", type=FILE,
+    help="One on preprocessed images, for Table 17.",
+)  # fmt: skip
 def networks(
     *,
     data: Path,
-    scale: str,
     out: Path,
     work: Path,
     real: Path | None,
     real_preprocessed: Path | None,
+    workers: int,
+    cache: Path | None,
+    scale: str,
+    simulate: int | None,
+    changes: tuple[str, ...],
+    only: str | None,
+    no_baselines: bool,
+    device: str | None,
     search: Path | None,
     search_raw: Path | None,
     search_preprocessed: Path | None,
-    epochs: int | None,
-    our_epochs: int | None,
-    runs: int | None,
-    images: int | None,
-    filters: int | None,
-    normalise: str | None,
-    precision: str | None,
-    device: str | None,
-    workers: int,
-    cache: Path | None,
+    **settings: Any,  # noqa: ANN401 -- of `Plan`
 ) -> None:
-    """Make Fig. 3 and 4, Tables 5, 6, 11 and section 4.3 for networks; DATA is DiffraNet.
+    """Make Fig. 3 and 4, Tables 5, 6, 11 and section 4.3; DATA is DiffraNet, or its recipe.
 
-    With real images of `prepare` also Tables 7, 15 and 17. The record, whose first line says the
-    scale, is written as Markdown, JSON and HTML, its plots as curves.html.
+    With real images also Tables 7, 15 and 17. The first line of the record says its scale.
     """
-    from dataclasses import replace
+    from pydantic import ValidationError
 
-    from deepfreak.features.cache import FeatureCache
-    from deepfreak.progress import progress
-    from deepfreak.reports.networks import write_curves_page
+    from deepfreak.physics.recipe import load_recipe
     from deepfreak.search.cnn_results import read_results
-    from paper.networks import CPU_SCALE, FULL_SCALE, Request, make_record
+    from deepfreak.settings import one_line
+    from paper.images import Simulated
+    from paper.networks import CPU_SCALE, FULL_SCALE, make_record
     from paper.record import write_record
 
-    variants = {"raw": real, "preprocessed": real_preprocessed}
     searches = {"synthetic": search, "raw": search_raw, "preprocessed": search_preprocessed}
-    changes: dict[str, Any] = {
-        "epochs": epochs,
-        "our_epochs": our_epochs,
-        "runs": runs,
-        "train": images,
-        "filters": filters,
-        "normalise": normalise,
-        "precision": precision,
-    }
-    whole = FULL_SCALE if scale == "full" else CPU_SCALE
-    request = Request(
+    given = {name: value for name, value in settings.items() if value is not None}
+    if only is not None:
+        given["networks"] = tuple(only.split(","))
+    try:
+        plan = replace(
+            FULL_SCALE if scale == "full" else CPU_SCALE, baselines=not no_baselines, **given
+        )
+    except ValidationError as error:
+        raise click.UsageError(one_line(error)) from error
+    simulated = None
+    if simulate is not None:
+        experiment = load_recipe(data, changes=changes)
+        simulated = Simulated(experiment=experiment, seed=simulate)
+    record = make_record(
+        _request(
+            data=data,
+            work=work,
+            real=real,
+            real_preprocessed=real_preprocessed,
+            workers=workers,
+            cache=cache,
+        ),
+        plan,
+        command=_command(),
+        device=device,
+        simulated=simulated,
+        searches={name: read_results(path) for name, path in searches.items() if path is not None},
+    )
+    click.echo(write_record(record, out))
+
+
+def _request(
+    *,
+    data: Path,
+    work: Path,
+    real: Path | None,
+    real_preprocessed: Path | None,
+    workers: int,
+    cache: Path | None,
+) -> "Request":
+    from deepfreak.features.cache import FeatureCache
+    from deepfreak.progress import progress
+    from paper.request import Request
+
+    variants = {"raw": real, "preprocessed": real_preprocessed}
+    return Request(
         data=data,
         work=work,
         cache=FeatureCache() if cache is None else FeatureCache(cache),
-        scale=replace(whole, **{name: value for name, value in changes.items() if value}),
         real={variant: path for variant, path in variants.items() if path is not None},
-        searches={name: read_results(path) for name, path in searches.items() if path is not None},
-        device=device,
         workers=workers,
-    )
-    command = f"python -m paper networks {data.name}" + _written_out(
-        {
-            "--scale": scale,
-            "--real": real and real.name,
-            "--real-preprocessed": real_preprocessed and real_preprocessed.name,
-            "--search": search and search.name,
-            "--search-raw": search_raw and search_raw.name,
-            "--search-preprocessed": search_preprocessed and search_preprocessed.name,
-            "--epochs": epochs,
-            "--our-epochs": our_epochs,
-            "--runs": runs,
-            "--images": images,
-            "--filters": filters,
-            "--normalise": normalise,
-            "--precision": precision,
-            "--device": device,
-        }
-    )
-    record, figures = make_record(
-        request, command=command, progress=progress, say=lambda line: click.echo(line, err=True)
-    )
-    place = write_record(record, out)
-    write_curves_page(
-        place / "curves.html", title=record.title, summary=record.summary[:1], figures=figures
-    )
-    click.echo(place)
-
-
-@reproduce.command()
-@click.option(
-    "--out", type=click.Path(path_type=Path), default="records", show_default=True,
-    help="Folder in which the record's own, <date>-networks-gpu, is made.",
-)  # fmt: skip
-@click.option(
-    "--weights", type=click.Path(path_type=Path), default="gpu-weights", show_default=True,
-    help="Folder for the weights, in files of at most 16 MB.",
-)  # fmt: skip
-@click.option(
-    "--work", type=click.Path(path_type=Path), default="gpu-work", show_default=True,
-    help="Folder of the checkpoints; what was broken off goes on.",
-)  # fmt: skip
-@click.option(
-    "--minutes", type=click.FloatRange(0, min_open=True), default=9.0, show_default=True,
-    help="For all of it; no epoch begins that would end too late.",
-)  # fmt: skip
-@click.option("--epochs", type=click.IntRange(1), default=20, show_default=True, help="Of B.")
-@click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Of B.")
-@click.option(
-    "--steps", type=click.IntRange(1), default=500, show_default=True,
-    help="Of B at the paper's batch of 1 in float32, which are timed.",
-)  # fmt: skip
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
-@click.option("--device", help="Such as cpu or cuda.", show_default="a GPU where there is one")
-@click.option(
-    "--tiny", is_flag=True,
-    help="A trial of the command: few images of a small crystal, two filters, two epochs.",
-)  # fmt: skip
-def on_gpu(
-    *,
-    out: Path,
-    weights: Path,
-    work: Path,
-    minutes: float,
-    epochs: int,
-    batch: int,
-    steps: int,
-    seed: int,
-    device: str | None,
-    tiny: bool,
-) -> None:
-    """Simulate DiffraNet on a GPU, train our network and the paper's B on it, and judge both.
-
-    In ten minutes of one H100 or H200, and ten more when given again. B is trained for fewer
-    epochs than the paper's 180, with convolutions in bf16.
-    """
-    from dataclasses import replace
-
-    from deepfreak.physics.recipe import load_recipe
-    from deepfreak.progress import progress
-    from deepfreak.reports.networks import write_curves_page
-    from paper.on_gpu import TINY, TINY_CRYSTAL, Plan, run
-    from paper.on_gpu_record import make_record
-    from paper.record import write_record
-
-    plan = TINY if tiny else Plan(epochs=epochs, batch=batch, steps=steps)
-    outcome = run(
-        load_recipe("diffranet", changes=TINY_CRYSTAL if tiny else ()),
-        replace(plan, minutes=minutes, seed=seed),
-        out=weights,
-        work=work,
-        workers=1 if tiny else usable_processors(),
-        device=device,
         progress=progress,
         say=lambda line: click.echo(line, err=True),
     )
-    options = {
-        "--minutes": f"{minutes:g}",
-        "--epochs": None if tiny else epochs,
-        "--batch": None if tiny else batch,
-        "--steps": None if tiny else steps,
-        "--seed": seed,
-        "--device": device,
-    }
-    command = "python -m paper on-gpu" + _written_out(options) + (" --tiny" if tiny else "")
-    record, figures = make_record(outcome, command=command)
-    place = write_record(record, out)
-    write_curves_page(
-        place / "curves.html", title=record.title, summary=record.summary[:1], figures=figures
-    )
-    click.echo(place)
 
 
-def _written_out(options: Mapping[str, object]) -> str:
-    """Return the options that were given as they would be typed."""
-    return "".join(f" {option} {value}" for option, value in options.items() if value is not None)
+def _command() -> str:
+    """Return the command that is run, with file names without their directories."""
+    context = click.get_current_context()
+    words = [str(context.info_name), context.params["data"].name]
+    for option in context.command.params:
+        value = context.params[str(option.name)]
+        if option.name not in _LEFT_OUT and not (value is None or value is False or value == ()):
+            for each in value if isinstance(value, tuple) else (value,):
+                shown = each.name if isinstance(each, Path) else str(each)
+                words += [option.opts[0]] if each is True else [option.opts[0], shown]
+    return f"python -m paper {shlex.join(words)}"

@@ -1,47 +1,44 @@
-"""The tables of networks beside the paper's, from what was trained and judged."""
+"""Tables of networks beside the paper's."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deepfreak.models.evaluation import Evaluation, format_percent
-from deepfreak.networks import CONFIGURATION_A, CONFIGURATION_B, CONFIGURATION_C, Configuration
-from deepfreak.reports.networks import (
+from deepfreak.networks import Configuration
+from deepfreak.networks.figures import (
     SETTINGS,
     chosen_row,
+    hours,
     mean_and_half_width,
     settings_row,
 )
-from paper.contenders import mcnemar
-from paper.record import Table
-from paper.runs import Runs, spread
-
-# Section 4.3, in per cent: a plain ResNet-50 on images shrunk to 224 x 224.
-PLAIN_TRAINING, PLAIN_VALIDATION = 96.79, 72.08
-# Section 5.2, in per cent: configuration B on the validation images.
-B_VALIDATION = 98.42
+from paper.published import B_VALIDATION, EPOCHS, IMAGES, PLAIN_TRAINING, PLAIN_VALIDATION
+from paper.record import Table, compared, mean_and_deviation
+from paper.trainings import Runs
 
 NORMALISED = (
-    "B learns in batches of one, so that each image is normalised by itself, and is judged by "
-    "running statistics, of ten images or so, as the published code does it; the line below has it "
-    "judged as it learned."
+    "B is trained in batches of one, so that each image is normalised by itself, and evaluated "
+    "with running statistics, of ten images or so, as in the published code; the line below "
+    "evaluates it as it was trained."
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """A classifier and what it said of images, in each of its runs.
+    """A classifier and its evaluations, one per run.
 
     Attributes
     ----------
     published
         The paper's accuracy in per cent.
     chosen
-        The run that stands for it.
+        The run that represents it.
     multiply_adds
-        Of one image, for networks.
+        For one image, of networks.
     """
 
     name: str
@@ -85,30 +82,33 @@ def accuracy_table(title: str, lines: Sequence[Line], *, remarks: Sequence[str] 
     )
 
 
-def compared(one: Line, other: Line) -> str:
+def compared_lines(one: Line, other: Line) -> str:
     """Return in a sentence whether one classifier is better than another on the same images."""
-    only_one, only_other, p = mcnemar(one.evaluation, other.evaluation)
-    said = f"= {p:.1e}" if p > 0 else "< 1e-300"
-    return (
-        f"{one.name} against {other.name}: {only_one} images were judged rightly by the former "
-        f"only, {only_other} by the latter only; McNemar's exact test p {said}."
-    )
+    return compared(one.name, other.name, one.evaluation, other.evaluation)
 
 
-def table_11(runs: Sequence[Runs], searched: Mapping[str, Any] | None) -> Table:
-    """Return configurations A, B, C with their accuracies, and the best of a search of ours."""
-    published = (CONFIGURATION_A, CONFIGURATION_B, CONFIGURATION_C)
-    accuracies = ("-", f"{B_VALIDATION:.2f}", "-")
+def spread(values: NDArray[np.float64]) -> str:
+    """Return mean and standard deviation over runs, in per cent."""
+    runs = f" ({values.size} runs)" if values.size > 1 else ""
+    return mean_and_deviation(values) + runs
+
+
+def table_11(
+    runs: Mapping[str, Runs],
+    configurations: Mapping[str, Configuration],
+    searched: Mapping[str, Any] | None,
+) -> Table:
+    """Return the paper's configurations with their accuracies, and the best of a search of ours."""
     rows: list[tuple[str, ...]] = []
-    for found, configuration, accuracy in zip(runs, published, accuracies, strict=True):
+    for name, found in runs.items():
         last = found.validation[:, -1]
         (mean,), (half,) = mean_and_half_width(last[:, None])
         interval = f"{100 * mean:.2f} [{100 * (mean - half):.2f}, {100 * (mean + half):.2f}]"
         rows.append(
             (
-                f"{found.candidate.name.removeprefix('configuration ')}, the paper's",
-                *settings_row(configuration),
-                accuracy,
+                f"{name}, the paper's",
+                *settings_row(configurations[name]),
+                f"{B_VALIDATION:.2f}" if name == "B" else "-",
                 interval if len(last) > 1 else f"{100 * mean:.2f}",
                 spread(last),
             )
@@ -125,14 +125,13 @@ def table_11(runs: Sequence[Runs], searched: Mapping[str, Any] | None) -> Table:
 
 
 def best_on_real(
-    number: int, published: Configuration, searched: Mapping[str, Any] | None
+    number: int, variant: str, published: Configuration, searched: Mapping[str, Any] | None
 ) -> Table:
     """Return Table 15 or 17: what was chosen on real validation images."""
     ours = (
         (f"our search, {place}", *chosen_row(made["settings"]))
         for place, made in enumerate(_best(searched), start=1)
     )
-    variant = {15: "raw", 17: "preprocessed"}[number]
     return Table(
         title=f"Table {number}: best network for {variant} real images",
         columns=("", *SETTINGS),
@@ -144,12 +143,11 @@ def _best(searched: Mapping[str, Any] | None) -> Sequence[Mapping[str, Any]]:
     return [] if searched is None else list(searched["best"])
 
 
-def plain_table(plain: Runs, on_test: Evaluation, b: Runs) -> Table:
-    """Return section 4.3's plain network beside configuration B."""
-    published = {
-        plain: (f"{PLAIN_TRAINING:.2f}", f"{PLAIN_VALIDATION:.2f}"),
-        b: ("-", f"{B_VALIDATION:.2f}"),
-    }
+def plain_table(plain: Runs, on_test: Evaluation, b: Runs | None) -> Table:
+    """Return section 4.3's plain network, beside configuration B if that was trained."""
+    published = [(plain, f"{PLAIN_TRAINING:.2f}", f"{PLAIN_VALIDATION:.2f}")]
+    if b is not None:
+        published.append((b, "-", f"{B_VALIDATION:.2f}"))
     return Table(
         title="Section 4.3: a plain ResNet-50 on images shrunk to 224 x 224 (%)",
         columns=("", "training, paper", "training, ours", "validation, paper", "validation, ours"),
@@ -161,7 +159,7 @@ def plain_table(plain: Runs, on_test: Evaluation, b: Runs) -> Table:
                 validation,
                 f"{100 * found.validation[found.chosen, -1]:.2f}",
             )
-            for found, (training, validation) in published.items()
+            for found, training, validation in published
         ),
         remarks=(
             (
@@ -170,3 +168,53 @@ def plain_table(plain: Runs, on_test: Evaluation, b: Runs) -> Table:
             ),
         ),
     )
+
+
+def training_table(trained: Iterable[Runs], *, images: int) -> Table:
+    """Return how each network was trained, how long that took, and the paper's run at that rate.
+
+    Parameters
+    ----------
+    images
+        How many there are to train on.
+    """
+    rows = []
+    for each in trained:
+        training, epoch_s = each.candidate.training, each.seconds_per_epoch
+        step_s = epoch_s / -(-images // training.batch)
+        rows.append(
+            (
+                each.candidate.name,
+                str(len(each.weights)),
+                str(training.epochs),
+                str(training.batch),
+                f"{training.learning_rate:.4g}",
+                training.precision,
+                f"{epoch_s:.1f}",
+                f"{images / epoch_s:,.0f}",
+                f"{1000 * step_s:.1f}",
+                hours(epoch_s / images * IMAGES["train"] * EPOCHS),
+            )
+        )
+    return Table(
+        title="Training",
+        columns=(
+            "network",
+            "runs",
+            "epochs",
+            "batch",
+            "learning rate",
+            "precision",
+            "s an epoch",
+            "images/s",
+            "ms a step",
+            "180 epochs of 10,000 images",
+        ),
+        rows=tuple(rows),
+        remarks=("An epoch's time includes the evaluation on the validation images.",),
+    )
+
+
+def measured_table(measured: Sequence[tuple[str, str]]) -> Table:
+    """Return what was measured of the simulation."""
+    return Table(title="The images, simulated in memory", columns=("", ""), rows=tuple(measured))

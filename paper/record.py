@@ -1,4 +1,4 @@
-"""A record: tables with what made them, as Markdown, JSON and HTML in one folder."""
+"""A record: tables and how they were made, as Markdown, JSON and HTML in one directory."""
 
 import csv
 import json
@@ -10,6 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from deepfreak.errors import OutputError
 from deepfreak.models.evaluation import Evaluation, format_percent
 from deepfreak.processors import usable_processors
@@ -17,18 +19,19 @@ from deepfreak.reports.page import write_page
 from deepfreak.storage.files import versions, whole_file
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
+
+    from deepfreak.reports.figures import Figure
 
 Cell = str | int | float
 
-# Labels of each test image, a line each: its place in the split, its class, and each verdict.
+# A line per test image: its place in the split, its class, and the class by each classifier.
 VERDICTS = "verdicts.csv"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A table: a title that names the paper's, heads of columns, lines of cells, and remarks."""
+    """A table: a title that names the paper's, column names, rows of cells, and remarks."""
 
     title: str
     columns: tuple[str, ...]
@@ -38,19 +41,23 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """Tables, and how and where they were made.
+    """Tables and figures, and how they were made.
 
     Attributes
     ----------
+    command
+        What makes them again.
     summary
         The first lines: scale and main result.
     facts
         JSON values to keep beside the tables, such as the confusion matrices of every seed.
+    figures
+        For the page.
     data_set
         Which images they were made from; see `identity`.
     verdicts
-        (n,) labels by name of a column, the first the true ones: what was said of each test image,
-        so that any comparison can be made again.
+        (n,) labels of the test images by column name, the true ones first, so that any comparison
+        can be made again.
     """
 
     name: str
@@ -59,6 +66,7 @@ class Record:
     summary: tuple[str, ...]
     tables: tuple[Table, ...]
     facts: dict[str, Any]
+    figures: "tuple[Figure, ...]" = ()
     data_set: Mapping[str, Any] = field(default_factory=dict)
     verdicts: "Mapping[str, NDArray[np.integer]]" = field(default_factory=dict)
 
@@ -66,7 +74,7 @@ class Record:
 def confusion_table(
     title: str, found: Evaluation, published: "NDArray[np.int_] | None" = None
 ) -> Table:
-    """Return the confusion of `found` with the paper's counts in brackets, if there are any."""
+    """Return the confusion matrix of `found`, beside the paper's counts if there are any."""
     rows = []
     for i, (name, recall) in enumerate(zip(found.classes, found.recall, strict=True)):
         counts = [
@@ -84,29 +92,64 @@ def confusion_table(
     )
 
 
-def write_record(record: Record, folder: str | Path, *, day: str | None = None) -> Path:
-    """Write `record` to `folder`/<date>-<name>/ and return that folder.
+def mean_and_deviation(parts: "NDArray[np.float64]") -> str:
+    """Return the mean of parts of 1 and, if there are several, their deviation, in per cent."""
+    per_cent = 100 * parts
+    if per_cent.size == 1:
+        return f"{per_cent[0]:.2f}"
+    return f"{per_cent.mean():.2f} ± {per_cent.std(ddof=1):.2f}"
 
-    A record of the same day and name is replaced: what is published is committed.
+
+def compared(one: str, other: str, found: Evaluation, others: Evaluation) -> str:
+    """Return in a sentence whether classifier `one` is better than `other` on the same images."""
+    only_one, only_other, p = mcnemar(found, others)
+    said = f"= {p:.1e}" if p > 0 else "< 1e-300"
+    return (
+        f"{one} against {other}: {only_one} images were classified correctly by the former only, "
+        f"{only_other} by the latter only; McNemar's exact test p {said}."
+    )
+
+
+def mcnemar(one: Evaluation, other: Evaluation) -> tuple[int, int, float]:
+    """Return the images that only `one` has right, those that only `other` has, and p.
+
+    McNemar's exact two-sided test: of equally good classifiers either is alone as often.
+    """
+    from scipy.stats import binomtest
+
+    one_right, other_right = one.verdicts == one.truth, other.verdicts == other.truth
+    only_one = int(np.count_nonzero(one_right & ~other_right))
+    only_other = int(np.count_nonzero(other_right & ~one_right))
+    apart = only_one + only_other
+    p = float(binomtest(only_one, apart).pvalue) if apart else 1.0
+    return only_one, only_other, p
+
+
+def write_record(record: Record, folder: str | Path, *, day: str | None = None) -> Path:
+    """Write `record` to the directory `folder`/<date>-<name> as Markdown, JSON and HTML; return it.
+
+    A record of the same day and name is replaced.
 
     Raises
     ------
     OutputError
-        The folder cannot be made or written.
+        The directory cannot be made or written.
     """
     day = day or datetime.now(UTC).date().isoformat()
     place = Path(folder) / f"{day}-{record.name}"
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"cannot make the folder {place}: {error.strerror or error}") from error
+        raise OutputError(
+            f"cannot make the directory {place}: {error.strerror or error}"
+        ) from error
     made_by = {"date": day, "command": record.command, **made_with()}
     if record.data_set:
         hashes = record.data_set.get("sha256") or {}
         made_by["data set"] = record.data_set.get("name") or "not a released one"
         made_by |= {f"sha256 of its {part}": digest for part, digest in hashes.items()}
-    content = {"made_by": made_by, **asdict(replace(record, verdicts={}))}
-    del content["verdicts"]
+    content = {"made_by": made_by, **asdict(replace(record, verdicts={}, figures=()))}
+    del content["verdicts"], content["figures"]
     with whole_file(place / "record.json", overwrite=True) as partial:
         partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
     with whole_file(place / "README.md", overwrite=True) as partial:
@@ -125,7 +168,7 @@ def write_record(record: Record, folder: str | Path, *, day: str | None = None) 
         "facts": [(key, _plain(value)) for key, value in made_by.items()],
         "summary": record.summary,
         "tables": record.tables,
-        "figures": (),
+        "figures": record.figures,
         "galleries": (),
     }
     write_page(place / "record.html", "record.html", values, overwrite=True)
@@ -183,7 +226,7 @@ def _is_installed(package: str) -> bool:
 
 
 def _processor() -> str:
-    """Return the processor's name, where the system tells it."""
+    """Return the processor's name where the system tells it."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-# Tests move our cache folder; machine code stays where the next test finds it, and nothing is said.
+# Tests move our cache directory; compiled code stays in one place, without messages.
 os.environ.setdefault(
     "NUMBA_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "compiled")
 )
@@ -15,7 +15,7 @@ os.environ.setdefault("DEEPFREAK_COMPILING_SAID", "1")
 SHARED = Path(__file__).parents[1].parent / "shared"
 
 
-# What a shell runs in the background ignores Ctrl-C, and so would all programs that tests start.
+# A shell's background jobs ignore Ctrl-C, and so would all programs that tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

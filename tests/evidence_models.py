@@ -1,4 +1,4 @@
-"""A model of evidence that a few simulated frames have taught, for tests; it is not a good one."""
+"""A model of evidence trained on a few simulated frames, for tests; it is not a good one."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -8,7 +8,8 @@ import numpy as np
 from deepfreak.datasets.randomised.table import Table
 from deepfreak.evidence import find_evidence, numbers
 from deepfreak.models import EvidenceModel, Perceptrons, save_model
-from deepfreak.screening.scores import score_table, scores_path, write_scores
+from deepfreak.screening.calibration import calibrate_on_table
+from deepfreak.screening.calibration_file import calibration_path, write_calibration
 from tests.unit.evidence.made import flat, made, on_circles, scattered, spots, with_hot_pixels
 
 SHAPE = (320, 320)
@@ -17,7 +18,7 @@ _MIDDLE = (160.0, 160.0)
 
 
 def hit(rng, *, spots_=40, photons=400.0, light=2.0, shape=SHAPE, **facts):
-    """Return a frame with as many spots of so many photons each, the beam in its middle."""
+    """Return a frame with spots of equal photons and the beam in its middle."""
     places = scattered(rng, spots_, shape, apart=12.0)
     known = {"beam_center_px": (shape[0] / 2, shape[1] / 2)} | facts
     return made(flat(rng, light + spots(places, photons, 1.0, shape), shape), **known)
@@ -92,7 +93,7 @@ def save_made_model(folder: Path, *, scored: int = 4000) -> Path:
             for name in ("numbers", "label", "family", "visible", "zingers", "kind")
         },
     )
-    write_scores(score_table(made_model(), table), scores_path(path))
+    write_calibration(calibrate_on_table(made_model(), table), calibration_path(path))
     return path
 
 

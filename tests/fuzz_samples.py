@@ -1,4 +1,4 @@
-"""A small good file of each kind that is read beside frames, to be damaged."""
+"""A small valid file of each kind that is read beside frames, to be damaged."""
 
 import json
 from importlib import resources
@@ -114,7 +114,7 @@ def samples(folder):
         "pdb": (folder / "a.pdb", fuzzing.coordinates, ()),
         "mtz": (folder / "a.mtz", fuzzing.reflections, ()),
         "onnx": (folder / "a.onnx", fuzzing.model, ()),
-        "skops": (folder / "a.skops", fuzzing.model, ()),
+        "forest": (folder / "a.model", fuzzing.model, ()),
         "model": (shipped / "diffranet.model", fuzzing.model, ()),
         "safetensors": (folder / "a.safetensors", fuzzing.network, ()),
     }
@@ -125,7 +125,7 @@ def _write_forest(folder):
     path = write_labelled(folder / "images.h5", np.arange(40) % 5, side=64)
     with Dataset.open(path) as data:
         model = train(data, extractor=GLCM(distances=(1,)), classifier=Forest(trees=4))
-    save_model(model, folder / "a.skops")
+    save_model(model, folder / "a.model")
 
 
 def _write_crystal(folder):

@@ -1,4 +1,4 @@
-"""Damaged files of every kind that is read, and what becomes of each in a process with limits."""
+"""Damage files of every kind that is read, and read each in a process with limits."""
 
 import bz2
 import io
@@ -167,7 +167,7 @@ def recipe(path):
 
 
 class Fuzzer:
-    """Damages a file again and again; counts what becomes of the copies.
+    """Damages copies of a file and counts the results.
 
     Attributes
     ----------
@@ -184,7 +184,7 @@ class Fuzzer:
         self.longest_s, self.most_bytes = 0.0, 0
 
     def run(self, path, read, *arguments, copies, stops_allowed=False):
-        """Read so many damaged copies of the file `path`."""
+        """Read a number of damaged copies of the file `path`."""
         rng = random.Random(path.name)  # noqa: S311
         patient = Limits(cpu_s=60, wall_s=90)  # libraries are imported
         what, *said = self.process.call(outcome, read, str(path), arguments, limits=patient)
@@ -199,7 +199,7 @@ class Fuzzer:
                 copy.parent.rmdir()
 
     def _one(self, copy, label, read, arguments, stops_allowed):
-        """Return whether what became of a copy is what may."""
+        """Return whether the result for a copy is allowed."""
         try:
             what, said, seconds, most = self.process.call(
                 outcome, read, str(copy), arguments, limits=LIMITS

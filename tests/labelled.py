@@ -9,7 +9,7 @@ CLASSES = ("blank", "no-crystal", "weak", "good", "strong")
 
 
 def draw_images(labels, *, seed, side=128):
-    """Return 8-bit images (n, side, side): read-out noise, a halo, and spots from class 2 on."""
+    """Return 8-bit images (n, side, side): readout noise, a halo, and spots from class 2 up."""
     rng = np.random.default_rng(seed)
     x = np.linspace(-3, 3, side)
     halo = 300 * np.exp(-(x[:, None] ** 2 + x**2))

@@ -1,11 +1,10 @@
-"""Compiled functions whose machine code is kept on disk, and is never older than their source.
+"""`njit` with a cache of machine code that is never older than the source.
 
-numba's own cache looks at the file of the function that is called only: after an edit of another
-file, whose functions or constants it takes in, the old machine code goes on being used (numba issue
-1833). Here the name of a file of machine code is a hash of all that the compiler takes in: the
-byte code of the function and of each function that it calls, the values of the constants, the
-options, the versions, the processor. Nothing has to be compared or thrown away: other code has
-another name. A folder that cannot be written, or a file that is damaged, only costs the time.
+numba's own cache checks only the file of the called function: after an edit of another file, from
+which functions or constants are compiled in, it uses the old machine code (numba issue 1833). Here
+the key is a hash of all that is compiled: the byte code of the function and of each function that
+it calls, the values of constants, the options, the versions, the processor. Other code has another
+key, so nothing has to be invalidated.
 """
 
 # ruff: noqa: ANN401 -- numba's objects have no types
@@ -22,7 +21,6 @@ import pickle  # as numba's own cache does; nothing is read before its checksum 
 import socket
 import sys
 import tempfile
-import time
 from importlib.metadata import version
 from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
@@ -34,33 +32,32 @@ from numba.core.caching import CompileResultCacheImpl
 from numba.core.dispatcher import Dispatcher
 from numba.core.serialize import dumps
 
-from deepfreak.storage.files import cache_folder, written_whole
+from deepfreak.storage.cache import KeyedCache
+from deepfreak.storage.files import cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
-# Set once a process has said that it compiles, for those that it starts.
+# Set once a process has reported that it compiles, for the processes that it starts.
 SAID = "DEEPFREAK_COMPILING_SAID"
-_DIGEST_BYTES = hashlib.sha256().digest_size
 _SUFFIX = ".machine-code"
-_DAY_S = 86_400.0
 _DAYS_UNUSED = 30
 _claims: list[socket.socket] = []
 
 
 class _UnknownError(Exception):
-    """A function takes in something of which no hash can be made."""
+    """A function uses a value that cannot be hashed."""
 
 
 def njit(*, cache: bool = False, **options: Any) -> Callable[[F], F]:
-    """Return a decorator as `numba.njit`; with `cache`, machine code is kept in our folder."""
+    """Return a decorator as `numba.njit`; with `cache`, machine code is cached by its key."""
 
     def decorate(function: F) -> F:
         dispatcher = numba.njit(**options)(function)
         if cache and isinstance(dispatcher, Dispatcher):
-            # numba offers no public way to put another cache in (docs/decisions/0018)
+            # numba has no public way to install another cache (docs/decisions/0018)
             dispatcher._cache = _Kept(dispatcher)  # type: ignore[attr-defined] # noqa: SLF001
         return dispatcher  # type: ignore[no-any-return]
 
@@ -68,9 +65,9 @@ def njit(*, cache: bool = False, **options: Any) -> Callable[[F], F]:
 
 
 def folder() -> Path | None:
-    """Return the folder for machine code, None if there is no place for one.
+    """Return the directory for machine code, None if there is none.
 
-    $NUMBA_CACHE_DIR/deepfreak, or `compiled` in our cache folder.
+    $NUMBA_CACHE_DIR/deepfreak, or `compiled` in the cache directory.
     """
     chosen = numba.config.CACHE_DIR
     if chosen:
@@ -79,8 +76,12 @@ def folder() -> Path | None:
     return None if ours is None else ours / "compiled"
 
 
+def _cache() -> KeyedCache:
+    return KeyedCache(folder(), _SUFFIX, max_days_unused=_DAYS_UNUSED)
+
+
 class _Kept:
-    """Machine code of one function on disk: what numba asks of a cache."""
+    """The cached machine code of one function, with the interface that numba expects."""
 
     def __init__(self, dispatcher: Any) -> None:
         self._dispatcher = dispatcher
@@ -99,44 +100,43 @@ class _Kept:
         self._enabled = False
 
     def flush(self) -> None:
-        """Do nothing: other code has another name."""
+        """Do nothing: other code has another key."""
 
     def load_overload(self, signature: Any, target_context: Any) -> Any:
-        """Return what was compiled for `signature`, None if nothing whole is there."""
+        """Return the result of compiling for `signature`, None if it is not cached."""
         target_context.refresh()
-        found = None
-        path = self._path(signature, target_context.codegen())
-        # numba's `rebuild` trusts its bytes; what it may raise is not written down
+        cache = _cache()
+        key = self._key(signature, target_context.codegen())
+        content = None if key is None else cache.load(key)
+        # numba's `rebuild` trusts its bytes; what it may raise is not documented
         with contextlib.suppress(Exception):
-            if path is not None:
-                found = _Parts().rebuild(target_context, pickle.loads(_read(path)))  # noqa: S301
-        if found is None:
-            _say_once(path)
-        return found
+            if content is not None:
+                return _Parts().rebuild(target_context, pickle.loads(content))  # noqa: S301
+        _say_once(None if key is None else cache.folder)
+        return None
 
     def save_overload(self, signature: Any, compiled: Any) -> None:
-        """Keep what was compiled, if that is possible."""
-        path = self._path(signature, compiled.codegen)
-        if path is None or compiled.lifted or compiled.library.has_dynamic_globals:
+        """Store the result of compiling, if possible."""
+        key = self._key(signature, compiled.codegen)
+        if key is None or compiled.lifted or compiled.library.has_dynamic_globals:
             return
         with contextlib.suppress(Exception):
-            _write(path, dumps(_Parts().reduce(compiled)))
+            _cache().store(key, dumps(_Parts().reduce(compiled)))
 
-    def _path(self, signature: Any, codegen: Any) -> Path | None:
-        place = folder()
-        if place is None or not self._enabled:
+    def _key(self, signature: Any, codegen: Any) -> str | None:
+        if not self._enabled:
             return None
         if self._content is None:
-            # only now: what the module defines below the function is there as well
+            # not before the first call: names may be defined below the function
             self._content = content_hash(self._dispatcher)
         if not self._content:
             return None
         asked = repr((signature, _field_names(signature), codegen.magic_tuple()))
-        if " at 0x" in asked:  # an address says nothing of what lies there
+        if " at 0x" in asked:  # an address does not identify its content
             return None
         name = hashlib.sha256(self._content + asked.encode())
         function = self._dispatcher.py_func
-        return place / f"{function.__module__}.{function.__name__}-{name.hexdigest()[:32]}{_SUFFIX}"
+        return f"{function.__module__}.{function.__name__}-{name.hexdigest()[:32]}"
 
 
 def _field_names(signature: Any) -> list[tuple[str, ...]]:
@@ -151,16 +151,16 @@ def _field_names(signature: Any) -> list[tuple[str, ...]]:
 
 
 class _Parts(CompileResultCacheImpl):  # type: ignore[misc]
-    """numba's way to take its result apart and to put it together again, without its places."""
+    """numba's serialisation of its results, without its file locations."""
 
     def __init__(self) -> None:
         pass
 
 
 def content_hash(dispatcher: Any) -> bytes:
-    """Return a hash of all that the compiler takes in for a function, b"" if that is not known.
+    """Return a hash of all that is compiled for a function, b"" if it uses an unknown value.
 
-    It is made of what was imported, not of the files: those may have been edited since.
+    It is the hash of what was imported, not of the files: those may have been edited since.
     """
     found = hashlib.sha256(_surroundings())
     try:
@@ -173,14 +173,14 @@ def content_hash(dispatcher: Any) -> bytes:
 
 @functools.cache
 def _surroundings() -> bytes:
-    """Return what tells apart compilers and their settings."""
+    """Return versions and settings that change the machine code."""
     versions = (sys.version, *map(version, ("numba", "llvmlite", "numpy")))
     settings = (numba.config.OPT, numba.config.BOUNDSCHECK, numba.config.LOOP_VECTORIZE)
     return repr((versions, settings)).encode()
 
 
 def _parts_of(value: Any, seen: dict[int, int]) -> Iterator[str]:
-    """Yield texts that are the same only for values of which the same machine code is made."""
+    """Yield texts that are equal only for values that give the same machine code."""
     if id(value) in seen:
         yield f"number {seen[id(value)]}"
     elif (
@@ -212,7 +212,7 @@ def _parts_of(value: Any, seen: dict[int, int]) -> Iterator[str]:
 
 
 def _code_parts(code: CodeType, known: dict[str, Any], seen: dict[int, int]) -> Iterator[str]:
-    """Yield the byte code of a function, its constants, and what its names stand for."""
+    """Yield the byte code of a function, its constants, and the values of its names."""
     yield f"{code.co_code.hex()} {code.co_names} {code.co_varnames} {code.co_freevars}"
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
@@ -226,10 +226,11 @@ def _code_parts(code: CodeType, known: dict[str, Any], seen: dict[int, int]) -> 
 
 
 def _named_parts(value: Any) -> Iterator[str]:
-    """Yield what tells a thing of Python, numpy or numba apart: its name, as the version is told.
+    """Yield what identifies a class, function or module.
 
-    Of our own ones the name does not tell what is in them; of an enumeration its members do, of a
-    named tuple its fields.
+    For those of Python, numpy and numba the name is enough, because the versions are hashed too.
+    Ours change without a version: an enumeration is identified by its members, a named tuple by its
+    fields.
     """
     if isinstance(value, ModuleType):
         name = value.__name__
@@ -237,66 +238,33 @@ def _named_parts(value: Any) -> Iterator[str]:
         name = repr(value.descr)
     else:
         name = f"{getattr(value, '__module__', '')}.{value.__name__}"
-    if name.startswith("deepfreak"):
-        if isinstance(value, type) and issubclass(value, enum.Enum):
-            yield repr([(member.name, member.value) for member in value])
-        elif isinstance(value, type) and hasattr(value, "_field_defaults"):
-            yield repr((value._fields, value._field_defaults))  # type: ignore[attr-defined]
-        else:
-            raise _UnknownError(name)
+    if isinstance(value, type) and issubclass(value, enum.Enum):
+        yield repr([(member.name, member.value) for member in value])
+    elif isinstance(value, type) and issubclass(value, tuple) and hasattr(value, "_fields"):
+        yield repr((value._fields, getattr(value, "_field_defaults", {})))
+    elif name.startswith("deepfreak"):
+        raise _UnknownError(name)
     yield name
 
 
-def _read(path: Path) -> bytes:
-    """Return what `_write` wrote; a file that is not as it was written is an error."""
-    content = path.read_bytes()
-    body, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
-    if hashlib.sha256(body).digest() != digest:
-        raise ValueError
-    with contextlib.suppress(OSError):
-        if time.time() - path.stat().st_mtime > _DAY_S:
-            os.utime(path)
-    return body
-
-
-def _write(path: Path, body: bytes) -> None:
-    """Write a file of machine code, whole or not at all, and remove those that nobody uses."""
-    with written_whole(path) as file:
-        file.write(body)
-        file.write(hashlib.sha256(body).digest())
-    _clean_up(path.parent)
-
-
-@functools.cache
-def _clean_up(place: Path) -> None:
-    """Remove, once a process, what was not used for `_DAYS_UNUSED` days, drafts of the killed too.
-
-    A file's time is that of its last use, to a day.
-    """
-    with contextlib.suppress(OSError):
-        for path in place.glob(f"*{_SUFFIX}"):
-            with contextlib.suppress(OSError):
-                if time.time() - path.stat().st_mtime > _DAYS_UNUSED * _DAY_S:
-                    path.unlink()
-
-
-def _say_once(path: Path | None) -> None:
-    """Say on stderr that this takes a while: once, and of all workers the first one only."""
+def _say_once(place: Path | None) -> None:
+    """Report on stderr, once for all worker processes, that compiling takes a while."""
     if SAID in os.environ:
         return
     os.environ[SAID] = "1"
     if _another_worker_says_it():
         return
-    kept = path is not None and _may_write(path.parent)
-    how = "once" if kept else "at every start: its folder cannot be written (set DEEPFREAK_CACHE)"
+    kept = place is not None and _may_write(place)
+    how = "once" if kept else "at every start: no directory is writable (set DEEPFREAK_CACHE)"
     with contextlib.suppress(OSError, ValueError):  # closed, or its disk is full
         sys.stderr.write(f"deepfreak: compiling for this processor, {how}; up to a minute\n")
 
 
 def _another_worker_says_it() -> bool:
-    """Return whether another process with the same parent has said that it compiles.
+    """Return whether another worker of the same parent has reported that it compiles.
 
-    The name of a socket can be taken by one process, needs no folder, and goes with the process.
+    The first to bind a name in Linux's abstract socket namespace reports; the name needs no
+    directory and disappears with the process.
     """
     parent = multiprocessing.parent_process()
     if parent is None or sys.platform != "linux":
@@ -312,7 +280,7 @@ def _another_worker_says_it() -> bool:
 
 
 def _may_write(place: Path) -> bool:
-    """Return whether a file can be made in a folder, which is made if it is not there."""
+    """Return whether a file can be written to a directory, which is created if missing."""
     try:
         place.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=place) as file:

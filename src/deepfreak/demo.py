@@ -18,8 +18,8 @@ from deepfreak.models.evaluation import (
 )
 from deepfreak.physics.recipe import load_recipe
 from deepfreak.reports.figures import Figure, draw_figure, p_crystal_figure
-from deepfreak.reports.page import class_colours
-from deepfreak.reports.verdicts import ShownVerdict, write_verdict_page
+from deepfreak.reports.palette import class_colours
+from deepfreak.reports.verdicts import GalleryItem, write_verdict_page
 from deepfreak.storage.files import check_output
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _verdict_line(evaluation: Evaluation, index: int) -> str:
 
 def _write_page(page: Path, evaluation: Evaluation, data: Dataset, *, overwrite: bool) -> None:
     verdicts = (
-        ShownVerdict(
+        GalleryItem(
             image=data.images[index],
             caption=f"shot {index}, {data.truth['pulse_photons'][index]:.2g} photons",
             label=evaluation.classes[evaluation.verdicts[index]],

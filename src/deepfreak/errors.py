@@ -1,19 +1,19 @@
-"""Everything deepfreak raises on purpose.
+"""The exceptions that DeepFreak raises deliberately.
 
 ::
 
     DeepFreakError
-    ├── InputError              what the user gave cannot be used
+    ├── InputError              the user's input cannot be used
     │   ├── RecipeError         a recipe or a setting in it
     │   ├── StructureError      coordinates, reflections or a unit cell
     │   ├── FrameError          a detector image file
-    │   │   └── ReadingStoppedError  one that takes too long, too much memory, or crashes its reader
+    │   │   └── ReadingStoppedError  reading it exceeded a limit or crashed
     │   ├── GeometryError       a geometry or mask file
     │   ├── DatasetError        a file of labelled images
     │   └── ModelError          a saved classifier
     ├── OutputError             a result cannot be written (exists already, disk full)
     ├── FetchError              a download failed
-    └── BackendError            a GPU, or what it needs, is missing
+    └── BackendError            a GPU, or software for it, is missing
 
 Each message is one line: what was expected, what was found, what to do. The command line prints
 it and exits with the class's `exit_code`.
@@ -23,9 +23,9 @@ MAX_CHARACTERS = 2000
 
 
 class DeepFreakError(Exception):
-    """Base of all errors that deepfreak raises on purpose.
+    """Base of all errors that DeepFreak raises deliberately.
 
-    Its text is one printable line of bounded length, whatever a file or a library has put into it.
+    Its message is one printable line of bounded length, even with text from a file or a library.
     """
 
     exit_code = 1
@@ -39,7 +39,7 @@ class DeepFreakError(Exception):
 
 
 class InputError(DeepFreakError):
-    """What the user gave cannot be used."""
+    """The user's input cannot be used."""
 
     exit_code = 2
 
@@ -57,7 +57,7 @@ class FrameError(InputError):
 
 
 class ReadingStoppedError(FrameError):
-    """Reading a file was stopped: it took too long or too much memory, or crashed its reader."""
+    """Reading a file exceeded a limit of time or memory, or crashed."""
 
 
 class GeometryError(InputError):
@@ -81,8 +81,8 @@ class FetchError(DeepFreakError):
 
 
 class BackendError(DeepFreakError):
-    """A GPU, or what it needs, is missing."""
+    """A GPU, or software for it, is missing."""
 
 
 class FrameWarning(UserWarning):
-    """A frame was read, but not all that its file says could be used."""
+    """A frame was read, but some of its file's content could not be used."""

@@ -1,4 +1,4 @@
-"""From a measured frame to the image that models were taught on.
+"""From a measured frame to the image that models are trained on.
 
 In the spirit of section 3 of the paper, which brings real frames down to 512 x 512: bin by a whole
 number, crop, take the square root to 8 bits. Nothing is scaled by the frame's own brightness, so
@@ -67,11 +67,11 @@ def prepare(frame: Frame, size: int = SIZE, *, window: Window | None = None) -> 
        with less than half of its pixels valid is missing;
     3. the window of size x size bins in the middle of the frame, or about the direct beam where it
        is known, moved so as to stay inside; a frame smaller than the window is padded as missing;
-    4. the shadow of a beamstop is missing (`frames.shadow.shadow`; no simulation has one);
+    4. the shadow of a beamstop is missing (`formats.shadow.shadow`; no simulation has one);
     5. floor(sqrt(clip(photons + 10, 0, 65025))).
 
     With a `window` its factor and origin stand in place of those of steps 2 and 3, and step 4 is
-    left out: who chose it knows where the shadow is (`crop`).
+    left out: `crop` has chosen it clear of the shadow.
 
     Raises
     ------

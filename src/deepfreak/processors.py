@@ -1,24 +1,24 @@
-"""How many processors this process may use, which is seldom how many the machine has."""
+"""The number of processors that this process may use, often fewer than the machine has."""
 
 import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-# More workers than this are of no use on one machine, and their options take no more.
+# The most that options for workers accept; more are of no use on one machine.
 MAX_WORKERS = 512
 
 
 def usable_processors(root: Path = Path("/")) -> int:
-    """Return the number of processors for this process, at least 1 and at most `MAX_WORKERS`.
+    """Return the number of processors that this process may use, 1 to `MAX_WORKERS`.
 
-    That is the least of those it may run on (`taskset`, `srun -c`), of the quotas of its control
-    groups (`docker --cpus`, Kubernetes, systemd's CPUQuota), rounded up, and of the machine's.
+    The minimum of its CPU affinity (`taskset`, `srun -c`), the quotas of its control groups
+    (`docker --cpus`, Kubernetes, systemd's CPUQuota), rounded up, and the machine's processors.
 
     Parameters
     ----------
     root
-        Where /proc and /sys are.
+        Directory that has /proc and /sys.
     """
     counts = [os.cpu_count() or 1, MAX_WORKERS]
     if hasattr(os, "sched_getaffinity"):
@@ -28,7 +28,7 @@ def usable_processors(root: Path = Path("/")) -> int:
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """Yield the quotas of this process's control groups and of those around them, in processors."""
+    """Yield the quotas of this process's control groups and their parents, in processors."""
     for line in (_text(root / "proc/self/cgroup") or "").splitlines():
         number, _, rest = line.partition(":")
         controllers, _, group = rest.partition(":")
@@ -39,7 +39,7 @@ def _quotas(root: Path) -> Iterator[float]:
         else:
             continue
         inner = Path(group.lstrip("/"))
-        # in a container the group's name may be the host's: its top is there all the same
+        # in a container the group's name may be the host's; its root exists in any case
         for mount in mounts:
             for folder in (mount / inner, *((mount / above) for above in inner.parents)):
                 quota = _quota(folder)
@@ -54,7 +54,7 @@ def _quota(folder: Path) -> float | None:
         words = [_text(folder / name) or "" for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")]
     try:
         quota, period = (float(word) for word in words)
-    except ValueError:  # "max", or there is no such file
+    except ValueError:  # "max", or no such file
         return None
     return quota / period if quota > 0 and period > 0 else None
 

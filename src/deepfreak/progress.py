@@ -1,5 +1,6 @@
 """Progress of long work on stderr: a bar on a terminal, a line now and then in a log."""
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +11,10 @@ SECONDS_BETWEEN_LINES = 15.0
 
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Give a function that takes how many more of `total` are done, and show the time left."""
+    """Show progress and the time left; the function it gives takes the number of further items."""
+    if logging.getLogger("deepfreak").level > logging.INFO:
+        yield lambda _: None
+        return
     if not sys.stderr.isatty():
         yield _lines(what, total)
         return
@@ -40,7 +44,7 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
 def _lines(what: str, total: int) -> Callable[[int], None]:
     last = time.monotonic()
     finished = 0
-    # until the first of them are done, code is compiled and files are opened: of no use to tell by
+    # before the first items are done, code is compiled: that time does not predict the rest
     first: tuple[float, int] | None = None
 
     def advance(done: int) -> None:

@@ -1,6 +1,6 @@
-"""What every settings dataclass shares: strictness, and the ranges a physical value may have."""
+"""The base of settings dataclasses: strict checks, and types for ranges of physical values."""
 
-from typing import Annotated, TypeVar, cast, dataclass_transform
+from typing import Annotated, Any, TypeVar, cast, dataclass_transform
 
 import pydantic
 from pydantic import AfterValidator, ConfigDict, Field
@@ -10,6 +10,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+OpenFraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Vector = tuple[Finite, Finite, Finite]
 
@@ -29,7 +30,7 @@ T = TypeVar("T")
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def settings(cls: type[T]) -> type[T]:
-    """Make `cls` a frozen, keyword-only dataclass whose values are checked when it is made.
+    """Make `cls` a frozen, keyword-only dataclass that checks its values when it is created.
 
     An unknown name or a value out of its range raises `pydantic.ValidationError`, a `ValueError`.
     """
@@ -38,20 +39,25 @@ def settings(cls: type[T]) -> type[T]:
     return cast("type[T]", make(cls))
 
 
+def to_json(values: object) -> dict[str, Any]:
+    """Return the settings `values`, an instance of a class made by `settings`, as JSON values."""
+    found: dict[str, Any] = pydantic.TypeAdapter(type(values)).dump_python(values, mode="json")
+    return found
+
+
 def middle(extent: float | tuple[float, float]) -> float:
-    """Return a length as it is, and the mean of what is drawn from a range."""
+    """Return a length, or the mean of the values drawn from a range."""
     return sum(extent) / 2 if isinstance(extent, tuple) else extent
 
 
 def one_line(error: pydantic.ValidationError) -> str:
     """Return the first problem of `error` as `where: what was expected, what was found`."""
-    # Where a value may be of several kinds there is a problem for each: the one that lies deepest
-    # is that of the kind that was meant.
+    # A value of a union has a problem for each type: the deepest is that of the intended type.
     problems = error.errors()
     shared = problems[0]["loc"][:-1]
     near = [problem for problem in problems if problem["loc"][: len(shared)] == shared]
     first = max(near, key=lambda problem: len(problem["loc"]))
-    # what a kind is called, as "tuple[...]", is no part of a setting's name
+    # names of types, as "tuple[...]", are not part of a setting's name
     where = ".".join(part for part in map(str, first["loc"]) if not part.endswith("]"))
     message = f"{where}: {first['msg'].removeprefix('Value error, ')}"
     if first["type"] in {"missing", "value_error"}:

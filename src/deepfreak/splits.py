@@ -16,7 +16,7 @@ def _pairs(splits: object) -> object:
 
 @settings
 class DatasetPlan:
-    """What `deepfreak generate` makes of a recipe unless it is told otherwise.
+    """What `deepfreak data generate` makes of a recipe unless it is told otherwise.
 
     Parameters
     ----------

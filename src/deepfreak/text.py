@@ -1,8 +1,8 @@
-"""Names and texts as lines of a terminal, a table or a list can have them."""
+"""Names and texts escaped for a terminal, a table or a list."""
 
 
 def printable(text: str) -> str:
-    """Return `text` with everything that could move a terminal's cursor spelled out."""
+    """Return `text` with its non-printable characters escaped, so that it stays on one line."""
     whole = text.encode("utf-8", "backslashreplace").decode()
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode()
@@ -11,7 +11,7 @@ def printable(text: str) -> str:
 
 
 def spelled(name: str) -> str:
-    r"""Return a file's name as printable text from which `unspelled` gives it back.
+    r"""Return a file's name as printable text; `unspelled` reverses it.
 
     Control characters become `\xNN`, a byte NN that is not UTF-8 `\udcNN`, a backslash two.
     """
@@ -24,7 +24,7 @@ def spelled(name: str) -> str:
 
 
 def unspelled(text: str) -> str:
-    """Return the name that `spelled` has spelled; other text as it is."""
+    """Return the name that `spelled` escaped; other text unchanged."""
     try:
         return text.encode("latin-1", "backslashreplace").decode("unicode_escape")
     except UnicodeDecodeError:

@@ -23,7 +23,7 @@ SAID = "model: default, brightness; no decisions, for no thresholds are known: "
 
 @pytest.fixture(autouse=True)
 def model(monkeypatch):
-    """The default model, as far as these tests go."""
+    """A small forest that stands in for the default model."""
     monkeypatch.setattr("deepfreak.models.load_model", lambda _path=None: Brightness())
 
 
@@ -145,7 +145,7 @@ def test_an_interrupted_run_leaves_no_file(tmp_path, image, monkeypatch):
 
 
 def in_a_process(image, **streams):
-    """Start `deepfreak classify` on `image` and its folder in a process of its own."""
+    """Start `deepfreak classify` on `image` and its directory in a separate process."""
     code = (
         "import sys, deepfreak.models; from deepfreak.cli import main\n"
         "from tests.unit.screening.test_screening import Brightness\n"
@@ -206,7 +206,7 @@ def evidence(tmp_path, monkeypatch, image):
     monkeypatch.undo()
     rng = np.random.default_rng(5)
     image.unlink()
-    # a file of counts says no beam centre, and many spots might be rings then
+    # without a beam centre, as in a file of bare counts, many spots could be rings
     kinds = {
         "hit": hit(rng, spots_=25),
         "few": hit(rng, spots_=7),
@@ -252,7 +252,7 @@ def test_the_report_draws_the_peaks_of_the_evidence_and_says_why(tmp_path, image
 
 
 def test_scores_of_the_detector_and_the_accepted_loss_are_taken(image, evidence, capsys):
-    scores = evidence.with_name(evidence.name + ".scores.json")
+    scores = evidence.with_name(evidence.name + ".calibration.json")
     options = ["--model", evidence, "--format", "jsonl"]
     assert run(image.parent, *options, "--scores", scores) == 0
     assert "at most 0.500% of hits are discarded" in capsys.readouterr().err

@@ -12,60 +12,63 @@ import pytest
 from deepfreak import errors
 from deepfreak.cli import BAD_INPUT, INTERRUPTED, OUTPUT_OR_MACHINE, app, main
 from deepfreak.cli.classify import ALL_UNREADABLE, SOME_UNREADABLE
+from deepfreak.cli.command import commands
 from tests.labelled import write_labelled
 
 PAGE = Path(__file__).parents[2] / "docs" / "exit_codes.md"
 
 
-def commands(group, *above):
-    for child in group.commands.values():
-        if isinstance(child, click.Group):
-            yield from commands(child, *above, child.name)
-        else:
-            yield [*above, child.name]
-
-
 # What is missing or wrong about the input of each command; `out` is where nothing is in the way.
 BAD = [
-    ["simulate", "no-such-recipe", "--out", "out"],
-    ["simulate", "diffranet", "--structure", "missing.pdb", "--out", "out"],
-    ["generate", "no-such-recipe", "--out", "out.h5"],
-    ["generate", "diffranet", "--count", "0", "--out", "out.h5"],
-    ["join", "missing.h5", "--out", "out.h5"],
-    ["vary", "--count", "2", "--without", "rain", "--out", "out.h5"],
-    ["train-screening", "missing.h5", "--out", "out.evidence"],
-    ["verify", "missing.h5"],
-    ["show", "missing.h5"],
-    ["train", "missing.h5", "--out", "out.skops"],
-    ["train", "a.h5", "--classifier", "svm", "--class-weight", "1,0,0,0,0", "--out", "out.skops"],
-    ["fit", "missing.h5", "--out", "out"],
+    ["data", "simulate", "no-such-recipe", "--out", "out"],
+    ["data", "simulate", "diffranet", "--structure", "missing.pdb", "--out", "out"],
+    ["data", "generate", "no-such-recipe", "--out", "out.h5"],
+    ["data", "generate", "diffranet", "--count", "0", "--out", "out.h5"],
+    ["data", "join", "missing.h5", "--out", "out.h5"],
+    ["data", "randomise", "--count", "2", "--without", "rain", "--out", "out.h5"],
+    ["model", "train", "missing.h5", "--out", "out.evidence"],
+    ["data", "verify", "missing.h5"],
+    ["data", "show", "missing.h5"],
+    ["model", "train", "missing.h5", "--out", "out.skops"],
+    [
+        "model",
+        "train",
+        "a.h5",
+        "--classifier",
+        "svm",
+        "--class-weight",
+        "1,0,0,0,0",
+        "--out",
+        "out.skops",
+    ],
+    ["model", "train", "missing.h5", "--out", "out"],
     ["inspect", "missing.cbf"],
-    ["evaluate", "missing.skops", "a.h5"],
-    ["evaluate", "text.txt", "a.h5"],
+    ["model", "evaluate", "missing.skops", "a.h5"],
+    ["model", "evaluate", "text.txt", "a.h5"],
     ["classify", "missing.cbf"],
     ["classify", "text.txt"],
     ["classify", "a.h5", "--model", "missing.onnx"],
     ["watch", "missing", "--out", "out"],
     ["listen", "nonsense", "--out", "out"],
-    ["beam", "no-such-recipe", "--out", "out"],
-    ["replay", "no-such-recipe"],
-    ["bench", "--seconds", "0"],
-    ["score", "missing.skops", "a.h5"],
-    ["account", "missing"],
-    ["import", "diffranet", "missing", "--out", "out"],
-    ["export", "missing.h5", "--out", "out.zip"],
-    ["prepare", "missing.h5", "--out", "out.h5"],
-    ["search", "classical", "missing.h5", "--out", "out"],
-    ["search", "cnn", "missing.h5", "--out", "out"],
+    ["live", "beam", "no-such-recipe", "--out", "out"],
+    ["live", "replay", "no-such-recipe"],
+    ["live", "bench", "--seconds", "0"],
+    ["model", "calibrate", "missing.skops", "a.h5"],
+    ["live", "missing", "missing"],
+    ["data", "import", "missing", "--out", "out"],
+    ["data", "export", "missing.h5", "--out", "out.zip"],
+    ["data", "prepare", "missing.h5", "--out", "out.h5"],
+    ["model", "search", "classical", "missing.h5", "--out", "out"],
+    ["model", "search", "cnn", "missing.h5", "--out", "out"],
 ]
-# An output that cannot be written, of an input that can be read.
+# An output that cannot be written, with readable input.
 NO_PLACE = [
-    ["simulate", "diffranet", "--count", "1", "--out", "text.txt/out"],
-    ["generate", "diffranet", "--count", "1", "--out", "nowhere/out.h5"],
-    ["generate", "diffranet", "--count", "1", "--out", "a.h5"],
-    ["vary", "--count", "1", "--out", "nowhere/out.h5"],
-    ["train", "a.h5", "--out", "nowhere/out.skops"],
-    ["train-screening", "a.h5", "--out", "nowhere/out.evidence"],
+    ["data", "simulate", "diffranet", "--count", "1", "--out", "text.txt/out"],
+    ["data", "generate", "diffranet", "--count", "1", "--out", "nowhere/out.h5"],
+    ["data", "generate", "diffranet", "--count", "1", "--out", "a.h5"],
+    ["data", "randomise", "--count", "1", "--out", "nowhere/out.h5"],
+    ["model", "train", "a.h5", "--out", "nowhere/out.skops"],
+    ["model", "train", "a.h5", "--out", "nowhere/out.evidence"],
     ["classify", "text.txt", "--out", "nowhere/out.csv"],
     ["watch", ".", "--out", "text.txt/out"],
 ]
@@ -102,12 +105,12 @@ def test_no_place_for_the_output_is_1_and_one_line(place, command, capsys):
 def test_the_table_names_every_command():
     given = [" ".join(command) for command in BAD]
     rest = [
-        command[0]
-        for command in commands(app)
+        " ".join(command)
+        for command, _ in commands(app)
         if not any(one.startswith(" ".join(command) + " ") for one in given)
     ]
     # these take no input that could be missing
-    assert set(rest) <= {"demo", "fetch"}
+    assert set(rest) <= {"demo", "data fetch"}
 
 
 def all_errors(kind=errors.DeepFreakError):
@@ -152,7 +155,7 @@ def test_the_page_lists_the_codes():
 
 def test_a_reader_that_has_enough_is_no_traceback(place):
     with subprocess.Popen(
-        [sys.executable, "-m", "deepfreak", "show", "a.h5"],
+        [sys.executable, "-m", "deepfreak", "data", "show", "a.h5"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as child:
@@ -166,9 +169,25 @@ def test_a_reader_that_has_enough_is_no_traceback(place):
 @pytest.mark.parametrize(
     ("command", "begun"),
     [
-        (["bench", "--size", "512", "--seconds", "20"], "core-ms"),
-        (["replay", "diffranet", "--bind", "tcp://127.0.0.1:*", "--workers", "2"], "sending"),
-        (["fit", "a.h5", "--out", "fit", "--epochs", "50"], None),
+        (["live", "bench", "--size", "512", "--seconds", "20"], "core-ms"),
+        (
+            ["live", "replay", "diffranet", "--bind", "tcp://127.0.0.1:*", "--workers", "2"],
+            "sending",
+        ),
+        (
+            [
+                "model",
+                "train",
+                "a.h5",
+                "--out",
+                "fit",
+                "--architecture",
+                "compact",
+                "--epochs",
+                "50",
+            ],
+            None,
+        ),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
@@ -188,9 +207,9 @@ def test_ctrl_c_is_130_and_quiet(place, command, begun):
         os.killpg(child.pid, signal.SIGINT)
         said = child.communicate(timeout=60)[0]
     assert "Traceback" not in said
-    # where Ctrl-C comes while a module is imported, Python ends by the signal: 130 for a shell
+    # Ctrl-C during an import ends Python by the signal: 130 for a shell
     assert child.returncode in {INTERRUPTED, -signal.SIGINT}, said
     assert "deepfreak: interrupted" in said
-    if command[0] == "fit":
+    if command[0] == "model":
         kept = (place / "fit" / "checkpoint.safetensors").exists()
         assert ("holds the last checkpoint" in said) == kept

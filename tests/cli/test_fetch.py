@@ -1,4 +1,4 @@
-"""`deepfreak fetch` against a server on this machine that behaves in every way but well."""
+"""`deepfreak data fetch` against a server on this machine that behaves in every way but well."""
 
 import gzip
 import threading
@@ -11,7 +11,7 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
-from deepfreak.cli.fetch import fetch
+from deepfreak.cli.data.fetch import fetch
 from deepfreak.errors import DeepFreakError, FetchError, OutputError
 from deepfreak.physics.structure_factors import Model, structure_factors_for
 from deepfreak.physics.structure_factors.archive import (
@@ -45,7 +45,7 @@ def entry(name="4RVY", *, cell=True, atoms=3):
 
 
 class Archive(ThreadingHTTPServer):
-    """Answers each path with what `answers` holds for it, and remembers what was asked."""
+    """Answers each path from `answers`, and records the requests."""
 
     daemon_threads = True
 
@@ -113,7 +113,7 @@ def endless(handler):
 
 @pytest.fixture
 def archive(monkeypatch):
-    # A proxy of the machine must not stand between the test and its server.
+    # The test must not go through a proxy of the machine.
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with Archive() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

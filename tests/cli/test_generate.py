@@ -1,4 +1,4 @@
-"""`deepfreak generate`: what it writes and what it says."""
+"""`deepfreak data generate`: what it writes and what it says."""
 
 import os
 import shutil
@@ -42,7 +42,10 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_file_has_the_promised_layout(recipe: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.h5"
-    assert run("generate", recipe, "--count", 6, "--seed", 1, "--workers", 2, "--out", out) == 0
+    assert (
+        run("data", "generate", recipe, "--count", 6, "--seed", 1, "--workers", 2, "--out", out)
+        == 0
+    )
     with h5py.File(out) as file:
         assert file["images"].shape == (6, 512, 512)
         assert file["label"].shape == (6,)
@@ -80,7 +83,7 @@ def test_a_wrong_recipe_is_one_line_and_exit_2(
     assert old in text
     recipe.write_text(text.replace(old, new))
     out = tmp_path / "out.h5"
-    assert run("generate", recipe, "--count", 1, "--out", out) == 2
+    assert run("data", "generate", recipe, "--count", 1, "--out", out) == 2
     assert expected in said(capsys)
     assert not out.exists()
 
@@ -90,27 +93,50 @@ def test_an_existing_output_is_kept_without_overwrite(
 ) -> None:
     out = tmp_path / "out.h5"
     out.write_text("precious")
-    assert run("generate", recipe, "--count", 1, "--out", out) == 1
+    assert run("data", "generate", recipe, "--count", 1, "--out", out) == 1
     assert "exists already" in said(capsys)
     assert out.read_text() == "precious"
-    assert run("generate", recipe, "--count", 1, "--out", out, "--overwrite") == 0
+    assert run("data", "generate", recipe, "--count", 1, "--out", out, "--overwrite") == 0
     assert h5py.is_hdf5(out)
 
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["generate", "nonsense", "--count", "1", "--out", "x.h5"], "diffranet"),
-        (["generate", "diffranet", "--count", "0", "--out", "x.h5"], "--count"),
-        (["generate", "diffranet", "--count", "1"], "--out"),
-        (["generate", "diffranet", "--count", "1", "--seed", "-1", "--out", "x.h5"], "--seed"),
-        (["generate", "diffranet", "--cuont", "1", "--out", "x.h5"], "--count"),
+        (["data", "generate", "nonsense", "--count", "1", "--out", "x.h5"], "diffranet"),
+        (["data", "generate", "diffranet", "--count", "0", "--out", "x.h5"], "--count"),
+        (["data", "generate", "diffranet", "--count", "1"], "--out"),
         (
-            ["generate", "diffranet", "--count", "1", "--out", "x.h5", "--structure", "no.pdb"],
+            ["data", "generate", "diffranet", "--count", "1", "--seed", "-1", "--out", "x.h5"],
+            "--seed",
+        ),
+        (["data", "generate", "diffranet", "--cuont", "1", "--out", "x.h5"], "--count"),
+        (
+            [
+                "data",
+                "generate",
+                "diffranet",
+                "--count",
+                "1",
+                "--out",
+                "x.h5",
+                "--structure",
+                "no.pdb",
+            ],
             "no.pdb",
         ),
         (
-            ["generate", "diffranet", "--count", "1", "--out", "x.h5", "--structure", "9ZZZ"],
+            [
+                "data",
+                "generate",
+                "diffranet",
+                "--count",
+                "1",
+                "--out",
+                "x.h5",
+                "--structure",
+                "9ZZZ",
+            ],
             "fetch",
         ),
         (["frobnicate"], "frobnicate"),
@@ -133,7 +159,7 @@ def test_wrong_arguments_are_one_line_and_exit_2(
 def test_a_missing_folder_is_said_before_the_work(
     recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("generate", recipe, "--count", 1, "--out", tmp_path / "no" / "out.h5") == 1
+    assert run("data", "generate", recipe, "--count", 1, "--out", tmp_path / "no" / "out.h5") == 1
     assert "make it first" in said(capsys)
 
 
@@ -146,13 +172,13 @@ def test_a_full_disk_is_one_line_and_keeps_what_is_done(recipe: Path, tmp_path: 
         or subprocess.run(mount, check=False, capture_output=True).returncode
     ):
         pytest.skip("needs the right to mount a small tmpfs")
-    # the guess of the room needed is made to pass, so that the disk fills up on the way
+    # the estimate of the space needed is made to pass, so that the disk fills up later
     program = (
         "import sys, deepfreak.datasets\n"
-        "sys.modules['deepfreak.datasets.series'].BYTES_PER_PIXEL = 0\n"
+        "sys.modules['deepfreak.datasets.generating'].BYTES_PER_PIXEL = 0\n"
         "from deepfreak.cli import main; sys.exit(main(sys.argv[1:]))"
     )
-    arguments = ["generate", str(recipe), "--count", "60", "--out", str(disk / "out.h5")]
+    arguments = ["data", "generate", str(recipe), "--count", "60", "--out", str(disk / "out.h5")]
     try:
         done = subprocess.run(
             [sys.executable, "-c", program, *arguments],
@@ -173,13 +199,22 @@ def test_a_full_disk_is_one_line_and_keeps_what_is_done(recipe: Path, tmp_path: 
 def test_too_small_a_disk_is_said_before_the_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("generate", "diffranet", "--count", 10**9, "--out", tmp_path / "out.h5") == 1
+    assert run("data", "generate", "diffranet", "--count", 10**9, "--out", tmp_path / "out.h5") == 1
     assert "free" in said(capsys)
 
 
 def begun(recipe: Path, out: Path, *options: str, count: int = 20_000) -> subprocess.Popen[str]:
     """Start to generate, and return once work is under way."""
-    command = [sys.executable, "-m", "deepfreak", "generate", str(recipe), "--count", str(count)]
+    command = [
+        sys.executable,
+        "-m",
+        "deepfreak",
+        "data",
+        "generate",
+        str(recipe),
+        "--count",
+        str(count),
+    ]
     process = subprocess.Popen(
         [*command, "--out", str(out), *options],
         stderr=subprocess.PIPE,
@@ -206,7 +241,7 @@ def test_ctrl_c_is_one_line_and_keeps_what_is_done(
     assert process.returncode == 130
     assert err.strip() == (
         "deepfreak: interrupted; what is done is kept in .out.h5.draft: give the same command "
-        "again to go on"
+        "again to resume"
     )
     assert [path.name for path in folder.iterdir()] == [".out.h5.draft"]
 
@@ -219,8 +254,11 @@ def test_after_kill_9_the_same_command_makes_the_same_file(recipe: Path, tmp_pat
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate(timeout=60)
     assert [path.name for path in folder.iterdir()] == [".out.h5.draft"]
-    assert run("generate", recipe, "--count", 25, "--out", out, "--workers", 2, "--resume") == 0
-    assert run("generate", recipe, "--count", 25, "--out", whole) == 0
+    assert (
+        run("data", "generate", recipe, "--count", 25, "--out", out, "--workers", 2, "--resume")
+        == 0
+    )
+    assert run("data", "generate", recipe, "--count", 25, "--out", whole) == 0
     assert out.read_bytes() == whole.read_bytes()
     assert list(folder.iterdir()) == [out]
 
@@ -232,7 +270,7 @@ def test_a_second_run_on_the_same_output_is_one_line(
     folder.mkdir()
     process = begun(recipe, folder / "out.h5")
     try:
-        assert run("generate", recipe, "--count", 20_000, "--out", folder / "out.h5") == 1
+        assert run("data", "generate", recipe, "--count", 20_000, "--out", folder / "out.h5") == 1
         assert "another process is making" in said(capsys)
     finally:
         process.kill()
@@ -245,11 +283,11 @@ def test_the_recipes_plan_gives_count_seed_and_splits(recipe: Path, tmp_path: Pa
     assert papers in recipe.read_text()
     recipe.write_text(recipe.read_text().replace(papers, plan))
     out = tmp_path / "out.h5"
-    assert run("generate", recipe, "--out", out) == 0
+    assert run("data", "generate", recipe, "--out", out) == 0
     with Dataset.open(out) as data:
         assert (len(data), data.manifest["seed"]) == (3, 7)
         assert data.splits == {"train": (0, 2), "test": (2, 1)}
-    assert run("generate", recipe, "--count", 2, "--out", out, "--overwrite") == 0
+    assert run("data", "generate", recipe, "--count", 2, "--out", out, "--overwrite") == 0
     with Dataset.open(out) as data:
         assert (len(data), data.splits) == (2, {})
 
@@ -272,7 +310,9 @@ def test_parts_that_make_no_sense_are_one_line_and_exit_2(
     options: list[str],
     expected: str,
 ) -> None:
-    assert run("generate", recipe, "--count", 2, "--out", tmp_path / "out.h5", *options) == 2
+    assert (
+        run("data", "generate", recipe, "--count", 2, "--out", tmp_path / "out.h5", *options) == 2
+    )
     assert expected in said(capsys)
     assert list(tmp_path.iterdir()) == [recipe]
 
@@ -283,9 +323,12 @@ def test_no_dask_scheduler_is_one_line(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    pytest.importorskip("distributed", reason="needs Dask: pip install 'deepfreak[dask]'")
+    pytest.importorskip("distributed", reason="needs Dask: pip install '.[dask]'")
     monkeypatch.setattr("deepfreak.datasets.executors.SECONDS_TO_CONNECT", 1)
     out = tmp_path / "out.h5"
-    assert run("generate", recipe, "--count", 2, "--out", out, "--dask", "tcp://127.0.0.1:1") == 1
+    assert (
+        run("data", "generate", recipe, "--count", 2, "--out", out, "--dask", "tcp://127.0.0.1:1")
+        == 1
+    )
     assert "no Dask scheduler answers at tcp://127.0.0.1:1" in said(capsys)
     assert list(tmp_path.iterdir()) == [recipe]

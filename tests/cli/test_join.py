@@ -1,4 +1,4 @@
-"""`deepfreak join`: one file of shards."""
+"""`deepfreak data join`: one file of shards."""
 
 from pathlib import Path
 
@@ -19,10 +19,10 @@ def test_shards_are_joined_and_a_missing_one_is_one_line(
     for k, path in enumerate(shards, start=1):
         generate(small, count=10, seed=3, shard=(k, 2), splits=SPLITS, out=path)
     out = tmp_path / "out.h5"
-    assert main(["join", *map(str, shards), "--out", str(out)]) == 0
+    assert main(["data", "join", *map(str, shards), "--out", str(out)]) == 0
     assert out.read_bytes() == made.read_bytes()
     assert "10 images of 2 shards" in capsys.readouterr().err
-    assert main(["join", str(shards[1]), "--out", str(tmp_path / "half.h5")]) == 2
+    assert main(["data", "join", str(shards[1]), "--out", str(tmp_path / "half.h5")]) == 2
     assert capsys.readouterr().err == ("deepfreak: no shard with images 0 to 4; make it first\n")
-    assert main(["join", *map(str, shards), "--out", str(out)]) == 1
+    assert main(["data", "join", *map(str, shards), "--out", str(out)]) == 1
     assert "exists already" in capsys.readouterr().err

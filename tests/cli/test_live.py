@@ -10,12 +10,16 @@ import pytest
 from PIL import Image
 
 from deepfreak.cli import main
-from deepfreak.cli.live_options import Voice
+from deepfreak.cli.sessions import RateLimitedEcho
 from deepfreak.formats import read_frames
-from deepfreak.live.ledger import open_ledger
+from deepfreak.live.results.ledger import open_ledger
 from deepfreak.models import load_model
 from deepfreak.networks.export import export_onnx
-from deepfreak.screening.scores import read_scores, scores_path, write_scores
+from deepfreak.screening.calibration_file import (
+    calibration_path,
+    read_calibration,
+    write_calibration,
+)
 from tests.evidence_models import hit, made_table, save_made_model
 from tests.live.sessions import made_scores
 from tests.unit.networks.served import SMALL, model_of
@@ -53,12 +57,22 @@ def test_an_address_that_is_none_is_refused(tmp_path, scores, capsys):
 def test_a_folder_that_is_not_there_is_refused(tmp_path, scores, capsys):
     command = ["watch", str(tmp_path / "none"), "--out", str(tmp_path / "out"), "--workers", "1"]
     assert main([*command, "--model", "diffranet", "--scores", scores]) == 2
-    assert "expected a folder to watch" in capsys.readouterr().err
+    assert "expected a directory to watch" in capsys.readouterr().err
 
 
 def test_watching_a_folder_judges_what_is_there_and_goes_on(tmp_path, scores, capsys):
     shots = tmp_path / "shots"
-    simulate = ["simulate", "diffranet", "--count", "3", "--format", "cbf", "--out", str(shots)]
+    simulate = [
+        "data",
+        "simulate",
+        "diffranet",
+        "--count",
+        "3",
+        "--format",
+        "cbf",
+        "--out",
+        str(shots),
+    ]
     assert main(simulate) == 0
     out = tmp_path / "out"
     command = [
@@ -77,7 +91,7 @@ def test_watching_a_folder_judges_what_is_there_and_goes_on(tmp_path, scores, ca
         assert main([*command, "--until-idle", "1"]) == 0
         assert "recorded 3 " in capsys.readouterr().out
     assert len((out / "verdicts.jsonl").read_text().splitlines()) == 3
-    assert main(["account", str(out), "--json"]) == 0
+    assert main(["live", "missing", str(out), "--json"]) == 0
     account = json.loads(capsys.readouterr().out)
     assert (account["recorded"], account["missed"]) == (3, 0)
     assert len(account["series"]) == 3
@@ -85,10 +99,10 @@ def test_watching_a_folder_judges_what_is_there_and_goes_on(tmp_path, scores, ca
 
 @pytest.fixture
 def network(tmp_path):
-    """A network that nobody trained, in doubt about everything, and simulated scores beside it."""
+    """An untrained network, unsure about everything, with simulated scores beside it."""
     path = tmp_path / "own.onnx"
     export_onnx(model_of(SMALL, side=512), path)
-    made_scores(scores_path(path), path)
+    made_scores(calibration_path(path), path)
     return path
 
 
@@ -153,18 +167,20 @@ def test_a_session_of_before_goes_on_with_thresholds_that_discard_less(
         said = capsys.readouterr()
         assert "recorded 1 (1 unsure)" in said.out
         assert ("discard below 0.924, now 0.0293" in said.err) != already
-    # those of its own discard more: that is another session
+    # its own thresholds discard more: that is another session
     assert watched(hot_pixels, out, "--model", str(network), "--scores", scores) == 2
-    assert "begun with discard below 0.029" in capsys.readouterr().err
+    assert "its discard below is 0.029" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("simulated", [True, False])
 def test_scores_beside_a_model_are_of_the_detector_if_measured(
     tmp_path, hot_pixels, network, capsys, simulated
 ):
-    made = made_scores(scores_path(network), network)
-    beside = read_scores(made, model=load_model(network).name)
-    write_scores(replace(beside, simulated=simulated), scores_path(network), overwrite=True)
+    made = made_scores(calibration_path(network), network)
+    beside = read_calibration(made, model=load_model(network).name)
+    write_calibration(
+        replace(beside, simulated=simulated), calibration_path(network), overwrite=True
+    )
     assert watched(hot_pixels, tmp_path / "out", "--model", str(network)) == 0
     said = capsys.readouterr()
     assert ("not on this detector" in said.err) == simulated
@@ -216,15 +232,17 @@ def test_a_table_of_evidence_is_scored_in_seconds(tmp_path, spotted, capsys):
         file["zingers"] = table.zingers
         file.create_dataset("kind", data=list(table.kind), dtype=h5py.string_dtype())
     out = tmp_path / "scores.json"
-    assert main(["score", str(model), str(path), "--out", str(out)]) == 0
+    assert main(["model", "calibrate", str(model), str(path), "--out", str(out)]) == 0
     assert "18 hits, 18 frames without" in capsys.readouterr().out
-    found = read_scores(out, model=load_model(model).name)
+    found = read_calibration(out, model=load_model(model).name)
     assert (found.simulated, found.kind) == (True, "evidence")
     assert found.data == "t.h5, detectors a, b"
     p_crystal = load_model(model).p_crystal(table.names, table.numbers[4:])
     hits = p_crystal[table.label[4:] == 1]
     assert found.hits_below[len(found.hits_below) // 2] == (hits < 0.5).sum()
-    assert main(["score", "diffranet", str(path), "--out", str(tmp_path / "n.json")]) == 2
+    assert (
+        main(["model", "calibrate", "diffranet", str(path), "--out", str(tmp_path / "n.json")]) == 2
+    )
     assert "expected images" in capsys.readouterr().err
 
 
@@ -234,12 +252,21 @@ def test_labelled_frames_are_scored_as_they_are_measured(tmp_path, spotted, caps
     labels = tmp_path / "labels.csv"
     labels.write_text("file,label\na-hit.tif,1\nb-few.tif,diffraction\nc-none.tif,0\n")
     out = tmp_path / "scores.json"
-    command = ["score", str(model), str(folder), "--labels", str(labels), "--out", str(out)]
+    command = [
+        "model",
+        "calibrate",
+        str(model),
+        str(folder),
+        "--labels",
+        str(labels),
+        "--out",
+        str(out),
+    ]
     assert main(command) == 0
     said = capsys.readouterr()
     assert "2 hits, 1 frames without" in said.out
     assert "left out" in said.err
-    found = read_scores(out, model=load_model(model).name)
+    found = read_calibration(out, model=load_model(model).name)
     assert (found.simulated, found.kind, found.data) == (False, "evidence", "labels.csv")
     labels.write_text("file,label\na-hit.tif,1\n")
     assert main([*command, "--overwrite"]) == 2
@@ -247,7 +274,7 @@ def test_labelled_frames_are_scored_as_they_are_measured(tmp_path, spotted, caps
 
 
 def test_the_beam_of_a_recipe_is_judged(tmp_path, scores, capsys):
-    command = ["beam", "diffranet", "--count", "4", "--out", str(tmp_path / "out")]
+    command = ["live", "beam", "diffranet", "--count", "4", "--out", str(tmp_path / "out")]
     assert main([*command, "--workers", "1", "--model", "diffranet", "--scores", scores]) == 0
     assert "received 4, recorded 4" in capsys.readouterr().out
     rows = [json.loads(row) for row in (tmp_path / "out/verdicts.jsonl").read_text().splitlines()]
@@ -256,45 +283,48 @@ def test_the_beam_of_a_recipe_is_judged(tmp_path, scores, capsys):
 
 
 def test_nobody_listens_to_a_replay(capsys):
-    command = ["replay", "diffranet", "--bind", "tcp://127.0.0.1:*", "--count", "1"]
+    command = ["live", "replay", "diffranet", "--bind", "tcp://127.0.0.1:*", "--count", "1"]
     assert main([*command, "--wait", "0.2", "--workers", "1"]) == 1
     assert "nobody has listened" in capsys.readouterr().err
 
 
 def test_scores_are_those_of_the_images(tmp_path, capsys):
     data = tmp_path / "data.h5"
-    assert main(["generate", "diffranet", "--count", "12", "--seed", "5", "--out", str(data)]) == 0
+    assert (
+        main(["data", "generate", "diffranet", "--count", "12", "--seed", "5", "--out", str(data)])
+        == 0
+    )
     out = tmp_path / "scores.json"
-    assert main(["score", "diffranet", str(data), "--out", str(out)]) == 0
+    assert main(["model", "calibrate", "diffranet", str(data), "--out", str(out)]) == 0
     assert "--min-hit-recall 0.99: refused" in capsys.readouterr().out
-    found = read_scores(out, model=load_model("diffranet").name)
+    found = read_calibration(out, model=load_model("diffranet").name)
     assert found.hits + found.empties == 12
     assert found.simulated
     # all hits lie below the highest threshold, and none below the lowest
     assert (np.diff(found.hits_below) >= 0).all()
-    assert main(["score", "diffranet", str(data), "--out", str(out)]) == 1
+    assert main(["model", "calibrate", "diffranet", str(data), "--out", str(out)]) == 1
     assert "exists already" in capsys.readouterr().err
 
 
 def test_an_account_of_something_else_is_refused(tmp_path, capsys):
-    assert main(["account", str(tmp_path)]) == 2
+    assert main(["live", "missing", str(tmp_path)]) == 2
     assert "expected a ledger" in capsys.readouterr().err
     (tmp_path / "ledger.sqlite").write_bytes(b"something else" * 100)
-    assert main(["account", str(tmp_path)]) == 2
+    assert main(["live", "missing", str(tmp_path)]) == 2
     assert "damaged or foreign" in capsys.readouterr().err
 
 
 def test_a_ledger_without_frames_has_an_account(tmp_path, capsys):
     with open_ledger(tmp_path / "ledger.sqlite", {"model": "m"}):
         pass
-    assert main(["account", str(tmp_path)]) == 0
+    assert main(["live", "missing", str(tmp_path)]) == 0
     assert "recorded 0 (nothing), missed 0" in capsys.readouterr().out
 
 
 def test_a_flood_of_troubles_is_summed_up(monkeypatch, capsys):
     now = [5.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
-    say = Voice()
+    say = RateLimitedEcho()
     for number in range(1000):
         say(f"trouble {number}")
     now[0] = 6.5
@@ -309,4 +339,4 @@ def test_a_terminal_that_is_gone_ends_no_run(monkeypatch):
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr("click.echo", gone)
-    Voice()("a line")
+    RateLimitedEcho()("a line")

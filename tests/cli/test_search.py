@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from deepfreak.cli.search import search
+from deepfreak.cli.model.search import search
 from deepfreak.errors import DatasetError
 from tests.labelled import write_labelled
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from deepfreak.cli.search import search
+from deepfreak.cli.model.search import search
 from tests.labelled import write_labelled
 
 CHEAP = ("--filters", 1, "--iterations", 1, "--max-epochs", 1, "--device", "cpu")
@@ -50,7 +50,7 @@ def test_a_search_leaves_its_journal_results_page_and_networks(toy, tmp_path):
     assert found["plan"]["normalise"] == "image"
     assert found["purpose"]["train"]["count"] == found["purpose"]["judged"]["count"] == 6
     assert found["best"][0]["accuracy"]["total"] == 6
-    assert (out / "journal.jsonl").exists()
+    assert (out / "journal.log").exists()
     assert (out / "report.html").exists()
     assert len(list((out / "networks").iterdir())) == 1
 

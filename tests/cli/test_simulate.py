@@ -1,4 +1,4 @@
-"""`deepfreak simulate`: what it writes and what it says."""
+"""`deepfreak data simulate`: what it writes and what it says."""
 
 import json
 from pathlib import Path
@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from deepfreak.cli import main
-from deepfreak.cli.simulate import simulate
+from deepfreak.cli.data.simulate import simulate
+from deepfreak.datasets.shots import FORMATS
 from deepfreak.formats import read_frames
-from deepfreak.formats.written import FORMATS
 
 QUICK = (
     "crystal.structure.cell=[40, 50, 60, 90, 90, 90]",
@@ -24,14 +24,16 @@ QUICK = (
 def run(command: str, *arguments: object) -> int:
     """Run a command on a quick variant of the diffranet recipe in this process."""
     changes = [word for change in QUICK for word in ("--set", change)]
-    return main([command, "diffranet", *changes, *(str(argument) for argument in arguments)])
+    return main(
+        ["data", command, "diffranet", *changes, *(str(argument) for argument in arguments)]
+    )
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> str:
-    """Return the one line that was said on stderr."""
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1, lines
-    return lines[0]
+    """Return the line that was said on stderr, before what to do next."""
+    line, *rest = capsys.readouterr().err.strip().splitlines()
+    assert all(one.startswith("next: ") for one in rest)
+    return line
 
 
 def test_pictures_are_the_images_that_generate_puts_at_their_index(tmp_path: Path) -> None:
@@ -109,7 +111,7 @@ def test_what_cannot_be_done_is_one_line_and_leaves_nothing(
 def test_a_structure_that_is_missing_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["simulate", "diffranet", "--structure", "no.pdb", "--out", str(tmp_path)]
+    arguments = ["data", "simulate", "diffranet", "--structure", "no.pdb", "--out", str(tmp_path)]
     assert main(arguments) == 2
     assert "no.pdb" in said(capsys)
     assert list(tmp_path.iterdir()) == []
@@ -130,11 +132,11 @@ def test_a_file_in_the_folders_place_is_named(
 ) -> None:
     (tmp_path / "shots").write_text("precious")
     assert run("simulate", "--out", tmp_path / "shots") == 1
-    assert "cannot make the folder" in said(capsys)
+    assert "is a file; expected the name of a directory" in said(capsys)
     assert (tmp_path / "shots").read_text() == "precious"
 
 
 def test_the_formats_offered_are_those_there_are() -> None:
     (option,) = (param for param in simulate.params if param.name == "form")
-    assert tuple(option.type.choices) == FORMATS
-    assert get_args(simulate.callback.__annotations__["form"]) == FORMATS
+    assert set(option.type.choices) == set(FORMATS)
+    assert set(get_args(simulate.callback.__annotations__["form"])) == set(FORMATS)

@@ -25,13 +25,16 @@ def test_a_model_learns_and_is_judged_by_split(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     model = tmp_path / "m.skops"
-    assert main(["train", str(data), "--split", "train", "--trees", "9", "--out", str(model)]) == 0
+    assert (
+        main(["model", "train", str(data), "--split", "train", "--trees", "9", "--out", str(model)])
+        == 0
+    )
     manifest = load_model(model).manifest
     assert manifest["data"]["count"] == 40
     assert manifest["data"]["manifest"]["split"]["name"] == "train"
     assert manifest["command"].endswith("--split train")
     capsys.readouterr()
-    assert main(["evaluate", str(model), str(data), "--split", "test"]) == 0
+    assert main(["model", "evaluate", str(model), str(data), "--split", "test"]) == 0
     assert "20 images" in capsys.readouterr().out
 
 
@@ -39,5 +42,5 @@ def test_an_unknown_split_is_one_line(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     out = str(tmp_path / "m.skops")
-    assert main(["train", str(data), "--split", "valid", "--out", out]) == 2
+    assert main(["model", "train", str(data), "--split", "valid", "--out", out]) == 2
     assert "no split valid, but: train, test" in capsys.readouterr().err

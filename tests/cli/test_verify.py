@@ -1,4 +1,4 @@
-"""`deepfreak verify`: exit codes and lines."""
+"""`deepfreak data verify`: exit codes and lines."""
 
 import shutil
 from pathlib import Path
@@ -15,7 +15,7 @@ __all__ = ["made", "small"]  # fixtures
 
 
 def test_a_whole_file_is_one_line_and_exit_0(made: Path, capsys: pytest.CaptureFixture) -> None:
-    assert main(["verify", str(made), "--sample", "3"]) == 0
+    assert main(["data", "verify", str(made), "--sample", "3"]) == 0
     out = capsys.readouterr().out
     assert "10 images are what the manifest says; 3 simulated again" in out
     assert "equal bytes (same versions, backend and processor features)" in out
@@ -23,7 +23,7 @@ def test_a_whole_file_is_one_line_and_exit_0(made: Path, capsys: pytest.CaptureF
 
 
 def test_full_simulates_all(made: Path, capsys: pytest.CaptureFixture) -> None:
-    assert main(["verify", str(made), "--full"]) == 0
+    assert main(["data", "verify", str(made), "--full"]) == 0
     assert "10 simulated again" in capsys.readouterr().out
 
 
@@ -34,7 +34,7 @@ def test_problems_are_a_line_each_and_exit_1(
     with h5py.File(path, "r+") as file:
         file["label"][0] = (file["label"][0] + 1) % 5
         file["truth/pulse_photons"][1] = 1.0
-    assert main(["verify", str(path), "--sample", "0"]) == 2
+    assert main(["data", "verify", str(path), "--sample", "0"]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     lines = captured.err.strip().splitlines()
@@ -43,13 +43,13 @@ def test_problems_are_a_line_each_and_exit_1(
 
 
 def test_what_is_no_data_set_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    assert main(["verify", str(tmp_path / "none.h5")]) == 2
-    assert "no data set" in capsys.readouterr().err
+    assert main(["data", "verify", str(tmp_path / "none.h5")]) == 2
+    assert "does not exist" in capsys.readouterr().err
 
 
 def test_a_shard_is_proved_like_a_whole(
     small: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     generate(small, count=6, seed=1, shard=(2, 2), out=tmp_path / "2.h5")
-    assert main(["verify", str(tmp_path / "2.h5")]) == 0
+    assert main(["data", "verify", str(tmp_path / "2.h5")]) == 0
     assert "3 simulated again" in capsys.readouterr().out

@@ -1,6 +1,6 @@
 """Reads reference images of the original programs and renders the same with deepfreak.
 
-A case is NAME.json + NAME.npz; what kind it is shows in what they hold.
+A case is NAME.json + NAME.npz; their contents show the kind.
 """
 
 import json
@@ -29,7 +29,7 @@ OCTANT = "psii_F_octant_milli"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BraggCase:
-    """One nanoBragg image and everything it was made from."""
+    """One nanoBragg image and all its inputs."""
 
     image: np.ndarray
     lattice: RenderedCrystal
@@ -75,7 +75,7 @@ class BraggCase:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AmorphousCase:
-    """One nonBragg image, the table it was made from and the settings of its command line."""
+    """One nonBragg image, its table and the settings of its command line."""
 
     image: np.ndarray
     stol: np.ndarray
@@ -111,7 +111,7 @@ class AmorphousCase:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NoiseCase:
-    """The stages of one noisify run, as far as they were kept, and its settings."""
+    """The stages of one noisify run, as far as they were stored, and its settings."""
 
     stages: dict[str, np.ndarray]
     calibration: float

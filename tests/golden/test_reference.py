@@ -30,7 +30,7 @@ def case(request: pytest.FixtureRequest) -> BraggCase | AmorphousCase | NoiseCas
 
 
 def assert_agrees(ours: np.ndarray, reference: np.ndarray) -> None:
-    """Sum within 1e-6; all but max(3, 0.01 %) of the pixels that matter within 1e-5."""
+    """Sum within 1e-6; all but max(3, 0.01 %) of the relevant pixels within 1e-5."""
     reference = reference.astype(np.float64)
     assert ours.sum() == pytest.approx(reference.sum(), rel=1e-6)
     matter = np.maximum(ours, reference) > 1e-6 * reference.max()
@@ -48,7 +48,7 @@ def test_reference_is_met(case: BraggCase | AmorphousCase | NoiseCase) -> None:
 
 
 def check_noise(case: NoiseCase) -> None:
-    """Compare what stages there are: the point spread by pixel, the others statistically."""
+    """Compare the stored stages: the point spread by pixel, the others statistically."""
     stages = {name: stage.astype(np.float64) for name, stage in case.stages.items()}
     before_spread = stages.get("photons", stages.get("input"))
     checked = 0

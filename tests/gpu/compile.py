@@ -1,4 +1,4 @@
-"""Compiles every kernel for compute capability 9.0; needs NVIDIA's libraries but no GPU.
+"""Compile every kernel for compute capability 9.0; needs NVIDIA's libraries but no GPU.
 
 Run: python -m tests.gpu.compile
 """
@@ -15,7 +15,7 @@ HOPPER = (9, 0)
 
 
 class Device:
-    """What numba asks a device for when it compiles a function that kernels call."""
+    """The device properties that numba queries to compile a function that kernels call."""
 
     compute_capability = HOPPER
     id = 0

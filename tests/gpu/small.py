@@ -1,4 +1,4 @@
-"""A small experiment that a GPU, or numba's simulator of one, renders in little time."""
+"""A small experiment that a GPU, or numba's simulator of one, renders quickly."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The GPU's kernels, run by numba's simulator on a CPU: the same physics, the same answers."""
+"""The GPU's kernels, run by numba's simulator on a CPU, give the same results."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A headless Chromium, driven through pipes: no port that others could reach, no websocket."""
+"""A headless Chromium, driven through pipes: no open port, no websocket."""
 
 import contextlib
 import itertools
@@ -33,7 +33,7 @@ def find():
 
 
 class Chromium:
-    """A browser with one page; what it asked for and what its console said is kept."""
+    """A browser with one page; it records requests and console messages."""
 
     def __init__(self, profile, *, width=1280, height=800):
         self.console, self.requests, self.failures = [], [], []
@@ -104,7 +104,7 @@ class Chromium:
         return answer["result"].get("value")
 
     def wait_for(self, expression):
-        """Return when an expression holds; the page is asked whenever it draws."""
+        """Return when an expression holds; it is evaluated at each redraw."""
         self.evaluate(f"""new Promise((resolve, reject) => {{
           const end = performance.now() + {1000 * (PATIENCE_S - 5)};
           (function look() {{
@@ -125,7 +125,7 @@ class Chromium:
         )
 
     def prefer(self, scheme):
-        """Be a system that prefers "light" or "dark"."""
+        """Emulate a system that prefers "light" or "dark"."""
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self.call("Emulation.setEmulatedMedia", features=features)
 
@@ -156,17 +156,19 @@ class Chromium:
                 self._answers[message["id"]] = message
                 self._answered.notify_all()
             return
-        facts = message["params"]
+        metadata = message["params"]
         match message["method"]:
             case "Page.loadEventFired":
                 self._loads.put(True)
             case "Network.requestWillBeSent":
-                self.requests.append(facts["request"]["url"])
-            case "Network.responseReceived" if facts["response"]["status"] >= 400:
-                self.failures.append((facts["response"]["status"], facts["response"]["url"]))
+                self.requests.append(metadata["request"]["url"])
+            case "Network.responseReceived" if metadata["response"]["status"] >= 400:
+                self.failures.append((metadata["response"]["status"], metadata["response"]["url"]))
             case "Runtime.exceptionThrown":
-                self.console.append(str(facts["exceptionDetails"]))
-            case "Runtime.consoleAPICalled" if facts["type"] in {"error", "warning", "assert"}:
-                self.console.append(str(facts["args"]))
-            case "Log.entryAdded" if facts["entry"]["level"] in {"error", "warning"}:
-                self.console.append(facts["entry"]["text"] + " " + facts["entry"].get("url", ""))
+                self.console.append(str(metadata["exceptionDetails"]))
+            case "Runtime.consoleAPICalled" if metadata["type"] in {"error", "warning", "assert"}:
+                self.console.append(str(metadata["args"]))
+            case "Log.entryAdded" if metadata["entry"]["level"] in {"error", "warning"}:
+                self.console.append(
+                    metadata["entry"]["text"] + " " + metadata["entry"].get("url", "")
+                )

@@ -1,4 +1,4 @@
-"""Programs that write detector files badly, each run as a process of its own.
+"""Programs that write detector files badly, each run in its own process.
 
 ``python -m tests.live.folder_writers NAME ARGUMENT...``; a writer that goes on step by step takes
 one for each line on its standard input, and says `ready` on its standard output when it is done.
@@ -21,7 +21,7 @@ SHAPE = (64, 64)
 
 
 def counts(number, *, shape=SHAPE):
-    """Return the image of a number, which it can be told by (`number_of`)."""
+    """Return an image from which `number_of` reads a number."""
     image = made.photons(shape, seed=number % 7)
     image[0, 0], image[0, 1] = number % 1000, number // 1000
     return image
@@ -126,7 +126,7 @@ def swmr(path, shape="64x64"):
 
 
 def locked(path):
-    """Write an HDF5 file that nobody may read before it is closed."""
+    """Write an HDF5 file that is locked until it is closed."""
     with h5py.File(path, "w") as file:
         for number, _ in enumerate(steps()):
             file[f"entry/data/data_{number + 1:06d}"] = counts(number)[None]
@@ -134,7 +134,7 @@ def locked(path):
 
 
 def unlocked(path, frames):
-    """Write an HDF5 file with room for frames, without a lock and any sign of it."""
+    """Write an HDF5 file with space for frames, without a lock or any sign that it is open."""
     os.environ["HDF5_USE_FILE_LOCKING"] = "FALSE"
     with h5py.File(path, "w", locking=False) as file:
         data = file.create_dataset(

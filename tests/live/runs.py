@@ -1,4 +1,4 @@
-"""Runs in this process: a source that says what it is told, workers that answer at once."""
+"""Runs in this process: a source of given events, workers that answer at once."""
 
 import time
 from collections import deque
@@ -6,29 +6,29 @@ from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import wait
 
 from deepfreak.errors import OutputError
-from deepfreak.live.events import Arrival, Outcome, SeriesBegan, SeriesEnded
-from deepfreak.live.intake import Limits
-from deepfreak.live.ledger import open_ledger
-from deepfreak.live.run import Run
+from deepfreak.live.messages import Arrival, FrameOutcome, SeriesBegan, SeriesEnded
+from deepfreak.live.receive.intake import QueueLimits
+from deepfreak.live.results.ledger import open_ledger
+from deepfreak.live.run import LiveRun
 from deepfreak.live.spool import Spool
-from tests.live.made import CLASSES
+from tests.live.examples import CLASSES
 
 BEGAN = SeriesBegan(series="s", kind="shot", expected=10)
 
 
 def arrival(number, *, series="s", payload=b"photons"):
-    """Return a frame that has come."""
+    """Return a received frame."""
     return Arrival(series=series, number=number, payload=payload, received=1.0)
 
 
 def series_of(numbers, *, began=BEGAN, ended=True, **more):
-    """Return all that is said of a series."""
+    """Return all events of a series."""
     frames = [arrival(number, series=began.series, **more) for number in numbers]
     return [began, *frames, *([SeriesEnded(series=began.series)] * ended)]
 
 
 class Told:
-    """A source of given events; one that is callable is done instead of said."""
+    """A source of given events; a callable among them is called instead."""
 
     def __init__(self, events):
         self._events = events
@@ -43,10 +43,10 @@ class Told:
 
 
 class Answering:
-    """Workers that keep every frame, or decide as they are told."""
+    """Workers that keep every frame, or decide by a given function."""
 
     processes = (1,)
-    deaths = 0
+    crashes = 0
 
     def __init__(self, decide=lambda _job: "keep", *, room=4):
         self._decide, self._most = decide, room
@@ -74,7 +74,7 @@ class Answering:
             job = self._jobs.popleft()
             yield (
                 job,
-                Outcome(
+                FrameOutcome(
                     series=job.series,
                     number=job.number,
                     decision=self._decide(job),
@@ -112,13 +112,13 @@ def made_run(folder, events, *, workers=None, limits=None, spool=Spool, **option
     """Give a run and its ledger."""
     with ExitStack() as stack:
         ledger = stack.enter_context(open_ledger(folder / "ledger.sqlite", {}))
-        run = Run(
+        run = LiveRun(
             Told(events),
             workers=workers or Answering(),
             ledger=ledger,
             spool=spool(folder / "spool", ledger.id),
             classes=CLASSES,
-            limits=limits or Limits(frames=1000, settle_s=0, write_s=0),
+            limits=limits or QueueLimits(frames=1000, settle_s=0, write_s=0),
             **options,
         )
         yield run, ledger

@@ -1,4 +1,4 @@
-"""Sessions in processes of their own, to be killed; and a detector that sends made frames."""
+"""Sessions in separate processes, to be killed, and a detector that sends synthetic frames."""
 
 import os
 import signal
@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from deepfreak.errors import InputError
-from deepfreak.live.dectris.messages import Start
-from deepfreak.live.dectris.speak import Speaker
-from deepfreak.live.ledger import read_ledger
+from deepfreak.live.receive.dectris.messages import Start
+from deepfreak.live.receive.dectris.sender import StreamSender
 from deepfreak.live.replay import record_shots
+from deepfreak.live.results.ledger import read_ledger
 from deepfreak.models import EvidenceModel, load_model
 from deepfreak.physics.recipe import load_recipe
-from deepfreak.screening.scores import Scores, thresholds, write_scores
+from deepfreak.screening.calibration_file import Calibration, thresholds, write_calibration
 
 PATIENCE_S = 120.0
 
@@ -29,7 +29,7 @@ def made_scores(path: Path, model: Path | str = "diffranet") -> Path:
     hits = np.sort(1 / (1 + np.exp(-rng.normal(6, 2, 5000))))
     empties = np.sort(1 / (1 + np.exp(-rng.normal(-6, 2, 5000))))
     known = load_model(model)
-    scores = Scores(
+    scores = Calibration(
         model=known.name,
         kind="evidence" if isinstance(known, EvidenceModel) else "images",
         data="made",
@@ -40,7 +40,7 @@ def made_scores(path: Path, model: Path | str = "diffranet") -> Path:
         empties_from=tuple((5000 - np.searchsorted(empties, at)).tolist()),
         levels=(3.0, 40.0),
     )
-    write_scores(scores, path, overwrite=True)
+    write_calibration(scores, path, overwrite=True)
     return path
 
 
@@ -64,7 +64,7 @@ def session(*command: str, log: Path):
 
 
 def wait_until(true, what: str, seconds: float = PATIENCE_S) -> None:
-    """Return when `true()` is; fail when it takes too long."""
+    """Wait until `true()` is true; fail if it takes too long."""
     until = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < until, f"waited {seconds} s for {what}"
@@ -80,7 +80,7 @@ def recorded(out: Path) -> int:
         with read_ledger(path) as ledger:
             return ledger.last
     except InputError:
-        return 0  # it is just being made
+        return 0  # still being created
 
 
 def interrupt(child) -> int:
@@ -95,8 +95,8 @@ def recording():
     return record_shots(load_recipe("diffranet"), seed=0, count=7)
 
 
-class Detector(Speaker):
-    """Sends numbered frames, and knows what has left."""
+class Detector(StreamSender):
+    """Sends numbered frames and records which were sent."""
 
     def __init__(self, **options) -> None:
         super().__init__("tcp://127.0.0.1:*", **options)
@@ -109,7 +109,7 @@ class Detector(Speaker):
             expected=count,
             shape=(512, 512),
             channels=("one",),
-            facts=recording().facts,
+            metadata=recording().metadata,
             simulated=True,
         )
         assert self.start(start, within_s=PATIENCE_S)

@@ -1,4 +1,4 @@
-"""Alarms, each on numbers that raise it and on numbers that almost do."""
+"""Alarms, each on values that raise it and on values just below."""
 
 import itertools
 
@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from deepfreak.errors import RecipeError
-from deepfreak.live.alarms import Alarms, AlarmSettings, Readings
-from deepfreak.live.events import SeriesBegan, SeriesEnded, Trouble
-from deepfreak.live.hit_rate import chance_of_fall, dispersion
-from deepfreak.live.tally import Tally
+from deepfreak.live.messages import SeriesBegan, SeriesEnded, Trouble
+from deepfreak.live.statistics import Statistics
+from deepfreak.live.statistics.alarms import Alarms, AlarmSettings, Readings
+from deepfreak.live.statistics.hit_rate import chance_of_fall, dispersion
 from deepfreak.models.evaluation import Proportion
-from tests.live.outcomes import CLASSES, outcome, rows
+from tests.live.frame_outcomes import CLASSES, outcome, rows
 
 NOW = 1_700_000_000.0
 
@@ -110,7 +110,7 @@ def test_few_frames_prove_no_fall():
         ("ice", {"ice": Proportion(20, 100)}, {"ice": Proportion(10, 100)}),
         ("unlike training", {"outside": Proportion(6, 100)}, {"outside": Proportion(5, 100)}),
         ("queue fills", {"waiting": 51, "capacity": 100}, {"waiting": 50, "capacity": 100}),
-        ("frames left out", {"left_out": Proportion(1, 900)}, {"left_out": Proportion(0, 900)}),
+        ("frames dropped", {"dropped": Proportion(1, 900)}, {"dropped": Proportion(0, 900)}),
         (
             "no frames",
             {"open_series": "a", "silent_s": 11},
@@ -157,18 +157,18 @@ def test_the_gravest_alarm_stands_first_and_each_is_one_line():
         Readings(
             now=NOW,
             ice=Proportion(20, 100),
-            left_out=Proportion(5, 100),
+            dropped=Proportion(5, 100),
             blank_s=99,
             blank_frames=99,
             workers=2,
         )
     )
-    assert names(alarms) == ["only blank frames", "frames left out", "ice"]
+    assert names(alarms) == ["only blank frames", "frames dropped", "ice"]
     assert all("\n" not in alarm.text and any(c.isdigit() for c in alarm.text) for alarm in alarms)
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"window_s": 0.0}, {"most_ice": 1.5}, {"fell_chance": -1.0}, {"hold_s": float("nan")}]
+    "wrong", [{"window_s": 0.0}, {"max_ice": 1.5}, {"fell_chance": -1.0}, {"hold_s": float("nan")}]
 )
 def test_thresholds_that_cannot_be_are_refused(wrong):
     with pytest.raises(RecipeError, match=next(iter(wrong))):
@@ -176,21 +176,21 @@ def test_thresholds_that_cannot_be_are_refused(wrong):
 
 
 def test_a_run_raises_its_alarms_from_outcomes_alone():
-    tally = Tally(classes=CLASSES, levels=(5.0, 30.0), started=NOW)
-    tally.notice(SeriesBegan(series="run-1", kind="file"), NOW)
+    statistics = Statistics(classes=CLASSES, levels=(5.0, 30.0), started=NOW)
+    statistics.notice(SeriesBegan(series="run-1", kind="file"), NOW)
     rng = np.random.default_rng(6)
 
     def run(first, seconds, hit_rate, **more):
         for second in range(first, first + seconds):
             labels = np.where(rng.random(50) < hit_rate, "good", "no-crystal")
-            tally.add(
+            statistics.add(
                 rows(
                     outcome(50 * second + i, NOW + second + i / 50, label=label, **more)
                     for i, label in enumerate(labels)
                 )
             )
         end = NOW + first + seconds
-        return {alarm["name"] for alarm in tally.snapshot(end)["alarms"]}
+        return {alarm["name"] for alarm in statistics.snapshot(end)["alarms"]}
 
     assert run(0, 121, 0.3) == set()
     assert run(121, 61, 0.1) == {"hit rate fell"}
@@ -198,36 +198,36 @@ def test_a_run_raises_its_alarms_from_outcomes_alone():
     assert run(267, 60, 0.3, truth={"ice": True}) == {"ice"}
     assert run(327, 90, 0.3, truth={"ice": False}, saturated=True) >= {"saturated frames"}
     assert run(417, 90, 0.3, level=2.0) >= {"unlike training"}
-    tally.notice(SeriesEnded(series="run-1"), NOW + 507)
-    assert tally.snapshot(NOW + 700)["alarms"] == []
-    assert tally.snapshot(NOW + 700)["state"]["severity"] == "idle"
+    statistics.notice(SeriesEnded(series="run-1"), NOW + 507)
+    assert statistics.snapshot(NOW + 700)["alarms"] == []
+    assert statistics.snapshot(NOW + 700)["state"]["severity"] == "idle"
 
 
 def test_a_closed_shutter_is_told_within_the_stated_time():
-    tally = Tally(classes=CLASSES, started=NOW)
+    statistics = Statistics(classes=CLASSES, started=NOW)
     told = None
     for second in range(40):
         label = "good" if second < 20 else "blank"
-        tally.add(rows(outcome(i, NOW + second + i / 10, label=label) for i in range(10)))
-        state = tally.snapshot(NOW + second + 1)["state"]
+        statistics.add(rows(outcome(i, NOW + second + i / 10, label=label) for i in range(10)))
+        state = statistics.snapshot(NOW + second + 1)["state"]
         if state["words"] == "only blank frames":
             told = told or second + 1
     assert told == 30
 
 
 def test_trouble_at_a_source_is_shown_and_forgotten():
-    tally = Tally(classes=CLASSES, started=NOW)
-    tally.notice(Trouble(message="expected CBOR, found <img src=x>"), NOW)
-    (alarm,) = tally.snapshot(NOW + 1)["alarms"]
+    statistics = Statistics(classes=CLASSES, started=NOW)
+    statistics.notice(Trouble(message="expected CBOR, found <img src=x>"), NOW)
+    (alarm,) = statistics.snapshot(NOW + 1)["alarms"]
     assert alarm["text"].endswith("<img src=x>")
-    tally.add(rows([outcome(0, NOW + 5)]))
-    tally.snapshot(NOW + 30)
-    assert tally.snapshot(NOW + 41)["alarms"] == []
+    statistics.add(rows([outcome(0, NOW + 5)]))
+    statistics.snapshot(NOW + 30)
+    assert statistics.snapshot(NOW + 41)["alarms"] == []
 
 
 def test_only_what_has_numbers_is_said_to_be_watched():
-    blind = Tally(classes=CLASSES, started=NOW)
+    blind = Statistics(classes=CLASSES, started=NOW)
     assert not {"ice", "unlike training"} & set(blind.snapshot(NOW)["watched"])
-    seeing = Tally(classes=CLASSES, levels=(1.0, 9.0), started=NOW)
+    seeing = Statistics(classes=CLASSES, levels=(1.0, 9.0), started=NOW)
     seeing.add(rows([outcome(0, NOW, truth={"ice": False})]))
     assert {"ice", "unlike training", "no frames"} <= set(seeing.snapshot(NOW)["watched"])

@@ -1,13 +1,14 @@
 import json
 import resource
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from deepfreak.errors import OutputError
-from deepfreak.live.events import Recorded
-from deepfreak.live.sinks.crystfel_list import MAX_LINE_LENGTH, Copy, CrystFELList
-from tests.live.made import instants, killed, made_outcome, made_rows
+from deepfreak.live.messages import HitCopy, LedgerRow
+from deepfreak.live.sinks.crystfel_list import MAX_LINE_LENGTH, CrystFELList
+from tests.live.examples import instants, killed, made_outcome, made_rows
 
 
 def as_crystfel_reads(path):
@@ -26,7 +27,7 @@ def as_crystfel_reads(path):
 def listed(tmp_path, *outcomes, **options):
     path = tmp_path / "hits.lst"
     sink = CrystFELList(path, **options)
-    sink.write([Recorded(sequence=n + 1, outcome=each) for n, each in enumerate(outcomes)])
+    sink.write([LedgerRow(sequence=n + 1, outcome=each) for n, each in enumerate(outcomes)])
     sink.close()
     return as_crystfel_reads(path)
 
@@ -42,7 +43,7 @@ def test_only_frames_of_its_decision_are_listed_in_order(tmp_path, decision, pla
     outcomes = [
         made_outcome(number, series="/data/a.h5", decision=each)
         for number, each in enumerate(
-            ["keep", "discard", "unsure", "unreadable", "left-out", "keep"]
+            ["keep", "discard", "unsure", "unreadable", "dropped", "keep"]
         )
     ]
     found = listed(tmp_path, *outcomes, decision=decision)
@@ -57,38 +58,47 @@ def test_the_frame_of_a_file_of_one_has_the_empty_event(tmp_path):
 
 
 def test_a_copied_frame_is_listed_where_its_copy_lies(tmp_path):
-    places = {("run-1", 3): Copy(tmp_path / "hits" / "hits-00001.h5", 17, whole=True)}
+    copy = HitCopy("hits/hits-00001.h5", 17)
     found = listed(
         tmp_path,
-        made_outcome(3, decision="keep"),
+        made_outcome(3, decision="keep", copy=copy),
         made_outcome(6, decision="keep"),
-        place=lambda series, number: places.get((series, number)),
     )
     assert found == [(str(tmp_path / "hits" / "hits-00001.h5"), b"//17"), ("run-1", b"//6")]
 
 
 def test_a_copy_is_listed_when_its_file_is_whole_and_nothing_behind_it_before(tmp_path):
-    path, whole = tmp_path / "hits.lst", set()
+    path = tmp_path / "hits.lst"
+    drafts = [tmp_path / f".hits-0000{number}.h5.draft" for number in range(4)]
+    for draft in drafts:
+        draft.touch()
 
-    def place(_series, number):
-        name = f"hits-0000{number // 6}.h5"
-        return Copy(tmp_path / name, number, whole=name in whole)
+    def copied(first, count):
+        rows = made_rows(first, count)
+        copies = [
+            HitCopy(f"hits-0000{row.outcome.number // 6}.h5", row.outcome.number) for row in rows
+        ]
+        return [
+            replace(row, outcome=replace(row.outcome, copy=copy))
+            for row, copy in zip(rows, copies, strict=True)
+        ]
 
-    sink = CrystFELList(path, place=place)
+    sink = CrystFELList(path)
     for first in range(1, 19, 3):
-        sink.write(made_rows(first, 3))
+        sink.write(copied(first, 3))
     assert sink.last() == 18
     assert path.read_bytes() == b""
-    whole.add("hits-00000.h5")
-    sink.write(made_rows(19, 1))
+    drafts[0].unlink()
+    sink.write(copied(19, 1))
     events = [event for _, event in as_crystfel_reads(path)]
     assert events == [b"//0", b"//3"]
-    # killed here, what waited comes again
+    # killed here: waiting frames arrive again
     sink._file.close()
-    sink = CrystFELList(path, place=place)
+    sink = CrystFELList(path)
     assert sink.last() == 6
-    sink.write(made_rows(7, 13))
-    whole |= {"hits-00001.h5", "hits-00002.h5"}
+    sink.write(copied(7, 13))
+    drafts[1].unlink()
+    drafts[2].unlink()
     sink.close()  # as at the end of a session, when the last file has been made
     assert [event for _, event in as_crystfel_reads(path)] == [
         b"//0",
@@ -117,9 +127,9 @@ def test_a_line_longer_than_crystfel_reads_is_counted_and_left_out(tmp_path):
     fits = "x" * (MAX_LINE_LENGTH - len(" //7"))
     for sequence, name in enumerate((fits, fits + "x"), start=1):
         outcome = made_outcome(7, series=name, decision="keep")
-        sink.write([Recorded(sequence=sequence, outcome=outcome)])
+        sink.write([LedgerRow(sequence=sequence, outcome=outcome)])
     sink.close()
-    assert sink.left_out == 1
+    assert sink.skipped == 1
     assert as_crystfel_reads(tmp_path / "hits.lst") == [(fits, b"//7")]
 
 
@@ -206,7 +216,7 @@ def test_a_full_disk_leaves_the_list_as_it_was_and_it_goes_on_when_there_is_room
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_bytes() == content
     assert sink.last() == 3000
-    # what had been stated and not written is replaced by what comes instead
+    # rows that could not be written are replaced by the next ones
     sink.write(made_rows(3001, 10))
     sink.close()
     assert path.read_bytes() == lines_of(made_rows(1, 3010))

@@ -10,7 +10,7 @@ import zmq
 from deepfreak.errors import InputError, OutputError
 from deepfreak.live.sinks.crystfel_message import pack_hit
 from deepfreak.live.sinks.crystfel_zmq import MAX_REQUEST_LENGTH, CrystFELSocket
-from tests.live.made import made_frame, made_hit, made_peaks
+from tests.live.examples import made_frame, made_hit, made_peaks
 
 ANYWHERE = "tcp://127.0.0.1:*"
 
@@ -26,7 +26,7 @@ def socket_of(kind, **options):
 
 @contextlib.contextmanager
 def crystfel(address, *, subscribe=(), kind=zmq.SUB, most=1000):
-    """Give a socket as im-zmq.c of CrystFEL makes it."""
+    """Yield a socket as im-zmq.c of CrystFEL makes it."""
     context = zmq.Context()
     socket = context.socket(kind)
     socket.setsockopt(zmq.RCVHWM, most)
@@ -58,7 +58,7 @@ def find(map_, key):
 
 
 def wait_for_reader(sink, hit):
-    """Offer a frame until somebody has it."""
+    """Offer a frame until a reader has taken it."""
     poller = zmq.Poller()
     poller.register(sink._socket, zmq.POLLIN)
     while not sink.sent:

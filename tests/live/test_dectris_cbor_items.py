@@ -1,4 +1,4 @@
-"""The reader of CBOR against a general one, and what it refuses."""
+"""Our CBOR reader against a general one, and what it refuses."""
 
 import math
 import tracemalloc
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepfreak.errors import FrameError
-from deepfreak.live.dectris.cbor_items import DEEPEST, Tagged, read_item
+from deepfreak.live.receive.dectris.cbor_items import MAX_DEPTH, Tagged, read_item
 
 values = st.recursive(
     st.none()
@@ -81,7 +81,7 @@ def test_byte_strings_are_not_copied() -> None:
         b"\x9b\x7f\xff\xff\xff\xff\xff\xff\xff",  # an array of 2^63 items
         b"\xbb\x7f\xff\xff\xff\xff\xff\xff\xff",
         b"\x7a\x7f\xff\xff\xff",
-        b"\x81" * (DEEPEST + 2) + b"\x00",
+        b"\x81" * (MAX_DEPTH + 2) + b"\x00",
         b"\xc1" * 100_000 + b"\x00",
         b"\x9f" * 100_000,
         b"\x99\xff\xff" + b"\x00" * 65535,

@@ -1,4 +1,4 @@
-"""Compressed arrays there and back, both ways of decompressing, and what lies about itself."""
+"""Round trips of compressed arrays, both decompressors, and arrays with false headers."""
 
 import ctypes
 import struct
@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from deepfreak.errors import FrameError
-from deepfreak.live.dectris import compression
-from deepfreak.live.dectris.compression import ALGORITHMS, CodedArray, decode, encode
+from deepfreak.live.receive.dectris import compression
+from deepfreak.live.receive.dectris.compression import ALGORITHMS, CompressedArray, decode, encode
 
 SHAPES = [(1, 1), (3, 5), (129, 257)]
 
@@ -24,7 +24,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "by HDF5":
         monkeypatch.setattr(compression, "_library", lambda: None)
     elif compression._library() is None:
-        pytest.skip("hdf5plugin hides its functions here")
+        pytest.skip("this hdf5plugin does not export its functions: HDF5 itself is used")
     return request.param
 
 
@@ -63,13 +63,13 @@ def test_the_frame_of_hdf5_filters_is_written() -> None:
         assert block in {8192, array.nbytes}
 
 
-def lying(coded: CodedArray) -> dict[str, CodedArray]:
+def lying(coded: CompressedArray) -> dict[str, CompressedArray]:
     data = bytes(coded.data)
     header = struct.Struct(">QI")
     total, block = header.unpack_from(data)
     rest = data[12:]
 
-    def claims(new_total: int, new_block: int) -> CodedArray:
+    def claims(new_total: int, new_block: int) -> CompressedArray:
         return replace(coded, data=header.pack(new_total, new_block) + rest)
 
     return {
@@ -140,7 +140,7 @@ def test_nothing_is_written_behind_the_image() -> None:
     """A block that holds more than it says must not run over what comes after."""
     library = compression._library()
     if library is None:
-        pytest.skip("hdf5plugin hides its functions here")
+        pytest.skip("this hdf5plugin does not export its functions: HDF5 itself is used")
     whole = encode(np.full((1, 4096), 7, dtype=np.uint8), "lz4-block")
     room = np.zeros(4096 + 64, dtype=np.uint8)
     with pytest.raises(FrameError):

@@ -1,4 +1,4 @@
-"""Messages that lie: whatever comes, the outcome is an event or one line that says why not."""
+"""Invalid messages: each gives an event or one line with the reason."""
 
 import json
 import os
@@ -15,12 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from deepfreak.errors import FrameError
-from deepfreak.live.dectris import cbor_v2, json_v1
-from deepfreak.live.dectris.decode import decoder
-from deepfreak.live.dectris.receive import Listener
-from deepfreak.live.dectris.speak import encode_image
-from deepfreak.live.events import Arrival, SeriesBegan, SeriesEnded
-from tests.live.spoken import a_start, counts_of
+from deepfreak.live.messages import Arrival, SeriesBegan, SeriesEnded
+from deepfreak.live.receive.dectris import cbor_v2, json_v1
+from deepfreak.live.receive.dectris.decode import decoder
+from deepfreak.live.receive.dectris.sender import encode_image
+from deepfreak.live.receive.dectris.stream import StreamSource
+from tests.live.detectors import a_start, counts_of
 
 SECONDS = float(os.environ.get("DEEPFREAK_FUZZ_SECONDS", "180"))
 MAX_LINE_LENGTH = 500
@@ -72,11 +72,11 @@ class Ear:
 
     def __init__(self) -> None:
         with mock.patch("zmq.Context"):
-            self.listener = Listener("bind:tcp://127.0.0.1:1")
+            self.listener = StreamSource("bind:tcp://127.0.0.1:1")
         self.contexts: dict[str, SeriesBegan] = {}
 
     def hear(self, parts: list[bytes]) -> str:
-        """Return what became of a message; anything but what may become of it fails."""
+        """Return the result of a message; fail on a result that is not allowed."""
         try:
             views = [memoryview(part) for part in parts]
             events = self.listener._understood(views, 1.0, 1.0, sender=0)
@@ -88,7 +88,7 @@ class Ear:
             match event:
                 case SeriesBegan():
                     self.contexts[event.series] = event
-                    json.dumps(dict(event.facts), allow_nan=False)
+                    json.dumps(dict(event.metadata), allow_nan=False)
                     assert len(event.context) < 64 << 20
                     outcome = self.decoded(event, V2["image"], 0)
                 case Arrival():
@@ -121,7 +121,7 @@ def require_one_line(line: str) -> None:
 
 @st.composite
 def damaged(draw: st.DrawFn, message: bytes) -> bytes:
-    """`message` with bytes changed, taken out, put in or cut off."""
+    """`message` with bytes changed, removed, inserted or cut off."""
     data = bytearray(message)
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, max(len(data) - 1, 0)))

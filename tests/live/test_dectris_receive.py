@@ -11,15 +11,15 @@ import zmq
 from deepfreak.errors import FrameError, InputError
 from deepfreak.formats.measured import missing_by_reason
 from deepfreak.formats.options import ReadSettings
-from deepfreak.live.decoding import Decoders
-from deepfreak.live.dectris import cbor_v2, json_v1
-from deepfreak.live.dectris.decode import decoder
-from deepfreak.live.dectris.receive import Listener
-from deepfreak.live.dectris.speak import Speaker, encode_image, encode_pixels
-from deepfreak.live.events import Arrival, SeriesBegan, SeriesEnded
-from deepfreak.live.roll import Line, Roll
-from deepfreak.live.seen import Seen
-from tests.live.spoken import (
+from deepfreak.live.messages import Arrival, SeriesBegan, SeriesEnded
+from deepfreak.live.receive.decoders import Decoders
+from deepfreak.live.receive.dectris import cbor_v2, json_v1
+from deepfreak.live.receive.dectris.decode import decoder
+from deepfreak.live.receive.dectris.sender import StreamSender, encode_image, encode_pixels
+from deepfreak.live.receive.dectris.stream import StreamSource
+from deepfreak.live.receive.frame_accounting import FrameAccounting, SeriesState
+from deepfreak.live.receive.number_set import NumberSet
+from tests.live.detectors import (
     a_start,
     connected,
     counts_of,
@@ -31,7 +31,7 @@ from tests.live.spoken import (
 )
 
 
-def whole_series(speaker: Speaker, start=None, *, dtype: str = "<u2", images: int = 3) -> None:
+def whole_series(speaker: StreamSender, start=None, *, dtype: str = "<u2", images: int = 3) -> None:
     assert speaker.start(start or a_start(), within_s=5)
     for number in range(images):
         assert speaker.image(number, counts_of(number, dtype), truth={"label": "good", "ice": 0.5})
@@ -65,7 +65,7 @@ def test_images_arrive_as_they_were_sent(protocol: str, compression: str, dtype:
 @pytest.mark.parametrize("protocol", ["v2", "v1"])
 def test_frames_know_what_the_start_said(protocol: str) -> None:
     start = a_start(simulated=True)
-    start.facts.update(pedestal=10.0, gain=1.5)
+    start.metadata.update(pedestal=10.0, gain=1.5)
     with connected(protocol=protocol) as (speaker, listener):
         whole_series(speaker, start)
         events = heard(listener, ends())
@@ -78,11 +78,11 @@ def test_frames_know_what_the_start_said(protocol: str) -> None:
     assert (frame.pedestal, frame.gain, frame.simulated) == (10, 1.5, True)
     (mask,) = start.masks.values()
     np.testing.assert_array_equal(frame.valid, ~mask)
-    facts = of_kind(events, SeriesBegan)[0].facts
-    assert facts["detector"] == "EIGER2 X"
-    assert facts["pixels"] == [24, 40]
-    assert facts["masked_pixels"] == 4
-    assert facts["count_time_s"] == 0.01
+    metadata = of_kind(events, SeriesBegan)[0].metadata
+    assert metadata["detector"] == "EIGER2 X"
+    assert metadata["pixels"] == [24, 40]
+    assert metadata["masked_pixels"] == 4
+    assert metadata["count_time_s"] == 0.01
 
 
 @pytest.mark.parametrize("dtype", ["<u2", ">u4", "u1"])
@@ -160,7 +160,7 @@ def test_a_missed_start_is_made_up_for(protocol: str) -> None:
     assert began.expected is None
     assert began.lacks == ("start",)
     (line,) = troubles(events)
-    assert line.startswith(f"series {began.series}: its start was missed; judged without")
+    assert line.startswith(f"series {began.series}: its start was missed; classified without")
     np.testing.assert_array_equal(frames(events)[1].counts, counts_of(6))
 
 
@@ -174,18 +174,20 @@ def test_a_detector_restarted_in_mid_series_begins_a_new_one() -> None:
     assert numbers == [("01HXAMPLE", 0), *(("01HXANOTHER", number) for number in range(3))]
 
 
-def rolled(*names: str) -> Roll:
+def rolled(*names: str) -> FrameAccounting:
     """What an earlier run received: the last series is open, those before it have ended."""
-    roll = Roll()
+    accounting = FrameAccounting()
     for name in names:
         ended = name != names[-1]
-        roll.take_up(Line(series=name, kind="dectris-v1", ended=ended, seen=Seen(range(5))))
-    return roll
+        accounting.restore(
+            SeriesState(series=name, kind="dectris-v1", ended=ended, seen=NumberSet(range(5)))
+        )
+    return accounting
 
 
 def test_numbers_of_series_that_come_again_get_new_names() -> None:
-    with Speaker("tcp://127.0.0.1:*", protocol="v1") as speaker:
-        listener = Listener(speaker.address)
+    with StreamSender("tcp://127.0.0.1:*", protocol="v1") as speaker:
+        listener = StreamSource(speaker.address)
         listener.resume(rolled("7", "7 (2)"))
         whole_series(speaker)
         speaker.start(a_start())
@@ -198,8 +200,8 @@ def test_numbers_of_series_that_come_again_get_new_names() -> None:
 
 
 def test_after_a_restart_of_ours_a_numbered_series_goes_on() -> None:
-    with Speaker("tcp://127.0.0.1:*", protocol="v1") as speaker:
-        listener = Listener(speaker.address)
+    with StreamSender("tcp://127.0.0.1:*", protocol="v1") as speaker:
+        listener = StreamSource(speaker.address)
         listener.resume(rolled("7", "7 (2)"))
         assert speaker.wait(5)
         speaker.send(encode_image(8, counts_of(8), start=a_start(), protocol="v1"))
@@ -281,16 +283,16 @@ def test_what_is_said_of_an_image_is_believed_only_in_its_form(said: object) -> 
 
 
 def test_a_lost_connection_is_told_and_made_again() -> None:
-    speaker = Speaker("tcp://127.0.0.1:*")
+    speaker = StreamSender("tcp://127.0.0.1:*")
     address = speaker.address
-    listener = Listener(address)
+    listener = StreamSource(address)
     try:
         whole_series(speaker)
         events = listener.events()
         heard(events, ends())
         speaker.close()
         first = heard(events, troubles)
-        speaker = Speaker(address)
+        speaker = StreamSender(address)
         whole_series(speaker, a_start(unique_id="02"))
         then = heard(events, ends())
         assert troubles(first) == [f"connection lost with {address}"]
@@ -301,11 +303,8 @@ def test_a_lost_connection_is_told_and_made_again() -> None:
         speaker.close()
 
 
-def test_a_message_too_large_for_any_detector_costs_only_itself(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("deepfreak.live.dectris.receive.MAX_MESSAGE", 100_000)
-    with connected() as (speaker, listener):
+def test_a_message_too_large_for_any_detector_costs_only_itself() -> None:
+    with connected(max_message=100_000) as (speaker, listener):
         speaker.send(bytes(200_000))
         events = listener.events()
         assert troubles(heard(events, troubles)) == [f"connection lost with {speaker.address}"]
@@ -316,7 +315,7 @@ def test_a_message_too_large_for_any_detector_costs_only_itself(
 
 
 def test_it_can_wait_for_a_detector_that_connects() -> None:
-    listener = Listener("bind:tcp://127.0.0.1:*")
+    listener = StreamSource("bind:tcp://127.0.0.1:*")
     with zmq.Context() as context, context.socket(zmq.PUSH) as good:
         good.connect(listener.address)
         good.send(encode_image(0, counts_of(0), start=a_start()))
@@ -325,7 +324,7 @@ def test_it_can_wait_for_a_detector_that_connects() -> None:
 
 
 def test_who_stalls_or_speaks_another_language_holds_nobody_up() -> None:
-    listener = Listener("bind:tcp://127.0.0.1:*")
+    listener = StreamSource("bind:tcp://127.0.0.1:*")
     host, port = listener.address.removeprefix("tcp://").split(":")
     with (
         socket.create_connection((host, int(port))) as stalling,
@@ -349,11 +348,10 @@ def test_a_series_of_stream_v2_without_a_name_has_its_number() -> None:
     assert [event.series for event in of_kind(events, SeriesEnded)] == ["7", "7 (2)"]
 
 
-def test_silence_is_ticked_and_nobody_there_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deepfreak.live.dectris.receive._SECONDS_TO_ANSWER", 0.15)
+def test_silence_is_ticked_and_a_missing_detector_is_reported_once() -> None:
     with zmq.Context() as context, context.socket(zmq.PULL) as nobody:
         port = nobody.bind_to_random_port("tcp://127.0.0.1")
-    listener = Listener(f"tcp://127.0.0.1:{port}")
+    listener = StreamSource(f"tcp://127.0.0.1:{port}", answer_s=0.15)
     events = listener.events()
     start = time.monotonic()
     ticks = [next(events) for _ in range(5)]
@@ -364,7 +362,7 @@ def test_silence_is_ticked_and_nobody_there_is_said_once(monkeypatch: pytest.Mon
 
 
 def test_a_detector_drops_what_nobody_takes() -> None:
-    with Speaker("tcp://127.0.0.1:*", high_water=2) as speaker:
+    with StreamSender("tcp://127.0.0.1:*", high_water=2) as speaker:
         assert not speaker.start(a_start())
         assert not speaker.image(0, counts_of(0))
 
@@ -385,15 +383,15 @@ def test_pixels_compressed_before_are_sent_under_any_number() -> None:
 )
 def test_other_addresses_are_refused(address: str) -> None:
     with pytest.raises(InputError, match="expected an address"):
-        Listener(address)
+        StreamSource(address)
 
 
 def test_an_address_in_use_is_refused() -> None:
-    with Speaker("tcp://127.0.0.1:*") as speaker:
+    with StreamSender("tcp://127.0.0.1:*") as speaker:
         with pytest.raises(InputError, match="expected"):
-            Listener(f"bind:{speaker.address}")
+            StreamSource(f"bind:{speaker.address}")
         with pytest.raises(InputError, match="expected"):
-            Speaker(speaker.address)
+            StreamSender(speaker.address)
 
 
 def test_an_image_of_another_size_than_announced_is_refused() -> None:

@@ -9,14 +9,14 @@ import zmq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepfreak.live.dectris.messages import End, Image, Start
-from deepfreak.live.dectris.receive import Listener
-from deepfreak.live.dectris.series import Conversation
-from deepfreak.live.dectris.speak import Speaker, encode_image
-from deepfreak.live.events import Arrival, SeriesBegan, SeriesEnded, Trouble
-from deepfreak.live.roll import Line, Roll
-from deepfreak.live.seen import Seen
-from tests.live.spoken import SHAPE, a_start, counts_of, frames, heard, of_kind, troubles
+from deepfreak.live.messages import Arrival, SeriesBegan, SeriesEnded, Trouble
+from deepfreak.live.receive.dectris.messages import End, Image, Start
+from deepfreak.live.receive.dectris.sender import StreamSender, encode_image
+from deepfreak.live.receive.dectris.series import SeriesTracker
+from deepfreak.live.receive.dectris.stream import StreamSource
+from deepfreak.live.receive.frame_accounting import FrameAccounting, SeriesState
+from deepfreak.live.receive.number_set import NumberSet
+from tests.live.detectors import SHAPE, a_start, counts_of, frames, heard, of_kind, troubles
 
 ID = "01HXAMPLE"
 
@@ -41,12 +41,12 @@ def end(number: int = 7, *, unique_id=None) -> End:
 
 
 class Talk:
-    """A conversation, and the roll that knows what was received."""
+    """A conversation, and the record of what was received."""
 
-    def __init__(self, protocol: str = "v1", roll: Roll | None = None) -> None:
-        self.protocol, self.roll = protocol, roll or Roll()
-        self.conversation = Conversation()
-        self.conversation.resume(self.roll)
+    def __init__(self, protocol: str = "v1", accounting: FrameAccounting | None = None) -> None:
+        self.protocol, self.accounting = protocol, accounting or FrameAccounting()
+        self.conversation = SeriesTracker()
+        self.conversation.resume(self.accounting)
         self.events, self.new, self.duplicates = [], [], 0
 
     def hear(self, *messages, sender: int = 0, protocol: str | None = None) -> "Talk":
@@ -57,11 +57,11 @@ class Talk:
             for event in events:
                 match event:
                     case SeriesBegan():
-                        self.roll.begin(event)
+                        self.accounting.begin(event)
                     case SeriesEnded():
-                        self.roll.end(event.series, event.expected)
+                        self.accounting.end(event.series, event.expected)
                     case Arrival():
-                        is_new = self.roll.add(event.series, event.number)
+                        is_new = self.accounting.add(event.series, event.number)
                         self.duplicates += not is_new
                         if is_new:
                             self.new.append((event.series, event.number))
@@ -80,7 +80,7 @@ class Talk:
         return [number for series, number in self.new if series == name]
 
     def lacks(self, name: str) -> tuple[str, ...]:
-        return self.roll.line(name).lacks
+        return self.accounting.line(name).lacks
 
 
 @pytest.fixture(params=["v1", "v2"])
@@ -98,11 +98,11 @@ def test_a_missed_start_is_told_once_and_on_record(unique_id):
     (name,) = talk.names
     (line,) = talk.lines
     assert line == (
-        f"series {name}: its start was missed; judged without the detector's mask, saturation "
+        f"series {name}: its start was missed; classified without the detector's mask, saturation "
         "and beam centre"
     )
     assert talk.lacks(name) == ("start",)
-    assert talk.roll.line(name).ended
+    assert talk.accounting.line(name).ended
 
 
 def test_a_late_start_is_taken_for_the_frames_behind_it(unique_id):
@@ -125,14 +125,14 @@ def test_a_late_start_is_taken_for_the_frames_behind_it(unique_id):
 def test_a_start_behind_all_images_is_taken_too(talk):
     talk.hear(*images(0, 1, 2), start(), end())
     assert talk.names == ["7"]
-    assert (talk.lacks("7"), talk.roll.line("7").ended) == ((), True)
-    assert talk.roll.line("7").expected == 3
+    assert (talk.lacks("7"), talk.accounting.line("7").ended) == ((), True)
+    assert talk.accounting.line("7").expected == 3
 
 
 def test_an_end_without_start_and_images_is_a_series_that_was_missed(talk):
     talk.hear(end(), end())
     assert talk.lines == ["series 7: its end came, but neither its start nor an image"]
-    assert talk.roll.line("7").ended
+    assert talk.accounting.line("7").ended
     assert not talk.new
 
 
@@ -174,10 +174,10 @@ def test_a_series_without_an_end_ends_with_the_next_one(unique_id):
         end(8, unique_id=other), *images(1, unique_id=unique_id),
     )  # fmt: skip
     first, second = talk.names
-    assert talk.roll.line(first).ended
-    assert talk.roll.line(second).ended
+    assert talk.accounting.line(first).ended
+    assert talk.accounting.line(second).ended
     assert talk.numbers(first) == [0, 1]
-    assert talk.roll.line(first).missed == 1
+    assert talk.accounting.line(first).missed == 1
 
 
 def test_a_number_that_is_used_again_is_another_series(talk):
@@ -217,7 +217,7 @@ def test_a_connection_that_breaks_in_mid_series_does_not_break_the_series(talk):
     talk.hear(*images(5, 6, 3), end(), sender=9)
     assert talk.names == ["7"]
     assert talk.numbers("7") == [0, 1, 2, 5, 6, 3]
-    assert talk.roll.line("7").ended
+    assert talk.accounting.line("7").ended
 
 
 def test_on_an_unbroken_connection_a_number_that_comes_twice_is_the_same_frame(talk):
@@ -233,10 +233,10 @@ def test_two_detectors_on_one_socket_are_told_apart(talk):
         for sender in (9, 5):
             talk.hear(*images(number), sender=sender)
     talk.hear(end(), sender=5)
-    assert talk.lines == ["two detectors send a series 7: that of the second is 7 (2)"]
+    assert talk.lines == ["series 7 (2): two detectors send a series 7; this is that of the second"]
     assert talk.numbers("7") == talk.numbers("7 (2)") == [0, 1, 2]
     assert talk.duplicates == 0
-    assert (talk.roll.line("7").ended, talk.roll.line("7 (2)").ended) == (True, False)
+    assert (talk.accounting.line("7").ended, talk.accounting.line("7 (2)").ended) == (True, False)
 
 
 def test_two_detectors_without_starts_are_told_apart(talk):
@@ -261,25 +261,25 @@ def test_a_simulated_detector_that_uses_one_unique_id_for_all_series():
         talk.hear(start(**of), *images(0, 1, **of), end(**of))
     assert talk.names == [ID, f"{ID} (2)"]
     assert talk.duplicates == 0
-    again = Talk("v2", talk.roll).hear(*images(2, number=2, unique_id=ID))
+    again = Talk("v2", talk.accounting).hear(*images(2, number=2, unique_id=ID))
     assert again.new == [(f"{ID} (2)", 2)]
     assert again.lines == []  # the earlier run has its start
 
 
-def earlier(*lines: Line) -> Roll:
-    roll = Roll()
+def earlier(*lines: SeriesState) -> FrameAccounting:
+    accounting = FrameAccounting()
     for line in lines:
-        roll.take_up(line)
-    return roll
+        accounting.restore(line)
+    return accounting
 
 
-def line_of(name: str = "7", *, numbers=range(5), protocol: str = "v1", **state) -> Line:
-    return Line(series=name, kind=f"dectris-{protocol}", seen=Seen(numbers), **state)
+def line_of(name: str = "7", *, numbers=range(5), protocol: str = "v1", **state) -> SeriesState:
+    return SeriesState(series=name, kind=f"dectris-{protocol}", seen=NumberSet(numbers), **state)
 
 
 def test_after_a_restart_of_ours_a_series_goes_on_with_the_start_on_record(talk):
-    roll = earlier(line_of(protocol=talk.protocol, lacks=("mask",)))
-    again = Talk(talk.protocol, roll).hear(*images(7, 8), end())
+    accounting = earlier(line_of(protocol=talk.protocol, lacks=("mask",)))
+    again = Talk(talk.protocol, accounting).hear(*images(7, 8), end())
     assert again.new == [("7", 7), ("7", 8)]
     assert again.lines == []
     (began,) = of_kind(again.events, SeriesBegan)
@@ -305,18 +305,18 @@ def test_after_a_restart_of_ours_frames_of_another_series_are_new(state):
 
 def test_a_series_that_a_restart_of_ours_cut_off_ends_with_the_next_one(unique_id):
     old, new = (ID, "01HXANOTHER") if unique_id else ("7", None)
-    roll = earlier(line_of(old, protocol="v2", expected=9))
-    again = Talk("v2", roll)
+    accounting = earlier(line_of(old, protocol="v2", expected=9))
+    again = Talk("v2", accounting)
     again.hear(start(8, unique_id=new), *images(0, number=8, unique_id=new))
-    assert not roll.line(old).ended
+    assert not accounting.line(old).ended
     again.hear(end(8, unique_id=new))
-    assert roll.line(old).ended
-    assert roll.line(old).missed == 4
+    assert accounting.line(old).ended
+    assert accounting.line(old).missed == 4
 
 
 def test_what_another_detector_may_go_on_with_is_not_ended():
-    roll = earlier(line_of("7", numbers=range(5)))
-    again = Talk("v1", roll)
+    accounting = earlier(line_of("7", numbers=range(5)))
+    again = Talk("v1", accounting)
     again.hear(start(3), sender=5)
     again.hear(start(4), *images(0, number=4), end(4), sender=9)
     again.hear(*images(5), sender=5)
@@ -324,8 +324,8 @@ def test_what_another_detector_may_go_on_with_is_not_ended():
 
 
 def test_after_a_restart_of_ours_two_detectors_go_on_with_their_series():
-    roll = earlier(line_of(numbers=range(10)), line_of("7 (2)", numbers=range(20)))
-    again = Talk("v1", roll)
+    accounting = earlier(line_of(numbers=range(10)), line_of("7 (2)", numbers=range(20)))
+    again = Talk("v1", accounting)
     again.hear(*images(21), sender=5)
     again.hear(*images(11), sender=9)
     assert again.new == [("7 (2)", 21), ("7", 11)]
@@ -334,8 +334,8 @@ def test_after_a_restart_of_ours_two_detectors_go_on_with_their_series():
 def test_after_a_restart_of_ours_the_last_series_goes_on_not_an_older_one_without_an_end():
     now = time.time()
     old = line_of(numbers=range(40), last_received=now - 60)
-    roll = earlier(old, line_of("7 (2)", numbers=range(10), last_received=now - 9))
-    assert Talk("v1", roll).hear(*images(41)).new == [("7 (2)", 41)]
+    accounting = earlier(old, line_of("7 (2)", numbers=range(10), last_received=now - 9))
+    assert Talk("v1", accounting).hear(*images(41)).new == [("7 (2)", 41)]
 
 
 def test_after_a_restart_of_ours_a_start_begins_another_series(talk):
@@ -348,7 +348,7 @@ def test_after_a_restart_of_ours_a_start_begins_another_series(talk):
 def test_a_late_start_goes_on_over_a_wild_frame_number(talk):
     talk.hear(*images(0, 1, 999_999_999), start(), *images(2, 3))
     assert talk.names == ["7"]
-    assert talk.roll.missed == 0
+    assert talk.accounting.missed == 0
 
 
 def test_thousands_of_series_are_no_burden():
@@ -361,8 +361,12 @@ def test_thousands_of_series_are_no_burden():
 
 @pytest.mark.parametrize("protocol", ["v1", "v2"])
 def test_two_senders_at_one_socket_have_series_of_their_own(protocol):
-    listener = Listener("bind:tcp://127.0.0.1:*")
-    with zmq.Context() as context, context.socket(zmq.PUSH) as one, context.socket(zmq.PUSH) as two:
+    listener = StreamSource("bind:tcp://127.0.0.1:*")
+    with (
+        zmq.Context() as context,
+        context.socket(zmq.PUSH) as one,
+        context.socket(zmq.PUSH) as two,
+    ):
         for number in range(5):
             for socket, offset in ((one, 0), (two, 10)):
                 if number == 0:
@@ -383,16 +387,16 @@ def test_two_senders_at_one_socket_have_series_of_their_own(protocol):
 
 
 def test_a_detector_that_comes_back_over_a_new_connection_has_another_series():
-    with Speaker("tcp://127.0.0.1:*", protocol="v1") as speaker:
+    with StreamSender("tcp://127.0.0.1:*", protocol="v1") as speaker:
         address = speaker.address
-        listener = Listener(address)
+        listener = StreamSource(address)
         events = listener.events()
         assert speaker.wait(5)
         speaker.send(encode_image(0, counts_of(0), start=start(), protocol="v1"))
         speaker.send(encode_image(1, counts_of(1), start=start(), protocol="v1"))
         first = heard(events, lambda found: len(of_kind(found, Arrival)) == 2)
     heard(events, troubles)
-    with Speaker(address, protocol="v1") as speaker:
+    with StreamSender(address, protocol="v1") as speaker:
         assert speaker.wait(5)
         speaker.send(encode_image(1, counts_of(5), start=start(), protocol="v1"))
         then = heard(events, lambda found: bool(of_kind(found, Arrival)))
@@ -433,15 +437,15 @@ def test_whatever_comes_each_image_is_passed_on_once_in_a_series_that_has_begun(
             case "lost":
                 talk.conversation.lost(sender)
             case "restart":
-                talk = Talk(roll=talk.roll)
+                talk = Talk(accounting=talk.accounting)
                 heard_before = 0
         said = talk.events[heard_before:]
         arrivals = of_kind(said, Arrival)
         assert [arrival.number for arrival in arrivals] == ([image] if what == "image" else [])
-        assert all(arrival.series in talk.roll for arrival in arrivals)
+        assert all(arrival.series in talk.accounting for arrival in arrivals)
         for began in of_kind(said, SeriesBegan):
             assert kinds.setdefault(began.series, began.kind) == began.kind
-        assert all(ended.series in talk.roll for ended in of_kind(said, SeriesEnded))
+        assert all(ended.series in talk.accounting for ended in of_kind(said, SeriesEnded))
 
 
 @given(
@@ -456,11 +460,11 @@ def test_no_frame_of_a_restarted_detector_is_a_duplicate(lives, program_too):
     for many, count, with_start, with_end in lives:
         talk.conversation.lost(0)
         if program_too:
-            talk = Talk(roll=talk.roll)
+            talk = Talk(accounting=talk.accounting)
         for number in range(1, many + 1):
             talk.hear(*([start(number)] if with_start else []))
             talk.hear(*images(*range(count), number=number))
             talk.hear(*([end(number)] if with_end else []))
             sent += count
         assert talk.duplicates == 0
-    assert talk.roll.received == sent
+    assert talk.accounting.received == sent

@@ -1,4 +1,4 @@
-"""Starts that are not perfect: what cannot be read of one costs only itself."""
+"""Invalid start messages: an unreadable field affects only itself."""
 
 import base64
 import json
@@ -7,13 +7,13 @@ import cbor2
 import numpy as np
 import pytest
 
-from deepfreak.live.dectris import cbor_v2, json_v1
-from deepfreak.live.dectris.decode import decoder
-from deepfreak.live.dectris.messages import Start
-from deepfreak.live.dectris.series import Conversation
-from deepfreak.live.dectris.speak import encode_image
-from deepfreak.live.events import SeriesBegan
-from tests.live.spoken import SHAPE, a_start, counts_of, of_kind, troubles
+from deepfreak.live.messages import SeriesBegan
+from deepfreak.live.receive.dectris import cbor_v2, json_v1
+from deepfreak.live.receive.dectris.decode import decoder
+from deepfreak.live.receive.dectris.messages import Start
+from deepfreak.live.receive.dectris.sender import encode_image
+from deepfreak.live.receive.dectris.series import SeriesTracker
+from tests.live.detectors import SHAPE, a_start, counts_of, of_kind, troubles
 
 MASK = a_start().masks["threshold_1"]
 NUMBERS = [
@@ -29,7 +29,7 @@ def v2_start(**changes: object) -> Start:
 
 
 def v1_start(about: dict | None = None, blob: bytes | None = None, **changes: object) -> Start:
-    """The same of Stream V1; `about` and `blob` are of its mask."""
+    """The same for Stream V1; `about` and `blob` describe its mask."""
     header, config, mask, pixels = json_v1.encode_start(a_start())
     config = json.dumps(
         {key: value for key, value in (json.loads(config) | changes).items() if value is not ...}
@@ -41,8 +41,8 @@ def v1_start(about: dict | None = None, blob: bytes | None = None, **changes: ob
 
 
 def said_of(start: Start, protocol: str) -> tuple[list[str], SeriesBegan]:
-    """What a conversation makes of it: troubles, and what the rest is told."""
-    events = Conversation().events(start, protocol, b"", received=1.0, since=1.0)
+    """The result of a conversation: problems, and the series as reported."""
+    events = SeriesTracker().events(start, protocol, b"", received=1.0, since=1.0)
     (began,) = of_kind(events, SeriesBegan)
     return troubles(events), began
 
@@ -58,7 +58,7 @@ def require_all_but_the_number(start: Start, protocol: str) -> None:
     assert start.expected is None
     lines, began = said_of(start, protocol)
     assert len(lines) == 1
-    assert "its number of images cannot be read, taken as unknown" in lines[0]
+    assert "its number of images cannot be read, treated as unknown" in lines[0]
     assert began.lacks == ()
     frame = frame_of(began, protocol)
     np.testing.assert_array_equal(frame.valid, ~MASK)
@@ -121,7 +121,7 @@ def test_v2_no_value_of_a_field_that_is_not_needed_costs_the_mask(field, value):
 def test_v1_a_configuration_that_cannot_be_read_costs_itself(config):
     header, _, mask, pixels = json_v1.encode_start(a_start())
     lines, began = said_of(json_v1.read_message([header, config, mask, pixels]), "v1")
-    assert "its configuration cannot be read, judged without it" in lines[0]
+    assert "its configuration cannot be read, classified without it" in lines[0]
     assert began.lacks == ("configuration",)
     frame = frame_of(began, "v1")
     np.testing.assert_array_equal(frame.valid, ~MASK)
@@ -189,7 +189,7 @@ def test_v2_a_mask_that_cannot_be_read_costs_the_mask_not_the_series(kind):
 def require_all_but_the_mask(start: Start, protocol: str) -> None:
     lines, began = said_of(start, protocol)
     assert len(lines) == 1
-    assert "its mask cannot be read, judged without it" in lines[0]
+    assert "its mask cannot be read, classified without it" in lines[0]
     assert lines[0].isprintable()
     assert (began.lacks, began.expected) == (("mask",), 3)
     frame = frame_of(began, protocol)

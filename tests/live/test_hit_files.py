@@ -1,4 +1,3 @@
-import json
 import resource
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +10,11 @@ import pytest
 
 from deepfreak.errors import FrameError, InputError, OutputError
 from deepfreak.formats import read_frames
-from deepfreak.live.sinks.crystfel_list import Copy, CrystFELList
+from deepfreak.live.messages import HitCopy, LedgerRow
+from deepfreak.live.sinks.crystfel_list import CrystFELList
 from deepfreak.live.sinks.hit_files import HitFiles
 from deepfreak.live.sinks.hit_layout import OURS
-from tests.live.made import (
+from tests.live.examples import (
     CLASSES,
     instants,
     killed,
@@ -57,7 +57,7 @@ def held(folder):
 
 
 def left(folder):
-    return {path.name for path in folder.iterdir()} - {"hits.jsonl"}
+    return {path.name for path in folder.iterdir()}
 
 
 def test_a_folder_takes_frames_of_its_decision_only(tmp_path):
@@ -170,24 +170,15 @@ def test_more_peaks_than_cheetah_has_columns_for_are_all_kept(tmp_path):
 
 
 def test_files_are_made_when_they_are_full_and_when_all_is_over(tmp_path):
-    sink = HitFiles(tmp_path, form="nxmx", frames_per_file=3, classes=CLASSES)
-    for number in range(7):
-        sink.keep(made_hit(number))
-    assert left(tmp_path) == {"hits-00001.h5", "hits-00002.h5", ".hits-00003.h5.draft"}
-    assert sink.place("run-1", 4) == Copy(tmp_path / "hits-00002.h5", 1, whole=True)
-    assert sink.place("run-1", 6) == Copy(tmp_path / "hits-00003.h5", 0, whole=False)
-    assert sink.place("run-1", 7) is None
+    folder = tmp_path / "hits"
+    sink = HitFiles(folder, form="nxmx", frames_per_file=3, classes=CLASSES)
+    copies = [sink.keep(made_hit(number)) for number in range(7)]
+    assert left(folder) == {"hits-00001.h5", "hits-00002.h5", ".hits-00003.h5.draft"}
+    assert copies[4] == HitCopy("hits/hits-00002.h5", 1)
+    assert copies[6] == HitCopy("hits/hits-00003.h5", 0)
     sink.close()
-    assert left(tmp_path) == {"hits-00001.h5", "hits-00002.h5", "hits-00003.h5"}
-    assert held(tmp_path) == [("run-1", number) for number in range(7)]
-    lines = (tmp_path / "hits.jsonl").read_text().splitlines()
-    assert json.loads(lines[4]) == {
-        "file": "hits-00002.h5",
-        "index": 1,
-        "of": 3,
-        "series": "run-1",
-        "number": 4,
-    }
+    assert left(folder) == {"hits-00001.h5", "hits-00002.h5", "hits-00003.h5"}
+    assert held(folder) == [("run-1", number) for number in range(7)]
 
 
 def test_a_frame_of_another_kind_begins_another_file(tmp_path):
@@ -229,11 +220,11 @@ def test_a_frame_that_comes_again_is_held_once_and_not_even_decoded(tmp_path):
 def test_a_draft_is_gone_on_with_whatever_is_asked_for_now(tmp_path):
     sink = HitFiles(tmp_path, form="nxmx", classes=CLASSES)
     sink.keep(made_hit(0))
-    sink._let_go()  # as a process that dies
+    sink._open.close()  # as a process that dies
     sink = HitFiles(tmp_path, form="nxmx", classes=CLASSES)
     sink.keep(made_hit(0))
     sink.keep(made_hit(1))
-    sink._let_go()
+    sink._open.close()
     names = kept(tmp_path, [made_hit(2)], form="cxi")
     assert names == ["hits-00001.h5", "hits-00002.cxi"]
     assert held(tmp_path) == [("run-1", 0), ("run-1", 1), ("run-1", 2)]
@@ -244,49 +235,26 @@ def test_a_draft_is_gone_on_with_whatever_is_asked_for_now(tmp_path):
 def test_a_whole_file_whose_draft_was_left_is_not_made_again(tmp_path):
     sink = HitFiles(tmp_path, form="nxmx", classes=CLASSES)
     sink.keep(made_hit(0))
-    sink._let_go()
+    sink._open.close()
     (draft,) = tmp_path.glob(".*.draft")
     content = draft.read_bytes()
     kept(tmp_path, [])
-    for index in ("kept", "lost"):
-        draft.write_bytes(content)
-        if index == "lost":
-            (tmp_path / "hits.jsonl").unlink()
-        kept(tmp_path, [made_hit(0)])
-        assert left(tmp_path) == {"hits-00001.h5"}
-        assert held(tmp_path) == [("run-1", 0)]
+    draft.write_bytes(content)
+    kept(tmp_path, [made_hit(0)])
+    assert left(tmp_path) == {"hits-00001.h5"}
+    assert held(tmp_path) == [("run-1", 0)]
 
 
 def test_a_draft_beside_a_file_with_other_hits_is_refused_and_kept(tmp_path):
     sink = HitFiles(tmp_path, form="nxmx", classes=CLASSES)
     sink.keep(made_hit(0))
-    sink._let_go()
+    sink._open.close()
     (draft,) = tmp_path.glob(".*.draft")
     with h5py.File(tmp_path / "hits-00001.h5", "w") as file:
         file["mine"] = 1
     with pytest.raises(OutputError, match="move it away"):
         HitFiles(tmp_path, form="nxmx", classes=CLASSES)
     assert draft.exists()
-
-
-def test_the_index_is_completed_wherever_it_was_torn(tmp_path):
-    kept(tmp_path, map(made_hit, range(6)), frames_per_file=3)
-    index = tmp_path / "hits.jsonl"
-    whole = index.read_bytes()
-    for size in range(0, len(whole), 13):
-        index.write_bytes(whole[:size])
-        sink = HitFiles(tmp_path, form="nxmx", classes=CLASSES)
-        assert sink.place("run-1", 5) == Copy(tmp_path / "hits-00002.h5", 2, whole=True)
-        sink.close()
-        assert index.read_bytes() == whole
-
-
-@pytest.mark.parametrize("content", [b"a note", b'{"file": "../x.h5", "index": 0}\n', b"[]\n"])
-def test_an_index_that_is_not_ours_is_refused_and_left_alone(tmp_path, content):
-    (tmp_path / "hits.jsonl").write_bytes(content)
-    with pytest.raises(OutputError, match="another folder"):
-        HitFiles(tmp_path, form="nxmx", classes=CLASSES)
-    assert (tmp_path / "hits.jsonl").read_bytes() == content
 
 
 def test_two_writers_of_one_folder_are_refused(tmp_path):
@@ -299,15 +267,43 @@ def test_two_writers_of_one_folder_are_refused(tmp_path):
 def test_numbers_of_files_that_were_moved_away_are_not_given_again(tmp_path):
     kept(tmp_path, [made_hit(0)])
     (tmp_path / "hits-00001.h5").unlink()
-    assert kept(tmp_path, [made_hit(0), made_hit(1)]) == ["hits-00002.h5"]
+    last = HitCopy(f"{tmp_path.name}/hits-00001.h5", 0)
+    assert kept(tmp_path, [made_hit(1)], last=last) == ["hits-00002.h5"]
     assert held(tmp_path) == [("run-1", 1)]
+
+
+def test_a_frame_without_a_verdict_is_found_though_other_files_follow(tmp_path):
+    hits = [made_hit(number) for number in range(7)]
+    sink = HitFiles(tmp_path / "hits", form="nxmx", frames_per_file=2, classes=CLASSES)
+    copies = [sink.keep(hit) for hit in hits]
+    sink._open.close()  # killed before the verdicts behind frame 1 were recorded
+    sink = HitFiles(
+        tmp_path / "hits", form="nxmx", frames_per_file=2, classes=CLASSES, last=copies[1]
+    )
+    for number in range(7, 12):
+        sink.keep(made_hit(number))
+    assert [sink.keep(hit) for hit in hits[2:]] == copies[2:]
+    sink.close()
+    assert held(tmp_path / "hits") == [("run-1", number) for number in range(12)]
+
+
+def test_the_place_of_a_hit_that_a_power_failure_took_is_not_given_again(tmp_path):
+    sink = HitFiles(tmp_path / "hits", form="nxmx", classes=CLASSES)
+    copies = [sink.keep(made_hit(number)) for number in range(3)]
+    sink._open.close()
+    (draft,) = (tmp_path / "hits").glob(".*.draft")
+    draft.write_bytes(draft.read_bytes()[:-10])
+    sink = HitFiles(tmp_path / "hits", form="nxmx", classes=CLASSES, last=copies[2])
+    assert sink.keep(made_hit(3)) == HitCopy("hits/hits-00002.h5", 0)
+    sink.close()
+    assert held(tmp_path / "hits") == [("run-1", 0), ("run-1", 1), ("run-1", 3)]
 
 
 def test_hostile_series_are_held_under_their_spelling(tmp_path):
     for series in ("../../a\0b", "\ud800", "<script>"):
         kept(tmp_path, [made_hit(0, series=series), made_hit(0, series=series)])
     assert len(held(tmp_path)) == 3
-    (tmp_path / "hits.jsonl").unlink()  # the spelling in the files is the one looked for
+    # the spelling in the files is the one looked for
     assert len(kept(tmp_path, [made_hit(0, series="../../a\0b")])) == 3
 
 
@@ -316,7 +312,7 @@ def test_settings_that_make_no_sense_are_refused(tmp_path):
         HitFiles(tmp_path, form="tiff", classes=CLASSES)
     with pytest.raises(InputError, match="at least 1 frame"):
         HitFiles(tmp_path, form="cxi", classes=CLASSES, frames_per_file=0)
-    with pytest.raises(OutputError, match="cannot make the folder"):
+    with pytest.raises(OutputError, match="cannot make"):
         HitFiles(tmp_path / "none" / "hits", form="cxi", classes=CLASSES)
 
 
@@ -336,7 +332,7 @@ def test_a_full_disk_loses_no_hit_that_was_kept(tmp_path):
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         assert left(tmp_path) == {".hits-00001.h5.draft"}
-        assert (sink.place("run-1", 3) is not None) == is_safe
+        assert (("run-1", 3) in sink._copies) == is_safe
     sink.keep(made_hit(3))
     sink.keep(made_hit(4))
     sink.close()
@@ -361,16 +357,17 @@ def test_killed_at_any_instant_no_hit_is_lost_or_doubled(tmp_path):
         [("run-1", number) for number in range(done + 2)],  # kept, but it could not tell any more
     )
     assert len(found) > 50
-    assert all(path.suffix in {".h5", ".jsonl"} for path in tmp_path.iterdir())
+    assert all(path.suffix == ".h5" for path in tmp_path.iterdir())
 
 
 def test_a_list_for_crystfel_names_the_copies(tmp_path):
     hits = HitFiles(tmp_path / "hits", form="cxi", frames_per_file=2, classes=CLASSES)
-    frames = CrystFELList(tmp_path / "hits.lst", place=hits.place)
-    rows = made_rows(1, 10)
-    for row in rows:
-        if row.outcome.decision == "keep":
-            hits.keep(made_hit(row.outcome.number))
+    frames = CrystFELList(tmp_path / "hits.lst")
+    rows = []
+    for row in made_rows(1, 10):
+        kept_ = row.outcome.decision == "keep"
+        copy = hits.keep(made_hit(row.outcome.number)) if kept_ else None
+        rows.append(LedgerRow(sequence=row.sequence, outcome=replace(row.outcome, copy=copy)))
     frames.write(rows)
     frames.close()
     hits.close()

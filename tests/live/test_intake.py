@@ -1,4 +1,4 @@
-"""What comes in: each frame once, a fair part of them, and never more than may wait."""
+"""Intake: each frame once, an unbiased sample under load, and never more than the queue holds."""
 
 import threading
 import time
@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 from deepfreak.errors import OutputError
-from deepfreak.live import intake as module
-from deepfreak.live.events import SeriesBegan, SeriesEnded, Trouble
-from deepfreak.live.intake import Intake, Limits
-from deepfreak.live.ledger import open_ledger
+from deepfreak.live.messages import SeriesBegan, SeriesEnded, Trouble
+from deepfreak.live.receive.intake import Intake, QueueLimits
+from deepfreak.live.results.ledger import open_ledger
 from deepfreak.live.spool import Spool
-from tests.live.made import made_outcome
+from tests.live.examples import made_outcome
 from tests.live.runs import BEGAN, Told, arrival, series_of
 from tests.live.sessions import wait_until
 
 OPEN = Path("/proc/self/fd")
+IMPATIENT = QueueLimits(frames=100_000, retry_s=0.001)
 
 
 @pytest.fixture
@@ -30,10 +30,10 @@ def ledger(tmp_path):
 def intake_of(tmp_path, ledger):
     made = []
 
-    def make(events, *, limits=None, say=lambda _: None, spool=None):
+    def make(events, *, limits=None, spool=None):
         spool = spool or Spool(tmp_path / "spool", ledger.id)
-        limits = limits or Limits(frames=100_000)
-        made.append(Intake(Told(events), ledger=ledger, spool=spool, limits=limits, say=say))
+        limits = limits or QueueLimits(frames=100_000)
+        made.append(Intake(Told(events), ledger=ledger, spool=spool, limits=limits))
         return made[-1]
 
     make.made = made
@@ -65,12 +65,11 @@ def test_a_file_that_is_looked_through_again_counts_no_duplicates(intake_of):
 
 
 @pytest.mark.parametrize("number", [-1, -(2**70), 2**62, 2**200])
-def test_numbers_that_can_be_none_are_refused(intake_of, number):
-    said = []
-    intake = received(intake_of([BEGAN, arrival(number), arrival(1)], say=said.append))
+def test_frames_with_invalid_numbers_are_rejected(intake_of, number, said):
+    intake = received(intake_of([BEGAN, arrival(number), arrival(1)]))
     assert [job.number for job in intake.queue] == [1]
     assert len(said) == 1
-    assert "number can be none" in said[0]
+    assert "invalid frame number" in said[0]
 
 
 @pytest.mark.parametrize("wild", [10_000, 999_999_999, 2**62 - 1])
@@ -87,12 +86,12 @@ def test_a_frame_of_no_series_is_refused(intake_of):
 
 
 def test_when_the_queue_fills_a_part_is_left_out_whatever_is_in_it(intake_of, tmp_path):
-    limits = Limits(frames=100)
+    limits = QueueLimits(frames=100)
     one = received(intake_of(series_of(range(2000), payload=b"a"), limits=limits))
     taken = [job.number for job in one.queue]
     assert taken[:50] == list(range(50))
     assert len(taken) <= 100
-    assert sorted(taken + [each.number for each in one.left_out]) == list(range(2000))
+    assert sorted(taken + [each.number for each in one.dropped]) == list(range(2000))
     assert one.received == 2000
 
 
@@ -119,14 +118,14 @@ def test_the_sample_is_fair_to_every_column_of_a_scan(intake_of, monkeypatch, fi
 def test_nothing_is_left_out_for_many_series_of_an_earlier_run(intake_of, ledger):
     for number in range(300):
         ledger.begin(SeriesBegan(series=str(number), kind="shot"))
-    intake = received(intake_of(series_of(range(20)), limits=Limits(frames=100)))
+    intake = received(intake_of(series_of(range(20)), limits=QueueLimits(frames=100)))
     assert len(intake.queue) == 20
-    assert not intake.left_out
+    assert not intake.dropped
 
 
 def test_files_wait(intake_of):
     intake = intake_of(
-        series_of(range(50), payload=b""), limits=Limits(frames=10, when_full="wait")
+        series_of(range(50), payload=b""), limits=QueueLimits(frames=10, when_full="wait")
     )
     intake.start()
     taken = []
@@ -135,38 +134,38 @@ def test_files_wait(intake_of):
         taken.append(intake.queue.popleft().number)
         assert len(intake.queue) <= 10
     assert taken == list(range(50))
-    assert not intake.left_out
+    assert not intake.dropped
 
 
 def test_who_waits_for_room_can_be_stopped(intake_of):
-    intake = intake_of(series_of(range(50)), limits=Limits(frames=2, when_full="wait"))
+    intake = intake_of(series_of(range(50)), limits=QueueLimits(frames=2, when_full="wait"))
     intake.start()
     wait_until(lambda: len(intake.queue) >= 2, "the queue")
     intake.stop()
     wait_until(lambda: not intake.receiving, "the end")
 
 
-def test_what_is_not_settled_is_bounded(intake_of, monkeypatch):
-    """As on a full disk, when the other thread takes nothing."""
-    monkeypatch.setattr(module, "MAX_UNSETTLED", 50)
+def test_what_is_not_settled_is_bounded(intake_of):
+    """As on a full disk, while the other thread receives nothing."""
     troubles = [Trouble(message="what?")] * 500
-    intake = intake_of([*series_of(range(1000)), *troubles], limits=Limits(frames=2))
+    intake = intake_of(
+        [*series_of(range(1000)), *troubles], limits=QueueLimits(frames=2, unsettled=50)
+    )
     intake.start()
-    left_out = notices = 0
-    while intake.receiving or intake.left_out or intake.notices:
-        assert len(intake.left_out) + len(intake.notices) <= 52
-        while intake.left_out:
-            intake.left_out.popleft()
-            left_out += 1
+    dropped = notices = 0
+    while intake.receiving or intake.dropped or intake.notices:
+        assert len(intake.dropped) + len(intake.notices) <= 52
+        while intake.dropped:
+            intake.dropped.popleft()
+            dropped += 1
         while intake.notices:
             notices += isinstance(intake.notices.popleft(), Trouble)
-    assert left_out + len(intake.queue) == 1000
+    assert dropped + len(intake.queue) == 1000
     assert notices == 500
 
 
-def test_a_full_disk_is_waited_for_and_told_of_once(intake_of, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "SECONDS_TO_RETRY", 0.001)
-    said, tries = [], []
+def test_a_full_disk_is_waited_for_and_told_of_once(intake_of, tmp_path, said):
+    tries = []
 
     class Full(Spool):
         def put(self, frame):
@@ -176,7 +175,7 @@ def test_a_full_disk_is_waited_for_and_told_of_once(intake_of, tmp_path, monkeyp
             return super().put(frame)
 
     intake = received(
-        intake_of(series_of(range(10)), spool=Full(tmp_path / "full", "a"), say=said.append)
+        intake_of(series_of(range(10)), spool=Full(tmp_path / "full", "a"), limits=IMPATIENT)
     )
     assert [job.number for job in intake.queue] == list(range(10))
     assert len(said) == 2
@@ -198,7 +197,7 @@ def test_what_was_known_before_is_gone_on_with(intake_of, ledger, tmp_path):
 
 
 def test_frames_of_another_session_are_left_alone(intake_of, tmp_path, ledger):
-    # of a series that this session has as well, and a frame that it has recorded
+    # of a series of this session, and a frame that it has recorded
     path = Spool(tmp_path / "spool", "fedcba9876543210").put(arrival(1))
     before = path.read_bytes()
     ledger.begin(BEGAN)
@@ -214,7 +213,7 @@ def test_a_series_that_goes_on_is_open_again_here_and_on_record(intake_of, ledge
     assert intake.missed == 7
     intake = received(intake_of([BEGAN]))
     assert intake.missed == 0  # they may still come
-    (account,) = ledger.accounts()
+    (account,) = ledger.series_reports()
     assert not account.ended
 
 
@@ -231,7 +230,7 @@ def test_the_first_frame_of_a_series_wakes_the_other_thread(intake_of):
     heard = threading.Event()
     intake = intake_of([BEGAN, arrival(0), heard.wait])
     intake.start()
-    assert wait([intake.bell], 5)  # the end of the source would ring as well
+    assert wait([intake.wake_up_fd], 5)  # the end of the source would ring as well
     heard.set()
 
 
@@ -245,10 +244,9 @@ def test_it_leaves_nothing_open(intake_of):
     assert (len(list(OPEN.iterdir())), threading.active_count()) == before
 
 
-def test_each_reason_why_nothing_can_be_written_is_told_once(intake_of, ledger, monkeypatch):
-    monkeypatch.setattr(module, "SECONDS_TO_RETRY", 0.001)
+def test_each_reason_why_nothing_can_be_written_is_told_once(intake_of, ledger, monkeypatch, said):
     reasons = iter(["locked"] * 3 + ["no space left"] * 3)
-    said, begin = [], ledger.begin
+    begin = ledger.begin
 
     def fails(event):
         reason = next(reasons, None)
@@ -257,7 +255,7 @@ def test_each_reason_why_nothing_can_be_written_is_told_once(intake_of, ledger, 
         begin(event)
 
     monkeypatch.setattr(ledger, "begin", fails)
-    received(intake_of(series_of(range(3)), say=said.append))
+    received(intake_of(series_of(range(3)), limits=IMPATIENT))
     assert [line.split(";")[0] for line in said[:2]] == [
         "cannot write the ledger: locked",
         "cannot write the ledger: no space left",
@@ -287,7 +285,7 @@ def test_latencies_count_from_the_receipt_whatever_the_clock_says(intake_of, mon
     for step_s in (-1e9, -3600.0, 3600.0, 1e9):
         stepped = time.time() + step_s
         with monkeypatch.context() as patch:
-            patch.setattr("deepfreak.live.judge.time.time", lambda at=stepped: at)
+            patch.setattr("deepfreak.live.decide.time.time", lambda at=stepped: at)
             assert 0 <= job.now() - job.received < 60
 
 

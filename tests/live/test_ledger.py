@@ -9,14 +9,16 @@ from dataclasses import replace
 import pytest
 
 from deepfreak.errors import InputError, OutputError
-from deepfreak.live.events import Outcome, SeriesBegan
-from deepfreak.live.ledger import open_ledger, read_ledger
-from deepfreak.screening.signs import Signs
+from deepfreak.live.messages import FrameOutcome, HitCopy, SeriesBegan
+from deepfreak.live.results.ledger import open_ledger, read_ledger
+from deepfreak.screening.verdict import EvidenceSummary
 
 ABOUT = {"model": "forest 1", "classes": ["blank", "weak"]}
-BEGAN = SeriesBegan(series="run 1", kind="shot", context=b"\x00mask", expected=10, facts={"a": 1})
+BEGAN = SeriesBegan(
+    series="run 1", kind="shot", context=b"\x00mask", expected=10, metadata={"a": 1}
+)
 
-SIGNS = Signs(
+SIGNS = EvidenceSummary(
     peaks=40,
     off_rings=38,
     strong_off_rings=12,
@@ -27,8 +29,8 @@ SIGNS = Signs(
 )
 
 
-def outcome(number: int, **changes) -> Outcome:
-    made = Outcome(
+def outcome(number: int, **changes) -> FrameOutcome:
+    made = FrameOutcome(
         series="run 1",
         number=number,
         decision="keep",
@@ -55,14 +57,14 @@ def test_verdicts_come_back_as_they_were_and_in_order(tmp_path):
         found = [row for rows in ledger.after(0) for row in rows]
         assert [row.sequence for row in found] == [1, 2]
         for row, made in zip(found, rows, strict=True):
-            assert {name: getattr(row.outcome, name) for name in Outcome.__slots__} == {
-                name: getattr(made, name) for name in Outcome.__slots__
+            assert {name: getattr(row.outcome, name) for name in FrameOutcome.__slots__} == {
+                name: getattr(made, name) for name in FrameOutcome.__slots__
             }
         assert ledger.count("duplicates") == 3
         assert ledger.decisions()["keep"] == 1
         assert ledger.began("run 1") == BEGAN
         assert ledger.began("run 2") is None
-        assert [ledger.seen("run 1").whole_until, ledger.seen("run 1").count] == [1, 2]
+        assert [ledger.seen("run 1").contiguous, ledger.seen("run 1").count] == [1, 2]
 
 
 def test_it_goes_on_with_other_settings_only_where_these_may_follow(tmp_path):
@@ -72,7 +74,7 @@ def test_it_goes_on_with_other_settings_only_where_these_may_follow(tmp_path):
         ledger.begin(BEGAN)
         ledger.record([outcome(0)])
     refusing = open_ledger(path, after, may_follow=lambda found, wanted: found == wanted)
-    with pytest.raises(InputError, match="begun with model forest 1, not forest 2"), refusing:
+    with pytest.raises(InputError, match="its model is forest 1, not forest 2"), refusing:
         pass
     with open_ledger(path, after, may_follow=lambda found, wanted: found != wanted) as ledger:
         assert (ledger.begun_with, ledger.about, ledger.last) == (ABOUT, after, 1)
@@ -94,7 +96,7 @@ def test_verdicts_of_two_models_are_not_mixed(tmp_path):
     with open_ledger(tmp_path / "l.sqlite", ABOUT):
         pass
     with (
-        pytest.raises(InputError, match=r"model forest 1, not forest 2"),
+        pytest.raises(InputError, match="its model is forest 1, not forest 2"),
         open_ledger(tmp_path / "l.sqlite", ABOUT | {"model": "forest 2"}),
     ):
         pass
@@ -130,7 +132,7 @@ def test_series_learn_what_to_expect(tmp_path):
         ledger.begin(BEGAN)
         ledger.end("run 1", None)
         assert ledger.began("run 1") == BEGAN
-        (account,) = ledger.accounts()
+        (account,) = ledger.series_reports()
         assert account.ended
         assert account.missed == ((0, 9),)
         assert "run 1" in ledger
@@ -175,7 +177,7 @@ def test_what_goes_wrong_meanwhile_is_not_taken_for_a_missing_folder(tmp_path):
 def test_a_kill_leaves_whole_batches(tmp_path):
     program = f"""
         from pathlib import Path
-        from deepfreak.live.ledger import open_ledger
+        from deepfreak.live.results.ledger import open_ledger
         from tests.live.test_ledger import ABOUT, BEGAN, outcome
         with open_ledger(Path({str(tmp_path / "l.sqlite")!r}), ABOUT) as ledger:
             ledger.begin(BEGAN)
@@ -200,12 +202,12 @@ def test_a_kill_leaves_whole_batches(tmp_path):
         with open_ledger(tmp_path / "l.sqlite", ABOUT) as ledger:
             assert ledger.last in {told, told + 10}
             seen = ledger.seen("run 1")
-            assert seen.whole_until == seen.count == ledger.last
+            assert seen.contiguous == seen.count == ledger.last
 
 
 def test_a_start_replaces_what_was_known_and_nothing_else_does(tmp_path):
     missed = SeriesBegan(series="7", kind="dectris-v1", context=b"nothing", lacks=("start",))
-    start = replace(missed, context=b"mask", lacks=("mask",), expected=9, facts={"series": 7})
+    start = replace(missed, context=b"mask", lacks=("mask",), expected=9, metadata={"series": 7})
     with open_ledger(tmp_path / "l.sqlite", ABOUT) as ledger:
         ledger.begin(missed)
         ledger.record([outcome(0, series="7", judged_without=("start",))])
@@ -268,24 +270,34 @@ def test_each_ledger_has_an_id_that_stays(tmp_path):
         assert ledger.id == ids[0]
 
 
-def test_a_ledger_of_the_first_format_is_gone_on_with(tmp_path):
+def test_a_ledger_of_another_version_is_refused_and_kept(tmp_path):
     path = tmp_path / "l.sqlite"
     with open_ledger(path, ABOUT) as ledger:
         ledger.begin(BEGAN)
         ledger.record([outcome(0)])
-    with sqlite3.connect(path) as old:
-        old.executescript(
-            "ALTER TABLE series DROP COLUMN lacks; ALTER TABLE frames DROP COLUMN judged_without;"
-            "ALTER TABLE frames DROP COLUMN reasons; ALTER TABLE frames DROP COLUMN signs;"
-            "DELETE FROM about WHERE name = 'id'; PRAGMA user_version = 1;"
-        )
-    old.close()
-    with pytest.raises(InputError, match="brings it up to date"), read_ledger(path):
-        pass
-    with open_ledger(path, ABOUT) as ledger:
-        assert ledger.began("run 1") == BEGAN
-        ledger.record([outcome(1, judged_without=("start",), reasons=("why", "b"), signs=SIGNS)])
-        rows = [row.outcome for rows in ledger.after(0) for row in rows]
-    assert [row.judged_without for row in rows] == [(), ("start",)]
-    assert [row.reasons for row in rows] == [(), ("why", "b")]
-    assert [row.signs for row in rows] == [None, SIGNS]
+    with sqlite3.connect(path) as other:
+        other.execute("PRAGMA user_version = 3")
+    other.close()
+    for opened in (read_ledger(path), open_ledger(path, ABOUT)):
+        with pytest.raises(InputError, match="version 4.* found .*version 3"), opened:
+            pass
+    with sqlite3.connect(path) as other:
+        assert other.execute("SELECT COUNT(*) FROM frames").fetchone() == (1,)
+    other.close()
+
+
+def test_all_that_is_known_of_a_frame_is_kept(tmp_path):
+    more = {
+        "judged_without": ("start",),
+        "reasons": ("why", "b"),
+        "signs": SIGNS,
+        "copy": HitCopy("hits/hits-00001.h5", 7),
+    }
+    with open_ledger(tmp_path / "l.sqlite", ABOUT) as ledger:
+        ledger.begin(BEGAN)
+        assert ledger.last_copy("hits") is None
+        ledger.record([outcome(0, **more), outcome(1)])
+        (row, _) = next(ledger.after(0))
+        assert {name: getattr(row.outcome, name) for name in more} == more
+        assert ledger.last_copy("hits") == more["copy"]
+        assert ledger.last_copy("hit") is None

@@ -1,4 +1,4 @@
-"""Workers and files that claim more than they hold: the limit holds in a real worker."""
+"""Files that claim more than they hold: the memory limit holds in a real worker."""
 
 import os
 import time
@@ -7,12 +7,12 @@ from contextlib import closing
 import h5py
 import pytest
 
-from deepfreak.live.events import SeriesBegan
-from deepfreak.live.folder.identity import Context
-from deepfreak.live.folder.look import unread_identity
-from deepfreak.live.judge import Job
-from deepfreak.live.workers import MEMORY_BYTES, Task, Workers
-from tests.live.test_judge import POLICY
+from deepfreak.live.decide import FrameJob
+from deepfreak.live.messages import SeriesBegan
+from deepfreak.live.receive.folder.identify import FileContext
+from deepfreak.live.receive.folder.inspect import unread_identity
+from deepfreak.live.workers import WorkerPool, WorkerTask
+from tests.live.test_decide import POLICY
 
 ROOM = 600 << 20  # for the worker itself
 
@@ -22,19 +22,20 @@ def test_a_file_that_claims_200_million_frames_costs_a_worker_no_more_than_its_l
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
         file.create_dataset("entry/data/data", (200_000_000, 64, 64), "u2", chunks=(1, 64, 64))
-    context = Context(identity=unread_identity(str(path)), frames=None)
+    context = FileContext(identity=unread_identity(str(path)), frames=None)
     began = SeriesBegan(series="a.h5", kind="file", context=context.pack())
     most = 0
-    with closing(Workers(Task(model=None, policy=POLICY), count=1)) as workers:
+    task = WorkerTask(model=None, policy=POLICY)
+    with closing(WorkerPool(task, count=1)) as workers:
         workers.wait_until_ready()
-        workers.give(Job(series="a.h5", number=5, path=None, received=time.time()), began)
+        workers.give(FrameJob(series="a.h5", number=5, path=None, received=time.time()), began)
         found = []
         while not found:
             found = list(workers.outcomes(0.1))
             most = max([most, *map(resident, workers.processes)])
         ((_, outcome),) = found
     assert outcome.decision == "unreadable"
-    assert most < MEMORY_BYTES + ROOM
+    assert most < task.memory_bytes + ROOM
 
 
 def resident(process):

@@ -5,12 +5,13 @@ import sys
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from deepfreak.live.sinks.metrics import Metrics
-from tests.live.made import CLASSES, made_rows
+from deepfreak.live.dashboard.metrics import Metrics
+from deepfreak.live.messages import RunCounts
+from tests.live.examples import CLASSES, made_rows
 
 
 def read(metrics):
-    """Return {(name, label value or None): value} as a reader of Prometheus's text finds it."""
+    """Return {(name, label value or None): value} parsed as Prometheus text."""
     body, kind = metrics.text()
     assert kind.startswith("text/plain")
     found = {}
@@ -24,7 +25,7 @@ def read(metrics):
 
 def test_everything_is_there_at_zero_from_the_start():
     found = read(Metrics(CLASSES))
-    for decision in ("keep", "discard", "unsure", "unreadable", "left-out"):
+    for decision in ("keep", "discard", "unsure", "unreadable", "dropped"):
         assert found["deepfreak_frames_total", decision] == 0
     for label in CLASSES:
         assert found["deepfreak_frames_by_label_total", label] == 0
@@ -37,11 +38,11 @@ def test_frames_are_counted_by_decision_and_label():
     metrics.add(made_rows(1, 10))
     metrics.add(made_rows(11, 5, decision="unsure", saturated=True))
     bare = {"label": None, "probabilities": (), "p_crystal": None}
-    metrics.add(made_rows(16, 2, decision="left-out", **bare))
+    metrics.add(made_rows(16, 2, decision="dropped", **bare))
     metrics.add(made_rows(18, 1, decision="unreadable", **bare))
     metrics.add([])
     found = read(metrics)
-    decisions = ("keep", "discard", "unsure", "unreadable", "left-out")
+    decisions = ("keep", "discard", "unsure", "unreadable", "dropped")
     assert [found["deepfreak_frames_total", name] for name in decisions] == [4, 6, 5, 1, 2]
     assert [found["deepfreak_frames_by_label_total", name] for name in CLASSES] == [3] * 5
     assert found["deepfreak_frames_saturated_total", None] == 5
@@ -53,7 +54,7 @@ def test_latency_is_from_receipt_to_verdict_of_frames_with_one():
     metrics.add(made_rows(1, 10, received=100.0, decided=100.015))
     metrics.add(made_rows(11, 1, received=100.0, decided=100.5))
     metrics.add(made_rows(12, 1, received=100.0, decided=99.0))  # a clock that was set back
-    metrics.add(made_rows(13, 9, received=100.0, decided=190.0, decision="left-out"))
+    metrics.add(made_rows(13, 9, received=100.0, decided=190.0, decision="dropped"))
     found = read(metrics)
     assert found["deepfreak_latency_seconds_count", None] == 12
     assert found["deepfreak_latency_seconds_sum", None] == pytest.approx(0.65)
@@ -71,8 +72,8 @@ def test_the_hit_rate_is_that_of_recent_frames():
 
 def test_totals_that_others_count_are_taken_over_and_counters_never_fall():
     metrics = Metrics()
-    metrics.set_counts(duplicates=3, missed=7, troubles=2, waiting=11)
-    metrics.set_counts(duplicates=5, missed=6, troubles=1, waiting=0)
+    metrics.count(RunCounts(duplicates=3, missed=7, troubles=2, waiting=11))
+    metrics.count(RunCounts(duplicates=5, missed=6, troubles=1, waiting=0))
     found = read(metrics)
     assert found["deepfreak_frames_duplicate_total", None] == 5
     assert found["deepfreak_messages_malformed_total", None] == 2

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepfreak.live.events import SeriesBegan, Trouble
-from deepfreak.live.tally import Tally
-from deepfreak.live.web import Security, make_app, serve
+from deepfreak.live.dashboard import Security, make_app, serve
+from deepfreak.live.messages import RunCounts, SeriesBegan, Trouble
+from deepfreak.live.statistics import Statistics
 from tests.live.chromium import Chromium, find
-from tests.live.outcomes import CLASSES, outcome, picture, rows
+from tests.live.frame_outcomes import CLASSES, outcome, picture, rows
 
 HOSTILE = '<img src=x onerror="document.title=1"><script>document.title=2</script>/../etc'
 TOKEN = "a-token-of-good-length"  # noqa: S105 - it opens nothing but this test
@@ -23,16 +23,14 @@ class Stream:
     """A run of 60 frames a second, a quarter of them hits, until it is stopped."""
 
     def __init__(self):
-        self.tally = Tally(
+        self.statistics = Statistics(
             classes=CLASSES,
-            facts={"source": HOSTILE, "model": {"name": "made up"}, "policy": "keep p > 0.5"},
+            metadata={"source": HOSTILE, "model": {"name": "made up"}, "policy": "keep p > 0.5"},
             raster=(20, 30),
             levels=(0.0, 100.0),
         )
-        self.tally.notice(SeriesBegan(series=HOSTILE, kind="file", expected=5000))
-        self.tally.set_counts(
-            duplicates=3, missed=0, left_out=0, waiting=7, capacity=512, workers=2
-        )
+        self.statistics.notice(SeriesBegan(series=HOSTILE, kind="file", expected=5000))
+        self.statistics.count(RunCounts(duplicates=3, waiting=7, capacity=512, workers=2))
         self.label = None
         self._pictures = [picture(seed, 256) for seed in range(4)]
         self._stopped = threading.Event()
@@ -58,12 +56,12 @@ class Stream:
                     )
                 )
                 self._number += 1
-            self.tally.add(rows(made))
+            self.statistics.add(rows(made))
 
 
 def serving(stream, *, token=None, port=0):
     app = make_app(
-        tally=stream.tally,
+        statistics=stream.statistics,
         metrics=lambda: (b"", "text/plain"),
         classify=None,
         security=Security(token=token),
@@ -99,7 +97,7 @@ def browser(tmp_path_factory, address):
 
 @pytest.fixture(autouse=True)
 def quiet(browser, address):
-    """Whatever a test does, the console stays empty and nothing is asked of anyone else."""
+    """In all tests the console stays empty and the page requests nothing from other hosts."""
     yield
     assert browser.console == []
     assert browser.failures == []
@@ -173,8 +171,8 @@ def test_hits_are_shown_with_their_peaks_circled(browser):
     )
     browser.wait_for("document.querySelectorAll('.hit .circles circle').length >= 12")
     assert colour(browser, ".hit .circles", "opacity") == "1"
-    browser.evaluate("document.querySelector('[data-overlay=tint]').click()")
-    browser.wait_for("getComputedStyle(document.querySelector('.hit .tint')).opacity === '1'")
+    browser.evaluate("document.querySelector('[data-overlay=activation]').click()")
+    browser.wait_for("getComputedStyle(document.querySelector('.hit .activation')).opacity === '1'")
     browser.evaluate("document.querySelector('[data-overlay=peaks]').click()")
 
 
@@ -262,7 +260,7 @@ def test_far_view_shows_the_answer_alone(browser):
 def test_an_alarm_changes_the_large_words_and_colour(browser, stream):
     browser.wait_for("document.body.dataset.severity === 'ok'")
     calm = colour(browser, "#hero")
-    stream.tally.notice(Trouble(message=f"expected CBOR, found {HOSTILE}"))
+    stream.statistics.notice(Trouble(message=f"expected CBOR, found {HOSTILE}"))
     browser.wait_for("document.body.dataset.severity === 'warning'")
     browser.wait_for(
         f"getComputedStyle(document.getElementById('hero')).backgroundColor !== {calm!r}"

@@ -1,16 +1,16 @@
-"""What a replayed detector says, and when it ends."""
+"""The messages of a replayed detector, and when it ends."""
 
 import numpy as np
 import pytest
 
 from deepfreak.errors import DeepFreakError
-from deepfreak.formats.frame import Facts
-from deepfreak.live.dectris.speak import encode_pixels
+from deepfreak.formats.frame import Metadata
+from deepfreak.live.receive.dectris.sender import encode_pixels
 from deepfreak.live.replay import Recording, replay
 
 
 class Heard:
-    """Stands for a speaker whose listener takes all frames but some."""
+    """Stands in for a speaker whose listener accepts all frames but some."""
 
     address = "tcp://nowhere:1"
 
@@ -36,7 +36,7 @@ class Heard:
 def recording():
     pixels = encode_pixels(np.zeros((8, 8), np.uint16), protocol="v2", compression="none")
     frames = tuple((pixels, {"label": label}) for label in ("blank", "weak", "strong"))
-    return Recording(name="made", frames=frames, facts=Facts(), mask=None, simulated=True)
+    return Recording(name="made", frames=frames, metadata=Metadata(), mask=None, simulated=True)
 
 
 def test_frames_come_again_in_their_order_with_numbers_of_their_own(recording):
@@ -69,6 +69,6 @@ def test_who_is_stopped_ends_the_series(recording, rate_hz):
 
 def test_nothing_is_sent_to_nobody(recording):
     speaker = Heard(listens=False)
-    with pytest.raises(DeepFreakError, match="nobody has listened"):
+    with pytest.raises(DeepFreakError, match="no listener"):
         replay(recording, speaker, count=5, rate_hz=None)
     assert not speaker.numbers

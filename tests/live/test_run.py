@@ -1,4 +1,4 @@
-"""What a run does with frames, in which order, and when it is killed in between."""
+"""The steps of a run, their order, and kills between them."""
 
 import threading
 import time
@@ -7,10 +7,10 @@ from itertools import chain, repeat
 import pytest
 
 from deepfreak.errors import FrameError, OutputError
-from deepfreak.live import run as module
-from deepfreak.live.decoding import SERIES_KNOWN
-from deepfreak.live.events import SeriesBegan
-from deepfreak.live.ledger import Ledger
+from deepfreak.live.messages import SeriesBegan
+from deepfreak.live.receive.decoders import SERIES_KNOWN
+from deepfreak.live.receive.intake import QueueLimits
+from deepfreak.live.results.ledger import Ledger
 from deepfreak.live.spool import Spool
 from tests.live.runs import BEGAN, Answering, Listed, arrival, made_run, rows_of, series_of
 from tests.live.sessions import wait_until
@@ -19,7 +19,7 @@ NEVER = threading.Event()
 
 
 class Kept:
-    """Takes frames to keep."""
+    """Collects frames to keep."""
 
     def __init__(self):
         self.numbers, self.decoded = [], []
@@ -48,7 +48,7 @@ def test_a_frame_is_dropped_only_when_its_copy_and_its_verdict_are_safe(tmp_path
         noted(owner, name)
     with made_run(tmp_path, series_of([0]), records=[Listed()], hits=[Kept()]) as (run, _):
         run.until(NEVER)
-    # lists come last: what they lack is made up from the ledger
+    # lists come last: missing lines are filled in from the ledger
     assert steps == ["keep", "record", "drop", "write"]
 
 
@@ -62,7 +62,7 @@ def test_unsure_frames_are_saved_as_those_to_keep_and_no_others(tmp_path):
 
 
 class Killed(BaseException):
-    """Stands for `kill -9`."""
+    """Stands in for `kill -9`."""
 
 
 @pytest.mark.parametrize("place", ["keep", "record", "write", "drop"])
@@ -101,9 +101,8 @@ def test_whatever_is_killed_at_whatever_instant_has_one_verdict(
     assert not list((tmp_path / "spool").iterdir())
 
 
-def test_a_full_disk_is_told_once_and_costs_no_verdict(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "SECONDS_TO_RETRY", 0.001)
-    plain, tries, said = Ledger.record, [], []
+def test_a_full_disk_is_told_once_and_costs_no_verdict(tmp_path, monkeypatch, said):
+    plain, tries = Ledger.record, []
 
     def record(self, outcomes, counts):
         tries.append(len(outcomes))
@@ -113,10 +112,11 @@ def test_a_full_disk_is_told_once_and_costs_no_verdict(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Ledger, "record", record)
     kept = Kept()
-    with made_run(tmp_path, series_of(range(10)), hits=[kept], say=said.append) as (run, ledger):
+    limits = QueueLimits(frames=1000, settle_s=0, write_s=0, retry_s=0.001)
+    with made_run(tmp_path, series_of(range(10)), hits=[kept], limits=limits) as (run, ledger):
         run.until(NEVER)
         assert sorted(row.number for row in rows_of(ledger)) == list(range(10))
-    assert sorted(kept.numbers) == list(range(10))  # each once, though they came before
+    assert sorted(kept.numbers) == list(range(10))  # each once, although they had arrived before
     assert len(said) == 1
     assert "verdicts wait" in said[0]
 
@@ -138,9 +138,9 @@ def test_a_full_disk_at_the_end_leaves_frames_to_the_next_run(tmp_path, monkeypa
         assert sorted(row.number for row in rows_of(ledger)) == list(range(10))
 
 
-def test_a_list_that_cannot_be_written_is_told_of_once_and_catches_up(tmp_path, monkeypatch):
-    monkeypatch.setattr("deepfreak.live.follower.SECONDS_BETWEEN_TRIES", 0.02)
-    stuck, fine, said = Listed(), Listed(), []
+def test_a_list_that_cannot_be_written_is_told_of_once_and_catches_up(tmp_path, said):
+    stuck, fine = Listed(), Listed()
+    limits = QueueLimits(frames=1000, settle_s=0, write_s=0, retry_s=0.02)
 
     def heal():
         wait_until(lambda: stuck.tries > 3, "some tries")
@@ -155,7 +155,7 @@ def test_a_list_that_cannot_be_written_is_told_of_once_and_catches_up(tmp_path, 
 
     events = [BEGAN, *map(arrival, range(3)), fill, *map(arrival, range(3, 6))]
     events += [lambda: wait_until(lambda: len(fine.rows) == 6, "six rows"), heal]
-    with made_run(tmp_path, events, records=[stuck, fine], say=said.append) as (run, _):
+    with made_run(tmp_path, events, records=[stuck, fine], limits=limits) as (run, _):
         run.until(NEVER)
     assert len(said) == 1
     assert "no space left" in said[0]
@@ -191,9 +191,10 @@ def test_a_list_of_another_ledger_is_refused(tmp_path):
         pass
 
 
-def test_a_frame_of_a_series_that_began_long_ago_is_still_copied(tmp_path, monkeypatch):
+def test_a_frame_of_a_series_that_began_long_ago_is_still_copied(tmp_path, monkeypatch, said):
     monkeypatch.setattr(
-        "deepfreak.live.decoding._decoder", lambda *_: lambda payload, _number: bytes(payload)
+        "deepfreak.live.receive.decoders._decoder",
+        lambda *_: lambda payload, _number: bytes(payload),
     )
 
     class Copied(Kept):
@@ -201,15 +202,15 @@ def test_a_frame_of_a_series_that_began_long_ago_is_still_copied(tmp_path, monke
             self.decoded.append(hit.frame())
 
     others = [SeriesBegan(series=str(i), kind="shot") for i in range(SERIES_KNOWN + 1)]
-    copied, said = Copied(), []
+    copied = Copied()
     events = [BEGAN, *others, arrival(0)]
-    with made_run(tmp_path, events, hits=[copied], say=said.append) as (run, _):
+    with made_run(tmp_path, events, hits=[copied]) as (run, _):
         run.until(NEVER)
     assert copied.decoded == [b"photons"]
     assert said == []
 
 
-def test_whatever_is_wrong_with_a_copy_ends_no_run(tmp_path, monkeypatch):
+def test_whatever_is_wrong_with_a_copy_ends_no_run(tmp_path, monkeypatch, said):
     def broken(payload, number):
         raise ZeroDivisionError("in some library")
 
@@ -219,9 +220,8 @@ def test_whatever_is_wrong_with_a_copy_ends_no_run(tmp_path, monkeypatch):
                 hit.frame()
             hit.frame()
 
-    monkeypatch.setattr("deepfreak.live.decoding._decoder", lambda *_: broken)
-    said = []
-    with made_run(tmp_path, series_of([0, 1]), hits=[Copied()], say=said.append) as (run, ledger):
+    monkeypatch.setattr("deepfreak.live.receive.decoders._decoder", lambda *_: broken)
+    with made_run(tmp_path, series_of([0, 1]), hits=[Copied()]) as (run, ledger):
         run.until(NEVER)
         assert ledger.last == 2
     assert len(said) == 2

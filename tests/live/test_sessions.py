@@ -1,4 +1,4 @@
-"""Sessions as users run them, killed as users' machines kill them."""
+"""Whole sessions as users run them, killed at random times."""
 
 import json
 import os
@@ -14,10 +14,10 @@ import psutil
 import pytest
 from click.testing import CliRunner
 
-from deepfreak.cli.account import account
-from deepfreak.live.dectris.messages import Start
-from deepfreak.live.dectris.speak import Speaker, encode_image, encode_pixels
-from deepfreak.live.ledger import read_ledger
+from deepfreak.cli.live.missing import missing
+from deepfreak.live.receive.dectris.messages import Start
+from deepfreak.live.receive.dectris.sender import StreamSender, encode_image, encode_pixels
+from deepfreak.live.results.ledger import read_ledger
 from deepfreak.physics.exposure import scatter
 from deepfreak.physics.noise import detect
 from deepfreak.physics.recipe import load_recipe
@@ -71,13 +71,13 @@ def test_every_frame_gets_its_verdict_and_the_truth_stays_beside_it(tmp_path, sc
     assert (summary["received"], summary["missed"], summary["duplicates"]) == (30, 0, 2)
     assert not list((out / "spool").iterdir())
     with read_ledger(out / "ledger.sqlite") as ledger:
-        (account,) = ledger.accounts()
+        (account,) = ledger.series_reports()
         assert account.ended
         assert account.missed == ()
 
 
 def test_kills_of_workers_and_of_the_whole_program_lose_nothing_that_was_received(tmp_path, scores):
-    """What was sent is recorded once, or was not received and is missed by number."""
+    """Each sent frame is recorded once, or counted as missing by number."""
     out, log = tmp_path / "out", tmp_path / "log"
     count, done = 900, 0
     with Detector(high_water=10) as detector:
@@ -106,11 +106,11 @@ def test_kills_of_workers_and_of_the_whole_program_lose_nothing_that_was_receive
     numbers, rows = numbers_in(out)
     assert len(numbers) == len(set(numbers))
     with read_ledger(out / "ledger.sqlite") as ledger:
-        (account,) = ledger.accounts()
+        (account,) = ledger.series_reports()
         missed = set(chain.from_iterable(range(a, b + 1) for a, b in account.missed))
     assert missed.isdisjoint(numbers)
     assert missed | set(numbers) == set(range(count))
-    # what a killed program had not yet read from its socket, no more
+    # only what a killed program had not yet read from its socket
     assert len(missed) <= 2 * (100 + 10 + 2)
     assert not list((out / "spool").iterdir())
     kept = [row["number"] for row in rows if row["decision"] == "keep"]
@@ -130,7 +130,9 @@ def _is_whole(out, count):
     if list((out / "spool").glob("*.frame")):
         return False
     with read_ledger(out / "ledger.sqlite") as ledger:
-        return any(a.ended and a.received + a.missed_count == count for a in ledger.accounts())
+        return any(
+            a.ended and a.received + a.missed_count == count for a in ledger.series_reports()
+        )
 
 
 def _hits_in(folder):
@@ -155,7 +157,7 @@ def test_when_the_machine_cannot_keep_up_a_fair_part_is_judged_and_all_is_counte
             assert interrupt(child) == 0, log.read_text()
     numbers, rows = numbers_in(out)
     assert sorted(numbers) == list(range(1500))
-    judged = np.array([row["number"] for row in rows if row["decision"] != "left-out"])
+    judged = np.array([row["number"] for row in rows if row["decision"] != "dropped"])
     assert 30 < len(judged) < 1500
     # all kinds of frame have the same chance
     share = np.bincount(judged % 7, minlength=7) / len(judged)
@@ -168,9 +170,9 @@ def test_a_full_disk_stops_the_intake_and_loses_nothing(tmp_path, scores, monkey
     import time
 
     from deepfreak.errors import OutputError
-    from deepfreak.live.dectris.receive import Listener
-    from deepfreak.live.intake import Limits
-    from deepfreak.live.ledger import Ledger
+    from deepfreak.live.receive.dectris.stream import StreamSource
+    from deepfreak.live.receive.intake import QueueLimits
+    from deepfreak.live.results.ledger import Ledger
     from deepfreak.live.session import Settings, open_session
 
     said, full = [], threading.Event()
@@ -184,13 +186,13 @@ def test_a_full_disk_stops_the_intake_and_loses_nothing(tmp_path, scores, monkey
     monkeypatch.setattr(Ledger, "record", no_room)
     settings = Settings(
         out=tmp_path / "out", model=Path("diffranet"), scores=scores, workers=1,
-        limits=Limits(frames=1000),
+        limits=QueueLimits(frames=1000),
     )  # fmt: skip
     stop = threading.Event()
     with (
         Detector() as detector,
         open_session(
-            settings, lambda _: Listener(detector.address), name="x", say=said.append
+            settings, lambda _: StreamSource(detector.address), name="x", say=said.append
         ) as opened,
     ):
         runner = threading.Thread(target=opened.until, args=(stop,))
@@ -246,11 +248,11 @@ def test_frames_without_a_start_are_marked_until_it_comes(tmp_path, scores, prot
         expected=10,
         shape=(512, 512),
         channels=("one",),
-        facts={"saturation": 60000.0},
+        metadata={"saturation": 60000.0},
         masks={"one": hot_frame()[1]},
     )
     with (
-        Speaker("tcp://127.0.0.1:*", protocol=protocol) as detector,
+        StreamSender("tcp://127.0.0.1:*", protocol=protocol) as detector,
         session(*listening(detector.address, out, scores), log=log) as child,
     ):
         assert detector.wait(PATIENCE_S)
@@ -265,16 +267,16 @@ def test_frames_without_a_start_are_marked_until_it_comes(tmp_path, scores, prot
         assert interrupt(child) == 0, log.read_text()
     rows = sorted(numbers_in(out)[1], key=lambda row: row["number"])
     assert [row["judged_without"] for row in rows] == [["start"]] * 5 + [[]] * 5
-    # hot pixels pass for reflections where nobody has named them
+    # hot pixels look like reflections unless a mask names them
     assert min(row["p_crystal"] for row in rows[:5]) > max(row["p_crystal"] for row in rows[5:])
     said = log.read_text()
-    assert "series 7: its start was missed; judged without the detector's mask" in said
-    assert "series 7: its start came late; later frames are judged with it" in said
+    assert "series 7: its start was missed; classified without the detector's mask" in said
+    assert "series 7: its start came late; later frames are classified with it" in said
     summary = json.loads((out / "summary.json").read_text())
     assert (summary["judged_without"], summary["troubles"]) == (5, 2)
-    shown = CliRunner().invoke(account, [str(out)], standalone_mode=False)
+    shown = CliRunner().invoke(missing, [str(out)], standalone_mode=False)
     assert "7: 10 of 10, ended, missed 0; 5 judged without the detector's start" in shown.output
-    shown = CliRunner().invoke(account, [str(out), "--json"], standalone_mode=False)
+    shown = CliRunner().invoke(missing, [str(out), "--json"], standalone_mode=False)
     found = json.loads(shown.output)
     assert found["judged_without"] == found["series"][0]["judged_without"] == 5
 
@@ -283,7 +285,7 @@ def test_a_start_that_was_never_heard_is_told_of_everywhere(tmp_path, scores):
     out, log = tmp_path / "out", tmp_path / "log"
     start = Start(series_id=7, channels=("one",))
     with (
-        Speaker("tcp://127.0.0.1:*", protocol="v1") as detector,
+        StreamSender("tcp://127.0.0.1:*", protocol="v1") as detector,
         session(*listening(detector.address, out, scores), log=log) as child,
     ):
         assert detector.wait(PATIENCE_S)
@@ -292,7 +294,7 @@ def test_a_start_that_was_never_heard_is_told_of_everywhere(tmp_path, scores):
             detector.send(encode_image(number, pixels, start=start, protocol="v1"))
         wait_until(lambda: recorded(out) == 4, "4 verdicts")
         assert interrupt(child) == 0, log.read_text()
-    shown = CliRunner().invoke(account, [str(out)], standalone_mode=False)
+    shown = CliRunner().invoke(missing, [str(out)], standalone_mode=False)
     assert (
         "7: 4, open, missed 1: 2; no start of it is known; 4 judged without the detector's start "
         "or mask; far from all others: 999999999"
@@ -310,7 +312,7 @@ def test_restarts_of_detector_and_program_without_ids_lose_no_frame_as_a_duplica
         with session(*listening(address or "tcp://127.0.0.1:31979", out, scores), log=log) as child:
             address = "tcp://127.0.0.1:31979"
             for _ in range(2):  # each is another detector that counts from 1 and 0
-                with Speaker(address, protocol="v1") as detector:
+                with StreamSender(address, protocol="v1") as detector:
                     assert detector.wait(PATIENCE_S)
                     if round_ != 1:  # else its start is missed
                         assert detector.start(start, within_s=5)
@@ -326,12 +328,12 @@ def test_restarts_of_detector_and_program_without_ids_lose_no_frame_as_a_duplica
                 continue
             assert interrupt(child) == 0, log.read_text()
     with read_ledger(out / "ledger.sqlite") as ledger:
-        accounts = ledger.accounts()
+        series_reports = ledger.series_reports()
         assert ledger.last == sent
         assert ledger.count("duplicates") == 0
-    assert [each.series for each in accounts] == ["1", *(f"1 ({n})" for n in range(2, 7))]
-    assert all((each.received, each.missed) == (images, ()) for each in accounts)
-    assert [each.judged_without for each in accounts] == [0, 0, images, images, 0, 0]
+    assert [each.series for each in series_reports] == ["1", *(f"1 ({n})" for n in range(2, 7))]
+    assert all((each.received, each.missed) == (images, ()) for each in series_reports)
+    assert [each.judged_without for each in series_reports] == [0, 0, images, images, 0, 0]
 
 
 def _received(out):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from deepfreak.errors import FrameError
-from deepfreak.live.events import Arrival, SeriesBegan, SeriesEnded
-from deepfreak.live.simulated import Shown, SimulatedBeam, decoder, series_of
+from deepfreak.live.messages import Arrival, SeriesBegan, SeriesEnded
+from deepfreak.live.receive.simulated import SimulatedFrame, SimulatedSource, decoder, series_of
 from deepfreak.physics.exposure import has_ice, simulate
 from deepfreak.physics.recipe import load_recipe
 from deepfreak.physics.scattering.ice import Ice
@@ -23,7 +23,7 @@ def experiment():
 
 @pytest.fixture(scope="module")
 def events(experiment):
-    return [event for event in SimulatedBeam(experiment, seed=7, count=4).events() if event]
+    return [event for event in SimulatedSource(experiment, seed=7, count=4).events() if event]
 
 
 def test_a_series_begins_its_shots_come_in_order_and_it_ends(events, experiment):
@@ -31,7 +31,7 @@ def test_a_series_begins_its_shots_come_in_order_and_it_ends(events, experiment)
     assert isinstance(began, SeriesBegan)
     assert began.kind == "shot"
     assert began.expected == 4
-    json.dumps(dict(began.facts))
+    json.dumps(dict(began.metadata))
     assert [arrival.number for arrival in arrivals] == [0, 1, 2, 3]
     assert ended == SeriesEnded(series=began.series, expected=4)
     for arrival in arrivals:
@@ -63,7 +63,7 @@ def test_the_frame_knows_its_detector(events):
 
 def test_gaps_of_the_detector_measured_nothing():
     experiment = load_recipe("serial_synchrotron")
-    events = SimulatedBeam(experiment, seed=1, count=0).events()
+    events = SimulatedSource(experiment, seed=1, count=0).events()
     began = next(event for event in events if isinstance(event, SeriesBegan))
     valid = decoder(began.context, series="s")._common.valid
     assert valid.shape == (1043, 981)
@@ -73,14 +73,14 @@ def test_gaps_of_the_detector_measured_nothing():
 
 def test_where_shots_are_made_does_not_matter(events, experiment):
     with ThreadPoolExecutor(2) as executor:
-        beam = SimulatedBeam(experiment, seed=7, first=1, count=2, executor=executor)
+        beam = SimulatedSource(experiment, seed=7, first=1, count=2, executor=executor)
         again = [event for event in beam.events() if isinstance(event, Arrival)]
     assert [one.number for one in again] == [1, 2]
     assert [one.payload for one in again] == [one.payload for one in events[2:4]]
 
 
 def test_an_endless_beam_gives_signs_of_life_and_can_be_closed(experiment):
-    beam = SimulatedBeam(experiment, seed=7, rate_hz=0.01).events()
+    beam = SimulatedSource(experiment, seed=7, rate_hz=0.01).events()
     seen = []
     last = time.monotonic()
     for event in beam:
@@ -99,10 +99,10 @@ def test_the_rate_is_kept_where_shots_can_be_made_so_fast(experiment):
     class Instant(Executor):
         def submit(self, *_):
             done = Future()
-            done.set_result(Shown(payload=b"", label="blank", ice=False))
+            done.set_result(SimulatedFrame(payload=b"", label="blank", ice=False))
             return done
 
-    beam = SimulatedBeam(experiment, seed=1, rate_hz=20, count=11, executor=Instant())
+    beam = SimulatedSource(experiment, seed=1, rate_hz=20, count=11, executor=Instant())
     times = [time.monotonic() for event in beam.events() if isinstance(event, Arrival)]
     assert times[-1] - times[0] >= 0.45
 

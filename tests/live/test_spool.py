@@ -1,7 +1,7 @@
 import pytest
 
 from deepfreak.errors import FrameError, OutputError
-from deepfreak.live.events import Arrival
+from deepfreak.live.messages import Arrival
 from deepfreak.live.spool import Spool, read
 
 OWNER = "0123456789abcdef"
@@ -30,7 +30,7 @@ def test_what_is_left_is_found_in_order_by_the_next_run(tmp_path):
     again = Spool(tmp_path, OWNER)
     assert [found.number for _, found in again.left()] == [7, 5]
     assert again.waiting_bytes == sum(path.stat().st_size for path in (paths[0], paths[2]))
-    # and no file of theirs is written over
+    # and none of their files is overwritten
     assert again.put(arrival(9)) not in paths
 
 
@@ -62,8 +62,8 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
 def test_a_head_of_other_bytes_was_never_ours(tmp_path, damage):
     path = Spool(tmp_path, OWNER).put(arrival(1))
     content = path.read_bytes()
-    facts = content[16 : -len(b"photons")]
-    path.write_bytes(content[:16] + damage.ljust(len(facts)) + b"photons")
+    metadata = content[16 : -len(b"photons")]
+    path.write_bytes(content[:16] + damage.ljust(len(metadata)) + b"photons")
     with pytest.raises(FrameError, match="other bytes"):
         read(path)
     assert list(Spool(tmp_path, OWNER).left()) == []

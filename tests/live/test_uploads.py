@@ -1,4 +1,4 @@
-"""Files that are sent read nothing but themselves, and cannot stop or empty the server."""
+"""Uploaded files cannot read other files, stop the server or exhaust it."""
 
 import bz2
 import gzip
@@ -15,14 +15,14 @@ from PIL import Image
 from deepfreak.errors import FrameError, InputError, ReadingStoppedError
 from deepfreak.formats.files import open_frames
 from deepfreak.formats.guarded import links_in_process
-from deepfreak.live.folder.identity import digest_of_bytes
-from deepfreak.live.web import judging
-from deepfreak.live.web.judging import UploadJudge
+from deepfreak.isolation import Limits
+from deepfreak.live.dashboard.classify_upload import LIMITS, UploadClassifier
+from deepfreak.live.receive.folder.identify import digest_of_bytes
 from deepfreak.models import load_model
 from deepfreak.screening.policy import find_policy
 from tests.evidence_models import hit, save_made_model
-from tests.live.test_judge import POLICY
-from tests.live.test_web import running
+from tests.live.test_dashboard import running
+from tests.live.test_decide import POLICY
 from tests.unit.formats import made
 
 REFERS = "expected a file that holds all of its data, found one that refers to other files"
@@ -32,14 +32,14 @@ COUNTS = made.photons(SHAPE)
 
 @pytest.fixture(scope="module")
 def judge():
-    judge = UploadJudge(None, POLICY)
+    judge = UploadClassifier(None, POLICY)
     yield judge
     judge.close()
 
 
 @pytest.fixture
 def secret(tmp_path):
-    """A file of the server, which nobody outside may read."""
+    """A file of the server that uploads must not read."""
     path = tmp_path / "secret.h5"
     with h5py.File(path, "w") as file:
         file["data"] = COUNTS[None]
@@ -174,22 +174,17 @@ def test_what_is_no_image_is_one_line_that_names_no_path(judge, content, suffix)
 
 @pytest.mark.parametrize(("pack", "suffix"), [(gzip.compress, ".gz"), (bz2.compress, ".bz2")])
 def test_a_bomb_is_refused_before_it_fills_memory_or_disk(judge, pack, suffix):
-    bomb = pack(bytes(judging.LIMITS.file_bytes + (1 << 20)))
+    bomb = pack(bytes(LIMITS.file_bytes + (1 << 20)))
     assert len(bomb) < 1 << 20
     with pytest.raises(InputError):
         judge(bomb, suffix)
 
 
-def test_a_file_that_keeps_its_reader_busy_is_stopped_and_the_next_is_judged(
-    judge, tmp_path, monkeypatch
-):
-    limits = judging.Limits(cpu_s=1.0, file_bytes=1 << 31)
-    monkeypatch.setattr(judging, "LIMITS", limits)
+def test_a_file_that_keeps_its_reader_busy_is_stopped_and_the_next_is_classified(judge):
     start = time.monotonic()
     with pytest.raises(ReadingStoppedError, match="damaged"):
-        judge(made.slow_bz2(), ".cbf.bz2")
+        judge(made.slow_bz2(), ".cbf.bz2", limits=Limits(cpu_s=1.0, file_bytes=1 << 31))
     assert time.monotonic() - start < 20
-    monkeypatch.undo()
     assert judge(made.cbf(made.photons((512, 512))), ".cbf")["label"]
 
 
@@ -207,7 +202,7 @@ def test_the_server_answers_one_line_whatever_a_file_refers_to(judge, tmp_path, 
     with running(classify=judge) as client:
         for target in (secret, tmp_path / "nothing.h5"):
             content = content_of(tmp_path / "sent.h5", external_storage, target)
-            answer = client.post("/classify", files={"file": ("a.h5", content)})
+            answer = client.post("/classify?name=a.h5", content=content)
             answers.add((answer.status_code, answer.text))
         good = client.post("/classify", content=made.cbf(made.photons((512, 512))))
     ((status, text),) = answers
@@ -220,7 +215,7 @@ def test_the_server_answers_one_line_whatever_a_file_refers_to(judge, tmp_path, 
 def test_a_model_of_evidence_says_why_and_may_be_sent_any_type_of_counts(tmp_path):
     path = save_made_model(tmp_path)
     model = load_model(path)
-    judge = UploadJudge(path, find_policy(model, model=path)[0])
+    judge = UploadClassifier(path, find_policy(model, model=path)[0])
     counts = hit(np.random.default_rng(0), spots_=25).counts
     try:
         for dtype in (np.uint16, np.uint32, np.int32, np.float32):

@@ -1,4 +1,4 @@
-"""Real programs write files as badly as they can; each frame arrives once, and none is missed."""
+"""Real programs write files badly; each frame arrives once, and none is missed."""
 
 import contextlib
 import os
@@ -16,9 +16,10 @@ from deepfreak.errors import FrameError, GeometryError, InputError
 from deepfreak.formats.hdf5.writing import writing_of
 from deepfreak.formats.options import ReadSettings
 from deepfreak.isolation import Limits
-from deepfreak.live.events import Arrival, SeriesBegan, SeriesEnded, Trouble
-from deepfreak.live.folder.decode import decoder
-from deepfreak.live.folder.watch import FolderSource
+from deepfreak.live.messages import Arrival, SeriesBegan, SeriesEnded, Trouble
+from deepfreak.live.receive.folder.decode import decoder
+from deepfreak.live.receive.folder.inspect import InspectionPool
+from deepfreak.live.receive.folder.source import FolderSource
 from tests.live import folder_writers as writers
 from tests.unit.formats import made
 
@@ -43,7 +44,7 @@ QUICK = {"settle_s": 0.1, "poll_s": 0.03, "patience_s": 0.6}
 
 
 class Ledger:
-    """What a source has told, and what of it is recorded."""
+    """The events of a source, and the recorded ones."""
 
     def __init__(self):
         self.began, self.arrived, self.ended, self.troubles = {}, [], {}, []
@@ -81,7 +82,7 @@ class Ledger:
 
 
 class Watch:
-    """A source that is asked for its events until something is so."""
+    """A source that is polled until a condition holds."""
 
     def __init__(self, *paths, ledger=None, **settings):
         self.ledger = ledger or Ledger()
@@ -93,7 +94,7 @@ class Watch:
         )
         self.events = source.events()
 
-    def until(self, is_so, *, within_s=10.0):
+    def until(self, is_so, *, within_s=60.0):
         end = time.monotonic() + within_s
         for event in self.events:
             self.ledger.note(event)
@@ -114,7 +115,7 @@ class Watch:
 
 @contextlib.contextmanager
 def writer(name, *arguments):
-    """Run one of `folder_writers`; give the function that makes it take a step."""
+    """Run one of `folder_writers`; yield the function that makes it take a step."""
     with subprocess.Popen(
         [*PROGRAM, name, *map(str, arguments)],
         stdin=subprocess.PIPE,
@@ -243,7 +244,7 @@ def test_images_that_are_added_to_a_file_are_further_frames_of_it(tmp_path):
 
 
 def stuck_file(folder, kind):
-    """Make a file at which a reader never ends, or takes all memory; return its name."""
+    """Make a file that keeps a reader busy or exhausts memory; return its name."""
     if kind == "slow":
         (folder / "b.cbf.bz2").write_bytes(made.slow_bz2())
         return "b.cbf.bz2"
@@ -256,21 +257,16 @@ def stuck_file(folder, kind):
     return "b.h5"
 
 
-@pytest.fixture
-def quick_limits(monkeypatch):
-    quick = Limits(cpu_s=1.0, idle_s=1.0, memory_bytes=256 << 20)
-    monkeypatch.setattr("deepfreak.live.folder.looking.limits_for", lambda _: quick)
+QUICK_LIMITS = Limits(cpu_s=1.0, idle_s=1.0, memory_bytes=256 << 20)
 
 
 @pytest.mark.parametrize("kind", ["slow", "pipe", "frames"])
-def test_a_file_that_holds_its_reader_is_one_unreadable_frame_and_the_rest_comes(
-    tmp_path, quick_limits, kind
-):
+def test_a_file_that_holds_its_reader_is_one_unreadable_frame_and_the_rest_comes(tmp_path, kind):
     write(tmp_path / "a.img", 1)
     name = stuck_file(tmp_path, kind)
     for number in range(5):
         write(tmp_path / f"c{number}.img", number)
-    watch = Watch(tmp_path)
+    watch = Watch(tmp_path, inspections=InspectionPool(limits_of=lambda _: QUICK_LIMITS))
     rest = [("a.img", 0), *((f"c{number}.img", 0) for number in range(5))]
     ledger = watch.until(has(*rest, (name, 0)), within_s=30)
     assert sorted(ledger.arrived) == sorted([*rest, (name, 0)])
@@ -319,14 +315,14 @@ def test_a_file_with_new_content_is_a_new_series(tmp_path):
     ledger = watch.until(has(("a.img", 0)))
     write(tmp_path / "new.tmp", 2).rename(path)
     watch.until(has(("a.img (2)", 0)))
-    write(path, 3)  # in place, which the folder's time of change does not tell
+    write(path, 3)  # in place, which does not change the directory's modification time
     watch.until(has(("a.img (3)", 0)))
     assert writers.number_of(ledger.frame("a.img (3)")) == 3
     with pytest.raises(FrameError, match="another one of the same name"):
         ledger.frame("a.img")
     os.utime(path)
     assert len(watch.for_a_while().arrived) == 3
-    write(path, 4)  # while nobody looks
+    write(path, 4)  # between two polls
     Watch(tmp_path, ledger=ledger, until_idle_s=0.3).run()
     assert ledger.arrived[3:] == [("a.img (4)", 0)]
     path.unlink()
@@ -353,7 +349,7 @@ def test_a_deleted_file_does_not_come_back_but_another_of_its_name_does(tmp_path
 
 
 def test_a_file_that_vanishes_unread_is_told_and_the_others_come(tmp_path):
-    watch = Watch(tmp_path, settle_s=0.3)
+    watch = Watch(tmp_path, settle_s=3.0)
     path = write(tmp_path / "a.img", 1)
     watch.for_a_while(0.15)
     path.unlink()
@@ -549,7 +545,7 @@ def test_a_data_file_without_a_master_comes_by_itself_and_the_late_master_is_lef
     ledger = watch.until(has(("run_data_000001.h5", 1), ("run_data_000002.h5", 1)))
     master.rename(tmp_path / "run_master.h5")
     watch.until(lambda ledger: ledger.troubles)
-    assert "run_master.h5 is left out" in ledger.troubles[0]
+    assert "run_master.h5 is skipped" in ledger.troubles[0]
     Watch(tmp_path, ledger=ledger, until_idle_s=1.0).run()
     assert len(ledger.arrived) == 4
 
@@ -636,7 +632,7 @@ def test_a_master_without_the_geometrys_place_leaves_its_data_files_to_themselve
     (tmp_path / "native.geom").write_text(NATIVE)
     reading = ReadSettings(geometry=tmp_path / "native.geom")
     ledger = Watch(folder, until_idle_s=0.5, reading=reading).run()
-    assert "run_master.h5 is left out" in ledger.troubles[0]
+    assert "run_master.h5 is skipped" in ledger.troubles[0]
     assert sorted(ledger.arrived) == [
         ("run_data_000001.h5", 0), ("run_data_000001.h5", 1),
         ("run_data_000002.h5", 0), ("run_data_000002.h5", 1),

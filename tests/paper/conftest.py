@@ -3,7 +3,7 @@ import pytest
 
 @pytest.fixture(scope="package", autouse=True)
 def one_thread():
-    """Small sums are quicker on one thread."""
+    """Small networks are faster on one thread."""
     import torch
 
     before = torch.get_num_threads()

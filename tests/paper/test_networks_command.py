@@ -12,7 +12,7 @@ from tests.labelled import write_labelled
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """Small sums are quicker on one thread."""
+    """Small networks are faster on one thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -44,7 +44,7 @@ def test_the_record_has_tables_and_curves_and_says_its_scale_first(toy, tmp_path
         "python -m paper networks toy.h5 --scale cpu --epochs 1 --our-epochs 1 --runs 2 "
         "--filters 1 --device cpu"
     )
-    assert (place / "curves.html").read_text().count("<svg") == 3
+    assert (place / "record.html").read_text().count("<svg") == 3
 
 
 def test_a_data_set_without_splits_is_refused(tmp_path, capsys):
@@ -58,4 +58,18 @@ def test_a_search_that_has_not_ended_is_told_before_any_training(toy, tmp_path, 
     arguments = ["networks", str(toy), "--work", str(tmp_path / "work")]
     assert main([*arguments, "--search", str(tmp_path)]) == 2
     assert "let the search end first" in capsys.readouterr().err
+    assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (("--networks", "B,D"), "networks"),
+        (("--set", "x=1", "--simulate", "0"), "recipe"),
+    ],
+)
+def test_a_wrong_option_is_told_before_any_work(toy, tmp_path, capsys, option, said):
+    arguments = ["networks", str(toy), "--work", str(tmp_path / "work")]
+    assert main([*arguments, *option]) == 2
+    assert said in capsys.readouterr().err
     assert not (tmp_path / "work").exists()

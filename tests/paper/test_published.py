@@ -48,7 +48,8 @@ def test_every_confusion_can_be_counted_again(folder: Path, verdicts: dict) -> N
 
 def test_mcnemars_counts_can_be_made_again(folder: Path, verdicts: dict) -> None:
     remark = re.search(
-        r"(.+) against .+, seed 0: (\d+) images were judged rightly by the former only, (\d+) by",
+        r"(.+) against .+, seed 0: (\d+) images were (?:judged rightly|classified correctly) by "
+        r"the former only, (\d+) by",
         (folder / "README.md").read_text(),
     )
     assert remark is not None

@@ -50,7 +50,7 @@ def test_a_record_made_again_replaces_that_of_the_day(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "records").write_text("a file")
-    with pytest.raises(OutputError, match="cannot make the folder"):
+    with pytest.raises(OutputError, match="cannot make the directory"):
         write_record(RECORD, tmp_path / "records")
 
 

@@ -1,4 +1,4 @@
-"""What the detector's geometry must be, whatever computes it."""
+"""Properties of the detector's geometry, independent of the implementation."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Disorder takes light from the spots and gives all of it back beside them."""
+"""Disorder moves photons from the spots to diffuse scattering and conserves them."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -133,7 +133,7 @@ def test_rendered_spots_and_diffuse_light_together_do_not_depend_on_B(tmp_path, 
 
 
 def test_molecules_that_move_scatter_what_the_formula_says():
-    """Displaced as a whole by a Gaussian of variance B / (8 pi^2): what varies of |F|."""
+    """Molecules displaced as a whole by a Gaussian of variance B / (8 pi^2): variance of F."""
     rng = np.random.default_rng(7)
     edge, B_A2 = 20.0, 12.0
     hkl = np.array([[2, 0, 1], [4, -3, 1], [5, 5, 2]])
@@ -148,7 +148,7 @@ def test_molecules_that_move_scatter_what_the_formula_says():
 
 
 def test_atoms_that_move_scatter_what_a_models_B_factors_say():
-    """Displaced each on its own: what varies is sum f^2 (1 - exp(-2 B stol^2))."""
+    """Atoms displaced independently: the variance is sum f^2 (1 - exp(-2 B stol^2))."""
     rng = np.random.default_rng(7)
     edge, B_A2, moments = 20.0, 12.0, 4000
     positions = rng.random((30, 3))

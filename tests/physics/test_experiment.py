@@ -1,4 +1,4 @@
-"""What shots of the diffranet recipe must be like."""
+"""Statistics of shots of the diffranet recipe."""
 
 from dataclasses import fields, replace
 

@@ -129,7 +129,7 @@ def test_absences_of_the_diamond_lattice_are_hydrogens_alone():
 
 @pytest.mark.parametrize("form", ["hexagonal", "cubic"])
 def test_all_rings_together_have_the_light_of_as_many_free_molecules(form):
-    """Averaged over much of reciprocal space, atoms at places of their own do not interfere."""
+    """Averaged over much of reciprocal space, independent atoms do not interfere."""
     stol_max = 1.0
     stol, F_sqr = rings_of(form, stol_max)
     O, H = coherent("O", stol), coherent("H", stol)
@@ -180,7 +180,7 @@ def test_rings_lie_at_their_angle_in_every_direction_and_at_any_tilt(detector):
     seen = 0
     for low in np.linspace(-np.pi, np.pi, 13)[:-1]:
         sector = near & (azimuth >= low) & (azimuth < low + np.pi / 6)
-        # sectors that the detector's edge cuts say nothing
+        # sectors cut by the detector's edge are ignored
         if weight[sector].sum() > 0.1 * weight[near].sum() / 12 and sector.sum() > 100:
             seen += 1
             area = stol[sector] * beam_factors(detector, BEAM)[sector]
@@ -336,7 +336,7 @@ def test_two_panels_in_one_plane_see_what_one_does():
 
 
 def test_spots_whose_light_grazes_a_panels_plane_do_not_flood_it():
-    """They would land far off with widths that grow without end."""
+    """They would be projected far off, with unbounded widths."""
     steep = Detector(
         image_size=(100, 100), pixel_size_mm=0.9, distance_mm=60.0, fast_axis=(-2.0, 0.0, 1.0)
     )

@@ -1,4 +1,4 @@
-"""What each stage of the detector must do to the statistics of photons."""
+"""The effect of each detector stage on the statistics of photons."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Oracles that owe nothing to the reference programs."""
+"""Oracles that are independent of the reference programs."""
 
 import numpy as np
 import pytest

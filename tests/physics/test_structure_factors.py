@@ -195,7 +195,7 @@ def test_wilson_without_damping_is_stronger_at_low_angles_by_its_formula():
 
 
 def test_wilson_meets_the_radial_curve_of_photosystem_ii(shared):
-    """The curve of the XFEL model in solvent, outside what the molecule's shape decides."""
+    """The curve of the XFEL model in solvent, beyond the range of the molecule's shape."""
     path = shared / "coords" / "PSII_XFEL_1.92A_exafel.pdb.gz"
     model = from_model(path, d_min_A=3.0)
     random = wilson(

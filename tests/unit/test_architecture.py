@@ -1,4 +1,4 @@
-"""Imports point one way: from the command line down to the words that all share."""
+"""Imports point one way: from the command line down to the names that all rooms share."""
 
 import ast
 from collections import defaultdict
@@ -10,8 +10,8 @@ SOURCE = Path(deepfreak.__file__).parent
 
 # A room may import the rooms above it in this list, and itself.
 LAYERS = [
-    "errors", "settings", "classes", "encoding", "text", "progress", "processors", "splits",
-    "storage", "compiled", "isolation", "physics", "formats", "evidence", "preparation",
+    "errors", "extras", "settings", "classes", "encoding", "text", "progress", "processors",
+    "splits", "storage", "compiled", "isolation", "physics", "formats", "evidence", "preparation",
     "datasets", "features", "models", "screening", "reports", "networks", "search", "live",
     "demo", "cli",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""That the container example says what is true here."""
+"""The container examples and their page agree with the code."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What would embarrass us: nothing taken for a crystal, and a verdict that hot pixels change.
+"""Embarrassing errors: an empty frame classified as a hit, a verdict changed by hot pixels.
 
 Each claim is tested on the evidence, and on the verdict where the shipped model is one of evidence.
 """
@@ -205,7 +205,7 @@ def real(shared, name):
 def test_hot_pixels_change_no_peak_of_a_real_frame(shared, name):
     frame, places = real(shared, name)
     for seed in range(3):
-        # the level of a tile moves a little, and what is near the threshold goes either way
+        # the level of a tile changes slightly, so peaks near the threshold may appear or vanish
         most = 2 + len(places) // 20
         assert change_of_peaks(frame, add_hot(frame, places, seed)) <= most
 

@@ -1,4 +1,4 @@
-"""Plans of data sets: what fits, what does not, and that they travel as JSON."""
+"""Plans of splits: valid and invalid ones, and their round trip through JSON."""
 
 import pydantic
 import pytest

@@ -1,7 +1,8 @@
 """The command line: a thin layer over the public functions.
 
-Each command stands in the module that bears its name; heavy libraries are imported inside the
-commands so that `deepfreak --help` answers at once. A known error becomes one line on stderr.
+Each command is in the module of its name, groups are directories. Heavy libraries are imported
+inside the commands, so that `deepfreak --help` and a typo are answered at once. A known error
+becomes one line on stderr.
 """
 
 import os
@@ -12,32 +13,17 @@ from contextlib import suppress
 import click
 
 from deepfreak import __version__
-from deepfreak.cli.account import account
-from deepfreak.cli.beam import beam
-from deepfreak.cli.bench import bench
 from deepfreak.cli.classify import classify
+from deepfreak.cli.command import Group
+from deepfreak.cli.data import data
 from deepfreak.cli.demo import demo
-from deepfreak.cli.evaluate import evaluate
-from deepfreak.cli.export import export
-from deepfreak.cli.fetch import fetch
-from deepfreak.cli.fit import fit
-from deepfreak.cli.generate import generate
-from deepfreak.cli.import_ import import_
 from deepfreak.cli.inspect import inspect
-from deepfreak.cli.join import join
 from deepfreak.cli.listen import listen
-from deepfreak.cli.prepare import prepare
-from deepfreak.cli.replay import replay
-from deepfreak.cli.score import score
-from deepfreak.cli.search import search
-from deepfreak.cli.show import show
-from deepfreak.cli.simulate import simulate
-from deepfreak.cli.train import train
-from deepfreak.cli.train_screening import train_screening
-from deepfreak.cli.vary import vary
-from deepfreak.cli.verify import verify
+from deepfreak.cli.live import live
+from deepfreak.cli.model import model
 from deepfreak.cli.watch import watch
 from deepfreak.errors import DeepFreakError
+from deepfreak.extras import extra_of, missing
 from deepfreak.storage.files import reason_of
 
 # docs/exit_codes.md
@@ -46,39 +32,13 @@ BAD_INPUT = 2
 INTERRUPTED = 130
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def app() -> None:
     """Simulate serial-crystallography images and tell which frames are worth keeping."""
 
 
-for command in (
-    demo,
-    simulate,
-    generate,
-    join,
-    vary,
-    verify,
-    show,
-    train,
-    train_screening,
-    fit,
-    evaluate,
-    classify,
-    inspect,
-    watch,
-    listen,
-    beam,
-    replay,
-    bench,
-    score,
-    account,
-    fetch,
-    import_,
-    export,
-    prepare,
-    search,
-):
+for command in (classify, watch, listen, inspect, demo, live, data, model):
     app.add_command(command)
 
 
@@ -92,6 +52,12 @@ def main(
         # whoever read our output has enough; Python would complain once more when it ends
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OUTPUT_OR_MACHINE
+    except ModuleNotFoundError as error:
+        extra = extra_of(error.name)
+        if extra is None:
+            raise
+        _say(missing(str(error.name), extra))
         return OUTPUT_OR_MACHINE
     except (click.ClickException, click.Abort, DeepFreakError, OSError, MemoryError) as error:
         message, code = _told(error)

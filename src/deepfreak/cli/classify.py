@@ -9,16 +9,24 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from deepfreak.cli.frame_options import frame_options, read_settings, said_once
-from deepfreak.cli.options import model_option
-from deepfreak.cli.policy_options import policy_options
+from deepfreak.cli.command import OUTPUT_FILE, Command, done, log
+from deepfreak.cli.options import (
+    frame_options,
+    frames_argument,
+    model_option,
+    notes_once,
+    overwrite_option,
+    policy_options,
+    read_settings,
+    report_option,
+)
 from deepfreak.text import printable, spelled
 
 if TYPE_CHECKING:
     from deepfreak.models import Classifier
-    from deepfreak.reports.verdicts import ShownVerdict
+    from deepfreak.reports.verdicts import GalleryItem
     from deepfreak.screening.policy import Policy
-    from deepfreak.screening.screener import Failure, Verdict
+    from deepfreak.screening.verdict import Failure, Verdict
 
 SOME_UNREADABLE = 3
 ALL_UNREADABLE = 2
@@ -28,13 +36,13 @@ _WIDEST_NAME = 60
 _DIGITS = 6
 
 
-@click.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.command(cls=Command)
+@frames_argument
 @model_option
 @click.option("--format", "form", type=click.Choice(_FORMATS), default="table", show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), help="File for the records, not stdout.")
-@click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
-@click.option("--report", type=click.Path(path_type=Path), help="HTML page to write.")
+@click.option("--out", type=OUTPUT_FILE, help="File for the records instead of stdout.")
+@overwrite_option
+@report_option
 @policy_options
 @frame_options
 def classify(
@@ -45,39 +53,28 @@ def classify(
     out: Path | None,
     overwrite: bool,
     report: Path | None,
-    scores: Path | None,
-    min_hit_recall: float,
-    max_empty_kept: float,
     **options: Any,  # noqa: ANN401 -- of all kinds
 ) -> int:
-    """Say of each frame in FILES, detector files or folders of them, what is on it.
+    """Classify detector frames.
 
-    One record a frame: class, probabilities, p_crystal, the probability that the shot holds crystal
-    diffraction, and the decision that `watch` takes, with its reasons. The exit code is 3 when some
-    frames could not be read, 2 when none could.
+    FILES are detector files or directories of them. One record a frame: class, probabilities,
+    p_crystal, the probability that the shot holds crystal diffraction, and the decision that
+    `watch` takes, with its reasons. The exit code is 3 when some frames could not be read, 2 when
+    none could.
     """
     from deepfreak.formats.guarded import find_files_guarded, load_guarded, shared_process
     from deepfreak.models import load_model
-    from deepfreak.screening.screener import Failure, Screener, screen_files
-    from deepfreak.storage.files import check_output
+    from deepfreak.screening.screener import Screener, screen_files
+    from deepfreak.screening.verdict import Failure
 
-    for output in (out, report):
-        if output is not None:
-            check_output(output, overwrite=overwrite)
     shared_process().start()  # while the model is loaded
     given = load_guarded(read_settings(options))
     classifier = load_model(model)
-    policy, said = _policy(
-        classifier,
-        model=model,
-        scores=scores,
-        min_hit_recall=min_hit_recall,
-        max_empty_kept=max_empty_kept,
-    )
+    policy, said = _policy(classifier, model, policy_options.take(options))
     named = f"{printable(str(model or 'default'))}, {classifier.name}"
-    click.echo(f"model: {named}; {said}", err=True)
+    done(f"model: {named}; {said}")
     found = find_files_guarded(files, given.get("geometry"))
-    see = said_once()
+    see = notes_once()
     header, line = _form(form, classifier.classes, found)
     screener = Screener(classifier, policy, pictures=report is not None)
     read = failed = 0
@@ -109,12 +106,12 @@ def classify(
         _forget_stdout()
         return BROKEN_PIPE
     _count(decisions)
+    for path in (out, report):
+        if path is not None:
+            done(f"wrote {path}")
     if not failed:
         return 0
-    click.echo(
-        f"deepfreak: {failed} of {read + failed} records are of what could not be classified",
-        err=True,
-    )
+    log.warning("%d of %d records are of what could not be classified", failed, read + failed)
     return SOME_UNREADABLE if read else ALL_UNREADABLE
 
 
@@ -122,23 +119,20 @@ def _count(decisions: Counter[str]) -> None:
     """Say how many frames there are of each decision, if anything was decided."""
     if decisions:
         counts = ", ".join(f"{decisions[name]} {name}" for name in ("keep", "unsure", "discard"))
-        click.echo(f"decisions: {counts}", err=True)
+        done(f"decisions: {counts}")
 
 
 def _policy(
-    classifier: "Classifier",
-    *,
-    scores: Path | None,
-    **settings: Any,  # noqa: ANN401 -- those of `find_policy`
+    classifier: "Classifier", model: Path | None, settings: dict[str, Any]
 ) -> tuple["Policy | None", str]:
     """Return what decides and the line about it; nothing does where no thresholds are known."""
     from deepfreak.errors import ModelError
     from deepfreak.screening.policy import find_policy
 
     try:
-        policy, _ = find_policy(classifier, scores=scores, **settings)
+        policy, _ = find_policy(classifier, model=model, **settings)
     except ModelError as error:
-        if scores is not None:
+        if "scores" in settings:
             raise
         return None, f"no decisions, for no thresholds are known: {error}"
     return policy, policy.promise()
@@ -166,7 +160,7 @@ def _form(
 def _json_line(result: "Verdict | Failure") -> str:
     import json
 
-    from deepfreak.screening.screener import Failure
+    from deepfreak.screening.verdict import Failure
 
     # a byte that is not UTF-8 stays a surrogate, which JSON escapes: os.fsencode gives the name
     record: dict[str, object] = {"file": result.file, "frame": result.frame}
@@ -187,7 +181,7 @@ def _json_line(result: "Verdict | Failure") -> str:
 
 
 def _csv_record(result: "Verdict | Failure", classes: tuple[str, ...]) -> str:
-    from deepfreak.screening.screener import Failure
+    from deepfreak.screening.verdict import Failure
 
     file = spelled(result.file)
     if isinstance(result, Failure):
@@ -209,7 +203,7 @@ def _csv_line(values: Iterable[object]) -> str:
 
 
 def _row(result: "Verdict | Failure", width: int, label: int) -> str:
-    from deepfreak.screening.screener import Failure
+    from deepfreak.screening.verdict import Failure
 
     name = spelled(result.file)
     name = name if len(name) <= width else "..." + name[3 - width :]
@@ -276,18 +270,18 @@ def _write_page(path: Path, verdicts: Iterator["Verdict"], model: str, *, overwr
     )
 
 
-def _shown(verdict: "Verdict") -> "ShownVerdict":
+def _shown(verdict: "Verdict") -> "GalleryItem":
     import numpy as np
 
     from deepfreak.encoding import (
         SIZE,
     )
-    from deepfreak.reports.verdicts import ShownVerdict
+    from deepfreak.reports.verdicts import GalleryItem
 
     image, valid = verdict.image, verdict.valid
     if image is None or valid is None:  # too little of the middle was measured
         image, valid = np.zeros((SIZE, SIZE), np.uint8), np.zeros((SIZE, SIZE), np.bool_)
-    return ShownVerdict(
+    return GalleryItem(
         image=image,
         valid=valid,
         caption=f"{printable(Path(verdict.file).name)}, frame {verdict.frame}",
@@ -296,7 +290,7 @@ def _shown(verdict: "Verdict") -> "ShownVerdict":
         activation=verdict.activation,
         decision=verdict.decision,
         reasons=verdict.reasons,
-        marks=verdict.marks,
+        overlay=verdict.overlay,
     )
 
 

@@ -4,32 +4,29 @@ from pathlib import Path
 
 import click
 
-from deepfreak.processors import usable_processors
+from deepfreak.cli.command import Command, done
+from deepfreak.cli.options import out_option, overwrite_option, workers_option
 
 
-@click.command()
+@click.command(cls=Command)
+@out_option("Directory for images and page.", directory=True, default=Path("deepfreak-demo"))
 @click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=Path("deepfreak-demo"),
-    show_default=True,
-    help="Folder for the images and the page.",
+    "--count", type=click.IntRange(1, 10_000), default=60, show_default=True, help="Shots."
 )
-@click.option("--count", type=click.IntRange(1, 10_000), default=60, show_default=True)
-@click.option(
-    "--workers", type=click.IntRange(1), default=usable_processors, show_default="all usable cores"
-)
-@click.option("--overwrite", is_flag=True, help="Replace the results of an earlier demo.")
+@workers_option()
+@overwrite_option
 def demo(*, out: Path, count: int, workers: int, overwrite: bool) -> None:
-    """Simulate shots, classify them with the model of DiffraNet, and show its verdicts.
+    """Simulate shots, classify them, and show the verdicts.
 
-    The embedded crystal has photosystem II's cell; nothing is downloaded.
+    The model is `diffranet`. The embedded crystal has photosystem II's unit cell; nothing is
+    downloaded.
     """
     from deepfreak.demo import run_demo, summary
     from deepfreak.progress import progress
 
     with progress("simulating", count) as advance:
-        done = run_demo(
+        made = run_demo(
             out, count=count, workers=workers, overwrite=overwrite, say=click.echo, advance=advance
         )
-    click.echo(f"\n{summary(done)}")
+    click.echo(f"\n{summary(made)}")
+    done(f"wrote {made.page}", then=f"open {made.page} in a browser; deepfreak classify FRAMES")

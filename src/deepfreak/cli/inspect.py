@@ -7,22 +7,23 @@ from typing import Any
 import click
 
 from deepfreak.cli.classify import ALL_UNREADABLE, SOME_UNREADABLE
-from deepfreak.cli.frame_options import frame_options, read_settings
+from deepfreak.cli.command import OUTPUT_FILE, Command, done, log
+from deepfreak.cli.options import frame_options, frames_argument, overwrite_option, read_settings
 from deepfreak.text import printable, spelled
 
 
-@click.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.command(cls=Command)
+@frames_argument
 @click.option(
     "--frame", type=click.IntRange(0), metavar="N",
     help="Frame N of each file, from 0; the first by default.",
 )  # fmt: skip
 @frame_options
-@click.option("--picture", type=click.Path(path_type=Path), help="PNG to draw, of one frame.")
+@click.option("--picture", type=OUTPUT_FILE, help="PNG to draw, of one frame.")
 @click.option(
     "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True
 )
-@click.option("--overwrite", is_flag=True, help="Replace an existing picture.")
+@overwrite_option
 def inspect(
     *,
     files: tuple[Path, ...],
@@ -34,20 +35,18 @@ def inspect(
 ) -> int:
     """Show what is understood of detector files.
 
-    For each of FILES, files or folders of them: the frame's size, which pixels measured nothing
-    and why, the gain and other facts, and where each was found; and what it shows: peaks, rings,
+    For each of FILES, files or directories of them: the frame's size, which pixels measured nothing
+    and why, the gain and other metadata, and where each was found; and what it shows: peaks, rings,
     lattices (docs/evidence.md). With `--format json` one object a line; a byte XX of a file's name
     that is not UTF-8 is the surrogate U+DCXX there, as Python's os.fsencode takes it.
     """
     from deepfreak.errors import FrameError
     from deepfreak.evidence import find_evidence
     from deepfreak.formats.guarded import find_files_guarded, load_guarded, open_guarded
-    from deepfreak.screening.inspection import describe, draw
-    from deepfreak.storage.files import check_output
+    from deepfreak.reports.inspection import draw
+    from deepfreak.screening.inspection import describe
 
     settings = read_settings(options)
-    if picture is not None:
-        check_output(picture, overwrite=overwrite)
     given = load_guarded(settings)
     given["reasons"] = True
     found = find_files_guarded(files, given.get("geometry"))
@@ -68,10 +67,10 @@ def inspect(
             record = {"file": str(path), "frame": frame, "error": str(error)}
         click.echo(json.dumps(record, allow_nan=False) if form == "json" else _table(record))
     if picture is not None and not failed:
-        click.echo(f"picture: {picture}", err=True)
+        done(f"picture: {picture}")
     if not failed:
         return 0
-    click.echo(f"deepfreak: {failed} of {len(found)} files could not be read", err=True)
+    log.warning("%d of %d files could not be read", failed, len(found))
     return SOME_UNREADABLE if failed < len(found) else ALL_UNREADABLE
 
 

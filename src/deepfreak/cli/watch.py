@@ -5,47 +5,43 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deepfreak.cli.frame_options import frame_options, read_settings
-from deepfreak.cli.live_options import live_options, run_session, settings_from
+from deepfreak.cli.command import INPUT, Command
+from deepfreak.cli.options import frame_options, read_settings
+from deepfreak.cli.sessions import run_session, session_options, settings_from
 
 if TYPE_CHECKING:
-    from deepfreak.live.events import Source
-    from deepfreak.live.ledger import Ledger
+    from deepfreak.live.messages import FrameSource
+    from deepfreak.live.results.ledger import Ledger
 
 
-@click.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@live_options
+@click.command(cls=Command, extra="live")
+@click.argument("paths", nargs=-1, required=True, type=INPUT)
+@session_options
 @frame_options
 @click.option(
     "--until-idle", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
-    help="End when nothing new has come for so long.",
+    help="End when nothing new has come for this long.",
 )  # fmt: skip
-def watch(
-    *,
-    paths: tuple[Path, ...],
-    until_idle: float | None,
-    **options: Any,  # noqa: ANN401 -- of all kinds
-) -> int:
-    """Judge detector files in PATHS, folders, as they arrive, in any order and format.
+def watch(*, paths: tuple[Path, ...], until_idle: float | None, **options: Any) -> int:  # noqa: ANN401 -- of all kinds
+    """Classify detector files as they arrive in directories.
 
-    Files that are still being written are waited for. What was there before is judged first. Ctrl-C
-    ends it; the same command goes on where it was, after a crash as well.
+    Any order and format. Incomplete files are waited for. Files that exist already are classified
+    first. Ctrl-C ends it; the same command resumes, after a crash too.
     """
     from dataclasses import replace
 
-    from deepfreak.live.folder.watch import FolderSource
+    from deepfreak.live.receive.folder.source import FolderSource
 
     reading = read_settings(options)
 
-    def source(ledger: "Ledger") -> "Source":
+    def source(ledger: "Ledger") -> "FrameSource":
         def context_of(series: str) -> bytes | None:
             began = ledger.began(series)
             return None if began is None else began.context
 
         return FolderSource(
             paths,
-            known=lambda series: ledger.seen(series).whole_until,
+            known=lambda series: ledger.seen(series).contiguous,
             context_of=context_of,
             until_idle_s=until_idle,
             reading=reading,

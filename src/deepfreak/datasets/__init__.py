@@ -8,22 +8,21 @@ Layout::
     /splits             attributes <name> = (first, count)
     attribute manifest  JSON: settings, seed, versions, processors, hashes of the content
 
-`store` reads and writes it; `records` and `draft` hold what is made until it is whole; `series`
-makes it, `shards` joins it, `proof` checks it; `executors` are where the work is done.
+`file` reads and writes it; `generating` makes it of `records`, `resuming` after an interruption;
+`joining` and `verifying` take finished ones; `executors` are where the work is done.
 """
 
-from deepfreak.datasets.draft import draft_path as draft_path
 from deepfreak.datasets.executors import AHEAD as AHEAD
 from deepfreak.datasets.executors import dask_cluster as dask_cluster
 from deepfreak.datasets.executors import worker_processes as worker_processes
-from deepfreak.datasets.fresh import stream as stream
-from deepfreak.datasets.proof import Proof as Proof
-from deepfreak.datasets.proof import verify as verify
-from deepfreak.datasets.series import BYTES_PER_PIXEL as BYTES_PER_PIXEL
-from deepfreak.datasets.series import generate as generate
-from deepfreak.datasets.series import make as make
-from deepfreak.datasets.series import part_of as part_of
-from deepfreak.datasets.shards import join as join
-from deepfreak.datasets.store import Dataset as Dataset
-from deepfreak.datasets.store import LabelledImages as LabelledImages
-from deepfreak.datasets.store import Layout as Layout
+from deepfreak.datasets.file import Dataset as Dataset
+from deepfreak.datasets.file import LabelledImages as LabelledImages
+from deepfreak.datasets.file import Layout as Layout
+from deepfreak.datasets.generating import BYTES_PER_PIXEL as BYTES_PER_PIXEL
+from deepfreak.datasets.generating import generate as generate
+from deepfreak.datasets.generating import part_of as part_of
+from deepfreak.datasets.joining import join as join
+from deepfreak.datasets.streaming import stream as stream
+from deepfreak.datasets.verifying import Verification as Verification
+from deepfreak.datasets.verifying import verify as verify
+from deepfreak.storage.draft import draft_path as draft_path

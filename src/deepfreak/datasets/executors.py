@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from deepfreak.errors import BackendError, DeepFreakError
+from deepfreak.extras import require
 from deepfreak.storage.files import reason_of
 
 T = TypeVar("T")
@@ -98,10 +99,9 @@ def dask_cluster(address: str) -> Iterator[tuple[Executor, int]]:
     BackendError
         If `distributed` is missing, no scheduler answers, or workers keep dying.
     """
-    try:
-        from distributed import Client, KilledWorker
-    except ImportError:
-        raise BackendError("--dask needs Dask: pip install 'deepfreak[dask]'") from None
+    require("dask")
+    from distributed import Client, KilledWorker
+
     try:
         client = Client(address, timeout=SECONDS_TO_CONNECT, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:

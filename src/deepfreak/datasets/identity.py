@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-# `deepfreak generate diffranet`, as `docs/dataset.md` tells it. Its labels are the same on every
-# machine; its images and truth in their last bits are those of this kind of processor.
+# `deepfreak data generate diffranet`, see docs/dataset.md. Its labels are the same everywhere;
+# its images and truth in their last bits are those of this kind of processor.
 RELEASED_NAME = "DiffraNet 2"
 RELEASED_RECIPE = "diffranet"
 RELEASED_SEED = 0
@@ -17,7 +17,7 @@ RELEASED_SHA256 = {
 
 
 def identity(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what tells a data set from others, as JSON values for models and records.
+    """Return what identifies a data set, as JSON values for models and records.
 
     Its `name` if it is a released one, `seed`, `label_version` and `sha256`; None for what its
     manifest does not say.

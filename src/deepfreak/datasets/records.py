@@ -6,12 +6,12 @@ from dataclasses import fields
 from functools import lru_cache
 from typing import NamedTuple
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.physics.exposure import simulate
 from deepfreak.physics.shot import Shot, Truth
+from deepfreak.storage.chunks import Chunks
 
 Image = NDArray[np.uint8]
 Array = NDArray[np.float64]
@@ -54,10 +54,12 @@ def unpack(packed: bytes) -> Record:
     return Record(label, digest, name.rstrip(b"\0").decode(), truth, chunk)
 
 
-def record_of(shot: Shot) -> Record:
-    """Simulate a shot into its record."""
+def record_of(shot: Shot, chunks: Chunks) -> Record:
+    """Simulate a shot into its record; `chunks` compresses its image."""
     image, truth = simulate(shot)
-    return Record(shot.label, digest_of(image), processor(), flat_truth(truth), compress(image))
+    return Record(
+        shot.label, digest_of(image), processor(), flat_truth(truth), chunks.compress(image)
+    )
 
 
 def digest_of(image: Image) -> bytes:
@@ -84,25 +86,6 @@ def columns_of(truths: Array) -> dict[str, Array]:
         columns[name] = np.ascontiguousarray(truths[:, start:stop]).reshape(-1, *shape)
         start = stop
     return columns
-
-
-def compress(image: Image) -> bytes:
-    """Return the chunk that HDF5 stores of an image, made by its own filter."""
-    with h5py.File("chunk", "w", driver="core", backing_store=False) as file:
-        stored = file.create_dataset(
-            "image", data=image[None], chunks=(1, *image.shape), **compression()
-        )
-        mask, chunk = stored.id.read_direct_chunk((0, 0, 0))
-    if mask:
-        raise RuntimeError(f"the filter bitshuffle-LZ4 was left out: mask {mask}")
-    return bytes(chunk)
-
-
-def compression() -> dict[str, object]:
-    """Return what tells h5py to compress by bitshuffle and LZ4."""
-    import hdf5plugin
-
-    return dict(hdf5plugin.Bitshuffle(cname="lz4"))
 
 
 @lru_cache(maxsize=1)

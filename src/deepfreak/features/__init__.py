@@ -1,8 +1,8 @@
-"""From an image to the few numbers that a classifier without convolutions learns from.
+"""Feature extractors: from an image to a vector for classifiers without convolutions.
 
-An extractor is a frozen dataclass of settings that is called with an image. `extract` runs one
-over many images, `FeatureCache` keeps the results; `extractor_from` makes the one that a model's
-manifest names. `SIFT` becomes an extractor, `VisualWords`, when it is fitted.
+An extractor is a frozen dataclass of settings that is called with an image. `extract` runs it on
+many images, `FeatureCache` caches the results, and `extractor_from` makes the extractor of a
+model's manifest. Fitting `SIFT` gives the extractor `VisualWords`.
 """
 
 from collections.abc import Mapping
@@ -34,35 +34,32 @@ __all__ = [
 ]
 
 
+_EXTRACTORS: dict[str, type[Extractor]] = {
+    each.name: each for each in (GLCM, LBP, VisualWords, Diffraction)
+}
+
+
 def extractor_from(
     settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]] | None = None
 ) -> Extractor:
-    """Return the extractor that `settings` and `arrays`, read from a model's file, describe.
+    """Return the extractor with the `settings` and `arrays` of a model's file.
 
     Raises
     ------
     ModelError
-        The extractor is not one of this version, or its settings or arrays are wrong.
+        The extractor is unknown to this version, or its settings or arrays are wrong.
     """
-    values = dict(settings)
-    name = values.pop("extractor", None)
-    known = (GLCM.name, LBP.name, VisualWords.name, Diffraction.name)
+    name = settings.get("extractor")
+    extractor = _EXTRACTORS.get(str(name))
+    if extractor is None:
+        raise ModelError(
+            f"expected one of the feature extractors {', '.join(_EXTRACTORS)}, found {name!r}: "
+            "use the version of deepfreak that made this model, or train it again"
+        )
     try:
-        match name:
-            case GLCM.name:
-                return GLCM.from_settings(values, arrays or {})
-            case LBP.name:
-                return LBP.from_settings(values, arrays or {})
-            case VisualWords.name:
-                return VisualWords.from_settings(values, arrays or {})
-            case Diffraction.name:
-                return Diffraction.from_settings(values, arrays or {})
+        return extractor.from_settings(settings, arrays or {})
     except (InputError, TypeError, ValueError, KeyError) as error:
         why = one_line(error) if isinstance(error, ValidationError) else str(error)
         raise ModelError(
             f"the {name} extractor's settings in the model are wrong: {why}"
         ) from error
-    raise ModelError(
-        f"expected one of the feature extractors {', '.join(known)}, found {name!r}: "
-        "use the version of deepfreak that made this model, or train it again"
-    )

@@ -1,21 +1,18 @@
-"""What a detector image would be without its spots: smooth background, and noise about it.
+"""Smooth background of an image, and the noise about it.
 
-The image is cut into tiles. In each the middle of the gray levels, with the outliers left out,
-gives the level of the background, and the spread below it, which no spot reaches, gives the
-noise. Between the tiles' middles both are interpolated. Nothing has to be known about the beam's
-centre, the detector's gain or its read-out noise.
+The image is divided into tiles. In each, the mean of the gray levels without outliers is the
+background, and the spread below it, which spots do not affect, is the noise. Both are interpolated
+between the centres of the tiles. Beam centre, gain and readout noise need not be known.
 """
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.compiled import njit
-from deepfreak.encoding import (
-    PEDESTAL,
-)
+from deepfreak.encoding import PEDESTAL
 from deepfreak.errors import FrameError
 from deepfreak.features.pixels import check_pixels
 
@@ -25,13 +22,13 @@ Photons = NDArray[np.float64]
 
 TILE_PX = 32
 LEVELS = 256
-# A tile with fewer valid pixels takes its background from its neighbours.
+# A tile with fewer valid pixels gets its background from its neighbours.
 MIN_PIXELS = 64
-# Gray levels within this many spreads of the median make up a tile's background.
+# Gray levels within this many spreads of the median are a tile's background.
 CLIP = 2.0
-# A level is a whole one, however quiet the detector.
+# Minimum spread in gray levels, which are whole numbers even without noise.
 MIN_SPREAD = 0.5
-# Parts of a normal distribution below its median by more than one and two standard deviations.
+# Fractions of a normal distribution more than one, and two, standard deviations below its mean.
 BELOW_ONE_SIGMA = 0.15865525393145707
 BELOW_TWO_SIGMA = 0.02275013194817921
 
@@ -39,8 +36,8 @@ BELOW_TWO_SIGMA = 0.02275013194817921
 def _photons_of_level() -> Photons:
     """Return the mean photons of each gray level v = floor(sqrt(photons + 10)).
 
-    Of the numbers between v^2 and (v + 1)^2 the mean over sqrt, which counting noise fills evenly,
-    is v^2 + v + 1/3.
+    The square root has uniform counting noise, so it is uniform between v and v + 1, and the mean
+    of its square is v^2 + v + 1/3.
     """
     level = np.arange(LEVELS, dtype=np.float64)
     return level * level + level + 1 / 3 - PEDESTAL
@@ -50,16 +47,15 @@ PHOTONS_OF_LEVEL = _photons_of_level()
 PHOTONS_OF_LEVEL.setflags(write=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Residual:
+class Residual(NamedTuple):
     """An image without its background.
 
     Attributes
     ----------
     excess
-        Photons over the background, float32 [slow, fast]; nan where nothing was measured.
+        Photons above the background, float32 [slow, fast]; nan where not valid.
     background, noise
-        The background, and the standard deviation about it, in photons; of the same shape.
+        Background and its standard deviation in photons, float32 [slow, fast].
     """
 
     excess: Float
@@ -70,17 +66,16 @@ class Residual:
 def subtract_background(
     image: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None
 ) -> Residual:
-    """Return what `image` shows over its smooth background.
+    """Subtract the smooth background of `image`.
 
-    Structure that is wider than a tile belongs to the background, so powder rings and streaks
-    remain; `peaks` tells them from spots.
+    Powder rings and streaks, which are narrower than a tile, remain; `peaks` rejects them.
 
     Parameters
     ----------
     image
         uint8 [slow, fast] of any size, floor(sqrt(photons + 10)) as `prepare` makes it.
     valid
-        bool [slow, fast], true where a pixel measured something; None means everywhere.
+        Valid pixels, bool [slow, fast]; by default all.
 
     Raises
     ------
@@ -98,12 +93,18 @@ def subtract_background(
     # one memory layout, so that one function is compiled
     image, valid = np.ascontiguousarray(image), np.ascontiguousarray(valid)
     slow, fast = (max(1, round(size / TILE_PX)) for size in image.shape)
-    level, noise = _measure_tiles(image, valid, slow, fast, MIN_PIXELS, PHOTONS_OF_LEVEL)
-    if np.isnan(level).all():
-        level, noise = _measure_tiles(image, valid, 1, 1, 1, PHOTONS_OF_LEVEL)
-    _fill_empty(level, noise)
-    excess, background, deviation = _interpolate(image, valid, level, noise, PHOTONS_OF_LEVEL)
-    return Residual(excess=excess, background=background, noise=deviation)
+    tiles = _measure_tiles(image, valid, slow, fast, MIN_PIXELS, PHOTONS_OF_LEVEL)
+    if np.isnan(tiles.level).all():
+        tiles = _measure_tiles(image, valid, 1, 1, 1, PHOTONS_OF_LEVEL)
+    _fill_empty(tiles)
+    return _interpolate(image, valid, tiles, PHOTONS_OF_LEVEL)
+
+
+class Tiles(NamedTuple):
+    """Level and noise of the background in photons, [row, column]; nan where not known."""
+
+    level: Grid
+    noise: Grid
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -114,8 +115,8 @@ def _measure_tiles(
     columns: int,
     least: int,
     photons: Photons,
-) -> tuple[Grid, Grid]:
-    """Return level and noise in photons of rows x columns tiles, nan below `least` pixels."""
+) -> Tiles:
+    """Return level and noise of rows x columns tiles; nan where fewer than `least` are valid."""
     slow, fast = image.shape
     level = np.full((rows, columns), np.nan)
     noise = np.full((rows, columns), np.nan)
@@ -129,20 +130,20 @@ def _measure_tiles(
                         counts[image[i, j]] += 1
             if counts.sum() >= least:
                 level[row, column], noise[row, column] = _middle(counts, photons)
-    return level, noise
+    return Tiles(level, noise)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _middle(counts: NDArray[np.int64], photons: Photons) -> tuple[float, float]:
     """Return mean and standard deviation in photons of gray levels without outliers.
 
-    A pixel of gray level v counts as spread evenly over v to v + 1.
+    A pixel of gray level v counts as uniform between v and v + 1.
     """
     total = counts.sum()
     median = _quantile(counts, 0.5 * total)
     spread = median - _quantile(counts, BELOW_ONE_SIGMA * total)
     if median < 1:
-        # The lower side was cut off with negative photons; on the other one are spots, few here.
+        # Negative photons were clipped; use the upper side, where few pixels are spots.
         spread = max(spread, (_quantile(counts, (1 - BELOW_TWO_SIGMA) * total) - median) / 2)
     reach = CLIP * max(spread, MIN_SPREAD)
     weight = 0.0
@@ -153,8 +154,8 @@ def _middle(counts: NDArray[np.int64], photons: Photons) -> tuple[float, float]:
             weight += inside * counts[level]
             weighted += inside * counts[level] * photons[level]
     mean = weighted / weight
-    # A root of photons varies by 1/2 where they are many, less where they are few, and by
-    # 1/sqrt(12) for its fraction that was dropped.
+    # The standard deviation of sqrt(photons) is 1/2 for many photons and less for few; rounding
+    # down adds 1/sqrt(12).
     light = max(mean, 0.0)
     counting = 0.25 * light / (light + PEDESTAL) + 1 / 12
     return mean, max(spread, math.sqrt(counting)) * 2 * math.sqrt(light + PEDESTAL)
@@ -162,7 +163,7 @@ def _middle(counts: NDArray[np.int64], photons: Photons) -> tuple[float, float]:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _quantile(counts: NDArray[np.int64], rank: float) -> float:
-    """Return the gray level, with its fraction, below which `rank` pixels lie."""
+    """Return the gray level, interpolated, below which there are `rank` pixels."""
     below = 0
     for level in range(LEVELS):
         if counts[level] > 0 and below + counts[level] >= rank:
@@ -171,16 +172,16 @@ def _quantile(counts: NDArray[np.int64], rank: float) -> float:
     return float(LEVELS)
 
 
-def _fill_empty(level: Grid, noise: Grid) -> None:
-    """Give tiles without a value the mean of the neighbours that have one, from the edges inwards.
+def _fill_empty(tiles: Tiles) -> None:
+    """Fill tiles without a value with the mean of neighbours that have one, round by round.
 
-    A tile is filled from those that had a value before its round, so that no direction is special.
+    Each round uses only values from the rounds before, so that no direction is preferred.
     """
-    while np.isnan(level).any():
-        known = ~np.isnan(level)
+    while np.isnan(tiles.level).any():
+        known = ~np.isnan(tiles.level)
         around = _sum_around(known.astype(np.float64))
         filled = ~known & (around > 0)
-        for grid in (level, noise):
+        for grid in tiles:
             grid[filled] = _sum_around(np.where(known, grid, 0.0))[filled] / around[filled]
 
 
@@ -196,16 +197,16 @@ def _sum_around(grid: Grid) -> Grid:
 def _interpolate(
     image: NDArray[np.uint8],
     valid: NDArray[np.bool_],
-    level: Grid,
-    noise: Grid,
+    tiles: Tiles,
     photons: Photons,
-) -> tuple[Float, Float, Float]:
+) -> Residual:
     """Return excess, background and noise of each pixel.
 
-    Linear between the tiles' middles. Beyond the outermost ones the level goes on with the slope
-    within them, the noise stays.
+    Linear between the tiles' centres. Beyond the outermost centres the level is extrapolated and
+    the noise is constant.
     """
     slow, fast = image.shape
+    level, noise = tiles
     rows, columns = level.shape
     excess = np.empty((slow, fast), np.float32)
     background = np.empty((slow, fast), np.float32)
@@ -230,7 +231,7 @@ def _interpolate(
             noises[column] = noise[above, column] + min(max(part, 0.0), 1.0) * (
                 noise[below, column] - noise[above, column]
             )
-        # a neighbour for the only tile of its row
+        # a right neighbour where there is only one column
         levels[columns], noises[columns] = levels[columns - 1], noises[columns - 1]
         for j in range(fast):
             k = left[j]
@@ -239,4 +240,4 @@ def _interpolate(
             background[i, j] = smooth
             deviation[i, j] = quiet
             excess[i, j] = np.float32(photons[image[i, j]]) - smooth if valid[i, j] else np.nan
-    return excess, background, deviation
+    return Residual(excess, background, deviation)

@@ -1,20 +1,16 @@
-"""Features kept on disk, so that each image is looked at once however often it is asked for.
+"""Features of data sets in a keyed cache, so that each image is processed once.
 
-A folder for each kind of numbers, named by a hash of what decides them: the images and their valid
-pixels, the extractor, the generation. In it a file for each `BLOCK` of images, which appears whole
-or not at all and ends with a hash of its bytes. What is missing, or is not as it was written, is
-computed again: the folder may be deleted at any time, and any part of it be damaged.
+One directory for each set of features, named by the hash of its inputs: the images and their valid
+pixels, the extractor, the generation. In it one file for each block of images.
 """
 
 import hashlib
-import io
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,27 +19,27 @@ from deepfreak.errors import DatasetError, FrameError
 from deepfreak.features.extraction import Extractor, finite, in_threads
 from deepfreak.features.glcm import GLCM
 from deepfreak.features.sift import SAMPLE, SIFT, VisualWords, nearest
-from deepfreak.storage.files import cache_folder, written_whole
+from deepfreak.storage.cache import KeyedCache, key_of
+from deepfreak.storage.files import cache_folder
 
 if TYPE_CHECKING:
     from deepfreak.datasets import Dataset
 
-# To be raised when an extractor gives other numbers, or a file has another layout, than before.
-GENERATION = 1
-# Images a file: what a killed process loses at most.
+# Increase it when an extractor gives other numbers or the layout of the files changes.
+GENERATION = 2
+# Images per file: the most that a killed process loses.
 BLOCK = 250
-# All that the joint search asks of the co-occurrence matrix (the paper's Table 8).
+# All offsets that the joint search uses (the paper's Table 8).
 FAMILY = GLCM(distances=(1, 2, 4, 5, 8), angles_deg=(0, 45, 90, 135))
-DIGEST_BYTES = hashlib.sha256().digest_size
 
 T = TypeVar("T")
 Advance = Callable[[int], None]
-Arrays = tuple[NDArray[Any], ...]
+Arrays = dict[str, NDArray[Any]]
 Valid = NDArray[np.bool_]
 
 
 def default_folder() -> Path | None:
-    """Return the folder for features in our cache folder, None if there is no place for one."""
+    """Return the directory for features in the user's cache, None if there is none."""
     folder = cache_folder()
     return None if folder is None else folder / "features"
 
@@ -52,16 +48,17 @@ def default_folder() -> Path | None:
 class FeatureCache:
     """Features of data sets on disk.
 
-    Processes may use one folder at once: they would write the same. A folder that cannot be written
-    only costs the time.
-
     Parameters
     ----------
     folder
-        Made when something is first stored. With None nothing is.
+        Created when something is first stored; any number of processes may share it. With None
+        nothing is stored.
+    generation
+        Features of other generations are not used.
     """
 
     folder: Path | None = field(default_factory=default_folder)
+    generation: int = GENERATION
 
     def vectors(
         self,
@@ -73,22 +70,22 @@ class FeatureCache:
     ) -> NDArray[np.float64]:
         """Return the vectors (n, len(extractor.names)) of all images of `data`.
 
-        The slow equivalent is `extract(extractor, data.images, data.valid)`. Of a GLCM within
-        `FAMILY` the whole family is computed and stored, of visual words the descriptors, so that
-        any other choice of offsets, or of words, is quick. Images are worked on by `workers`
-        threads; `advance` is called with the number of further ones that are done.
+        The slow equivalent is `extract(extractor, data.images, data.valid)`. For a GLCM within
+        `FAMILY` the whole family is computed and stored, for visual words the descriptors, so that
+        another choice of offsets or words is fast. `workers` threads process the images; `advance`
+        is called with the number of further images that are done.
 
         Raises
         ------
         DatasetError
-            An image cannot be read, has no pixels to make numbers from, or a number of it is not
-            finite. The image is named, and nothing of its block is stored.
+            An image cannot be read, has too few valid pixels, or one of its numbers is not finite.
+            The message names the image, and nothing of its block is stored.
         """
         source = _source(data, workers, advance)
         if isinstance(extractor, VisualWords):
             return self._histograms(extractor, source)
         if _within_family(extractor):
-            # An image may lack pairs at an offset that nobody asked for.
+            # an image may lack pairs at an offset that was not requested
             with suppress(DatasetError):
                 whole = self._rows(FAMILY, source)
                 column = {name: index for index, name in enumerate(FAMILY.names)}
@@ -98,9 +95,9 @@ class FeatureCache:
     def descriptors(
         self, sift: SIFT, data: "Dataset", *, workers: int = 1, advance: Advance | None = None
     ) -> Iterator[NDArray[np.uint8]]:
-        """Yield the descriptors uint8 (keypoints, 128) of each image of `data`, in their order.
+        """Yield the descriptors, uint8 (keypoints, 128), of each image of `data` in order.
 
-        They are the same for any number of clusters.
+        They do not depend on the number of clusters.
 
         Raises
         ------
@@ -120,9 +117,9 @@ class FeatureCache:
         workers: int = 1,
         advance: Advance | None = None,
     ) -> VisualWords:
-        """Return `sift` fitted to the images of `train`; its codebook is kept as well.
+        """Return `sift` fitted to the images of `train`; its codebook is cached as well.
 
-        The slow equivalent is `sift.fit` of `sift.describe` of each image.
+        The slow equivalent is `sift.fit` on `sift.describe` of each image.
 
         Raises
         ------
@@ -134,20 +131,20 @@ class FeatureCache:
             "codebook": [sift.settings(), seed, SAMPLE, _opencv_version(), version("scikit-learn")],
             "images": source.identity,
         }
-        file = _File(self.folder, about, 0)
-        kept = file.load()
-        if kept is not None:
+        cache, key = self._place(about, 0)
+        stored = cache.load_arrays(key)
+        if stored is not None:
             source.done(len(train))
-            return VisualWords(sift=sift, codebook=kept[0])
+            return VisualWords(sift=sift, codebook=stored["codebook"])
         described = (
             each for block in range(source.blocks) for each in self._described(sift, source, block)
         )
         words = sift.fit(described, seed=seed)
-        file.store((words.codebook,))
+        cache.store_arrays(key, words.arrays())
         return words
 
     def _rows(self, extractor: Extractor, source: "_Source") -> NDArray[np.float64]:
-        """Return the vectors of an extractor that is stored as it is."""
+        """Return the vectors of an extractor, by way of the cache."""
         names = extractor.names
         digests = {name: _digest(array) for name, array in extractor.arrays().items()}
         about = {"vectors": [extractor.settings(), digests]}
@@ -156,11 +153,11 @@ class FeatureCache:
             return finite(extractor(image, valid), names)
 
         def rows(block: int) -> Arrays:
-            return (np.stack(list(source.each(row, block))),)
+            return {"vectors": np.stack(list(source.each(row, block)))}
 
         vectors = np.empty((len(source.data), len(names)))
         for block in range(source.blocks):
-            vectors[source.slice(block)] = self._block(about, source, block, rows)[0]
+            vectors[source.slice(block)] = self._block(about, source, block, rows)["vectors"]
         return vectors
 
     def _described(self, sift: SIFT, source: "_Source", block: int) -> list[NDArray[np.uint8]]:
@@ -173,7 +170,7 @@ class FeatureCache:
         return _apart(self._block(about, source, block, describe))
 
     def _histograms(self, words: VisualWords, source: "_Source") -> NDArray[np.float64]:
-        """Return the vectors of visual words; on disk is the word of each keypoint."""
+        """Return the vectors of visual words; the cache has the word of each keypoint."""
         about = {"words": [words.settings(), _digest(words.codebook), _opencv_version()]}
 
         def assign(block: int) -> Arrays:
@@ -193,20 +190,24 @@ class FeatureCache:
         block: int,
         compute: Callable[[int], Arrays],
     ) -> Arrays:
-        """Return the arrays of a block of images, from disk or from `compute`."""
-        file = _File(self.folder, {**about, "images": source.identity}, block)
-        found = file.load()
+        """Return the arrays of a block of images, from the cache or from `compute`."""
+        cache, key = self._place({**about, "images": source.identity}, block)
+        found = cache.load_arrays(key)
         if found is None:
             found = compute(block)
-            file.store(found)
+            cache.store_arrays(key, found)
         else:
             source.done(len(source.indices(block)))
         return found
 
+    def _place(self, about: Mapping[str, Any], block: int) -> tuple[KeyedCache, str]:
+        """Return the cache and the key of a block of the features described by `about`."""
+        kind = key_of({"generation": self.generation, "block": BLOCK, **about})
+        return KeyedCache(self.folder, ".npz"), f"{kind}/{block:05d}"
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """Images, what tells them from others, and how they are worked on."""
+
+class _Source(NamedTuple):
+    """Images, their identity, and how they are processed."""
 
     data: "Dataset"
     identity: Mapping[str, Any]
@@ -240,65 +241,20 @@ class _Source:
             self.done(1)
 
 
-class _File:
-    """A file of arrays, sealed with a hash of its key, its block and its bytes."""
-
-    def __init__(self, folder: Path | None, about: Mapping[str, Any], block: int) -> None:
-        text = json.dumps({"generation": GENERATION, "block": BLOCK, **about}, sort_keys=True)
-        key = hashlib.sha256(text.encode()).hexdigest()
-        self._path = None if folder is None else folder / key[:32] / f"{block:05d}.npys"
-        # Without these a file under another's name would pass for it.
-        self._seal = hashlib.sha256(f"{key} {block}".encode())
-
-    def load(self) -> Arrays | None:
-        """Return what `store` wrote, or None if nothing intact is there."""
-        if self._path is None:
-            return None
-        try:
-            content = memoryview(self._path.read_bytes())
-        except OSError:
-            return None
-        body, digest = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
-        # Nothing of the file is looked at before it has proved to be what was written.
-        if self._sealed(body) != digest:
-            return None
-        stream = io.BytesIO(body)
-        arrays = []
-        while stream.tell() < len(body):
-            arrays.append(np.load(stream, allow_pickle=False))
-        return tuple(arrays)
-
-    def store(self, arrays: Arrays) -> None:
-        """Write `arrays`, if the folder can be written."""
-        if self._path is None:
-            return
-        content = io.BytesIO()
-        for array in arrays:
-            np.save(content, array, allow_pickle=False)
-        with suppress(OSError), written_whole(self._path) as file:
-            file.write(content.getbuffer())
-            file.write(self._sealed(content.getbuffer()))
-
-    def _sealed(self, body: memoryview) -> bytes:
-        seal = self._seal.copy()
-        seal.update(body)
-        return seal.digest()
-
-
 def _source(data: "Dataset", workers: int, advance: Advance | None) -> _Source:
     return _Source(data, _identity(data), workers, advance or (lambda _: None))
 
 
 def _identity(data: "Dataset") -> dict[str, Any]:
-    """Return what tells the images of `data` and their valid pixels from all others.
+    """Return hashes that identify the images of `data` and their valid pixels.
 
-    The hash that the manifest holds stands for the images, with a few of them as a check that they
-    are those; where there is none, all are hashed. Valid pixels, which no manifest covers, always.
+    The manifest's hash identifies the images, and the pixels of a few images check it; without a
+    hash all images are hashed. Valid pixels, which no manifest covers, are always hashed.
     """
     total = len(data)
     identity: dict[str, Any] = {"shape": list(data.images.shape)}
     hashes = data.manifest.get("sha256")
-    known = hashes.get("images") if isinstance(hashes, dict) else data.manifest.get("images_sha256")
+    known = hashes.get("images") if isinstance(hashes, dict) else None
     if isinstance(known, str):
         identity |= {"images": known, "split": data.manifest.get("split")}
         looked_at = sorted({0, total // 2, total - 1}) if total else []
@@ -325,14 +281,13 @@ def _within_family(extractor: Extractor) -> bool:
 
 
 def _joined(rows: list[NDArray[Any]]) -> Arrays:
-    """Return arrays of different lengths as one, and their lengths."""
-    return np.concatenate(rows), np.array([len(each) for each in rows])
+    """Return arrays of different lengths as one array and their lengths."""
+    return {"joined": np.concatenate(rows), "lengths": np.array([len(each) for each in rows])}
 
 
 def _apart(arrays: Arrays) -> list[NDArray[Any]]:
-    """Return what `_joined` was given."""
-    joined, lengths = arrays
-    return np.split(joined, np.cumsum(lengths)[:-1])
+    """Return the arrays that `_joined` joined."""
+    return np.split(arrays["joined"], np.cumsum(arrays["lengths"])[:-1])
 
 
 def _digest(array: NDArray[Any]) -> str:

@@ -1,13 +1,13 @@
-"""What a crystallographer would look at: spots over the background, how many, how bright, where.
+"""Statistics of Bragg peaks and background: number, brightness, size and distribution of peaks.
 
-Everything but the background's level is a ratio: to the background, to its noise, or to the number
-of valid pixels. A pulse's energy scales crystal and background alike, so that the spots' light over
-the background's says how much crystal the beam met, whatever the pulse (`docs/diffraction.md`).
+All but the background's level are ratios: to the background, to its noise, or to the number of
+valid pixels. The pulse energy scales crystal and background alike, so the ratio of their photons
+measures the crystal in the beam, whatever the pulse (`docs/diffraction.md`).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from deepfreak.compiled import njit
 from deepfreak.errors import ModelError
 from deepfreak.features.background import subtract_background
-from deepfreak.features.peaks import FAST, HEIGHT, PHOTONS, SHARPNESS, SIZE, SLOW, Spots, find_spots
+from deepfreak.features.extraction import SettingsOnly
+from deepfreak.features.peaks import Spots, find_spots
 
 Vector = NDArray[np.float64]
 Grid = NDArray[np.float64]
 
-# Of the numbers and their meaning, for models made with others.
+# Version of the statistics; a model made with another one is refused.
 DEFINITION = 1
 
 EXCESS_OVER_SIGMA = (3, 4, 5, 6, 8, 12, 16, 24)
@@ -29,34 +30,34 @@ PIXELS_OVER_BACKGROUND = (0.125, 0.25, 0.5, 1, 2, 4, 8, 16)
 PEAKS_OVER_SIGMA = (5, 8, 12, 20, 40, 80)
 HEIGHT_QUANTILES = (0.5, 0.9, 1.0)
 CELL_QUANTILES = (0.25, 0.5, 0.75)
-# Sharpness and size are those of spots which are no noise.
+# Sharpness and size are measured on peaks at least this high.
 CLEAR_SIGMA = 5.0
-# The image is divided into as many cells a side to see where the light is.
+# The image is divided into this many cells per side to measure how photons are distributed.
 CELLS = 8
-# Numbers of pixels and peaks are those of an image of this many valid pixels.
+# Numbers of pixels and peaks are scaled to an image of this many valid pixels.
 STANDARD_PIXELS = 512 * 512
-# Without light a ratio to the background would be one to its error.
+# Minima of background and ratios: without photons a ratio would measure only noise.
 MIN_BACKGROUND = 1.0
 MIN_LEVEL = 0.1
 MIN_RATIO = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Diffraction:
-    """Statistics of Bragg spots and background; without settings."""
+class Diffraction(SettingsOnly):
+    """Statistics of Bragg peaks and background; it has no settings."""
 
     name: ClassVar[str] = "diffraction"
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Self:
-        """Return the extractor whose `settings` and `arrays` these are.
+        """Return the extractor with these `settings` and `arrays`.
 
         Raises
         ------
         ModelError
-            They are of another definition of the statistics.
+            They are of another version of the statistics.
         """
-        if settings != {"definition": DEFINITION} or arrays:
+        if {"extractor": cls.name, **settings} != cls().settings() or arrays:
             raise ModelError(
                 f"expected definition {DEFINITION} of the extractor diffraction and nothing else, "
                 f"found {dict(settings)}: train the model again"
@@ -65,7 +66,7 @@ class Diffraction:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What each number is; `docs/diffraction.md` explains them."""
+        """Names of the numbers; `docs/diffraction.md` explains them."""
         return (
             "background_photons_log10",
             *(f"excess_over_{sigma}_sigma_log10" for sigma in EXCESS_OVER_SIGMA),
@@ -84,12 +85,8 @@ class Diffraction:
         )
 
     def settings(self) -> dict[str, Any]:
-        """Return what makes this extractor again, as JSON values."""
+        """Return the version of the statistics, as a JSON value."""
         return {"extractor": self.name, "definition": DEFINITION}
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return nothing: nothing was learned."""
-        return {}
 
     def __call__(self, image: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None) -> Vector:
         """Return the statistics of one image, float64 (len(names),).
@@ -99,7 +96,7 @@ class Diffraction:
         image
             uint8 [slow, fast] of any size, floor(sqrt(photons + 10)) as `prepare` makes it.
         valid
-            bool [slow, fast], true where a pixel measured something; None means everywhere.
+            Valid pixels, bool [slow, fast]; by default all.
 
         Raises
         ------
@@ -110,20 +107,14 @@ class Diffraction:
         spots = find_spots(residual)
         count, light = _sum_cells(residual.excess, residual.background)
         pixels, photons = count.sum(), light.sum()
-        sums = _sum_pixels(
-            spots.pixels,
-            np.array(EXCESS_OVER_SIGMA, np.float64),
-            np.array(PIXELS_OVER_SIGMA, np.float64),
-            np.array(PIXELS_OVER_BACKGROUND, np.float64),
-        )
-        excess, over_sigma, over_background, means = sums
+        sums = _sum_pixels(spots.pixels, _LIMITS)
         return np.concatenate(
             (
                 [np.log10(max(photons / pixels, MIN_LEVEL))],
-                _log_ratio(excess / max(photons, MIN_BACKGROUND * pixels)),
-                _log_count(over_sigma, pixels),
-                _log_count(over_background, pixels),
-                _log_ratio(means / pixels),
+                _log_ratio(sums.excess / max(photons, MIN_BACKGROUND * pixels)),
+                _log_count(sums.over_sigma, pixels),
+                _log_count(sums.over_background, pixels),
+                _log_ratio(sums.means / pixels),
                 _peak_statistics(spots, pixels),
                 _cell_statistics(spots, count, light, image.shape),
             )
@@ -131,7 +122,7 @@ class Diffraction:
 
 
 def _log_count(count: Vector | NDArray[np.intp], pixels: float) -> Vector:
-    """Return log10(1 + count in an image of the standard size)."""
+    """Return log10(1 + count), scaled to an image of the standard size."""
     logarithm: Vector = np.log10(1 + count * (STANDARD_PIXELS / pixels))
     return logarithm
 
@@ -142,24 +133,24 @@ def _log_ratio(ratio: Vector) -> Vector:
 
 
 def _peak_statistics(spots: Spots, pixels: float) -> Vector:
-    """Return how many peaks there are, how high, how sharp and how large; 0 without any."""
-    heights = np.sort(spots.summits[:, HEIGHT])
+    """Return number, heights, sharpness and size of the peaks; 0 without any."""
+    heights = np.sort(spots.summits["height"])
     counts = len(heights) - np.searchsorted(heights, PEAKS_OVER_SIGMA)
-    clear = spots.summits[spots.summits[:, HEIGHT] >= CLEAR_SIGMA]
+    clear = spots.summits[spots.summits["height"] >= CLEAR_SIGMA]
     shapes = np.zeros(len(HEIGHT_QUANTILES) + 2)
     if len(clear):
         heights = heights[-len(clear) :]
         places = [int(q * (len(clear) - 1)) for q in HEIGHT_QUANTILES]
         shapes[:-2] = np.log10(heights[places])
-        shapes[-2] = np.median(clear[:, SHARPNESS])
-        shapes[-1] = np.mean(clear[:, SIZE])
+        shapes[-2] = np.median(clear["sharpness"])
+        shapes[-1] = np.mean(clear["size"])
     return np.concatenate((_log_count(counts, pixels), shapes))
 
 
 def _cell_statistics(spots: Spots, count: Grid, light: Grid, shape: tuple[int, ...]) -> Vector:
-    """Return how evenly the spots' light lies on the image: over few cells a streak's would."""
+    """Return how evenly the peaks' photons are distributed: a streak's are in few cells."""
     excess = _sum_summits(spots.summits, shape[0], shape[1])
-    # cells that are mostly masked say little
+    # leave out cells that are mostly masked
     measured = count >= 0.25 * count.max()
     ratio = excess[measured] / np.maximum(light, MIN_BACKGROUND * count)[measured]
     total = ratio.sum()
@@ -175,7 +166,7 @@ def _cell_statistics(spots: Spots, count: Grid, light: Grid, shape: tuple[int, .
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _sum_cells(excess: NDArray[np.float32], background: NDArray[np.float32]) -> tuple[Grid, Grid]:
-    """Return the number of valid pixels, and the background on them, of each cell."""
+    """Return the number of valid pixels and the sum of their background for each cell."""
     slow, fast = excess.shape
     count = np.zeros((CELLS, CELLS))
     light = np.zeros((CELLS, CELLS))
@@ -195,50 +186,73 @@ def _sum_cells(excess: NDArray[np.float32], background: NDArray[np.float32]) -> 
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _sum_summits(summits: NDArray[np.float64], slow: int, fast: int) -> Grid:
-    """Return the photons of the spots in each cell."""
+def _sum_summits(summits: NDArray[np.void], slow: int, fast: int) -> Grid:
+    """Return the photons of the peaks in each cell."""
     excess = np.zeros((CELLS, CELLS))
     for k in range(len(summits)):
-        row = min(int(summits[k, SLOW] * CELLS / slow), CELLS - 1)
-        column = min(int(summits[k, FAST] * CELLS / fast), CELLS - 1)
-        excess[row, column] += summits[k, PHOTONS]
+        row = min(int(summits[k].slow * CELLS / slow), CELLS - 1)
+        column = min(int(summits[k].fast * CELLS / fast), CELLS - 1)
+        excess[row, column] += summits[k].photons
     return excess
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _sum_pixels(
-    pixels: NDArray[np.float64], for_excess: Vector, for_sigma: Vector, for_background: Vector
-) -> tuple[Vector, Vector, Vector, Vector]:
-    """Sum over pixels of spots.
+class Limits(NamedTuple):
+    """Ascending limits of `PixelSums`: two in units of the noise, one of the background."""
 
-    Returns
-    -------
-    excess, over_sigma, over_background
-        Photons of the pixels over each limit in sigma; how many are over each limit in sigma, and
-        over each in units of the background.
+    excess: Vector
+    over_sigma: Vector
+    over_background: Vector
+
+
+class PixelSums(NamedTuple):
+    """Sums over the pixels of all candidates.
+
+    Attributes
+    ----------
+    excess
+        Photons of the pixels above each limit.
+    over_sigma, over_background
+        Number of pixels above each limit.
     means
-        Sums of the ratio r of excess to background, of its root, and of log10(1 + r).
+        Sums of the ratio r of excess to background, of sqrt(r), and of log10(1 + r).
     """
-    excess = np.zeros(for_excess.size)
-    over_sigma = np.zeros(for_sigma.size)
-    over_background = np.zeros(for_background.size)
+
+    excess: Vector
+    over_sigma: Vector
+    over_background: Vector
+    means: Vector
+
+
+_LIMITS = Limits(
+    excess=np.array(EXCESS_OVER_SIGMA, np.float64),
+    over_sigma=np.array(PIXELS_OVER_SIGMA, np.float64),
+    over_background=np.array(PIXELS_OVER_BACKGROUND, np.float64),
+)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _sum_pixels(pixels: NDArray[np.float64], limits: Limits) -> PixelSums:
+    """Return the sums over pixels, (n, 3) as `Spots.pixels`."""
+    excess = np.zeros(limits.excess.size)
+    over_sigma = np.zeros(limits.over_sigma.size)
+    over_background = np.zeros(limits.over_background.size)
     means = np.zeros(3)
     for k in range(len(pixels)):
         sigma, photons, background = pixels[k]
         ratio = photons / max(background, MIN_BACKGROUND)
-        for limit in range(for_excess.size):
-            if sigma < for_excess[limit]:
+        for limit in range(excess.size):
+            if sigma < limits.excess[limit]:
                 break
             excess[limit] += photons
-        for limit in range(for_sigma.size):
-            if sigma < for_sigma[limit]:
+        for limit in range(over_sigma.size):
+            if sigma < limits.over_sigma[limit]:
                 break
             over_sigma[limit] += 1
-        for limit in range(for_background.size):
-            if ratio < for_background[limit]:
+        for limit in range(over_background.size):
+            if ratio < limits.over_background[limit]:
                 break
             over_background[limit] += 1
         means[0] += ratio
         means[1] += np.sqrt(ratio)
         means[2] += np.log10(1 + ratio)
-    return excess, over_sigma, over_background, means
+    return PixelSums(excess, over_sigma, over_background, means)

@@ -1,48 +1,85 @@
-"""What an extractor is, and running one over many images."""
+"""The interface of extractors, and running one on many images."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.errors import FrameError
+from deepfreak.errors import FrameError, RecipeError
 
 T = TypeVar("T")
 
 
 class Extractor(Protocol):
-    """What turns one image into a vector.
+    """Turns one image into a vector; a frozen dataclass of settings.
 
-    It is a frozen dataclass of settings. What JSON cannot hold, such as a codebook, is in `arrays`;
-    `settings` and `arrays` together make the extractor again, in another process or from a file.
+    `settings` and `arrays` together restore the extractor, in another process or from a file.
     """
 
     name: ClassVar[str]
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Self:
-        """Return the extractor that gave these `settings`, less its name, and `arrays`."""
+        """Return the extractor that gave these `settings` and `arrays`."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What each number of the vector is."""
+        """Names of the vector's numbers."""
 
     def settings(self) -> dict[str, Any]:
         """Return all settings as JSON values, with the extractor's name as "extractor"."""
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return what was learned and JSON cannot hold; for most extractors nothing."""
+        """Return what was learned, such as a codebook; for most extractors nothing."""
 
     def __call__(
         self, image: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None
     ) -> NDArray[np.float64]:
-        """Return the vector of one image [slow, fast], leaving out pixels that are not valid."""
+        """Return the vector of the valid pixels of one image [slow, fast]."""
+
+
+class SettingsOnly:
+    """Base of extractors, frozen dataclasses, without learned arrays."""
+
+    __slots__ = ()
+
+    name: ClassVar[str]
+
+    def settings(self) -> dict[str, Any]:
+        """Return all settings as JSON values, with the extractor's name as "extractor"."""
+        values = asdict(self)  # type: ignore[call-overload] # each is a dataclass
+        lists = {name: list(value) for name, value in values.items() if isinstance(value, tuple)}
+        return {"extractor": self.name, **values, **lists}
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return no arrays."""
+        return {}
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """Return the extractor that gave these `settings` and no arrays.
+
+        Raises
+        ------
+        TypeError
+            A setting is unknown.
+        RecipeError
+            A value is out of range, or there are arrays.
+        """
+        if arrays:
+            raise RecipeError(f"expected no arrays for {cls.name}, found {', '.join(arrays)}")
+        values = {name: value for name, value in settings.items() if name != "extractor"}
+        for name, value in values.items():
+            if isinstance(value, list):
+                values[name] = tuple(value)
+        return cls(**values)
 
 
 class Images(Protocol):
-    """Images that are read when they are asked for: an array or an open HDF5 data set."""
+    """Images that are read when indexed: an array or an open HDF5 data set."""
 
     def __len__(self) -> int:
         """Return how many images there are."""
@@ -61,15 +98,19 @@ def extract(
 ) -> NDArray[np.float64]:
     """Return the vectors (n, len(extractor.names)) of `images` in their order.
 
-    Images are read as they are needed, by `workers` threads: the extractors' compiled loops run
-    outside the interpreter's lock. `valid` holds one array [slow, fast] for each image, true
-    where a pixel measured something. `advance` is called, from this thread, with the number of
-    further images that are done.
+    Parameters
+    ----------
+    valid
+        Valid pixels of each image, bool [slow, fast].
+    workers
+        Threads; the extractors' compiled loops release the interpreter's lock.
+    advance
+        Called, from this thread, with the number of further images that are done.
 
     Raises
     ------
     FrameError
-        An image has no pixels to make numbers from, or a number of it is not finite.
+        An image has too few valid pixels, or one of its numbers is not finite.
     """
     total = len(images)
     names = extractor.names
@@ -87,7 +128,7 @@ def extract(
 
 
 def finite(vector: NDArray[np.float64], names: Sequence[str]) -> NDArray[np.float64]:
-    """Return `vector` if all its numbers are; `FrameError` names the first that is not."""
+    """Return `vector` if all its numbers are finite; `FrameError` names the first that is not."""
     wrong = np.flatnonzero(~np.isfinite(vector))
     if wrong.size:
         raise FrameError(
@@ -100,7 +141,7 @@ def finite(vector: NDArray[np.float64], names: Sequence[str]) -> NDArray[np.floa
 def in_threads(work: Callable[[int], T], indices: Sequence[int], *, workers: int) -> Iterator[T]:
     """Yield `work(index)` for each of `indices`, in their order, from `workers` threads.
 
-    An error is raised when its turn comes; what has not begun by then is not done.
+    An error is raised in its place in the order; work that has not started by then is cancelled.
     """
     if workers == 1:
         yield from map(work, indices)
@@ -109,6 +150,6 @@ def in_threads(work: Callable[[int], T], indices: Sequence[int], *, workers: int
         try:
             yield from pool.map(work, indices)
         except BaseException:
-            # Without this Ctrl-C would wait until all the images have been worked off.
+            # without this Ctrl-C would wait for all images
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -1,20 +1,20 @@
-"""Gray-level co-occurrence: how often gray level j lies at a given offset from gray level i.
+"""Gray-level co-occurrence: how often gray level j is at a given offset from gray level i.
 
 The paper's best extractor (section 4.1, Table 3). The definitions are scikit-image's
-(`graycomatrix` with 256 levels, symmetric and normed, and `graycoprops`), to which missing pixels
-are added: a pair counts when both of its pixels are valid.
+(`graycomatrix` with 256 levels, symmetric and normed, and `graycoprops`), except that a pair counts
+only if both of its pixels are valid.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.compiled import njit
 from deepfreak.errors import FrameError, RecipeError
+from deepfreak.features.extraction import SettingsOnly
 from deepfreak.features.pixels import check_pixels
 
 PROPERTIES = ("contrast", "dissimilarity", "homogeneity", "ASM", "energy", "correlation")
@@ -24,16 +24,16 @@ MAX_OFFSETS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GLCM:
+class GLCM(SettingsOnly):
     """Six Haralick features of the co-occurrence matrix at each distance and angle.
 
     Parameters
     ----------
     distances
-        Whole numbers of pixels.
+        Distances of the pixel pairs, in whole pixels.
     angles_deg
-        Directions of the offsets: 0 along fast, 90 along increasing slow. An offset is rounded to
-        whole pixels along either axis, so distances 1 and 2 at 45 degrees are the same offset.
+        Directions of the pixel pairs: 0 along fast, 90 along increasing slow. An offset is rounded
+        to whole pixels along either axis, so distances 1 and 2 at 45 degrees are the same offset.
 
     Raises
     ------
@@ -65,7 +65,7 @@ class GLCM:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What each number is, distance by distance, then angle by angle."""
+        """Names of the numbers, by distance, then by angle."""
         return tuple(
             f"glcm_{prop}_d{distance}_a{angle:g}"
             for distance in self.distances
@@ -82,33 +82,6 @@ class GLCM:
             for turn in map(math.radians, self.angles_deg)
         )
 
-    def settings(self) -> dict[str, Any]:
-        """Return what makes this extractor again, as JSON values."""
-        return {
-            "extractor": self.name,
-            "distances": list(self.distances),
-            "angles_deg": list(self.angles_deg),
-        }
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return nothing: the settings say it all."""
-        return {}
-
-    @classmethod
-    def from_settings(cls, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Self:
-        """Return the extractor that gave these `settings` and no arrays.
-
-        Raises
-        ------
-        TypeError
-            A setting is unknown or not a list.
-        RecipeError
-            A value is out of range, or there are arrays.
-        """
-        if arrays:
-            raise RecipeError(f"expected no arrays for GLCM, found {', '.join(arrays)}")
-        return cls(**{key: tuple(values) for key, values in settings.items() if key != "extractor"})
-
     def __call__(
         self, image: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None
     ) -> NDArray[np.float64]:
@@ -119,7 +92,7 @@ class GLCM:
         image
             uint8 [slow, fast] of any size.
         valid
-            bool [slow, fast], true where a pixel measured something; None means everywhere.
+            Valid pixels, bool [slow, fast]; by default all.
 
         Raises
         ------
@@ -167,12 +140,12 @@ def _densify(
 ) -> tuple[NDArray[np.intp], NDArray[np.uint16]]:
     """Return the occupied gray levels, sorted, and each pixel's index among them.
 
-    A pixel that is not valid gets the index after the last level: its pairs then fall into a row
-    and a column of the table that nobody reads, and counting needs no branch. Tables over the
-    occupied levels only stay in the processor's nearest cache.
+    A pixel that is not valid gets the index after the last level: its pairs fall into an unused row
+    and column of the table, and counting needs no branch. Tables of the occupied levels alone fit
+    into the processor's L1 cache.
     """
     check_pixels(image, valid)
-    # A copy in memory order, so that the loops are compiled for one layout only.
+    # C order, so that the loops are compiled for one layout only
     image = np.array(image, order="C")
     levels = np.flatnonzero(occupied(image.ravel() if valid is None else image[valid]))
     index_of = np.zeros(LEVELS, np.uint16)
@@ -185,7 +158,10 @@ def _densify(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def occupied(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return which gray levels `pixels`, 1-D, hold: `np.bincount(pixels, minlength=256) > 0`."""
+    """Return which gray levels occur in `pixels`, 1-D.
+
+    The slow equivalent is `np.bincount(pixels, minlength=256) > 0`.
+    """
     seen = np.zeros(LEVELS, np.bool_)
     for pixel in pixels:
         seen[pixel] = True
@@ -204,18 +180,18 @@ def look_up(index_of: NDArray[np.uint16], image: NDArray[np.uint8]) -> NDArray[n
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def count_pairs(indices: NDArray[np.uint16], n: int, slow: int, fast: int) -> NDArray[np.uint32]:
-    """Count how often index j lies at [+slow, +fast] from index i: (n + 1, n + 1).
+    """Count how often index j is at [+slow, +fast] from index i: (n + 1, n + 1).
 
     The slow equivalent is `for each pixel: table[indices[s, f], indices[s + slow, f + fast]] += 1`.
     """
     rows, columns = indices.shape
     width = np.uint32(n + 1)
-    # Neighbouring pixels often hold the same pair, and an increment must wait for the one before
-    # it to the same address. Four tables in turn keep the processor from waiting.
+    # Neighbouring pairs are often equal, and an increment waits for the previous one to the same
+    # address; four tables in turn avoid that.
     tables = np.zeros((4, (n + 1) * (n + 1)), np.uint32)
     first, second, third, fourth = tables[0], tables[1], tables[2], tables[3]
     start = max(0, -fast)
-    # An offset wider than the image leaves nothing: a negative end would count from the other side.
+    # an offset wider than the image leaves no pairs; a negative stop would count from the end
     stop = max(start, min(columns, columns - fast))
     for row in range(max(0, -slow), min(rows, rows - slow)):
         here = indices[row, start:stop]
@@ -263,7 +239,7 @@ def measure_pairs(
     covariance = 0.0
     for i in range(n):
         for j in range(i + 1):
-            # Pairs of these two levels in either order: 2 P on the diagonal counts twice.
+            # pairs of these two levels in either order; counted twice on the diagonal
             both = np.int64(table[i, j]) + np.int64(table[j, i])
             if both == 0:
                 continue
@@ -282,7 +258,7 @@ def measure_pairs(
     features[2] = homogeneity / pairs
     features[3] = asm
     features[4] = math.sqrt(asm)
-    # A single gray level has no variance; its correlation is 1 by convention.
+    # without variance the correlation is 1 by convention
     features[5] = covariance / variance if math.sqrt(variance / pairs) >= 1e-15 else 1.0
     return pairs, features
 
@@ -293,10 +269,10 @@ def measure_offsets(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the pairs (k,) and the features (k, 6) of `offsets` (k, 2), slow and fast.
 
-    Offset by offset, because one offset's tables fit the nearest cache and those of all do not.
+    Offset by offset, because one offset's tables fit into the L1 cache and those of all do not.
     18 offsets of a 512 x 512 image took 2.1 ms this way (5 to 30 levels; 2.3 ms with 160 and 4.8
-    with 256), all of them while a row is at hand 2.2 to 2.3 (3.6 and 30), all of them pixel by
-    pixel 5.0 to 5.8 (5.4 and 12).
+    with 256), all of them row by row 2.2 to 2.3 (3.6 and 30), all of them pixel by pixel 5.0 to 5.8
+    (5.4 and 12).
     """
     pairs = np.zeros(len(offsets), np.int64)
     features = np.zeros((len(offsets), 6))

@@ -1,20 +1,20 @@
 """Local binary patterns: which points on a circle around a pixel are at least as bright as it.
 
-The paper's second-best extractor (section 4.1, Table 4), with scikit-image's definition
-(`local_binary_pattern` with method "uniform", versions 0.24 to 0.26) to the last bit, to which
-missing pixels are added.
+The paper's second-best extractor (section 4.1, Table 4). The definition is scikit-image's
+(`local_binary_pattern` with method "uniform", versions 0.24 to 0.26) to the last bit, except that
+patterns with missing pixels do not count.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.compiled import njit
 from deepfreak.errors import FrameError, RecipeError
+from deepfreak.features.extraction import SettingsOnly
 from deepfreak.features.pixels import check_pixels
 
 MAX_POINTS = 32  # the bits of a pattern
@@ -22,24 +22,24 @@ MAX_RADIUS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LBP:
-    """How often each uniform pattern occurs: the histogram of points + 2 bins, with the sum 1.
+class LBP(SettingsOnly):
+    """Histogram of uniform patterns: points + 2 bins, with the sum 1.
 
-    A pattern has a bit for each of `points` points, spread evenly over a circle, which is set where
-    the image, interpolated there, is at least as bright as at the circle's centre. It is uniform if
-    the set bits follow each other around the circle; then it is counted by their number. All other
-    patterns share the last bin. Bright spots show in the bins of few bits, smooth slopes in the
-    middle, flats and holes in the bin of all bits, noise in the last one.
+    A pattern has one bit for each of `points` points evenly spaced on a circle. The bit is set
+    where the image, interpolated there, is at least as bright as at the circle's centre. A pattern
+    is uniform if its set bits are contiguous around the circle; its bin is their number. All other
+    patterns share the last bin. Bright spots count in the bins of few bits, smooth slopes in the
+    middle, flat areas and holes in the bin of all bits, noise in the last one.
 
-    Outside of the image there is zero, with and without a mask.
+    Pixels outside the image are zero, with and without a mask.
 
     Parameters
     ----------
     points
         Points on the circle.
     radius
-        Radius of the circle in pixels. With 0, as in scikit-image and so in the paper's code, every
-        point is the pixel itself and each pattern has all bits: a vector that says nothing.
+        Radius of the circle in pixels. With 0, which scikit-image and so the paper's code allow,
+        every point is the pixel itself and every pattern has all bits.
 
     Raises
     ------
@@ -63,43 +63,20 @@ class LBP:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What each number is: the fraction of pixels with so many bits set, or not uniform."""
+        """Names of the bins, by number of bits set; the last is for patterns not uniform."""
         prefix = f"lbp_p{self.points}_r{self.radius:g}"
         ones = (f"{prefix}_ones_{bits}" for bits in range(self.points + 1))
         return (*ones, f"{prefix}_not_uniform")
 
     @property
     def offsets(self) -> NDArray[np.float64]:
-        """Where the points lie from the centre, in pixels (points, 2): slow, fast.
+        """Offsets of the points from the centre in pixels, (points, 2): slow, fast.
 
-        The first lies along fast, the next ones towards decreasing slow; rounded to 5 decimals.
+        The first is along fast, the next ones towards decreasing slow; rounded to 5 decimals.
         """
         turn = 2 * math.pi * np.arange(self.points, dtype=np.float64) / self.points
         offsets = np.stack([-self.radius * np.sin(turn), self.radius * np.cos(turn)], axis=1)
         return np.round(offsets, 5)
-
-    def settings(self) -> dict[str, Any]:
-        """Return what makes this extractor again, as JSON values."""
-        return {"extractor": self.name, "points": self.points, "radius": self.radius}
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return nothing: the settings say it all."""
-        return {}
-
-    @classmethod
-    def from_settings(cls, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Self:
-        """Return the extractor that gave these `settings` and no arrays.
-
-        Raises
-        ------
-        TypeError
-            A setting is unknown.
-        RecipeError
-            A value is out of range, or there are arrays.
-        """
-        if arrays:
-            raise RecipeError(f"expected no arrays for LBP, found {', '.join(arrays)}")
-        return cls(**{key: value for key, value in settings.items() if key != "extractor"})
 
     def __call__(
         self, image: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None
@@ -111,8 +88,8 @@ class LBP:
         image
             uint8 [slow, fast] of any size.
         valid
-            bool [slow, fast], true where a pixel measured something; None means everywhere. A
-            pattern counts when its centre and all pixels that its points are made of are valid.
+            Valid pixels, bool [slow, fast]; by default all. A pattern counts if its centre and all
+            pixels that its points are interpolated from are valid.
 
         Raises
         ------
@@ -134,7 +111,7 @@ class LBP:
         `scikit-image`'s `local_binary_pattern(image, points, radius, "uniform")`.
         """
         check_pixels(image, None)
-        # Room for the pixel before the furthest point and for the one after it.
+        # room for both neighbours of the furthest point
         margin = math.ceil(self.radius) + 1
         padded = np.zeros([size + 2 * margin for size in image.shape])
         padded[margin : margin + image.shape[0], margin : margin + image.shape[1]] = image
@@ -142,7 +119,7 @@ class LBP:
         return patterns
 
     def usable(self, image: NDArray[np.uint8], valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return the pixels, bool [slow, fast], whose pattern is made of valid pixels only."""
+        """Return the pixels, bool [slow, fast], whose pattern uses valid pixels only."""
         check_pixels(image, valid)
         margin = math.ceil(self.radius) + 1
         padded = np.pad(valid, margin, constant_values=True)
@@ -161,14 +138,29 @@ class LBP:
         return usable
 
 
+class Point(NamedTuple):
+    """One point of the pattern, for all pixels of a row.
+
+    It is between the rows `above` and `below`, which start at the column left of it; `weight` is
+    that of `below`. Along fast it is `offset` pixels from the centre, `left` when rounded down.
+    """
+
+    bit: np.uint32
+    above: NDArray[np.float64]
+    below: NDArray[np.float64]
+    weight: float
+    offset: float
+    left: float
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def find_patterns(
     padded: NDArray[np.float64], margin: int, offsets: NDArray[np.float64]
 ) -> NDArray[np.uint8]:
-    """Return each pixel's bin; `padded` is the image in a frame of `margin` zeros.
+    """Return each pixel's bin; `padded` is the image with a margin of zeros.
 
-    The work goes row by row and point by point: the innermost loop runs along a row with the same
-    point at every step, which the compiler turns into vector instructions.
+    Row by row and point by point: the innermost loop runs along a row with one point, so that the
+    compiler can vectorise it.
     """
     rows, columns = padded.shape[0] - 2 * margin, padded.shape[1] - 2 * margin
     points = len(offsets)
@@ -180,13 +172,15 @@ def find_patterns(
         centres = padded[margin + row, margin : margin + columns]
         for point in range(points):
             up, left = np.floor(offsets[point, 0]), np.floor(offsets[point, 1])
-            # The sum is rounded before the whole part is taken off, as in `set_bits`.
+            # the sum is rounded before the integer part is subtracted, as in `set_bits`
             weight = (row + offsets[point, 0]) - (row + up)
             top, start = margin + row + int(up), margin + int(left)
             above = padded[top, start : start + columns + 1]
             below = padded[top + 1, start : start + columns + 1]
             bit = np.uint32(np.uint64(1) << np.uint64(point))
-            set_bits(codes, bit, centres, above, below, weight, fast, offsets[point, 1], left)
+            set_bits(
+                codes, centres, fast, Point(bit, above, below, weight, offsets[point, 1], left)
+            )
         name_patterns(codes, points, patterns[row])
     return patterns
 
@@ -194,39 +188,34 @@ def find_patterns(
 @njit(cache=True, nogil=True, error_model="numpy")
 def set_bits(
     codes: NDArray[np.uint32],
-    bit: np.uint32,
     centres: NDArray[np.float64],
-    above: NDArray[np.float64],
-    below: NDArray[np.float64],
-    weight: float,
     fast: NDArray[np.float64],
-    offset: float,
-    left: float,
+    point: Point,
 ) -> None:
-    """Set `bit` in the codes of a row where its point is at least as bright as the centre.
+    """Set the point's bit in the codes of a row where it is at least as bright as the centre.
 
-    The point lies between the rows `above` and `below`, which begin at the column left of it;
-    `weight` is that of `below`. `fast` holds the columns' numbers.
+    `fast` has the columns' numbers.
 
-    On flat and faint images a point often is exactly as bright as its centre, and then rounding
-    decides. It depends on where the pixel is, because the weights are differences of coordinates.
-    So everything is computed as scikit-image does, in double precision and in this order; with one
-    weight for all columns, one pixel in several hundred would differ.
+    On flat and faint images a point is often exactly as bright as its centre, and rounding decides,
+    which depends on the column because the weights are differences of coordinates. So everything is
+    computed as in scikit-image, in double precision and in this order; with one weight for all
+    columns, one pixel in several hundred would differ.
     """
-    rest = 1.0 - weight
+    rest = 1.0 - point.weight
     for i in range(codes.size):
-        right = (fast[i] + offset) - (fast[i] + left)
-        upper = (1.0 - right) * above[i] + right * above[i + 1]
-        lower = (1.0 - right) * below[i] + right * below[i + 1]
-        codes[i] |= bit if rest * upper + weight * lower >= centres[i] else np.uint32(0)
+        right = (fast[i] + point.offset) - (fast[i] + point.left)
+        upper = (1.0 - right) * point.above[i] + right * point.above[i + 1]
+        lower = (1.0 - right) * point.below[i] + right * point.below[i + 1]
+        is_bright = rest * upper + point.weight * lower >= centres[i]
+        codes[i] |= point.bit if is_bright else np.uint32(0)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def name_patterns(codes: NDArray[np.uint32], points: int, names: NDArray[np.uint8]) -> None:
     """Write the number of bits set in each code, or points + 1 if it is not uniform.
 
-    Bits are compared with their successors, but the last one not with the first: around the circle
-    the number of changes is even, so that this never decides between two and more than two.
+    The last bit is not compared with the first: the number of changes around the circle is even, so
+    that this cannot decide between two and more than two.
     """
     pairs = np.uint32((np.uint64(1) << np.uint64(points - 1)) - np.uint64(1))
     other = np.uint8(points + 1)
@@ -237,7 +226,7 @@ def name_patterns(codes: NDArray[np.uint32], points: int, names: NDArray[np.uint
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def count_bits(code: np.uint32) -> np.uint32:
-    """Return how many bits are set, in steps that the compiler knows as one instruction."""
+    """Return how many bits are set, in a form that the compiler makes one instruction."""
     code = code - ((code >> np.uint32(1)) & np.uint32(0x55555555))
     code = (code & np.uint32(0x33333333)) + ((code >> np.uint32(2)) & np.uint32(0x33333333))
     code = (code + (code >> np.uint32(4))) & np.uint32(0x0F0F0F0F)

@@ -1,11 +1,12 @@
-"""Bragg peaks on a detector image: compact, standing alone, over local noise.
+"""Bragg peaks of an image: compact, isolated and above the local noise.
 
-Each pixel well over the background climbs to its highest neighbour, and so on; those that arrive
-at the same summit are a spot. Summits of rings, streaks, edges and hot pixels are told from those
-of spots by what surrounds them.
+From each pixel well above the background a path climbs to its highest neighbour, and so on; pixels
+whose paths end at the same summit are a candidate. Candidates on rings, streaks and edges, and hot
+pixels, are rejected by their surroundings.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,32 +17,34 @@ from deepfreak.features.background import Residual, subtract_background
 Float = NDArray[np.float32]
 Labels = NDArray[np.int32]
 
-# Columns of `Spots.summits`.
-SLOW, FAST, HEIGHT, PHOTONS, SIZE, SHARPNESS = range(6)
+# A candidate: the quantities of `Peaks`, and the highest pixel's share of the photons.
+SUMMIT = np.dtype(
+    [(name, np.float64) for name in ("slow", "fast", "height", "photons", "size", "sharpness")]
+)
 
 MIN_SIGMA = 5.0
 MAX_PEAKS = 10_000
-# A spot ends where it is less than this over the background.
+# Pixels of a peak are more than this above the background.
 EDGE_SIGMA = 3.0
 
-# A summit is one of a ring, a streak or an edge, not of a spot, if along one of eight directions
-# light goes on to both sides: of ten places this far from it, three pixels wide each, at most three
-# have less than a quarter of its excess, noise added, and at least five have more.
+# A summit is on a ring, a streak or an edge if light continues to both sides along one of eight
+# directions: of ten places at these distances, three pixels wide each, at most `RIDGE_MISSES` have
+# less than `RIDGE_SHARE` of its excess, noise added, and at least `RIDGE_HITS` have more.
 RIDGE_PX = (3, 4, 5, 6, 7)
 RIDGE_HITS = 5
 RIDGE_MISSES = 3
 RIDGE_SHARE = 0.25
 RIDGE_NOISE_SIGMA = 1.25
-# More pixels than this at half height or above are no spot but a patch.
+# A candidate with more pixels than this at half height or above is not a spot.
 MAX_PX = 40
-# A spot this bright shows on the pixels beside it; where the brightest of them has less than
-# `MIN_FLANK` of its excess, it is a pixel that is wrong.
+# A spot as bright as this also lights its neighbours; if the brightest of them has less than
+# `MIN_FLANK` of its excess, it is a hot pixel.
 FLANK_SIGMA = 75.0
 MIN_FLANK = 0.04
 
 
 def _ridge_offsets() -> NDArray[np.int64]:
-    """Return offsets (8 directions, 10 places, 3 pixels across, slow and fast) to look at."""
+    """Return pixel offsets (8 directions, 10 places, 3 pixels across, slow and fast)."""
     turn = np.pi * np.arange(8)[:, None, None] / 8
     along = np.array([sign * px for px in RIDGE_PX for sign in (1, -1)])[:, None]
     across = np.array([0, 1, -1])
@@ -58,18 +61,18 @@ MARGIN = int(np.abs(RIDGES).max())
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Peaks:
-    """Peaks in the order of their height, the highest first; arrays of one length.
+    """Peaks in order of height, the highest first; arrays of equal length.
 
     Attributes
     ----------
     slow, fast
-        Centre of mass in pixels from the image's corner, a pixel's centre at + 0.5.
+        Centre of mass in pixels from the image's corner; a pixel's centre is at + 0.5.
     height_sigma
-        Excess of the highest pixel over the background, in standard deviations of the noise.
+        Excess of the highest pixel above the background, in standard deviations of the noise.
     photons
-        Excess over the background of all its pixels, which are those over `EDGE_SIGMA`.
+        Excess of all its pixels, which are those above `EDGE_SIGMA`.
     size_px
-        How many of them are at least half as high as the highest.
+        Number of its pixels at least half as high as the highest.
     """
 
     slow: NDArray[np.float64]
@@ -88,9 +91,7 @@ def find_peaks(
     *,
     least_sigma: float = MIN_SIGMA,
 ) -> Peaks:
-    """Return the peaks of an image that rise `least_sigma` over its background, or none.
-
-    At most `MAX_PEAKS`, the highest.
+    """Return the peaks at least `least_sigma` high, at most `MAX_PEAKS`.
 
     Raises
     ------
@@ -98,58 +99,54 @@ def find_peaks(
         The image cannot be used; see `subtract_background`.
     """
     spots = find_spots(subtract_background(image, valid))
-    summits = spots.summits[spots.summits[:, HEIGHT] >= least_sigma]
-    # equal heights stay in the order of memory
-    summits = summits[np.argsort(-summits[:, HEIGHT], kind="stable")[:MAX_PEAKS]]
+    summits = spots.summits[spots.summits["height"] >= least_sigma]
+    # equal heights stay in memory order
+    summits = summits[np.argsort(-summits["height"], kind="stable")[:MAX_PEAKS]]
     return Peaks(
-        slow=summits[:, SLOW],
-        fast=summits[:, FAST],
-        height_sigma=summits[:, HEIGHT],
-        photons=summits[:, PHOTONS],
-        size_px=summits[:, SIZE].astype(np.int64),
+        slow=summits["slow"],
+        fast=summits["fast"],
+        height_sigma=summits["height"],
+        photons=summits["photons"],
+        size_px=summits["size"].astype(np.int64),
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Spots:
-    """All that may be light of spots, however faint.
+class Spots(NamedTuple):
+    """All candidates, also faint ones, that are isolated and compact.
 
     Attributes
     ----------
     pixels
         (n, 3): excess in standard deviations of the noise, excess in photons, and background in
-        photons of each pixel over `EDGE_SIGMA` that belongs to a spot.
+        photons of each of their pixels.
     summits
-        (m, 6), a row a spot in the order of memory: the numbers that `Peaks` holds, and the
-        highest pixel's share of the photons.
+        (m,) of `SUMMIT`, one per candidate, in memory order.
     """
 
     pixels: NDArray[np.float64]
-    summits: NDArray[np.float64]
+    summits: NDArray[np.void]
 
 
 def find_spots(residual: Residual) -> Spots:
-    """Return the spots of an image without its background."""
-    pixels, summits = _find_spots(residual.excess, residual.background, residual.noise, RIDGES)
-    return Spots(pixels=pixels, summits=summits)
+    """Return the candidates of an image without its background."""
+    return _find_spots(residual, RIDGES)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _find_spots(
-    excess: Float, background: Float, noise: Float, ridges: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _find_spots(residual: Residual, ridges: NDArray[np.int64]) -> Spots:
+    excess, noise = residual.excess, residual.noise
     bright = _bright_pixels(excess, noise)
     summit_of, summits = _climb(excess, bright)
-    table = np.zeros((len(summits), 6))
+    table = np.zeros(len(summits), SUMMIT)
     for k in range(len(bright)):
         i, j = bright[k]
         row = table[summit_of[k]]
         s, f = summits[summit_of[k]]
         value = excess[i, j]
-        row[SLOW] += value * (i - s)
-        row[FAST] += value * (j - f)
-        row[PHOTONS] += value
-        row[SIZE] += value >= 0.5 * excess[s, f]
+        row.slow += value * (i - s)
+        row.fast += value * (j - f)
+        row.photons += value
+        row.size += value >= 0.5 * excess[s, f]
     kept = np.empty(len(summits), np.bool_)
     padded = _padded(excess)
     width = padded.shape[1]
@@ -158,13 +155,13 @@ def _find_spots(
     for k in range(len(summits)):
         s, f = summits[k]
         row = table[k]
-        row[SLOW] = s + 0.5 + row[SLOW] / row[PHOTONS]
-        row[FAST] = f + 0.5 + row[FAST] / row[PHOTONS]
-        row[HEIGHT] = excess[s, f] / noise[s, f]
-        row[SHARPNESS] = excess[s, f] / row[PHOTONS]
+        row.slow = s + 0.5 + row.slow / row.photons
+        row.fast = f + 0.5 + row.fast / row.photons
+        row.height = excess[s, f] / noise[s, f]
+        row.sharpness = excess[s, f] / row.photons
         kept[k] = (
-            row[SIZE] <= MAX_PX
-            and not _is_lone(excess, s, f, row[HEIGHT])
+            row.size <= MAX_PX
+            and not _is_lone(excess, s, f, row.height)
             and not _is_on_ridge(around, (s + MARGIN) * width + f + MARGIN, steps, noise[s, f])
         )
     pixels = np.empty((len(bright), 3))
@@ -174,14 +171,14 @@ def _find_spots(
             i, j = bright[k]
             pixels[count, 0] = excess[i, j] / noise[i, j]
             pixels[count, 1] = excess[i, j]
-            pixels[count, 2] = background[i, j]
+            pixels[count, 2] = residual.background[i, j]
             count += 1
-    return pixels[:count].copy(), table[kept]
+    return Spots(pixels[:count].copy(), table[kept])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _bright_pixels(excess: Float, noise: Float) -> NDArray[np.int64]:
-    """Return the pixels (n, 2) over `EDGE_SIGMA`, in the order of memory."""
+    """Return the pixels (n, 2) above `EDGE_SIGMA`, in memory order."""
     slow, fast = excess.shape
     columns = np.empty(fast, np.int64)
     found = np.empty((1024, 2), np.int64)
@@ -189,7 +186,7 @@ def _bright_pixels(excess: Float, noise: Float) -> NDArray[np.int64]:
     for i in range(slow):
         here = 0
         for j in range(fast):
-            # without a branch; false where nan
+            # no branch; false where nan
             columns[here] = j
             here += excess[i, j] > EDGE_SIGMA * noise[i, j]
         if count + here > len(found):
@@ -204,12 +201,12 @@ def _bright_pixels(excess: Float, noise: Float) -> NDArray[np.int64]:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _climb(excess: Float, bright: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return for each of the bright pixels the number of its summit, and the summits (m, 2).
+    """Return the number of each bright pixel's summit (n,), and the summits (m, 2).
 
-    Among equals the first in memory is the higher.
+    Of equal pixels the first in memory counts as higher.
     """
     slow, fast = excess.shape
-    # number of the summit of pixels that have climbed, + 1
+    # 1 + the summit's number of pixels that are done
     label = np.zeros((slow, fast), np.int32)
     path = np.empty((len(bright), 2), np.int64)
     summit_of = np.empty(len(bright), np.int64)
@@ -241,7 +238,7 @@ def _climb(excess: Float, bright: NDArray[np.int64]) -> tuple[NDArray[np.int64],
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _padded(excess: Float) -> Float:
-    """Return the excess with nan all around, as far as ridges are looked for."""
+    """Return the excess with a margin of nan, as wide as the offsets of ridges."""
     slow, fast = excess.shape
     padded = np.full((slow + 2 * MARGIN, fast + 2 * MARGIN), np.nan, np.float32)
     for i in range(slow):
@@ -252,14 +249,14 @@ def _padded(excess: Float) -> Float:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _is_on_ridge(around: Float, middle: int, steps: NDArray[np.int64], noise: float) -> bool:
-    """Say whether the light of a summit goes on to both sides along a line.
+    """Return whether a summit is on a ridge, see `RIDGE_PX`.
 
     Parameters
     ----------
     around, middle
-        All of `_padded`, row after row, and where in it the summit is.
+        `_padded` as one row, and the summit's index in it.
     steps
-        `RIDGES` in numbers of pixels from there.
+        `RIDGES` as differences of that index.
     """
     least = RIDGE_SHARE * around[middle] + RIDGE_NOISE_SIGMA * noise
     directions, places, pixels = steps.shape
@@ -276,7 +273,7 @@ def _is_on_ridge(around: Float, middle: int, steps: NDArray[np.int64], noise: fl
                 measured |= value < least
             hits += bright
             misses += measured & (not bright)
-            # Asked once only: a branch that cannot be foreseen costs more than some pixels.
+            # tested once only: a mispredicted branch costs more than a few pixels
             if place == RIDGE_MISSES and misses > RIDGE_MISSES:
                 break
         if hits >= RIDGE_HITS and misses <= RIDGE_MISSES:
@@ -286,7 +283,7 @@ def _is_on_ridge(around: Float, middle: int, steps: NDArray[np.int64], noise: fl
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _is_lone(excess: Float, i: int, j: int, height_sigma: float) -> bool:
-    """Say whether a summit is brighter than a spot can be that lights none of its neighbours."""
+    """Return whether a summit is a hot pixel: bright, with dark neighbours."""
     if height_sigma < FLANK_SIGMA:
         return False
     slow, fast = excess.shape

@@ -1,4 +1,4 @@
-"""The image and the mask that every extractor takes."""
+"""Checks of an extractor's input."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,8 +1,8 @@
-"""SIFT and bag of visual words: what kinds of corners and blobs an image has, and how many.
+"""SIFT and bag of visual words: a histogram of the kinds of corners and blobs in an image.
 
-Lowe's local descriptors (OpenCV's SIFT with its own defaults, as in the paper's code) are assigned
-to the nearest of some "words", the centres that k-means found among the training images'
-descriptors. The paper's section 4.1 and Table 8; docs/features.md tells where its code differs.
+Lowe's local descriptors (OpenCV's SIFT with its defaults, as in the paper's code) are assigned to
+the nearest "word", one of the centres of k-means over the training images' descriptors. The paper's
+section 4.1 and Table 8; docs/features.md lists the differences from its code.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,9 +20,9 @@ from deepfreak.settings import settings
 
 LENGTH = 128
 MAX_CLUSTERS = 65_536
-# Descriptors that k-means sees at most: 40 for each of 5000 words.
+# At most this many descriptors for k-means: 40 for each of 5000 words.
 SAMPLE = 200_000
-# Of a codebook's numbers; see `VisualWords`.
+# Step of a codebook's numbers; see `VisualWords`.
 STEP = 1 / 32
 _ROWS_AT_ONCE = 512
 _EPOCHS = 20
@@ -30,14 +30,14 @@ _EPOCHS = 20
 
 @settings
 class SIFT:
-    """How to make visual words; `fit` makes them and returns the extractor.
+    """Settings of visual words; `fit` returns the extractor.
 
     Parameters
     ----------
     clusters
-        How many words.
+        Number of visual words.
     contrast_threshold
-        OpenCV's: the least contrast of a keypoint, in units of 255 gray levels. At its default
+        Least contrast of a keypoint, OpenCV's measure, in units of 255 gray levels. At its default
         only the brightest spots of an image are keypoints, and most images have none.
     """
 
@@ -45,7 +45,7 @@ class SIFT:
     contrast_threshold: Annotated[float, Field(gt=0, le=1)] = 0.04
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings as JSON values, those of the extractor that `fit` returns."""
+        """Return the settings, those of the extractor that `fit` returns, as JSON values."""
         return {
             "extractor": VisualWords.name,
             "clusters": self.clusters,
@@ -57,15 +57,15 @@ class SIFT:
     ) -> NDArray[np.uint8]:
         """Return the descriptors of an image's keypoints, uint8 (keypoints, 128).
 
-        A keypoint lies on a valid pixel. Pixels that are not valid take the value of the nearest
-        one that is, so that neither their content nor the edge of a gap is described.
+        A keypoint is on a valid pixel. Pixels that are not valid get the value of the nearest valid
+        one, so that neither their content nor the edge of a gap is described.
 
         Parameters
         ----------
         image
             uint8 [slow, fast] of any size.
         valid
-            bool [slow, fast], true where a pixel measured something; None means everywhere.
+            Valid pixels, bool [slow, fast]; by default all.
 
         Raises
         ------
@@ -83,7 +83,7 @@ class SIFT:
         if valid is not None and not valid.all():
             image = _filled(image, valid)
             mask = valid.astype(np.uint8)
-        # OpenCV's own defaults but for the threshold, so that a release that changes one does not.
+        # OpenCV's defaults but for the threshold, explicit in case a release changes one
         detector = cv2.SIFT_create(
             nfeatures=0,
             nOctaveLayers=3,
@@ -94,21 +94,21 @@ class SIFT:
         _, descriptors = detector.detectAndCompute(np.ascontiguousarray(image), mask)
         if descriptors is None:
             return np.empty((0, LENGTH), np.uint8)
-        # Floating-point numbers, but whole ones from 0 to 255.
+        # whole numbers from 0 to 255, as floats
         found: NDArray[np.uint8] = descriptors.astype(np.uint8)
         return found
 
     def fit(self, descriptors: Iterable[NDArray[np.uint8]], *, seed: int) -> "VisualWords":
-        """Return the extractor whose words are the centres of the training images' descriptors.
+        """Return the extractor whose words are cluster centres of the training images' descriptors.
 
-        Mini-batch k-means from a k-means++ start (scikit-learn), over at most `SAMPLE` descriptors
-        that are drawn at random from all. The words depend on the descriptors, their order, and
-        `seed` only: one thread computes them.
+        Mini-batch k-means from a k-means++ start (scikit-learn) over at most `SAMPLE` descriptors,
+        drawn at random. The words depend only on the descriptors, their order and `seed`: one
+        thread computes them.
 
         Parameters
         ----------
         descriptors
-            What `describe` returns, image by image; taken one at a time.
+            The descriptors of each image, as `describe` returns them; consumed one at a time.
 
         Raises
         ------
@@ -129,12 +129,12 @@ class SIFT:
         kmeans = MiniBatchKMeans(
             self.clusters,
             random_state=seed,
-            # Few images to a word in a batch make the centres wander.
+            # with few descriptors per word in a batch the centres do not converge
             batch_size=max(1024, 2 * self.clusters),
             max_iter=_EPOCHS,
             n_init=1,
         )
-        # The order in which threads add up would decide on when it stops.
+        # the order in which threads add up would affect when it stops
         with threadpool_limits(limits=1):
             kmeans.fit(sample.astype(np.float32))
         centres = np.rint(kmeans.cluster_centers_ / STEP) * STEP
@@ -143,14 +143,14 @@ class SIFT:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class VisualWords:
-    """Which fraction of an image's keypoints is nearest to each word.
+    """The fraction of an image's keypoints that is nearest to each word.
 
     An image without keypoints, such as a blank one, has the zero vector.
 
     Numbers of the codebook are multiples of `STEP`, and half of each word's squared length is
-    rounded to one. Descriptors are whole numbers of a length of about 512, so all sums in the
-    search of the nearest word are exact in float32: the vector is the same on every machine,
-    whatever the order in which its matrix product adds up.
+    rounded to a multiple. Descriptors are whole numbers of a length of about 512, so all sums in
+    the search for the nearest word are exact in float32: the vector is the same on every machine,
+    in whatever order a matrix product adds up.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ class VisualWords:
     Raises
     ------
     ModelError
-        The codebook is not one.
+        The codebook has another shape, type or range.
     """
 
     name: ClassVar[str] = "sift"
@@ -193,11 +193,11 @@ class VisualWords:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What each number is."""
+        """Names of the words."""
         return tuple(f"sift_word_{index}" for index in range(self.sift.clusters))
 
     def settings(self) -> dict[str, Any]:
-        """Return all but the codebook as JSON values."""
+        """Return the settings of `sift` as JSON values."""
         return self.sift.settings()
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -207,14 +207,14 @@ class VisualWords:
     def __call__(
         self, image: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None
     ) -> NDArray[np.float64]:
-        """Return the fractions of one image, float64 (clusters,): their sum is 1, or 0.
+        """Return the fractions of one image, float64 (clusters,), with the sum 1 or 0.
 
         Parameters
         ----------
         image
             uint8 [slow, fast] of any size.
         valid
-            bool [slow, fast], true where a pixel measured something; None means everywhere.
+            Valid pixels, bool [slow, fast]; by default all.
 
         Raises
         ------
@@ -224,15 +224,15 @@ class VisualWords:
         return self.histogram(nearest(self.sift.describe(image, valid), self.codebook))
 
     def histogram(self, words: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Return the fractions (clusters,) of an image with these words, one a keypoint."""
+        """Return the fractions (clusters,) of an image, given the word of each keypoint."""
         return np.bincount(words, minlength=self.sift.clusters) / max(len(words), 1)
 
 
 def nearest(descriptors: NDArray[np.uint8], codebook: NDArray[np.float32]) -> NDArray[np.intp]:
-    """Return the index of the word nearest to each descriptor (n,), the first where two are.
+    """Return the index of the word nearest to each descriptor (n,), the first of equal ones.
 
-    The slow equivalent is `argmin(|d - c|^2)` over all pairs; here
-    d . c - |c|^2 / 2 is largest, by one matrix product for some rows at a time.
+    The slow equivalent is `argmin(|d - c|^2)` over all pairs; this maximises d . c - |c|^2 / 2 with
+    one matrix product for some rows at a time.
     """
     half = np.einsum("ij,ij->i", codebook, codebook, dtype=np.float64) / 2
     half = (np.rint(half / STEP) * STEP).astype(np.float32)
@@ -244,10 +244,10 @@ def nearest(descriptors: NDArray[np.uint8], codebook: NDArray[np.float32]) -> ND
 
 
 def _sample(descriptors: Iterable[NDArray[np.uint8]], *, most: int, seed: int) -> NDArray[np.uint8]:
-    """Return `most` of all descriptors, or all, drawn at random in one pass and little memory.
+    """Return at most `most` descriptors, drawn at random in one pass with little memory.
 
-    Each descriptor draws a number from the generator of (seed, image), and the smallest stay, in
-    their order.
+    Each descriptor gets a random number from the generator of (seed, image); those with the
+    smallest numbers are kept, in their order.
     """
     kept = np.empty((0, LENGTH), np.uint8)
     keys = np.empty(0)
@@ -274,7 +274,7 @@ def _sample(descriptors: Iterable[NDArray[np.uint8]], *, most: int, seed: int) -
 
 
 def _filled(image: NDArray[np.uint8], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Return `image` with each pixel that is not valid replaced by the nearest one that is."""
+    """Return `image` with each pixel that is not valid replaced by the nearest valid one."""
     cv2 = _opencv()
     _, labels = cv2.distanceTransformWithLabels(
         (~valid).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
@@ -286,10 +286,9 @@ def _filled(image: NDArray[np.uint8], valid: NDArray[np.bool_]) -> NDArray[np.ui
 
 
 def _opencv() -> ModuleType:
-    """Return OpenCV, without threads of its own.
+    """Return OpenCV, limited to one thread: `extract` already uses one thread per image.
 
-    Images are spread over threads already (`extract`). It knows one number of threads for the
-    whole process, so this holds for everyone in it; results do not depend on it.
+    The limit applies to the whole process; results do not depend on it.
     """
     import cv2
 

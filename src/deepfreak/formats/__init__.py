@@ -6,10 +6,11 @@ about a detector beside its images.
 """
 
 from deepfreak.formats.files import find_files, open_frames, read_frames
+from deepfreak.formats.finishing import ReadOptions
 from deepfreak.formats.frame import Frame, FrameFile
-from deepfreak.formats.geometry.geometry import Geometry, read_geometry
+from deepfreak.formats.geometry.geometry import Geometry
+from deepfreak.formats.geometry.reading import read_geometry
 from deepfreak.formats.mask import read_mask
-from deepfreak.formats.options import ReadOptions
 
 __all__ = [
     "Frame",

@@ -1,4 +1,4 @@
-"""All other formats of one or more frames: MarCCD, TIFF, EDF, Bruker, OXD, mar345, R-AXIS, ..."""
+"""What fabio reads: EDF, Bruker, OXD (CrysAlis), Nonius KCD, mar345, R-AXIS, Esperanto, GE, ..."""
 
 import contextlib
 import io
@@ -12,24 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepfreak.errors import FrameError
-from deepfreak.formats.frame import (
-    Counts,
-    Extent,
-    Facts,
-    Frame,
-    FrameFile,
-    require_shape,
-)
-from deepfreak.formats.headers import (
-    bruker_facts,
-    dectris_facts,
-    dectris_name,
-    edf_facts,
-    is_mar,
-    mar_facts,
-    oxd_facts,
-    plain,
-)
+from deepfreak.formats.dectris import dectris_name
+from deepfreak.formats.format import Format
+from deepfreak.formats.frame import Counts, Extent, Frame, FrameFile, Metadata, require_shape
+from deepfreak.formats.headers import metadata_from, number, numbers, plain, times
 from deepfreak.formats.measured import make_frame
 
 if TYPE_CHECKING:
@@ -38,8 +24,6 @@ if TYPE_CHECKING:
 
 # Formats that one maker's detectors write.
 _FORMATS = {
-    "PilatusImage": "PILATUS",
-    "MarccdImage": "MarCCD",
     "BrukerImage": "Bruker CCD",
     "Bruker86Image": "Bruker CCD",
     "Bruker100Image": "Bruker CCD",
@@ -47,8 +31,6 @@ _FORMATS = {
     "KcdImage": "Nonius CCD",
     "Mar345Image": "mar345",
     "RaxisImage": "R-AXIS",
-    "AdscImage": "ADSC",
-    "HiPiCImage": None,
 }
 
 
@@ -64,11 +46,13 @@ def open_by_fabio(path: Path, name: str) -> Iterator[FrameFile]:
         image = fabio.open(str(path))
     _refuse_padding(complaints)
     try:
-        yield FrameFile(
-            count=max(1, int(image.nframes)),
-            read=lambda index: _frame(image, start, name, index),
-            look=lambda: _look(image),
-        )
+        count = max(1, int(image.nframes))
+
+        def look() -> Extent:
+            _read(image, count - 1)  # quicker than making a frame of it
+            return Extent.complete(count)
+
+        yield FrameFile(count=count, read=lambda index: _frame(image, name, index), extent=look)
     finally:
         with _quiet(), contextlib.suppress(Exception):  # nothing was written that could be lost
             image.close()
@@ -85,13 +69,6 @@ def read_array(path: Path) -> Counts:
     return _two_axes(data)
 
 
-def _look(image: "FabioImage") -> Extent:
-    """Raise `FrameError` unless the last image can be read; quicker than making a frame of it."""
-    count = max(1, int(image.nframes))
-    _read(image, count - 1)
-    return Extent(ready=count, written=count, expected=count)
-
-
 def _read(image: "FabioImage", index: int) -> tuple["FabioImage", Counts]:
     """Return one image of a file, and its counts [slow, fast]."""
     with _quiet() as complaints:
@@ -101,24 +78,22 @@ def _read(image: "FabioImage", index: int) -> tuple["FabioImage", Counts]:
     return one, _two_axes(data)
 
 
-def _frame(image: "FabioImage", start: bytes, name: str, index: int) -> Frame:
+def _frame(image: "FabioImage", name: str, index: int) -> Frame:
     one, counts = _read(image, index)
     header: Mapping[str, object] = one.header
     text = "\n".join(f"{key} {value}" for key, value in header.items())
     kind = type(image).__name__
-    found = _facts(kind, header, text, start)
+    found = _metadata(kind, header)
     return make_frame(
         _without_dummies(counts, header),
         file=name,
         index=index,
-        facts=found,
-        names=_detector_names(kind, header, text, start),
+        metadata=found,
+        names=_detector_names(kind, header, text),
     )
 
 
-def _detector_names(
-    kind: str, header: Mapping[str, object], text: str, start: bytes
-) -> tuple[str | None, ...]:
+def _detector_names(kind: str, header: Mapping[str, object], text: str) -> tuple[str | None, ...]:
     """Return what the header calls the detector, else the one that the format belongs to."""
     keys = ("Detector", "detector", "DETECTOR", "DETTYPE", "Instrument", "Detector type", "Model")
     named = [str(header[key])[:80] for key in keys if header.get(key)]
@@ -127,8 +102,6 @@ def _detector_names(
         named.insert(0, dectris_name(text) or "")
     if marked is not None:
         named.append(marked[0].upper())
-    elif is_mar(start):
-        named.append("MarCCD or Rayonix")
     return (*named, _FORMATS.get(kind))
 
 
@@ -140,16 +113,66 @@ def _require_size(start: bytes) -> None:
             require_shape((int(lengths[0]), int(lengths[1])))
 
 
-def _facts(kind: str, header: Mapping[str, object], text: str, start: bytes) -> Facts:
+def _metadata(kind: str, header: Mapping[str, object]) -> Metadata:
     if kind.startswith("Bruker"):
-        return bruker_facts(header)
+        return _bruker_metadata(header)
     if kind == "OxdImage":
-        return oxd_facts(header)
+        return _oxd_metadata(header)
     if kind in {"EdfImage", "KcdImage"}:
-        return edf_facts(header)
-    if kind == "PilatusImage":
-        return dectris_facts(text)
-    return mar_facts(start)
+        return _edf_metadata(header)
+    return Metadata()
+
+
+def _bruker_metadata(header: Mapping[str, object]) -> Metadata:
+    """Return what a Bruker header says.
+
+    NEXP's third number is the baseline that was added (format 86; fabio takes that of format 100
+    into account itself); CCDPARM holds noise, electrons/count, electrons/photon, bias, full scale.
+    """
+    exposures = numbers(header.get("NEXP"))
+    ccd = numbers(header.get("CCDPARM"))
+    center = numbers(header.get("CENTER"))
+    distance = numbers(header.get("DISTANC"))
+    old = str(header.get("FORMAT", "")).strip() == "86"
+    has_ccd = len(ccd) >= 5 and ccd[1] > 0
+    return metadata_from(
+        pedestal=(exposures[2], "NEXP") if old and len(exposures) > 2 else None,
+        gain=(ccd[2] / ccd[1], "CCDPARM") if has_ccd else None,
+        saturation=(ccd[4], "CCDPARM") if has_ccd and not old else None,
+        beam_slow=(center[1], "CENTER") if len(center) > 1 else None,
+        beam_fast=(center[0], "CENTER") if len(center) > 1 else None,
+        distance_mm=(distance[-1] * 10, "DISTANC") if distance else None,
+        wavelength_A=number(header, "WAVELEN"),
+    )
+
+
+def _oxd_metadata(header: Mapping[str, object]) -> Metadata:
+    """Return what a header of CrysAlis (OXD) says; its beam is in unbinned pixels."""
+    slow, fast = number(header, "Beam center y"), number(header, "Beam center x")
+    binned = plain(header, "Binning in y") or 1, plain(header, "Binning in x") or 1
+    return metadata_from(
+        gain=number(header, "Gain"),
+        saturation=number(header, "Overflow threshold"),
+        beam_slow=times(slow, 1 / binned[0]),
+        beam_fast=times(fast, 1 / binned[1]),
+        pixel_size_mm=number(header, "Real pixel size x (mm)"),
+        distance_mm=number(header, "Distance in mm"),
+        wavelength_A=number(header, "Wavelength alpha"),
+    )
+
+
+def _edf_metadata(header: Mapping[str, object]) -> Metadata:
+    """Return what an EDF or KCD header says: ESRF's SAXS keys (metres) or Nonius's own names."""
+    distance = times(number(header, "SampleDistance"), 1e3)
+    return metadata_from(
+        pedestal=number(header, "Pedestal", "pedestal"),
+        gain=number(header, "Detector gain (ADU/count)"),
+        beam_slow=number(header, "Center_2"),
+        beam_fast=number(header, "Center_1"),
+        pixel_size_mm=times(number(header, "PSize_1"), 1e3),
+        distance_mm=distance if distance and distance[0] else number(header, "Dx start"),
+        wavelength_A=times(number(header, "WaveLength"), 1e10),
+    )
 
 
 def _two_axes(data: Counts | None) -> Counts:
@@ -201,7 +224,19 @@ def _quiet() -> Iterator[list[str]]:
 
 
 def _refuse_padding(complaints: list[str]) -> None:
-    """Raise `FrameError` where fabio made up for pixels that the file lacks."""
+    """Raise `FrameError` where fabio filled in pixels that the file lacks."""
     words = ("padded", "incomplete", "truncated")
     if any(word in complaint.lower() for complaint in complaints for word in words):
         raise FrameError("expected a whole image, found less: the file is truncated; copy it again")
+
+
+FABIO = Format(
+    name="EDF, Bruker, OXD, KCD, mar345, R-AXIS, Esperanto, GE and others of fabio",
+    suffixes=(
+        *(".edf", ".cor", ".sfrm", ".gfrm", ".osc", ".stl", ".kcd", ".rodhypix", ".esperanto"),
+        *(".mar1200", ".mar1600", ".mar1800", ".mar2300", ".mar2400", ".mar3450"),
+    ),
+    recognises=lambda _path, _start: True,
+    open=open_by_fabio,
+    read_image=read_array,
+)

@@ -7,34 +7,25 @@ and fills up one that ends in its image.
 import base64
 import hashlib
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deepfreak.errors import FrameError
+from deepfreak.formats.dectris import comments, dectris_metadata, dectris_name, with_gaps
 from deepfreak.formats.detectors import counts_photons
-from deepfreak.formats.frame import (
-    Counts,
-    Extent,
-    Facts,
-    Frame,
-    FrameFile,
-    combined,
-    require_shape,
-)
-from deepfreak.formats.headers import (
-    Found,
-    dectris_facts,
-    dectris_name,
-    facts,
-    number,
-    plain,
-)
+from deepfreak.formats.format import Format, require_bytes, single
+from deepfreak.formats.frame import Counts, Frame, Metadata, combined, require_shape
+from deepfreak.formats.headers import WithOrigin, metadata_from, number, plain
 from deepfreak.formats.measured import make_frame
+from deepfreak.storage.files import whole_file
 
-MAGIC = b"###CBF"
+if TYPE_CHECKING:
+    from deepfreak.formats.shot_header import Header
+
+_MAGIC = b"###CBF"
 _SECTION = b"--CIF-BINARY-FORMAT-SECTION--"
 _STARTER = b"\x0c\x1a\x04\xd5"
 _TYPES = {
@@ -51,23 +42,7 @@ _TYPES = {
 }
 
 
-@contextmanager
-def open_cbf(path: Path, name: str) -> Iterator[FrameFile]:
-    """Open a CBF file of one image; `name` is what the user calls it."""
-    yield FrameFile(
-        count=1, read=lambda index: read_cbf(path, name, index), look=lambda: _look(path)
-    )
-
-
-def _look(path: Path) -> Extent:
-    """Raise `FrameError` unless the image is as long as its header says; quicker than reading."""
-    content = path.read_bytes()
-    section, start = _find_image(content)
-    _data(_binary_header(content[section:start]), content, start + len(_STARTER))
-    return Extent(ready=1, written=1, expected=1)
-
-
-def read_cbf(path: Path, name: str, index: int = 0) -> Frame:
+def read_cbf(path: Path, name: str) -> Frame:
     """Return the frame of a CBF file.
 
     Raises
@@ -81,11 +56,11 @@ def read_cbf(path: Path, name: str, index: int = 0) -> Frame:
     header = _binary_header(content[section:start])
     counts = _decode(header, content, start + len(_STARTER))
     names = _detector_names(text)
-    found = dectris_facts(text) if counts_photons(*names) else _imgcif_facts(text)
+    found = dectris_metadata(text) if counts_photons(*names) else _imgcif_metadata(text)
     wrong = _wrong_checksum(header, content, start + len(_STARTER))
     if wrong is not None:
-        found = combined(found, Facts(notes=(wrong,)))
-    return make_frame(counts, file=name, index=index, facts=found, names=names)
+        found = combined(found, Metadata(notes=(wrong,)))
+    return make_frame(counts, file=name, index=0, metadata=found, names=names)
 
 
 def _detector_names(text: str) -> tuple[str | None, ...]:
@@ -127,6 +102,13 @@ def _wrong_checksum(header: dict[str, str], content: bytes, start: int) -> str |
         f"expected image data with the Content-MD5 {expected:.24}, found {found}: the file is "
         "damaged, or its writer wrote a wrong checksum"
     )
+
+
+def _check(path: Path) -> None:
+    """Raise `FrameError` unless the image is as long as its header says; quicker than reading."""
+    content = path.read_bytes()
+    section, start = _find_image(content)
+    _data(_binary_header(content[section:start]), content, start + len(_STARTER))
 
 
 def _find_image(content: bytes) -> tuple[int, int]:
@@ -192,11 +174,7 @@ def _data(header: dict[str, str], content: bytes, start: int) -> bytes:
     """Return the bytes of the image that starts at byte `start`."""
     size = _size(header, "X-Binary-Size")
     data = content[start : start + size]
-    if len(data) < size:
-        raise FrameError(
-            f"expected {size} bytes of image data, found {len(data)}: "
-            "the file is truncated; copy it again"
-        )
+    require_bytes(size, len(data))
     return data
 
 
@@ -219,11 +197,11 @@ def _size(header: dict[str, str], key: str) -> int:
     return int(value)
 
 
-def _imgcif_facts(text: str) -> Facts:
+def _imgcif_metadata(text: str) -> Metadata:
     """Return gain, overload and wavelength of a full imgCIF header."""
     import gemmi
 
-    values: dict[str, Found | None] = {}
+    values: dict[str, WithOrigin | None] = {}
     try:
         block = gemmi.cif.read_string(text[: text.rfind("_array_data.data")]).sole_block()
         for tag in (
@@ -234,11 +212,68 @@ def _imgcif_facts(text: str) -> Facts:
         ):
             found = block.find_values(tag)
             values[tag] = number({tag: found[0]}, tag) if len(found) else None
-    except (RuntimeError, ValueError):  # a header without the syntax of CIF tells nothing
-        return Facts()
-    return facts(
+    except (RuntimeError, ValueError):  # the header is not valid CIF
+        return Metadata()
+    return metadata_from(
         gain=values["_array_intensities.gain"],
         saturation=values["_array_intensities.overload"],
         pedestal=values["_array_intensities.offset"],
         wavelength_A=values["_diffrn_radiation_wavelength.wavelength"],
     )
+
+
+def write_cbf(
+    path: Path, counts: NDArray[np.uint16], header: "Header", *, overwrite: bool = False
+) -> None:
+    """Write `counts` [slow, fast] as miniCBF, byte-offset compressed.
+
+    The header states distance and beam centre; it has no field for a tilt.
+    """
+    from fabio.compression import compByteOffset
+
+    # not by fabio's CbfImage, which names the data block after the temporary file
+    data = bytes(compByteOffset(with_gaps(counts, header)))
+    rows, columns = counts.shape
+    digest = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+    lines = [
+        "###CBF: VERSION 1.5",
+        f"data_shot_{header.index:06d}",
+        "",
+        '_array_data.header_convention "PILATUS_1.2"',
+        "_array_data.header_contents",
+        ";",
+        *comments(header),
+        ";",
+        "",
+        "_array_data.data",
+        ";",
+        "--CIF-BINARY-FORMAT-SECTION--",
+        "Content-Type: application/octet-stream;",
+        '     conversions="x-CBF_BYTE_OFFSET"',
+        "Content-Transfer-Encoding: BINARY",
+        f"X-Binary-Size: {len(data)}",
+        "X-Binary-ID: 1",
+        'X-Binary-Element-Type: "signed 32-bit integer"',
+        "X-Binary-Element-Byte-Order: LITTLE_ENDIAN",
+        f"Content-MD5: {digest}",
+        f"X-Binary-Number-of-Elements: {rows * columns}",
+        f"X-Binary-Size-Fastest-Dimension: {columns}",
+        f"X-Binary-Size-Second-Dimension: {rows}",
+        "X-Binary-Size-Padding: 0",
+        "",
+        "",
+    ]
+    text = "\r\n".join(lines).encode("ascii", "replace")
+    end = b"\r\n--CIF-BINARY-FORMAT-SECTION----\r\n;\r\n"
+    with whole_file(path, overwrite=overwrite) as partial:
+        partial.write_bytes(text + _STARTER + data + end)
+
+
+CBF = Format(
+    name="CBF",
+    suffixes=(".cbf",),
+    recognises=lambda path, start: start.startswith(_MAGIC) or path.suffix.lower() == ".cbf",
+    open=single(read_cbf, _check),
+    read_image=lambda path: read_cbf(path, path.name).counts,
+    write=write_cbf,
+)

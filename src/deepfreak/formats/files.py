@@ -12,30 +12,17 @@ from pathlib import Path, PurePath
 from typing import IO, Unpack
 
 from deepfreak.errors import DeepFreakError, FrameError, FrameWarning
-from deepfreak.formats.by_fabio import open_by_fabio
-from deepfreak.formats.cbf import MAGIC as CBF_MAGIC
-from deepfreak.formats.cbf import open_cbf
-from deepfreak.formats.finishing import finished, require_no_places
+from deepfreak.formats.finishing import ReadOptions, finished, require_no_places
 from deepfreak.formats.frame import Extent, Frame, FrameFile
 from deepfreak.formats.geometry.geometry import Geometry
-from deepfreak.formats.hdf5.reader import is_hdf5, open_hdf5
+from deepfreak.formats.hdf5.reader import HDF5, open_hdf5
 from deepfreak.formats.hdf5.search import holds_frames
-from deepfreak.formats.options import ReadOptions
-from deepfreak.formats.plain import MAGICS as PICTURE_MAGICS
-from deepfreak.formats.plain import open_picture
+from deepfreak.formats.registry import FORMATS, format_of
 from deepfreak.formats.self_contained import require_self_contained
-from deepfreak.formats.smv import is_smv, open_smv
-from deepfreak.formats.tiff import MAGICS as TIFF_MAGICS
-from deepfreak.formats.tiff import open_tiff
 
-SUFFIXES = (
-    *(".cbf", ".img", ".mccd", ".edf", ".cor", ".tif", ".tiff", ".sfrm", ".gfrm", ".osc", ".stl"),
-    *(".kcd", ".pgm", ".png", ".h5", ".hdf5", ".nxs", ".nx", ".cxi", ".rodhypix", ".esperanto"),
-    *(".mar1200", ".mar1600", ".mar1800", ".mar2300", ".mar2400", ".mar3450"),
-)
+SUFFIXES = frozenset(suffix for each in FORMATS for suffix in each.suffixes)
 _NUMBERED = re.compile(r"\.(\d{3,5}|ge\d?)$")  # Bruker's and MarCCD's name.0001, GE's name.ge3
 _PACKED = (".bz2", ".gz")
-_HDF5_SUFFIXES = frozenset({".h5", ".hdf5", ".nxs", ".nx", ".cxi"})
 MAX_UNPACKED_BYTES = 2 << 30
 
 # The files that a master gives the images of, and whether it does; for a geometry's place.
@@ -59,7 +46,9 @@ def find_files(
     for path in paths:
         inside = [path]
         if path.is_dir():
-            inside = sorted(file for file in _below(path) if _is_image(file)) or [path]
+            inside = sorted(
+                file for file in _below(path) if is_image_name(file.name) and file.is_file()
+            ) or [path]
         for file in inside:
             files.setdefault(file.resolve(), file)
     place = geometry.data_path if geometry is not None else None
@@ -154,19 +143,16 @@ def open_frames(
             with _as_frame_errors():
                 return finished(opened.read(index), options)
 
-        def look() -> Extent:
+        def extent() -> Extent:
             with _as_frame_errors():
-                if opened.look is not None:
-                    return opened.look()
-                opened.read(opened.count - 1)  # says if the file is cut short
-                return Extent(ready=opened.count, written=opened.count, expected=opened.count)
+                return opened.look()
 
-        yield FrameFile(count=opened.count, read=read, look=look, holes=opened.holes)
+        yield FrameFile(count=opened.count, read=read, extent=extent, holes=opened.holes)
 
 
 @contextmanager
 def _as_frame_errors() -> Iterator[None]:
-    """Turn whatever a reader stumbles over into a `FrameError` of one line."""
+    """Turn all errors of readers into a `FrameError` of one line."""
     try:
         yield
     except DeepFreakError:
@@ -175,7 +161,7 @@ def _as_frame_errors() -> Iterator[None]:
         raise FrameError(f"cannot be read: {_one_line(error.strerror or error)}") from error
     except MemoryError:
         raise  # of the process, which may be one with limits
-    # fabio, Pillow and h5py raise whatever a damaged file makes them stumble over
+    # fabio, Pillow and h5py raise all kinds of errors on damaged files
     except Exception as error:
         raise FrameError(
             f"expected a detector image, found what cannot be read as one: {_one_line(error)}"
@@ -183,7 +169,7 @@ def _as_frame_errors() -> Iterator[None]:
 
 
 def _one_line(error: object) -> str:
-    # folders say nothing here, least of all the one that a file was unpacked to
+    # without directories: one may be where the file was unpacked
     text = re.sub(r"\S*/(?=\S)", "", " ".join(str(error).split())) or type(error).__name__
     return f"{text:.200}"
 
@@ -200,11 +186,7 @@ def is_image_name(name: str) -> bool:
 
 def is_hdf5_name(name: str) -> bool:
     """Return whether a file of this name is an HDF5 file."""
-    return PurePath(name.lower()).suffix in _HDF5_SUFFIXES
-
-
-def _is_image(path: Path) -> bool:
-    return is_image_name(path.name) and path.is_file()
+    return PurePath(name.lower()).suffix in HDF5.suffixes
 
 
 @contextmanager
@@ -222,7 +204,7 @@ def _unpacked(path: Path) -> Iterator[Path]:
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="deepfreak-") as folder:
-        inside = Path(folder, path.stem)  # fabio goes by the inner suffix
+        inside = Path(folder, path.stem)  # fabio looks at the inner suffix
         with _packed(path) as packed, inside.open("wb") as file:
             _copy(packed, file)
         yield inside
@@ -250,19 +232,15 @@ def _copy(packed: bz2.BZ2File | gzip.GzipFile, file: IO[bytes]) -> None:
 def _reader(
     path: Path, name: str, options: ReadOptions, *, growing: bool
 ) -> AbstractContextManager[FrameFile]:
-    """Return the reader for what `path` holds, going by its first bytes."""
-    with path.open("rb") as file:
-        start = file.read(512)
-    if is_hdf5(path, start):
-        return open_hdf5(path, name, options, growing=growing)
-    require_no_places(options)
-    reader: Callable[[Path, str], AbstractContextManager[FrameFile]] = open_by_fabio
-    if start.startswith(CBF_MAGIC) or path.suffix.lower() == ".cbf":
-        reader = open_cbf
-    elif is_smv(start):
-        reader = open_smv
-    elif start.startswith(PICTURE_MAGICS):
-        reader = open_picture
-    elif start.startswith(TIFF_MAGICS):
-        reader = open_tiff
-    return reader(path, name)
+    """Return the opened file; only HDF5 grows, holds channels and has places for a geometry."""
+    found = format_of(path)
+    if found is not HDF5:
+        require_no_places(options)
+        return found.open(path, name)
+    return open_hdf5(
+        path,
+        name,
+        geometry=options.get("geometry"),
+        channel=options.get("channel"),
+        growing=growing,
+    )

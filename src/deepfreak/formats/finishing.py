@@ -1,16 +1,52 @@
-"""From what a reader has read to the frame that is judged: what the user gave beside the file."""
+"""From what a reader has read to the frame that is classified: what the user says beside it."""
 
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deepfreak.errors import FrameError, GeometryError
 from deepfreak.formats.frame import Frame, Valid
-from deepfreak.formats.geometry.geometry import FileMask, assemble
-from deepfreak.formats.mask import apply_mask, read_hdf5_array
-from deepfreak.formats.options import ReadOptions
+from deepfreak.formats.geometry.geometry import FileMask, Geometry
+from deepfreak.formats.geometry.layout import assemble
+from deepfreak.formats.hdf5.reader import read_hdf5_array
+
+
+class ReadOptions(TypedDict, total=False):
+    """The keyword arguments of `read_frames` and `open_frames`; all may be left out.
+
+    They can be pickled, so that another process reads with the same ones.
+
+    Attributes
+    ----------
+    mask
+        True where a pixel is to be left out; of the frame's shape or of that of its raw data.
+    geometry
+        Where the detector's panels are, or the beam.
+    channel
+        Which of several images of a frame (energy thresholds) to take: its name, or its number
+        from 1; the first without it.
+    gain
+        Counts for each photon, in place of the header's.
+    pedestal
+        Counts of a pixel without light, in place of the header's.
+    dark
+        The same for each pixel; of the frame's shape or of that of its raw data, NaN where
+        unknown.
+    reasons
+        Whether `Frame.missing` is filled.
+    """
+
+    mask: Valid | None
+    geometry: Geometry | None
+    channel: str | None
+    gain: float | None
+    pedestal: float | None
+    dark: NDArray[np.float32] | None
+    reasons: bool
 
 
 def finished(frame: Frame, options: ReadOptions) -> Frame:
@@ -92,7 +128,7 @@ def _masked(frame: Frame, mask: Valid, reason: str, options: ReadOptions) -> Fra
     missing = frame.missing
     if options.get("reasons") and mask.any():
         missing = {**missing, reason: mask}
-    return replace(frame, valid=apply_mask(frame.valid, mask), missing=missing)
+    return replace(frame, valid=frame.valid & ~mask, missing=missing)
 
 
 @lru_cache(maxsize=8)

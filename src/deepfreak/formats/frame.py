@@ -1,6 +1,7 @@
-"""What every format is turned into."""
+"""Frames: what all formats are read into."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
@@ -44,11 +45,11 @@ class Frame:
         True where no beamstop can have cast a shadow.
     missing
         The pixels that measured nothing, by reason, each of the shape of `counts`; a pixel may have
-        several reasons. Empty unless asked for (`ReadOptions.reasons`).
+        several reasons. Empty unless requested (`ReadOptions.reasons`).
     origins
         Where each known value was found, by the name of its field.
     notes
-        What the user should know of the reading: a mask that could not be had, a wrong checksum.
+        What the user should know: a mask that could not be read, a wrong checksum.
     """
 
     file: str
@@ -74,8 +75,8 @@ class Frame:
         return 1.0 if self.gain is None else self.gain
 
 
-class Facts(TypedDict, total=False):
-    """What a header says of a frame: those fields of `Frame` that it knows."""
+class Metadata(TypedDict, total=False):
+    """The metadata in a header: those fields of `Frame` that it gives."""
 
     detector: str
     origins: Mapping[str, str]
@@ -116,20 +117,41 @@ class Extent:
     missing_file: bool = False
     swmr: bool = False
 
+    @classmethod
+    def complete(cls, frames: int) -> "Extent":
+        """Return the extent of a file that holds all of its frames."""
+        return cls(ready=frames, written=frames, expected=frames)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FrameFile:
-    """An open file: how many frames it holds, and `read(index)`, which may raise `FrameError`.
+    """An open file of frames.
 
-    `holes` are the frames for which there is room but no counts: HDF5 would read zeros. `look()`
-    tells how much of a file is there that somebody may still be writing; it raises `FrameError` for
-    one that is cut short. `read` then knows the frames that it has found.
+    Attributes
+    ----------
+    count
+        How many frames it holds.
+    read
+        Return a frame by its number; may raise `FrameError`.
+    extent
+        Return how much is there of a file that may still be written; raises `FrameError` for one
+        that is cut short. `read` then knows the frames that were found. None: as the last frame
+        can be read.
+    holes
+        The frames for which there is room but no counts: HDF5 would read zeros.
     """
 
     count: int
     read: Callable[[int], Frame]
-    look: Callable[[], Extent] | None = None
+    extent: Callable[[], Extent] | None = None
     holes: tuple[range, ...] = ()
+
+    def look(self) -> Extent:
+        """Return how much there is now."""
+        if self.extent is not None:
+            return self.extent()
+        self.read(self.count - 1)  # raises if the file is cut short
+        return Extent.complete(self.count)
 
     def runs(self) -> Iterator[tuple[range, bool]]:
         """Yield all frames in order, as runs of those that are there and those that are not."""
@@ -143,12 +165,17 @@ class FrameFile:
             yield range(start, self.count), True
 
 
-def combined(first: Facts, then: Facts) -> Facts:
+def combined(first: Metadata, then: Metadata) -> Metadata:
     """Return all that two sources say; where both know a value, `then` counts."""
     both = first | then
     both["origins"] = {**first.get("origins", {}), **then.get("origins", {})}
     both["notes"] = (*first.get("notes", ()), *then.get("notes", ()))
     return both
+
+
+def dimensions(shape: tuple[int, ...]) -> str:
+    """Return a shape as messages have it, such as 512 x 1024."""
+    return " x ".join(map(str, shape))
 
 
 def require_shape(shape: tuple[int, ...]) -> None:
@@ -157,8 +184,12 @@ def require_shape(shape: tuple[int, ...]) -> None:
     for length in shape:
         pixels *= length
     if len(shape) < 2 or min(shape) < 1 or pixels > MAX_PIXELS:
-        size = " x ".join(str(length) for length in shape)
         raise FrameError(
-            f"expected a frame of 1 to {MAX_PIXELS} pixels, found {size or 'a single number'}: "
+            f"expected a frame of 1 to {MAX_PIXELS} pixels, found "
+            f"{dimensions(shape) or 'a single number'}: "
             "the header is damaged, or this is no detector image"
         )
+
+
+# What opens a file of frames: `open_frames`, or `open_guarded` in a process with limits.
+OpenFile = Callable[..., AbstractContextManager[FrameFile]]

@@ -17,12 +17,14 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from deepfreak.errors import FrameError, GeometryError, ReadingStoppedError
+from deepfreak.formats.dark import read_dark
 from deepfreak.formats.files import find_files, open_frames
+from deepfreak.formats.finishing import ReadOptions
 from deepfreak.formats.frame import MAX_PIXELS, Extent, Frame, FrameFile
 from deepfreak.formats.geometry.geometry import Geometry
 from deepfreak.formats.hdf5.search import holds_frames, linked_files
-from deepfreak.formats.mask import read_dark, read_mask
-from deepfreak.formats.options import ReadOptions, ReadSettings
+from deepfreak.formats.mask import read_mask
+from deepfreak.formats.options import ReadSettings
 from deepfreak.isolation import LimitedProcess, Limits
 
 MODULES = ("deepfreak.formats.guarded", "hdf5plugin", "fabio")
@@ -76,7 +78,7 @@ def open_guarded(
     file = _GuardedFile(process or shared_process(), path, growing=growing, options=options)
     count, holes = file.open()
     try:
-        yield FrameFile(count=count, read=file.read, look=file.look, holes=holes)
+        yield FrameFile(count=count, read=file.read, extent=file.look, holes=holes)
     finally:
         file.close()
 
@@ -91,7 +93,7 @@ def _holds_frames_guarded(path: Path, place: str | None) -> tuple[frozenset[Path
     try:
         found = shared_process().call(_holds_in_process, str(path), place, limits=limits_for(path))
     except ReadingStoppedError:
-        return frozenset(), True  # whoever opens it to read says what is wrong with it
+        return frozenset(), True  # opening it for reading reports the error
     return frozenset(map(Path, found["files"])), bool(found["gives"])
 
 
@@ -200,7 +202,7 @@ def frame_from(found: dict[str, Any]) -> Frame:
     Raises
     ------
     FrameError
-        It is none.
+        The counts or valid pixels are no image.
     """
     frame = Frame(**found)
     counts, valid = frame.counts, frame.valid
@@ -239,10 +241,7 @@ def _read(key: int, index: int) -> dict[str, Any]:
 
 
 def _look(key: int) -> dict[str, Any]:
-    file = _opened[key][1]
-    if file.look is None:
-        return asdict(Extent(ready=file.count, written=file.count, expected=file.count))
-    return asdict(file.look())
+    return asdict(_opened[key][1].look())
 
 
 def _close(key: int) -> None:
@@ -252,10 +251,12 @@ def _close(key: int) -> None:
 
 def links_in_process(path: str, *, place: str | None) -> dict[str, Any]:
     """Return what `linked_files` does, in values that can leave a process."""
-    files, gives = linked_files(Path(path), place)
-    return {"files": [str(found) for found in files], "gives": gives}
+    return _plain(*linked_files(Path(path), place))
 
 
 def _holds_in_process(path: str, place: str | None) -> dict[str, Any]:
-    files, gives = holds_frames(Path(path), place)
-    return {"files": [str(found) for found in files], "gives": gives}
+    return _plain(*holds_frames(Path(path), place))
+
+
+def _plain(files: Iterable[Path], gives: bool) -> dict[str, Any]:
+    return {"files": list(map(str, files)), "gives": gives}

@@ -16,7 +16,7 @@ import numpy as np
 
 from deepfreak.errors import FrameError
 from deepfreak.formats.detectors import counts_photons, is_eiger
-from deepfreak.formats.frame import Counts, Facts, Frame, Valid, combined
+from deepfreak.formats.frame import Counts, Frame, Metadata, Valid, combined
 from deepfreak.formats.gaps import gaps as find_gaps
 
 _NO_MEASUREMENT = (0xFFFFFFFF, 0xFFFFFFFE)  # DECTRIS's gap and defect in 32 bits
@@ -29,7 +29,7 @@ def make_frame(
     *,
     file: str,
     index: int,
-    facts: Facts,
+    metadata: Metadata,
     names: tuple[str | None, ...] = (),
     mask: Valid | None = None,
     underload: float | None = None,
@@ -59,7 +59,7 @@ def make_frame(
         eiger=counting is not False and is_eiger(*names),  # a JUNGFRAU's master may look like one
         mask=mask,
         underload=underload,
-        saturation=facts.get("saturation"),
+        saturation=metadata.get("saturation"),
         gaps=not simulated,
     )
     if unmapped is not None:
@@ -68,13 +68,13 @@ def make_frame(
     for where in missing.values():
         valid &= ~where
     if counting or (counting is None and _tells_a_counter(counts, missing)):
-        known = Facts(
+        known = Metadata(
             pedestal=0.0, gain=1.0, origins=dict.fromkeys(("pedestal", "gain"), "a photon counter")
         )
-        facts = combined(known, facts)
+        metadata = combined(known, metadata)
     name = next((name for name in names if name), None)
     if name is not None:
-        facts = combined(Facts(detector=name), facts)
+        metadata = combined(Metadata(detector=name), metadata)
     return Frame(
         file=file,
         index=index,
@@ -82,7 +82,7 @@ def make_frame(
         valid=valid,
         missing=missing,
         simulated=simulated,
-        **facts,
+        **metadata,
     )
 
 
@@ -101,7 +101,7 @@ def missing_by_reason(
     Parameters
     ----------
     counting
-        Whether the detector counts photons, None where nobody says.
+        Whether the detector counts photons, None if unknown.
     eiger
         Whether it is one, whose 16-bit value for "no measurement" may stand in a wider type.
     gaps
@@ -141,7 +141,7 @@ def _only_real(found: dict[str, Valid]) -> dict[str, Valid]:
 
 
 def _negative_marks(counts: Counts, undefined: Valid | None, counting: bool | None) -> Valid | None:
-    """Return the negative pixels of a photon counter, None where there are none or it is none."""
+    """Return the negative pixels of a photon counter; None without any, or for other detectors."""
     if counts.dtype.kind == "u" or counting is False:
         return None
     lowest = counts.min(initial=0) if undefined is None else counts.min(initial=0, where=~undefined)

@@ -1,4 +1,4 @@
-"""What a run says of the frames that it reads, each thing once."""
+"""Notes on the frames of a run, each reported once."""
 
 from deepfreak.formats.frame import Frame
 

@@ -1,7 +1,7 @@
-"""Whether a file holds all of its data: one that somebody has sent must not name others to read.
+"""Whether a file holds all of its data: an uploaded one must not name others to read.
 
 HDF5 follows links and layouts to any file that the program may read, and EDF headers name files of
-pixels. What comes back would tell of files that the sender cannot see.
+pixels. The answer would reveal files that the sender cannot see.
 """
 
 import re
@@ -10,7 +10,8 @@ from pathlib import Path
 import h5py
 
 from deepfreak.errors import FrameError
-from deepfreak.formats.hdf5.reader import is_hdf5
+from deepfreak.formats.hdf5.reader import HDF5
+from deepfreak.formats.registry import format_of
 from deepfreak.storage.files import read_hdf5
 
 _EDF_FILE = re.compile(rb"EDF_BinaryFile", re.IGNORECASE)
@@ -18,14 +19,12 @@ _OWN = "."
 
 
 def require_self_contained(path: Path) -> None:
-    """Raise `FrameError` if the file refers to others; the message tells nothing of these.
+    """Raise `FrameError` if the file refers to others; the message does not name them.
 
     Refused are HDF5's external links and links of unknown kinds, external raw storage, virtual
     sources other than ".", and EDF headers that name a file of pixels.
     """
-    with path.open("rb") as file:
-        start = file.read(512)
-    if is_hdf5(path, start):
+    if format_of(path) is HDF5:
         with read_hdf5(path) as file:
             refers = _refers(file)
     else:

@@ -26,7 +26,7 @@ SHADOW_SHARP_BORDER = 0.8  # of the blocks behind its edge are bright
 
 
 def shadow(photons: NDArray[np.float32], valid: Valid) -> Valid:
-    """Return the pixels in the shadow of a beamstop, its arm, or whatever else stands in the way.
+    """Return the pixels in the shadow of a beamstop, its arm, or another obstacle.
 
     On blocks of 1/64 of the image, a block is dark when it holds less than 0.35 of the photons of
     its surroundings (whose mean is taken over square roots, which lets no Bragg spot count for

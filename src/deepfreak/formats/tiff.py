@@ -1,4 +1,4 @@
-"""TIFF and BigTIFF, with all of their pages: PILATUS, MarCCD, Rayonix, and whoever else writes it.
+"""TIFF and BigTIFF, with all of their pages: PILATUS, MarCCD, Rayonix and others.
 
 Read by tifffile and not by fabio, which gives the first page of a BigTIFF alone and reads for ever
 where a damaged directory points to itself. Compressions that tifffile leaves to others are
@@ -14,26 +14,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deepfreak.errors import FrameError
-from deepfreak.formats.frame import (
-    Counts,
-    Extent,
-    Facts,
-    Frame,
-    FrameFile,
-    combined,
-    require_shape,
-)
-from deepfreak.formats.headers import dectris_facts, dectris_name, is_mar, mar_facts
+from deepfreak.formats.dectris import comments, dectris_metadata, dectris_name, with_gaps
+from deepfreak.formats.format import Format, require_bytes, starts_with
+from deepfreak.formats.frame import Counts, Frame, FrameFile, Metadata, combined, require_shape
+from deepfreak.formats.headers import WithOrigin, metadata_from
 from deepfreak.formats.measured import make_frame
+from deepfreak.storage.files import whole_file
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
 
-MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+    from deepfreak.formats.shot_header import Header
+
 _MAX_PAGES = 1_000_000
 _UNCOMPRESSED, _DEFLATE = 1, (8, 32946)
+# Where a PILATUS puts them; readers tell its files from other TIFF by the first.
+_DIRECTORY_AT, _DATA_AT = 130, 4096
+_SHORT, _LONG, _TEXT = 3, 4, 2
 
 
 @contextmanager
@@ -67,14 +67,14 @@ def open_tiff(path: Path, name: str) -> Iterator[FrameFile]:
             counts = _read(path, tiff, pages, index, layers)
             text = str(pages[index // layers].description or pages[0].description)[:65536]
             return make_frame(
-                counts, file=name, index=index, facts=_facts(text, start), names=_names(text, start)
+                counts,
+                file=name,
+                index=index,
+                metadata=_metadata(text, start),
+                names=_names(text, start),
             )
 
-        def look() -> Extent:
-            read(count - 1)  # says if the file is cut short
-            return Extent(ready=count, written=count, expected=count)
-
-        yield FrameFile(count=count, read=read, look=look)
+        yield FrameFile(count=count, read=read)
 
 
 def read_tiff(path: Path) -> Counts:
@@ -83,8 +83,45 @@ def read_tiff(path: Path) -> Counts:
         return file.read(0).counts
 
 
-def _facts(text: str, start: bytes) -> Facts:
-    return combined(mar_facts(start), dectris_facts(text) if _is_dectris(text) else Facts())
+def _metadata(text: str, start: bytes) -> Metadata:
+    return combined(
+        _mar_metadata(start), dectris_metadata(text) if _is_dectris(text) else Metadata()
+    )
+
+
+def _mar_metadata(start: bytes) -> Metadata:
+    """Return what the binary header of a MarCCD or Rayonix TIFF says.
+
+    `start` is the file's first 4096 bytes. The header begins at byte 1024, in the byte order of
+    the TIFF; lengths are in units of 1e-3 mm (1e-6 mm for pixels), the bias in 1e-3 counts.
+    """
+    if not _is_mar(start):
+        return Metadata()
+    order = ">" if start[:2] == b"MM" else "<"
+
+    def word(offset: int, scale: float, name: str) -> WithOrigin:
+        value: int = struct.unpack_from(order + "i", start, offset)[0]
+        return round(value * scale, 12), f"MarCCD header, {name}"
+
+    photons_per_100_counts, _ = word(1808, 1, "photons")
+    distance = word(1664, 1e-3, "xtal_to_detector")
+    return metadata_from(
+        pedestal=(max(word(1804, 1e-3, "")[0], 0.0), "MarCCD header, mean_bias"),
+        gain=(100 / photons_per_100_counts, "MarCCD header, photons_per_100adu")
+        if photons_per_100_counts > 0
+        else None,
+        saturation=word(1128, 1, "saturated_value"),
+        beam_slow=word(1672, 1e-3, "beam_y"),
+        beam_fast=word(1668, 1e-3, "beam_x"),
+        pixel_size_mm=word(1796, 1e-6, "pixelsize_x"),
+        distance_mm=distance if distance[0] else word(1720, 1e-3, "start_xtal_to_detector"),
+        wavelength_A=word(1932, 1e-5, "source_wavelength"),
+    )
+
+
+def _is_mar(start: bytes) -> bool:
+    """Return whether a TIFF that starts so has the header of a MarCCD or Rayonix."""
+    return len(start) >= 4096 and start[1028:1031] == b"MMX"
 
 
 def _is_dectris(text: str) -> bool:
@@ -96,7 +133,7 @@ def _names(text: str, start: bytes) -> tuple[str | None, ...]:
     return (
         dectris_name(text),
         named[0].upper() if named else None,
-        "MarCCD or Rayonix" if is_mar(start) else None,
+        "MarCCD or Rayonix" if _is_mar(start) else None,
     )
 
 
@@ -152,11 +189,7 @@ def _layer(
     with path.open("rb") as file:
         file.seek(page.dataoffsets[0] + index * size)
         data = file.read(size)
-    if len(data) < size:
-        raise FrameError(
-            f"expected {size} bytes of image data, found {len(data)}: the file is truncated; copy "
-            "it again"
-        )
+    require_bytes(size, len(data))
     stored = np.dtype(page.dtype).newbyteorder(tiff.byteorder)
     counts: Counts = np.frombuffer(data, stored).reshape(shape)
     return counts
@@ -203,3 +236,51 @@ def _require_an_end(path: Path) -> None:
             if len(raw) < struct.calcsize(offset):
                 return  # some writers leave the last one out
             place = struct.unpack(order + offset, raw)[0]
+
+
+def write_tiff(
+    path: Path,
+    image: NDArray[np.uint16] | NDArray[np.float32],
+    header: "Header",
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Write counts, or expected photons (float32), [slow, fast] as an uncompressed TIFF.
+
+    Laid out as a PILATUS does it, with its header in the image description, so that programs find
+    the geometry; missing pixels are -1 in counts and NaN in photons.
+    """
+    data = with_gaps(image, header).astype("<f4" if image.dtype.kind == "f" else "<i4")
+    rows, columns = image.shape
+    description = "\r\n".join([*comments(header), ""]).encode("ascii", "replace") + b"\0"
+    entries = [
+        (256, _LONG, 1, columns),
+        (257, _LONG, 1, rows),
+        (258, _SHORT, 1, 32),
+        (259, _SHORT, 1, 1),  # no compression
+        (262, _SHORT, 1, 1),  # zero is black
+        (270, _TEXT, len(description), 0),
+        (273, _LONG, 1, _DATA_AT),
+        (277, _SHORT, 1, 1),  # one value a pixel
+        (278, _LONG, 1, rows),
+        (279, _LONG, 1, data.nbytes),
+        (339, _SHORT, 1, 3 if image.dtype.kind == "f" else 2),  # IEEE floats or signed integers
+    ]
+    description_at = _DIRECTORY_AT + 2 + 12 * len(entries) + 4
+    directory = struct.pack("<H", len(entries))
+    for tag, kind, count, value in entries:
+        directory += struct.pack("<HHII", tag, kind, count, description_at if tag == 270 else value)
+    start = struct.pack("<2sHI", b"II", 42, _DIRECTORY_AT).ljust(_DIRECTORY_AT, b"\0")
+    start += directory + struct.pack("<I", 0) + description
+    with whole_file(path, overwrite=overwrite) as partial:
+        partial.write_bytes(start.ljust(_DATA_AT, b"\0") + data.tobytes())
+
+
+TIFF = Format(
+    name="TIFF",
+    suffixes=(".tif", ".tiff", ".mccd"),
+    recognises=starts_with(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+    open=open_tiff,
+    read_image=read_tiff,
+    write=write_tiff,
+)

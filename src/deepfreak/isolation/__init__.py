@@ -1,7 +1,7 @@
-"""Functions that handle files from outside, run in a process of their own with limits.
+"""Limited processes: functions that read files from elsewhere run in a separate process.
 
-`LimitedProcess` starts the process, asks it, and stops it when it takes too long or too much
-memory; what it answers are plain values and arrays (`values`), never pickled objects.
+`LimitedProcess` starts the process, calls functions in it, and stops it when it exceeds a limit of
+time or memory. Results are plain values and arrays (`values`), never pickled objects.
 """
 
 from deepfreak.isolation.process import LimitedProcess, Limits

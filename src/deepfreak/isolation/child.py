@@ -1,4 +1,4 @@
-"""What the limited process runs: it answers one call after another until its socket closes."""
+"""The program of the limited process: it executes calls until its socket closes."""
 
 import os
 import pickle
@@ -18,16 +18,16 @@ _LENGTH = struct.Struct("<Q")
 
 
 def main(asked: int, arrays: int, folder: str, modules: list[str]) -> None:
-    """Answer what comes from the socket `asked`.
+    """Execute the calls that arrive at the socket `asked`.
 
     Parameters
     ----------
     asked, arrays
-        File descriptors: of the socket, and of the memory that arrays of answers are put into.
+        File descriptors of the socket, and of the shared memory for arrays of results.
     folder
-        Where temporary files go; the program that started us removes it.
+        Directory for temporary files; the parent process removes it.
     modules
-        What to import before the first call.
+        Modules to import before the first call.
     """
     tempfile.tempdir = folder
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -37,17 +37,17 @@ def main(asked: int, arrays: int, folder: str, modules: list[str]) -> None:
     _send(pipe, b"[null, []]")
     at_start = _data_bytes()
     while (said := _receive(pipe)) is not None:
-        # from the program that started this process, which trusts itself
+        # from the parent process, which is trusted
         function, args, kwargs, limits = pickle.loads(said)  # noqa: S301
         _limit(limits, at_start)
         text = _answer(function, args, kwargs, arrays)
         signal.setitimer(signal.ITIMER_REAL, 0)
         _send(pipe, text)
-    os._exit(0)  # files of a hostile kind are not closed in good order
+    os._exit(0)  # no clean-up by libraries that have read hostile files
 
 
 def _answer(function: Any, args: Any, kwargs: Any, arrays: int) -> bytes:  # noqa: ANN401
-    """Return the answer as text; its arrays are in the memory of descriptor `arrays`."""
+    """Call the function and return its encoded result; arrays go to the descriptor `arrays`."""
     from deepfreak.errors import DeepFreakError
     from deepfreak.isolation.values import MAX_TEXT_BYTES, encode
 
@@ -55,15 +55,15 @@ def _answer(function: Any, args: Any, kwargs: Any, arrays: int) -> bytes:  # noq
         warnings.simplefilter("always")
         try:
             found: dict[str, object] = {"value": function(*args, **kwargs)}
-            encode(found)  # which raises for what is no plain value
+            encode(found)  # raises if it is not a plain value
         except MemoryError:
             found = {"stopped": "memory"}
         except DeepFreakError as error:
             found = {"error": type(error).__name__, "message": str(error)}
-        # readers stumble over damaged files in any way
+        # damaged files make readers raise anything
         except Exception as error:  # noqa: BLE001
             found = {"error": "InputError", "message": f"{type(error).__name__}: {error}"}
-    # not what libraries say of damaged files
+    # without the warnings of libraries about damaged files
     found["warnings"] = [
         str(one.message)
         for one in caught
@@ -85,7 +85,7 @@ def _answer(function: Any, args: Any, kwargs: Any, arrays: int) -> bytes:  # noq
 
 
 def _limit(limits: Any, at_start: int) -> None:  # noqa: ANN401 - of `process`
-    """Let the kernel end this process when it takes too long, wherever it is stuck."""
+    """Set limits that the kernel enforces, even where the process is stuck in a library."""
     used = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
     _set(resource.RLIMIT_CPU, int(used + limits.cpu_s) + 1)
     _set(resource.RLIMIT_DATA, at_start + limits.memory_bytes)
@@ -94,7 +94,7 @@ def _limit(limits: Any, at_start: int) -> None:  # noqa: ANN401 - of `process`
 
 
 def limit_memory(more: int) -> None:
-    """Let this process have no more than `more` bytes beyond what it has: `MemoryError` follows."""
+    """Limit the memory of this process to `more` bytes beyond its present memory."""
     _set(resource.RLIMIT_DATA, _data_bytes() + more)
 
 
@@ -104,7 +104,7 @@ def _set(which: int, soft: int) -> None:
 
 
 def _data_bytes() -> int:
-    """Return how much private memory this process has, 0 where the system does not tell."""
+    """Return the private memory of this process; 512 MiB where the system does not report it."""
     try:
         with open("/proc/self/status", "rb") as file:  # noqa: PTH123 - no pathlib for one line
             for line in file:
@@ -119,7 +119,7 @@ def _send(pipe: socket.socket, text: bytes) -> None:
     try:
         pipe.sendall(_LENGTH.pack(len(text)) + text)
     except OSError:
-        sys.exit(0)  # nobody is there
+        sys.exit(0)  # the parent process has ended
 
 
 def _receive(pipe: socket.socket) -> bytes | None:
@@ -128,7 +128,7 @@ def _receive(pipe: socket.socket) -> bytes | None:
 
 
 def _exactly(pipe: socket.socket, size: int) -> bytes | None:
-    """Return so many bytes, None where the other side has gone."""
+    """Return `size` bytes, None if the socket was closed."""
     data = bytearray(size)
     view = memoryview(data)
     while view:

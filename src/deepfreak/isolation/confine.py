@@ -1,7 +1,7 @@
-"""Keeps a process from opening files that data name: the last line behind all checks of the data.
+"""Prevents a process from opening files named by untrusted data, after all checks of the data.
 
-Where the kernel has Landlock (Linux 5.13 and later) nothing outside the named folders can be read
-or written any more, by whatever library; elsewhere at least what Python itself opens is refused.
+With Landlock (Linux 5.13 and later) no library can read or write anything outside the given
+directories; elsewhere at least files opened by Python itself are refused.
 """
 
 import ctypes
@@ -25,12 +25,12 @@ class _PathBeneath(ctypes.Structure):
 
 
 def confine(*folders: str) -> bool:
-    """Let this process open what is in `folders` and what programs consist of, and nothing else.
+    """Restrict this process to files in `folders`, and to installed programs and libraries.
 
     Parameters
     ----------
     folders
-        Where it may read and write.
+        Directories in which it may read and write.
 
     Returns
     -------
@@ -44,17 +44,17 @@ def confine(*folders: str) -> bool:
             return
         path = os.path.realpath(os.fsdecode(args[0]))
         if not any(path == folder or path.startswith(f"{folder}/") for folder in allowed):
-            raise PermissionError("a file that only the data name")
+            raise PermissionError("a file named by the data")
 
     sys.addaudithook(refuse)
     return _by_landlock(allowed)
 
 
 def _libraries() -> list[str]:
-    """Return where Python, libraries and compiled code lie."""
+    """Return the directories of Python, libraries and compiled code."""
     own = Path(__file__).parents[1]
     caches = [Path.home() / ".cache" / name for name in ("deepfreak", "numba")]
-    # not all of `sys.path`: that may hold the folder where somebody works
+    # not all of `sys.path`: that may contain the working directory
     installed = [path for path in sys.path if Path(path).name in _INSTALLED]
     named = [os.environ.get("NUMBA_CACHE_DIR", ""), *installed, *sysconfig.get_paths().values()]
     known = [sys.prefix, sys.base_prefix, str(own), *map(str, caches), *named, *_SYSTEM]

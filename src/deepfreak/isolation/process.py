@@ -1,4 +1,4 @@
-"""A process that runs functions with limits of time and memory, and is replaced when it fails."""
+"""A process that runs functions with limits of time and memory, and is restarted when it fails."""
 
 import os
 import pickle
@@ -28,15 +28,15 @@ from deepfreak.isolation.values import MAX_TEXT_BYTES, decode, layout_of
 
 START_S = 60.0
 _LENGTH = struct.Struct("<Q")
-_GRACE_S = 2.0  # the kernel's own limits come first
-_BETWEEN_LOOKS_S = 0.1  # at the memory of a process at work
-_GROWN_BYTES = 512 << 20  # beyond its start: a process that has kept so much is replaced
-_KEPT_BYTES = 64 << 20  # of the memory for arrays
+_GRACE_S = 2.0  # after the kernel's own limits
+_BETWEEN_LOOKS_S = 0.1  # between checks of a busy process's memory
+_GROWN_BYTES = 512 << 20  # a process that has grown by more is replaced
+_KEPT_BYTES = 64 << 20  # a larger shared memory for arrays is freed after a call
 _MAX_FAILED_STARTS = 3
-# Files from outside need no threads, and must not learn what the environment holds.
+# Reading files needs no threads. Secrets of the environment are not passed on.
 _ENVIRONMENT = {
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"),
-    # glibc: what an image took is kept for the next one; else a fifth of the time goes into asking
+    # glibc: keep an image's memory for the next one; allocating it again takes a fifth of the time
     "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
 }
@@ -45,17 +45,17 @@ _SECRETS = ("DEEPFREAK_TOKEN",)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one call may take.
+    """Limits of one call.
 
     Attributes
     ----------
     cpu_s, idle_s, wall_s
-        Seconds of computing, of waiting without computing anything, as for a pipe or a disk, and
-        by the clock, which a busy machine needs more of.
+        Seconds of CPU time, of waiting without computing, as for a pipe or a disk, and of
+        wall-clock time, which is longer on a busy machine.
     memory_bytes
-        Beyond what the process has after its start.
+        Beyond the memory of the process after its start.
     file_bytes
-        The largest file that it may write.
+        Size of a file that it may write.
     """
 
     cpu_s: float = 8.0
@@ -66,24 +66,26 @@ class Limits:
 
 
 class LimitedProcess:
-    """A process that is asked by `call`, by one thread at a time; started when it is needed.
+    """A process that executes a `call` of one thread at a time; started when needed.
 
-    It hears no Ctrl-C. When it exceeds a limit or crashes, the call raises and the next one gets a
-    new process.
+    It ignores Ctrl-C. When it exceeds a limit or crashes, the call raises, and the next call starts
+    a new process.
 
     Parameters
     ----------
     modules
-        What it imports at its start, so that the first call need not.
+        Modules that it imports when it starts, which makes the first call faster.
+    max_kept_bytes
+        Memory beyond that at its start at which `replace_if_grown` ends it.
 
     Attributes
     ----------
     generation
-        Which process it is: another number tells that what the one before knew is lost.
+        Number of the process; a new process has lost the state of the one before.
     """
 
-    def __init__(self, *, modules: Sequence[str] = ()) -> None:
-        self._modules = list(modules)
+    def __init__(self, *, modules: Sequence[str] = (), max_kept_bytes: int = _GROWN_BYTES) -> None:
+        self._modules, self._max_kept_bytes = list(modules), max_kept_bytes
         self._lock = threading.RLock()
         self._running: _Running | None = None
         self._failed_starts = 0
@@ -95,7 +97,7 @@ class LimitedProcess:
         with self._lock:
             if self._running is None:
                 running = self._running = _Running(self._modules)
-                # nobody may be left to close it
+                # if `close` is never called
                 self._finalizer = weakref.finalize(self, running.end)
 
     def call(
@@ -105,15 +107,15 @@ class LimitedProcess:
         limits: Limits | None = None,
         **kwargs: Any,  # noqa: ANN401 - of the function
     ) -> Any:  # noqa: ANN401 - of the function
-        """Return what `function`, which stands at the top of a module, gives: plain values, arrays.
+        """Return the result of `function`, a module's top-level function: plain values and arrays.
 
         Raises
         ------
         ReadingStoppedError
-            It took too long or too much memory, or crashed the process.
+            It exceeded a limit or crashed the process.
         DeepFreakError
-            What the function raises of it; anything else as `InputError`. Or the process cannot be
-            started.
+            Raised by the function; other exceptions become an `InputError`. Or the process cannot
+            be started.
         """
         limits = limits or Limits()
         with self._lock:
@@ -124,7 +126,7 @@ class LimitedProcess:
             except _StoppedError as stopped:
                 self.close()
                 raise ReadingStoppedError(stopped.reason(limits)) from None
-            except BaseException:  # such as Ctrl-C: the answer would come to the next question
+            except BaseException:  # such as Ctrl-C: the next call would get this result
                 self.close()
                 raise
         for text in found.get("warnings", []):
@@ -138,17 +140,17 @@ class LimitedProcess:
         return found.get("value")
 
     def alone(self) -> AbstractContextManager[object]:
-        """Return what keeps other threads from asking, so that several calls belong together."""
+        """Return a context in which no other thread can call, for calls that belong together."""
         return self._lock
 
     def replace_if_grown(self) -> None:
-        """End a process that has kept much memory; what was open in it is lost."""
+        """End a process whose memory has grown much; files open in it are lost."""
         with self._lock:
-            if self._running is not None and self._running.has_grown():
+            if self._running is not None and self._running.has_grown(self._max_kept_bytes):
                 self.close()
 
     def close(self) -> None:
-        """End the process; also while another thread waits for it, whose call then raises."""
+        """End the process; a call that another thread waits for raises."""
         running, self._running = self._running, None
         if running is not None:
             self.generation += 1
@@ -167,7 +169,7 @@ class LimitedProcess:
         while True:
             self.start()
             running = self._running
-            if running is None:  # another thread has closed it at once
+            if running is None:  # another thread has closed it
                 raise ReadingStoppedError("reading was given up")
             if running.ready:
                 return running
@@ -198,7 +200,7 @@ _said: dict[Any, Any] = {}
 
 
 class _StoppedError(Exception):
-    """The process has ended, or was ended, before it answered."""
+    """The process ended, or was ended, before it returned a result."""
 
     def __init__(
         self, exit_code: int | None = None, *, late: bool = False, memory: bool = False
@@ -237,7 +239,7 @@ class _StoppedError(Exception):
 
 
 class _Running:
-    """One process, its socket, and the memory in which it leaves arrays."""
+    """One process, its socket, and the shared memory for arrays of results."""
 
     def __init__(self, modules: list[str]) -> None:
         self._folder = tempfile.mkdtemp(prefix="deepfreak-")
@@ -258,9 +260,9 @@ class _Running:
                 env=environment | _ENVIRONMENT,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,  # C libraries print what they stumble over
+                stderr=subprocess.DEVNULL,  # C libraries print errors of damaged files
                 pass_fds=(theirs.fileno(), self._arrays),
-                start_new_session=True,  # Ctrl-C is for the program
+                start_new_session=True,  # Ctrl-C goes to the parent only
             )
         except OSError as error:
             self._socket.close()
@@ -276,12 +278,12 @@ class _Running:
         self._rss_at_start = 0
 
     def begin(self) -> None:
-        """Take note that it is ready."""
+        """Mark it as ready."""
         self.ready = True
         self._rss_at_start = self._rss()
 
-    def has_grown(self) -> bool:
-        return self.ready and self._rss() - self._rss_at_start > _GROWN_BYTES
+    def has_grown(self, most: int) -> bool:
+        return self.ready and self._rss() - self._rss_at_start > most
 
     def send(self, said: bytes) -> None:
         try:
@@ -291,12 +293,12 @@ class _Running:
             raise self._stopped() from None
 
     def receive(self, limits: Limits) -> dict[str, Any]:
-        """Return an answer.
+        """Return a result.
 
         Raises
         ------
         _StoppedError
-            None comes in time, or one that makes no sense.
+            There is none in time, or it is malformed.
         """
         watch = _Watch(self._process.pid, limits)
         most = self._rss_at_start + limits.memory_bytes + _GROWN_BYTES if self.ready else None
@@ -317,16 +319,16 @@ class _Running:
         return found
 
     def end(self) -> None:
-        """Kill the process and let go of all that was its."""
+        """Kill the process and free its resources."""
         with self._ended:
             if self._folder == "":
                 return
             self._process.kill()
-            # else the kernel itself waits for a disk, and there is nothing to be done
+            # else the kernel waits for a disk, and nothing can be done
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(_GRACE_S)
             with suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)  # wakes who waits in another thread
+                self._socket.shutdown(socket.SHUT_RDWR)  # wakes another thread that waits
             self._socket.close()
             os.close(self._arrays)
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -347,7 +349,7 @@ class _Running:
         return bytes(data)
 
     def _wait(self, watch: "_Watch", most_rss: int | None) -> None:
-        """Return when there is something to read."""
+        """Return when the socket is readable."""
         while True:
             if watch.is_late():
                 raise _StoppedError(late=True)
@@ -357,14 +359,14 @@ class _Running:
                 raise _StoppedError(memory=True)
 
     def _stopped(self) -> _StoppedError:
-        """Return how it has ended; the kernel takes a moment to tell."""
+        """Return how it ended; the kernel takes a moment to report it."""
         try:
             return _StoppedError(self._process.wait(_GRACE_S))
         except subprocess.TimeoutExpired:
             return _StoppedError(late=True)
 
     def _rss(self) -> int:
-        """Return the memory that it has now, 0 where the system does not tell."""
+        """Return its present memory in bytes, 0 where the system does not report it."""
         try:
             with open(f"/proc/{self._process.pid}/statm", "rb") as file:  # noqa: PTH123
                 return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -390,7 +392,7 @@ class _Running:
 
 
 class _Watch:
-    """Tells when a process has worked, or waited, for longer than it may."""
+    """Detects that a process has exceeded its wall-clock or idle time."""
 
     def __init__(self, pid: int, limits: Limits) -> None:
         self._pid, self._idle_s = pid, limits.idle_s
@@ -403,16 +405,16 @@ class _Watch:
         try:
             with open(f"/proc/{self._pid}/stat", "rb") as file:  # noqa: PTH123
                 fields = file.read().rpartition(b")")[2].split()
-        except OSError:  # a system that does not tell
+        except OSError:  # not on this system
             return now > self._until
         computed = b" ".join(fields[11:13])  # user and system time
-        if fields[0] == b"R" or computed != self._computed:  # it computes, or would if it could
+        if fields[0] == b"R" or computed != self._computed:  # it computes, or waits for a processor
             self._busy_at, self._computed = now, computed
         return now > self._until or now - self._busy_at > self._idle_s
 
 
 def _shared_memory(folder: str) -> int:
-    """Return a descriptor of memory that two processes share; of a file where there is no such."""
+    """Return a descriptor of memory, or of a temporary file, that two processes share."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("deepfreak", os.MFD_CLOEXEC)
     place = os.open(f"{folder}/arrays", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

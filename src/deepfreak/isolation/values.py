@@ -1,7 +1,7 @@
-"""Plain values and arrays as JSON and raw bytes, for answers of a process that is not trusted.
+"""Plain values and arrays as JSON and raw bytes, for results of a process that is not trusted.
 
-A pickle could make the reader of an answer run anything. JSON cannot, and every size is checked
-before memory is taken for it.
+A pickle could execute code when it is loaded. JSON cannot, and every size is checked before memory
+is allocated.
 """
 
 import json
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_TEXT_BYTES = 16 << 20
-MAX_ARRAY_BYTES = 1 << 30  # of all arrays of an answer together
+MAX_ARRAY_BYTES = 1 << 30  # of all arrays of a result together
 _MAX_ARRAYS = 16
 _MAX_AXES = 8
 _KINDS = "biuf"
@@ -21,7 +21,7 @@ _KINDS = "biuf"
 
 @dataclass(slots=True)
 class Encoded:
-    """A value as text, and the arrays to which it refers by number."""
+    """A value as text, and the arrays that the text refers to by number."""
 
     text: bytes
     arrays: list[NDArray[Any]] = field(default_factory=list)
@@ -33,7 +33,7 @@ def encode(value: object) -> Encoded:
     Raises
     ------
     TypeError
-        It holds something else.
+        It contains something else.
     """
     arrays: list[NDArray[Any]] = []
     tagged = _tagged(value, arrays)
@@ -47,13 +47,13 @@ def layout_of(text: bytes) -> tuple[object, list[tuple["np.dtype[Any]", tuple[in
     Raises
     ------
     ValueError
-        The text is not one that `encode` makes, or its arrays are too many or too large.
+        The text is not from `encode`, or there are too many or too large arrays.
     """
     try:
         tagged, layout = json.loads(text)
         arrays = [(np.dtype(dtype), tuple(shape)) for dtype, shape in layout]
     except (ValueError, TypeError, RecursionError) as error:
-        raise ValueError("not an answer") from error
+        raise ValueError("not a result") from error
     total = 0
     for dtype, shape in arrays:
         if dtype.kind not in _KINDS or dtype.itemsize > 8 or len(shape) > _MAX_AXES:
@@ -67,17 +67,17 @@ def layout_of(text: bytes) -> tuple[object, list[tuple["np.dtype[Any]", tuple[in
 
 
 def decode(tagged: object, arrays: list[NDArray[Any]]) -> Any:  # noqa: ANN401 - of any kind
-    """Return the value of `layout_of` with its arrays put in.
+    """Return the value of `layout_of` with its arrays inserted.
 
     Raises
     ------
     ValueError
-        It is not one that `encode` makes.
+        It is not from `encode`.
     """
     if tagged is None or isinstance(tagged, (bool, int, float, str)):
         return tagged
     if not isinstance(tagged, list) or not tagged:
-        raise ValueError("not an answer")
+        raise ValueError("not a result")
     kind, *parts = tagged
     if kind == "list":
         return [decode(part, arrays) for part in parts]
@@ -89,7 +89,7 @@ def decode(tagged: object, arrays: list[NDArray[Any]]) -> Any:  # noqa: ANN401 -
         if not 0 <= parts[0] < len(arrays):
             raise ValueError("an array that was not sent")
         return arrays[parts[0]]
-    raise ValueError("not an answer")
+    raise ValueError("not a result")
 
 
 def _tagged(value: object, arrays: list[NDArray[Any]]) -> object:

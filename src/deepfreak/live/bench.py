@@ -1,4 +1,4 @@
-"""What this machine sustains: frames a second and their latency, through a real socket.
+"""What this machine sustains: frames per second and their latency, through a real socket.
 
 A process of its own speaks like a detector; here the whole program listens: decompression,
 preparation, model, policy, ledger and lists. First it sends as fast as frames are taken, which
@@ -24,16 +24,16 @@ import psutil
 from numpy.typing import NDArray
 
 from deepfreak.errors import DeepFreakError
-from deepfreak.formats.frame import Facts
-from deepfreak.live.dectris.compression import decode
-from deepfreak.live.dectris.receive import Listener
-from deepfreak.live.dectris.speak import Speaker, encode_pixels
-from deepfreak.live.events import Event, SeriesEnded
-from deepfreak.live.intake import Limits
-from deepfreak.live.ledger import read_ledger
+from deepfreak.formats.frame import Metadata
+from deepfreak.live.messages import Event, SeriesEnded
+from deepfreak.live.receive.dectris.compression import decode
+from deepfreak.live.receive.dectris.sender import StreamSender, encode_pixels
+from deepfreak.live.receive.dectris.stream import StreamSource
+from deepfreak.live.receive.intake import QueueLimits
 from deepfreak.live.replay import Recording, record_shots, replay
+from deepfreak.live.results.ledger import read_ledger
 from deepfreak.live.session import Settings, open_session
-from deepfreak.live.workers import deaf_to_interrupts
+from deepfreak.live.workers import interrupts_blocked
 from deepfreak.physics.experiment import Experiment
 
 DISTINCT = 32
@@ -61,19 +61,19 @@ SIZES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What came of a stream at one rate.
+    """The results of a stream at one rate.
 
     Attributes
     ----------
     offered_hz
-        Frames a second that were sent; None for as fast as they were taken.
+        Frames per second that were sent; None for as fast as they were received.
     judged_hz
-        Frames a second that got a verdict.
+        Frames per second that got a verdict.
     core_ms
         Processor milliseconds for each of these, of all our processes.
     p50_ms, p99_ms
         From leaving the detector to the verdict in hand.
-    sent, not_taken, received, left_out, missed
+    sent, not_taken, received, dropped, missed
         Numbers of frames.
     """
 
@@ -85,7 +85,7 @@ class Measured:
     sent: int
     not_taken: int
     received: int
-    left_out: int
+    dropped: int
     missed: int
 
 
@@ -98,8 +98,8 @@ def frames_of(experiment: Experiment, size: Size, *, seed: int, count: int) -> R
     frames = tuple(
         (encode_pixels(_enlarged(decode(coded), size, rng)), truth) for coded, truth in whole.frames
     )
-    facts = Facts(gain=1.0, saturation=float(np.iinfo(size.counts).max - 1))
-    return replace(whole, frames=frames, facts=facts)
+    metadata = Metadata(gain=1.0, saturation=float(np.iinfo(size.counts).max - 1))
+    return replace(whole, frames=frames, metadata=metadata)
 
 
 def _enlarged(
@@ -118,9 +118,9 @@ def _enlarged(
 def measure(
     recording: Recording, *, settings: Settings, seconds: float, rate_hz: float | None
 ) -> Measured:
-    """Send frames for so many seconds, and return what came of them.
+    """Send frames for `seconds`, and return the results.
 
-    Without a rate nothing is left out: the detector waits for us.
+    Without a rate nothing is dropped: the detector waits for us.
 
     Raises
     ------
@@ -129,7 +129,7 @@ def measure(
     """
     limits = settings.limits
     if rate_hz is None:
-        limits = Limits(frames=4 * settings.workers, when_full="wait")
+        limits = QueueLimits(frames=4 * settings.workers, when_full="wait")
     with (
         tempfile.TemporaryDirectory(prefix="deepfreak-bench-") as folder,
         _detector(recording, rate_hz=rate_hz, seconds=seconds) as detector,
@@ -147,7 +147,7 @@ def measure(
         with read_ledger(settings.out / "ledger.sqlite") as ledger:
             rows = [row.outcome for rows in ledger.after(0) for row in rows]
         sent, not_taken = detector.said()
-    judged = [row for row in rows if row.decision not in {"left-out", "unreadable"}]
+    judged = [row for row in rows if row.decision not in {"dropped", "unreadable"}]
     if len(judged) < MIN_FRAMES:
         raise DeepFreakError(
             f"expected at least {MIN_FRAMES} verdicts, found {len(judged)}: measure for longer"
@@ -163,7 +163,7 @@ def measure(
         sent=sent,
         not_taken=not_taken,
         received=counts.received,
-        left_out=sum(row.decision == "left-out" for row in rows),
+        dropped=sum(row.decision == "dropped" for row in rows),
         missed=counts.missed,
     )
 
@@ -203,7 +203,7 @@ class _OneSeries:
     """A detector's stream until the end of its first series."""
 
     def __init__(self, address: str, *, give_up_s: float) -> None:
-        self._listener = Listener(address)
+        self._listener = StreamSource(address)
         self._give_up_s = give_up_s
 
     def events(self) -> Iterator[Event | None]:
@@ -221,7 +221,7 @@ class _Detector:
     pipe: Connection
 
     def said(self) -> tuple[int, int]:
-        """Return how many frames have left, and how many nobody took."""
+        """Return how many frames were sent, and how many were not received."""
         if not self.pipe.poll(SECONDS_TO_START):
             raise DeepFreakError("the detector's process does not end: is the machine overloaded?")
         sent, not_taken = self.pipe.recv()
@@ -239,7 +239,7 @@ def _detector(
         target=_speak, args=(recording, rate_hz, seconds, theirs), daemon=True
     )
     try:
-        with deaf_to_interrupts():  # one that came meanwhile is raised at its end
+        with interrupts_blocked():  # one that came meanwhile is raised at its end
             process.start()
         if not ours.poll(SECONDS_TO_START):
             raise DeepFreakError(
@@ -254,7 +254,7 @@ def _detector(
 
 def _speak(recording: Recording, rate_hz: float | None, seconds: float, pipe: Connection) -> None:
     """Be a detector; runs in a process of its own."""
-    with Speaker("tcp://127.0.0.1:*", high_water=20) as speaker:
+    with StreamSender("tcp://127.0.0.1:*", high_water=20) as speaker:
         pipe.send(speaker.address)
         if not speaker.wait(SECONDS_TO_START):
             return

@@ -1,8 +1,8 @@
 """A detector without a detector: frames sent at a rate, as DECTRIS's Stream V2 sends them.
 
 Frames are made and compressed before the first one leaves, and come again in the same order when
-there are more to send; each message has its own number, time and truth. What nobody takes in time
-is dropped, as a detector does, and counted.
+there are more to send; each message has its own number, time and truth. What is not received in
+time is dropped, as a detector does, and counted.
 """
 
 import time
@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 
 from deepfreak.datasets.executors import in_order
 from deepfreak.errors import DeepFreakError, FrameError
-from deepfreak.formats.frame import Facts, Frame
+from deepfreak.formats.finishing import ReadOptions
+from deepfreak.formats.frame import Frame, Metadata
 from deepfreak.formats.guarded import open_guarded
-from deepfreak.formats.headers import facts
-from deepfreak.formats.options import ReadOptions
-from deepfreak.live.dectris.compression import CodedArray
-from deepfreak.live.dectris.messages import Start
-from deepfreak.live.dectris.speak import Compression, Protocol, Speaker, encode_pixels
+from deepfreak.formats.headers import metadata_from
+from deepfreak.live.receive.dectris.compression import CompressedArray
+from deepfreak.live.receive.dectris.messages import Start
+from deepfreak.live.receive.dectris.sender import Compression, Protocol, StreamSender, encode_pixels
 from deepfreak.physics.detector import CCD, missing_pixels
 from deepfreak.physics.experiment import Experiment
 from deepfreak.physics.exposure import has_ice, scatter
@@ -42,23 +42,23 @@ class Recording:
     Attributes
     ----------
     frames
-        Compressed pixels, and what is known of each.
-    facts
-        What the start message tells.
+        Compressed pixels, and the truth of each.
+    metadata
+        As in the start message.
     mask
-        True where a pixel is to be left out; None: nowhere.
+        True where a pixel is missing; None: nowhere.
     """
 
     name: str
-    frames: tuple[tuple[CodedArray, dict[str, Any]], ...]
-    facts: Facts
+    frames: tuple[tuple[CompressedArray, dict[str, Any]], ...]
+    metadata: Metadata
     mask: NDArray[np.bool_] | None
     simulated: bool
 
 
 @dataclass(slots=True, kw_only=True)
 class Sent:
-    """How many frames have left, which nobody took, and how late the latest was."""
+    """How many frames were sent, which were not received, and how late the latest was."""
 
     sent: int = 0
     dropped: list[int] = field(default_factory=list)
@@ -86,11 +86,11 @@ def record_shots(
     response = detector.response
     top = response.saturation_value
     pedestal = response.adc_offset_adu if isinstance(response, CCD) else 0.0
-    known = facts(pedestal=pedestal, gain=1.0, saturation=float(top))
+    known = metadata_from(pedestal=pedestal, gain=1.0, saturation=float(top))
     return Recording(
         name=experiment.name,
         frames=tuple(frames),
-        facts=known,
+        metadata=known,
         mask=mask if (mask := missing_pixels(detector)).any() else None,
         simulated=not detector.obstacles,
     )
@@ -128,7 +128,7 @@ def record_file(
                 advance(1)
     first = frames[0]
     beam_slow, beam_fast = first.beam_center_px or (None, None)
-    known = facts(
+    known = metadata_from(
         pedestal=first.pedestal,
         gain=first.gain,
         saturation=first.saturation,
@@ -145,7 +145,7 @@ def record_file(
     return Recording(
         name=path.name,
         frames=tuple((one, {}) for one in coded),
-        facts=known,
+        metadata=known,
         mask=~first.valid,
         simulated=first.simulated,
     )
@@ -153,7 +153,7 @@ def record_file(
 
 def replay(
     recording: Recording,
-    speaker: Speaker,
+    speaker: StreamSender,
     *,
     count: int | None,
     rate_hz: float | None,
@@ -171,7 +171,7 @@ def replay(
     Parameters
     ----------
     unique_id
-        The series' name for ever; a new one, if None.
+        The series' unique id; a new one, if None.
     first
         The number of the first frame, after a detector's restart in the middle; the last one is
         still `count` - 1.
@@ -181,13 +181,13 @@ def replay(
     Raises
     ------
     DeepFreakError
-        Nobody listens.
+        There is no listener.
     """
     start = _start(recording, series=series, unique_id=unique_id or str(uuid4()), count=count)
     taken = speaker.start(start, within_s=LISTENER_WITHIN_S if must_listen else 0.0)
     if must_listen and not taken:
         raise DeepFreakError(
-            f"nobody has listened at {speaker.address} within {LISTENER_WITHIN_S:.0f} s: "
+            f"no listener at {speaker.address} within {LISTENER_WITHIN_S:.0f} s: "
             "begin `deepfreak listen` first"
         )
     done = Sent()
@@ -226,7 +226,7 @@ def _start(recording: Recording, *, series: int, unique_id: str, count: int | No
         shape=pixels.shape,
         dtype=str(pixels.dtype),
         channels=("threshold_1",),
-        facts=recording.facts,
+        metadata=recording.metadata,
         masks={} if recording.mask is None else {"threshold_1": recording.mask},
         simulated=recording.simulated,
     )
@@ -234,7 +234,7 @@ def _start(recording: Recording, *, series: int, unique_id: str, count: int | No
 
 def _shot(
     experiment: Experiment, seed: int, index: int, compression: Compression, protocol: Protocol
-) -> tuple[CodedArray, dict[str, Any]]:
+) -> tuple[CompressedArray, dict[str, Any]]:
     """Return a shot's compressed counts and its truth; runs in a worker."""
     shot = experiment.draw(seed=seed, index=index)
     counts = detect(scatter(shot), experiment.detector, shot.noise_generator())
@@ -254,7 +254,7 @@ def _unsigned(frame: Frame) -> NDArray[np.unsignedinteger[Any]]:
     return sent
 
 
-def tell(done: Sent, seconds: float) -> str:
+def describe(done: Sent, seconds: float) -> str:
     """Return in a line what has left."""
     return (
         f"sent {done.sent}, not taken {len(done.dropped)}, "

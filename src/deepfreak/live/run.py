@@ -5,12 +5,13 @@ then a frame's file is dropped, and lists follow the ledger. Whatever is killed 
 whatever instant, a frame that had reached us gets exactly one verdict.
 """
 
+import logging
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -18,84 +19,47 @@ from deepfreak.errors import FrameError, InputError, OutputError
 from deepfreak.formats.frame import Frame
 from deepfreak.formats.guarded import open_guarded
 from deepfreak.formats.options import ReadSettings
-from deepfreak.live.decoding import SERIES_KNOWN, Decoders
-from deepfreak.live.events import (
+from deepfreak.live.decide import FrameJob, payload_of
+from deepfreak.live.logs import about
+from deepfreak.live.messages import (
     SAVED,
+    BraggPeaks,
+    FrameOutcome,
+    FrameSource,
     Hit,
+    HitCopy,
     HitSink,
-    Outcome,
-    Peaks,
-    Recorded,
-    RecordSink,
+    LedgerRow,
+    OutcomeSink,
+    RunCounts,
+    RunObserver,
     SeriesBegan,
-    Source,
 )
-from deepfreak.live.follower import Follower
-from deepfreak.live.intake import SECONDS_TO_RETRY, Intake, Limits, Notice
-from deepfreak.live.judge import Job, payload_of
-from deepfreak.live.ledger import Ledger
+from deepfreak.live.receive.decoders import SERIES_KNOWN, Decoders
+from deepfreak.live.receive.intake import Intake, QueueLimits
+from deepfreak.live.results.ledger import Ledger
+from deepfreak.live.results.sink_updater import SinkUpdater
 from deepfreak.live.spool import Spool
-from deepfreak.live.workers import Workers
+from deepfreak.live.workers import WorkerPool
 
 MAX_WAIT_S = 0.05
 MAX_UNSETTLED = 256
-MAX_NOTES = 1000  # of the reading of frames that a run says
+MAX_NOTES = 1000  # on the reading of frames that a run logs
 SECONDS_BETWEEN_COUNTS = 0.5
 # People look at a few frames a second.
 SECONDS_BETWEEN_PICTURES = 0.4
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
-    """What is not in the rows of the ledger.
-
-    Attributes
-    ----------
-    received
-        Frames that have reached us, each once.
-    duplicates
-        Frames that came again, which were not looked at again.
-    missed
-        Frames whose numbers say that they were sent, or will have been, and never came.
-    troubles
-        Messages that were not understood, and what else was wrong.
-    waiting, capacity
-        Frames that wait for a verdict, and the most that may.
-    workers, deaths
-        Processes that judge, and how many of them have died.
-    """
-
-    received: int
-    duplicates: int
-    missed: int
-    troubles: int
-    waiting: int
-    capacity: int
-    workers: int
-    deaths: int
+_log = logging.getLogger(__name__)
 
 
-class Watcher(Protocol):
-    """Who is told of all that happens, such as the board that people look at."""
-
-    def add(self, rows: Sequence[Recorded]) -> None:
-        """Take what the ledger has."""
-
-    def notice(self, event: Notice) -> None:
-        """Take note of what a source has said."""
-
-    def count(self, counts: Counts) -> None:
-        """Take the state of the run."""
-
-
-class Run:
-    """A run of live screening: `Run(source, ...).until(stop)`.
+class LiveRun:
+    """A run of live screening: `LiveRun(source, ...).until(stop)`.
 
     Parameters
     ----------
     records, hits
         Where verdicts, and frames to keep or unsure ones, go.
-    watchers
+    observers
         Who else is told.
     classes
         The model's.
@@ -105,41 +69,44 @@ class Run:
         Called in every turn of the loop, twenty times a second or more often.
     pictures
         Whether some frames are wanted as people see them.
-    say
-        Gets a line when something is wrong.
     """
 
     def __init__(
         self,
-        source: Source,
+        source: FrameSource,
         *,
-        workers: Workers,
+        workers: WorkerPool,
         ledger: Ledger,
         spool: Spool,
         classes: tuple[str, ...],
-        limits: Limits,
-        records: Sequence[RecordSink] = (),
+        limits: QueueLimits,
+        records: Sequence[OutcomeSink] = (),
         hits: Sequence[HitSink] = (),
-        watchers: Sequence[Watcher] = (),
+        observers: Sequence[RunObserver] = (),
         each_turn: Sequence[Callable[[], None]] = (),
         reading: ReadSettings | None = None,
         pictures: bool = False,
-        say: Callable[[str], None] = lambda _line: None,
     ) -> None:
         self._workers, self._ledger, self._spool = workers, ledger, spool
-        self._hits, self._watchers = hits, watchers
+        self._hits, self._observers = hits, observers
         self._classes, self._limits, self._pictures = classes, limits, pictures
         self._each_turn = each_turn
-        self._intake = Intake(source, ledger=ledger, spool=spool, limits=limits, say=say)
-        self._followers = [
-            Follower(sink, ledger=ledger, trouble=self._intake.trouble, every_s=limits.write_s)
+        self._intake = Intake(source, ledger=ledger, spool=spool, limits=limits)
+        self._updaters = [
+            SinkUpdater(
+                sink,
+                ledger=ledger,
+                trouble=self._intake.trouble,
+                every_s=limits.write_s,
+                retry_s=limits.retry_s,
+            )
             for sink in records
         ]
         self._decoders = Decoders(reading=reading, open_file=open_guarded)
         self._series: OrderedDict[str, SeriesBegan] = OrderedDict()
-        self._say, self._said_notes = say, set[str]()
-        self._came: list[tuple[Job, Outcome]] = []
-        self._settled_at = self._picture_at = self._told_at = 0.0
+        self._logged_notes = set[str]()
+        self._unrecorded: list[tuple[FrameJob, FrameOutcome]] = []
+        self._recorded_at = self._picture_at = self._notified_at = 0.0
 
     def until(self, stop: threading.Event) -> None:
         """Work until the source ends or `stop` is set; then finish what has reached us.
@@ -152,37 +119,37 @@ class Run:
         """
         intake = self._intake
         try:
-            for follower in self._followers:
-                follower.catch_up()
+            for updater in self._updaters:
+                updater.update()
             intake.start()
             while True:
                 if stop.is_set():
                     intake.stop()
                 receiving = intake.receiving
-                self._give_out()
-                settled = self._settle_what_came(stop)
-                for follower in self._followers:
-                    follower.catch_up_a_little()
+                self._submit_jobs()
+                settled = self._record_outcomes(stop)
+                for updater in self._updaters:
+                    updater.update_if_due()
                 for turn in self._each_turn:
                     turn()
-                if time.monotonic() - self._told_at > SECONDS_BETWEEN_COUNTS:
-                    self._tell()
-                waiting = intake.queue or intake.left_out or self._workers.busy or self._came
+                if time.monotonic() - self._notified_at > SECONDS_BETWEEN_COUNTS:
+                    self._notify_counts()
+                waiting = intake.queue or intake.dropped or self._workers.busy or self._unrecorded
                 if not (receiving or waiting or settled):
                     break
-            for follower in self._followers:
-                follower.catch_up()
+            for updater in self._updaters:
+                updater.update()
             self._ledger.record([], self._noted())
         finally:
             intake.close()
             self._decoders.close()
-            self._tell()
+            self._notify_counts()
         if intake.failure is not None:
             raise intake.failure
 
-    def counts(self) -> Counts:
+    def counts(self) -> RunCounts:
         """Return the state of the run."""
-        return Counts(
+        return RunCounts(
             received=self._intake.received,
             duplicates=self._intake.duplicates,
             missed=self._intake.missed,
@@ -190,7 +157,7 @@ class Run:
             waiting=len(self._intake.queue) + self._workers.busy,
             capacity=self._limits.frames,
             workers=len(self._workers.processes),
-            deaths=self._workers.deaths,
+            crashes=self._workers.crashes,
         )
 
     def summary(self) -> dict[str, Any]:
@@ -206,14 +173,14 @@ class Run:
             "troubles": counts.troubles,
         }
 
-    def _give_out(self) -> None:
+    def _submit_jobs(self) -> None:
         """Give frames to workers that have room."""
         queue = self._intake.queue
         while queue:
             if self._workers.room < 1:
                 return
             job = queue.popleft()
-            self._workers.give(self._shown(job), self._began(job.series))
+            self._workers.give(self._with_picture(job), self._began(job.series))
 
     def _began(self, series: str) -> SeriesBegan:
         """Return what a series began with; the ledger has had it since before its first frame.
@@ -233,7 +200,7 @@ class Run:
             self._series.popitem(last=False)
         return began
 
-    def _shown(self, job: Job) -> Job:
+    def _with_picture(self, job: FrameJob) -> FrameJob:
         """Return the frame, now and then with the wish to see it."""
         now = time.monotonic()
         if not self._pictures or now - self._picture_at < SECONDS_BETWEEN_PICTURES:
@@ -241,59 +208,63 @@ class Run:
         self._picture_at = now
         return replace(job, picture=True)
 
-    def _settle_what_came(self, stop: threading.Event) -> bool:
+    def _record_outcomes(self, stop: threading.Event) -> bool:
         """Wait for verdicts and settle those that have come; return whether there were any."""
         intake = self._intake
-        unsettled = bool(self._came or intake.left_out or intake.notices)
-        due = self._settled_at + self._limits.settle_s - time.monotonic()
+        unsettled = bool(self._unrecorded or intake.dropped or intake.notices)
+        due = self._recorded_at + self._limits.settle_s - time.monotonic()
         wait = max(due, 0.0) if unsettled else MAX_WAIT_S
-        self._came += self._workers.outcomes(wait, also=[intake.bell])
-        intake.hush()
-        full = len(self._came) + len(intake.left_out) >= MAX_UNSETTLED
-        if not full and time.monotonic() < self._settled_at + self._limits.settle_s:
+        self._unrecorded += self._workers.outcomes(wait, also=[intake.wake_up_fd])
+        intake.clear_wake_up()
+        full = len(self._unrecorded) + len(intake.dropped) >= MAX_UNSETTLED
+        if not full and time.monotonic() < self._recorded_at + self._limits.settle_s:
             return False
-        self._settled_at = time.monotonic()
+        self._recorded_at = time.monotonic()
         for _ in range(len(intake.notices)):
             event = intake.notices.popleft()
-            for watcher in self._watchers:
+            for watcher in self._observers:
                 watcher.notice(event)
-        left_out = [intake.left_out.popleft() for _ in range(len(intake.left_out))]
-        if not self._came and not left_out:
+        dropped = [intake.dropped.popleft() for _ in range(len(intake.dropped))]
+        if not self._unrecorded and not dropped:
             return False
-        came, self._came = self._came, []
+        came, self._unrecorded = self._unrecorded, []
         for _, outcome in came:
-            self._say_notes(outcome)
-        rows = self._record(came, left_out, stop)
-        for follower in self._followers:
-            follower.take(rows)
-        for watcher in self._watchers:
+            self._log_outcome(outcome)
+        rows = self._record(came, dropped, stop)
+        for updater in self._updaters:
+            updater.take(rows)
+        for watcher in self._observers:
             watcher.add(rows)
         for job, _ in came:
             if job.path is not None:
                 self._spool.drop(job.path)
         return True
 
-    def _say_notes(self, outcome: Outcome) -> None:
-        """Say what the reading of a frame tells, once; each worker has told it."""
+    def _log_outcome(self, outcome: FrameOutcome) -> None:
+        """Log a frame that cannot be read, and once what was noted when others were read."""
+        if outcome.decision == "unreadable":
+            reason = outcome.error
+            _log.info("unreadable: %s", reason, extra=about(outcome.series, outcome.number))
         for note in outcome.notes:
-            if note not in self._said_notes and len(self._said_notes) < MAX_NOTES:
-                self._said_notes.add(note)
-                self._say(f"{outcome.series}: {note}")
+            if note not in self._logged_notes and len(self._logged_notes) < MAX_NOTES:
+                self._logged_notes.add(note)
+                _log.warning("%s: %s", outcome.series, note, extra=about(outcome.series))
 
     def _record(
         self,
-        came: Sequence[tuple[Job, Outcome]],
-        left_out: Sequence[Outcome],
+        came: Sequence[tuple[FrameJob, FrameOutcome]],
+        dropped: Sequence[FrameOutcome],
         stop: threading.Event,
-    ) -> list[Recorded]:
+    ) -> list[LedgerRow]:
         """Give frames to save to their sinks, then all verdicts to the ledger; insist on both."""
-        outcomes = [*(outcome for _, outcome in came), *left_out]
-        to_save = [each for each in came if each[1].decision in SAVED] if self._hits else []
+        outcomes = [*(outcome for _, outcome in came), *dropped]
+        to_save = [n for n, (_, outcome) in enumerate(came) if outcome.decision in SAVED]
         told = False
         while True:
             try:
-                while to_save:
-                    self._save(*to_save[0])
+                while self._hits and to_save:
+                    place = to_save[0]
+                    outcomes[place] = self._saved(*came[place])
                     to_save.pop(0)
                 return self._ledger.record(outcomes, self._noted())
             except OutputError as error:
@@ -302,9 +273,11 @@ class Run:
                 if not told:
                     told = True
                     self._intake.trouble(f"{error}; verdicts wait until it can be written")
-                time.sleep(SECONDS_TO_RETRY)
+                time.sleep(self._limits.retry_s)
 
-    def _save(self, job: Job, outcome: Outcome) -> None:
+    def _saved(self, job: FrameJob, outcome: FrameOutcome) -> FrameOutcome:
+        """Give a frame to the sinks of hits; return its outcome, with where its copy lies."""
+
         def frame() -> Frame:
             try:
                 if job.series not in self._decoders:
@@ -317,23 +290,27 @@ class Run:
 
         peaks = outcome.peaks if outcome.peaks is not None else _no_peaks()
         hit = Hit(outcome=outcome, classes=self._classes, peaks=peaks, frame=frame)
+        copy: HitCopy | None = None
         for sink in self._hits:
             try:
-                sink.keep(hit)
+                copy = sink.keep(hit) or copy
             except InputError as error:  # as of a file that was taken away meanwhile
-                self._intake.trouble(f"a frame to save was not copied: {error}")
+                self._intake.trouble(
+                    f"a frame to save was not copied: {error}", outcome.series, outcome.number
+                )
+        return replace(outcome, copy=copy)
 
     def _noted(self) -> dict[str, int]:
         """Return the counts that the ledger keeps beside its rows."""
         return {"duplicates": self._intake.duplicates, "troubles": self._intake.troubles}
 
-    def _tell(self) -> None:
-        self._told_at = time.monotonic()
+    def _notify_counts(self) -> None:
+        self._notified_at = time.monotonic()
         counts = self.counts()
-        for watcher in self._watchers:
+        for watcher in self._observers:
             watcher.count(counts)
 
 
-def _no_peaks() -> Peaks:
+def _no_peaks() -> BraggPeaks:
     none = np.empty(0)
-    return Peaks(slow=none, fast=none, photons=none, height_sigma=none)
+    return BraggPeaks(slow=none, fast=none, photons=none, height_sigma=none)

@@ -1,34 +1,37 @@
 """A session of live screening, put together: everything that a run needs, from a few settings.
 
-A folder holds all that a session writes::
+A directory holds all that a session writes::
 
-    ledger.sqlite      every verdict; from it the session goes on
+    ledger.sqlite      every verdict; from it the session is resumed
     verdicts.jsonl     the same as lines of JSON
     hits.lst           frames to keep, as CrystFEL reads a list
     unsure.lst         unsure frames, likewise
     hits/, unsure/     their pixels and peaks, where they were asked for
     spool/             frames that wait for a verdict
-    summary.json       what came of it
+    summary.json       the numbers in the end
+    session.log        what happened, and when
 """
 
 import json
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from deepfreak.errors import OutputError
 from deepfreak.formats.options import ReadSettings
-from deepfreak.live.events import Decision, HitSink, RecordSink, Source
-from deepfreak.live.intake import Limits
-from deepfreak.live.ledger import Ledger, open_ledger
-from deepfreak.live.run import Run, Watcher
+from deepfreak.live.logs import session_log
+from deepfreak.live.messages import Decision, FrameSource, HitSink, OutcomeSink, RunObserver
+from deepfreak.live.receive.intake import QueueLimits
+from deepfreak.live.results.ledger import Ledger, open_ledger
+from deepfreak.live.run import LiveRun
 from deepfreak.live.spool import Spool
-from deepfreak.live.workers import Task, Workers
+from deepfreak.live.workers import WorkerPool, WorkerTask
 from deepfreak.processors import usable_processors
 from deepfreak.screening.policy import (
     MAX_EMPTY_KEPT,
@@ -40,14 +43,16 @@ from deepfreak.storage.files import reason_of, whole_file
 from deepfreak.text import unspelled
 
 if TYPE_CHECKING:
-    from deepfreak.live.board import Dashboard
+    from deepfreak.live.dashboard.dashboard import DashboardSettings
     from deepfreak.models import Classifier
 
-Say = Callable[[str], None]
-MakeSource = Callable[[Ledger], Source]
+Show = Callable[[str], None]
+MakeSource = Callable[[Ledger], FrameSource]
 
 FRAMES_PER_FILE = 100
-# Of a list, and of the folder beside it, by what is in them.
+# Of a list, and of the directory beside it, by what is in them.
+_log = logging.getLogger(__name__)
+
 _NAMES: dict[str, Decision] = {"hits": "keep", "unsure": "unsure"}
 
 
@@ -58,20 +63,23 @@ class Settings:
     Attributes
     ----------
     out
-        Its folder, made if there is none.
+        Its directory, made if it does not exist.
     model, scores
         Files; None for those that ship, or for the scores beside the model. `scores` are those of
         this detector; see `policy_from`.
     min_hit_recall, max_empty_kept
         See `policy_from`.
     hits
-        The form in which frames to keep and unsure ones are copied, None for not at all.
-    forward, forward_kind
-        Address at which they are sent on, as CrystFEL takes them; see `CrystFELSocket`.
+        Format in which kept and unsure frames are copied.
+    forward
+        Address at which kept and unsure frames are forwarded to CrystFEL (--zmq-input), such as
+        tcp://127.0.0.1:5002.
+    forward_kind
+        Publish to subscribers, or answer requests (--zmq-request).
     reading
         What the user gives beside a stream.
     spool
-        Where frames wait, by default in the session's folder.
+        Where frames wait, by default in the session's directory.
     """
 
     out: Path
@@ -80,21 +88,21 @@ class Settings:
     min_hit_recall: float = MIN_HIT_RECALL
     max_empty_kept: float = MAX_EMPTY_KEPT
     workers: int = field(default_factory=usable_processors)
-    limits: Limits = field(default_factory=Limits)
+    limits: QueueLimits = field(default_factory=QueueLimits)
     hits: Literal["nxmx", "cxi"] | None = None
     frames_per_file: int = FRAMES_PER_FILE
     forward: str | None = None
     forward_kind: Literal["publish", "answer"] = "publish"
     reading: ReadSettings = field(default_factory=ReadSettings)
     spool: Path | None = None
-    dashboard: "Dashboard | None" = None
+    dashboard: "DashboardSettings | None" = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Session:
+class LiveSession:
     """A session that is ready to run; `processes` are those that work for it, this one first."""
 
-    run: Run
+    run: LiveRun
     processes: tuple[int, ...]
     settings: Settings
     policy: Policy
@@ -109,13 +117,14 @@ class Session:
             summary = {"model": self.model, "policy": self.policy.to_json(), **self.run.summary()}
             with whole_file(self.settings.out / "summary.json", overwrite=True) as partial:
                 partial.write_text(json.dumps(summary, indent=1) + "\n")
+            _log.info("ended: %s", json.dumps(summary["decisions"]))
         return summary
 
 
 @contextmanager
 def open_session(
-    settings: Settings, make_source: MakeSource, *, name: str, say: Say = lambda _: None
-) -> Iterator[Session]:
+    settings: Settings, make_source: MakeSource, *, name: str, say: Show | None = None
+) -> Iterator[LiveSession]:
     """Give a session whose workers are ready.
 
     Parameters
@@ -125,15 +134,15 @@ def open_session(
     name
         What people call the source.
     say
-        Gets a line when something happens that a person should know.
+        Shows what a person must see; see `session_log`.
 
     Raises
     ------
     InputError
-        The model has no scores, cannot prove what is asked, or the folder holds a session of
+        The model has no scores, cannot prove what is asked, or the directory holds a session of
         another kind.
     OutputError
-        The folder cannot be written, or another session writes it.
+        The directory cannot be written, or another session writes it.
     """
     from deepfreak.models import load_model
 
@@ -153,48 +162,50 @@ def open_session(
         "keep from": policy.keep_from,
     }
     with ExitStack() as stack:
-        task = Task(
+        stack.enter_context(session_log(settings.out, say))
+        task = WorkerTask(
             model=settings.model,
             policy=policy,
             reading=settings.reading,
             peaks=settings.hits is not None or settings.forward is not None,
+            log_level=_log.getEffectiveLevel(),
         )
         # they start while the rest is made
-        workers = stack.enter_context(closing(Workers(task, count=settings.workers)))
+        workers = stack.enter_context(closing(WorkerPool(task, count=settings.workers)))
         ledger = stack.enter_context(
             open_ledger(settings.out / "ledger.sqlite", about, may_follow=_discards_no_more)
         )
         if ledger.begun_with != about:
-            say(
-                f"{settings.out} was begun with thresholds that discard more: discard below "
-                f"{ledger.begun_with['discard below']:.3g}, now {policy.discard_below:.3g}; keep "
-                f"from {ledger.begun_with['keep from']:.3g}, now {policy.keep_from:.3g}; frames "
-                "that have a verdict keep it"
+            _log.warning(
+                "%s was begun with thresholds that discard more: discard below %.3g, now %.3g; "
+                "keep from %.3g, now %.3g; frames that have a verdict keep it",
+                *(settings.out, ledger.begun_with["discard below"], policy.discard_below),
+                *(ledger.begun_with["keep from"], policy.keep_from),
             )
         spool = stack.enter_context(
             Spool(settings.spool or settings.out / "spool", ledger.id).held()
         )
         records, hits, each_turn = _sinks(stack, settings, model, ledger)
-        watchers: list[Watcher] = []
+        observers: list[RunObserver] = []
         address = None
         if settings.dashboard is not None:
-            from deepfreak.live.board import serve_board
+            from deepfreak.live.dashboard.dashboard import serve_dashboard
 
-            facts = {"source": name, "model": model.name, "policy": policy.promise()}
-            board, address = serve_board(
+            metadata = {"source": name, "model": model.name, "policy": policy.promise()}
+            observers, address = serve_dashboard(
                 stack,
                 settings.dashboard,
                 model,
                 model_file=settings.model,
                 policy=policy,
                 scores=scores,
-                facts=facts,
+                metadata=metadata,
             )
-            watchers.append(board)
         workers.wait_until_ready()
-        # not before: what a detector sends into a socket that nobody reads would be lost with us
+        _log.info("ready: %s, model %s, %s", name, model.name, policy.promise())
+        # not before: what a detector sends into a socket that is not read would be lost with us
         source = make_source(ledger)
-        run = Run(
+        run = LiveRun(
             source,
             workers=workers,
             ledger=ledger,
@@ -203,13 +214,12 @@ def open_session(
             limits=settings.limits,
             records=records,
             hits=hits,
-            watchers=watchers,
+            observers=observers,
             each_turn=each_turn,
             reading=settings.reading,
             pictures=settings.dashboard is not None,
-            say=say,
         )
-        yield Session(
+        yield LiveSession(
             processes=(os.getpid(), *workers.processes),
             run=run,
             settings=settings,
@@ -223,13 +233,13 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"cannot make the folder {folder}: {reason_of(error)}") from error
+        raise OutputError(f"cannot make the directory {folder}: {reason_of(error)}") from error
 
 
 def _discards_no_more(begun_with: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
-    """Return whether a session may go on as `about` says, thresholds being no bolder than before.
+    """Return whether a session may be resumed as `about` says: it discards no more than before.
 
-    So one that an earlier version began goes on, whose thresholds discarded more.
+    So one that an earlier version began is resumed, whose thresholds discarded more.
     """
     bounds = ("discard below", "keep from")
     if {**begun_with, **{name: about[name] for name in bounds}} != about:
@@ -250,19 +260,19 @@ def _file_name(ledger: Ledger, series: str) -> str:
 
 def _sinks(
     stack: ExitStack, settings: Settings, model: "Classifier", ledger: Ledger
-) -> tuple[list[RecordSink], list[HitSink], list[Callable[[], None]]]:
+) -> tuple[list[OutcomeSink], list[HitSink], list[Callable[[], None]]]:
     """Return where verdicts go, where frames go, and what must be done now and then for them."""
     from deepfreak.live.sinks.crystfel_list import CrystFELList
-    from deepfreak.live.sinks.records import JsonLines
+    from deepfreak.live.sinks.json_lines import JsonLines
 
     hits: list[HitSink] = []
     each_turn: list[Callable[[], None]] = []
     classes = tuple(model.classes)
     lines = JsonLines(settings.out / "verdicts.jsonl", classes=classes)
-    records: list[RecordSink] = [stack.enter_context(closing(lines))]
+    records: list[OutcomeSink] = [stack.enter_context(closing(lines))]
     for name, decision in _NAMES.items():
-        listed = CrystFELList(settings.out / f"{name}.lst", decision=decision)
-        listed.name_of = lru_cache(maxsize=1000)(lambda series: _file_name(ledger, series))
+        name_of = lru_cache(maxsize=1000)(partial(_file_name, ledger))
+        listed = CrystFELList(settings.out / f"{name}.lst", decision=decision, name_of=name_of)
         # closed behind the copies, whose last file it has to name
         records.append(stack.enter_context(closing(listed)))
         if settings.hits is not None:
@@ -274,9 +284,9 @@ def _sinks(
                 decision=decision,
                 frames_per_file=settings.frames_per_file,
                 classes=classes,
+                last=ledger.last_copy(name),
             )
             hits.append(stack.enter_context(closing(files)))
-            listed.place = files.place
     if settings.forward is not None:
         from deepfreak.live.sinks.crystfel_zmq import CrystFELSocket
 

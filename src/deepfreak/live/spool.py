@@ -3,10 +3,10 @@
 It carries frames from the receiver to the workers, which read the files, and it is what survives
 `kill -9`: a frame belongs to us from the moment its file is whole, and its file goes when the
 ledger has its verdict. The files live in the page cache and are gone before a disk would write
-them; a folder in memory (/dev/shm) spares even that.
+them; a directory in memory (/dev/shm) spares even that.
 
-A file's name says whose it is: `deepfreak-SESSION-000000000012.frame`. Nothing else in the folder
-is read, overwritten or removed.
+A file's name says whose it is: `deepfreak-SESSION-000000000012.frame`. Nothing else in the
+directory is read, overwritten or removed.
 """
 
 import json
@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from deepfreak.errors import FrameError, OutputError
-from deepfreak.live.events import Arrival
+from deepfreak.live.messages import Arrival
 from deepfreak.storage.files import reason_of
 from deepfreak.storage.locks import alone
 
@@ -30,7 +30,7 @@ _NAME = re.compile(r"deepfreak-([0-9a-z]+)-(\d{12})\.frame")
 
 
 class Spool:
-    """A folder of frames that wait.
+    """A directory of frames that wait.
 
     One thread puts frames in, another one drops them.
 
@@ -49,7 +49,7 @@ class Spool:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputError(f"cannot make the folder {folder}: {reason_of(error)}") from error
+            raise OutputError(f"cannot make the directory {folder}: {reason_of(error)}") from error
 
     @property
     def waiting_bytes(self) -> int:
@@ -58,7 +58,7 @@ class Spool:
 
     @contextmanager
     def held(self) -> Iterator["Spool"]:
-        """Keep other sessions out of the folder.
+        """Keep other sessions out of the directory.
 
         Raises
         ------
@@ -81,7 +81,7 @@ class Spool:
         OutputError
             There is no room; nothing of the frame is left.
         """
-        facts = json.dumps(
+        metadata = json.dumps(
             {
                 "series": arrival.series,
                 "number": arrival.number,
@@ -93,14 +93,16 @@ class Spool:
         payload = memoryview(arrival.payload).cast("B")
         path = self.folder / f"deepfreak-{self._owner}-{self._next:012d}.frame"
         self._next += 1
-        size = _HEAD.size + len(facts) + len(payload)
+        size = _HEAD.size + len(metadata) + len(payload)
         created = False
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             created = True
             try:
                 # a file whose end is missing was never ours: its length says so
-                _write(descriptor, [_HEAD.pack(_MARK, len(facts), len(payload)), facts, payload])
+                _write(
+                    descriptor, [_HEAD.pack(_MARK, len(metadata), len(payload)), metadata, payload]
+                )
             finally:
                 os.close(descriptor)
         except OSError as error:
@@ -135,8 +137,8 @@ class Spool:
         names = sorted(filter(None, map(_NAME.fullmatch, files)), key=_number)
         if any(name[1] != self._owner for name in names):
             raise OutputError(
-                f"expected frames of this session in {self.folder}, found some of another one: go "
-                "on with the --out that they belong to, or give another --spool"
+                f"expected frames of this session in {self.folder}, found some of another one: "
+                "resume with the --out that they belong to, or give another --spool"
             )
         for name in names:
             path = self.folder / name[0]
@@ -161,7 +163,7 @@ def read(path: Path) -> Arrival:
     Raises
     ------
     FrameError
-        It is torn, or none of ours.
+        It is incomplete, or not ours.
     """
     try:
         content = path.read_bytes()
@@ -176,7 +178,7 @@ def _unpacked(content: bytes) -> Arrival:
     Raises
     ------
     FrameError
-        It is torn, or none of ours.
+        It is incomplete, or not ours.
     """
     if len(content) < _HEAD.size:
         raise FrameError("expected a whole frame in the spool, found a torn file")
@@ -185,8 +187,8 @@ def _unpacked(content: bytes) -> Arrival:
     if mark != _MARK or facts_length > _MAX_FACTS_LENGTH or start + payload_length != len(content):
         raise FrameError("expected a whole frame in the spool, found a torn file")
     try:
-        facts = json.loads(content[_HEAD.size : start])
-        return Arrival(payload=memoryview(content)[start:], **facts)
+        metadata = json.loads(content[_HEAD.size : start])
+        return Arrival(payload=memoryview(content)[start:], **metadata)
     except (ValueError, TypeError) as error:  # as after a power failure
         raise FrameError("expected a whole frame in the spool, found other bytes") from error
 

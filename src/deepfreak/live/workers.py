@@ -1,19 +1,21 @@
-"""Processes that judge frames, each with a pipe of its own.
+"""Processes that decode and classify frames, each with a pipe of its own.
 
 No lock and no queue is shared, so that one may be killed at any instant: its frames go to another.
-A frame at which workers die again and again is given up as unreadable.
+A frame at which several workers have crashed is recorded as unreadable.
 """
 
 import contextlib
+import logging
 import multiprocessing
 import signal
 import threading
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from queue import SimpleQueue
@@ -21,28 +23,47 @@ from typing import Any
 
 from deepfreak.errors import DeepFreakError
 from deepfreak.formats.options import ReadSettings
-from deepfreak.live.decoding import SERIES_KNOWN
-from deepfreak.live.events import Outcome, SeriesBegan
-from deepfreak.live.judge import Job
+from deepfreak.live.decide import FrameJob
+from deepfreak.live.logs import PipeHandler, about, handle
+from deepfreak.live.messages import FrameOutcome, SeriesBegan
+from deepfreak.live.receive.decoders import SERIES_KNOWN
 from deepfreak.screening.policy import Policy
 
-# A worker has its next frame at hand when it ends one.
-JOBS_AHEAD = 2
-# So many workers may die at a frame before it is given up.
-MAX_DEATHS = 2
-# Workers that die without having judged anything say that the next will, too.
-MAX_STILLBORN = 5
-SECONDS_TO_START = 240.0  # code may have to be compiled first
-# A frame that takes so long will never end; its worker is killed.
-MAX_DURATION_S = 60.0
-# What a worker may take beyond its start; a frame that claims more is unreadable.
-MEMORY_BYTES = 3 << 29
-# For what workers are at when all is over.
-SECONDS_TO_END = 2.0
+JOBS_PER_WORKER = 2  # its next frame is at hand when it ends one
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class WorkerLimits:
+    """What workers may take.
+
+    Attributes
+    ----------
+    crashes
+        This many at one frame make it unreadable.
+    startup_failures
+        This many in a row end the run: workers that crash during start-up will do so again.
+    start_s
+        Seconds for a start; code may have to be compiled first.
+    frame_s
+        Seconds for one frame; then the worker is killed and the frame is unreadable.
+    end_s
+        Seconds to end in.
+    series
+        How many series a worker remembers.
+    """
+
+    crashes: int = 2
+    startup_failures: int = 5
+    start_s: float = 240.0
+    frame_s: float = 60.0
+    end_s: float = 2.0
+    series: int = SERIES_KNOWN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerTask:
     """What each worker works with.
 
     Attributes
@@ -50,13 +71,19 @@ class Task:
     model
         File of the model; None for the one that ships.
     reading, peaks
-        As in `Decoders` and `Judge`.
+        As in `Decoders` and `FrameDecider`.
+    memory_bytes
+        What it may take beyond its start; a frame that needs more is unreadable.
+    log_level
+        Of the records that it sends.
     """
 
     model: Path | None
     policy: Policy
     reading: ReadSettings = field(default_factory=ReadSettings)
     peaks: bool = False
+    memory_bytes: int = 3 << 29
+    log_level: int = logging.WARNING
 
 
 @dataclass(slots=True, eq=False)
@@ -64,31 +91,45 @@ class _Worker:
     process: BaseProcess
     pipe: Connection
     sender: threading.Thread
-    post: "SimpleQueue[Any]"  # what the sender has to send
-    jobs: deque[tuple[Job, SeriesBegan]] = field(default_factory=deque)
+    outbox: "SimpleQueue[Any]"  # what the sender has to send
+    jobs: deque[tuple[FrameJob, SeriesBegan]] = field(default_factory=deque)
     series: OrderedDict[str, SeriesBegan] = field(default_factory=OrderedDict)  # that it knows
     ready: bool = False
     late: bool = False
     since: float = field(default_factory=time.monotonic)  # it is at this frame, or starts
 
 
-class Workers:
-    """A crew of processes that judge frames; closes them when it is closed.
+class WorkerPool:
+    """Processes that classify frames; closes them when it is closed.
+
+    Parameters
+    ----------
+    work
+        What each runs, with `task` and its end of a pipe.
 
     Attributes
     ----------
-    deaths
-        How many workers have died.
+    crashes
+        How many workers have crashed or were killed.
     """
 
-    def __init__(self, task: Task, *, count: int) -> None:
-        self._task = task
-        self._context = multiprocessing.get_context("spawn")
-        self._again: deque[tuple[Job, SeriesBegan]] = deque()
-        self._died_at: Counter[tuple[str, int]] = Counter()
-        self._stillborn = 0
-        self.deaths = 0
-        self._crew = [self._start() for _ in range(count)]
+    def __init__(
+        self,
+        task: Any,  # noqa: ANN401 -- of `work`
+        *,
+        count: int,
+        work: "Callable[[Any, Connection], None] | None" = None,
+        limits: WorkerLimits | None = None,
+        context: BaseContext | None = None,
+    ) -> None:
+        self._task, self._work = task, work or classify_frames
+        self._limits = limits or WorkerLimits()
+        self._context: Any = context or multiprocessing.get_context("spawn")
+        self._retries: deque[tuple[FrameJob, SeriesBegan]] = deque()
+        self._crashes_at: Counter[tuple[str, int]] = Counter()
+        self._startup_failures = 0
+        self.crashes = 0
+        self._workers = [self._start() for _ in range(count)]
 
     def wait_until_ready(self) -> None:
         """Return when the first worker is ready.
@@ -98,11 +139,11 @@ class Workers:
         DeepFreakError
             None of them starts.
         """
-        until = time.monotonic() + SECONDS_TO_START
+        until = time.monotonic() + self._limits.start_s
         while not self._ready():
             if time.monotonic() > until:
                 raise DeepFreakError(
-                    f"no worker was ready after {SECONDS_TO_START:.0f} s: is the machine busy?"
+                    f"no worker was ready after {self._limits.start_s:.0f} s: is the machine busy?"
                 )
             for _ in self.outcomes(0.1):
                 pass
@@ -110,19 +151,19 @@ class Workers:
     @property
     def processes(self) -> list[int]:
         """The process numbers of the workers."""
-        return [worker.process.pid or 0 for worker in self._crew]
+        return [worker.process.pid or 0 for worker in self._workers]
 
     @property
     def busy(self) -> int:
-        """How many frames are with workers, or wait for another one after theirs has died."""
-        return sum(len(worker.jobs) for worker in self._crew) + len(self._again)
+        """How many frames are with workers, or wait for another one after theirs has crashed."""
+        return sum(len(worker.jobs) for worker in self._workers) + len(self._retries)
 
     @property
     def room(self) -> int:
         """How many further frames can be given out now, to workers that are ready."""
-        return JOBS_AHEAD * len(self._ready()) - self.busy
+        return JOBS_PER_WORKER * len(self._ready()) - self.busy
 
-    def give(self, job: Job, began: SeriesBegan) -> None:
+    def give(self, job: FrameJob, began: SeriesBegan) -> None:
         """Give a frame of a series to the worker with least to do; `room` must be at least 1.
 
         Another `began` of a series than before replaces that.
@@ -132,45 +173,47 @@ class Workers:
             worker.since = time.monotonic()
         worker.jobs.append((job, began))
         if worker.series.get(job.series) is not began:
-            worker.post.put(began)
+            worker.outbox.put(began)
             # as its decoders do
             worker.series.pop(job.series, None)
             worker.series[job.series] = began
-            if len(worker.series) > SERIES_KNOWN:
+            if len(worker.series) > self._limits.series:
                 worker.series.popitem(last=False)
-        worker.post.put(job)
+        worker.outbox.put(job)
 
-    def outcomes(self, timeout: float, also: Iterable[Any] = ()) -> Iterator[tuple[Job, Outcome]]:
+    def outcomes(
+        self, timeout: float, also: Iterable[Any] = ()
+    ) -> Iterator[tuple[FrameJob, FrameOutcome]]:
         """Yield what has become of frames, waiting `timeout` seconds at most for the first.
 
         `also` are further things to wake up for, as `multiprocessing.connection.wait` takes them.
         """
-        by_pipe = {worker.pipe: worker for worker in self._crew}
-        by_end = {worker.process.sentinel: worker for worker in self._crew}
+        by_pipe = {worker.pipe: worker for worker in self._workers}
+        by_end = {worker.process.sentinel: worker for worker in self._workers}
         for found in wait([*by_pipe, *by_end, *also], timeout):
             if isinstance(found, Connection) and found in by_pipe:
                 yield from self._received(by_pipe[found])
         now = time.monotonic()
-        for worker in self._crew:
-            longest_s = MAX_DURATION_S if worker.ready else SECONDS_TO_START
+        for worker in self._workers:
+            longest_s = self._limits.frame_s if worker.ready else self._limits.start_s
             if (worker.jobs or not worker.ready) and now - worker.since > longest_s:
                 worker.late = True
                 worker.process.kill()
-        # what the dead had said was read first
+        # what a crashed worker had sent was read first
         for worker in by_end.values():
             if not worker.process.is_alive():
                 yield from self._received(worker)
-                yield from self._bury(worker)
+                yield from self._replace(worker)
         # these count as busy already
-        for _ in range(min(len(self._again), self.room + len(self._again))):
-            self.give(*self._again.popleft())
+        for _ in range(min(len(self._retries), self.room + len(self._retries))):
+            self.give(*self._retries.popleft())
 
     def close(self) -> None:
         """End all workers."""
-        until = time.monotonic() + SECONDS_TO_END
-        for worker in self._crew:
-            worker.post.put(None)
-        for worker in self._crew:
+        until = time.monotonic() + self._limits.end_s
+        for worker in self._workers:
+            worker.outbox.put(None)
+        for worker in self._workers:
             worker.process.join(max(0.0, until - time.monotonic()))
             if worker.process.is_alive():
                 worker.process.kill()
@@ -179,63 +222,70 @@ class Workers:
             worker.pipe.close()
 
     def _ready(self) -> list[_Worker]:
-        return [worker for worker in self._crew if worker.ready]
+        return [worker for worker in self._workers if worker.ready]
 
-    def _received(self, worker: _Worker) -> Iterator[tuple[Job, Outcome]]:
+    def _received(self, worker: _Worker) -> Iterator[tuple[FrameJob, FrameOutcome]]:
         with contextlib.suppress(EOFError, OSError):
             while worker.pipe.poll():
                 said = worker.pipe.recv()
                 if isinstance(said, DeepFreakError):
                     raise said
+                if isinstance(said, logging.LogRecord):
+                    handle(said)
+                    continue
                 worker.ready, worker.since = True, time.monotonic()
-                if isinstance(said, Outcome):
-                    self._stillborn, worker.late = 0, False
+                if isinstance(said, FrameOutcome):
+                    self._startup_failures, worker.late = 0, False
                     yield worker.jobs.popleft()[0], said
 
-    def _bury(self, worker: _Worker) -> Iterator[tuple[Job, Outcome]]:
-        """Put another worker in the place of a dead one, and see to the frames that it had."""
-        self.deaths += 1
-        self._stillborn += not worker.ready
-        if self._stillborn >= MAX_STILLBORN:
+    def _replace(self, worker: _Worker) -> Iterator[tuple[FrameJob, FrameOutcome]]:
+        """Start a worker in the place of a crashed one, which had frames perhaps."""
+        self.crashes += 1
+        self._startup_failures += not worker.ready
+        how, limits = _how(worker.process.exitcode), self._limits
+        if self._startup_failures >= limits.startup_failures:
             raise DeepFreakError(
-                f"{MAX_STILLBORN} workers died when they had hardly begun, the last with "
-                f"{_how(worker.process.exitcode)}: is there too little memory?"
+                f"{limits.startup_failures} workers crashed during start-up, the last with {how}: "
+                "is there too little memory?"
             )
-        worker.post.put(None)
+        at = about(worker.jobs[0][0].series, worker.jobs[0][0].number) if worker.jobs else about()
+        _log.warning("worker %s ended with %s; it is replaced", worker.process.pid, how, extra=at)
+        worker.outbox.put(None)
         worker.sender.join()  # the pipe is broken, so that it never waits
         worker.pipe.close()
-        self._crew[self._crew.index(worker)] = self._start()
+        self._workers[self._workers.index(worker)] = self._start()
         for place, (job, began) in enumerate(worker.jobs):
             key = (job.series, job.number)
             if place == 0:  # the one it was at
-                self._died_at[key] += 1
+                self._crashes_at[key] += 1
                 if worker.late:
-                    yield job, _given_up(job, f"no verdict came within {MAX_DURATION_S:.0f} s")
+                    yield job, _unreadable(job, f"no verdict within {limits.frame_s:.0f} s")
                     continue
-            if self._died_at[key] >= MAX_DEATHS:
-                how = _how(worker.process.exitcode)
-                died = f"{MAX_DEATHS} workers died at this frame, the last with {how}"
-                yield job, _given_up(job, died)
+            if self._crashes_at[key] >= limits.crashes:
+                reason = f"{limits.crashes} workers crashed at this frame, the last with {how}"
+                yield job, _unreadable(job, reason)
             else:
-                self._again.append((job, began))
+                self._retries.append((job, began))
 
     def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
-            target=work, args=(self._task, theirs), daemon=True, name="deepfreak judge"
+            target=self._work, args=(self._task, theirs), daemon=True, name="deepfreak worker"
         )
-        with deaf_to_interrupts():
+        with interrupts_blocked():
             process.start()
         theirs.close()
-        post: SimpleQueue[Any] = SimpleQueue()
-        sender = threading.Thread(target=_send, args=(post, ours), name="to a judge", daemon=True)
+        outbox: SimpleQueue[Any] = SimpleQueue()
+        sender = threading.Thread(
+            target=_send, args=(outbox, ours), name="to a worker", daemon=True
+        )
         sender.start()
-        return _Worker(process=process, pipe=ours, sender=sender, post=post)
+        return _Worker(process=process, pipe=ours, sender=sender, outbox=outbox)
 
 
 @contextlib.contextmanager
-def deaf_to_interrupts() -> Iterator[None]:
-    """Let processes that are started meanwhile never hear of Ctrl-C.
+def interrupts_blocked() -> Iterator[None]:
+    """Keep Ctrl-C from processes that are started meanwhile.
 
     It reaches the whole group, and the program decides when its workers end. One that comes
     meanwhile is heard at the end: it must not interrupt a start half-way.
@@ -258,47 +308,50 @@ def deaf_to_interrupts() -> Iterator[None]:
                 handler(signal.SIGINT, None)
 
 
-def _send(post: "SimpleQueue[Any]", pipe: Connection) -> None:
+def _send(outbox: "SimpleQueue[Any]", pipe: Connection) -> None:
     """Send what is posted until that is None; runs in a thread.
 
     What a series begins with may be larger than a pipe holds. Who sends it waits until it is read,
     which a worker does not do while it has an outcome to say itself, or hangs.
     """
-    # a broken pipe is a dead worker, which `outcomes` notices
+    # a broken pipe is that of a crashed worker, which `outcomes` notices
     with contextlib.suppress(OSError):
         while True:
-            said = post.get()
+            said = outbox.get()
             pipe.send(said)
             if said is None:
                 return
 
 
-def work(task: Task, pipe: Connection) -> None:
-    """Judge frames until the pipe ends; runs in a process of its own."""
+def classify_frames(task: WorkerTask, pipe: Connection) -> None:
+    """Classify frames until the pipe ends; runs in a process of its own."""
     from deepfreak.isolation.child import limit_memory
-    from deepfreak.live.decoding import Decoders
-    from deepfreak.live.judge import Judge
+    from deepfreak.live.decide import FrameDecider
+    from deepfreak.live.receive.decoders import Decoders
     from deepfreak.models import load_model
 
     _one_thread()
+    log = logging.getLogger("deepfreak")
+    log.addHandler(PipeHandler(pipe.send))
+    log.setLevel(task.log_level)
     decoders = Decoders(reading=task.reading)
     try:
-        judge = Judge(
+        decider = FrameDecider(
             model=load_model(task.model), policy=task.policy, decoders=decoders, peaks=task.peaks
         )
     except DeepFreakError as error:
         with contextlib.suppress(OSError):
             pipe.send(error)
         return
-    _warm_up(judge)
-    limit_memory(MEMORY_BYTES)
+    _warm_up(decider)
+    limit_memory(task.memory_bytes)
     try:
         pipe.send("ready")
         while (said := pipe.recv()) is not None:
             if isinstance(said, SeriesBegan):
                 decoders.begin(said)
             else:
-                pipe.send(judge(said))
+                pipe.send(decider(said))
     except (EOFError, OSError):
         pass  # the program is gone
     finally:
@@ -312,8 +365,8 @@ def _one_thread() -> None:
     threadpool_limits(1)
 
 
-def _warm_up(judge: Any) -> None:  # noqa: ANN401 -- a Judge, which is heavy to import
-    """Judge an image of noise, so that compiled code is loaded before the first frame comes."""
+def _warm_up(decider: Any) -> None:  # noqa: ANN401 -- a FrameDecider, which is heavy to import
+    """Classify noise, so that compiled code is loaded before the first frame comes."""
     import numpy as np
 
     from deepfreak.formats.frame import Frame
@@ -323,11 +376,11 @@ def _warm_up(judge: Any) -> None:  # noqa: ANN401 -- a Judge, which is heavy to 
     valid = np.ones(counts.shape, np.bool_)
     for dtype in (np.uint16, np.uint32):  # what detectors send
         made = Frame(file="warm-up", index=0, counts=counts.astype(dtype), valid=valid)
-        Screener(judge.model, judge.policy)(made)
+        Screener(decider.model, decider.policy)(made)
 
 
-def _given_up(job: Job, reason: str) -> Outcome:
-    return Outcome(
+def _unreadable(job: FrameJob, reason: str) -> FrameOutcome:
+    return FrameOutcome(
         series=job.series,
         number=job.number,
         decision="unreadable",

@@ -1,56 +1,125 @@
-"""What a model file may contain, checked before anything is built from it.
+"""The zip archive of a model file: `manifest.json` and NumPy arrays, FOLDER/NAME.npy, no code.
 
-skops refuses types that it does not know, but trusts every scikit-learn estimator. So the archive
-may hold only what a forest needs. What was built is then judged by `sound`.
+Sizes are checked before they are believed, and what a file holds before it is used.
 """
 
+import hashlib
+import io
 import json
 import math
 import zipfile
-from collections.abc import Iterator, Mapping
-from pathlib import PurePosixPath
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from deepfreak.errors import ModelError
 
-# Enough for the largest forests of the paper's search, 1,000 trees over 10,000 images. Where these
-# tell the classes apart, that is 0.1 GB; without any pattern it would be 6,000 nodes a tree, each
-# 104 bytes here and up to 30 in the file.
-MAX_MEMBERS = 20_000
+FORMAT, VERSION = "deepfreak-model", 1
+MANIFEST = "manifest.json"
+
+# Enough for the largest forests of the paper's search, 1,000 trees over 10,000 images: without any
+# pattern to learn, 6,000 nodes a tree of 16 bytes each, and the leaves' probabilities.
 MAX_TOTAL_BYTES = 1024 * 2**20
-MAX_JSON_BYTES = 32 * 2**20
-SCHEMA = "schema.json"
-TRUSTED_TREE = "sklearn.tree._tree.Tree"
+MAX_MANIFEST_BYTES = 32 * 2**20
+MAX_MEMBERS = 64
+MAX_CLASSES = 256
 
-# (loader, type): what skops writes for a forest, and nothing that could name a function.
-ALLOWED = frozenset(
-    {
-        ("ObjectNode", "sklearn.ensemble._forest.RandomForestClassifier"),
-        ("ObjectNode", "sklearn.tree._classes.DecisionTreeClassifier"),
-        ("TreeNode", TRUSTED_TREE),
-        ("NdArrayNode", "numpy.ndarray"),
-        ("NdArrayNode", "numpy.int64"),
-        ("NdArrayNode", "numpy.float64"),
-        ("DictNode", "builtins.dict"),
-        ("ListNode", "builtins.list"),
-        ("TupleNode", "builtins.tuple"),
-        ("JsonNode", "builtins.str"),
-        ("TypeNode", "builtins.str"),
-    }
-)
+Arrays = Mapping[str, NDArray[Any]]
 
 
-def check_archive(archive: zipfile.ZipFile) -> None:
-    """Check the sizes and arrays of a model file, reading no more than their headers.
+def pack(kind: str, manifest: Mapping[str, Any], arrays: Mapping[str, Arrays]) -> bytes:
+    """Return the bytes of a model file of this `kind` with `arrays` by folder and name.
 
     Raises
     ------
     ModelError
-        It holds too much, or an array whose header does not fit its bytes.
+        `unpack` would refuse them as too large.
     """
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for folder, members in arrays.items():
+            for name, array in members.items():
+                with archive.open(f"{folder}/{name}.npy", "w") as member:
+                    np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
+        whole = {"format": FORMAT, "version": VERSION, "kind": kind, **manifest}
+        archive.writestr(MANIFEST, json.dumps(whole, indent=1, allow_nan=False))
+        _check_sizes(archive)
+    return buffer.getvalue()
+
+
+def unpack(content: bytes) -> tuple[dict[str, Any], dict[str, dict[str, NDArray[Any]]]]:
+    """Return the manifest of a model file, and its arrays by folder and name.
+
+    Raises
+    ------
+    ModelError
+        It is something else, of another version, damaged or too large.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            _check_sizes(archive)
+            manifest = json.loads(archive.read(MANIFEST))
+            check_format(manifest, FORMAT, VERSION)
+            arrays: dict[str, dict[str, NDArray[Any]]] = {}
+            for member in archive.infolist():
+                if member.filename != MANIFEST:
+                    folder, _, name = member.filename.removesuffix(".npy").rpartition("/")
+                    arrays.setdefault(folder, {})[name] = _read_array(archive, member)
+    except ModelError:
+        raise
+    except Exception as error:  # zipfile, json and numpy raise a dozen kinds on bad bytes
+        raise ModelError(
+            "expected a model file made by `deepfreak model train`, found "
+            f"{'an empty file' if not content else f'something else or half of one ({error})'}"
+        ) from error
+    return manifest, arrays
+
+
+def check_format(manifest: object, name: str, version: int) -> None:
+    """Raise `ModelError` unless `manifest` is a table of this format."""
+    found = manifest if isinstance(manifest, dict) else {}
+    if (found.get("format"), found.get("version")) != (name, version):
+        raise ModelError(
+            f"expected the format {name} version {version}, found {found.get('format')!r} version "
+            f"{found.get('version')!r}: use the version of deepfreak that made it, or train again"
+        )
+
+
+def are_classes(value: object) -> bool:
+    """Return whether a value of a manifest is a list of at least two classes."""
+    return (
+        isinstance(value, list)
+        and all(isinstance(name, str) for name in value)
+        and 2 <= len(set(value)) == len(value) <= MAX_CLASSES
+    )
+
+
+def matches(arrays: Arrays, expected: Mapping[str, tuple[DTypeLike, tuple[int, ...]]]) -> bool:
+    """Return whether `arrays` are those `expected`: names, types and shapes; all of them finite."""
+    return {name: (array.dtype, array.shape) for name, array in arrays.items()} == {
+        name: (np.dtype(dtype), shape) for name, (dtype, shape) in expected.items()
+    } and all(bool(np.isfinite(array).all()) for array in arrays.values())
+
+
+def unfit(kind: str, *, features: int, classes: int) -> ModelError:
+    """Return the error of a classifier whose arrays do not fit."""
+    return ModelError(
+        f"expected the arrays of the classifier {kind} for {features} features and {classes} "
+        "classes, found arrays that do not fit one another or the manifest: do not use this file"
+    )
+
+
+def fingerprint(arrays: Arrays, start: str = "") -> str:
+    """Return a SHA-256 over `start` and the values of `arrays`, in their order."""
+    digest = hashlib.sha256(start.encode())
+    for array in arrays.values():
+        digest.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
+    return digest.hexdigest()
+
+
+def _check_sizes(archive: zipfile.ZipFile) -> None:
     members = archive.infolist()
     total = sum(member.file_size for member in members)
     if len(members) > MAX_MEMBERS or total > MAX_TOTAL_BYTES:
@@ -59,35 +128,20 @@ def check_archive(archive: zipfile.ZipFile) -> None:
             f"found {len(members)} members and {total >> 20} MB: do not use this file"
         )
     for member in members:
-        if member.filename.endswith(".npy"):
-            _check_array(archive, member)
-        elif member.file_size > MAX_JSON_BYTES:
+        if member.filename == MANIFEST and member.file_size > MAX_MANIFEST_BYTES:
             raise ModelError(
-                f"expected at most {MAX_JSON_BYTES >> 20} MB of JSON, found "
-                f"{member.file_size >> 20} MB in {member.filename!r}: do not use this file"
+                f"expected a manifest of at most {MAX_MANIFEST_BYTES >> 20} MB, found "
+                f"{member.file_size >> 20} MB: do not use this file"
+            )
+        if member.filename != MANIFEST and not member.filename.endswith(".npy"):
+            raise ModelError(
+                f"expected a manifest and arrays only, found {member.filename!r}: do not use this "
+                "file"
             )
 
 
-def write_arrays(archive: zipfile.ZipFile, folder: str, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write `arrays` as FOLDER/NAME.npy."""
-    for name, array in arrays.items():
-        with archive.open(f"{folder}/{name}.npy", "w") as member:
-            np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
-
-
-def read_arrays(archive: zipfile.ZipFile, folder: str) -> dict[str, NDArray[Any]]:
-    """Return the arrays FOLDER/NAME.npy of an archive that was checked, by name."""
-    found = {}
-    for member in archive.infolist():
-        if PurePosixPath(member.filename).match(f"{folder}/*.npy"):
-            with archive.open(member) as file:
-                array = np.lib.format.read_array(file, allow_pickle=False)
-            found[PurePosixPath(member.filename).stem] = array
-    return found
-
-
-def _check_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
-    """Check that the array's header describes as many bytes as there are."""
+def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
+    """Return an array whose header describes as many bytes as there are."""
     with archive.open(member) as file:
         version = np.lib.format.read_magic(file)
         read_header = (
@@ -102,56 +156,6 @@ def _check_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
             f"expected an array of {dtype} {shape} in {member.filename!r}, found "
             f"{member.file_size} bytes: do not use this file"
         )
-
-
-def check_schema(archive: zipfile.ZipFile) -> None:
-    """Check that skops would build allowed types only, and trees of one output.
-
-    Raises
-    ------
-    ModelError
-        It would build something else.
-    """
-    schema = json.loads(archive.read(SCHEMA))
-    seen: dict[Any, dict[str, Any]] = {}
-    for node in _nodes(schema):
-        kind = (node["__loader__"], f"{node.get('__module__')}.{node.get('__class__')}")
-        if kind not in ALLOWED:
-            raise ModelError(
-                f"expected the parts of a random forest only, found {kind[1]!r}: "
-                "do not use this file"
-            )
-        # skops takes a node whose id it met before for the same object: a second, different
-        # one would be checked here and not be used there.
-        first = seen.setdefault(node.get("__id__"), node)
-        if first is not node and _content(first) != _content(node):
-            raise ModelError("expected one object for each id, found two: do not use this file")
-        # scikit-learn reads as many class counts as there are outputs, unchecked.
-        if kind[0] == "TreeNode" and _outputs(node) != "1":
-            raise ModelError("expected trees of one output, found others: do not use this file")
-
-
-def _content(value: object) -> object:
-    """Return `value` without ids: those of temporary objects differ from one visit to the next."""
-    if isinstance(value, dict):
-        return {key: _content(item) for key, item in value.items() if key != "__id__"}
-    return [_content(item) for item in value] if isinstance(value, list) else value
-
-
-def _outputs(tree: dict[str, Any]) -> object:
-    """Return the JSON text of the third argument (features, classes, outputs) of a tree."""
-    arguments = tree["__reduce__"]["args"]["content"]
-    return arguments[2]["content"] if len(arguments) == 3 else None
-
-
-def _nodes(value: object) -> Iterator[dict[str, Any]]:
-    """Yield every node of the schema, without recursion: its depth is not to be trusted."""
-    pending = [value]
-    while pending:
-        item = pending.pop()
-        if isinstance(item, dict):
-            if "__loader__" in item:
-                yield item
-            pending.extend(item.values())
-        elif isinstance(item, list):
-            pending.extend(item)
+    with archive.open(member) as file:
+        array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+    return array

@@ -1,9 +1,11 @@
-"""What screening, evaluation and search ask of any model."""
+"""The interface of every model."""
 
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from deepfreak.errors import FrameError
 
 
 class Classifier(Protocol):
@@ -11,7 +13,7 @@ class Classifier(Protocol):
 
     @property
     def name(self) -> str:
-        """What to call this model in a log: its kind and its fingerprint."""
+        """Kind and fingerprint, for logs."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -25,3 +27,26 @@ class Classifier(Protocol):
         workers: int = 1,
     ) -> NDArray[np.float64]:
         """Return the probabilities (n, classes) of images (n, slow, fast)."""
+
+
+def check_images(
+    images: NDArray[np.uint8], valid: NDArray[np.bool_] | None, *, side: int
+) -> NDArray[np.uint8]:
+    """Return `images` (n, side, side) as an array of numpy.
+
+    Raises
+    ------
+    FrameError
+        Images are of another type or size, or `valid` has another shape.
+    """
+    images = np.asarray(images)
+    if images.dtype != np.uint8 or images.shape[1:] != (side, side):
+        raise FrameError(
+            f"expected uint8 images of {side} x {side} for this network, found {images.dtype} "
+            f"{images.shape[1:]}: prepare them"
+        )
+    if valid is not None and np.shape(valid) != images.shape:
+        raise FrameError(
+            f"expected valid pixels for images {images.shape}, found {np.shape(valid)}"
+        )
+    return images

@@ -1,19 +1,23 @@
-"""What classifiers of vectors have in common: settings that learn, and what was learned.
+"""What classifiers of vectors have in common.
 
-A `Learner` is a frozen dataclass of settings; its `fit` gives a `Fitted`, which takes vectors and
-gives classes or probabilities. Neither knows of images: `vector_model` joins them with an
-extractor.
+A `Learner` is a frozen dataclass of settings; its `fit` returns a `Fitted`, which gives
+probabilities. Neither knows of images: `vector_model` joins them with an extractor.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ClassVar, Protocol
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.classes import ClassWeight
-from deepfreak.errors import DatasetError
+from deepfreak.errors import DatasetError, ModelError
+from deepfreak.models.archive import Arrays, fingerprint
+from deepfreak.settings import to_json
 
 # Table 8, from blank to strong.
 CLASS_WEIGHTS: tuple[ClassWeight, ...] = (
@@ -30,48 +34,66 @@ FOLDS = 5
 LARGEST = float(np.finfo(np.float32).max)
 
 
-class Fitted(Protocol):
-    """What vectors have taught.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Fitted(ABC):
+    """A trained classifier of vectors, made of plain arrays.
 
     Attributes
     ----------
     name
         The kind, `forest`, `svm` or `perceptrons`.
     accuracy_held_out
-        Part of the training vectors that was judged rightly by what had not seen them; None where
-        that was not asked for or could not be found.
+        Accuracy on training vectors that were held out; None where that was not asked for or could
+        not be found.
     """
 
     name: ClassVar[str]
 
-    @property
-    def accuracy_held_out(self) -> float | None:
-        """See the class."""
+    accuracy_held_out: float | None = None
 
+    @abstractmethod
     def probabilities(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the probabilities (n, classes) of vectors (n, k)."""
 
     def predict(self, vectors: NDArray[np.float64]) -> NDArray[np.intp]:
         """Return the most probable class (n,) of vectors (n, k)."""
+        most_probable: NDArray[np.intp] = self.probabilities(vectors).argmax(axis=1)
+        return most_probable
+
+    @abstractmethod
+    def arrays(self) -> Arrays:
+        """Return the arrays of a model file by name."""
+
+    @classmethod
+    @abstractmethod
+    def from_arrays(cls, arrays: Arrays, *, features: int, classes: int) -> Self:
+        """Return the classifier of these arrays, after every check.
+
+        Raises
+        ------
+        ModelError
+            One is missing, of another shape or type, out of range or not finite.
+        """
 
     def fingerprint(self) -> str:
-        """Return a SHA-256 over all that decides on the answers."""
+        """Return a SHA-256 over all that decides on the probabilities."""
+        return fingerprint(self.arrays())
 
 
-class Learner(Protocol):
+class Learner(ABC):
     """The settings of a classifier of vectors."""
 
     # Learners are dataclasses: `dataclasses.replace` changes a setting.
     __dataclass_fields__: ClassVar[dict[str, Any]]
+    __slots__ = ()
     name: ClassVar[str]
-
-    @property
-    def class_weight(self) -> ClassWeight:
-        """How much each class weighs."""
+    class_weight: ClassWeight
 
     def settings(self) -> dict[str, Any]:
         """Return the settings as JSON values, the kind under `classifier`."""
+        return {"classifier": self.name, **to_json(self)}
 
+    @abstractmethod
     def fit(
         self,
         vectors: NDArray[np.float64],
@@ -82,16 +104,25 @@ class Learner(Protocol):
         workers: int = 1,
         held_out: bool = False,
     ) -> Fitted:
-        """Return what `vectors` (n, k) with `labels` (n,) from 0 to `classes` - 1 teach.
+        """Return the classifier trained on `vectors` (n, k) with `labels` (n,), 0 to `classes` - 1.
 
-        `held_out` asks for what is found from vectors held out: the accuracy, and by what margins
-        or outputs are divided. A search that compares predictions has no use for either.
+        It does not depend on `workers`, the number of threads. `held_out` asks for what is found
+        from vectors held out: the accuracy, and by what margins or outputs are divided. A search
+        that compares predictions has no use for either.
 
         Raises
         ------
         DatasetError
             A class without vectors, fewer than two classes, or a number that is not finite.
+        ModelError
+            scikit-learn is not installed.
         """
+
+
+def require_scikit_learn() -> None:
+    """Raise `ModelError` where scikit-learn, which only training needs, is not installed."""
+    if find_spec("sklearn") is None:
+        raise ModelError("training needs scikit-learn: pip install '.[search]'")
 
 
 def check_training(
@@ -101,7 +132,7 @@ def check_training(
     classes: int,
     class_weight: ClassWeight,
 ) -> None:
-    """Raise `DatasetError` unless a classifier of `classes` classes can be learned from these."""
+    """Raise `DatasetError` unless a classifier of `classes` classes can be trained on these."""
     if vectors.ndim != 2 or labels.shape != vectors.shape[:1]:
         raise DatasetError(
             f"expected vectors (n, k) and labels (n,), found {vectors.shape} and {labels.shape}"
@@ -156,19 +187,19 @@ def weights_by_image(
 
 
 def held_out_scores(
-    judge: Callable[[NDArray[np.intp], NDArray[np.intp]], NDArray[np.float64]],
+    score: Callable[[NDArray[np.intp], NDArray[np.intp]], NDArray[np.float64]],
     labels: NDArray[np.integer[Any]],
     *,
     seed: int,
     workers: int,
 ) -> NDArray[np.float64]:
-    """Return what each vector scores (n, classes) by a classifier that did not learn from it.
+    """Return the scores of each vector (n, classes) by a classifier not trained on it.
 
     Parameters
     ----------
-    judge
-        Takes the indices of vectors to learn from and of vectors to judge, and returns the scores
-        of the latter.
+    score
+        Takes the indices of vectors to train on and of vectors held out, and returns the scores of
+        the latter.
     workers
         Threads over the folds.
 
@@ -177,20 +208,21 @@ def held_out_scores(
     DatasetError
         A class has a single vector.
     """
+    require_scikit_learn()
     from sklearn.model_selection import StratifiedKFold
 
     counts = np.bincount(labels)
     if counts.min() < 2:
         raise DatasetError(
-            "expected two images of every class at least, to learn from one what another "
-            f"says, found {counts.min()} of class {counts.argmin()}: use more"
+            "expected at least two images of every class, one to train on and one held out, found "
+            f"{counts.min()} of class {counts.argmin()}: use more"
         )
     folds = StratifiedKFold(min(FOLDS, int(counts.min())), shuffle=True, random_state=seed)
     pairs = list(folds.split(np.empty((len(labels), 0)), labels))
     scores = np.empty((len(labels), len(counts)))
     with ThreadPoolExecutor(workers) as pool:
         for (_, unseen), found in zip(
-            pairs, pool.map(lambda pair: judge(*pair), pairs), strict=True
+            pairs, pool.map(lambda pair: score(*pair), pairs), strict=True
         ):
             scores[unseen] = found
     return scores

@@ -1,19 +1,25 @@
-"""A random forest over the numbers of a feature extractor (the paper's section 4.2)."""
+"""A random forest over the numbers of a feature extractor (the paper's section 4.2).
 
-import hashlib
+scikit-learn grows the trees; they are kept as plain arrays and followed by the loop below.
+"""
+
 import warnings
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from deepfreak.classes import (
-    ClassWeight,
-)
+from deepfreak.classes import ClassWeight
+from deepfreak.compiled import njit
+from deepfreak.models.archive import Arrays, matches, unfit
 from deepfreak.models.fitted import (
+    Fitted,
+    Learner,
     check_training,
+    require_scikit_learn,
     weights_by_class,
 )
 from deepfreak.settings import settings
@@ -28,15 +34,19 @@ MAX_DEPTHS = (None, 2, 4, 6, 8, 10, 20)
 
 
 @settings
-class Forest:
+class Forest(Learner):
     """The settings of a random forest; the defaults are the paper's best (Table 3).
 
     Parameters
     ----------
+    trees
+        Number of trees.
     max_depth
-        Longest path in a tree; None for no limit.
+        Longest path in a tree; none for no limit.
     max_features
-        Features tried at each split: the square root of their number, or a part of them.
+        Features tried at each split: sqrt of their number, or a fraction of them.
+    class_weight
+        Weights of the classes: none, balanced, or a number for each.
     """
 
     name: ClassVar[str] = "forest"
@@ -45,17 +55,6 @@ class Forest:
     max_depth: Annotated[int, Field(ge=1, le=1000)] | None = 20
     max_features: Literal["sqrt"] | Annotated[float, Field(gt=0, le=1)] = "sqrt"
     class_weight: ClassWeight = None
-
-    def settings(self) -> dict[str, Any]:
-        """Return the settings as JSON values."""
-        weight = self.class_weight
-        return {
-            "classifier": self.name,
-            "trees": self.trees,
-            "max_depth": self.max_depth,
-            "max_features": self.max_features,
-            "class_weight": list(weight) if isinstance(weight, tuple) else weight,
-        }
 
     def fit(
         self,
@@ -67,16 +66,8 @@ class Forest:
         workers: int = 1,
         held_out: bool = False,
     ) -> "FittedForest":
-        """Return the forest that vectors (n, k) with labels (n,) teach.
-
-        It does not depend on `workers`, the number of threads. `held_out` asks for the accuracy
-        out of bag.
-
-        Raises
-        ------
-        DatasetError
-            A class without vectors, or a number that is not finite.
-        """
+        """Return a forest; see `Learner.fit`. The accuracy held out is that out of bag."""
+        require_scikit_learn()
         from sklearn.ensemble import RandomForestClassifier
 
         check_training(vectors, labels, classes=classes, class_weight=self.class_weight)
@@ -95,61 +86,135 @@ class Forest:
             # Its votes over zero trees are 0/0.
             warnings.filterwarnings("ignore", message="invalid value encountered in divide")
             forest.fit(vectors, labels)
-        accuracy = _accuracy_out_of_bag(forest, labels) if held_out else None
-        if held_out:
-            # One row an image would make up most of the file.
-            del forest.oob_decision_function_
-        forest.n_jobs = 1
-        # They have done their work; a table of them would need more types in a model's file.
-        forest.class_weight = None
-        return FittedForest(forest=forest, accuracy_held_out=accuracy)
+        return replace(
+            trees_of(forest),
+            accuracy_held_out=_accuracy_out_of_bag(forest, labels) if held_out else None,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FittedForest:
-    """A forest of scikit-learn's, and its accuracy out of bag if that was asked for."""
+class FittedForest(Fitted):
+    """The nodes of all trees, one tree after the other, as plain arrays.
+
+    Parameters
+    ----------
+    roots
+        First node of each tree, int32 (trees,).
+    children
+        How many nodes further on the left and the right child are, int32 (nodes, 2); 0 at a leaf.
+    feature
+        Which feature is compared; at a leaf its row of `leaves`; int32 (nodes,).
+    threshold
+        A feature of at most this goes left, float32 (nodes,).
+    leaves
+        Probabilities of the classes, float64 (m, classes); leaves that agree share a row.
+    """
 
     name: ClassVar[str] = "forest"
 
-    forest: "RandomForestClassifier"
-    accuracy_held_out: float | None = None
+    roots: NDArray[np.int32]
+    children: NDArray[np.int32]
+    feature: NDArray[np.int32]
+    threshold: NDArray[np.float32]
+    leaves: NDArray[np.float64]
 
     def probabilities(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the probabilities (n, classes) of vectors (n, k)."""
-        return vote(self.forest, vectors)
+        """Return the probabilities (n, classes) of vectors (n, k): the mean over the trees.
 
-    def predict(self, vectors: NDArray[np.float64]) -> NDArray[np.intp]:
-        """Return the most probable class (n,) of vectors (n, k)."""
-        most_probable: NDArray[np.intp] = self.probabilities(vectors).argmax(axis=1)
-        return most_probable
+        The slow equivalent is scikit-learn's `predict_proba`, to the last bits.
+        """
+        inputs = np.ascontiguousarray(vectors, dtype=np.float32)
+        return vote(inputs, self.roots, self.children, self.feature, self.threshold, self.leaves)
 
-    def fingerprint(self) -> str:
-        """Return a SHA-256 over what the trees decide by: features, thresholds, children, parts."""
-        digest = hashlib.sha256()
-        for estimator in self.forest.estimators_:
-            tree = estimator.tree_
-            for array, kind in (
-                (tree.children_left, "<i8"),
-                (tree.children_right, "<i8"),
-                (tree.feature, "<i8"),
-                (tree.threshold, "<f8"),
-                (tree.value, "<f8"),
-            ):
-                digest.update(np.ascontiguousarray(array, dtype=kind).tobytes())
-        return digest.hexdigest()
+    def arrays(self) -> Arrays:
+        """Return the arrays of a model file by name."""
+        return {name: getattr(self, name) for name in _ARRAYS}
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays, *, features: int, classes: int) -> Self:
+        """Return the forest of `arrays`, every index of which was checked; see `Fitted`."""
+        nodes, rows = (len(np.atleast_1d(arrays.get(name, ()))) for name in ("feature", "leaves"))
+        trees = len(np.atleast_1d(arrays.get("roots", ())))
+        expected = {
+            "roots": (np.int32, (trees,)),
+            "children": (np.int32, (nodes, 2)),
+            "feature": (np.int32, (nodes,)),
+            "threshold": (np.float32, (nodes,)),
+            "leaves": (np.float64, (rows, classes)),
+        }
+        if not (trees and matches(arrays, expected) and _points_inside(arrays, features)):
+            raise unfit(cls.name, features=features, classes=classes)
+        values: dict[str, Any] = {name: np.ascontiguousarray(arrays[name]) for name in _ARRAYS}
+        return cls(**values)
 
 
-def vote(forest: "RandomForestClassifier", vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the mean of the trees' class fractions (n, classes) for feature vectors (n, k).
+_ARRAYS = ("roots", "children", "feature", "threshold", "leaves")
 
-    The slow equivalent is `forest.predict_proba(vectors)`, which spends ten times as long on its
-    bookkeeping as on the trees when there is one vector only.
-    """
-    inputs = np.ascontiguousarray(vectors, dtype=np.float32)
-    total = np.zeros((len(vectors), int(forest.n_classes_)))
-    for tree in forest.estimators_:
-        total += tree.tree_.predict(inputs)
-    return total / len(forest.estimators_)
+
+def trees_of(forest: "RandomForestClassifier") -> FittedForest:
+    """Return the trees of a forest of scikit-learn as plain arrays."""
+    trees = [estimator.tree_ for estimator in forest.estimators_]
+    left, right, feature, threshold, value = (
+        np.concatenate([getattr(tree, name) for tree in trees])
+        for name in ("children_left", "children_right", "feature", "threshold", "value")
+    )
+    sizes = [tree.node_count for tree in trees]
+    inner = left >= 0
+    place = np.concatenate([np.arange(size) for size in sizes])
+    leaves, row = np.unique(value[~inner, 0], axis=0, return_inverse=True)
+    feature[~inner] = row.ravel()
+    # The trees compare single-precision numbers: at most the threshold is at most the largest of
+    # these that does not exceed it.
+    single = threshold.astype(np.float32)
+    single = np.where(single > threshold, np.nextafter(single, np.float32(-np.inf)), single)
+    return FittedForest(
+        roots=np.cumsum([0, *sizes[:-1]], dtype=np.int32),
+        children=np.where(inner[:, None], np.stack([left, right], 1) - place[:, None], 0).astype(
+            np.int32
+        ),
+        feature=feature.astype(np.int32),
+        threshold=np.where(inner, single, np.float32(0)),
+        leaves=leaves,
+    )
+
+
+def _points_inside(arrays: Arrays, features: int) -> bool:
+    """Return whether every path from a root runs forwards, stays inside and ends at a leaf."""
+    roots, children, feature = arrays["roots"], arrays["children"], arrays["feature"]
+    nodes = len(feature)
+    inner = children[:, 0] != 0
+    # children follow their parents, so that no path runs in a circle
+    ahead = (children > 0) & (children < nodes - np.arange(nodes)[:, None])
+    limit = np.where(inner, features, len(arrays["leaves"]))
+    return bool(
+        ((roots >= 0) & (roots < nodes)).all()
+        and np.where(inner[:, None], ahead, children == 0).all()
+        and ((feature >= 0) & (feature < limit)).all()
+    )
+
+
+def _vote(
+    vectors: NDArray[np.float32],
+    roots: NDArray[np.int32],
+    children: NDArray[np.int32],
+    feature: NDArray[np.int32],
+    threshold: NDArray[np.float32],
+    leaves: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return the mean of the leaves that each vector reaches (n, classes)."""
+    found = np.zeros((len(vectors), leaves.shape[1]))
+    for row in range(len(vectors)):
+        for root in roots:
+            node = np.int64(root)
+            while children[node, 0] != 0:
+                side = 0 if vectors[row, feature[node]] <= threshold[node] else 1
+                node += children[node, side]
+            for label in range(leaves.shape[1]):
+                found[row, label] += leaves[feature[node], label]
+    return found / len(roots)
+
+
+vote: Callable[..., NDArray[np.float64]] = njit(cache=True, nogil=True, error_model="numpy")(_vote)
 
 
 def _accuracy_out_of_bag(

@@ -1,8 +1,7 @@
-"""A network that is asked through onnxruntime: no torch, one file, everything inside.
+"""A network that runs in onnxruntime: no torch, one file, everything inside.
 
-The file takes images as they are stored and gives calibrated probabilities and, for each class, a
-map of what spoke for it. `networks.export` makes it. Why such a file is believed, decision 0014
-tells.
+The file takes images as they are stored and gives calibrated probabilities and an activation map of
+each class. `networks.export` makes it. Decision 0014 tells what is checked before a file is used.
 """
 
 import hashlib
@@ -14,23 +13,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.errors import FrameError, ModelError
+from deepfreak.errors import ModelError
 from deepfreak.features.extraction import in_threads
-from deepfreak.models.onnx_file import check_onnx, cut_to
+from deepfreak.models.archive import are_classes, check_format
+from deepfreak.models.classifier import check_images
+from deepfreak.models.onnx_file import check_onnx
 from deepfreak.models.runtime import onnxruntime
 from deepfreak.models.vector_model import probe
 
-FORMAT = 1
+# onnxruntime has no types.
+Session = Any
+
+FORMAT, VERSION = "deepfreak-network", 1
 MAX_FILE_BYTES = 64 * 2**20
 MAX_SIDE = 4096
-MAX_CLASSES = 256
 MAX_MAP_SIDE = 512
 # The key of the manifest among the file's metadata.
 METADATA = "deepfreak"
 PARTS = ("network", "check", "versions")
-# By name: element type and, n images standing first, number of dimensions.
-INPUTS = {"image": ("tensor(uint8)", 3), "valid": ("tensor(bool)", 3)}
-OUTPUTS = {"probabilities": ("tensor(float)", 2), "activation": ("tensor(float)", 4)}
+INPUTS, OUTPUTS = ("image", "valid"), ("probabilities", "activation")
 # Sums are not taken in the same order everywhere: what answers may differ by.
 PROBABILITY_TOLERANCE = 1e-4
 ACTIVATION_TOLERANCE = 1e-3
@@ -38,19 +39,17 @@ ACTIVATION_TOLERANCE = 1e-3
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class OnnxModel:
-    """A network in a file of ONNX; a `Classifier` that can also say where it looked.
+    """A network in a file of ONNX; a `Classifier` with activation maps.
 
     `manifest` holds JSON values only: that of the training as "network", calibration, versions, and
-    the answers by which a loaded file is checked. `sha256` is that of the file. `session` computes
-    all that is in it, `verdicts` probabilities alone, in less time.
+    the outputs by which a loaded file is checked. `sha256` is that of the file.
     """
 
     classes: tuple[str, ...]
     side: int
     manifest: Mapping[str, Any] = field(repr=False)
     sha256: str
-    session: Any = field(repr=False)
-    verdicts: Any = field(repr=False)
+    session: Session = field(repr=False)
 
     @property
     def name(self) -> str:
@@ -69,58 +68,43 @@ class OnnxModel:
         """Return the probabilities (n, classes) of uint8 images (n, side, side).
 
         `valid`, bool of the same shape, is true where a pixel measured something. `workers` threads
-        share the images; each is judged alone, so that those beside it change nothing.
+        share the images; each is computed alone, so that those beside it change nothing.
 
         Raises
         ------
         FrameError
             Images are of another kind or size.
         """
-        images = self._checked(images, valid)
+        images = check_images(images, valid, side=self.side)
 
-        def judge(index: int) -> NDArray[np.float32]:
-            asked = self._input(images, valid, index)
-            row: NDArray[np.float32] = self.verdicts.run(["probabilities"], asked)[0][0]
+        def run(index: int) -> NDArray[np.float32]:
+            inputs = self._input(images, valid, index)
+            row: NDArray[np.float32] = self.session.run(["probabilities"], inputs)[0][0]
             return row
 
-        rows = list(in_threads(judge, range(len(images)), workers=workers))
+        rows = list(in_threads(run, range(len(images)), workers=workers))
         return _normalised(np.array(rows).reshape(len(images), len(self.classes)))
 
     def look(
         self, images: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-        """Return the probabilities (n, classes) and what spoke for each class (n, classes, h, w).
+        """Return the probabilities (n, classes) and the activation maps (n, classes, h, w).
 
-        A class's map covers the image in h x w parts; above 0 a part speaks for the class rather
-        than for others, below 0 against it.
+        A class's map covers the image in h x w parts; above 0 a part is evidence for the class
+        rather than for others, below 0 against it.
 
         Raises
         ------
         FrameError
             Images are of another kind or size.
         """
-        images = self._checked(images, valid)
+        images = check_images(images, valid, side=self.side)
         found = [
-            self.session.run(list(OUTPUTS), self._input(images, valid, index))
+            self.session.run(OUTPUTS, self._input(images, valid, index))
             for index in range(len(images))
         ]
         rows, maps = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return _normalised(rows), maps
-
-    def _checked(
-        self, images: NDArray[np.uint8], valid: NDArray[np.bool_] | None
-    ) -> NDArray[np.uint8]:
-        images = np.asarray(images)
-        if images.dtype != np.uint8 or images.shape[1:] != (self.side, self.side):
-            raise FrameError(
-                f"expected uint8 images of {self.side} x {self.side} for this network, found "
-                f"{images.dtype} {images.shape[1:]}: prepare them"
-            )
-        if valid is not None and np.shape(valid) != images.shape:
-            raise FrameError(
-                f"expected valid pixels for images {images.shape}, found {np.shape(valid)}"
-            )
-        return images
 
     def _input(
         self, images: NDArray[np.uint8], valid: NDArray[np.bool_] | None, index: int
@@ -135,19 +119,19 @@ class OnnxModel:
         return {"image": image, "valid": measured}
 
 
-def network_from(content: bytes) -> OnnxModel:
+def network_from(content: bytes, *, max_bytes: int = MAX_FILE_BYTES) -> OnnxModel:
     """Return the network that the bytes of a file hold, after every check.
 
     Raises
     ------
     ModelError
-        They are too many, are no network of ours, ask for what none needs, or answer otherwise than
-        when they were written.
+        They are too many, hold something else than a network of DeepFreak, or give other outputs
+        than when they were written.
     """
-    if len(content) > MAX_FILE_BYTES:
+    if len(content) > max_bytes:
         raise ModelError(
-            f"expected a network of at most {MAX_FILE_BYTES >> 20} MB, found "
-            f"{len(content) >> 20} MB: use one with fewer filters"
+            f"expected a network of at most {max_bytes >> 20} MB, found {len(content) >> 20} MB: "
+            "use one with fewer filters"
         )
     check_onnx(content)
     session = _session(content)
@@ -160,14 +144,13 @@ def network_from(content: bytes) -> OnnxModel:
         manifest=manifest,
         sha256=hashlib.sha256(content).hexdigest(),
         session=session,
-        verdicts=_session(cut_to(content, "probabilities")),
     )
-    _check_answers(model)
+    _check_outputs(model)
     return model
 
 
 def probes(side: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Return three images (3, side, side) and their valid pixels, to record and compare answers.
+    """Return three images (3, side, side) and their valid pixels, to record and compare outputs.
 
     Drawn by code: as `vector_model.probe`, a faint one, and one with a corner that is not valid.
     """
@@ -181,7 +164,7 @@ def probes(side: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     return images, valid
 
 
-def answers(
+def outputs(
     probabilities: NDArray[np.floating[Any]], maps: NDArray[np.floating[Any]]
 ) -> dict[str, Any]:
     """Return what a manifest records: probabilities, and mean and maximum of every map."""
@@ -199,8 +182,8 @@ def _mean_and_maximum(maps: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     return summary
 
 
-def _session(content: bytes) -> Any:  # noqa: ANN401 -- onnxruntime has no types
-    """Return a session that computes on the thread that asks it."""
+def _session(content: bytes) -> Session:
+    """Return a session that computes on the calling thread."""
     runtime = onnxruntime()
     options = runtime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -221,23 +204,16 @@ def _session(content: bytes) -> Any:  # noqa: ANN401 -- onnxruntime has no types
         ) from error
 
 
-def _manifest(session: Any) -> Mapping[str, Any]:  # noqa: ANN401 -- onnxruntime has no types
+def _manifest(session: Session) -> Mapping[str, Any]:
     """Return the file's manifest if it has the parts that are relied on."""
     try:
         manifest = json.loads(session.get_modelmeta().custom_metadata_map.get(METADATA, "null"))
     except (ValueError, RecursionError) as error:
         raise ModelError("expected a manifest of JSON in this network, found other text") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        found = manifest.get("format") if isinstance(manifest, dict) else None
-        raise ModelError(
-            f"expected a network of format {FORMAT}, found {found!r}: use the version of deepfreak "
-            "that made it, or export it again"
-        )
-    classes, side = manifest.get("classes"), manifest.get("side")
+    check_format(manifest, FORMAT, VERSION)
+    side = manifest.get("side")
     if (
-        not isinstance(classes, list)
-        or not all(isinstance(name, str) for name in classes)
-        or not 2 <= len(set(classes)) == len(classes) <= MAX_CLASSES
+        not are_classes(manifest.get("classes"))
         or not isinstance(side, int)
         or not 1 <= side <= MAX_SIDE
         or not all(isinstance(manifest.get(part), dict) for part in PARTS)
@@ -245,71 +221,60 @@ def _manifest(session: Any) -> Mapping[str, Any]:  # noqa: ANN401 -- onnxruntime
         or not isinstance(manifest["network"]["architecture"].get("architecture"), str)
     ):
         raise ModelError("expected a complete manifest, found one without its parts: export again")
-    return manifest
+    found: Mapping[str, Any] = manifest
+    return found
 
 
-def _check_signature(session: Any, *, side: int, classes: int) -> None:  # noqa: ANN401 -- as above
-    """Check names, types and shapes of what goes in and what comes out."""
-    wanted = {"image": (side, side), "valid": (side, side), "probabilities": (classes,)}
-    for named, puts in ((INPUTS, session.get_inputs()), (OUTPUTS, session.get_outputs())):
-        found = {put.name: put for put in puts}
-        for name, (kind, dimensions) in named.items():
-            put = found.get(name)
-            if (
-                put is None
-                or put.type != kind
-                or len(put.shape) != dimensions
-                or isinstance(put.shape[0], int)
-                or tuple(put.shape[1:]) != wanted.get(name, tuple(put.shape[1:]))
-            ):
-                said = "nothing" if put is None else f"{put.type} {put.shape}"
-                raise ModelError(
-                    f"expected {name} as {kind} of {dimensions} dimensions for images of "
-                    f"{side} x {side} in {classes} classes, found {said}: export it again"
-                )
-        if extra := found.keys() - named.keys():
+def _check_signature(session: Session, *, side: int, classes: int) -> None:
+    """Check names, types and shapes of inputs and outputs."""
+    found = {
+        put.name: (put.type, *("n" if isinstance(size, str) else size for size in put.shape))
+        for put in (*session.get_inputs(), *session.get_outputs())
+    }
+    sides = found.get("activation", ())[3:]
+    if not all(isinstance(size, int) and 1 <= size <= MAX_MAP_SIDE for size in sides):
+        raise ModelError(f"expected maps of at most {MAX_MAP_SIDE} a side, found {sides}")
+    expected = {
+        "image": ("tensor(uint8)", "n", side, side),
+        "valid": ("tensor(bool)", "n", side, side),
+        "probabilities": ("tensor(float)", "n", classes),
+        "activation": ("tensor(float)", "n", classes, *(sides if len(sides) == 2 else "hw")),
+    }
+    for name in sorted(expected.keys() | found.keys()):
+        if found.get(name) != expected.get(name):
             raise ModelError(
-                f"expected {', '.join(named)}, found {min(extra)} too: export it again"
+                f"expected {name} as {expected.get(name)} for images of {side} x {side} in "
+                f"{classes} classes, found {found.get(name)}: export it again"
             )
-    number, *sides = found["activation"].shape[1:]
-    if number != classes or not all(
-        isinstance(length, int) and 1 <= length <= MAX_MAP_SIDE for length in sides
-    ):
-        raise ModelError(
-            f"expected maps of {classes} classes, at most {MAX_MAP_SIDE} wide and high, found "
-            f"{found['activation'].shape}: export it again"
-        )
 
 
-def _check_answers(model: OnnxModel) -> None:
-    """Raise `ModelError` unless the network answers `probes` as the manifest records."""
+def _check_outputs(model: OnnxModel) -> None:
+    """Raise `ModelError` unless the outputs for `probes` are those that the manifest records."""
     check, shape = model.manifest["check"], (3, len(model.classes))
     try:
         recorded = np.asarray(check["probabilities"], np.float64).reshape(shape)
         summary = np.asarray(check["activation"], np.float64).reshape(*shape, 2)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
-            f"expected recorded answers in {len(model.classes)} classes, found others: export again"
+            f"expected recorded outputs in {len(model.classes)} classes, found others: export again"
         ) from error
     try:
         rows, maps = model.look(*probes(model.side))
-        verdicts = model.probabilities(*probes(model.side))
     except Exception as error:  # the runtime raises a dozen kinds when it cannot compute
         raise ModelError(
-            f"expected answers, found an error ({' '.join(str(error).split())[:200]}): export it "
+            f"expected outputs, found an error ({' '.join(str(error).split())[:200]}): export it "
             "again"
         ) from error
     scale = max(1.0, float(np.abs(summary).max()))
     # written so that what is not a number is not alike
     alike = (
-        max(np.abs(rows - recorded).max(), np.abs(verdicts - recorded).max())
-        <= PROBABILITY_TOLERANCE
+        np.abs(rows - recorded).max() <= PROBABILITY_TOLERANCE
         and np.abs(_mean_and_maximum(maps) - summary).max() <= ACTIVATION_TOLERANCE * scale
     )
     if not alike:
         made_with = model.manifest["versions"].get("onnxruntime", "unknown")
         raise ModelError(
-            f"expected the recorded answers with onnxruntime {onnxruntime().__version__}, found "
+            f"expected the recorded outputs with onnxruntime {onnxruntime().__version__}, found "
             f"others (made with {made_with}): export it again"
         )
 

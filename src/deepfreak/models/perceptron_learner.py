@@ -1,16 +1,17 @@
 """Perceptrons over the numbers of a feature extractor: a few small networks, their mean counts."""
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from deepfreak.classes import (
-    ClassWeight,
-)
+from deepfreak.classes import ClassWeight
+from deepfreak.models.archive import Arrays
 from deepfreak.models.fitted import (
+    Fitted,
+    Learner,
     check_training,
     held_out_scores,
     weights_by_image,
@@ -24,7 +25,7 @@ _CLIP, _MIN_SCALE, _STEPS = 0.0005, 1e-6, 500
 
 
 @settings
-class PerceptronLearner:
+class PerceptronLearner(Learner):
     """The settings of an ensemble of perceptrons with one hidden layer.
 
     Parameters
@@ -34,7 +35,7 @@ class PerceptronLearner:
     decay
         Cost of half the sum of squared weights, beside a mean cross-entropy.
     members
-        How many perceptrons, each from random weights of its own.
+        Number of perceptrons, each from random weights of its own.
     """
 
     name: ClassVar[str] = "perceptrons"
@@ -43,17 +44,6 @@ class PerceptronLearner:
     decay: Positive = 1e-4
     members: Annotated[int, Field(ge=1, le=256)] = 4
     class_weight: ClassWeight = None
-
-    def settings(self) -> dict[str, Any]:
-        """Return the settings as JSON values."""
-        weight = self.class_weight
-        return {
-            "classifier": self.name,
-            "hidden": self.hidden,
-            "decay": self.decay,
-            "members": self.members,
-            "class_weight": list(weight) if isinstance(weight, tuple) else weight,
-        }
 
     def fit(
         self,
@@ -65,16 +55,9 @@ class PerceptronLearner:
         workers: int = 1,
         held_out: bool = False,
     ) -> "FittedPerceptrons":
-        """Return the perceptrons that vectors (n, k) with labels (n,) teach.
+        """Return perceptrons; see `Learner.fit`. `held_out` finds the slope, too, from folds.
 
-        They depend neither on `workers`, the threads over the folds, nor on those of the linear
-        algebra. `held_out` asks for the accuracy and the slope from folds that were held out.
-
-        Raises
-        ------
-        DatasetError
-            A class without vectors (with `held_out` two of each are needed), or a number that is
-            not finite.
+        They do not depend on the number of threads of the linear algebra either.
         """
         from threadpoolctl import threadpool_limits
 
@@ -87,7 +70,7 @@ class PerceptronLearner:
                 vectors[rows],
                 labels[rows],
                 weights[rows],
-                names=numbered(vectors.shape[1]),
+                names=_numbered(vectors.shape[1]),
                 classes=classes,
                 hidden=(self.hidden,),
                 decay=self.decay,
@@ -116,13 +99,12 @@ class PerceptronLearner:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FittedPerceptrons:
+class FittedPerceptrons(Fitted):
     """Perceptrons whose outputs are log-probabilities of classes, or log-odds of two classes."""
 
     name: ClassVar[str] = "perceptrons"
 
     perceptrons: Perceptrons
-    accuracy_held_out: float | None = None
 
     def scores(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return log-probabilities (n, classes), up to a constant of each vector."""
@@ -138,11 +120,22 @@ class FittedPerceptrons:
         most_probable: NDArray[np.intp] = self.scores(vectors).argmax(axis=1)
         return most_probable
 
+    def arrays(self) -> Arrays:
+        """Return the arrays of a model file by name."""
+        return self.perceptrons.arrays()
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays, *, features: int, classes: int) -> Self:
+        """Return the perceptrons of `arrays`; see `Fitted`."""
+        outputs = 1 if classes == 2 else classes
+        names = _numbered(features)
+        return cls(perceptrons=Perceptrons.from_arrays(arrays, names=names, outputs=outputs))
+
     def fingerprint(self) -> str:
-        """Return a SHA-256 over all that decides on the answers."""
+        """Return a SHA-256 over all that decides on the probabilities."""
         return self.perceptrons.fingerprint()
 
 
-def numbered(features: int) -> tuple[str, ...]:
-    """Return names of so many numbers: an extractor has those that tell."""
+def _numbered(features: int) -> tuple[str, ...]:
+    """Return numbers as names: the extractor has the real ones."""
     return tuple(map(str, range(features)))

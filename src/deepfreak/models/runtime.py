@@ -1,4 +1,4 @@
-"""onnxruntime, without its telemetry: the only place that imports it.
+"""onnxruntime without its telemetry; no other module imports it.
 
 Official builds report to Microsoft and keep a device number in `~/.cache/Microsoft`. They read the
 environment once, while they are imported, and child processes inherit it.
@@ -13,6 +13,6 @@ def onnxruntime() -> Any:  # noqa: ANN401 -- the module, which has no types
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime as runtime
 
-    # where somebody imported it before us; builds for some systems do not have it
+    # In case it was imported before; builds for some systems lack the function.
     getattr(runtime, "disable_telemetry_events", lambda: None)()
     return runtime

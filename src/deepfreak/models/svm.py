@@ -1,25 +1,26 @@
 """A support vector machine with a Gaussian kernel over scaled features (section 4.2).
 
-scikit-learn (libsvm) finds the support vectors; what was found is kept as plain arrays and
-answered from by the loop below, so that an SVM needs neither libsvm nor its indices again.
+scikit-learn (libsvm) finds the support vectors; they are kept as plain arrays and evaluated by the
+loop below.
 """
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.classes import (
-    ClassWeight,
-)
+from deepfreak.classes import ClassWeight
 from deepfreak.compiled import njit
+from deepfreak.models.archive import Arrays, matches, unfit
 from deepfreak.models.fitted import (
+    Fitted,
+    Learner,
     check_training,
     held_out_scores,
+    require_scikit_learn,
     weights_by_class,
 )
 from deepfreak.settings import NonNegative, Positive, settings
@@ -34,7 +35,7 @@ CACHE_MB = 400
 
 
 @settings
-class SVM:
+class SVM(Learner):
     """The settings of an SVM; the defaults are the paper's best (Table 3) without its weights.
 
     Parameters
@@ -52,16 +53,6 @@ class SVM:
     gamma: NonNegative = 0.5
     class_weight: ClassWeight = None
 
-    def settings(self) -> dict[str, Any]:
-        """Return the settings as JSON values."""
-        weight = self.class_weight
-        return {
-            "classifier": self.name,
-            "C": self.C,
-            "gamma": self.gamma,
-            "class_weight": list(weight) if isinstance(weight, tuple) else weight,
-        }
-
     def fit(
         self,
         vectors: NDArray[np.float64],
@@ -72,26 +63,11 @@ class SVM:
         workers: int = 1,
         held_out: bool = False,
     ) -> "FittedSVM":
-        """Return the SVM that vectors (n, k) with labels (n,) teach.
+        """Return an SVM; see `Learner.fit`.
 
-        The scaling is that of these vectors only. There is no limit on libsvm's iterations: with a
-        large C it may run for hours, and a fit that was cut short would be a wrong one.
-
-        Parameters
-        ----------
-        seed
-            Of the folds for `held_out`; an SVM itself has nothing random.
-        workers
-            Threads over the folds.
-        held_out
-            Find the temperature and the accuracy from folds that were held out; else the
-            temperature is 1.
-
-        Raises
-        ------
-        DatasetError
-            A class without vectors (with `held_out` two of each are needed), or a number that is
-            not finite.
+        Features are scaled by these vectors. libsvm's iterations have no limit, since an SVM cut
+        short would be a wrong one: with a large C training may take hours. `held_out` finds
+        temperature and accuracy from folds, which `seed` draws; else the temperature is 1.
         """
         check_training(vectors, labels, classes=classes, class_weight=self.class_weight)
         # The order in memory decides in which order means are summed, and so on their last bit.
@@ -112,6 +88,7 @@ class SVM:
         )
 
     def _fit(self, vectors: NDArray[np.float64], labels: NDArray[np.integer[Any]]) -> "FittedSVM":
+        require_scikit_learn()
         from sklearn.preprocessing import StandardScaler
         from sklearn.svm import SVC
 
@@ -137,7 +114,7 @@ class SVM:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FittedSVM:
+class FittedSVM(Fitted):
     """Support vectors and what separates each pair of classes.
 
     Parameters
@@ -167,7 +144,6 @@ class FittedSVM:
     offsets: NDArray[np.float64]
     counts: NDArray[np.int64]
     temperature: float = 1.0
-    accuracy_held_out: float | None = None
 
     def margins(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return by how much each class wins its narrowest comparison (n, classes).
@@ -198,15 +174,47 @@ class FittedSVM:
         """
         return softmax(self.margins(vectors) / self.temperature)
 
-    def fingerprint(self) -> str:
-        """Return a SHA-256 over all that decides on the answers."""
-        digest = hashlib.sha256()
-        for value in (
-            self.mean, self.scale, self.gamma, self.support, self.coefficients, self.offsets,
-            self.counts, self.temperature,
-        ):  # fmt: skip
-            digest.update(np.ascontiguousarray(value, dtype="<f8").tobytes())
-        return digest.hexdigest()
+    def arrays(self) -> Arrays:
+        """Return the arrays of a model file by name."""
+        return {name: np.asarray(getattr(self, name)) for name in _ARRAYS}
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays, *, features: int, classes: int) -> Self:
+        """Return the SVM of `arrays`; see `Fitted`."""
+        vectors = arrays["support"].shape[1] if arrays.get("support", np.empty(0)).ndim == 2 else 0
+        expected = {
+            "mean": (np.float64, (features,)),
+            "scale": (np.float64, (features,)),
+            "gamma": (np.float64, ()),
+            "support": (np.float64, (features, vectors)),
+            "coefficients": (np.float64, (classes - 1, vectors)),
+            "offsets": (np.float64, (classes * (classes - 1) // 2,)),
+            "counts": (np.int64, (classes,)),
+            "temperature": (np.float64, ()),
+        }
+        sound = (
+            vectors > 0
+            and matches(arrays, expected)
+            and (arrays["counts"] >= 0).all()
+            # The largest first: a sum that overflowed might be right again.
+            and arrays["counts"].max() <= vectors
+            and arrays["counts"].sum() == vectors
+            and (arrays["scale"] > 0).all()
+            and arrays["gamma"] > 0
+            and arrays["temperature"] > 0
+        )
+        if not sound:
+            raise unfit(cls.name, features=features, classes=classes)
+        values: dict[str, Any] = {
+            name: array.item() if array.ndim == 0 else np.ascontiguousarray(array)
+            for name, array in arrays.items()
+        }
+        return cls(**values)
+
+
+_ARRAYS = (
+    "mean", "scale", "gamma", "support", "coefficients", "offsets", "counts", "temperature",
+)  # fmt: skip
 
 
 def temperature_of(margins: NDArray[np.float64], labels: NDArray[np.integer[Any]]) -> float:

@@ -2,33 +2,30 @@
 
 import hashlib
 import json
-import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from importlib import metadata
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.classes import (
-    GROUPS,
-    group_weights,
-    grouped,
-)
+from deepfreak.classes import GROUPS, group_weights, grouped
 from deepfreak.datasets.identity import identity
-from deepfreak.encoding import (
-    SIZE,
-)
+from deepfreak.encoding import SIZE
 from deepfreak.errors import DatasetError
 from deepfreak.features.extraction import Extractor, extract, in_threads
 from deepfreak.features.sift import SIFT, VisualWords
-from deepfreak.models.fitted import Fitted, Learner, check_finite, check_weights
+from deepfreak.models.fitted import (
+    Fitted,
+    Learner,
+    check_finite,
+    check_weights,
+    require_scikit_learn,
+)
+from deepfreak.storage.files import versions
 
 if TYPE_CHECKING:
     from deepfreak.datasets import Dataset
-
-FORMAT = 2
 
 
 class Vectors(Protocol):
@@ -100,14 +97,14 @@ def train(
     advance: Callable[[int], None] | None = None,
     cache: Vectors | None = None,
 ) -> VectorModel:
-    """Return the model that `data` teaches; it does not depend on the number of workers.
+    """Return a model trained on `data`; it does not depend on the number of workers.
 
     Parameters
     ----------
     extractor
         Settings of SIFT get their words from these images first.
     groups
-        Learn two classes, with and without diffraction; weights of the classes are summed.
+        Train on two classes, with and without diffraction; weights of the classes are summed.
     advance
         Called with the number of further images whose features are known.
     cache
@@ -117,7 +114,10 @@ def train(
     ------
     DatasetError
         A class has no image, a label no class, or a feature is not finite.
+    ModelError
+        scikit-learn is not installed.
     """
+    require_scikit_learn()
     labels, classes = np.asarray(data.labels), tuple(data.classes)
     counts = _count_classes(labels, classes)
     if groups:
@@ -139,7 +139,6 @@ def train(
     )
     examples = vectors[[int(np.flatnonzero(labels == label)[0]) for label in range(len(classes))]]
     manifest = {
-        "format": FORMAT,
         "classes": list(classes),
         "extractor": extractor.settings(),
         "features": list(extractor.names),
@@ -155,7 +154,7 @@ def train(
         "accuracy_held_out": fitted.accuracy_held_out,
         "features_sha256": _digest(np.ascontiguousarray(vectors).tobytes()),
         "classifier_sha256": fitted.fingerprint(),
-        "versions": versions(),
+        "versions": versions("numpy", "numba", "opencv-python-headless", "scikit-learn"),
         "check": {
             "vectors": examples.tolist(),
             "probabilities": fitted.probabilities(examples).tolist(),
@@ -196,25 +195,6 @@ def probe() -> NDArray[np.uint8]:
     level += (slow * 7 + fast * 13 + slow * fast) % 5
     image: NDArray[np.uint8] = np.minimum(level, 255).astype(np.uint8)
     return image
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what decides on a model's numbers."""
-    found = {"python": platform.python_version()}
-    for package in (
-        "deepfreak",
-        "numpy",
-        "numba",
-        "opencv-python-headless",
-        "scikit-learn",
-        "skops",
-    ):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            # Run from a source tree that was never installed.
-            found[package] = "unknown"
-    return found
 
 
 def _count_classes(labels: NDArray[np.uint8], classes: tuple[str, ...]) -> dict[str, int]:

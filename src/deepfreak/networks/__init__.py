@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from deepfreak.errors import BackendError
+from deepfreak.extras import MODULES, missing
 from deepfreak.networks.architecture import (
     Architecture,
     Cost,
@@ -19,7 +20,7 @@ from deepfreak.networks.architecture import (
     multiply_adds,
 )
 from deepfreak.networks.compact import Compact
-from deepfreak.networks.recipe import (
+from deepfreak.networks.configuration import (
     CONFIGURATION_A,
     CONFIGURATION_B,
     CONFIGURATION_C,
@@ -84,6 +85,6 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 -- a module's attributes have
     try:
         return getattr(import_module(f"{__name__}.{_NEED_TORCH[name]}"), name)
     except ModuleNotFoundError as error:
-        if error.name not in {"torch", "safetensors"}:
+        if error.name not in MODULES["networks"]:
             raise
-        raise BackendError("networks need torch: pip install 'deepfreak[networks]'") from error
+        raise BackendError(missing(error.name, "networks")) from error

@@ -1,12 +1,15 @@
-"""What a network is before it has weights: settings that build it, and what it will cost."""
+"""Architectures: settings from which a network is built, and what it will cost."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+import pydantic
+
 from deepfreak.errors import ModelError
 from deepfreak.networks.compact import Compact
 from deepfreak.networks.topology import Topology
+from deepfreak.settings import one_line
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,10 +26,13 @@ class Architecture(Protocol):
     def build(self, *, classes: int, size: int) -> "nn.Module":
         """Return a module that takes float images (n, 1, size, size) to logits (n, classes).
 
-        If it has `missing`, it takes gray levels as they are stored, and that number more for a
-        pixel that measured nothing. It may have a method `with_volume`, which gives the crystal's
-        volume (n,) too, and one named `maps`, which gives activation maps.
+        If it has an attribute `missing`, it takes gray levels as they are stored, with that number
+        added for missing pixels. A method `with_volume` gives the crystal's volume (n,) too, a
+        method `maps` activation maps.
         """
+
+
+ARCHITECTURES: dict[str, type[Architecture]] = {each.name: each for each in (Topology, Compact)}
 
 
 def architecture_from(settings: Mapping[str, Any]) -> Architecture:
@@ -37,20 +43,25 @@ def architecture_from(settings: Mapping[str, Any]) -> Architecture:
     ModelError
         It is not one of this version, or its settings are wrong.
     """
-    name = settings.get("architecture")
-    if name == Topology.name:
-        return Topology.from_settings(settings)
-    if name == Compact.name:
-        return Compact.from_settings(settings)
-    raise ModelError(
-        f"expected a network of the architecture {Topology.name!r} or {Compact.name!r}, found "
-        f"{name!r}: use the version of deepfreak that made it, or train it again"
-    )
+    values = dict(settings)
+    name = values.pop("architecture", None)
+    if name not in ARCHITECTURES:
+        known = " or ".join(map(repr, ARCHITECTURES))
+        raise ModelError(
+            f"expected a network of the architecture {known}, found {name!r}: use the version of "
+            "deepfreak that made it, or train it again"
+        )
+    try:
+        return pydantic.TypeAdapter(ARCHITECTURES[name]).validate_python(values)
+    except pydantic.ValidationError as error:
+        raise ModelError(
+            f"expected settings of the architecture {name!r}: {one_line(error)}"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What a network costs: its learnt numbers, and multiplications with addition an image."""
+    """What a network costs: number of weights, and multiply-adds an image."""
 
     parameters: int
     multiply_adds: int

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepfreak.networks.batches.batch import on_device
-from deepfreak.networks.recipe import Augmentation
+from deepfreak.networks.configuration import Augmentation
 
 TURNS = 4
 

@@ -1,7 +1,7 @@
-"""Weights in safetensors files, with what they belong to as JSON in the file's header.
+"""Weights in safetensors files, with their manifest as JSON in the file's header.
 
-A file is one thing that is renamed when whole, so that weights and JSON cannot disagree. The header
-of a safetensors file is JSON itself, and nothing in it is code.
+Weights and manifest are written in one atomic write, so that they cannot disagree. Nothing in such
+a file is code.
 """
 
 import hashlib
@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from deepfreak.errors import ModelError, RecipeError
 from deepfreak.networks.architecture import architecture_from
+from deepfreak.networks.configuration import Inputs
 from deepfreak.networks.network import Network, NetworkModel, build_network
-from deepfreak.networks.recipe import Inputs
 from deepfreak.storage.files import whole_file
 
 FORMAT = 1
@@ -69,12 +69,10 @@ def read_record(path: Path) -> dict[str, Any]:
         It is damaged, or not a checkpoint of this version.
     """
     with _opened(path) as (record, file):
-        # one of before there were checksums has none
-        wanted = record.pop(CHECKSUM, None)
-        if wanted is not None and _checksum(_tensors(file), record) != wanted:
+        if record.pop(CHECKSUM, None) != _checksum(_tensors(file), record):
             raise ModelError(
-                f"{path}: its checksum is not that of what was written: the file is damaged; "
-                "remove it to train from the start"
+                f"{path}: expected the checksum in the file, found another: it is damaged; remove "
+                "it to train from the start"
             )
         return record
 
@@ -82,12 +80,12 @@ def read_record(path: Path) -> dict[str, Any]:
 def restore(
     path: Path, *, networks: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer
 ) -> None:
-    """Put what `save_checkpoint` wrote into `networks` and `optimizer`, built as they were then.
+    """Load what `save_checkpoint` wrote into `networks` and `optimizer`, built as they were then.
 
     Raises
     ------
     ModelError
-        They are not of the same kind.
+        Their weights have other names, shapes or types.
     """
     with _opened(path) as (_, file):
         tensors = _tensors(file)
@@ -117,12 +115,12 @@ def save_network(model: NetworkModel, path: str | Path) -> None:
 
 
 def load_network(path: str | Path, *, device: str = "cpu") -> NetworkModel:
-    """Return the network in the file `path`, ready to judge images.
+    """Return the network in the file `path`.
 
     Raises
     ------
     ModelError
-        The file is missing, damaged, or holds another kind of network than it says.
+        The file is missing, damaged, or its weights do not fit its manifest.
     """
     path = Path(path)
     with _opened(path) as (manifest, file):
@@ -137,8 +135,8 @@ def load_network(path: str | Path, *, device: str = "cpu") -> NetworkModel:
             network = build_network(architecture, inputs, classes=len(classes), side=side)
         _check_shapes(network, tensors)
     except (ModelError, RecipeError, ValidationError, KeyError, TypeError, ValueError) as error:
-        said = " ".join(str(error).split())[:300]
-        raise ModelError(f"{path}: expected a network of this version, found {said}") from error
+        found = " ".join(str(error).split())[:300]
+        raise ModelError(f"{path}: expected a network of this version, found {found}") from error
     network.to_empty(device=device)
     network.load_state_dict(tensors)
     model = NetworkModel(network=network.eval(), side=side, classes=classes, manifest=manifest)
@@ -175,7 +173,7 @@ def _checksum(tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> str:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[dict[str, Any], Any]]:
-    """Give the JSON of a file and the file itself."""
+    """Yield the JSON of a file and the open file."""
     if not path.is_file():
         raise ModelError(f"expected a file of weights, found no {path}")
     if path.stat().st_size > MAX_FILE_BYTES:
@@ -184,7 +182,9 @@ def _opened(path: Path) -> Iterator[tuple[dict[str, Any], Any]]:
         with safetensors.safe_open(path, "pt") as file:
             record = json.loads((file.metadata() or {})[HEADER])
             if not isinstance(record, dict) or record.get("format") != FORMAT:
-                raise ModelError(f"{path}: expected a file of format {FORMAT}; train it again")
+                raise ModelError(
+                    f"{path}: expected weights of format {FORMAT}, found another; train it again"
+                )
             yield record, file
     except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
         raise ModelError(f"{path}: expected weights and their JSON, found {error}") from error
@@ -222,4 +222,4 @@ def _check_shapes(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
             said = "nothing" if found is None else f"{found.dtype} {tuple(found.shape)}"
             raise ModelError(f"{said} for {name}, expected {own.dtype} {tuple(own.shape)}")
     if extra := set(tensors) - set(network.state_dict()):
-        raise ModelError(f"weights {min(extra)} that the network has not")
+        raise ModelError(f"weights {min(extra)}, which the network does not have")

@@ -1,22 +1,17 @@
-"""A network of our own: physics in the first step, few weights after it (`docs/compact.md`)."""
+"""DeepFreak's own network: physics in the first step, few weights after it (`docs/compact.md`)."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-import pydantic
 from pydantic import Field
 
-from deepfreak.errors import ModelError, RecipeError
-from deepfreak.settings import one_line, settings
+from deepfreak.errors import RecipeError
+from deepfreak.settings import settings, to_json
 
 if TYPE_CHECKING:
     from deepfreak.networks.compact_network import CompactNetwork
 
 # The bounds keep a network that a file describes from asking for all the memory there is.
 Width = Annotated[int, Field(ge=1, le=512)]
-
-# Side in pixels of the blocks that the image is divided into.
-BLOCK_PX = 4
 
 
 @settings
@@ -38,24 +33,8 @@ class Compact:
     hidden: Width = 64
 
     def settings(self) -> dict[str, Any]:
-        """Return what makes this architecture again, as JSON values."""
-        values = pydantic.TypeAdapter(type(self)).dump_python(self, mode="json")
-        return {"architecture": self.name, **values}
-
-    @classmethod
-    def from_settings(cls, settings: Mapping[str, Any]) -> Self:
-        """Return the architecture that `settings` describe.
-
-        Raises
-        ------
-        ModelError
-            They are not those of one.
-        """
-        values = {key: value for key, value in settings.items() if key != "architecture"}
-        try:
-            return pydantic.TypeAdapter(cls).validate_python(values)
-        except pydantic.ValidationError as error:
-            raise ModelError(f"not a compact network: {one_line(error)}") from error
+        """Return the settings as JSON values, the name under `architecture`."""
+        return {"architecture": self.name, **to_json(self)}
 
     def build(self, *, classes: int = 5, size: int = 512) -> "CompactNetwork":
         """Return the network; see `compact_network`.
@@ -66,6 +45,7 @@ class Compact:
             Images cannot be divided into blocks, again at each convolution.
         """
         from deepfreak.networks.compact_network import CompactNetwork
+        from deepfreak.networks.spot_planes import BLOCK_PX
 
         multiple = BLOCK_PX << max(len(self.widths) - 1, 0)
         if size % multiple:
@@ -73,4 +53,4 @@ class Compact:
                 f"expected images whose side is a multiple of {multiple} for a compact network of "
                 f"{len(self.widths)} convolutions, found {size}: use fewer, or prepare the images"
             )
-        return CompactNetwork(self, classes=classes)
+        return CompactNetwork(widths=self.widths, hidden=self.hidden, classes=classes)

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, relu
 
-from deepfreak.networks.compact import Compact
 from deepfreak.networks.spot_planes import MISSING, Planes, SpotPlanes, in_float32
 
 # Below it a mean over the image is noise.
@@ -19,7 +18,7 @@ SHARPNESS = 20.0
 NEARLY_NOTHING = 1e-6
 
 
-class CompactNetwork(nn.Module):  # type: ignore[misc] # torch has no types here
+class CompactNetwork(nn.Module):
     """Sums light over the image and decides by logarithms.
 
     All features of blocks are at least 0, and of each the mean over what was measured is taken. The
@@ -32,26 +31,26 @@ class CompactNetwork(nn.Module):  # type: ignore[misc] # torch has no types here
     # `Network`.
     missing = MISSING
 
-    def __init__(self, settings: Compact, *, classes: int) -> None:
+    def __init__(self, *, widths: tuple[int, ...], hidden: int, classes: int) -> None:
         super().__init__()
         self.spots = SpotPlanes()
         stages = []
         channels = SpotPlanes.SHAPE
-        for index, width in enumerate(settings.widths):
+        for index, width in enumerate(widths):
             convolution = nn.Conv2d(channels, width, 3, 1 if index == 0 else 2, 1)
             nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-            nn.init.zeros_(convolution.bias)
+            nn.init.constant_(convolution.get_parameter("bias"), 0)
             stages.append(nn.Sequential(convolution, nn.ReLU(inplace=True)))
             channels = width
         self.stages = nn.ModuleList(stages)
         # blocks a side to one of the features: of light, and of each stage but the first
         self.scales = (1, *(1 << index for index in range(1, len(stages))))
-        means = SpotPlanes.LIGHT + sum(settings.widths[1:]) + 1
-        self.first = nn.Linear(means, settings.hidden)
-        self.second = nn.Linear(settings.hidden, settings.hidden)
+        means = SpotPlanes.LIGHT + sum(widths[1:]) + 1
+        self.first = nn.Linear(means, hidden)
+        self.second = nn.Linear(hidden, hidden)
         self.powers = nn.Linear(means, 1)
-        self.volume = nn.Linear(settings.hidden, 1)
-        self.last = nn.Linear(settings.hidden + 1, classes)
+        self.volume = nn.Linear(hidden, 1)
+        self.last = nn.Linear(hidden + 1, classes)
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return logits (n, classes) of gray levels (n, 1, side, side); see `SpotPlanes`."""

@@ -71,7 +71,7 @@ def read_curve(path: str | Path) -> tuple[Epoch, ...]:
 def curve_figure(history: Sequence[Epoch], *, title: str = "Learning curve") -> "Figure":
     """Return accuracy (solid) and loss (dashed) by epoch, as the paper's Fig. 4."""
     from deepfreak.reports.figures import draw_figure
-    from deepfreak.reports.page import CLASS_COLOURS
+    from deepfreak.reports.palette import CLASS_COLOURS
 
     epochs = [row.epoch for row in history]
     lines = [

@@ -12,16 +12,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv_transpose2d, interpolate, pad
 
-from deepfreak.errors import BackendError, ModelError, OutputError
+from deepfreak.errors import ModelError, OutputError
+from deepfreak.extras import require
 from deepfreak.models.network import (
     FORMAT,
     INPUTS,
     MAX_FILE_BYTES,
     METADATA,
     OUTPUTS,
+    VERSION,
     OnnxModel,
-    answers,
     network_from,
+    outputs,
     probes,
 )
 from deepfreak.models.svm import softmax
@@ -39,10 +41,11 @@ def export_onnx(
     *,
     calibration: Calibration | None = None,
     overwrite: bool = False,
+    max_bytes: int = MAX_FILE_BYTES,
 ) -> OnnxModel:
     """Write `model` as ONNX to `path`, and return what `load_model` reads from there.
 
-    The file is read again, and has to give torch's answers, before it gets its name. Its
+    The file is read again, and has to give torch's outputs, before it gets its name. Its
     probabilities are those of `model`, after `calibration` where there is one.
 
     Raises
@@ -50,7 +53,7 @@ def export_onnx(
     OutputError
         The file exists and `overwrite` is false, cannot be written, or would be too large.
     ModelError
-        The network has no last maps to look at, or onnxruntime answers otherwise.
+        The network has no activation maps, or onnxruntime gives other outputs.
     BackendError
         The package onnx is missing.
     """
@@ -62,22 +65,23 @@ def export_onnx(
     device = model.network.mean.device
     with torch.inference_mode():
         _, maps = served(images, valid)
-        # what is served must answer as the very network that was trained
+        # the outputs to compare with are those of the very network that was trained
         logits = model.network(images.to(device), valid.to(device)).double().cpu().numpy()
     manifest = {
         "format": FORMAT,
+        "version": VERSION,
         "classes": list(model.classes),
         "side": model.side,
         "network": dict(model.manifest),
         "calibration": None if calibration is None else calibration.to_json(),
         "versions": versions("torch", "onnx", "onnxruntime", "numpy"),
-        "check": answers(softmax(logits / temperature), maps.numpy()),
+        "check": outputs(softmax(logits / temperature), maps.numpy()),
     }
     content = _onnx(served, manifest, maps_shape=tuple(maps.shape))
-    if len(content) > MAX_FILE_BYTES:
+    if len(content) > max_bytes:
         raise OutputError(
-            f"{path} would have {len(content) >> 20} MB, more than the {MAX_FILE_BYTES >> 20} MB "
-            "that are read again; use fewer filters"
+            f"{path} would have {len(content) >> 20} MB, more than the {max_bytes >> 20} MB that "
+            "can be read again; use fewer filters"
         )
     try:
         loaded = network_from(content)
@@ -88,7 +92,7 @@ def export_onnx(
     return loaded
 
 
-class Served(nn.Module):  # type: ignore[misc] # torch has no types here
+class Served(nn.Module):
     """What the file computes: stored images (n, side, side) to probabilities and maps.
 
     The maps (n, classes, h, w) say what each part of the image adds to the logit of each class,
@@ -123,20 +127,20 @@ def with_maps(body: nn.Module, *, size: int) -> nn.Module:
     if hasattr(body, "maps"):
         return _Maps(body)
     if isinstance(body, nn.Sequential) and len(body) > 3:
-        *_, pool, flat, linear = body
+        *convolutions, pool, flat, linear = body
         if (
             isinstance(pool, nn.AvgPool2d)
             and isinstance(flat, nn.Flatten)
             and isinstance(linear, nn.Linear)
         ):
-            return Attributed(body, size=size)
+            return Attributed(nn.Sequential(*convolutions), pool, linear, size=size)
     raise ModelError(
         "expected a network with a method `maps`, or that ends in a pool of means and a linear "
         f"layer, found {type(body).__name__}: give it such a method"
     )
 
 
-class _Maps(nn.Module):  # type: ignore[misc] # torch has no types here
+class _Maps(nn.Module):
     """A body that knows its maps, called by that name."""
 
     def __init__(self, body: nn.Module) -> None:
@@ -144,11 +148,12 @@ class _Maps(nn.Module):  # type: ignore[misc] # torch has no types here
         self.body = body
 
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        found: tuple[Tensor, Tensor] = self.body.maps(maps)
+        forward: Any = self.body.maps
+        found: tuple[Tensor, Tensor] = forward(maps)
         return found
 
 
-class Attributed(nn.Module):  # type: ignore[misc] # torch has no types here
+class Attributed(nn.Module):
     """A body of the paper's family, and what each place of its last maps adds to each logit.
 
     Pool and linear layer are linear together: a class has one weight for each channel and place,
@@ -157,36 +162,39 @@ class Attributed(nn.Module):  # type: ignore[misc] # torch has no types here
 
     weights: Tensor
 
-    def __init__(self, body: nn.Sequential, *, size: int) -> None:
+    def __init__(
+        self, convolutions: nn.Sequential, pool: nn.AvgPool2d, linear: nn.Linear, *, size: int
+    ) -> None:
         super().__init__()
-        *convolutions, self.pool, self.flat, self.linear = body
-        self.convolutions = nn.Sequential(*convolutions)
+        self.convolutions, self.pool, self.linear = convolutions, pool, linear
         with torch.inference_mode():
-            shape = self.convolutions(torch.zeros(1, 1, size, size)).shape
-        self.register_buffer("weights", self._spread(shape[1:]))
-
-    def _spread(self, shape: torch.Size) -> Tensor:
-        """Return the linear layer's weights (classes, channels, h, w), before the pool."""
-        channels, *sides = shape
-        window, stride = int(self.pool.kernel_size), int(self.pool.stride)
-        pooled = [(side - window) // stride + 1 for side in sides]
-        classes = self.linear.out_features
-        own = self.linear.weight.detach().reshape(classes * channels, 1, *pooled)
-        mean = torch.full((1, 1, window, window), window**-2)
-        spread = conv_transpose2d(own, mean, stride=stride)
-        # what no whole window fits into at the ends does not count
-        left = [side - reached for side, reached in zip(sides, spread.shape[2:], strict=True)]
-        whole: Tensor = pad(spread, (0, left[1], 0, left[0])).reshape(classes, channels, *sides)
-        return whole
+            shape = convolutions(torch.zeros(1, 1, size, size)).shape
+        self.register_buffer("weights", _before_pool(linear, pool, shape[1:]))
 
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits (n, classes) and maps (n, classes, h, w) of (n, 1, size, size)."""
         last = self.convolutions(maps)  # (n, channels, h, w)
-        logits = self.linear(self.flat(self.pool(last)))
+        logits = self.linear(self.pool(last).flatten(1))
         return logits, (last[:, None] * self.weights).sum(2)
 
 
-class Shrink(nn.Module):  # type: ignore[misc] # torch has no types here
+def _before_pool(linear: nn.Linear, pool: nn.AvgPool2d, shape: torch.Size) -> Tensor:
+    """Return the linear layer's weights (classes, channels, h, w) for maps before the pool."""
+    channels, *sides = shape
+    window, stride = pool.kernel_size, pool.stride
+    if not (isinstance(window, int) and isinstance(stride, int)):
+        raise ModelError("expected a last pool with square windows, found another")
+    pooled = [(side - window) // stride + 1 for side in sides]
+    classes = linear.out_features
+    own = linear.weight.detach().reshape(classes * channels, 1, *pooled)
+    mean = torch.full((1, 1, window, window), window**-2)
+    spread = conv_transpose2d(own, mean, stride=stride)
+    # what no whole window fits into at the ends does not count
+    left = [side - reached for side, reached in zip(sides, spread.shape[2:], strict=True)]
+    return pad(spread, (0, left[1], 0, left[0])).reshape(classes, channels, *sides)
+
+
+class Shrink(nn.Module):
     """`interpolate` with antialias, as two products of matrices."""
 
     matrix: Tensor
@@ -206,17 +214,16 @@ class Shrink(nn.Module):  # type: ignore[misc] # torch has no types here
 
 def _onnx(served: Served, manifest: Mapping[str, Any], *, maps_shape: tuple[int, ...]) -> bytes:
     """Return the bytes of the file."""
-    try:
-        import onnx
-    except ModuleNotFoundError as error:
-        raise BackendError("export needs onnx: pip install 'deepfreak[networks]'") from error
+    require("networks", "onnx")
+    import onnx
+
     side = manifest["side"]
     # two images: what is traced with one is taken for a network of one
     example = (
         torch.zeros(2, side, side, dtype=torch.uint8),
         torch.ones(2, side, side, dtype=torch.bool),
     )
-    buffer = BytesIO()
+    buffer: Any = BytesIO()  # torch's types do not know that the exporter by tracing takes one
     with warnings.catch_warnings(), torch.inference_mode():
         # of its age (the newer exporter needs a package of its own) and of what tracing may miss,
         # which is found out where the file's answers are compared
@@ -227,8 +234,8 @@ def _onnx(served: Served, manifest: Mapping[str, Any], *, maps_shape: tuple[int,
             buffer,
             dynamo=False,
             opset_version=OPSET,
-            input_names=list(INPUTS),
-            output_names=list(OUTPUTS),
+            input_names=INPUTS,
+            output_names=OUTPUTS,
             dynamic_axes={name: {0: "n"} for name in (*INPUTS, *OUTPUTS)},
         )
     graph = onnx.load_model_from_string(buffer.getvalue())

@@ -1,4 +1,4 @@
-"""A network with its inputs: 8-bit images in, logits out; and as a classifier with classes."""
+"""A network with its inputs, 8-bit images to logits; and as a model with classes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,15 +10,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from deepfreak.errors import FrameError, RecipeError
+from deepfreak.errors import RecipeError
+from deepfreak.models.classifier import check_images
 from deepfreak.networks.architecture import Architecture
-from deepfreak.networks.recipe import Inputs
+from deepfreak.networks.configuration import Inputs
 
 IMAGES_AT_ONCE = 16
 
 
-class Network(nn.Module):  # type: ignore[misc] # torch has no types here
-    """What is done to images, then a body of convolutions.
+class Network(nn.Module):
+    """What `Inputs` do to images, then a body of convolutions.
 
     `mean` (side, side), or (1, 1), is subtracted from pixels divided by 255. It is a buffer and so
     lies in the same file as the weights.
@@ -38,9 +39,9 @@ class Network(nn.Module):  # type: ignore[misc] # torch has no types here
     ) -> Any:  # noqa: ANN401 -- what the body gives: logits, or a tuple that begins with them
         """Return logits (n, classes) of images (n, side, side) of 0 to 255.
 
-        Pixels that are not `valid` (n, side, side) are taken to be as the mean, unless the body
-        knows what is missing. Asked `with_volume`, the crystal's volume (n,) is given too, by
-        bodies that estimate it.
+        Pixels that are not `valid` (n, side, side) get the mean's value, unless the body has a
+        number for missing pixels. `with_volume` returns the crystal's volume (n,) too, from bodies
+        that estimate it.
         """
         pixels = images.float()  # (n, side, side)
         if self.missing is None:
@@ -56,7 +57,8 @@ class Network(nn.Module):  # type: ignore[misc] # torch has no types here
         if self.shrink_to is not None:
             size = (self.shrink_to, self.shrink_to)
             maps = interpolate(maps, size, mode="bilinear", antialias=True)
-        return self.body.with_volume(maps) if with_volume else self.body(maps)
+        forward: Any = self.body.with_volume if with_volume else self.body
+        return forward(maps)
 
 
 def build_network(
@@ -116,12 +118,7 @@ class NetworkModel:
         FrameError
             Images are of another kind or size.
         """
-        images = np.asarray(images)
-        if images.dtype != np.uint8 or images.shape[1:] != (self.side, self.side):
-            raise FrameError(
-                f"expected uint8 images of {self.side} x {self.side} for this network, found "
-                f"{images.dtype} {images.shape[1:]}: prepare them"
-            )
+        images = check_images(images, valid, side=self.side)
         device = self.network.mean.device
         rows = np.empty((len(images), len(self.classes)))
         with torch.inference_mode():

@@ -1,12 +1,18 @@
 """A `Topology` in torch (He et al. 2016, with the strides where torchvision has them)."""
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from deepfreak.networks.topology import EXPANSION, Topology
+if TYPE_CHECKING:
+    from deepfreak.networks.topology import Topology
+
+# A bottleneck block gives four times the channels that its 3 x 3 convolution works on.
+EXPANSION = 4
 
 
-def bottleneck_network(topology: Topology, *, classes: int, size: int) -> nn.Module:
+def bottleneck_network(topology: "Topology", *, classes: int, size: int) -> nn.Module:
     """Return the network, float (n, 1, size, size) to logits (n, classes).
 
     Convolutions start as He et al. (2015) say, by fan-out, the linear layer as torch has it; both
@@ -36,7 +42,7 @@ def bottleneck_network(topology: Topology, *, classes: int, size: int) -> nn.Mod
     head = [
         nn.AvgPool2d(topology.second_pool_size, topology.second_pool_stride),
         nn.Flatten(),
-        nn.Linear(topology.features * last**2, classes),
+        nn.Linear(channels * last**2, classes),
     ]
     network = nn.Sequential(*layers, *head)
     if topology.normalise == "image":
@@ -54,7 +60,7 @@ def normalise_by_image(network: nn.Module) -> None:
                 setattr(parent, name, own)
 
 
-class Bottleneck(nn.Module):  # type: ignore[misc] # torch has no types here
+class Bottleneck(nn.Module):
     """1 x 1 down to `inner` channels, 3 x 3 with the stride, 1 x 1 up to four times `inner`."""
 
     def __init__(self, channels: int, inner: int, stride: int) -> None:

@@ -14,11 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d, max_pool2d, relu
 
-from deepfreak.encoding import (
-    PEDESTAL,
-)
-from deepfreak.networks.compact import BLOCK_PX
+from deepfreak.encoding import PEDESTAL
 
+# Side in pixels of the blocks that the image is divided into.
+BLOCK_PX = 4
 BLOCK_PIXELS = BLOCK_PX**2
 # Added to what a pixel holds that measured nothing. All gray levels of a block together do not make
 # up for it, so that a block's sum says how many there are.
@@ -71,7 +70,7 @@ class Planes(NamedTuple):
     weight: Tensor
 
 
-class SpotPlanes(nn.Module):  # type: ignore[misc] # torch has no types here
+class SpotPlanes(nn.Module):
     """Makes `Planes`, which turn with the image, and in which missing pixels leave no trace."""
 
     # how many planes `light` and `shape` have
@@ -94,7 +93,7 @@ class SpotPlanes(nn.Module):  # type: ignore[misc] # torch has no types here
 
     def forward(self, levels: Tensor) -> Planes:
         """Return the planes of images (n, 1, side, side) of gray levels, some with `MISSING`."""
-        if levels.device.type != "cpu" or torch.jit.is_tracing():
+        if levels.device.type != "cpu" or torch.onnx.is_in_onnx_export():
             return self._planes(levels)
         parts = [self._planes(part) for part in levels.split(IMAGES_IN_CACHE)]
         return Planes(*(torch.cat(planes) for planes in zip(*parts, strict=True)))

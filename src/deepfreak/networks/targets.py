@@ -1,4 +1,4 @@
-"""What a label asks of a network: one class, or any class of a group."""
+"""The loss: for labels that are a class or a group, and for the crystal's volume."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,15 +7,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from deepfreak.classes import (
-    GROUPS,
-    groups,
-)
+from deepfreak.classes import GROUPS, groups
+from deepfreak.networks.configuration import VOLUME_UNIT_MM3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Targets:
-    """Classes, and perhaps the two groups that they fall into.
+    """The classes that each label allows: one, or those of a group.
 
     A label below the number of classes is a class. That number stands for the first of
     `GROUPS`, the next for the second: of such an image only its group is known.
@@ -31,12 +29,12 @@ class Targets:
 
     @classmethod
     def of(cls, classes: Sequence[str], *, with_groups: bool, device: torch.device) -> "Targets":
-        """Return what labels of `classes` may ask for.
+        """Return what labels of `classes`, `with_groups` of their two groups too, allow.
 
         Raises
         ------
         DatasetError
-            Groups are asked for, and the classes do not fall into two.
+            The classes do not fall into two groups.
         """
         if not with_groups:
             return cls(members=None)
@@ -48,8 +46,8 @@ class Targets:
     def loss(self, logits: Tensor, labels: Tensor, *, label_smoothing: float) -> Tensor:
         """Return the mean loss of logits (n, classes) for labels (n,).
 
-        Of an image whose class is known it is the cross-entropy; of one whose group is known, -log
-        of the sum of its classes' probabilities, without smoothing.
+        For a class it is the cross-entropy; for a group -log of the sum of its classes'
+        probabilities, without smoothing.
         """
         if self.members is None:
             return cross_entropy(logits, labels, label_smoothing=label_smoothing)
@@ -63,12 +61,22 @@ class Targets:
         )
         allowed = logits.masked_fill(~self.members[labels], -torch.inf)
         by_group = logits.logsumexp(1) - allowed.logsumexp(1)
-        # chosen without a look at the labels, for which a GPU would have to wait
+        # without a condition on the labels, for which the host would have to wait for the GPU
         return torch.where(labels < classes, by_class, by_group).mean()
 
     def hits(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return for how many images the likeliest class is one that the label allows, ()."""
+        """Return for how many images the most probable class is one that the label allows, ()."""
         found = logits.argmax(1)
         if self.members is None:
             return (found == labels).sum()
         return self.members[labels, found].sum()
+
+
+def volume_error(estimated: Tensor, volumes: Tensor) -> Tensor:
+    """Return the squared error of the logarithm of volumes (n,) in mm^3, a mean over all images.
+
+    Images without a crystal add nothing.
+    """
+    crystal = volumes > 0
+    truth = (volumes / VOLUME_UNIT_MM3).where(crystal, torch.ones_like(volumes)).log()
+    return ((estimated - truth).square() * crystal).mean()

@@ -1,13 +1,11 @@
 """The paper's family of networks: ResNet-50 with other filters, strides and pools (Table 9)."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-import pydantic
 from pydantic import Field
 
-from deepfreak.errors import ModelError, RecipeError
-from deepfreak.settings import one_line, settings
+from deepfreak.errors import RecipeError
+from deepfreak.settings import settings, to_json
 
 if TYPE_CHECKING:
     from torch import nn
@@ -17,9 +15,6 @@ Width = Annotated[int, Field(ge=1, le=128)]
 Kernel = Annotated[int, Field(ge=1, le=64)]
 Stride = Annotated[int, Field(ge=1, le=16)]
 Depth = Annotated[int, Field(ge=1, le=64)]
-
-# A bottleneck block gives four times the channels that its 3 x 3 convolution works on.
-EXPANSION = 4
 
 
 @settings
@@ -32,7 +27,7 @@ class Topology:
     Parameters
     ----------
     filters
-        Channels of the first convolution and inner channels of the first stage.
+        Filters of the first convolution, at most. Also the inner channels of the first stage.
     first_conv_size, first_conv_stride, first_pool_size, first_pool_stride
         In pixels; padded by half their size. The first pool takes maxima.
     second_pool_size, second_pool_stride
@@ -40,8 +35,9 @@ class Topology:
     blocks, block_strides
         Of each stage; the stride is that of the stage's first 3 x 3 convolution.
     normalise
-        By the mean and variance of the "batch" while it learns, and by running ones when it judges;
-        or always by those of each "image", as batches of one do while they learn.
+        Normalisation by the statistics of the batch or of each image. By those of the "batch" while
+        it learns and by running ones afterwards; or always by those of each "image", as batches of
+        one do while they learn.
     """
 
     name: ClassVar[str] = "bottlenecks"
@@ -56,11 +52,6 @@ class Topology:
     blocks: tuple[Depth, Depth, Depth, Depth] = (3, 4, 6, 3)
     block_strides: tuple[Stride, Stride, Stride, Stride] = (1, 2, 2, 2)
     normalise: Literal["batch", "image"] = "batch"
-
-    @property
-    def features(self) -> int:
-        """Channels of the last stage."""
-        return (self.filters << (len(self.blocks) - 1)) * EXPANSION
 
     def map_sizes(self, size: int) -> tuple[int, ...]:
         """Return the maps' sides in pixels for images of `size` x `size`.
@@ -86,26 +77,8 @@ class Topology:
         return tuple(sides)
 
     def settings(self) -> dict[str, Any]:
-        """Return what makes this topology again, as JSON values."""
-        values = pydantic.TypeAdapter(Topology).dump_python(self, mode="json")
-        if self.normalise == "batch":
-            del values["normalise"]  # networks from before there was a choice are the same
-        return {"architecture": self.name, **values}
-
-    @classmethod
-    def from_settings(cls, values: Mapping[str, Any]) -> Self:
-        """Return the topology that `settings` described.
-
-        Raises
-        ------
-        ModelError
-            A value is missing, unknown or out of range.
-        """
-        try:
-            return cls(**{key: value for key, value in values.items() if key != "architecture"})
-        except (pydantic.ValidationError, TypeError) as error:
-            said = one_line(error) if isinstance(error, pydantic.ValidationError) else str(error)
-            raise ModelError(f"the network's topology is wrong: {said}") from error
+        """Return the settings as JSON values, the name under `architecture`."""
+        return {"architecture": self.name, **to_json(self)}
 
     def build(self, *, classes: int = 5, size: int = 512) -> "nn.Module":
         """Return the network, float (n, 1, size, size) to logits (n, classes); see `resnet`."""

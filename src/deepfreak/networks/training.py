@@ -1,5 +1,7 @@
 """Training in one visible loop: what the weights see, in which order, and what is written when."""
 
+import copy
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -8,34 +10,41 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from deepfreak.datasets import Dataset
-from deepfreak.errors import BackendError, DatasetError, OutputError, RecipeError
+from deepfreak.errors import (
+    BackendError,
+    DatasetError,
+    DeepFreakError,
+    OutputError,
+    RecipeError,
+)
 from deepfreak.networks.architecture import Architecture
 from deepfreak.networks.augmentation import change, draw_changes, measured
-from deepfreak.networks.batches.batch import Batch
+from deepfreak.networks.batches import Source, source_of
+from deepfreak.networks.batches.batch import STEP, Batch, generator
 from deepfreak.networks.batches.fresh import Fresh
-from deepfreak.networks.batches.order import STEP, generator
-from deepfreak.networks.batches.source import Source, source_of
 from deepfreak.networks.batches.stored import StoredImages
 from deepfreak.networks.checkpoint import FORMAT, fingerprint, save_network
+from deepfreak.networks.configuration import Training
+from deepfreak.networks.cuda_graph import CudaGraphStep, Step
 from deepfreak.networks.curve import Epoch, write_curve
 from deepfreak.networks.network import Network, NetworkModel, build_network
 from deepfreak.networks.processes import Processes, processes
-from deepfreak.networks.recipe import Training
 from deepfreak.networks.state import State
-from deepfreak.networks.step import step_of
-from deepfreak.networks.targets import Targets
+from deepfreak.networks.targets import Targets, volume_error
 from deepfreak.storage.files import versions
 
 CHECKPOINT = "checkpoint.safetensors"
 WEIGHTS = "weights.safetensors"
 CURVE = "curve.jsonl"
 
-# Looking at a GPU's numbers makes it wait, so it is done now and then only.
+# Reading a GPU's numbers makes the host wait, so it is done now and then only.
 STEPS_BETWEEN_CHECKS = 50
-IMAGES_JUDGED_AT_ONCE = 64
+VALIDATION_BATCH = 64
 
 Advance = Callable[[int], None]
 Show = Callable[[str, int], AbstractContextManager[Advance]]
@@ -43,13 +52,13 @@ Show = Callable[[str, int], AbstractContextManager[Advance]]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Trained:
-    """What a training came to: the network, and what each of its epochs brought."""
+    """The result of a training: the network, and the learning curve."""
 
     model: NetworkModel
     history: tuple[Epoch, ...]
 
 
-def train_network(  # noqa: C901, PLR0915 -- all that happens to the weights, in one place
+def train_network(  # noqa: C901, PLR0912, PLR0915 -- all that happens to the weights, in one place
     data: Dataset | Fresh,
     *,
     architecture: Architecture,
@@ -61,15 +70,16 @@ def train_network(  # noqa: C901, PLR0915 -- all that happens to the weights, in
     until: int | None = None,
     device: str | None = None,
     save_every_steps: int = 1000,
+    cuda_graph: bool = True,
     show: Show | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> Trained:
-    """Train a network on `data`, or go on where a training in the folder `out` was stopped.
+    """Train a network on `data`, or resume the training in the directory `out`.
 
     The weights depend on the images, the settings and the seed, and in their last bits on the
-    device, its threads and the number of processes; not on how often the training was stopped.
-    The folder holds `checkpoint.safetensors`, from which it goes on, `curve.jsonl`, and at the end
-    `weights.safetensors`, which `load_network` reads.
+    device, its threads and the number of processes; not on how often training was interrupted.
+    The directory holds `checkpoint.safetensors`, from which it resumes, `curve.jsonl`, and at the
+    end `weights.safetensors`, which `load_network` reads.
 
     Parameters
     ----------
@@ -77,19 +87,21 @@ def train_network(  # noqa: C901, PLR0915 -- all that happens to the weights, in
         A data set, best a `memory_map`, or `Fresh` shots. All processes that torchrun started
         share each batch.
     also
-        Further images of which only the group is learned, with diffraction or without: an epoch
+        Further images of which only the group is known, with diffraction or without: an epoch
         shows all images of `data` and of these in one order. See `Targets`.
     until
-        After how many epochs to stop, by default all. The training may be called again with a
-        larger number and goes on; with a smaller one, only the history is cut there.
+        After how many epochs to stop, by default all. A later call with a larger number resumes
+        there; with a smaller one, only the history is cut.
     device
         Such as "cpu" or "cuda"; by default a GPU where there is one.
     save_every_steps
         How often a checkpoint is written beside the ends of epochs.
+    cuda_graph
+        Whether a single GPU replays its steps as a CUDA graph; the weights are the same.
     show
         What shows progress, such as `progress.progress`.
     on_epoch
-        Called with what an epoch brought.
+        Called at the end of each epoch.
 
     Raises
     ------
@@ -99,7 +111,7 @@ def train_network(  # noqa: C901, PLR0915 -- all that happens to the weights, in
     RecipeError
         The settings do not fit the images, or the processes.
     OutputError
-        The folder holds another training, or cannot be written.
+        The directory holds another training, or cannot be written.
     ModelError
         The checkpoint in it is damaged.
     BackendError
@@ -113,7 +125,6 @@ def train_network(  # noqa: C901, PLR0915 -- all that happens to the weights, in
         raise RecipeError(f"expected to stop after 1 to {training.epochs} epochs, found {last}")
     with processes(device) as group, reproducible(group.device), _in_one_line(training):
         source = source_of(data, group, also=also)
-        targets = Targets.of(source.classes, with_groups=bool(also), device=group.device)
         held_out = None if validation is None else StoredImages(validation, group)
         _check(source, held_out, training, group)
         plan: dict[str, Any] = {
@@ -131,15 +142,20 @@ def train_network(  # noqa: C901, PLR0915 -- all that happens to the weights, in
             architecture, training.inputs, classes=len(source.classes), side=source.side
         )
         _check_volume(network, architecture, training)
-        state = State.of(network, training, group.device)
+        state = new_state(network, training, group.device)
         if (folder / CHECKPOINT).exists():
             state.resume(folder / CHECKPOINT, plan, group)
         else:
             _make_folder(folder)
-            _learn_mean(state, source, training)
+            _set_mean(state, source, training)
 
-        half = training.precision == "bf16"
-        gradients = step_of(group.together(network), targets, training, group)
+        targets = Targets.of(source.classes, with_groups=bool(also), device=group.device)
+        step = gradient_step(group.together(network), targets, training, group.device)
+        # the exchange of gradients between processes is not captured
+        if cuda_graph and group.device.type == "cuda" and group.count == 1:
+            step = CudaGraphStep(
+                step=step, network=network, batch=training.batch, device=group.device
+            )
         steps = source.steps(training.batch)
         begin = state.epoch * steps + state.step
         batches = source.batches(batch=training.batch, seed=seed, first=begin)
@@ -162,36 +178,43 @@ def train_network(  # noqa: C901, PLR0915 -- all that happens to the weights, in
                     for parameters in state.optimizer.param_groups:
                         parameters["lr"] = rate
 
-                    # the gradients: forwards and back
-                    loss, hits = gradients(Batch(images, labels, volumes, valid))
+                    # forwards and back, the mean loss () and the images classified correctly ()
+                    loss, hits = step(Batch(images, labels, volumes, valid))
                     state.optimizer.step()
+                    if training.average:
+                        # a young mean with a slow decay would remember the initial weights
+                        decay = min(training.average, (1 + done) / (10 + done))
+                        update_ema(state.average, network, decay=decay)
 
-                    state.blend(done, training.average)
-                    state.count(loss, hits, len(labels))
+                    count = torch.full_like(hits, len(labels))
+                    state.counts += torch.stack([loss.double() * len(labels), hits, count])
                     state.step += 1
                     advance(len(labels) * group.count)
                     if state.step % STEPS_BETWEEN_CHECKS == 0:
-                        state.check(state.tally)
+                        _check_finite(state.counts, state)
                     if state.step % save_every_steps == 0 and state.step < steps:
+                        _check_finite(group.total(state.counts), state)
                         state.save(folder / CHECKPOINT, plan, group)
 
-                total = group.total(state.tally)
-                state.check(total)
-                loss_sum, hits, count = total.tolist()
-                judged = None if held_out is None else _judge(state, held_out, group, half=half)
+                total = group.total(state.counts)
+                _check_finite(total, state)
+                loss_sum, correct, images_shown = total.tolist()
+                validated: tuple[float | None, float | None] = (None, None)
+                if held_out is not None:
+                    validated = _validate(state, held_out, training, group)
                 row = Epoch(
                     epoch=state.epoch + 1,
                     learning_rate=rate,
-                    loss=loss_sum / count,
-                    accuracy=hits / count,
-                    validation_loss=None if judged is None else judged[0],
-                    validation_accuracy=None if judged is None else judged[1],
-                    images=int(count),
+                    loss=loss_sum / images_shown,
+                    accuracy=correct / images_shown,
+                    validation_loss=validated[0],
+                    validation_accuracy=validated[1],
+                    images=int(images_shown),
                     seconds=round(state.elapsed_s, 3),
                 )
                 state.history.append(row)
                 state.epoch, state.step = state.epoch + 1, 0
-                state.tally.zero_()
+                state.counts.zero_()
                 state.save(folder / CHECKPOINT, plan, group)
                 if group.leads:
                     write_curve(folder / CURVE, state.history)
@@ -202,6 +225,78 @@ def train_network(  # noqa: C901, PLR0915 -- all that happens to the weights, in
         if group.leads:
             save_network(model, folder / WEIGHTS)
     return Trained(model=model, history=tuple(state.history[:last]))
+
+
+def gradient_step(
+    network: nn.Module, targets: Targets, training: Training, device: torch.device
+) -> Step:
+    """Return a function that leaves the gradients of a batch in `network`; see `Step`."""
+    with_volume, in_bf16 = training.volume_weight > 0, training.precision == "bf16"
+
+    def step(batch: Batch) -> tuple[Tensor, Tensor]:
+        images, labels, volumes, valid = batch
+        network.zero_grad(set_to_none=True)
+        # each weight is used once, so a cache of its bf16 copy would gain nothing
+        with torch.autocast(device.type, torch.bfloat16, enabled=in_bf16, cache_enabled=False):
+            found = network(images, valid, with_volume=with_volume)
+            logits = found[0] if with_volume else found  # (n, classes)
+            loss = targets.loss(logits, labels, label_smoothing=training.label_smoothing)
+            total_loss = loss
+            if with_volume:
+                total_loss = loss + training.volume_weight * volume_error(found[1], volumes)
+        total_loss.backward()
+        return loss.detach(), targets.hits(logits, labels)
+
+    return step
+
+
+def update_ema(average: nn.Module, network: nn.Module, *, decay: float) -> None:
+    """Move the running mean of the weights towards those of `network`."""
+    update = get_ema_multi_avg_fn(decay)
+    with torch.no_grad():
+        update(list(average.parameters()), list(network.parameters()), 0)
+        for kept, new in zip(average.buffers(), network.buffers(), strict=True):
+            if kept.is_floating_point():
+                update([kept], [new], 0)
+            else:
+                kept.copy_(new)
+
+
+def new_state(network: Network, training: Training, device: torch.device) -> State:
+    """Return the state before the first step, with `network` on `device`."""
+    network.to(device)
+    if device.type == "cuda":
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # is documented
+    return State(
+        network=network,
+        average=copy.deepcopy(network) if training.average else network,
+        optimizer=_make_optimizer(network, training),
+        counts=torch.zeros(3, dtype=torch.float64, device=device),
+    )
+
+
+def _make_optimizer(network: nn.Module, training: Training) -> torch.optim.Optimizer:
+    """Return the optimizer; its learning rate is set at each step."""
+    weights = list(network.parameters())
+    decay = training.weight_decay
+    # biases and normalisations have one dimension
+    groups = [
+        {"params": [each for each in weights if each.ndim > 1], "weight_decay": decay},
+        {
+            "params": [each for each in weights if each.ndim <= 1],
+            "weight_decay": decay if training.decay_all else 0.0,
+        },
+    ]
+    groups = [group for group in groups if group["params"]]
+    if training.optimizer == "adamw":
+        betas = (training.momentum, training.second_momentum)
+        return torch.optim.AdamW(groups, lr=training.learning_rate, betas=betas)
+    return torch.optim.SGD(
+        groups,
+        lr=training.learning_rate,
+        momentum=training.momentum,
+        nesterov=training.nesterov,
+    )
 
 
 def _check(
@@ -240,7 +335,18 @@ def _check_volume(network: Network, architecture: Architecture, training: Traini
         )
 
 
-def _learn_mean(state: State, source: Source, training: Training) -> None:
+def _check_finite(counts: Tensor, state: State) -> None:
+    """Raise `DeepFreakError` if the sum of the losses is infinite or not a number."""
+    loss = float(counts[0])
+    if not math.isfinite(loss):
+        raise DeepFreakError(
+            f"expected a finite loss, found {loss} in epoch {state.epoch + 1}, by step "
+            f"{state.step}: use a learning rate below {state.optimizer.param_groups[0]['lr']:g} "
+            "or more warm-up"
+        )
+
+
+def _set_mean(state: State, source: Source, training: Training) -> None:
     """Give the network the mean of the training images, as its inputs ask for."""
     if training.inputs.subtract == "nothing":
         return
@@ -250,24 +356,25 @@ def _learn_mean(state: State, source: Source, training: Training) -> None:
         network.mean.copy_(mean)
 
 
-def _judge(
-    state: State, held_out: StoredImages, group: Processes, *, half: bool
+def _validate(
+    state: State, held_out: StoredImages, training: Training, group: Processes
 ) -> tuple[float, float]:
-    """Return mean loss and accuracy of the network that is kept, over images in order."""
+    """Return mean loss and accuracy of the averaged network on images held out."""
     network = state.average.eval()
     group.copy_buffers(network)
-    tally = torch.zeros_like(state.tally)
+    counts = torch.zeros_like(state.counts)
+    in_bf16 = training.precision == "bf16"
     with torch.inference_mode():
-        for images, labels, _, valid in held_out.in_order(IMAGES_JUDGED_AT_ONCE):
-            with torch.autocast(group.device.type, torch.bfloat16, enabled=half):
+        for images, labels, _, valid in held_out.in_order(VALIDATION_BATCH):
+            with torch.autocast(group.device.type, torch.bfloat16, enabled=in_bf16):
                 logits = network(images, valid)
                 loss = cross_entropy(logits, labels, reduction="sum")
             hits = (logits.argmax(1) == labels).sum()
-            tally += torch.stack([loss.double(), hits, torch.full_like(hits, len(labels))])
-    total = group.total(tally)
-    state.check(total)
-    loss_sum, hits_sum, count = total.tolist()
-    return loss_sum / count, hits_sum / count
+            counts += torch.stack([loss.double(), hits, torch.full_like(hits, len(labels))])
+    total = group.total(counts)
+    _check_finite(total, state)
+    loss_sum, correct, images_shown = total.tolist()
+    return loss_sum / images_shown, correct / images_shown
 
 
 def _model(state: State, plan: dict[str, Any], group: Processes) -> NetworkModel:

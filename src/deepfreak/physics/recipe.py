@@ -39,7 +39,7 @@ def load_recipe(
         Name of a shipped recipe, or path of a TOML file.
     structure
         Replaces the recipe's crystal structure: a coordinate or MTZ file, or the id of a PDB entry
-        that `deepfreak fetch` has stored.
+        that `deepfreak data fetch` has stored.
     changes
         Settings to change after that, in order: `beam.wavelength_A=1.3` or, in a list, counting
         from 0, `classes.lit.1.probability=0.5`. A value is written as in TOML; text needs no

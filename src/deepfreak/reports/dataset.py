@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from deepfreak.datasets import Dataset
 from deepfreak.reports.figures import Figure, draw_figure
-from deepfreak.reports.page import CLASS_COLOURS, class_colours, write_page
+from deepfreak.reports.page import write_page
+from deepfreak.reports.palette import CLASS_COLOURS, class_colours
 from deepfreak.reports.pictures import picture, white_level
 
 if TYPE_CHECKING:

@@ -10,15 +10,10 @@ from numpy.typing import NDArray
 from deepfreak.features import Images
 from deepfreak.models.evaluation import Evaluation, format_percent
 from deepfreak.models.importance import Importance, Importances
-from deepfreak.reports.figures import (
-    INK,
-    Figure,
-    draw_figure,
-    p_crystal_figure,
-    reliability_figure,
-)
-from deepfreak.reports.page import class_colours, write_page
-from deepfreak.reports.verdicts import MAX_PICTURES, ShownVerdict, gallery
+from deepfreak.reports.figures import INK, Figure, draw_figure, p_crystal_figure, reliability_figure
+from deepfreak.reports.page import write_page
+from deepfreak.reports.palette import BAR_COLOUR, class_colours
+from deepfreak.reports.verdicts import MAX_PICTURES, GalleryItem, gallery
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +22,6 @@ if TYPE_CHECKING:
 RIGHT_PER_CLASS = 3
 # Bars of single features; the others are in the summary.
 MAX_BARS = 20
-BAR_COLOUR = "#3f7fb5"
 
 
 def write_evaluation_page(
@@ -160,10 +154,10 @@ def _choose(evaluation: Evaluation, max_pictures: int) -> tuple[NDArray[np.intp]
     return right, wrong
 
 
-def _show(evaluation: Evaluation, images: Images, valid: Images | None, index: int) -> ShownVerdict:
+def _show(evaluation: Evaluation, images: Images, valid: Images | None, index: int) -> GalleryItem:
     truth = evaluation.classes[evaluation.truth[index]]
     probabilities = evaluation.probabilities[index].tolist()
-    return ShownVerdict(
+    return GalleryItem(
         image=np.asarray(images[int(index)]),
         valid=None if valid is None else np.asarray(valid[int(index)], np.bool_),
         caption=f"image {index}",

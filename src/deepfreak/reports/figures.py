@@ -3,12 +3,12 @@
 import io
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from deepfreak.models.evaluation import Evaluation, Proportion
-from deepfreak.reports.page import CLASS_COLOURS
+from deepfreak.reports.palette import CRYSTAL_COLOUR, NO_CRYSTAL_COLOUR
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 # Stands for the page's text colour while matplotlib draws; nothing else is of this colour.
 INK = "#010203"
-NO_CRYSTAL_COLOUR, CRYSTAL_COLOUR = CLASS_COLOURS[1], CLASS_COLOURS[3]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +42,7 @@ def draw_figure(
     import matplotlib as mpl
     from matplotlib.figure import Figure as Canvas
 
-    style = {
+    style: Any = {
         "svg.fonttype": "none",
         "svg.hashsalt": title,
         "font.family": "sans-serif",

@@ -6,9 +6,6 @@ from typing import Any
 
 from deepfreak.storage.files import whole_file
 
-# Mid tones, legible on light and on dark; the order is that of the classes.
-CLASS_COLOURS = ("#8b929c", "#5a8fd8", "#d9a21b", "#3aa675", "#c8557a", "#8d6fd1", "#5fa8b0")
-
 
 def write_page(
     path: Path, template: str, values: Mapping[str, Any], *, overwrite: bool = False
@@ -33,8 +30,3 @@ def write_page(
     with whole_file(path, overwrite=overwrite) as partial:
         # File names may hold bytes that are no text; they must not cost the page.
         partial.write_text(html, encoding="utf-8", errors="replace")
-
-
-def class_colours(classes: tuple[str, ...]) -> dict[str, str]:
-    """Return a colour for each class, by its place."""
-    return {name: CLASS_COLOURS[i % len(CLASS_COLOURS)] for i, name in enumerate(classes)}

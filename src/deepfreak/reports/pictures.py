@@ -3,21 +3,25 @@
 import base64
 import io
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.errors import FrameError
 from deepfreak.features.peaks import MIN_SIGMA, find_peaks
+from deepfreak.reports.palette import ACTIVATION_RGB, MISSING_RGB
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 SIDE = 256
 SHADES = 64
 MISSING_SHADE = SHADES
-MISSING_COLOUR = (52, 74, 128)
 # The part of all shown pixels that may be white: a spot is a few pixels in ten thousand.
 WHITE_PART = 0.002
 MIN_WHITE_LEVEL = 24
+MAX_OPAQUE = 130  # of 255; the image has to be seen through an activation map
 # More circles than this hide the picture.
 MAX_CIRCLES = 200
 # In pixels of the picture, `SIDE` of them wide.
@@ -39,19 +43,48 @@ def picture(image: NDArray[np.uint8], valid: NDArray[np.bool_] | None, *, white:
     Where several pixels become one the brightest is shown, so that no spot is lost. Missing
     pixels have a colour of their own.
     """
-    from PIL import Image
+    from PIL.Image import fromarray
 
     shown = np.ones(image.shape, np.bool_) if valid is None else valid
     factor = _factor(image.shape)
-    levels = _brightest(np.where(shown, image, 0).astype(np.uint8), factor)
+    levels = brightest(np.where(shown, image, 0).astype(np.uint8), factor)
     shades = np.minimum(levels.astype(np.uint16) * (SHADES - 1) // white, SHADES - 1)
-    shades[~_brightest(shown, factor)] = MISSING_SHADE
-    png = Image.fromarray(shades.astype(np.uint8), mode="P")
+    shades[~brightest(shown, factor)] = MISSING_SHADE
+    png = fromarray(shades.astype(np.uint8), mode="P")
     grays = [round(255 * shade / (SHADES - 1)) for shade in range(SHADES)]
-    png.putpalette([value for gray in grays for value in (gray,) * 3] + list(MISSING_COLOUR))
+    png.putpalette([value for gray in grays for value in (gray,) * 3] + list(MISSING_RGB))
+    return png_uri(png)
+
+
+def tint(activation: NDArray[np.float32]) -> str:
+    """Return an activation map [slow, fast] as a translucent PNG data URI.
+
+    One pixel for each of its parts, to be stretched smoothly over the image. The more a part spoke
+    for the verdict, relative to the part that did most, the more opaque it is; parts that spoke
+    against it are transparent.
+    """
+    from PIL.Image import fromarray
+
+    favour = np.maximum(activation, 0)
+    most = favour.max(initial=0)
+    layer = np.empty((*activation.shape, 4), np.uint8)
+    layer[..., :3] = ACTIVATION_RGB
+    layer[..., 3] = np.rint(MAX_OPAQUE * (favour / most if most > 0 else favour))
+    return png_uri(fromarray(layer))
+
+
+def png_uri(image: "Image") -> str:
+    """Return a PIL image as a PNG data URI."""
     buffer = io.BytesIO()
-    png.save(buffer, "PNG", optimize=True)
+    image.save(buffer, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def brightest(image: NDArray[Any], factor: int) -> NDArray[Any]:
+    """Return the largest value of each block of factor x factor pixels; the last may be smaller."""
+    starts = [np.arange(0, size, factor) for size in image.shape]
+    rows = np.maximum.reduceat(image, starts[0], axis=0)
+    return np.asarray(np.maximum.reduceat(rows, starts[1], axis=1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,10 +166,3 @@ def _count(peaks: int, sigma: float) -> str:
 def _factor(shape: tuple[int, ...]) -> int:
     """Return how many pixels along each side become one of the picture."""
     return max(1, -(-max(shape) // SIDE))
-
-
-def _brightest(image: NDArray[Any], factor: int) -> NDArray[Any]:
-    """Return the largest value of each block of factor x factor pixels; the last may be smaller."""
-    starts = [np.arange(0, size, factor) for size in image.shape]
-    rows = np.maximum.reduceat(image, starts[0], axis=0)
-    return np.asarray(np.maximum.reduceat(rows, starts[1], axis=1))

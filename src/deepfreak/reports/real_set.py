@@ -1,7 +1,5 @@
 """The preview of a real data set: what was taken for shadow, the crop, and what came of it."""
 
-import base64
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,23 +7,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.encoding import (
-    SIZE,
-)
-from deepfreak.preparation import (
-    middle_window,
-)
+from deepfreak.encoding import SIZE
+from deepfreak.preparation import middle_window
 from deepfreak.reports.page import write_page
-from deepfreak.reports.pictures import picture, white_level
+from deepfreak.reports.palette import MISSING_RGB, SHADOW_RGB, WINDOW_RGB
+from deepfreak.reports.pictures import picture, png_uri, white_level
 
 if TYPE_CHECKING:
     from deepfreak.datasets.real_images.real_set import Example, RealSet
     from deepfreak.datasets.real_images.setups import Setup
 
 _SIDE = 512
-_SHADOW = (200, 62, 90)
-_MISSING = (52, 74, 128)
-_WINDOW = (255, 196, 0)
 
 
 def write_preview(path: Path, made: "RealSet", *, overwrite: bool = False) -> None:
@@ -75,13 +67,11 @@ def overview(setup: "Setup") -> str:
     white = float(np.quantile(root[valid], 0.995)) if valid.any() else 1.0
     gray = np.clip(root / max(white, 1e-6), 0, 1)[::factor, ::factor]
     shown = np.repeat((255 * gray).astype(np.uint8)[..., None], 3, axis=2)
-    shown[~valid[::factor, ::factor]] = _MISSING
-    shown[setup.shadow[::factor, ::factor]] = _SHADOW
+    shown[~valid[::factor, ::factor]] = MISSING_RGB
+    shown[setup.shadow[::factor, ::factor]] = SHADOW_RGB
     window = setup.window or middle_window(setup.frame)
     _draw_box(shown, [start // factor for start in window.origin], SIZE * window.factor // factor)
-    buffer = io.BytesIO()
-    Image.fromarray(shown).save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return png_uri(Image.fromarray(shown))
 
 
 def _draw_box(shown: NDArray[np.uint8], corner: list[int], side: int) -> None:
@@ -90,9 +80,9 @@ def _draw_box(shown: NDArray[np.uint8], corner: list[int], side: int) -> None:
     first, last = max(top, 0), min(top + side, rows) - 1
     begin, end = max(left, 0), min(left + side, columns) - 1
     for row in (first, last):
-        shown[row, begin : end + 1] = _WINDOW
+        shown[row, begin : end + 1] = WINDOW_RGB
     for column in (begin, end):
-        shown[first : last + 1, column] = _WINDOW
+        shown[first : last + 1, column] = WINDOW_RGB
 
 
 def _cards(examples: Sequence["Example"]) -> list[dict[str, Any]]:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.formats.written.header import Header
+from deepfreak.formats.shot_header import Header
 from deepfreak.physics.detector import Panel
-from deepfreak.reports.pictures import MISSING_COLOUR, white_level
+from deepfreak.reports.palette import BEAM_RGB, LABEL_RGB, MISSING_RGB, OBSTACLE_RGB, RING_RGB
+from deepfreak.reports.pictures import brightest, white_level
 from deepfreak.storage.files import whole_file
 
 if TYPE_CHECKING:
@@ -19,10 +20,6 @@ Array = NDArray[np.float64]
 
 SIDE = 1024  # pixels of the picture's longer side, about
 RINGS = 4
-RING_COLOUR = (64, 190, 214)
-LABEL_COLOUR = (150, 232, 250)
-BEAM_COLOUR = (240, 96, 72)
-SHADE_TINT = (72, 44, 16)
 FONT_SIZE = 18
 _DIGITS = 2  # of a ring's resolution
 _STEPS = 721  # around a ring
@@ -48,11 +45,11 @@ def write_preview(path: Path, image: NDArray[Any], header: Header, overwrite: bo
     white = white_level([levels])
     shrink = max(1, round(max(image.shape) / SIDE))
     enlarge = max(1, round(SIDE / max(image.shape)))
-    gray = np.minimum(_largest(levels, shrink).astype(np.uint16) * 255 // white, 255)
+    gray = np.minimum(brightest(levels, shrink).astype(np.uint16) * 255 // white, 255)
     colours = np.repeat(gray.astype(np.uint8)[..., None], 3, axis=2)
-    shaded = _largest(header.shaded, shrink)
-    colours[shaded] = colours[shaded] // 2 + np.array(SHADE_TINT, dtype=np.uint8)
-    colours[~_largest(shown, shrink)] = MISSING_COLOUR
+    shaded = brightest(header.shaded, shrink)
+    colours[shaded] = colours[shaded] // 2 + np.array(OBSTACLE_RGB, dtype=np.uint8)
+    colours[~brightest(shown, shrink)] = MISSING_RGB
     colours = colours.repeat(enlarge, axis=0).repeat(enlarge, axis=1)
     picture = Image.fromarray(colours)
     _draw_rings(ImageDraw.Draw(picture), header, enlarge / shrink)
@@ -113,14 +110,14 @@ def _draw_rings(pen: "ImageDraw", header: Header, scale: float) -> None:
             on_panel = np.all((points >= first) & (points <= first + size), axis=1)
             for here, there in pairwise(range(_STEPS)):
                 if on_panel[here] and on_panel[there]:
-                    pen.line([*_xy(points[here], scale), *_xy(points[there], scale)], RING_COLOUR)
+                    pen.line([*_xy(points[here], scale), *_xy(points[there], scale)], RING_RGB)
             seen.append(points[on_panel])
         place = _place_for_label(np.concatenate(seen), header.image_size, FONT_SIZE / scale)
         if place is not None:
             pen.text(
                 _xy(place, scale),
                 f"{d_A:g} A",
-                LABEL_COLOUR,
+                LABEL_RGB,
                 anchor="mm",
                 font_size=FONT_SIZE,
                 stroke_width=2,
@@ -128,7 +125,7 @@ def _draw_rings(pen: "ImageDraw", header: Header, scale: float) -> None:
             )
     x, y = _xy(np.array(header.beam_center_px), scale)
     for dx, dy in ((8, 0), (0, 8)):
-        pen.line([x - dx, y - dy, x + dx, y + dy], BEAM_COLOUR, width=2)
+        pen.line([x - dx, y - dy, x + dx, y + dy], BEAM_RGB, width=2)
 
 
 def _place_for_label(points: Array, image_size: tuple[int, int], margin: float) -> Array | None:
@@ -144,10 +141,3 @@ def _place_for_label(points: Array, image_size: tuple[int, int], margin: float) 
 def _xy(point: Array, scale: float) -> tuple[float, float]:
     """Return the place (x, y) in the picture of a point (slow, fast) of the image."""
     return float(point[1] * scale), float(point[0] * scale)
-
-
-def _largest(values: NDArray[Any], factor: int) -> NDArray[Any]:
-    """Return the largest value of each block of factor x factor pixels; the last may be smaller."""
-    starts = [np.arange(0, size, factor) for size in values.shape]
-    rows = np.maximum.reduceat(values, starts[0], axis=0)
-    return np.asarray(np.maximum.reduceat(rows, starts[1], axis=1))

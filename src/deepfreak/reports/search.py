@@ -9,7 +9,8 @@ import numpy as np
 
 from deepfreak.models.evaluation import Proportion, format_percent
 from deepfreak.reports.figures import INK, Figure, draw_figure
-from deepfreak.reports.page import CLASS_COLOURS, write_page
+from deepfreak.reports.page import write_page
+from deepfreak.reports.palette import CLASS_COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,41 +32,42 @@ def write_search_page(path: Path, results: Json, *, overwrite: bool = False) -> 
     OutputError
         The file exists and `overwrite` is false, or it cannot be written.
     """
-    purpose, seconds, counts = results["purpose"], results["seconds"], results["counts"]
-    best, trials = results["best"], results["trials"]
-    real = purpose["real"]
-    done = sorted(
-        (trial for trial in trials if trial.get("state") == "done"),
+    seconds, counts, trials = results["seconds"], results["counts"], results["trials"]
+    train, validation = (results["purpose"][split] for split in ("train", "validation"))
+    real = train["classes"] != validation["classes"]
+    succeeded = sorted(
+        (trial for trial in trials if trial["accuracy"]),
         key=lambda trial: (-trial["accuracy"]["value"], trial["number"]),
     )
-    lost = [trial for trial in trials if trial.get("state") in {"bound", "failed"}]
+    limits = sorted({f"{session['trial_seconds']:g} s" for session in results["sessions"]})
     values = {
         "title": "Search: extractor and classifier together",
         "facts": [
-            ("best accuracy (%)", _accuracy(best)),
+            ("best accuracy (%)", _accuracy(results["best"])),
             ("trials", f"{counts['done']} of {results['points_in_space']:,} points"),
-            ("hit the bound", f"{counts['bound']} ({_bounds(results)})"),
+            ("timed out", f"{counts['timed out']} ({', '.join(limits)})"),
             ("failed", str(counts["failed"])),
             ("time, extraction", minutes(seconds["extraction"])),
             ("time, search", minutes(seconds["search"])),
-            ("trained on", f"{purpose['data']}, {purpose['train']['count']} images"),
-            ("chosen on", f"{real or purpose['data']}, {purpose['validation']['count']} images"),
-            ("seed", str(purpose["seed"])),
+            ("trained on", f"{train['name']}, {train['count']} images"),
+            ("chosen on", f"{validation['name']}, {validation['count']} images"),
+            ("seed", str(results["seed"])),
         ],
-        "best": best["description"],
+        "best": results["best"]["description"],
         "tables": [
-            _table("Best by extractor", "extractor", results["best_by_extractor"], real=real),
-            _table("Best by classifier", "classifier", results["best_by_classifier"], real=real),
+            _table("extractor", results["best_by_extractor"], real=real),
+            _table("classifier", results["best_by_classifier"], real=real),
         ],
-        "listed": [_row(trial) for trial in done[:_LISTED]],
-        "lost": [
-            (trial["number"], trial["description"], trial["reason"] or trial["state"])
-            for trial in lost
+        "listed": [_row(trial) for trial in succeeded[:_LISTED]],
+        "failed": [
+            (trial["number"], trial["description"], trial["reason"])
+            for trial in trials
+            if not trial["accuracy"]
         ],
         "figures": [
             _history_figure(trials),
             *([_importance_figure(results["importance"])] if results["importance"] else []),
-            _time_figure(done),
+            _time_figure(succeeded),
         ],
         "galleries": [],
         "colours": {},
@@ -78,25 +80,20 @@ def minutes(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
 
 
-def _bounds(results: Json) -> str:
-    found = sorted({session["trial_seconds"] for session in results["sessions"]})
-    return ", ".join(f"{seconds:g} s" for seconds in found)
-
-
 def _accuracy(trial: Json) -> str:
     return format_percent(Proportion(trial["accuracy"]["hits"], trial["accuracy"]["total"]))
 
 
-def _table(heading: str, choice: str, best: Mapping[str, Json], *, real: str | None) -> Json:
+def _table(choice: str, best: Mapping[str, Json], *, real: bool) -> Json:
     rows = sorted(best.items(), key=lambda item: -item[1]["accuracy"]["value"])
     return {
-        "heading": heading,
+        "heading": f"Best by {choice}",
         "choice": choice,
         "rows": [
             (
                 name,
                 _accuracy(trial),
-                # The paper's figures are of synthetic images.
+                # the paper's figures are of synthetic images
                 "" if real else PAPER[name],
                 trial["description"],
                 trial["number"],
@@ -115,37 +112,33 @@ def _row(trial: Json) -> tuple[str, ...]:
         trial["description"],
         f"{seconds['features']:.1f}",
         f"{seconds['fit']:.1f}",
-        f"{seconds['judge']:.1f}",
+        f"{seconds['evaluate']:.1f}",
     )
 
 
 def _history_figure(trials: list[Json]) -> Figure:
     """Return the accuracies in the order of the trials, and the best so far."""
-    ended = [trial for trial in trials if "state" in trial]
-    values = [100 * trial["accuracy"]["value"] if trial["accuracy"] else -1.0 for trial in ended]
-    known = [value for value in values if value >= 0]
+    values = np.array(
+        [100 * trial["accuracy"]["value"] if trial["accuracy"] else -1.0 for trial in trials]
+    )
     so_far = np.maximum.accumulate(values)
-    numbers = [trial["number"] for trial in ended]
+    numbers = np.array([trial["number"] for trial in trials])
 
     def plot(axes: "Axes") -> None:
-        # Equal steps for halves of what is left to 100 %: that is where the good ones differ.
+        # equal steps for halves of the error, where the good ones differ
         axes.set_yscale(
-            "function", functions=(lambda x: -_log2_left(x), lambda y: 100.5 - 2.0 ** (-y))
+            "function", functions=(lambda x: -_log2_error(x), lambda y: 100.5 - 2.0 ** (-y))
         )
         for extractor, colour in _COLOURS.items():
             for classifier, mark in _MARKS.items():
-                chosen = [
-                    (number, value)
-                    for number, value, trial in zip(numbers, values, ended, strict=True)
-                    if value >= 0
-                    and trial["settings"]["extractor"] == extractor
-                    and trial["settings"]["classifier"] == classifier
+                pair = {"extractor": extractor, "classifier": classifier}
+                chosen = (values >= 0) & [
+                    pair.items() <= each["settings"].items() for each in trials
                 ]
-                if chosen:
-                    numbers_of, values_of = zip(*chosen, strict=True)
+                if chosen.any():
                     axes.scatter(
-                        numbers_of,
-                        values_of,
+                        numbers[chosen],
+                        values[chosen],
                         color=colour,
                         marker=mark,
                         s=16,
@@ -153,12 +146,17 @@ def _history_figure(trials: list[Json]) -> Figure:
                         label=f"{extractor} + {classifier}",
                     )
         shown = so_far >= 0
-        axes.step(np.array(numbers)[shown], so_far[shown], where="post", color=INK, linewidth=1)
-        low = min(known)
-        lost = [number for number, value in zip(numbers, values, strict=True) if value < 0]
-        if lost:
+        axes.step(numbers[shown], so_far[shown], where="post", color=INK, linewidth=1)
+        low = values[values >= 0].min()
+        failed = numbers[values < 0]
+        if failed.size:
             axes.scatter(
-                lost, [low] * len(lost), color=CLASS_COLOURS[0], marker="x", s=20, label="no result"
+                failed,
+                np.full(failed.size, low),
+                color=CLASS_COLOURS[0],
+                marker="x",
+                s=20,
+                label="no result",
             )
         ticks = [tick for tick in (0, 20, 40, 60, 80, 90, 95, 98, 99, 100) if tick >= low - 5]
         axes.set_yticks(ticks, [f"{tick}" for tick in ticks])
@@ -169,13 +167,12 @@ def _history_figure(trials: list[Json]) -> Figure:
     return draw_figure(
         plot,
         title="How the search went",
-        caption="The line is the best so far. The scale is that of the errors, halved at each "
-        "equal step.",
+        caption="Line: the best so far. Equal steps of the scale halve the error.",
     )
 
 
-def _log2_left(per_cent: Any) -> Any:  # noqa: ANN401 -- matplotlib's: numbers or arrays
-    """Return the binary logarithm of what is left to 100 %, which never is quite nothing."""
+def _log2_error(per_cent: Any) -> Any:  # noqa: ANN401 -- matplotlib's: numbers or arrays
+    """Return the binary logarithm of the error in per cent, which counts as 0.5 at least."""
     return np.log2(np.maximum(100.5 - np.asarray(per_cent, float), 0.5))
 
 
@@ -190,17 +187,17 @@ def _importance_figure(importance: Mapping[str, float]) -> Figure:
     return draw_figure(
         plot,
         title="What mattered",
-        caption="How much each setting, where it was asked for, tells the best tenth of the trials "
-        "from the others (PED-ANOVA): a tendency, the less certain the fewer trials asked for it.",
+        caption="How much each setting distinguishes the best tenth of the trials that have it "
+        "from the others (PED-ANOVA): a tendency, less certain with fewer trials.",
     )
 
 
-def _time_figure(done: list[Json]) -> Figure:
+def _time_figure(succeeded: list[Json]) -> Figure:
     def plot(axes: "Axes") -> None:
         for classifier, mark in _MARKS.items():
             chosen = [
                 (max(trial["seconds"]["total"], 0.01), 100 * trial["accuracy"]["value"])
-                for trial in done
+                for trial in succeeded
                 if trial["settings"]["classifier"] == classifier
             ]
             if chosen:
@@ -216,10 +213,9 @@ def _time_figure(done: list[Json]) -> Figure:
         axes.set(xscale="log", xlabel="seconds for the trial", ylabel="validation accuracy (%)")
         axes.legend(fontsize=8)
 
-    total = math.fsum(trial["seconds"]["total"] for trial in done)
+    total = math.fsum(trial["seconds"]["total"] for trial in succeeded)
     return draw_figure(
         plot,
         title="What it cost",
-        caption=f"All trials that ended took {minutes(total)} of workers' time, without the "
-        "extraction of features.",
+        caption=f"All successful trials took the workers {minutes(total)}, without the features.",
     )

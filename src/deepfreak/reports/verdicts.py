@@ -4,78 +4,41 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.evidence.peaks import MIN_Z
-from deepfreak.reports.activation import tint
 from deepfreak.reports.figures import Figure
-from deepfreak.reports.page import class_colours, write_page
-from deepfreak.reports.pictures import (
-    Circles,
-    circles,
-    circles_at,
-    picture,
-    white_level,
-)
-from deepfreak.screening.marks import Marks
+from deepfreak.reports.page import write_page
+from deepfreak.reports.palette import class_colours
+from deepfreak.reports.pictures import Circles, circles, circles_at, picture, tint, white_level
+from deepfreak.screening.verdict import Overlay
 
 MAX_PICTURES = 60
 
 
-class Shown(Protocol):
-    """What a gallery shows of one image."""
-
-    @property
-    def image(self) -> NDArray[np.uint8]:
-        """The 8-bit image [slow, fast] that was judged."""
-
-    @property
-    def valid(self) -> NDArray[np.bool_] | None:
-        """Where it measured something; None means everywhere."""
-
-    @property
-    def caption(self) -> str:
-        """Where the image comes from, in a few words."""
-
-    @property
-    def label(self) -> str:
-        """The verdict."""
-
-    @property
-    def truth(self) -> str | None:
-        """The class the image has, if it is known."""
-
-    @property
-    def correct(self) -> bool | None:
-        """Whether the verdict is right, if that is known."""
-
-    @property
-    def probabilities(self) -> Mapping[str, float]:
-        """Probability of each class, by its name."""
-
-    @property
-    def activation(self) -> NDArray[np.float32] | None:
-        """What spoke for the verdict, [slow, fast] over the whole image; None if not known."""
-
-    @property
-    def decision(self) -> str | None:
-        """What to do with the frame; None if that is not known."""
-
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """Why, in sentences."""
-
-    @property
-    def marks(self) -> Marks | None:
-        """Peaks and rings to draw; None for those found on the image."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ShownVerdict:
-    """A `Shown` of its own, for callers that have no such object yet."""
+class GalleryItem:
+    """What a gallery shows of one image.
+
+    Attributes
+    ----------
+    image, valid
+        The 8-bit image [slow, fast] that was classified, and where it measured something; None for
+        everywhere.
+    caption
+        Where the image comes from, in a few words.
+    label, truth
+        The class of the verdict, and the right one if it is known.
+    activation
+        The activation map [slow, fast] over the whole image; None if unknown.
+    decision, reasons
+        What to do with the frame, and why.
+    overlay
+        Peaks and rings to draw; None for those found on the image.
+    """
 
     image: NDArray[np.uint8]
     valid: NDArray[np.bool_] | None = None
@@ -86,7 +49,7 @@ class ShownVerdict:
     activation: NDArray[np.float32] | None = None
     decision: str | None = None
     reasons: tuple[str, ...] = ()
-    marks: Marks | None = None
+    overlay: Overlay | None = None
 
     @property
     def correct(self) -> bool | None:
@@ -98,7 +61,7 @@ def write_verdict_page(
     path: Path,
     *,
     title: str,
-    verdicts: Iterable[Shown],
+    verdicts: Iterable[GalleryItem],
     figures: Sequence[Figure] = (),
     facts: Sequence[tuple[str, str]] = (),
     overwrite: bool = False,
@@ -114,7 +77,7 @@ def write_verdict_page(
     OutputError
         The file exists and `overwrite` is false, or it cannot be written.
     """
-    kept: list[Shown] = []
+    kept: list[GalleryItem] = []
     labels: Counter[str] = Counter()
     decisions: Counter[str] = Counter()
     right = known = 0
@@ -128,12 +91,12 @@ def write_verdict_page(
         known += verdict.correct is not None
         right += verdict.correct is True
     total = labels.total()
-    judged = [("verdicts right", f"{right} of {known} ({right / known:.1%})")] if known else []
+    counts = [("verdicts right", f"{right} of {known} ({right / known:.1%})")] if known else []
     if decisions:
-        judged.append(("decisions", ", ".join(f"{n} {name}" for name, n in decisions.items())))
+        counts.append(("decisions", ", ".join(f"{n} {name}" for name, n in decisions.items())))
     values = {
         "title": title,
-        "facts": [*facts, ("images", str(total)), *judged],
+        "facts": [*facts, ("images", str(total)), *counts],
         "tally": [(name, labels[name]) for name in classes],
         "total": total,
         "figures": figures,
@@ -143,11 +106,11 @@ def write_verdict_page(
     write_page(path, "verdicts.html", values, overwrite=overwrite)
 
 
-def gallery(heading: str, verdicts: Sequence[Shown], *, left_out: int = 0) -> dict[str, Any]:
+def gallery(heading: str, verdicts: Sequence[GalleryItem], *, left_out: int = 0) -> dict[str, Any]:
     """Return what the templates need to show `verdicts`, all on one scale of brightness.
 
-    The peaks and rings of the evidence are drawn where a model looked at these, else the peaks that
-    `find_peaks` finds on the image. What a network looked at is tinted, if that is known.
+    The peaks and rings of the evidence are drawn where a model used it, else the peaks that
+    `find_peaks` finds on the image; and a network's activation map, if it is known.
     """
     white = white_level([verdict.image for verdict in verdicts])
     return {
@@ -174,8 +137,8 @@ def gallery(heading: str, verdicts: Sequence[Shown], *, left_out: int = 0) -> di
     }
 
 
-def _circles(verdict: Shown) -> Circles | None:
-    marks = verdict.marks
-    if marks is None:
+def _circles(verdict: GalleryItem) -> Circles | None:
+    overlay = verdict.overlay
+    if overlay is None:
         return circles(verdict.image, verdict.valid)
-    return circles_at(verdict.image.shape, marks.peaks, marks.rings, sigma=MIN_Z)
+    return circles_at(verdict.image.shape, overlay.peaks, overlay.rings, sigma=MIN_Z)

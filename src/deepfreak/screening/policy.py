@@ -1,22 +1,22 @@
-"""Which frames to keep: thresholds that follow from the loss one accepts.
+"""Which frames to keep: thresholds that follow from the accepted loss.
 
 A frame is discarded only if hits score so low so rarely that, with a confidence of 95 %, no more
 than the accepted part of all hits is lost. It is kept without doubt if frames without a crystal
 score so high as rarely as is accepted for these. Frames between the two are unsure. The bounds
 are those of Clopper and Pearson (1934), one-sided, which hold for every number of images.
 
-Scores of other frames than this detector's prove nothing about it. A model of evidence is scored on
-simulated frames of many detectors, and `screening.doubts` makes unsure what its evidence speaks
-against. Where it tells hits from misses better than asked, frames that score more than nearly all
-misses and less than nearly all hits are unsure: nobody has seen their like. A model of prepared
-images without scores of this detector discards only what also scores below `SURELY_NO`, and keeps
-without doubt only from `SURELY_YES`.
+A calibration on frames of other detectors proves nothing about this one. A model of evidence is
+calibrated on simulated frames of many detectors, and `screening.rules` makes unsure what its
+evidence speaks against. Where it tells hits from misses better than required, frames that score
+more than nearly all misses and less than nearly all hits are unsure: no training frame is like
+them. A model of prepared images that is not calibrated on this detector discards only what also
+scores below `SURELY_NO`, and keeps only from `SURELY_YES`.
 """
 
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +24,12 @@ from scipy.special import betaincinv
 
 from deepfreak.errors import InputError, ModelError
 from deepfreak.models.shipped import SHIPPED
-from deepfreak.screening.scores import Scores, find_scores, thresholds
+from deepfreak.screening.calibration_file import Calibration, find_calibration, thresholds
+from deepfreak.screening.verdict import Decision
+from deepfreak.settings import OpenFraction
 
 if TYPE_CHECKING:
     from deepfreak.models import Classifier
-
-Judged = Literal["keep", "discard", "unsure"]
 
 CONFIDENCE = 0.95
 MIN_HIT_RECALL = 0.995
@@ -72,7 +72,7 @@ class Policy:
     of_detector: bool = True
     hit_share: float | None = None
 
-    def decide(self, p_crystal: float) -> Judged:
+    def decide(self, p_crystal: float) -> Decision:
         """Return in which of the three bands a frame lies."""
         if p_crystal < self.discard_below:
             return "discard"
@@ -113,14 +113,14 @@ class Policy:
 
 
 def policy_from(
-    scores: Scores,
+    scores: Calibration,
     *,
     min_hit_recall: float = MIN_HIT_RECALL,
     max_empty_kept: float = MAX_EMPTY_KEPT,
     of_detector: bool = True,
     hit_share: float | None = None,
 ) -> Policy:
-    """Return the policy that discards most while it keeps what is asked of it.
+    """Return the policy that discards most within the accepted losses.
 
     Unless the scores are `of_detector`, one for a model of images also keeps to `SURELY_NO` and
     `SURELY_YES`.
@@ -137,7 +137,8 @@ def policy_from(
     if scores.hits < needed:
         raise InputError(
             f"a hit recall of {min_hit_recall:.6g} takes at least {needed} labelled hits to prove, "
-            f"found {scores.hits} in {scores.data}: ask for less, or `deepfreak score` more images"
+            f"found {scores.hits} in {scores.data}: ask for less, or give "
+            "`deepfreak model calibrate` more images"
         )
     at = thresholds()
     careful = scores.kind == "images" and not of_detector
@@ -155,10 +156,10 @@ def policy_from(
     kept = np.array(scores.empties_from)
     kept_at_most = _at_most(kept, scores.empties)
     clean = np.flatnonzero(kept_at_most <= max_empty_kept)
-    # where no threshold is clean, only the very highest scores are beyond doubt
+    # where no threshold is clean, only the very highest scores are kept
     high = int(clean[0]) if len(clean) else len(at) - 1
     if scores.kind == "evidence":
-        # between two thresholds that both hold what is asked lies what none of the frames shows
+        # between two thresholds that both meet the limits no frame of the calibration scores
         low, high = min(low, high), max(low, high)
     high = max(high, low)
     if careful:
@@ -186,22 +187,29 @@ def find_policy(
     *,
     model: Path | None = None,
     scores: Path | None = None,
-    min_hit_recall: float = MIN_HIT_RECALL,
-    max_empty_kept: float = MAX_EMPTY_KEPT,
-) -> tuple[Policy, Scores]:
-    """Return the policy for `classifier`, of the file `model`, and the scores that it rests on.
+    min_hit_recall: OpenFraction = MIN_HIT_RECALL,
+    max_empty_kept: OpenFraction = MAX_EMPTY_KEPT,
+) -> tuple[Policy, Calibration]:
+    """Return the policy for `classifier`, of the file `model`, and its calibration.
 
     Parameters
     ----------
-    model, scores
-        See `find_scores`.
+    model
+        See `find_calibration`.
+    scores
+        Calibration of this detector, by `deepfreak model calibrate`; without, more frames are
+        unsure.
+    min_hit_recall
+        Fraction of the labelled hits that is not discarded, at least.
+    max_empty_kept
+        Fraction of the frames without a crystal that is kept without doubt, at most.
 
     Raises
     ------
     InputError
-        There are no scores, or they cannot prove what is asked.
+        There is no calibration, or it cannot prove the limits.
     """
-    found, of_detector = find_scores(model, scores, name=classifier.name)
+    found, of_detector = find_calibration(model, scores, name=classifier.name)
     policy = policy_from(
         found,
         min_hit_recall=min_hit_recall,
@@ -213,7 +221,7 @@ def find_policy(
 
 
 def shipped_policy(classifier: "Classifier") -> Policy | None:
-    """Return the policy of the scores that ship, None if they are of other models."""
+    """Return the policy of the shipped calibrations, None if they are of other models."""
     for name in SHIPPED:
         with suppress(ModelError):
             return find_policy(classifier, model=Path(name))[0]

@@ -2,120 +2,59 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Unpack, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.classes import (
-    WITH_DIFFRACTION,
-)
+from deepfreak.classes import WITH_DIFFRACTION
 from deepfreak.errors import FrameError, InputError, ModelError, ReadingStoppedError
 from deepfreak.evidence import Evidence, find_evidence, numbers
-from deepfreak.evidence.peaks import Peaks
+from deepfreak.formats.finishing import ReadOptions
 from deepfreak.formats.frame import Frame, FrameFile
 from deepfreak.formats.guarded import MAX_STOPS, open_guarded
-from deepfreak.formats.options import ReadOptions
 from deepfreak.models.classifier import Classifier
 from deepfreak.models.evidence_model import EvidenceModel
 from deepfreak.preparation import Prepared, prepare, require_measured
-from deepfreak.screening.doubts import decide
-from deepfreak.screening.marks import Marks
-from deepfreak.screening.policy import Judged, Policy, shipped_policy
-from deepfreak.screening.signs import STRONG_Z, Signs
+from deepfreak.screening.policy import Policy, shipped_policy
+from deepfreak.screening.rules import decide
+from deepfreak.screening.verdict import (
+    STRONG_Z,
+    Decision,
+    EvidenceSummary,
+    Failure,
+    Overlay,
+    Verdict,
+)
 
 _MIN_SHARE = 0.01  # of a frame's pixels that must have measured something
 _EVEN = 0.5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Verdict:
-    """What the model says of a frame.
-
-    Attributes
-    ----------
-    label
-        The most probable class among those that the decision, or else the model, allows: with
-        diffraction for a frame to keep, without for one to discard, on the side of `p_crystal` for
-        an unsure one.
-    probabilities
-        By class, in the model's order.
-    p_crystal
-        The probability that the shot holds crystal diffraction: weak, good and strong together.
-    ms
-        What evidence or preparing, and classifying took, in milliseconds.
-    level
-        What tells whether the frame is like those that the model was trained on: `Opinion.unlike`,
-        or the mean gray level of the prepared image.
-    decision, reasons
-        Whether to keep the frame, and why; None and empty where no thresholds are known.
-    signs, peaks
-        What a model of evidence saw: numbers that can be checked, and the peaks in pixels of the
-        frame; None for other models.
-    image, valid
-        The frame as 512 x 512 pixels: uint8 [slow, fast] and where it is valid. None for a model of
-        evidence unless a picture was asked for and could be made.
-    factor, origin
-        Where that lies in the frame; see `Prepared`.
-    activation
-        What spoke for the verdict, [slow, fast] over the whole image in fewer and larger parts;
-        None where it was not asked for or the model cannot tell.
-    marks
-        The peaks and rings of the evidence on the image; None without an image or evidence.
-    """
-
-    file: str
-    frame: int
-    label: str
-    probabilities: dict[str, float]
-    p_crystal: float
-    ms: float
-    level: float
-    decision: Judged | None = None
-    reasons: tuple[str, ...] = ()
-    signs: Signs | None = None
-    peaks: Peaks | None = field(default=None, repr=False)
-    image: NDArray[np.uint8] | None = field(default=None, repr=False)
-    valid: NDArray[np.bool_] | None = field(default=None, repr=False)
-    factor: int = 1
-    origin: tuple[int, int] = (0, 0)
-    activation: NDArray[np.float32] | None = field(default=None, repr=False)
-    marks: Marks | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """A file or frame without a verdict, and the line that says why; `frame` None: the file."""
-
-    file: str
-    frame: int | None
-    error: str
-
-
 @runtime_checkable
 class Looking(Protocol):
-    """A model that can say where it looked."""
+    """A model that gives activation maps."""
 
     def look(
         self, images: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-        """Return probabilities (n, classes) and what spoke for each class (n, classes, h, w)."""
+        """Return probabilities (n, classes) and activation maps (n, classes, h, w)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Screener:
-    """A model that is asked about frames: `Screener(model)(frame)`.
+    """A model and its policy, to classify frames: `Screener(model)(frame)`.
 
     Parameters
     ----------
     model
         One of evidence looks at the frame itself, another at `prepare(frame)`.
     policy
-        What decides; without one, that of the scores that ship, if they are this model's.
+        What decides; by default that of the shipped calibration, if it is of this model.
     pictures
-        Whether verdicts hold what people look at: the image, and what is drawn over it.
+        Whether verdicts hold the image and what is drawn over it.
     """
 
     model: Classifier
@@ -145,7 +84,7 @@ class Screener:
         evidence = find_evidence(frame)
         named = numbers(evidence)
         opinion, signs = model.opinion(named), _signs(evidence, named)
-        decision: Judged | None = None
+        decision: Decision | None = None
         reasons: tuple[str, ...] = ()
         if self.policy is not None:
             decision, reasons = decide(self.policy, opinion.p_crystal, signs, opinion)
@@ -167,18 +106,18 @@ class Screener:
             valid=None if prepared is None else prepared.valid,
             factor=1 if prepared is None else prepared.factor,
             origin=(0, 0) if prepared is None else prepared.origin,
-            marks=None if prepared is None else _marks(evidence, prepared),
+            overlay=None if prepared is None else _overlay(evidence, prepared),
         )
 
     def _from_image(self, frame: Frame) -> Verdict:
         start = time.perf_counter()
         prepared = prepare(frame)
-        asked = prepared.image[None], prepared.valid[None]
+        inputs = prepared.image[None], prepared.valid[None]
         maps = None
         if self.pictures and isinstance(self.model, Looking):
-            (row,), (maps,) = self.model.look(*asked)
+            (row,), (maps,) = self.model.look(*inputs)
         else:
-            (row,) = self.model.probabilities(*asked)
+            (row,) = self.model.probabilities(*inputs)
         if not np.isfinite(row).all():
             raise ModelError(f"expected probabilities from {self.model.name}, found {row.tolist()}")
         probabilities = dict(zip(self.model.classes, map(float, row), strict=True))
@@ -186,7 +125,7 @@ class Screener:
             sum(value for name, value in probabilities.items() if name in WITH_DIFFRACTION), 1.0
         )
         label = max(probabilities, key=probabilities.__getitem__)
-        decision: Judged | None = None
+        decision: Decision | None = None
         reasons: tuple[str, ...] = ()
         if self.policy is not None:
             decision, reasons = decide(self.policy, p_crystal)
@@ -210,17 +149,17 @@ class Screener:
         )
 
 
-def _label(probabilities: Mapping[str, float], decision: Judged, p_crystal: float) -> str:
+def _label(probabilities: Mapping[str, float], decision: Decision, p_crystal: float) -> str:
     """Return the most probable class that does not contradict the decision."""
     crystal = decision == "keep" or (decision == "unsure" and p_crystal >= _EVEN)
     allowed = [name for name in probabilities if (name in WITH_DIFFRACTION) == crystal]
     return max(allowed or probabilities, key=probabilities.__getitem__)
 
 
-def _signs(evidence: Evidence, named: Mapping[str, float]) -> Signs:
+def _signs(evidence: Evidence, named: Mapping[str, float]) -> EvidenceSummary:
     """Return what can be checked of `evidence`, whose numbers are `named`."""
     off = evidence.off_rings
-    return Signs(
+    return EvidenceSummary(
         peaks=len(evidence.peaks),
         off_rings=len(off),
         strong_off_rings=int(np.count_nonzero(off.z >= STRONG_Z)),
@@ -235,7 +174,7 @@ def _signs(evidence: Evidence, named: Mapping[str, float]) -> Signs:
 def _prepared(frame: Frame) -> Prepared | None:
     """Return the picture of a frame, None where its window shows too little of what was measured.
 
-    The verdict must not depend on whether somebody wants to see it.
+    The verdict must not depend on whether a picture is made.
     """
     try:
         return prepare(frame)
@@ -243,7 +182,7 @@ def _prepared(frame: Frame) -> Prepared | None:
         return None
 
 
-def _marks(evidence: Evidence, prepared: Prepared) -> Marks:
+def _overlay(evidence: Evidence, prepared: Prepared) -> Overlay:
     """Return the peaks and rings of a frame in pixels of its picture."""
     origin, factor = np.array(prepared.origin), prepared.factor
     places = np.stack([evidence.peaks.slow, evidence.peaks.fast], axis=1)
@@ -252,7 +191,7 @@ def _marks(evidence: Evidence, prepared: Prepared) -> Marks:
     if center is not None and len(radii):
         middle = np.broadcast_to((np.array(center) - origin) / factor, (len(radii), 2))
         rings = np.column_stack([middle, radii / factor])
-    return Marks(peaks=(places - origin) / factor, rings=rings)
+    return Overlay(peaks=(places - origin) / factor, rings=rings)
 
 
 def screen_files(
@@ -265,7 +204,7 @@ def screen_files(
     """Yield a verdict or a failure for each frame of each file, in order.
 
     A file or frame that cannot be read does not keep the others from being read: files are opened
-    in a process with limits (`frames.guarded`). Frames for which a file has room but no counts are
+    in a process with limits (`formats.guarded`). Frames for which a file has room but no counts are
     one failure in a row.
 
     Parameters
@@ -286,7 +225,7 @@ def screen_files(
 def _screen(
     path: Path, file: FrameFile, screener: Screener, see: Callable[[Frame], None]
 ) -> Iterator[Verdict | Failure]:
-    """Yield what comes of each frame of a file, up to one with which there is no getting on."""
+    """Yield a verdict or failure for each frame of a file, until reading was stopped too often."""
     stops = 0
     for run, is_there in file.runs():
         if not is_there:

@@ -1,64 +1,71 @@
 """The joint search: extractor and classifier chosen together (the paper's sections 4.2 and 5.1).
 
-One process chooses the trials, computes the features that they need, and keeps the journal; fits
-are done in children that can be killed, here or on a cluster.
+One process proposes the trials, computes the features that they need, and keeps the journal; fits
+are made in children that can be killed, here or on a cluster.
 """
 
-import hashlib
-import json
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import Annotated, Protocol
 
+import numpy as np
 from pydantic import Field
 
+from deepfreak.classes import GROUPS, group_weights, grouped
 from deepfreak.datasets.executors import dask_cluster
-from deepfreak.errors import BackendError, InputError, OutputError
+from deepfreak.errors import InputError, OutputError
 from deepfreak.features.cache import FeatureCache
+from deepfreak.features.sift import SIFT
 from deepfreak.models.files import save_model
-from deepfreak.search.bounded import OverTimeError, bounded_workers, call_once
-from deepfreak.search.extraction import Extraction, Progress, no_progress
-from deepfreak.search.journal import JOURNAL, Journal, Session, open_journal
-from deepfreak.search.results import (
+from deepfreak.search.children import children, outcome_alone
+from deepfreak.search.classical_results import (
     MODEL,
     REPORT,
     RESULTS,
     Results,
+    Session,
     best_of,
     results_of,
+    state_of,
     train_best,
     write_results,
 )
-from deepfreak.search.space import TABLE_8, configuration, describe
-from deepfreak.search.tpe import propose
-from deepfreak.search.trial import Images, Outcome, Task, Trial
+from deepfreak.search.extraction import Extraction, Progress, no_progress
+from deepfreak.search.images import Images, described
+from deepfreak.search.journal import Journal, open_journal
+from deepfreak.search.loop import Loop, ended, identity
+from deepfreak.search.samplers.tpe import TPE
+from deepfreak.search.space import Settings
+from deepfreak.search.table8 import TABLE_8, describe, pipeline
+from deepfreak.search.trial import Outcome, Trial
 from deepfreak.settings import Count, Positive, settings
 
-if TYPE_CHECKING:
-    from deepfreak.datasets import Dataset
-
-SCORE = "deepfreak.search.trial:score"
+SCORE = f"{__name__}:score"
+JOURNAL = "journal.log"
 
 
 @settings
 class Plan:
-    """What a search is to do; the number of trials is the paper's (section 5.1).
+    """What a search does; the number of trials is the paper's (section 5.1).
 
     Parameters
     ----------
+    trials
+        Number of trials.
     seed
-        Of the proposals, the forests and the visual words.
+        Seed of the proposals, the forests and the visual words.
     at_once
-        How many trials may be under way. Each is chosen with the outcomes of all but the
-        `at_once` - 1 before it, so that it does not depend on the number of workers which trials
-        there are.
+        Trials under way at once, however many workers there are. Each is chosen with the outcomes
+        of all but the `at_once` - 1 before it, so that it does not depend on the number of workers
+        which trials there are.
     trial_seconds
-        After how long a trial is ended.
+        Seconds after which a trial is ended.
     """
 
     trials: Count = 150
@@ -67,11 +74,21 @@ class Plan:
     trial_seconds: Positive = 600.0
 
 
-class Workers(Protocol):
-    """Where trials are made."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What another process needs to make a trial."""
 
-    def submit(self, argument: dict[str, Any], seconds: float) -> "Future[dict[str, Any]]":
-        """Begin `score` of a `Task`, and end it after so many seconds."""
+    settings: Settings
+    images: Images
+    cache: Path | None
+    seed: int
+
+
+class Workers(Protocol):
+    """Make trials."""
+
+    def submit(self, argument: Task, seconds: float) -> "Future[Outcome]":
+        """Begin `score` of a task, with a time limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,27 +96,61 @@ class ClusterWorkers:
     """A cluster, whose workers start a child for each trial."""
 
     executor: Executor
+    function: str = SCORE
 
-    def submit(self, argument: dict[str, Any], seconds: float) -> "Future[dict[str, Any]]":
-        """Begin a trial on any worker; if that dies, on another."""
-        return self.executor.submit(call_once, SCORE, argument, seconds)
+    def submit(self, argument: Task, seconds: float) -> "Future[Outcome]":
+        """Begin a trial on any worker; if that crashes, on another."""
+        return self.executor.submit(outcome_alone, self.function, argument, seconds)
 
 
 @contextmanager
-def search_workers(workers: int, dask: str | None = None) -> Iterator[tuple[Workers, int]]:
-    """Give where trials are made, and how many at once: in children here, or on a cluster.
-
-    Parameters
-    ----------
-    dask
-        Address of the cluster's scheduler.
-    """
+def search_workers(workers: int, dask: str | None = None) -> Iterator[Workers]:
+    """Give children here, or the workers of the cluster whose scheduler has the address `dask`."""
     if dask is None:
-        with bounded_workers(SCORE, workers) as here:
-            yield here, workers
+        with children(SCORE, workers) as here:
+            yield here
     else:
-        with dask_cluster(dask) as (executor, threads):
-            yield ClusterWorkers(executor), threads
+        with dask_cluster(dask) as (executor, _):
+            yield ClusterWorkers(executor)
+
+
+def score(task: Task) -> Outcome:
+    """Train on the training images and evaluate on the validation images.
+
+    Vectors that are not in the cache are computed, so that the outcome never depends on it.
+
+    Raises
+    ------
+    DeepFreakError
+        The images do not allow it, such as fewer descriptors than visual words.
+    """
+    chosen, cache = pipeline(task.settings), FeatureCache(task.cache)
+    times = [time.perf_counter()]
+    with task.images.open() as (train, validation):
+        extractor = (
+            cache.words(chosen.extractor, train, seed=task.seed)
+            if isinstance(chosen.extractor, SIFT)
+            else chosen.extractor
+        )
+        vectors, unseen = cache.vectors(extractor, train), cache.vectors(extractor, validation)
+        labels, truth = train.labels, validation.labels
+        classifier, classes = chosen.classifier, train.classes
+        if task.images.real is not None:
+            weights = group_weights(classifier.class_weight, classes)
+            classifier = replace(classifier, class_weight=weights)
+            labels, classes = grouped(labels, classes), GROUPS
+    times.append(time.perf_counter())
+    fitted = classifier.fit(vectors, labels, classes=len(classes), seed=task.seed)
+    times.append(time.perf_counter())
+    hits = int(np.count_nonzero(fitted.predict(unseen) == truth))
+    times.append(time.perf_counter())
+    names = ("features_s", "fit_s", "evaluate_s")
+    info = {
+        "hits": hits,
+        "total": len(truth),
+        **dict(zip(names, np.diff(times).tolist(), strict=True)),
+    }
+    return Outcome(1 - hits / len(truth), info, seconds=times[-1] - times[0])
 
 
 def search(
@@ -113,214 +164,147 @@ def search(
     overwrite: bool = False,
     progress: Progress = no_progress,
     say: Callable[[str], None] = lambda _: None,
+    made_by: Workers | None = None,
+    save: bool = True,
 ) -> Results:
-    """Search for the configuration with the best accuracy on the validation images.
+    """Search for the settings with the best accuracy on the validation images.
 
-    Leaves in the folder `out` the journal, the results as JSON and as a page, and the best model,
-    and returns the results. A search that was broken off, however roughly, goes on where it was
-    when it is called again with the same images and plan; `plan.trials` may have grown.
+    The directory `out` gets the journal, the results as JSON and as a page, and the best model. An
+    interrupted search resumes when it is called again with the same images and plan; `plan.trials`
+    may have grown.
 
     Parameters
     ----------
     cache
-        A cluster's workers must see its folder, and the images, under the same names.
+        A cluster's workers must see its directory, and the images, under the same names.
     workers
         Processes for the trials, and threads for the features.
     progress, say
         Get what is shown meanwhile: bars, and a line for each trial.
+    made_by
+        What makes the trials, in place of `workers` and `dask`.
+    save
+        Whether to write more than the journal.
 
     Raises
     ------
     DatasetError
-        The images cannot be used, or not one trial came to its end.
+        The images cannot be used, or no trial succeeded.
     OutputError
         `out` holds another search, or cannot be written.
     """
+    sampler = TPE(space=TABLE_8, trials=plan.trials, seed=plan.seed)
     with images.open() as (train, validation):
-        purpose = _purpose(images, train, validation, plan)
+        purpose = {"train": described(train), "validation": described(validation)}
         _check_folder(out, overwrite=overwrite)
-        with open_journal(out, purpose, overwrite=overwrite) as journal:
+        with (
+            open_journal(
+                out / JOURNAL,
+                identity(sampler, plan.at_once, purpose),
+                overwrite=overwrite,
+                advice="choose another directory or add --overwrite",
+            ) as journal,
+            search_workers(workers, dask) if made_by is None else nullcontext(made_by) as places,
+        ):
             if overwrite:
                 for name in (RESULTS, REPORT, MODEL):
                     (out / name).unlink(missing_ok=True)
-            extraction = Extraction(cache, (train, validation), progress=progress)
-            with search_workers(workers, dask) as (places, number):
-                _Loop(
-                    journal=journal,
-                    plan=plan,
-                    task=lambda picks: Task(
-                        picks=picks, images=images, cache=cache.folder, seed=plan.seed
-                    ),
-                    places=places,
-                    number=number,
-                    threads=workers,
-                    extraction=extraction,
-                    say=say,
-                ).run()
-            results = results_of(journal, purpose)
+            run = _Run(
+                images=images,
+                plan=plan,
+                cache=cache,
+                places=places,
+                threads=workers,
+                extraction=Extraction(cache, (train, validation), progress=progress),
+                journal=journal,
+                say=say,
+            )
+            run.loop = Loop(
+                sampler=sampler,
+                begin=run.begin,
+                under_way=plan.at_once,
+                journal=journal,
+                on_trial=run.note,
+            )
+            results = results_of(run.loop.run().trials, journal.sessions, purpose, seed=plan.seed)
+        if save:
             write_results(out, results)
-            model = train_best(results, train, cache=cache, seed=plan.seed, workers=workers)
+            model = train_best(results, train, cache=cache, workers=workers)
             save_model(model, out / MODEL, overwrite=True)
     return results
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Loop:
-    """The trials from the first that is not finished to the last.
+@dataclass(slots=True, kw_only=True)
+class _Run:
+    """One run of the program: features, trials, and what it says of them."""
 
-    Attributes
-    ----------
-    number
-        How many are made at once.
-    threads
-        For the features.
-    under_way
-        Trials that have begun, and when.
-    finished
-        Numbers of those that this process has seen end.
-    """
-
-    journal: Journal
+    images: Images
     plan: Plan
-    task: Callable[[Mapping[str, int]], Task]
+    cache: FeatureCache
     places: Workers
-    number: int
     threads: int
     extraction: Extraction
+    journal: Journal
     say: Callable[[str], None]
-    started: float = field(default_factory=time.monotonic)
-    under_way: dict["Future[dict[str, Any]]", tuple[Trial, float]] = field(default_factory=dict)
-    finished: list[int] = field(default_factory=list)
-    began: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    loop: Loop = field(init=False)
+    started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    began: float = field(default_factory=time.monotonic)
+    made: int = 0
 
-    def run(self) -> None:
-        """Make all trials, `number` at a time, and write down each as it ends."""
-        left_over = [trial for trial in self.journal.trials if trial.outcome is None]
-        while True:
-            while len(self.under_way) < self.number:
-                trial = left_over.pop(0) if left_over else self._next()
-                if trial is None:
-                    break
-                self._begin(trial)
-            if not self.under_way:
-                return
-            self._collect(timeout=None)
-
-    def _next(self) -> Trial | None:
-        """Return the next trial, written down; None if there is none, or none yet."""
-        history = self.journal.trials
-        if len(history) >= self.plan.trials:
-            return None
-        needed = history[: max(len(history) - self.plan.at_once + 1, 0)]
-        if any(trial.outcome is None for trial in needed):
-            return None
-        return self.journal.add(propose(history, seed=self.plan.seed, at_once=self.plan.at_once))
-
-    def _begin(self, trial: Trial) -> None:
-        """Have the features of a trial in the cache, and begin it.
+    def begin(self, trial: Trial) -> "Future[Outcome]":
+        """Compute the features of a trial, if they are not in the cache, and begin it.
 
         All threads extract, even while other trials are under way: most of these end before.
         """
-        future: Future[dict[str, Any]] = Future()
         try:
             self.extraction.ensure(
-                configuration(trial.picks).extractor,
+                pipeline(trial.settings).extractor,
                 workers=self.threads,
-                meanwhile=lambda: self._collect(timeout=0),
+                meanwhile=self.loop.write_down,
             )
         except InputError as error:
-            future.set_exception(error)
-        else:
-            task = self.task(trial.picks).to_json()
-            future = self.places.submit(task, self.plan.trial_seconds)
-        self.under_way[future] = trial, time.monotonic()
-        self._note()
-
-    def _collect(self, *, timeout: float | None) -> None:
-        """Write down the trials that have ended; wait for one if `timeout` is None."""
-        ended = wait(self.under_way, timeout, return_when=FIRST_COMPLETED).done
-        for future in ended:
-            trial, begun = self.under_way.pop(future)
-            outcome = self._outcome(future, time.monotonic() - begun)
-            trial = self.journal.finish(trial.number, outcome)
-            self.finished.append(trial.number)
-            self._tell(trial)
-        if ended:
-            self._note()
-
-    def _outcome(self, future: "Future[dict[str, Any]]", seconds: float) -> Outcome:
-        """Return how a trial ended; whatever its own fault is does not end the search."""
-        try:
-            return Outcome(**future.result())
-        except OverTimeError as error:
-            return Outcome(state="bound", total_s=seconds, reason=str(error))
-        except CancelledError as error:
-            raise BackendError(
-                "the cluster's scheduler has gone; start it and give the same command again"
-            ) from error
-        except Exception as error:  # noqa: BLE001 -- a cluster passes on whatever its workers met
-            reason = " ".join(str(error).split()) or type(error).__name__
-            return Outcome(state="failed", total_s=seconds, reason=reason)
-
-    def _note(self) -> None:
-        self.journal.note(
-            Session(
-                started=self.began,
-                workers=self.number,
-                trial_seconds=self.plan.trial_seconds,
-                wall_s=time.monotonic() - self.started,
-                extraction_s=self.extraction.seconds,
-            )
+            return ended(Outcome(math.inf, error=str(error)))
+        task = Task(
+            settings=trial.settings,
+            images=self.images.absolute(),
+            cache=self.cache.folder and self.cache.folder.absolute(),
+            seed=trial.seed,
         )
+        return self.places.submit(task, self.plan.trial_seconds)
 
-    def _tell(self, trial: Trial) -> None:
-        """Say how a trial ended, the best so far, and how long the rest will take."""
-        if trial.outcome is None:
+    def note(self, trial: Trial) -> None:
+        """Write down how long this run has taken, and say how a trial ended and what is left."""
+        self.made += 1
+        spent = time.monotonic() - self.began
+        session = Session(
+            started=self.started,
+            workers=self.threads,
+            trial_seconds=self.plan.trial_seconds,
+            wall_s=spent,
+            extraction_s=self.extraction.seconds,
+        )
+        self.journal.note(asdict(session))
+        trials = [each for each, _ in self.journal.trials.values()]
+        left = self.plan.trials - len(trials)
+        left_s = (spent - self.extraction.seconds) / self.made * left
+        outcome, best = trial.outcome, best_of(trials)
+        if outcome is None:
             raise AssertionError
-        trials = self.journal.trials
-        ended = sum(each.outcome is not None for each in trials)
-        best = best_of(trials)
-        spent = time.monotonic() - self.started - self.extraction.seconds
-        left_s = spent / len(self.finished) * (self.plan.trials - ended)
         said = {
-            "done": f"{100 * trial.accuracy:.2f} %",
-            "bound": "hit the bound",
-            "failed": f"failed ({trial.outcome.reason})",
-        }[trial.outcome.state]
-        so_far = "none yet" if best is None else f"{100 * best.accuracy:.2f} % ({best.number})"
+            "done": f"{100 * (1 - trial.loss):.2f} %",
+            "timed out": "reached the time limit",
+            "failed": f"failed ({outcome.error})",
+        }[state_of(trial)]
+        so_far = "none yet" if best is None else f"{100 * (1 - best.loss):.2f} % ({best.number})"
         self.say(
-            f"trial {trial.number}, {ended} of {self.plan.trials}: {said} in "
-            f"{trial.outcome.total_s:.1f} s, {describe(trial.picks)}; best {so_far}, about "
+            f"trial {trial.number}, {len(trials)} of {self.plan.trials}: {said} in "
+            f"{outcome.seconds:.1f} s, {describe(trial.settings)}; best {so_far}, about "
             f"{left_s / 60:.0f} min left"
         )
 
 
-def _purpose(images: Images, train: "Dataset", validation: "Dataset", plan: Plan) -> dict[str, Any]:
-    """Return what decides which trials there are, and what comes of them: JSON values."""
-    return {
-        "data": images.data.name,
-        "real": None if images.real is None else images.real.name,
-        "train": _identity(train),
-        "validation": _identity(validation),
-        "seed": plan.seed,
-        "at_once": plan.at_once,
-        "space": {choice.name: choice.labels for choice in TABLE_8},
-    }
-
-
-def _identity(data: "Dataset") -> dict[str, Any]:
-    """Return how many images there are, and hashes of their labels and of how they were made."""
-    manifest = json.dumps(data.manifest, sort_keys=True).encode()
-    return {
-        "count": len(data),
-        "classes": list(data.classes),
-        "labels_sha256": hashlib.sha256(data.labels.tobytes()).hexdigest(),
-        "manifest_sha256": hashlib.sha256(manifest).hexdigest(),
-    }
-
-
 def _check_folder(out: Path, *, overwrite: bool) -> None:
-    """Make `out`, if it is not there; refuse results without a journal, which are not a search's.
+    """Make `out` if it does not exist; reject results without a journal, which are not a search's.
 
     Raises
     ------
@@ -328,16 +312,18 @@ def _check_folder(out: Path, *, overwrite: bool) -> None:
         In one line, before any work is done.
     """
     if out.exists() and not out.is_dir():
-        raise OutputError(f"{out} is a file; expected the name of a folder to write into")
+        raise OutputError(f"{out} is a file; expected the name of a directory to write into")
     if not out.absolute().parent.is_dir():
-        raise OutputError(f"no folder {out.absolute().parent} to make {out.name} in; make it first")
+        raise OutputError(
+            f"no directory {out.absolute().parent} to make {out.name} in; make it first"
+        )
     try:
         out.mkdir(exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot make {out}: {error.strerror}") from error
-    there = [name for name in (RESULTS, REPORT, MODEL) if (out / name).exists()]
-    if there and not overwrite and not (out / JOURNAL).exists():
+    found = [name for name in (RESULTS, REPORT, MODEL) if (out / name).exists()]
+    if found and not overwrite and not (out / JOURNAL).exists():
         raise OutputError(
-            f"{out / there[0]} exists, but no {JOURNAL} to go on with: choose another folder or "
-            "add --overwrite"
+            f"{out / found[0]} exists, but no {JOURNAL} to resume from: choose another directory "
+            "or add --overwrite"
         )

@@ -1,31 +1,36 @@
 """The search for the network: BOHB over topology and training (section 5.2, Table 10)."""
 
-import hashlib
 import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from deepfreak.errors import DeepFreakError, OutputError
 from deepfreak.models.evaluation import evaluate
 from deepfreak.networks import train_network
-from deepfreak.search.bohb import Outcome, Settings, optimize
-from deepfreak.search.cnn_plan import SPACES, Plan, epochs_of
+from deepfreak.search.cnn_plan import Plan, epochs_of
 from deepfreak.search.cnn_results import RESULTS, Results
+from deepfreak.search.images import described
+from deepfreak.search.journal import open_journal
+from deepfreak.search.loop import Loop, ended, identity
+from deepfreak.search.trial import Outcome, Trial
+from deepfreak.search.trial import evaluate as outcome_of
 from deepfreak.storage.files import reason_of, whole_file
 
 if TYPE_CHECKING:
     from deepfreak.datasets import Dataset
+    from deepfreak.networks import Trained
     from deepfreak.networks.curve import Epoch
 
-JOURNAL = "journal.jsonl"
+JOURNAL = "journal.log"
 REPORT = "report.html"
 CHECKPOINTS = "checkpoints"
 NETWORKS = "networks"
@@ -34,24 +39,13 @@ Advance = Callable[[int], None]
 Progress = Callable[[str, int], AbstractContextManager[Advance]]
 
 
-def first_images(data: "Dataset", count: int | None) -> "Dataset":
-    """Return the first `count` images of `data`, or all if there are no more or it is None."""
-    if count is None or count >= len(data):
-        return data
-    # where a subset lies is part of its manifest, which tells it from others
-    whole = data.manifest.get("split", {"name": "all", "first": 0})
-    part = {"name": f"{whole['name']}-{count}", "first": whole["first"], "count": count}
-    chosen = replace(data, splits={"part": (0, count)}).split("part")
-    return replace(chosen, manifest=data.manifest | {"split": part})
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Objective:
-    """Part of the `judged` images that a network trained on `train` gets wrong.
+    """The error on the images `validation` of a network trained on `train`.
 
-    Trains for as many epochs as the budget says, from the checkpoint of the smaller one where it is
-    there; without it from the start, which ends in the same weights. Judges two classes where
-    `judged` has the two of real images. A network that had the largest budget is kept.
+    Trains for as many epochs as the budget says, from the checkpoint of the smaller budget if that
+    exists, otherwise from the start, which ends in the same weights. Evaluates two classes where
+    `validation` has the two groups of real images. A network that had the largest budget is kept.
 
     Parameters
     ----------
@@ -59,27 +53,21 @@ class Objective:
         For checkpoints, of one bracket at a time, and networks.
     epoch_done
         Called with 1 after each epoch.
+    train_with
+        What trains: `train_network`, or a function like it.
     """
 
     train: "Dataset"
-    judged: "Dataset"
+    validation: "Dataset"
     folder: Path
     plan: Plan
     device: str | None = None
     epoch_done: Advance = lambda _: None
+    train_with: Callable[..., "Trained"] = train_network
 
-    def __call__(
-        self,
-        chosen: Settings,
-        budget: float,
-        seed: int,
-        *,
-        configuration: str,
-        continue_from: float | None,
-    ) -> Outcome:
+    def __call__(self, trial: Trial) -> Outcome:
         """Return the loss; diverging and too little memory raise a `DeepFreakError`."""
-        epochs = epochs_of(budget)
-        asked = epochs - (0 if continue_from is None else epochs_of(continue_from))
+        epochs, planned = epochs_of(trial.budget), epochs_planned(trial)
         trained = 0
 
         def count(_: "Epoch") -> None:
@@ -87,60 +75,52 @@ class Objective:
             trained += 1
             self.epoch_done(1)
 
-        self._forget_former_brackets(configuration)
-        place = self.folder / CHECKPOINTS / configuration
-        settled = self.plan.configuration(chosen)
+        self._remove_former_brackets(trial.configuration)
+        folder = self.folder / CHECKPOINTS / trial.configuration
+        chosen = self.plan.configuration(trial.settings)
         try:
-            made = train_network(
+            made = self.train_with(
                 self.train,
-                architecture=settled.topology,
-                training=settled.training,
-                out=place,
-                seed=seed,
+                architecture=chosen.topology,
+                training=chosen.training,
+                out=folder,
+                seed=trial.seed,
                 until=epochs,
                 device=self.device,
                 on_epoch=count,
             )
-            found = evaluate(made.model, self.judged)
+            found = evaluate(made.model, self.validation)
         finally:
             # what failed, or a killed run had done already, is no longer to do
-            self.epoch_done(max(asked - trained, 0))
+            self.epoch_done(max(planned - trained, 0))
         if not np.isfinite(found.probabilities).all():
             raise DeepFreakError(
                 "expected finite probabilities, found others: the weights diverged"
             )
         if epochs == self.plan.max_epochs:
-            _keep(
-                place / "weights.safetensors",
-                self.folder / NETWORKS / f"{configuration}.safetensors",
-            )
-        hits, total = found.accuracy.hits, found.accuracy.total
-        last = made.history[-1]
+            kept = self.folder / NETWORKS / f"{trial.configuration}.safetensors"
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / "weights.safetensors", kept)
         info = {
-            "hits": hits,
-            "total": total,
+            "hits": found.accuracy.hits,
+            "total": found.accuracy.total,
             "epochs": epochs,
             "epochs_trained": trained,
-            "train_accuracy": last.accuracy,
+            "train_accuracy": made.history[-1].accuracy,
         }
         return Outcome(1 - found.accuracy.value, info)
 
-    def _forget_former_brackets(self, configuration: str) -> None:
-        """Remove checkpoints from which nothing will go on, since their bracket is over."""
+    def _remove_former_brackets(self, configuration: str) -> None:
+        """Remove the checkpoints of brackets that are over."""
         bracket = configuration.partition("-")[0]
         for place in (self.folder / CHECKPOINTS).glob("*-*-*"):
             if place.name.partition("-")[0] != bracket:
                 shutil.rmtree(place)
 
 
-def _keep(weights: Path, kept: Path) -> None:
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(weights, kept)
-
-
 def search(
     train: "Dataset",
-    judged: "Dataset",
+    validation: "Dataset",
     out: str | Path,
     *,
     plan: Plan | None = None,
@@ -148,24 +128,27 @@ def search(
     time_limit_s: float = math.inf,
     progress: Progress | None = None,
     say: Callable[[str], None] = lambda _: None,
+    train_with: Callable[..., "Trained"] = train_network,
 ) -> Results:
-    """Look for the network that, taught the images of `train`, judges those of `judged` best.
+    """Search for the network that, trained on `train`, is best on `validation`.
 
-    The folder `out` gets `journal.jsonl`, from which the same call goes on however a run ended,
-    `results.json`, `report.html`, checkpoints of the bracket under way, and in `networks` the
-    weights of each configuration that was trained for all epochs. What is found depends on the
-    images and the plan, and by the last bits of sums on the machine.
+    The directory `out` gets the journal, from which the same call resumes, `results.json`,
+    `report.html`, checkpoints of the bracket under way, and in `networks` the weights of each
+    configuration that was trained for all epochs. What is found depends on the images, the plan,
+    and, by the last bits of sums, on the machine.
 
     Parameters
     ----------
-    judged
-        Other images: of the same classes, or real ones of two, to which verdicts are then grouped.
+    validation
+        Images of the same classes, or real ones of two, for which predictions are grouped.
     device
         Such as "cpu" or "cuda"; by default a GPU where there is one.
     time_limit_s
-        No training begins later; what is under way then is finished.
+        No training begins later; one that is under way is finished.
     progress, say
         Get what is shown meanwhile: a bar of epochs, and a line for each training.
+    train_with
+        What trains: `train_network`, or a function like it.
 
     Raises
     ------
@@ -173,22 +156,23 @@ def search(
         Classes do not fit or have no images.
     BackendError
         There is no such device.
-    InputError, OutputError
+    OutputError
         `out` holds another search or one under way, or cannot be written.
     """
     from deepfreak.models.evaluation import must_group
     from deepfreak.networks.batches.stored import StoredImages
+    from deepfreak.networks.figures import write_cnn_search_page
     from deepfreak.networks.processes import processes
-    from deepfreak.reports.networks import write_cnn_search_page
 
+    deadline = time.monotonic() + time_limit_s
     plan, folder = plan or Plan(), Path(out)
     # whatever is wrong with all trainings must not be recorded as the failure of each
-    must_group(tuple(train.classes), judged)
+    must_group(tuple(train.classes), validation)
     with processes(device) as group:
         StoredImages(train, group, resident=False).check_classes()
     purpose = {
         "train": described(train),
-        "judged": described(judged),
+        "judged": described(validation),
         "max_epochs": plan.max_epochs,
         "space": plan.space,
         "filters": plan.filters,
@@ -196,37 +180,26 @@ def search(
         "normalise": plan.normalise,
     }
     _make_folder(folder)
-    total = plan.hyperband.evaluations(plan.iterations)
-    recorded = _recorded(folder / JOURNAL)
-    count = 0
-
-    def ended(made: int) -> None:
-        nonlocal count
-        count += made
-        if count > len(recorded):
-            say(f"{count} of {total}: {_last_line(folder / JOURNAL)}")
-
-    left = plan.epochs - sum(map(_epochs_asked, recorded))
-    with (progress or no_progress)("epochs", max(left, 0)) as advance:
-        found = optimize(
-            Objective(
+    with open_journal(folder / JOURNAL, identity(plan.sampler, 1, purpose)) as journal:
+        recorded = [trial for trial, _ in journal.trials.values()]
+        total, left = plan.trials, plan.epochs - sum(map(epochs_planned, recorded))
+        with (progress or no_progress)("epochs", max(left, 0)) as advance:
+            objective = Objective(
                 train=train,
-                judged=judged,
+                validation=validation,
                 folder=folder,
                 plan=plan,
                 device=device,
                 epoch_done=advance,
-            ),
-            SPACES[plan.space],
-            plan.hyperband,
-            iterations=plan.iterations,
-            seed=plan.seed,
-            continues=True,
-            journal=folder / JOURNAL,
-            purpose=purpose,
-            time_limit_s=time_limit_s,
-            advance=ended,
-        )
+                train_with=train_with,
+            )
+            found = Loop(
+                sampler=plan.sampler,
+                begin=lambda trial: ended(outcome_of(objective, trial)),
+                journal=journal,
+                deadline=deadline,
+                on_trial=lambda trial: say(f"{len(journal.trials)} of {total}: {told(trial)}"),
+            ).run()
     results = Results(plan=plan, purpose=purpose, found=found)
     values = results.to_json()
     with whole_file(folder / RESULTS, overwrite=True) as partial:
@@ -241,49 +214,29 @@ def no_progress(_what: str, _total: int) -> Iterator[Advance]:
     yield lambda _done: None
 
 
-def described(data: "Dataset") -> dict[str, Any]:
-    """Return what tells images from others, as JSON values."""
-    manifest = json.dumps(data.manifest, sort_keys=True).encode()
-    return {
-        "name": data.path.name,
-        "count": len(data),
-        "classes": list(data.classes),
-        "manifest_sha256": hashlib.sha256(manifest).hexdigest(),
-        "labels_sha256": hashlib.sha256(data.labels.tobytes()).hexdigest(),
-    }
-
-
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"cannot make the folder {folder}: {reason_of(error)}") from error
+        raise OutputError(f"cannot make the directory {folder}: {reason_of(error)}") from error
     if not os.access(folder, os.W_OK):
         raise OutputError(f"no permission to write into {folder}; choose another --out")
 
 
-def _recorded(path: Path) -> list[dict[str, Any]]:
-    """Return the evaluations in a journal, as far as it can be read; `optimize` judges it."""
-    try:
-        return [json.loads(line) for line in path.read_bytes().split(b"\n")[1:-1]]
-    except (OSError, ValueError):
-        return []
+def epochs_planned(trial: Trial) -> int:
+    """Return how many epochs a trial trains if it continues from its smaller budget."""
+    before = 0 if trial.continue_from is None else epochs_of(trial.continue_from)
+    return epochs_of(trial.budget) - before
 
 
-def _epochs_asked(record: Mapping[str, Any]) -> int:
-    before = record.get("continue_from")
-    return epochs_of(record["budget"]) - (0 if before is None else epochs_of(before))
-
-
-def _last_line(path: Path) -> str:
-    """Return in words what the last evaluation in a journal came to."""
-    record = _recorded(path)[-1]
-    chosen = record["settings"]
+def told(trial: Trial) -> str:
+    """Return in words what a trial came to."""
+    chosen = trial.settings
     what = (
         f"topology {chosen['topology']}, rate {chosen['learning_rate']:.2g}, momentum "
         f"{chosen['momentum']:.2f}, batches of {chosen['batch_size']}, "
-        f"{epochs_of(record['budget'])} epochs"
+        f"{epochs_of(trial.budget)} epochs"
     )
-    if record["loss"] is None:
-        return f"{what}: {record['error']}"
-    return f"{100 * (1 - record['loss']):.2f} % by {what}"
+    if trial.succeeded:
+        return f"{100 * (1 - trial.loss):.2f} % by {what}"
+    return f"{what}: {trial.outcome.error if trial.outcome else 'under way'}"

@@ -1,4 +1,4 @@
-"""What a search for the network is to do, in the paper's words and in those of BOHB."""
+"""What a search for the network does, in the paper's words and in those of BOHB."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -7,8 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from deepfreak.networks import TOPOLOGIES, Configuration, Topology, Training
-from deepfreak.search.bohb import Hyperband, Space
-from deepfreak.search.bohb.table10 import ITERATIONS, PUBLISHED_CODE, TABLE_10
+from deepfreak.search.samplers.bohb import BOHB
+from deepfreak.search.samplers.hyperband import Hyperband
+from deepfreak.search.space import Space
+from deepfreak.search.table10 import ITERATIONS, PUBLISHED_CODE, TABLE_10
 from deepfreak.settings import Count, settings
 
 SPACES: Mapping[str, Space] = {"table-10": TABLE_10, "published-code": PUBLISHED_CODE}
@@ -16,22 +18,27 @@ SPACES: Mapping[str, Space] = {"table-10": TABLE_10, "published-code": PUBLISHED
 
 @settings
 class Plan:
-    """What a search is to do; the defaults are the paper's.
+    """What a search does; the defaults are the paper's.
 
     Parameters
     ----------
-    iterations, max_epochs, eta
-        Brackets, the largest budget, and the ratio of budgets; the smallest is at least one epoch.
+    iterations
+        Brackets of Hyperband.
+    max_epochs
+        The largest budget, in epochs.
+    eta
+        Ratio of budgets. The smallest is at least one epoch.
     space
-        Table 10 as printed, or what the published code searches; see `bohb.table10`.
+        Table 10 as printed, or what the published code searches. See `bohb.table10`.
     filters
-        The most filters that a topology is given, None for as many as Table 9 says. With fewer it
-        is another, smaller search.
+        Filters of a topology, at most; a smaller search. None for as many as Table 9 says.
     precision
-        Of the convolutions; see `Training`.
+        Precision of the convolutions.
     normalise
-        By what; see `Topology`. By "batch", as in the paper, a network that learned in small
-        batches is judged by statistics that fit few images.
+        Normalisation by the statistics of the batch or of each image. By "batch", as in the paper,
+        a network that learned in small batches is evaluated by statistics that fit few images.
+    seed
+        Seed of the proposals and the trainings.
     """
 
     iterations: Count = ITERATIONS
@@ -49,8 +56,23 @@ class Plan:
         return Hyperband(min_budget=1, max_budget=self.max_epochs, eta=self.eta)
 
     @property
+    def sampler(self) -> BOHB:
+        """What proposes the trainings."""
+        return BOHB(
+            space=SPACES[self.space],
+            hyperband=self.hyperband,
+            iterations=self.iterations,
+            seed=self.seed,
+        )
+
+    @property
+    def trials(self) -> int:
+        """How many trainings there are."""
+        return self.hyperband.trials(self.iterations)
+
+    @property
     def epochs(self) -> int:
-        """How many epochs are trained if none fails, trainings being gone on with."""
+        """How many epochs are trained if none fails and each continues from its smaller budget."""
         total = 0
         for iteration in range(self.iterations):
             before = 0
@@ -60,7 +82,7 @@ class Plan:
         return total
 
     def configuration(self, chosen: Mapping[str, Any]) -> Configuration:
-        """Return what `chosen` values of the space stand for."""
+        """Return the topology and training with `chosen` settings of the space."""
         return Configuration(
             topology=replace(
                 narrowed(TOPOLOGIES[chosen["topology"]], self.filters), normalise=self.normalise
@@ -77,7 +99,7 @@ class Plan:
 
 
 def narrowed(topology: Topology, filters: int | None) -> Topology:
-    """Return `topology` with no more than `filters` filters."""
+    """Return `topology` with at most `filters` filters."""
     return (
         topology if filters is None else replace(topology, filters=min(topology.filters, filters))
     )
@@ -90,5 +112,5 @@ def lasting(training: Training, epochs: int) -> Training:
 
 
 def epochs_of(budget: float) -> int:
-    """Return the whole number of epochs that a budget buys."""
+    """Return the number of epochs of a budget."""
     return max(1, round(budget))

@@ -1,16 +1,15 @@
-"""What a search for the network came to."""
+"""The results of a search for the network."""
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from deepfreak.errors import InputError
-from deepfreak.models.evaluation import Proportion
-from deepfreak.search.bohb import Evaluation, Search
 from deepfreak.search.cnn_plan import Plan, epochs_of
+from deepfreak.search.images import accuracy_of
+from deepfreak.search.trial import Search, Trial
 from deepfreak.storage.files import versions
 
 RESULTS = "results.json"
@@ -18,12 +17,12 @@ RESULTS = "results.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
-    """What a search came to.
+    """What a search found.
 
     Parameters
     ----------
     purpose
-        What it learned from, was judged on, and looked for.
+        The images that networks were trained and evaluated on, and what distinguishes the search.
     """
 
     plan: Plan
@@ -31,64 +30,65 @@ class Results:
     found: Search
 
     @property
-    def best(self) -> tuple[Evaluation, ...]:
+    def best(self) -> tuple[Trial, ...]:
         """The three best at the largest budget, best first."""
         return self.found.ranking[:3]
 
     @property
-    def trajectory(self) -> tuple[tuple[float, Evaluation], ...]:
+    def trajectory(self) -> tuple[tuple[float, Trial], ...]:
         """Each new incumbent with the seconds spent until it was found.
 
-        It is the best at the largest budget so far, as HpBandSter has it.
+        It is the best at the largest budget so far, as in HpBandSter.
         """
-        seconds, found = 0.0, list[tuple[float, Evaluation]]()
-        for made in self.found.evaluations:
-            seconds += made.duration_s
+        seconds, found = 0.0, list[tuple[float, Trial]]()
+        for trial in self.found.trials:
+            seconds += trial.outcome.seconds if trial.outcome else 0.0
             before = found[-1][1] if found else None
-            if math.isfinite(made.loss) and (
-                before is None or (made.budget, -made.loss) > (before.budget, -before.loss)
+            if trial.succeeded and (
+                before is None or (trial.budget, -trial.loss) > (before.budget, -before.loss)
             ):
-                found.append((seconds, made))
+                found.append((seconds, trial))
         return tuple(found)
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON values."""
-        evaluations = [self._record(made) for made in self.found.evaluations]
+        trials = self.found.trials
+        outcomes = [trial.outcome for trial in trials if trial.outcome is not None]
         return {
             "purpose": dict(self.purpose),
             "plan": asdict(self.plan),
             "complete": self.found.complete,
-            "planned": self.plan.hyperband.evaluations(self.plan.iterations),
-            "failed": sum(not math.isfinite(made.loss) for made in self.found.evaluations),
-            "epochs_trained": sum(
-                made.info.get("epochs_trained", 0) for made in self.found.evaluations
-            ),
-            "seconds": sum(made.duration_s for made in self.found.evaluations),
-            "best": [self._record(made) for made in self.best],
+            "planned": self.plan.trials,
+            "failed": sum(not trial.succeeded for trial in trials),
+            "epochs_trained": sum(each.info.get("epochs_trained", 0) for each in outcomes),
+            "seconds": sum(each.seconds for each in outcomes),
+            "best": [_to_json(trial) for trial in self.best],
             "trajectory": [
-                {"seconds": seconds, **self._record(made)} for seconds, made in self.trajectory
+                {**_to_json(trial), "seconds": seconds} for seconds, trial in self.trajectory
             ],
-            "evaluations": evaluations,
+            "evaluations": [_to_json(trial) for trial in trials],
             "versions": versions("torch", "numpy"),
         }
 
-    def _record(self, made: Evaluation) -> dict[str, Any]:
-        failed = not math.isfinite(made.loss)
-        accuracy = None if failed else proportion_of(made).to_json()
-        return {
-            "configuration": made.configuration,
-            "settings": made.settings,
-            "epochs": epochs_of(made.budget),
-            "from_model": made.from_model,
-            "accuracy": accuracy,
-            "train_accuracy": made.info.get("train_accuracy"),
-            "seconds": made.duration_s,
-            "error": made.error,
-        }
+
+def _to_json(trial: Trial) -> dict[str, Any]:
+    outcome = trial.outcome
+    if outcome is None:
+        raise AssertionError
+    return {
+        "configuration": trial.configuration,
+        "settings": trial.settings,
+        "epochs": epochs_of(trial.budget),
+        "from_model": trial.from_model,
+        "accuracy": accuracy_of(trial).to_json() if trial.succeeded else None,
+        "train_accuracy": outcome.info.get("train_accuracy"),
+        "seconds": outcome.seconds,
+        "error": outcome.error,
+    }
 
 
 def read_results(folder: Path) -> dict[str, Any]:
-    """Return the results that `search` left in `folder`.
+    """Return the results that `search` wrote into `folder`.
 
     Raises
     ------
@@ -102,12 +102,7 @@ def read_results(folder: Path) -> dict[str, Any]:
             made["settings"]["topology"], made["accuracy"]["value"], made["epochs"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"expected the results of `deepfreak search cnn` in {path}, found {error}; let the "
-            "search end first"
+            f"expected the results of `deepfreak model search cnn` in {path}, found {error}; let "
+            "the search end first"
         ) from error
     return values
-
-
-def proportion_of(made: Evaluation) -> Proportion:
-    """Return how many images an evaluation that succeeded judged rightly."""
-    return Proportion(made.info["hits"], made.info["total"])

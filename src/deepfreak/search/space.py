@@ -1,191 +1,281 @@
-"""Table 8: what the joint search chooses from, and which choice asks for which others.
+"""Search spaces: named parameters of four kinds, some of which depend on another's value.
 
-A point of the space is written as *picks*: for each hyperparameter that was asked for, the place of
-its value among the possible ones.
+Settings are a dictionary of plain values. Kernel densities see them as a vector of one coordinate
+per parameter: between 0 and 1 where values have an order, the index of the choice where they have
+none, and NaN where the parameter does not exist.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
-from deepfreak.errors import DatasetError
-from deepfreak.features.glcm import GLCM
-from deepfreak.features.lbp import LBP
-from deepfreak.features.sift import SIFT, VisualWords
-from deepfreak.models.fitted import CLASS_WEIGHTS
-from deepfreak.models.forest import MAX_DEPTHS, MAX_FEATURES, TREES, Forest
-from deepfreak.models.svm import COSTS, GAMMAS, SVM
+import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
+from deepfreak.settings import Finite, settings
 
-DISTANCES = (1, 2, 4, 5, 8)
-ANGLES_DEG = (0, 45, 90, 135)
-POINTS = (4, 8, 16, 24)
-RADII = (0, 1, 2, 3)
-CLUSTERS = (10, 25, 50, 100, 250, 500, 1000, 5000)
-
-Picks = Mapping[str, int]
+Value: TypeAlias = bool | int | float | str | tuple[int | float, ...] | None
+Settings: TypeAlias = dict[str, Value]
+Vector: TypeAlias = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """A hyperparameter.
+@settings
+class When:
+    """When a parameter exists: if `parameter`, named before it, does and has one of `values`."""
 
-    Attributes
+    parameter: str
+    values: tuple[Value, ...]
+
+
+@settings
+class Parameter:
+    """What the four kinds share.
+
+    Parameters
     ----------
-    values
-        What it may be; of an ordinal one in their order.
-    ordinal
-        Whether neighbouring values are alike (the table's "Type").
     when
-        The choice that asks for this one, and by which value; None for the two at the root.
+        On which value of another parameter it depends; None if it always exists.
     """
 
-    name: str
-    values: tuple[Any, ...]
-    ordinal: bool = False
-    when: tuple[str, str] | None = None
+    when: When | None = None
 
     @property
-    def labels(self) -> list[str]:
-        """The values as text."""
-        return [label(value) for value in self.values]
+    def choices(self) -> int:
+        """How many choices it has if they are without an order, otherwise 0."""
+        return 0
 
-    @property
-    def distribution(self) -> "BaseDistribution":
-        """As Optuna has it: an ordinal is the place of its value, a category its label."""
-        from optuna.distributions import CategoricalDistribution, IntDistribution
+    def value(self, coordinate: float) -> Value:
+        """Return the value at a coordinate."""
+        raise NotImplementedError
 
-        if self.ordinal:
-            return IntDistribution(0, len(self.values) - 1)
-        return CategoricalDistribution(self.labels)
-
-    def pick(self, parameter: Any) -> int:  # noqa: ANN401 -- Optuna's: a place or a label
-        """Return the place of what Optuna calls `parameter`."""
-        return int(parameter) if self.ordinal else self.labels.index(parameter)
-
-    def parameter(self, pick: int) -> int | str:
-        """Return what Optuna calls the value at the place `pick`."""
-        return pick if self.ordinal else self.labels[pick]
+    def coordinate(self, value: Value) -> float:
+        """Return where a value lies; `ValueError` if it is not one of the parameter's."""
+        raise NotImplementedError
 
 
-def _combinations(values: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-    """Return every choice of one or more of `values`."""
-    return tuple(
-        chosen for size in range(1, len(values) + 1) for chosen in combinations(values, size)
-    )
+@settings
+class Float(Parameter):
+    """A number between two bounds, distributed evenly or, with `log`, by its logarithm."""
 
+    lower: Finite
+    upper: Finite
+    log: bool = False
 
-# Ordinals stand in the order of what they do: no limit on the depth after the largest limit, one
-# over the number of features (gamma 0) before the least gamma.
-TABLE_8 = (
-    Choice(name="extractor", values=(GLCM.name, LBP.name, VisualWords.name)),
-    Choice(name="classifier", values=(Forest.name, SVM.name)),
-    Choice(name="glcm.distances", values=_combinations(DISTANCES), when=("extractor", "glcm")),
-    Choice(name="glcm.angles_deg", values=_combinations(ANGLES_DEG), when=("extractor", "glcm")),
-    Choice(name="lbp.points", values=POINTS, ordinal=True, when=("extractor", "lbp")),
-    Choice(name="lbp.radius", values=RADII, ordinal=True, when=("extractor", "lbp")),
-    Choice(name="sift.clusters", values=CLUSTERS, ordinal=True, when=("extractor", "sift")),
-    Choice(name="forest.trees", values=TREES, ordinal=True, when=("classifier", "forest")),
-    Choice(
-        name="forest.max_features",
-        values=MAX_FEATURES,
-        ordinal=True,
-        when=("classifier", "forest"),
-    ),
-    Choice(
-        name="forest.max_depth",
-        values=tuple(sorted(MAX_DEPTHS, key=lambda depth: depth or math.inf)),
-        ordinal=True,
-        when=("classifier", "forest"),
-    ),
-    Choice(name="forest.class_weight", values=CLASS_WEIGHTS, when=("classifier", "forest")),
-    Choice(name="svm.C", values=tuple(sorted(COSTS)), ordinal=True, when=("classifier", "svm")),
-    Choice(
-        name="svm.gamma", values=tuple(sorted(GAMMAS)), ordinal=True, when=("classifier", "svm")
-    ),
-    Choice(name="svm.class_weight", values=CLASS_WEIGHTS, when=("classifier", "svm")),
-)
-_BY_NAME = {choice.name: choice for choice in TABLE_8}
-_EXTRACTORS: dict[str, Callable[..., GLCM | LBP | SIFT]] = {
-    GLCM.name: GLCM,
-    LBP.name: LBP,
-    VisualWords.name: SIFT,
-}
-_CLASSIFIERS: dict[str, Callable[..., Forest | SVM]] = {Forest.name: Forest, SVM.name: SVM}
+    def __post_init__(self) -> None:
+        _check_bounds(self.lower, self.upper, positive=self.log)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Configuration:
-    """An extractor, for SIFT without its codebook yet, and a classifier."""
-
-    extractor: GLCM | LBP | SIFT
-    classifier: Forest | SVM
-
-
-def walk(pick: Callable[[Choice], int]) -> dict[str, int]:
-    """Return the picks that `pick` makes: it is asked for each choice that those before ask for."""
-    picks: dict[str, int] = {}
-    for choice in TABLE_8:
-        if choice.when is None:
-            picks[choice.name] = pick(choice)
+    def value(self, coordinate: float) -> float:
+        """Return the value at a coordinate."""
+        if self.log:
+            value = self.lower * (self.upper / self.lower) ** coordinate
         else:
-            name, value = choice.when
-            if _BY_NAME[name].values[picks[name]] == value:
-                picks[choice.name] = pick(choice)
-    return picks
+            value = self.lower + coordinate * (self.upper - self.lower)
+        return min(max(float(value), self.lower), self.upper)
+
+    def coordinate(self, value: Value) -> float:
+        """Return where a value lies."""
+        number = _number(value)
+        if self.log:
+            return math.log(number / self.lower) / math.log(self.upper / self.lower)
+        return (number - self.lower) / (self.upper - self.lower)
 
 
-def values_of(picks: Picks) -> dict[str, Any]:
-    """Return the values that `picks` stand for, by the hyperparameters' names.
+@settings
+class Integer(Parameter):
+    """A whole number between two bounds, which it may reach; each has an equal share of [0, 1].
+
+    With `log` a number n has the share of the interval from n - 1/2 to n + 1/2 on that scale.
+    """
+
+    lower: int
+    upper: int
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        _check_bounds(self.lower, self.upper, positive=self.log)
+
+    def value(self, coordinate: float) -> int:
+        """Return the value at a coordinate."""
+        value = round(self._scale().value(coordinate))
+        return min(max(value, self.lower), self.upper)
+
+    def coordinate(self, value: Value) -> float:
+        """Return where a value lies."""
+        return self._scale().coordinate(value)
+
+    def _scale(self) -> Float:
+        return Float(lower=self.lower - 0.5, upper=self.upper + 0.5, log=self.log)
+
+
+@settings
+class Ordinal(Parameter):
+    """One of several ordered values; neighbours are taken to be equally far apart."""
+
+    values: tuple[Value, ...]
+
+    def __post_init__(self) -> None:
+        _check_values(self.values)
+
+    def value(self, coordinate: float) -> Value:
+        """Return the value at a coordinate."""
+        return self.values[min(int(coordinate * len(self.values)), len(self.values) - 1)]
+
+    def coordinate(self, value: Value) -> float:
+        """Return where a value lies."""
+        return (self.values.index(value) + 0.5) / len(self.values)
+
+
+@settings
+class Categorical(Parameter):
+    """One of several values without an order; its coordinate is the index."""
+
+    values: tuple[Value, ...]
+
+    def __post_init__(self) -> None:
+        _check_values(self.values)
+
+    @property
+    def choices(self) -> int:
+        """How many choices there are."""
+        return len(self.values)
+
+    def value(self, coordinate: float) -> Value:
+        """Return the value at a coordinate."""
+        return self.values[int(coordinate)]
+
+    def coordinate(self, value: Value) -> float:
+        """Return where a value lies."""
+        return float(self.values.index(value))
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Parameters by name; one that depends on another comes after it.
 
     Raises
     ------
-    DatasetError
-        They are not a point of the space: one is missing, unknown or out of its range.
+    ValueError
+        There is no parameter, or a condition names one that does not come before, or a value that
+        this can never have.
     """
-    try:
-        complete = walk(lambda choice: picks[choice.name])
-        found = {name: _BY_NAME[name].values[place] for name, place in complete.items()}
-    except (KeyError, IndexError, TypeError) as error:
-        raise DatasetError(f"expected a point of the search space, found {picks}") from error
-    if set(complete) != set(picks) or min(complete.values()) < 0:
-        raise DatasetError(f"expected a point of the search space, found {picks}")
-    return found
 
+    parameters: Mapping[str, Parameter]
 
-def configuration(picks: Picks) -> Configuration:
-    """Return what `picks` stand for; `DatasetError` if they are not a point of the space."""
-    values = values_of(picks)
+    def __post_init__(self) -> None:
+        if not self.parameters:
+            raise ValueError("a search space needs a parameter, found none")
+        before: dict[str, Parameter] = {}
+        for name, parameter in self.parameters.items():
+            if parameter.when is not None:
+                _check_condition(name, parameter.when, before)
+            before[name] = parameter
 
-    def settings(kind: str) -> dict[str, Any]:
-        prefix = f"{kind}."
+    def __len__(self) -> int:
+        return len(self.parameters)
+
+    @property
+    def choices(self) -> NDArray[np.intp]:
+        """How many choices each parameter has; 0 where values have an order."""
+        return np.array([parameter.choices for parameter in self.parameters.values()], np.intp)
+
+    def draw(self, rng: np.random.Generator) -> Vector:
+        """Return a vector, evenly distributed, with all parameters whether they exist or not."""
+        return np.where(
+            self.choices > 0,
+            rng.integers(np.maximum(self.choices, 1)),
+            rng.random(len(self)),
+        )
+
+    def walk(self, choose: Callable[[str, Parameter], Value]) -> Settings:
+        """Return the settings that `choose` makes; it is asked for each parameter that exists."""
+        chosen: Settings = {}
+        for name, parameter in self.parameters.items():
+            when = parameter.when
+            if when is None or (when.parameter in chosen and chosen[when.parameter] in when.values):
+                chosen[name] = choose(name, parameter)
+        return chosen
+
+    def settings(self, vector: Vector) -> Settings:
+        """Return the settings at a vector, without the parameters that do not exist there."""
+        coordinates = dict(zip(self.parameters, vector.tolist(), strict=True))
+        return self.walk(lambda name, parameter: parameter.value(coordinates[name]))
+
+    def vector(self, settings: Mapping[str, Value]) -> Vector:
+        """Return where settings lie; NaN for a parameter that they do not have.
+
+        Raises
+        ------
+        ValueError
+            If one is not among its parameter's values.
+        """
+        return np.array(
+            [
+                parameter.coordinate(settings[name]) if name in settings else math.nan
+                for name, parameter in self.parameters.items()
+            ]
+        )
+
+    def description(self) -> dict[str, Any]:
+        """Return the space as plain values, by which a journal knows it."""
         return {
-            name.removeprefix(prefix): value
-            for name, value in values.items()
-            if name.startswith(prefix)
+            name: {"kind": type(parameter).__name__, **dataclasses.asdict(parameter)}
+            for name, parameter in self.parameters.items()
         }
 
-    extractor, classifier = values["extractor"], values["classifier"]
-    return Configuration(
-        extractor=_EXTRACTORS[extractor](**settings(extractor)),
-        classifier=_CLASSIFIERS[classifier](**settings(classifier)),
-    )
+
+def _check_condition(name: str, when: When, before: Mapping[str, Parameter]) -> None:
+    """Reject a condition that cannot be met, or not by all of its values."""
+    parent = before.get(when.parameter)
+    if parent is None:
+        raise ValueError(f"{name} depends on {when.parameter}, which must come before it")
+    if isinstance(parent, Float):
+        raise ValueError(  # noqa: TRY004 - like all others here
+            f"{name} depends on values of {when.parameter}, a continuous number that hardly ever "
+            "has one of them; depend on an Integer, an Ordinal or a Categorical"
+        )
+    if isinstance(parent, Integer):
+        possible = f"whole numbers from {parent.lower} to {parent.upper}"
+        never = [
+            value
+            for value in when.values
+            if not isinstance(value, int | float)
+            or value != int(value)
+            or not parent.lower <= value <= parent.upper
+        ]
+    else:
+        values = parent.values if isinstance(parent, Ordinal | Categorical) else ()
+        possible = ", ".join(map(repr, values))
+        never = [value for value in when.values if value not in values]
+    if never or not when.values:
+        found = ", ".join(map(repr, never)) or "none"
+        raise ValueError(
+            f"{name} depends on values of {when.parameter}: expected {possible}, found {found}"
+        )
 
 
-def describe(picks: Picks) -> str:
-    """Return `picks` as one line: `glcm distances 1,2 angles_deg 0 + svm C 32 gamma 0.5 ...`."""
-    parts: dict[str, list[str]] = {}
-    for name, value in values_of(picks).items():
-        kind, dot, setting = name.partition(".")
-        if dot:
-            parts[kind].append(f"{setting} {label(value)}")
-        else:
-            parts[str(value)] = [str(value)]
-    return " + ".join(" ".join(words) for words in parts.values())
+def _check_bounds(lower: float, upper: float, *, positive: bool) -> None:
+    if not lower < upper:
+        raise ValueError(f"lower must be below upper, found {lower} and {upper}")
+    if positive and lower <= 0:
+        raise ValueError(f"a logarithmic scale begins above 0, found {lower}")
+
+
+def _check_values(values: tuple[Value, ...]) -> None:
+    if len(values) < 2 or len(set(values)) < len(values):
+        raise ValueError(f"expected two values or more, all different, found {values}")
+
+
+def _number(value: Value) -> float:
+    if not isinstance(value, int | float):
+        raise ValueError(f"expected a number, found {value!r}")  # noqa: TRY004 - like all others here
+    return float(value)
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401 -- any JSON value
+    """Return a value of settings that JSON has turned into a list as the tuple that it was."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def label(value: object) -> str:
@@ -195,16 +285,3 @@ def label(value: object) -> str:
     if isinstance(value, tuple):
         return ",".join(label(part) for part in value)
     return f"{value:g}" if isinstance(value, int | float) else str(value)
-
-
-def size() -> int:
-    """Return how many points the space has."""
-
-    def below(name: str, value: str) -> int:
-        return math.prod(len(choice.values) for choice in TABLE_8 if choice.when == (name, value))
-
-    return math.prod(
-        sum(below(choice.name, value) for value in choice.values)
-        for choice in TABLE_8
-        if choice.when is None
-    )

@@ -1,4 +1,4 @@
-"""Writing results: beside their final name, and renamed when whole."""
+"""Atomic writes: files are written beside their final name, synced and renamed."""
 
 import errno
 import io
@@ -6,8 +6,8 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from importlib.metadata import version
+from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -19,17 +19,18 @@ if TYPE_CHECKING:
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Return the versions of deepfreak and of `packages`, for a manifest."""
+    """Return the versions of deepfreak and of those of `packages` that are installed."""
     from deepfreak import __version__
 
-    return {"deepfreak": __version__} | {package: version(package) for package in packages}
+    found = {"deepfreak": __version__}
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def cache_folder() -> Path | None:
-    """Return the folder for what can be made or fetched again: $DEEPFREAK_CACHE, or the user's.
-
-    None if neither is known, as for a user id without a home folder.
-    """
+    """Return the cache directory: $DEEPFREAK_CACHE, or the user's; None if there is neither."""
     chosen = os.environ.get("DEEPFREAK_CACHE")
     if chosen:
         return Path(chosen)
@@ -39,14 +40,15 @@ def cache_folder() -> Path | None:
         folder = Path(platformdirs.user_cache_dir("deepfreak"))
     except RuntimeError:
         return None
-    return folder if folder.is_absolute() else None  # "~" is no folder
+    return folder if folder.is_absolute() else None  # "~" if there is no home
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that gets its name `path` only when the block ends well, and vanishes if not.
+    """Open a file that is renamed to `path` when the block succeeds and removed when it fails.
 
-    It is written in `path`'s folder, which is made, under a hidden name with the same suffixes.
+    Until then it has a hidden name with the same suffixes, in the directory of `path`, which is
+    created.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{secrets.token_hex(8)}.{path.name}")
@@ -61,12 +63,13 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
 
 
 def check_output(path: Path, *, overwrite: bool, expected_bytes: int = 0) -> None:
-    """Refuse an output that exists, whose folder is missing, or for which there is no room.
+    """Check that `path` can be written, before any work is done.
 
     Raises
     ------
     OutputError
-        In one line, before any work is done.
+        It exists and may not be overwritten, its directory is missing or not writable, or the disk
+        has less than `expected_bytes` free.
     """
     folder = path.absolute().parent
     if path.is_dir():
@@ -86,10 +89,10 @@ def check_output(path: Path, *, overwrite: bool, expected_bytes: int = 0) -> Non
 
 
 def read_hdf5(path: str | Path, *, swmr: bool = False) -> "h5py.File":
-    """Open an HDF5 file to read, without a lock: some disks have none.
+    """Open an HDF5 file for reading, without a lock: some file systems have none.
 
-    HDF5 opens a file twice in one process only in the same way: one that is open with a lock here
-    is opened with one.
+    A process can open a file twice only with the same locking, so a file that is already open with
+    a lock is opened with one.
 
     Raises
     ------
@@ -110,14 +113,17 @@ def read_hdf5(path: str | Path, *, swmr: bool = False) -> "h5py.File":
 def whole_file(
     path: Path, *, overwrite: bool, left: str = "nothing was left behind"
 ) -> Iterator[Path]:
-    """Give a temporary path beside `path`; rename it when the block ends well, else remove it.
+    """Give a path beside `path` that is renamed to it when the block succeeds, else removed.
 
-    `left` says in an error what remains of the work.
+    Parameters
+    ----------
+    left
+        What an error message says remains of the work.
 
     Raises
     ------
     OutputError
-        If `path` exists and may not be replaced, or the disk is full.
+        `path` exists and may not be overwritten, or cannot be written.
     """
     check_output(path, overwrite=overwrite)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -126,7 +132,7 @@ def whole_file(
         with partial.open("rb") as written:
             os.fsync(written.fileno())
         if path.exists() and not overwrite:
-            raise OutputError(f"{path} appeared meanwhile; it was left as it is")
+            raise OutputError(f"{path} was created meanwhile by another program; it was kept")
         partial.replace(path)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {reason_of(error)}; {left}") from error
@@ -138,9 +144,9 @@ def whole_file(
 def whole_hdf5(
     path: Path, *, overwrite: bool, left: str = "nothing was left behind"
 ) -> Iterator[tuple["h5py.File", Callable[[], None]]]:
-    """Give an HDF5 file to fill, as `whole_file` does, and a check to call now and then.
+    """Give an HDF5 file to fill, as `whole_file`, and a function that raises if a write failed.
 
-    The check ends the block if a write has failed; without it, that is noticed at the end.
+    Call the function now and then: a failed write is otherwise noticed only at the end.
     """
     import h5py
 
@@ -155,22 +161,21 @@ def whole_hdf5(
 
 
 class _Sink(io.RawIOBase):
-    """A file that, once a write has failed, keeps all further ones in memory.
+    """A file that keeps writes in memory once one has failed, and reports the failure to `check`.
 
-    HDF5 does not survive a failing write: it keeps the data, tries again whenever an object is
-    released, and crashes the process in the end; and it reads back what it has written. So it is
-    not told; whoever wrote the file is.
+    HDF5 does not survive a failed write: it retries whenever an object is released, and crashes the
+    process in the end. So it never sees the failure, and reads back what it has written.
     """
 
     def __init__(self, raw: io.FileIO) -> None:
         super().__init__()
         self._raw = raw
         self._at = self._end = 0
-        self._kept: list[tuple[int, bytes]] = []  # what could not be written: where, and what
+        self._kept: list[tuple[int, bytes]] = []  # unwritten data by position
         self.failure: OSError | None = None
 
     def check(self) -> None:
-        """Raise the error that a write met, if one did."""
+        """Raise the error of the first failed write, if any."""
         if self.failure is not None:
             raise self.failure
 
@@ -230,7 +235,21 @@ class _Sink(io.RawIOBase):
         return True
 
 
+def write_all(descriptor: int, data: bytes, place: int) -> None:
+    """Write all of `data` at byte `place`; a single write may stop short.
+
+    Raises
+    ------
+    OSError
+        Some of it may have been written.
+    """
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(descriptor, view, place)
+        view, place = view[written:], place + written
+
+
 def reason_of(error: OSError) -> str:
-    """Return in a few words why a write failed."""
+    """Return the reason of a failed write in a few words."""
     full = error.errno in {errno.ENOSPC, errno.EDQUOT}
     return "no space left on the disk" if full else (error.strerror or str(error))

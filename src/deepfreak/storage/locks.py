@@ -1,8 +1,8 @@
-"""Files that one process writes at a time, on file systems with locks and on those without.
+"""One writer per file, on file systems with locks and on those without.
 
-NFS without its lock service and Lustre mounted without `flock` answer that there are no locks. Then
-a name that the kernel gives to one process of the machine stands in for them, and a line says that
-other machines are not kept out. Either goes with the process, however it ends.
+NFS without its lock service, and Lustre mounted without `flock`, have no locks. There a name in
+Linux's abstract socket namespace replaces the lock, which excludes other processes of this machine
+only, and a line on stderr says so. Both are released when the process ends, even if it is killed.
 """
 
 import errno
@@ -26,21 +26,21 @@ _said: set[int] = set()
 def opened_alone(
     path: Path, *, busy: str, flags: int = 0, called: str | None = None
 ) -> Iterator[int]:
-    """Give the descriptor of a file to read and write, made if there is none, held alone.
+    """Open a file for reading and writing under an exclusive lock; create it if missing.
 
     Parameters
     ----------
     busy
-        What to say if another process holds it.
+        Message of the error if another process has the lock.
     flags
-        For `os.open`, beside those.
+        Further flags for `os.open`.
     called
-        What messages call it; its path by default.
+        Name of the file in messages; its path by default.
 
     Raises
     ------
     OutputError
-        It cannot be opened, or another process holds it.
+        It cannot be opened, or another process has the lock.
     """
     while True:
         with ExitStack() as held:
@@ -53,17 +53,17 @@ def opened_alone(
             if _is_still(descriptor, path):
                 yield descriptor
                 return
-        # who held it has finished and removed it meanwhile
+        # the process that had the lock has removed the file
 
 
 @contextmanager
 def alone(descriptor: int, path: Path, *, busy: str) -> Iterator[None]:
-    """Hold an open file or folder, `path`, alone; until its descriptor is closed at the latest.
+    """Lock an open file or directory, `path`; closing its descriptor releases the lock.
 
     Raises
     ------
     OutputError
-        Another process holds it; the message is `busy`. Or it cannot be locked.
+        Another process has the lock; the message is `busy`. Or it cannot be locked.
     """
     with ExitStack() as held:
         try:
@@ -78,7 +78,7 @@ def alone(descriptor: int, path: Path, *, busy: str) -> Iterator[None]:
 
 
 def lacks_record_locks(folder: Path) -> bool:
-    """Return whether the file system of a folder has none of the locks that SQLite takes."""
+    """Return whether the file system of a directory lacks the record locks that SQLite needs."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -89,7 +89,7 @@ def lacks_record_locks(folder: Path) -> bool:
 
 @contextmanager
 def _named(descriptor: int, path: Path, busy: str) -> Iterator[None]:
-    """Hold a name that stands for the file on this machine."""
+    """Bind a name that stands for the file, in place of a lock."""
     about = os.fstat(descriptor)
     others = "other processes"
     with socket.socket(socket.AF_UNIX) as name:
@@ -104,14 +104,14 @@ def _named(descriptor: int, path: Path, busy: str) -> Iterator[None]:
         if about.st_dev not in _said:
             _said.add(about.st_dev)
             sys.stderr.write(
-                f"deepfreak: the disk of {path} has no locks: {others} are not kept from writing "
-                "there\n"
+                f"deepfreak: the disk of {path} has no locks: {others} are not prevented from "
+                "writing there\n"
             )
         yield
 
 
 def _is_still(descriptor: int, path: Path) -> bool:
-    """Return whether a name still stands for an open file."""
+    """Return whether `path` is still the name of an open file."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:

@@ -13,7 +13,7 @@ from deepfreak.datasets import dask_cluster, generate
 from deepfreak.physics.experiment import Experiment
 from tests.unit.datasets.conftest import SPLITS
 
-pytest.importorskip("distributed", reason="needs Dask: pip install 'deepfreak[dask]'")
+pytest.importorskip("distributed", reason="needs Dask: pip install '.[dask]'")
 
 START = "import sys; from distributed.cli.{0} import main; sys.argv = sys.argv[:1] + {1}; main()"
 
@@ -27,7 +27,7 @@ def started(part: str, *options: str) -> subprocess.Popen[bytes]:
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
-    """Give the address of a scheduler and its two workers."""
+    """Yield the address of a scheduler and its two workers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{free.getsockname()[1]}"

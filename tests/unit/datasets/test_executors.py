@@ -1,4 +1,4 @@
-"""Worker processes end with the one that began them."""
+"""Worker processes end with the process that started them."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ def runs(pid: int) -> bool:
     except ProcessLookupError:
         return False
     status = Path(f"/proc/{pid}/stat")
-    # nobody may be there to bury it
+    # no parent may be left to reap it
     return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
 
 

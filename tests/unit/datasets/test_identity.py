@@ -1,4 +1,4 @@
-"""Which data set it is: the released one, or why not; and the same hashes wherever they stand."""
+"""Identity of a data set: the released one, or why not; equal hashes everywhere."""
 
 import json
 import re

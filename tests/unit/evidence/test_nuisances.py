@@ -1,4 +1,4 @@
-"""What detectors and beamlines do to frames without a crystal: few peaks, whatever it is."""
+"""Artefacts of detectors and beamlines on frames without a crystal give few peaks."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Peaks by construction: what is put in is found, and nothing else."""
+"""Peaks by construction: all added spots are found, and nothing else."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -176,7 +176,7 @@ def test_a_sharp_zinger_of_a_ccd_is_a_hot_pixel_and_one_as_wide_as_its_spots_is_
     counts.reshape(-1)[rng.choice(counts.size, 20, replace=False)] += 3000
     evidence = find_evidence(made(counts))
     assert (len(evidence.peaks), evidence.hot_pixels) == (0, 20)
-    # the rule cannot know: those are counted, and lattice and rings must tell
+    # the rule cannot decide: these count as peaks; lattice and rings must decide
     places = scattered(rng, 20)
     blurred = ccd(rng, 10 + spots(places, 1000, 0.3))
     assert len(find_evidence(made(blurred)).peaks) == pytest.approx(20, abs=1)
@@ -323,7 +323,7 @@ def test_candidates_equal_the_plain_ones():
 
 
 def plain_line(rows, photon, light):
-    """Return what three rows (3, 13) have more than their surroundings, on their darker side."""
+    """Return the excess of three rows (3, 13) over their darker side."""
     sides = rows[:, :3], rows[:, -3:]
     each = min(poisson_z(side.sum() / photon, 9 * light) for side in sides)
     both = poisson_z((sides[0].sum() + sides[1].sum()) / photon, 18 * light)

@@ -1,4 +1,4 @@
-"""Rings about centres on and off the frame, given and sought; and what is no ring."""
+"""Rings about centres on and off the frame, given and searched for; and non-rings."""
 
 import numpy as np
 import pytest

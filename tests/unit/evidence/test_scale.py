@@ -1,4 +1,4 @@
-"""What a photon is, from the noise alone."""
+"""Counts per photon, from the noise alone."""
 
 import numpy as np
 import pytest

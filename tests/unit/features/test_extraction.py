@@ -11,7 +11,7 @@ IMAGES = np.random.default_rng(3).integers(0, 20, (7, 24, 24), dtype=np.uint8)
 
 @dataclass(frozen=True)
 class Mean:
-    """One number an image; not a number where nothing is valid."""
+    """One number per image; NaN where no pixel is valid."""
 
     names = ("least", "mean")
 

@@ -11,8 +11,8 @@ from deepfreak.physics.recipe import load_recipe
 
 skimage_feature = pytest.importorskip("skimage.feature")
 
-# Later versions call a point as bright as its centre if it is less bright by up to 1e-12, and so
-# decide otherwise where rounding had decided: in up to one pixel in 140.
+# Later versions treat a point that is darker than its centre by up to 1e-12 as equal, and so
+# differ where rounding decides: in up to one pixel in 140.
 ROUNDING_DECIDES = tuple(map(int, metadata.version("scikit-image").split(".")[:2])) <= (0, 26)
 
 RNG = np.random.default_rng(21)

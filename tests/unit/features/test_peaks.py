@@ -20,7 +20,7 @@ HALO = 60 + 500 * np.exp(-((RADIUS / 120) ** 2))
 
 
 def with_spots(places, photons, *, width=0.8):
-    """Return the halo with round spots of so many photons at places (n, 2)."""
+    """Return the halo with round spots of equal photons at places (n, 2)."""
     expected = HALO.copy()
     for slow, fast in places:
         spot = np.exp(-((SLOW - slow) ** 2 + (FAST - fast) ** 2) / (2 * width**2))
@@ -46,7 +46,7 @@ def test_spots_are_found_where_they_are():
 
 def test_photons_and_sizes_are_those_of_the_spots():
     peaks = find_peaks(measured(with_spots(grid_of_places(), 5000)))
-    # what is less than `EDGE_SIGMA` high, 6 % of such a spot, is left out
+    # pixels below `EDGE_SIGMA`, 6 % of such a spot, are left out
     assert np.median(peaks.photons) == pytest.approx(4700, rel=0.04)
     # of a round spot of this width, half maximum is at 1.18 widths
     assert np.median(peaks.size_px) == pytest.approx(np.pi * (1.18 * 0.8) ** 2, abs=1.5)
@@ -151,10 +151,10 @@ def test_pixels_climb_to_the_nearest_summit():
     spots = find_spots(residual)
     assert len(spots.summits) > 0.95 * len(total)
     sums = np.array(list(total.values()))
-    found = spots.summits[:, 3]
+    found = spots.summits["photons"]
     difference = np.abs(sums[None] - found[:, None]).min(axis=1)
     assert (difference < 1e-5 * found).all()
-    assert spots.pixels[:, 1].sum() == pytest.approx(spots.summits[:, 3].sum())
+    assert spots.pixels[:, 1].sum() == pytest.approx(found.sum())
 
 
 def test_the_number_of_peaks_is_bounded():

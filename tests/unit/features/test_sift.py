@@ -189,12 +189,12 @@ def test_equal_descriptors_count_once(described):
 def test_as_many_descriptors_as_words_are_enough(described):
     few = np.unique(described[0], axis=0)[:10]
     words = SIFT(clusters=10).fit([few], seed=0)
-    # not one word each: mini-batch k-means starts rare centres anew
+    # not one word each: mini-batch k-means restarts rare centres
     assert words.codebook.shape == (10, LENGTH)
 
 
 def test_the_sample_is_drawn_evenly_from_all_images():
-    # each descriptor tells its image and its place
+    # each descriptor encodes its image and its place
     rows = np.zeros((200, 50, LENGTH), np.uint8)
     rows[..., 0] = np.arange(200)[:, None]
     rows[..., 1] = np.arange(50)

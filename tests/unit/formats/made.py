@@ -1,4 +1,4 @@
-"""Detector files as their programs write them, small, for tests."""
+"""Small detector files as their programs write them, for tests."""
 
 import bz2
 import struct
@@ -141,7 +141,7 @@ def eiger(folder, frames, *, files=2, mask=None, name="run"):
 
 
 def without_its_filter(path, frames, *, code=32199):
-    """Write `frames` as if compressed by an HDF5 filter that nobody has."""
+    """Write `frames` as if compressed by an unknown HDF5 filter."""
     with h5py.File(path, "w") as file:
         file.create_dataset(
             "entry/data/data", data=frames, chunks=(1, *frames.shape[1:]), compression=32008

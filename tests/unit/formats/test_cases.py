@@ -1,11 +1,13 @@
-"""The right values of the inputs after public bug reports, as they were given.
+"""Files of other programs that were once read wrongly, and what is right (data/cases.tar.xz).
 
-The same kinds are made anew, with their siblings, in `test_hdf5_virtual` (1, 7), `test_crystfel`
-(2, 8, 13), `test_hdf5_facts` (3, 5, 6, 11, 12, 14, 15, byte order), `test_cbf` (4, 10), `test_tiff`
-(4, 9), `test_dials_and_pyfai` (bad numbers) and `test_killed_and_unlocked`.
+The same kinds are also synthesised, with variants, in `test_hdf5_virtual` (1, 7), `test_crystfel`
+(2, 8, 13), `test_hdf5_metadata` (3, 5, 6, 11, 12, 14, 15, byte order), `test_cbf` (4, 10),
+`test_tiff` (4, 9), `test_dials_and_pyfai` (bad numbers) and `test_killed_and_unlocked`.
 """
 
 import shutil
+import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,9 +17,12 @@ from deepfreak.formats import find_files, open_frames, read_geometry
 from deepfreak.screening.inspection import describe
 
 
-@pytest.fixture
-def cases(shared):
-    return shared / "cases"
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cases")
+    with tarfile.open(Path(__file__).parent / "data/cases.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder
 
 
 def inspected(path, geometry=None, **options):

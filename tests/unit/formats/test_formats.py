@@ -1,12 +1,15 @@
 import bz2
 import gzip
+import re
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from deepfreak.errors import FrameError
 from deepfreak.formats import read_frames
+from deepfreak.formats.registry import FORMATS
 from deepfreak.preparation import prepare
 from tests.unit.formats import made
 
@@ -22,7 +25,7 @@ def write(path, content):
     return path
 
 
-def test_minicbf_gives_counts_gaps_and_facts(tmp_path):
+def test_minicbf_gives_counts_gaps_and_metadata(tmp_path):
     counts = made.photons()
     counts[10:13], counts[50, 60], counts[51, 60] = -1, -2, 2_000_000
     frame = only(write(tmp_path / "a.cbf", made.cbf(counts)))
@@ -30,8 +33,8 @@ def test_minicbf_gives_counts_gaps_and_facts(tmp_path):
     np.testing.assert_array_equal(frame.valid, counts >= 0)  # an overload is no gap
     assert frame.saturation == 1_000_000
     assert frame.beam_center_px == (70.25, 60.5)
-    facts = (frame.pixel_size_mm, frame.distance_mm, frame.wavelength_A)
-    assert facts == pytest.approx((0.172, 80.0, 1.5))
+    metadata = (frame.pixel_size_mm, frame.distance_mm, frame.wavelength_A)
+    assert metadata == pytest.approx((0.172, 80.0, 1.5))
     assert (frame.pedestal, frame.gain, frame.index) == (0, 1, 0)
 
 
@@ -223,3 +226,11 @@ def test_readers_say_nothing_on_the_terminal(tmp_path, capfd):
     with pytest.raises(FrameError):
         only(write(tmp_path / "b.mccd", made.mar(made.photons().astype(np.uint16))[:-500]))
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_manual_lists_every_format_and_its_module():
+    table = (Path(__file__).parents[3] / "docs/frames.md").read_text()
+    for each in FORMATS:
+        module = Path(each.read_image.__code__.co_filename)
+        place = "hdf5/" if module.parent.name == "hdf5" else module.name
+        assert re.search(rf"^\|.*{each.name.split(',')[0]}.*\| `{place}`", table, re.MULTILINE)

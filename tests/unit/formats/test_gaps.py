@@ -1,4 +1,4 @@
-"""The compiled search for solid areas against slow and plain ones."""
+"""The compiled search for uniform areas against slow, simple versions."""
 
 import numpy as np
 import pytest

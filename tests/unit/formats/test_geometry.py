@@ -7,7 +7,7 @@ import pytest
 
 from deepfreak.errors import FrameError, GeometryError
 from deepfreak.formats import Frame, read_frames, read_geometry
-from deepfreak.formats.geometry.geometry import assemble
+from deepfreak.formats.geometry.layout import assemble
 from tests.unit.formats import made
 
 TWO_PANELS = """
@@ -287,7 +287,7 @@ def test_pyfais_orientation_counts_from_the_other_end(tmp_path):
 def test_a_geometry_can_be_sent_to_another_process(tmp_path):
     sent = geometry(tmp_path, PONI, "a.poni")
     received = pickle.loads(pickle.dumps(sent))  # noqa: S301 - our own
-    assert (received.beam, received.facts) == (sent.beam, sent.facts)
+    assert (received.beam, received.metadata) == (sent.beam, sent.metadata)
 
 
 def test_a_poni_file_without_pixels_and_unknown_files_are_refused(tmp_path):

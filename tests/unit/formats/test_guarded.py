@@ -1,7 +1,8 @@
-"""Files that could stop a program, read in a process with limits; and the same frames otherwise."""
+"""Files that could stop a program, read in a process with limits; other frames stay equal."""
 
 import os
 import time
+from contextlib import closing
 from dataclasses import fields, replace
 
 import h5py
@@ -12,7 +13,7 @@ from deepfreak.errors import FrameError, GeometryError, ReadingStoppedError
 from deepfreak.formats import guarded
 from deepfreak.formats.files import find_files, open_frames
 from deepfreak.formats.frame import Frame
-from deepfreak.formats.geometry.geometry import read_geometry
+from deepfreak.formats.geometry.reading import read_geometry
 from deepfreak.formats.guarded import (
     find_files_guarded,
     frame_from,
@@ -21,9 +22,10 @@ from deepfreak.formats.guarded import (
     plain_frame,
 )
 from deepfreak.formats.options import ReadSettings
-from deepfreak.isolation import Limits
+from deepfreak.isolation import LimitedProcess, Limits
 from deepfreak.models import load_model
-from deepfreak.screening.screener import Failure, Screener, screen_files
+from deepfreak.screening.screener import Screener, screen_files
+from deepfreak.screening.verdict import Failure
 from tests.unit.formats import made
 
 SHAPE = (64, 96)
@@ -198,7 +200,7 @@ def test_memory_stays_bounded(tmp_path, make):
 
 
 def stuck_at_the_second(key, index):
-    """Read a frame in the process with limits; the second one never comes."""
+    """Read a frame in the process with limits; the second one hangs."""
     time.sleep(60 if index == 1 else 0)
     return guarded._read(key, index)
 
@@ -228,15 +230,14 @@ def test_a_file_whose_frames_stop_reading_again_and_again_is_given_up(tmp_path, 
     assert "the others were not tried" in results[-1].error
 
 
-def test_a_process_that_has_kept_much_is_replaced_at_the_next_file(tmp_path, monkeypatch):
+def test_a_process_that_has_kept_much_is_replaced_at_the_next_file(tmp_path):
     (tmp_path / "a.cbf").write_bytes(made.cbf(made.photons(SHAPE)))
-    process = guarded.shared_process()
-    process.call(abs, 1)
-    monkeypatch.setattr("deepfreak.isolation.process._GROWN_BYTES", -1)
-    generation = process.generation
-    with open_guarded(tmp_path / "a.cbf") as file:
-        file.read(0)
-    assert process.generation != generation
+    with closing(LimitedProcess(modules=guarded.MODULES, max_kept_bytes=-1)) as process:
+        process.call(abs, 1)
+        generation = process.generation
+        with open_guarded(tmp_path / "a.cbf", process=process) as file:
+            file.read(0)
+        assert process.generation != generation
 
 
 def test_a_file_is_opened_again_when_another_one_has_ended_the_process(tmp_path, quick):

@@ -39,7 +39,7 @@ def virtual(path, parts, length, *, place=IMAGES, shape=SHAPE, links=None):
 
 
 def judged(path, **options):
-    """Return what each frame of a file gives: its counts, or the line that says why not."""
+    """Return for each frame of a file its counts, or the error line."""
     found = []
     with open_frames(path, **options) as file:
         for index in range(file.count):

@@ -1,4 +1,4 @@
-"""Files that a killed program left open, and disks without locks."""
+"""Files left open by a killed program, and disks without locks."""
 
 import os
 import shutil

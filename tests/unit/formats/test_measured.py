@@ -1,10 +1,10 @@
-"""The rule for what measured something, on bare arrays."""
+"""The rule for valid pixels, on bare arrays."""
 
 import numpy as np
 import pytest
 
 from deepfreak.errors import FrameError
-from deepfreak.formats.frame import Facts
+from deepfreak.formats.frame import Metadata
 from deepfreak.formats.measured import counted, make_frame, missing_by_reason
 
 
@@ -27,7 +27,7 @@ def missing(counts, **known):
 
 
 def frame(counts, **known):
-    return make_frame(counts, file="f", index=0, facts=Facts(), **known)
+    return make_frame(counts, file="f", index=0, metadata=Metadata(), **known)
 
 
 # --- 1. always missing

@@ -1,4 +1,4 @@
-"""The frames in ../shared/real: read whole, gaps and shadows where the eye sees them."""
+"""The frames in ../shared/real: read completely, with gaps and shadows where they are visible."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ EXPECTED = {
 def real(shared):
     folder = shared / "real"
     if not folder.is_dir():
-        pytest.skip("needs the real frames in ../shared/real, which are not in this clone")
+        pytest.skip("needs measured frames in ../shared/real: too large for the repository")
     return folder
 
 

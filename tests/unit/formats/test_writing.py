@@ -6,7 +6,7 @@ import pytest
 
 from deepfreak.errors import FrameError
 from deepfreak.formats import open_frames
-from deepfreak.formats.hdf5.coverage import frames_written
+from deepfreak.formats.hdf5.coverage import Coverage, first_and_last
 from deepfreak.formats.hdf5.writing import writing_of
 
 SHAPE = (64, 64)
@@ -22,7 +22,7 @@ def room(path, frames, written, *, chunks=(1, *SHAPE)):
 
 def extent(path):
     with h5py.File(path) as file:
-        return frames_written(file["entry/data/data"], 2)
+        return first_and_last(Coverage(file["entry/data/data"], 2).runs())
 
 
 def test_frames_that_are_only_declared_cost_no_memory(tmp_path):

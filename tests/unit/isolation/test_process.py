@@ -1,4 +1,4 @@
-"""Functions in a process with limits: what they give, and what becomes of those that misbehave."""
+"""Functions in a process with limits: their results, and misbehaving functions."""
 
 import ctypes
 import gc
@@ -64,7 +64,7 @@ def fill_a_disk(path):
 
 
 def talk_nonsense():
-    # to the socket, as code that has taken over would
+    # to the socket, as hijacked code would
     for descriptor in range(3, 30):
         try:
             socket.socket(fileno=descriptor).sendall(b"\xff" * 64)
@@ -191,7 +191,7 @@ def test_files_that_are_too_large_are_not_written(process, tmp_path):
     ids=range(11),
 )
 def test_an_answer_that_lies_is_not_believed(process, layout):
-    process.call(claim, layout)  # whose own answer is a good one still
+    process.call(claim, layout)  # the result of this call is still valid
     with pytest.raises(ReadingStoppedError):
         process.call(give, 3, limits=QUICK)
     assert process.call(give, 3) == 3
@@ -269,7 +269,7 @@ def test_warnings_of_ours_are_said_here_and_those_of_libraries_are_not(process):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         process.call(warn_as_a_library_does)
-        process.call(warnings.warn, "of ours")  # as if `child` itself had said it
+        process.call(warnings.warn, "of ours")  # as if `child` itself had sent it
     assert [str(one.message) for one in caught] == ["of ours"]
 
 

@@ -41,7 +41,7 @@ def evaluation_of(matrix, classes=CLASSES):
 
 
 class Oracle:
-    """Knows the labels of a data set and errs where it is told to."""
+    """Predicts the labels of a data set, with errors where required."""
 
     name = "oracle"
     classes = CLASSES
@@ -164,7 +164,7 @@ def test_every_image_is_judged_once_in_bounded_batches(tmp_path):
 
 
 def real_set(path, labels, *, splits=None):
-    """Write a set as `deepfreak prepare` does, the first two rows of each image missing."""
+    """Write a set as `deepfreak data prepare` does, the first two rows of each image missing."""
     write_labelled(path, labels, classes=("no-diffraction", "diffraction"), side=16)
     with h5py.File(path, "a") as file:
         valid = np.ones((len(labels), 16, 16), np.uint8)

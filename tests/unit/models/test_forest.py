@@ -4,7 +4,7 @@ from pydantic import ValidationError
 
 from deepfreak.errors import DatasetError
 from deepfreak.models import CLASS_WEIGHTS, Forest
-from deepfreak.models.forest import MAX_DEPTHS, MAX_FEATURES, TREES, vote
+from deepfreak.models.forest import MAX_DEPTHS, MAX_FEATURES, TREES, trees_of, vote
 from tests.unit.models.vectors import draw_vectors
 
 LABELS = np.arange(150) % 5
@@ -29,20 +29,47 @@ def test_unseen_vectors_are_told_apart(vectors):
     assert np.mean(fitted.predict(unseen) == truth) > 0.85
 
 
-def test_probabilities_are_those_of_scikit_learn(vectors):
-    fitted = fit(vectors, trees=20)
-    unseen = draw_vectors(LABELS, seed=3)[0]
+@pytest.mark.parametrize("depth", [None, 3])
+@pytest.mark.parametrize("classes", [2, 5])
+def test_probabilities_are_those_of_scikit_learn(vectors, classes, depth):
+    from sklearn.ensemble import RandomForestClassifier
+
+    labels = np.minimum(LABELS, classes - 1)
+    theirs = RandomForestClassifier(20, max_depth=depth, random_state=1).fit(vectors, labels)
+    ours = trees_of(theirs)
+    assert ours.fingerprint() == (
+        fit(vectors, labels, classes=classes, trees=20, max_depth=depth).fingerprint()
+    )
+    for seen in (vectors, draw_vectors(LABELS, seed=3)[0]):
+        np.testing.assert_allclose(
+            ours.probabilities(seen), theirs.predict_proba(seen), rtol=0, atol=1e-14
+        )
+
+
+def test_a_value_at_a_threshold_goes_where_scikit_learn_sends_it():
+    """A threshold lies between two numbers in double precision, and is kept in single."""
+    from sklearn.ensemble import RandomForestClassifier
+
+    rng = np.random.default_rng(5)
+    near = (1 + rng.integers(0, 40, (300, 3)) * np.finfo(np.float32).eps).astype(np.float64)
+    labels = rng.integers(0, 3, 300)
+    theirs = RandomForestClassifier(10, random_state=0).fit(near, labels)
     np.testing.assert_allclose(
-        fitted.probabilities(unseen), fitted.forest.predict_proba(unseen), atol=1e-14
+        trees_of(theirs).probabilities(near), theirs.predict_proba(near), rtol=0, atol=1e-14
     )
+
+
+def test_the_compiled_loop_is_the_slow_equivalent(vectors):
+    fitted = fit(vectors, trees=3)
+    arrays = fitted.arrays().values()
     np.testing.assert_array_equal(
-        fitted.predict(unseen), fitted.probabilities(unseen).argmax(axis=1)
+        fitted.probabilities(vectors), vote.py_func(vectors.astype(np.float32), *arrays)
     )
 
 
-def test_a_vector_is_judged_alike_alone_and_among_others(vectors):
+def test_a_vector_is_classified_alike_alone_and_among_others(vectors):
     fitted = fit(vectors, trees=20)
-    alone = np.concatenate([vote(fitted.forest, vector[None]) for vector in vectors[:8]])
+    alone = np.concatenate([fitted.probabilities(vector[None]) for vector in vectors[:8]])
     np.testing.assert_array_equal(fitted.probabilities(vectors[:8]), alone)
 
 

@@ -1,4 +1,4 @@
-"""What a file of ONNX must be before it is believed."""
+"""Checks of an ONNX file before it is trusted."""
 
 import json
 import subprocess
@@ -11,9 +11,8 @@ from onnx import helper, numpy_helper
 
 from deepfreak.errors import FrameError, ModelError
 from deepfreak.models import load_model
-from deepfreak.models import network as network_files
 from deepfreak.models.network import METADATA, network_from, probes
-from deepfreak.models.onnx_file import MAX_FIELDS, cut_to
+from deepfreak.models.onnx_file import MAX_FIELDS
 from deepfreak.networks.export import export_onnx
 from tests.unit.networks.served import SIDE, SMALL, images_of, model_of
 
@@ -118,7 +117,7 @@ def test_no_torch_is_needed_to_load_and_to_ask(content, tmp_path):
         "import sys; import numpy as np; from deepfreak.models import load_model;"
         f"model = load_model({str(tmp_path / 'a.onnx')!r});"
         f"model.look(np.zeros((1, {SIDE}, {SIDE}), np.uint8));"
-        "assert not {'torch', 'onnx', 'sklearn', 'skops', 'cv2'} & set(sys.modules)"
+        "assert not {'torch', 'onnx', 'sklearn', 'cv2'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
 
@@ -160,47 +159,23 @@ def test_flipped_bits_are_refused_or_change_nothing_that_matters(content, served
     assert not any("\n" in line for line in refusals)
 
 
-def test_too_large_a_file_is_refused_before_it_is_looked_at(content, monkeypatch):
-    monkeypatch.setattr(network_files, "MAX_FILE_BYTES", 2**20)
-    refused(bytes(2**21), "expected a network of at most 1 MB, found 2 MB")
+def test_too_large_a_file_is_refused_before_it_is_looked_at():
+    with pytest.raises(ModelError, match="expected a network of at most 1 MB, found 2 MB"):
+        network_from(bytes(2**21), max_bytes=2**20)
 
 
-def test_verdicts_need_no_operator_of_the_maps(content, served):
-    whole = onnx.load_model_from_string(content)
-    cut = onnx.load_model_from_string(cut_to(content, "probabilities"))
-    onnx.checker.check_model(cut)
-    assert [put.name for put in cut.graph.output] == ["probabilities"]
-    assert cut.graph.input == whole.graph.input
-    assert cut.metadata_props == whole.metadata_props
-    asked = {name for node in cut.graph.node for name in node.input}
-    assert all(asked.union({"probabilities"}) & set(node.output) for node in cut.graph.node)
-    assert {each.name for each in cut.graph.initializer} <= asked
-    assert 0 < len(cut.graph.node) < len(whole.graph.node)
-    assert [node for node in whole.graph.node if node in cut.graph.node] == list(cut.graph.node)
+def test_probabilities_are_the_same_with_and_without_the_maps(served):
     images = images_of(2)
-    np.testing.assert_allclose(served.probabilities(images), served.look(images)[0], atol=1e-6)
+    np.testing.assert_array_equal(served.probabilities(images), served.look(images)[0])
 
 
-def test_a_cut_to_everything_leaves_everything(content):
-    model = onnx.load_model_from_string(content)
-    with_maps = onnx.load_model_from_string(cut_to(content, "activation"))
-    both = {node.name for node in with_maps.graph.node}
-    both |= {node.name for node in onnx.load_model_from_string(
-        cut_to(content, "probabilities")).graph.node}  # fmt: skip
-    assert both == {node.name for node in model.graph.node}
-
-
-def test_a_cut_of_a_broken_file_says_so(content):
+def test_a_field_that_is_longer_than_the_one_around_it_is_refused(content):
     def lengthen(model):
         model.graph.output[0].name = "n" * 200
 
     broken = changed(content, lengthen)
     place = broken.index(b"n" * 200)
-    # the name says that it is longer than the output that holds it
-    broken = broken[: place - 2] + b"\xff\x7f" + broken[place:]
-    with pytest.raises(ModelError, match="half of one"):
-        cut_to(broken, "probabilities")
-    refused(broken, "one that it refuses")
+    refused(broken[: place - 2] + b"\xff\x7f" + broken[place:], "one that it refuses")
 
 
 def test_a_file_of_countless_fields_is_refused(content):
@@ -278,7 +253,7 @@ def test_other_inputs_and_outputs_are_refused(content):
     for change, match in (
         (rename, "expected image as"),
         (drop, "expected activation as"),
-        (fix, r"found tensor\(uint8\) \[1, 64, 64\]"),
+        (fix, r"found \('tensor\(uint8\)', 1, 64, 64\)"),
     ):
         refused(changed(content, change), match)
     # a name of an output that has no shape, or one more than there should be
@@ -288,8 +263,8 @@ def test_other_inputs_and_outputs_are_refused(content):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        (lambda _: None, "expected a network of format 1, found None"),
-        (lambda m: m | {"format": 7}, "found 7: use the version of deepfreak that made it"),
+        (lambda _: None, "the format deepfreak-network version 1, found None"),
+        (lambda m: m | {"version": 7}, "version 7: use the version of deepfreak that made it"),
         (lambda m: m | {"classes": ["a"] * 5}, "complete manifest"),
         (lambda m: m | {"classes": list("abcd")}, "in 4 classes, found"),
         (lambda m: m | {"classes": list("abcdefg")}, "in 7 classes, found"),
@@ -298,22 +273,22 @@ def test_other_inputs_and_outputs_are_refused(content):
         (lambda m: m | {"side": 32}, "for images of 32 x 32"),
         (lambda m: m | {"network": {}}, "complete manifest"),
         (lambda m: m | {"versions": None}, "complete manifest"),
-        (lambda m: m | {"check": {}}, "expected recorded answers in 5 classes"),
+        (lambda m: m | {"check": {}}, "expected recorded outputs in 5 classes"),
         (
             lambda m: m | {"check": m["check"] | {"probabilities": [[1]]}},
-            "expected recorded answers in 5 classes",
+            "expected recorded outputs in 5 classes",
         ),
         (
             lambda m: m | {"check": m["check"] | {"probabilities": [[0.2] * 5] * 3}},
-            "expected the recorded answers with onnxruntime",
+            "expected the recorded outputs with onnxruntime",
         ),
         (
             lambda m: m | {"check": m["check"] | {"activation": [[[1.0, 2.0]] * 5] * 3}},
-            "expected the recorded answers with onnxruntime",
+            "expected the recorded outputs with onnxruntime",
         ),
         (
             lambda m: m | {"check": m["check"] | {"probabilities": [[float("nan")] * 5] * 3}},
-            "expected the recorded answers with onnxruntime",
+            "expected the recorded outputs with onnxruntime",
         ),
     ],
 )
@@ -337,4 +312,4 @@ def test_other_weights_do_not_give_the_recorded_answers(content):
         values = numpy_helper.to_array(weights)
         weights.CopyFrom(numpy_helper.from_array(values * 1.05, weights.name))
 
-    refused(changed(content, blur), "expected the recorded answers")
+    refused(changed(content, blur), "expected the recorded outputs")

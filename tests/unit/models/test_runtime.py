@@ -1,4 +1,4 @@
-"""onnxruntime reports nothing, whichever process of ours asks it."""
+"""onnxruntime sends no telemetry from any of our processes."""
 
 import ast
 import os
@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from deepfreak.networks.export import export_onnx
-from deepfreak.screening.scores import scores_path
+from deepfreak.screening.calibration_file import calibration_path
 from tests.live.sessions import made_scores
 from tests.unit.networks.served import SMALL, model_of
 
@@ -48,11 +48,11 @@ PROCESSES = {
 
 
 def left_at_home(folder: Path, *command: str) -> list[str]:
-    """Run Python in `folder` with an empty home; return what of Microsoft's lies in it then."""
+    """Run Python in `folder` with an empty home; return the files of Microsoft in it."""
     home = folder / "home"
     home.mkdir()
     env = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
-    # on, as somebody may have set it: ours is off all the same
+    # set to on by a user: ours is off all the same
     env |= {"HOME": str(home), "ORT_DISABLE_TELEMETRY": "0"}
     done = subprocess.run(
         [sys.executable, *command], cwd=folder, env=env, capture_output=True, text=True, check=False
@@ -69,12 +69,12 @@ def test_no_process_leaves_a_trace_of_telemetry(kind: str, tmp_path: Path) -> No
     (tmp_path / "spawned.py").write_text(SPAWNED)
     network = tmp_path / "own.onnx"
     export_onnx(model_of(SMALL, side=512), network)
-    made_scores(scores_path(network), network)
+    made_scores(calibration_path(network), network)
     assert left_at_home(tmp_path, *PROCESSES[kind]) == []
 
 
 def test_without_us_there_would_be_a_trace(tmp_path: Path) -> None:
-    """Else the tests above would say nothing."""
+    """Without this the tests above would prove nothing."""
     if not left_at_home(tmp_path, "-c", "import onnxruntime"):
         pytest.skip("this build of onnxruntime leaves nothing in the home folder by itself")
 

@@ -1,4 +1,4 @@
-"""A model of evidence is calibrated on detectors that it had not seen."""
+"""A model of evidence is calibrated on detectors that are not in its training."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -108,7 +108,7 @@ def test_two_groups_are_learned_with_their_weights_summed(labelled):
 
 @dataclass
 class Cache:
-    """Remembers what it was asked for."""
+    """Records its inputs."""
 
     asked: list = field(default_factory=list)
 
@@ -131,7 +131,7 @@ def test_a_cache_is_asked_for_vectors_and_words(labelled):
 
 @dataclass(frozen=True)
 class Spoilt:
-    """An extractor that gives numbers that are none."""
+    """An extractor that returns NaN."""
 
     name = "spoilt"
     names = ("fine", "spoilt")

@@ -4,7 +4,7 @@ import torch
 
 @pytest.fixture(scope="package", autouse=True)
 def one_thread():
-    """Small sums are quicker on one thread, and the same ones everywhere."""
+    """Small networks are faster on one thread, and give the same sums everywhere."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -25,7 +25,7 @@ def images_of(count, *, seed=0, side=SIDE):
 
 
 def model_of(architecture, *, inputs=Inputs(subtract="mean"), side=SIDE, classes=CLASSES):  # noqa: B008 -- frozen
-    """Return a network that nobody trained, with normalisations that have seen some images."""
+    """Return an untrained network whose normalisations have statistics of some images."""
     torch.manual_seed(1)
     network = build_network(architecture, inputs, classes=len(classes), side=side)
     network.mean.copy_(0.1 + 0.05 * torch.rand(network.mean.shape))
@@ -34,7 +34,7 @@ def model_of(architecture, *, inputs=Inputs(subtract="mean"), side=SIDE, classes
             layer.momentum = 1.0
     with torch.no_grad():
         network.train()(torch.from_numpy(images_of(8, seed=9, side=side)))
-        # so that its answers differ from image to image
+        # so that its outputs differ from image to image
         network.body[-1].weight.mul_(4)
     manifest = {
         "architecture": architecture.settings(),
@@ -46,7 +46,7 @@ def model_of(architecture, *, inputs=Inputs(subtract="mean"), side=SIDE, classes
 
 @dataclass(frozen=True)
 class Pointed:
-    """Sees spots: how far a pixel is above those around it, the most of each 4 x 4 pixels."""
+    """Detects spots: the excess of a pixel over its surroundings, the maximum of 4 x 4 pixels."""
 
     name: ClassVar[str] = "pointed"
 

@@ -14,7 +14,7 @@ from tests.labelled import CLASSES, write_labelled
 
 
 class TooSure:
-    """Knows how probable each class is, and says so with logits three times too large."""
+    """Knows the probability of each class, but its logits are three times too large."""
 
     name = "too sure"
     classes = CLASSES
@@ -93,7 +93,7 @@ def test_the_calibration_error_is_the_distance_of_words_from_deeds():
         model="m", data="d", classes=("no-crystal", "weak"), truth=truth, probabilities=rows,
         seconds_per_image=0.1,
     )  # fmt: skip
-    # 80 % said and 60 % right; 65 % said and 70 % right
+    # 80 % predicted and 60 % correct; 65 % predicted and 70 % correct
     assert evaluation.calibration_error == pytest.approx((0.2 + 0.05) / 2)
     assert evaluation.to_json()["calibration_error"] == evaluation.calibration_error
     certain = replace(evaluation, probabilities=np.eye(2)[truth])

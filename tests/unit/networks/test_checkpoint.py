@@ -9,6 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from deepfreak.errors import FrameError, ModelError
+from deepfreak.extras import missing
 from deepfreak.networks import Inputs, Topology, load_network, save_network
 from deepfreak.networks.checkpoint import FORMAT, fingerprint
 from deepfreak.networks.network import NetworkModel, build_network
@@ -147,4 +148,4 @@ def test_the_settings_need_no_torch_and_the_rest_says_so():
         "except n.BackendError as error: print(error)"
     )
     said = subprocess.check_output([sys.executable, "-c", program], text=True)
-    assert said == "networks need torch: pip install 'deepfreak[networks]'\n"
+    assert said == missing("torch", "networks") + "\n"

@@ -14,7 +14,7 @@ from deepfreak.classes import (
 from deepfreak.datasets import Dataset
 from deepfreak.errors import DatasetError, OutputError
 from deepfreak.networks import Compact, Fresh, Inputs, Training
-from deepfreak.networks.batches.source import source_of
+from deepfreak.networks.batches import source_of
 from deepfreak.networks.batches.stored import StoredImages
 from deepfreak.networks.checkpoint import read_record
 from deepfreak.networks.processes import Processes
@@ -182,7 +182,7 @@ def test_groups_are_learned_from_further_images(known, further, tmp_path):
         epochs=40, batch=8, optimizer="adamw", learning_rate=0.01, momentum=0.9,
         schedule="cosine", warmup_epochs=1, inputs=Inputs(subtract="mean"),
     )  # fmt: skip
-    # all that is known of the class is blank: only the groups tell anything
+    # five images with a class are too few to learn from: the groups must do
     few = replace(known, images=known.images[:5], labels=np.arange(5, dtype=np.uint8), truth={})
     trained = train(few, tmp_path, also=[further], training=training)
     found = trained.model.probabilities(further.images[:])[:, 2:].sum(1) > 0.5

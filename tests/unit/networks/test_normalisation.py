@@ -53,6 +53,7 @@ def test_it_can_be_written_read_and_trained_like_any_other(data, model, tmp_path
     np.testing.assert_allclose(np.concatenate(alone), learned.probabilities(images), atol=1e-6)
 
 
-def test_topologies_of_before_are_described_as_before():
-    assert "normalise" not in SMALL.settings()
-    assert architecture_from(SMALL.settings()) == SMALL
+def test_settings_without_a_normalisation_mean_that_of_batches():
+    settings = SMALL.settings()
+    assert settings.pop("normalise") == "batch"
+    assert architecture_from(settings) == SMALL

@@ -9,9 +9,9 @@ from torch import nn
 from deepfreak.datasets import Dataset
 from deepfreak.networks import OURS, Compact
 from deepfreak.networks.batches.batch import Batch
-from deepfreak.networks.processes import Processes
-from deepfreak.networks.step import RecordedStep, Step, _volume_error, step_of
-from deepfreak.networks.targets import Targets
+from deepfreak.networks.cuda_graph import WARM_UP_STEPS, CudaGraphStep
+from deepfreak.networks.targets import Targets, volume_error
+from deepfreak.networks.training import gradient_step
 from tests.labelled import write_labelled
 from tests.unit.networks import tiny
 
@@ -34,9 +34,8 @@ class Linear(nn.Module):
         return self.layer(images[:, 0].float())
 
 
-def steps_of(network, training=tiny.TRAINING, device="cpu"):
-    group = Processes(rank=0, count=1, device=torch.device(device))
-    return step_of(network, Targets(members=None), training, group)
+def step_of(network, training=tiny.TRAINING):
+    return gradient_step(network, Targets(members=None), training, torch.device("cpu"))
 
 
 def batch_of(count):
@@ -47,7 +46,7 @@ def batch_of(count):
 
 def test_the_gradients_are_those_of_this_batch_alone():
     network = Linear()
-    step = steps_of(network)
+    step = step_of(network)
     step(batch_of(5))
     batch = batch_of(4)
     loss, hits = step(batch)
@@ -61,16 +60,9 @@ def test_the_gradients_are_those_of_this_batch_alone():
     assert int(hits) == int((logits.argmax(1) == batch.labels).sum())
 
 
-def test_nothing_is_recorded_without_a_gpu_or_with_other_processes():
-    assert isinstance(steps_of(Linear()), Step)
-    together = Processes(rank=1, count=2, device=torch.device("cuda"))
-    step = step_of(Linear(), Targets(members=None), tiny.TRAINING, together)
-    assert isinstance(step, Step)
-
-
 def test_the_error_of_volumes_is_a_logarithm():
     estimated = torch.tensor([5.0, 1.0, math.log(2) + 0.5])
-    error = _volume_error(estimated, torch.tensor([0, 1e-5, 2e-5]))
+    error = volume_error(estimated, torch.tensor([0, 1e-5, 2e-5]))
     assert float(error) == pytest.approx((1 + 0.25) / 3)
 
 
@@ -88,11 +80,33 @@ def test_the_error_of_volumes_is_a_logarithm():
         ),
     ],
 )
-def test_recorded_steps_leave_the_same_weights(tmp_path, monkeypatch, architecture, training):
+def test_a_cuda_graph_leaves_the_same_weights(tmp_path, architecture, training):
     path = write_labelled(tmp_path / "data.h5", np.arange(22) % 5, side=2 * tiny.SIDE)
     options = {"architecture": architecture, "training": training, "device": "cuda"}
     with Dataset.open(path) as data:
-        recorded = tiny.train(data, tmp_path / "recorded", **options)
-        monkeypatch.setattr(RecordedStep, "__call__", lambda self, batch: self.step(batch))
-        plain = tiny.train(data, tmp_path / "plain", **options)
-    assert plain.model.manifest["weights_sha256"] == recorded.model.manifest["weights_sha256"]
+        captured = tiny.train(data, tmp_path / "captured", **options)
+        plain = tiny.train(data, tmp_path / "plain", cuda_graph=False, **options)
+    assert plain.model.manifest["weights_sha256"] == captured.model.manifest["weights_sha256"]
+
+
+@on_a_gpu
+def test_whole_batches_are_replayed_as_a_graph():
+    network = Linear().cuda()
+    device, calls = torch.device("cuda"), []
+    step = gradient_step(network, Targets(members=None), tiny.TRAINING, device)
+
+    def counted(batch):
+        calls.append(len(batch.labels))
+        return step(batch)
+
+    graphed = CudaGraphStep(step=counted, network=network, batch=4, device=device)
+    for _ in range(9):
+        batch = Batch(*(None if each is None else each.cuda() for each in batch_of(4)))
+        found, _ = graphed(batch)
+        gradients = [weights.grad.clone() for weights in network.parameters()]
+        expected, _ = step(batch)
+        assert torch.equal(found, expected)
+        for weights, gradient in zip(network.parameters(), gradients, strict=True):
+            assert torch.equal(weights.grad, gradient)
+    # three to warm up and the capture; the rest are replays
+    assert len(calls) == WARM_UP_STEPS + 1

@@ -1,4 +1,4 @@
-"""What a label asks for: slow definitions of the losses."""
+"""Losses for class and group labels: slow definitions."""
 
 import math
 

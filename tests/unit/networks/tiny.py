@@ -1,4 +1,4 @@
-"""Networks that train in a blink; run as a program it trains one, for tests of other processes."""
+"""Networks that train very fast; as a program it trains one, for tests in other processes."""
 
 import os
 import signal
@@ -42,7 +42,7 @@ class Straight:
 
 @dataclass(frozen=True)
 class Greedy(Straight):
-    """Asks for more memory than there is."""
+    """Requests more memory than exists."""
 
     def build(self, *, classes, size):
         class Layer(nn.Linear):
@@ -53,14 +53,14 @@ class Greedy(Straight):
 
 
 def train(data, out, **options):
-    """Train `SMALL`, or what `options` say, on one thread's worth of work."""
+    """Train `SMALL`, or the network of `options`, on one thread."""
     options = {"architecture": SMALL, "training": TRAINING, "device": "cpu"} | options
     return train_network(data, out=out, **options)
 
 
 @contextmanager
 def killed_after(images):
-    """Give what `show` calls, which kills this process after so many images."""
+    """Return a callback for `show` that kills this process after a number of images."""
     left = images
 
     def advance(done):
@@ -73,7 +73,7 @@ def killed_after(images):
 
 
 def run_program(*arguments, launcher=()):
-    """Run this file with arguments of `main` and return what came of it."""
+    """Run this file with arguments of `main` and return the result."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, *launcher, "-m", "tests.unit.networks.tiny", *map(str, arguments)]
     return subprocess.run(

@@ -1,4 +1,4 @@
-"""Recipes and what is said about wrong ones."""
+"""Recipes, and the errors of wrong ones."""
 
 import json
 import re

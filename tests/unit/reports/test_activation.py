@@ -1,4 +1,4 @@
-"""Where a network looked: over the pictures of a page, and on the spots of a shot."""
+"""Activation maps: over the pictures of a page, and on the spots of a shot."""
 
 import base64
 import io
@@ -9,20 +9,17 @@ import pytest
 from PIL import Image
 
 from deepfreak.cli import main
-from deepfreak.encoding import (
-    to_8_bits,
-)
+from deepfreak.encoding import to_8_bits
 from deepfreak.formats import Frame
 from deepfreak.models import load_model
 from deepfreak.networks.export import export_onnx
 from deepfreak.physics.detector import CCD
 from deepfreak.physics.exposure import background_photons, bragg_photons
-from deepfreak.physics.noise import (
-    detect,
-)
+from deepfreak.physics.noise import detect
 from deepfreak.physics.recipe import load_recipe
-from deepfreak.reports.activation import COLOUR, MAX_OPAQUE, tint
-from deepfreak.reports.verdicts import ShownVerdict, write_verdict_page
+from deepfreak.reports.palette import ACTIVATION_RGB
+from deepfreak.reports.pictures import MAX_OPAQUE, tint
+from deepfreak.reports.verdicts import GalleryItem, write_verdict_page
 from deepfreak.screening.screener import Screener
 from tests.unit.formats import made
 from tests.unit.networks.served import Pointed, model_of
@@ -46,7 +43,7 @@ def layer(uri):
 
 
 def shots(class_name, count):
-    """Yield images of shots of a class, with their Bragg photons and what these vary by."""
+    """Yield images of shots of a class, with their Bragg photons and the noise of these."""
     experiment = load_recipe("diffranet")
     response = experiment.detector.response
     assert isinstance(response, CCD)
@@ -95,7 +92,7 @@ def test_a_map_lights_up_on_the_spots_of_a_shot(pointed):
         for activation, on_spot in maps_of(load_model(pointed), class_name, 2)
     ]
     assert min(right for right, *_ in found) > 2
-    # one that is turned over does not
+    # a reflected one does not
     assert np.max(found, axis=0)[1:].max() < 0.5
 
 
@@ -116,7 +113,7 @@ def test_the_layer_is_most_opaque_where_most_spoke_for_the_verdict():
     activation = np.array([[-3, 0, 1], [2, 4, -0.5]], np.float32)
     found = layer(tint(activation))
     assert found.shape == (2, 3, 4)
-    assert (found[..., :3] == COLOUR).all()
+    assert (found[..., :3] == ACTIVATION_RGB).all()
     expected = np.array([[0, 0, 0.25], [0.5, 1, 0]]) * MAX_OPAQUE
     assert np.abs(found[..., 3] - expected).max() <= 0.5
 
@@ -135,7 +132,7 @@ def test_a_page_explains_its_tints_and_has_none_without_maps(tmp_path):
     activation = np.eye(4, dtype=np.float32)
     for name, maps in (("with", activation), ("without", None)):
         write_verdict_page(
-            tmp_path / name, title="t", verdicts=[ShownVerdict(**shown, activation=maps)]
+            tmp_path / name, title="t", verdicts=[GalleryItem(**shown, activation=maps)]
         )
     html = (tmp_path / "with").read_text(encoding="utf-8")
     (uri,) = re.findall(r'<img class="tint" src="([^"]+)" alt="what spoke for weak">', html)

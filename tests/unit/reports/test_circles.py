@@ -6,7 +6,7 @@ import numpy as np
 
 from deepfreak.features.peaks import find_peaks
 from deepfreak.reports.pictures import MAX_CIRCLES, circles
-from deepfreak.reports.verdicts import ShownVerdict, write_verdict_page
+from deepfreak.reports.verdicts import GalleryItem, write_verdict_page
 
 
 def spotted(shape, places, level=60):
@@ -55,7 +55,7 @@ def test_a_picture_without_valid_pixels_has_no_circles():
 
 def test_the_verdict_page_shows_circles_and_their_number(tmp_path):
     path = tmp_path / "page.html"
-    shown = ShownVerdict(
+    shown = GalleryItem(
         image=spotted((512, 512), [(100, 200), (300, 50)]),
         caption="a shot",
         label="weak",

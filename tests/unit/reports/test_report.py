@@ -12,8 +12,9 @@ from deepfreak.errors import OutputError
 from deepfreak.models.evaluation import Evaluation
 from deepfreak.reports.evaluation import write_evaluation_page
 from deepfreak.reports.figures import Figure, draw_figure
-from deepfreak.reports.pictures import MISSING_COLOUR, picture, white_level
-from deepfreak.reports.verdicts import ShownVerdict, write_verdict_page
+from deepfreak.reports.palette import MISSING_RGB
+from deepfreak.reports.pictures import picture, white_level
+from deepfreak.reports.verdicts import GalleryItem, write_verdict_page
 from tests.labelled import CLASSES, draw_images
 
 PROBABILITIES = dict(zip(CLASSES, (0.05, 0.05, 0.1, 0.7, 0.1), strict=True))
@@ -21,7 +22,7 @@ VOID = {"meta", "link", "img", "br", "hr", "input", "path", "use"}
 
 
 class Page(HTMLParser):
-    """What a page is made of, and whether its elements are closed."""
+    """Counts the elements of a page and checks that they are closed."""
 
     def __init__(self, path):
         super().__init__()
@@ -61,7 +62,7 @@ def shown(count, **changes):
     images = draw_images(np.arange(count) % 5, seed=1, side=64)
     return [
         replace(
-            ShownVerdict(
+            GalleryItem(
                 image=image, caption=f"shot {index}", label="good", probabilities=PROBABILITIES
             ),
             **changes,
@@ -207,7 +208,7 @@ def test_missing_pixels_have_a_colour_of_their_own():
     valid = np.ones(image.shape, np.bool_)
     valid[:, 10] = False
     rgb = pixels(picture(image, valid, white=100))
-    assert (rgb[:, 10] == MISSING_COLOUR).all()
+    assert (rgb[:, 10] == MISSING_RGB).all()
     assert (np.delete(rgb, 10, axis=1) == 255).all()
 
 

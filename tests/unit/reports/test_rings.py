@@ -9,17 +9,9 @@ from PIL import Image
 
 from deepfreak.physics.detector import Bar, Detector
 from deepfreak.physics.detector.panel import Modules
-from deepfreak.reports.pictures import MISSING_COLOUR
-from deepfreak.reports.rings import (
-    BEAM_COLOUR,
-    RING_COLOUR,
-    SHADE_TINT,
-    ring_on_panel,
-    ring_resolutions_A,
-    sin_theta_at,
-    write_preview,
-)
-from tests.unit.formats.written.made import header_for
+from deepfreak.reports.palette import BEAM_RGB, MISSING_RGB, OBSTACLE_RGB, RING_RGB
+from deepfreak.reports.rings import ring_on_panel, ring_resolutions_A, sin_theta_at, write_preview
+from tests.unit.formats.made_shots import header_for
 
 TILT = np.radians(25)
 FLAT = Detector(image_size=(256, 256), pixel_size_mm=0.344, distance_mm=80)
@@ -88,11 +80,11 @@ def test_gaps_beamstop_rings_and_beam_have_their_colours(tmp_path: Path) -> None
     write_preview(tmp_path / "a.png", image, header, overwrite=False)
     shown = colours(tmp_path / "a.png")
     assert shown.shape == (1024, 1024, 3)
-    assert (shown[512 - 30, 100] == MISSING_COLOUR).all()
-    assert (shown[100, 512] == SHADE_TINT).all()
-    assert (shown[512, 512] == BEAM_COLOUR).all()
+    assert (shown[512 - 30, 100] == MISSING_RGB).all()
+    assert (shown[100, 512] == OBSTACLE_RGB).all()
+    assert (shown[512, 512] == BEAM_RGB).all()
     assert (shown[100, 100] == shown[100, 100, 0]).all()  # gray
-    is_ring = (shown == RING_COLOUR).all(axis=2)
+    is_ring = (shown == RING_RGB).all(axis=2)
     radius = np.hypot(*(np.argwhere(is_ring) + 0.5 - 512).T) * 0.344 / 4
     d = header.wavelength_A / (2 * np.sin(np.arctan(radius / 80) / 2))
     nearest = np.abs(d[:, None] / np.array(ring_resolutions_A(header)) - 1).min(axis=1)

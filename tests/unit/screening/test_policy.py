@@ -6,6 +6,13 @@ import pytest
 from scipy.stats import binom
 
 from deepfreak.errors import InputError, ModelError
+from deepfreak.screening.calibration import together
+from deepfreak.screening.calibration_file import (
+    Calibration,
+    read_calibration,
+    thresholds,
+    write_calibration,
+)
 from deepfreak.screening.policy import (
     MAX_EMPTY_KEPT,
     MIN_HIT_RECALL,
@@ -14,19 +21,12 @@ from deepfreak.screening.policy import (
     find_policy,
     policy_from,
 )
-from deepfreak.screening.scores import (
-    Scores,
-    read_scores,
-    thresholds,
-    together,
-    write_scores,
-)
 
 
-def scores(hits, empties, **changes) -> Scores:
+def scores(hits, empties, **changes) -> Calibration:
     at = thresholds()
     hits, empties = np.sort(hits), np.sort(empties)
-    made = Scores(
+    made = Calibration(
         model="m",
         data="d",
         simulated=True,
@@ -54,7 +54,7 @@ def test_losses_are_within_what_is_accepted(good, recall):
     lost = np.mean([policy.decide(p) == "discard" for p in hits])
     assert lost == pytest.approx(1 - policy.hit_recall[0])
     assert policy.hit_recall[1] >= recall
-    # as much is discarded as may be: a step further would break the promise
+    # as much as allowed is discarded: one step more would break the limit
     at = thresholds()
     further = at[np.searchsorted(at, policy.discard_below) + 1]
     count = int((hits < further).sum())
@@ -76,7 +76,7 @@ def test_the_promise_holds_as_often_as_it_says():
         true_loss = 1 / (1 + np.exp(-(threshold - 5)))
         broken += true_loss > 0.01
     assert broken <= 400 * 0.05 + 3 * np.sqrt(400 * 0.05 * 0.95)
-    assert broken > 0  # else it would be needlessly careful
+    assert broken > 0  # otherwise it would be needlessly careful
 
 
 def test_what_images_cannot_prove_is_refused(good):
@@ -103,7 +103,7 @@ def test_one_that_takes_everything_for_a_hit_keeps_nothing_without_doubt():
 @pytest.mark.parametrize("recall", [0.9, 0.99, 0.999])
 def test_without_scores_of_this_detector_there_is_always_a_band_of_unsure(good, recall):
     hits, empties = good
-    for spread in (1, 3):  # a good model, and one that its images call perfect
+    for spread in (1, 3):  # a good model, and one without an error on its images
         of_others = scores(hits ** (1 / spread), empties**spread)
         own = policy_from(of_others, min_hit_recall=recall)
         policy = policy_from(of_others, min_hit_recall=recall, of_detector=False)
@@ -113,7 +113,7 @@ def test_without_scores_of_this_detector_there_is_always_a_band_of_unsure(good, 
         assert [policy.decide(p) for p in (0.1, 0.5, 0.924, 0.97)] == ["unsure"] * 4
         assert policy.decide(0.0) == "discard"
         assert policy.decide(1.0) == "keep"
-        # what is said of lost hits is of the thresholds that hold
+        # the line about lost hits describes the thresholds in use
         lost = np.mean(hits ** (1 / spread) < policy.discard_below)
         assert lost == pytest.approx(1 - policy.hit_recall[0])
 
@@ -133,7 +133,7 @@ def test_a_model_of_evidence_has_the_thresholds_of_its_own_scores(good):
     made = scores(hits, empties, kind="evidence")
     policy = policy_from(made, of_detector=False, hit_share=0.4)
     images = policy_from(scores(hits, empties))
-    # these scores are told apart better than asked: both promises hold on both sides of the band
+    # these scores are separated better than required: both limits hold on both sides of the band
     assert policy.discard_below < policy.keep_from
     assert policy.keep_from == images.discard_below
     assert policy.hit_recall[1] >= MIN_HIT_RECALL
@@ -161,15 +161,15 @@ def test_scores_that_ship_are_found_for_the_model_that_ships_only(tmp_path):
 
     with pytest.raises(ModelError, match="expected scores of other 1"):
         find_policy(Other())
-    with pytest.raises(ModelError, match="model's scores in own.onnx.scores.json, found none"):
+    with pytest.raises(ModelError, match="model's scores in own.onnx.calibration.json, found none"):
         find_policy(Other(), model=tmp_path / "own.onnx")
-    write_scores(
+    write_calibration(
         scores(np.full(2000, 0.9), np.full(99, 0.1), model="other 1"),
-        tmp_path / "own.onnx.scores.json",
+        tmp_path / "own.onnx.calibration.json",
     )
     policy, found = find_policy(Other(), model=tmp_path / "own.onnx")
     assert (policy.of_detector, found.hits) == (False, 2000)
-    given = tmp_path / "own.onnx.scores.json"
+    given = tmp_path / "own.onnx.calibration.json"
     assert find_policy(Other(), scores=given)[0].of_detector
 
 
@@ -183,8 +183,8 @@ def test_the_promise_says_for_which_frames_it_holds(good):
 
 def test_scores_come_back_from_their_file(good, tmp_path):
     made = scores(*good)
-    write_scores(made, tmp_path / "m.scores.json")
-    assert read_scores(tmp_path / "m.scores.json", model="m") == made
+    write_calibration(made, tmp_path / "m.calibration.json")
+    assert read_calibration(tmp_path / "m.calibration.json", model="m") == made
 
 
 def test_scores_of_several_sets_are_those_of_all_their_images(good):
@@ -202,16 +202,19 @@ def test_scores_of_several_sets_are_those_of_all_their_images(good):
         (lambda v: v | {"hits": -1}, "expected scores"),
         (lambda v: v | {"empties_from": v["hits_below"]}, "expected scores"),
         (lambda v: [v], "found other text"),
+        (lambda v: v | {"format_version": 2}, "format version 1 in m.calibration.json, found v"),
+        (lambda v: v | {"format": "deepfreak shots"}, "found version 1 of deepfreak shots"),
+        (lambda _: {"format": 1}, "found version None of 1"),
     ],
 )
 def test_scores_that_cannot_be_are_refused(good, tmp_path, change, message):
-    path = tmp_path / "m.scores.json"
-    write_scores(scores(*good), path)
+    path = tmp_path / "m.calibration.json"
+    write_calibration(scores(*good), path)
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
     with pytest.raises(ModelError, match=message):
-        read_scores(path, model="m")
+        read_calibration(path, model="m")
 
 
 def test_scores_that_are_not_there_are_asked_for(tmp_path):
-    with pytest.raises(ModelError, match="deepfreak score"):
-        read_scores(tmp_path / "none.scores.json", model="m")
+    with pytest.raises(ModelError, match="deepfreak model calibrate"):
+        read_calibration(tmp_path / "none.calibration.json", model="m")

@@ -7,16 +7,17 @@ from deepfreak.errors import FrameError, ModelError
 from deepfreak.formats import Frame, find_files
 from deepfreak.models import load_model
 from deepfreak.screening.policy import find_policy
-from deepfreak.screening.screener import Failure, Screener, Verdict, screen_files
+from deepfreak.screening.screener import Screener, screen_files
+from deepfreak.screening.verdict import Failure, Verdict
 from tests.evidence_models import hit, miss, powder, save_made_model
 from tests.unit.formats import made
-from tests.unit.screening.test_doubts import POLICY
+from tests.unit.screening.test_rules import POLICY
 
 CLASSES = ("blank", "no-crystal", "weak", "good", "strong")
 
 
 class Brightness:
-    """A model that takes the mean of the valid pixels for a verdict."""
+    """A model whose score is the mean of the valid pixels."""
 
     name = "brightness"
     classes = CLASSES
@@ -125,7 +126,7 @@ def test_a_hit_is_kept_at_any_size_with_its_peaks_in_pixels_of_the_frame(evidenc
     assert verdict.peaks.slow.max() > 0.8 * shape[0]
     assert verdict.peaks.fast.max() > 0.8 * shape[1]
     # on the picture each mark lies where the frame's light is
-    place = verdict.marks.peaks * verdict.factor + verdict.origin
+    place = verdict.overlay.peaks * verdict.factor + verdict.origin
     np.testing.assert_allclose(place[:, 0], verdict.peaks.slow)
     np.testing.assert_allclose(place[:, 1], verdict.peaks.fast)
 
@@ -149,9 +150,9 @@ def test_rings_are_not_kept_and_drawn_where_the_centre_is_known(evidence):
     given = evidence(powder(rng()))
     assert given.decision != "keep"
     assert given.signs.ring_share > 0.5
-    radii = given.marks.rings[:, 2] * given.factor
+    radii = given.overlay.rings[:, 2] * given.factor
     assert min(abs(radii - 90)) < 4
-    center = given.marks.rings[0, :2] * given.factor + given.origin
+    center = given.overlay.rings[0, :2] * given.factor + given.origin
     assert center == pytest.approx([160, 160])
     assert evidence(powder(rng(), given=False)).decision != "keep"
 
@@ -160,7 +161,7 @@ def test_the_decision_is_the_same_whether_anybody_looks_and_at_any_scale(evidenc
     blind = replace(evidence, pictures=False)
     for shown in (hit(rng()), powder(rng()), miss(rng()), miss(rng(), hot=300)):
         seen, unseen = evidence(shown), blind(shown)
-        assert unseen.image is unseen.marks is None
+        assert unseen.image is unseen.overlay is None
         scaled = blind(replace(shown, counts=shown.counts * 4 + 1000))
         for other in (unseen, scaled):
             assert other.decision == seen.decision
@@ -203,4 +204,4 @@ def test_a_frame_whose_middle_is_missing_has_a_verdict_but_no_picture(evidence):
     valid[:, 500:1100] = False
     verdict = evidence(replace(shown, valid=valid))
     assert verdict.decision is not None
-    assert verdict.image is verdict.marks is None
+    assert verdict.image is verdict.overlay is None

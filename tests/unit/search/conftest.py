@@ -1,5 +1,6 @@
-"""A small data set with its two splits, and children that find the tests."""
+"""A small data set with two splits, and child processes that can import the tests."""
 
+import os
 from pathlib import Path
 
 import h5py
@@ -29,4 +30,4 @@ def cache_folder(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _children_find_the_tests(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "src"), str(ROOT)]))

@@ -10,11 +10,13 @@ from deepfreak.classes import (
     GROUPS,
 )
 from deepfreak.datasets import Dataset
-from deepfreak.errors import BackendError, DatasetError, DeepFreakError, InputError
-from deepfreak.networks import TOPOLOGIES, load_network
-from deepfreak.search.cnn import Objective, first_images, search
+from deepfreak.errors import BackendError, DatasetError, DeepFreakError, InputError, OutputError
+from deepfreak.networks import TOPOLOGIES, load_network, train_network
+from deepfreak.search.cnn import Objective, search
 from deepfreak.search.cnn_plan import Plan, epochs_of, narrowed
 from deepfreak.search.cnn_results import read_results
+from deepfreak.search.images import first_images
+from deepfreak.search.trial import Trial
 from tests.labelled import write_labelled
 
 # Table 9's pools need images of 512 x 512; one filter makes these cheap.
@@ -26,7 +28,7 @@ CHOSEN = {
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """Small sums are quicker on one thread."""
+    """Small networks are faster on one thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -46,22 +48,29 @@ def toy(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def made(toy, tmp_path_factory):
-    """A whole search, its folder, and what was said."""
+    """A whole search, its directory, and the printed lines."""
     said = []
     out = tmp_path_factory.mktemp("made") / "out"
     return search(*toy, out, plan=SMALL, device="cpu", say=said.append), out, said
 
 
 def evaluate(toy, folder, chosen=CHOSEN, budget=3.0, name="0-0-0", continue_from=None, plan=SMALL):
-    objective = Objective(train=toy[0], judged=toy[1], folder=folder, plan=plan, device="cpu")
-    return objective(dict(chosen), budget, 5, configuration=name, continue_from=continue_from)
+    objective = Objective(train=toy[0], validation=toy[1], folder=folder, plan=plan, device="cpu")
+    return objective(trial_of(chosen, budget, name, continue_from))
+
+
+def trial_of(chosen, budget, name="0-0-0", continue_from=None):
+    return Trial(
+        number=0, configuration=name, settings=dict(chosen), seed=5, budget=budget,
+        continue_from=continue_from,
+    )  # fmt: skip
 
 
 def test_the_defaults_are_the_papers_search():
     plan = Plan()
     assert [epochs_of(budget) for budget in plan.hyperband.budgets] == [2, 6, 17, 50]
-    assert plan.hyperband.evaluations(plan.iterations) == 260
-    # four kinds of brackets, each with its first rung, then what those that go on are still to do
+    assert plan.trials == 260
+    # four kinds of brackets, each with its first rung, then what the promoted ones still train
     kinds = (27 * 2 + 9 * 4 + 3 * 11 + 33, 9 * 6 + 3 * 11 + 33, 6 * 17 + 2 * 33, 4 * 50)
     assert plan.epochs == 4 * sum(kinds)
 
@@ -79,13 +88,13 @@ def test_a_choice_stands_for_a_topology_and_its_training():
 
 def test_a_search_leaves_results_page_and_the_networks_of_the_largest_budget(made):
     results, out, said = made
-    assert [epochs_of(each.budget) for each in results.found.evaluations] == [1, 1, 1, 3]
+    assert [epochs_of(each.budget) for each in results.found.trials] == [1, 1, 1, 3]
     found = read_results(out)
     assert found["complete"]
     assert found["planned"] == len(found["evaluations"]) == 4
     (best,) = found["best"]
     assert best["epochs"] == 3
-    # one of the three was gone on with, for two epochs
+    # one of the three was continued for two epochs
     assert found["epochs_trained"] == 5
     kept = out / "networks" / f"{best['configuration']}.safetensors"
     assert load_network(kept).manifest["result"]["epoch"] == 3
@@ -112,7 +121,7 @@ def test_the_same_search_again_trains_nothing(toy, made):
 
 
 def test_another_search_does_not_touch_the_folder(toy, made):
-    with pytest.raises(InputError, match="another search"):
+    with pytest.raises(OutputError, match="another run"):
         search(*toy, made[1], plan=replace(SMALL, filters=2), device="cpu")
 
 
@@ -140,43 +149,40 @@ def test_checkpoints_of_a_bracket_that_is_over_are_removed(toy, tmp_path):
 def test_a_training_that_diverges_fails_and_counts_its_epochs(toy, tmp_path):
     done = []
     objective = Objective(
-        train=toy[0], judged=toy[1], folder=tmp_path, plan=SMALL, device="cpu",
+        train=toy[0], validation=toy[1], folder=tmp_path, plan=SMALL, device="cpu",
         epoch_done=done.append,
     )  # fmt: skip
     wild = CHOSEN | {"learning_rate": 1e30}
     with pytest.raises(DeepFreakError, match="finite"):
-        objective(wild, 3.0, 5, configuration="0-0-0", continue_from=None)
+        objective(trial_of(wild, 3.0))
     assert sum(done) == 3
 
 
-def test_failures_are_recorded_and_the_search_goes_on(toy, tmp_path, monkeypatch):
+def test_failures_are_recorded_and_the_search_goes_on(toy, tmp_path):
     calls = []
 
     def fail_at_first(*arguments, **options):
         calls.append(options["out"].name)
         if len(calls) == 1:
             raise BackendError("expected memory for batches of 64, found too little")
-        return made_by(*arguments, **options)
+        return train_network(*arguments, **options)
 
-    from deepfreak.search import cnn
-
-    made_by = cnn.train_network
-    monkeypatch.setattr(cnn, "train_network", fail_at_first)
     said = []
-    results = search(*toy, tmp_path / "out", plan=SMALL, device="cpu", say=said.append)
-    assert math.isinf(results.found.evaluations[0].loss)
+    options = {"device": "cpu", "say": said.append, "train_with": fail_at_first}
+    results = search(*toy, tmp_path / "out", plan=SMALL, **options)
+    assert math.isinf(results.found.trials[0].loss)
     assert "too little" in said[0]
     assert results.to_json()["failed"] == 1
     assert "too little" in (tmp_path / "out" / "report.html").read_text()
     assert results.best
 
 
-def test_real_images_are_judged_in_two_groups(toy, tmp_path):
+def test_real_images_are_classified_in_two_groups(toy, tmp_path):
     path = write_labelled(tmp_path / "real.h5", np.arange(6) % 2, seed=3, side=512, classes=GROUPS)
     with Dataset.open(path) as real:
         plan = replace(SMALL, max_epochs=1)
         results = search(toy[0], real, tmp_path / "out", plan=plan, device="cpu")
-        assert results.best[0].info["total"] == 6
+        assert results.best[0].outcome.info["total"] == 6
         assert "Table 15" in (tmp_path / "out" / "report.html").read_text()
 
 

@@ -1,4 +1,4 @@
-"""Writing results when the disk is full."""
+"""Writing results, also when the disk is full."""
 
 import resource
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from deepfreak.errors import OutputError
-from deepfreak.storage.files import whole_hdf5
+from deepfreak.storage.files import whole_hdf5, written_whole
 
 
 def fill(path):
@@ -40,3 +40,18 @@ def test_a_disk_that_is_full_at_any_byte_ends_the_writing_in_one_line_and_nothin
     assert [path.name for path in tmp_path.iterdir()] == ["whole.h5"]
     with h5py.File(tmp_path / "whole.h5") as file:
         assert len(file["entry/of/some"]) == 12
+
+
+def _write_half(path):
+    with written_whole(path) as file:
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+
+def test_a_file_whose_writing_failed_does_not_appear(tmp_path):
+    path = tmp_path / "a"
+    path.write_text("before")
+    with pytest.raises(KeyboardInterrupt):
+        _write_half(path)
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]

@@ -12,15 +12,15 @@ import pytest
 
 import deepfreak
 from deepfreak.datasets import Dataset
-from deepfreak.datasets.draft import open_draft
 from deepfreak.errors import DatasetError, OutputError
-from deepfreak.live.ledger import open_ledger
+from deepfreak.live.results.ledger import open_ledger
 from deepfreak.live.sinks.growing_file import GrowingFile
 from deepfreak.live.spool import Spool
-from deepfreak.search.bohb.journal import open_journal as open_bohb_journal
 from deepfreak.search.journal import open_journal
 from deepfreak.storage import locks
+from deepfreak.storage.draft import open_draft
 from deepfreak.storage.locks import opened_alone
+from deepfreak.storage.manifest import Format
 from tests.labelled import write_labelled
 
 HOLD = """
@@ -102,7 +102,7 @@ def test_without_locks_one_line_says_what_is_not_kept_out(tmp_path, without_lock
             os.write(descriptor, b"x")
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert f"the disk of {tmp_path / 'a'} has no locks: other machines are not kept" in said
+    assert f"the disk of {tmp_path / 'a'} has no locks: other machines are not prevented" in said
 
 
 def test_another_failure_is_told_as_it_is(tmp_path, monkeypatch):
@@ -132,15 +132,11 @@ def test_a_file_that_was_removed_by_who_held_it_is_opened_anew(tmp_path, monkeyp
 
 
 def draft(folder):
-    return open_draft(folder / "out.h5", {"images": 1})
+    return open_draft(folder / "out.h5", {"images": 1}, form=Format("draft", 1))
 
 
-def classical(folder):
-    return open_journal(folder, {"seed": 1})
-
-
-def bohb(folder):
-    return open_bohb_journal(folder / "journal", {"seed": 1})
+def search(folder):
+    return open_journal(folder / "journal", {"seed": 1})
 
 
 def ledger(folder):
@@ -163,7 +159,7 @@ class growing:  # noqa: N801 -- beside the functions
 
 
 @linux
-@pytest.mark.parametrize("kind", [draft, classical, bohb, ledger, spool, growing])
+@pytest.mark.parametrize("kind", [draft, search, ledger, spool, growing])
 def test_all_that_is_written_alone_is_so_without_locks_too(tmp_path, without_locks, capsys, kind):
     with kind(tmp_path):
         assert "has no locks" in capsys.readouterr().err
@@ -199,7 +195,7 @@ int flock(int descriptor, int operation) { errno = ENOLCK; return -1; }
 
 @pytest.fixture(scope="module")
 def no_flock(tmp_path_factory):
-    """A library that takes the locks away from whoever loads it."""
+    """A library that disables locks in the process that loads it."""
     compiler = shutil.which("cc")
     if compiler is None or sys.platform != "linux":
         pytest.skip("needs a C compiler on Linux")
@@ -223,9 +219,11 @@ def test_data_sets_are_read_and_made_where_nothing_can_be_locked(tmp_path, no_fl
         assert done.returncode == 0, done.stderr
         return done.stdout + done.stderr
 
-    assert "has no locks" in command("generate", "diffranet", "--count", "4", "--out", "a.h5")
-    assert "4 images" in command("show", "a.h5")
-    assert "what the manifest says" in command("verify", "a.h5")
+    assert "has no locks" in command(
+        "data", "generate", "diffranet", "--count", "4", "--out", "a.h5"
+    )
+    assert "4 images" in command("data", "show", "a.h5")
+    assert "what the manifest says" in command("data", "verify", "a.h5")
 
 
 def test_a_data_set_that_another_program_has_open_is_read(tmp_path):

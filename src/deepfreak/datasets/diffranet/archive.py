@@ -53,15 +53,17 @@ class Member:
 
 
 @contextmanager
-def open_archive(path: Path) -> Iterator[list[Member]]:
+def open_archive(
+    path: Path, *, max_members: int = MAX_MEMBERS, max_unpacked_bytes: int = MAX_UNPACKED_BYTES
+) -> Iterator[list[Member]]:
     """Give the files of a zip or a folder, in the order of their paths, as a context.
 
     Raises
     ------
     DatasetError
         There is no such file, it is no zip or a damaged one, or one that no honest tool makes:
-        paths that lead outside, links, encryption, more than 200,000 members, more than 20 GB when
-        unpacked, or a member of more than 1 MiB that unpacks to over 100 times its packed size.
+        paths that lead outside, links, encryption, too many members, too many bytes when unpacked,
+        or a member of more than 1 MiB that unpacks to over 100 times its packed size.
     """
     if path.is_dir():
         yield sorted(_files(path), key=lambda member: member.path)
@@ -76,6 +78,17 @@ def open_archive(path: Path) -> Iterator[list[Member]]:
             "it again"
         ) from error
     with archive:
+        entries = archive.infolist()
+        if len(entries) > max_members:
+            raise DatasetError(
+                f"{path}: expected at most {max_members} members, found {len(entries)}"
+            )
+        total = sum(entry.file_size for entry in entries)
+        if total > max_unpacked_bytes:
+            raise DatasetError(
+                f"{path}: expected at most {max_unpacked_bytes / 1e9:.0f} GB when unpacked, "
+                f"found {total / 1e9:.0f} GB"
+            )
         yield sorted(_members(path, archive), key=lambda member: member.path)
 
 
@@ -99,31 +112,17 @@ def _read_file(file: Path) -> bytes:
         raise DatasetError(f"{file}: cannot be read: {error.strerror or error}") from error
 
 
-def _members(path: Path, archive: zipfile.ZipFile) -> Iterator[Member]:
-    """Yield the files of `archive` after all its members have passed."""
-    entries = archive.infolist()
-    if len(entries) > MAX_MEMBERS:
-        raise DatasetError(f"{path}: expected at most {MAX_MEMBERS} members, found {len(entries)}")
-    seen: set[PurePosixPath] = set()
-    for entry in entries:
+def _members(path: Path, archive: zipfile.ZipFile) -> list[Member]:
+    """Return the files of `archive`, all of whose members have passed."""
+    found: dict[PurePosixPath, Member] = {}
+    for entry in archive.infolist():
         inside = _safe_path(path, entry)
         if entry.is_dir():
             continue
-        if inside in seen:
+        if inside in found:
             raise DatasetError(f"{path}: {inside} is in it twice; pack it again")
-        seen.add(inside)
-    total = sum(entry.file_size for entry in entries)
-    if total > MAX_UNPACKED_BYTES:
-        raise DatasetError(
-            f"{path}: expected at most {MAX_UNPACKED_BYTES / 1e9:.0f} GB when unpacked, "
-            f"found {total / 1e9:.0f} GB"
-        )
-    for entry in entries:
-        if not entry.is_dir():
-            yield Member(
-                path=_safe_path(path, entry),
-                read=partial(_read_member, path, archive, entry),
-            )
+        found[inside] = Member(path=inside, read=partial(_read_member, path, archive, entry))
+    return list(found.values())
 
 
 def _safe_path(path: Path, entry: zipfile.ZipInfo) -> PurePosixPath:

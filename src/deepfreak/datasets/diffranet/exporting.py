@@ -11,9 +11,7 @@ import numpy as np
 from deepfreak.datasets import Dataset
 from deepfreak.datasets.diffranet.importing import VARIANTS
 from deepfreak.datasets.diffranet.labelled import SPLITS
-from deepfreak.encoding import (
-    SIZE,
-)
+from deepfreak.encoding import SIZE
 from deepfreak.errors import DatasetError, OutputError
 
 

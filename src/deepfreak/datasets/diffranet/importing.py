@@ -20,9 +20,7 @@ from numpy.typing import NDArray
 from deepfreak.classes import CLASSES, GROUPS
 from deepfreak.datasets.diffranet.archive import Member, open_archive
 from deepfreak.datasets.diffranet.labelled import SPLITS, Contents, write_labelled
-from deepfreak.encoding import (
-    SIZE,
-)
+from deepfreak.encoding import SIZE
 from deepfreak.errors import DatasetError, OutputError
 from deepfreak.storage.files import check_output, whole_hdf5
 
@@ -218,7 +216,7 @@ def read_gray(content: bytes, name: str) -> NDArray[np.uint8]:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # of sizes that no image here has
             picture = Image.open(io.BytesIO(content), formats=FORMATS)
-    # Pillow raises whatever a damaged file makes it stumble over
+    # Pillow raises all kinds of errors on damaged files
     except Exception as error:
         raise DatasetError(
             f"{name}: expected an image, found what cannot be read as one"
@@ -244,7 +242,7 @@ def read_gray(content: bytes, name: str) -> NDArray[np.uint8]:
 
 @contextmanager
 def _folder(path: Path) -> Iterator[None]:
-    """Make the folder `path` where there is none; remove it again if nothing was put into it."""
+    """Make the directory `path` if it is missing; remove it again if the block fails."""
     made = not path.exists()
     try:
         path.mkdir(exist_ok=True)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deepfreak.datasets.file import FORMAT, content_hashes, create_images, write_splits
+from deepfreak.datasets.records import digest_of
 from deepfreak.storage.files import versions
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ class Contents:
     splits
         (first, count) by name.
     facts
-        What the manifest says beside the versions, the number of images and their hash.
+        What the manifest says beside the versions, the number of images and the hashes.
     """
 
     classes: tuple[str, ...]
@@ -64,41 +66,28 @@ def write_labelled(
         The check that `files.whole_hdf5` gives with the file.
     """
     count = len(contents.labels)
-    stored = _create(file, "images", count, size)
+    shape = (count, size, size)
+    stored = create_images(file, "images", shape)
     valid_stored: h5py.Dataset | None = None
-    label = file.create_dataset("label", data=np.array(contents.labels, dtype=np.uint8))
+    labels = np.array(contents.labels, dtype=np.uint8)
+    label = file.create_dataset("label", data=labels)
     label.attrs["classes"] = list(contents.classes)
     file.create_dataset("source", data=[text.encode() for text in contents.sources])
-    splits = file.create_group("splits")
-    for name, (first, length) in contents.splits.items():
-        splits.attrs[name] = (first, length)
-    digest = hashlib.sha256()
+    write_splits(file, contents.splits)
+    digests = hashlib.sha256()
     for index, (image, valid) in enumerate(images):
         stored[index] = image
-        digest.update(image.tobytes())
+        digests.update(digest_of(image))
         if valid is not None:
             if valid_stored is None:
-                valid_stored = _create(file, "valid", count, size)
+                valid_stored = create_images(file, "valid", shape)
             valid_stored[index] = valid
         check_disk()
-    manifest = {
-        "kind": "deepfreak data set",
+    manifest = FORMAT.manifest(
         **contents.facts,
-        "count": count,
-        "images_sha256": digest.hexdigest(),
-        "versions": versions("numpy"),
-    }
+        count=count,
+        sha256=content_hashes(digests, labels, {}),
+        versions=versions("numpy"),
+    )
     file.attrs["manifest"] = json.dumps(manifest)
     return manifest
-
-
-def _create(file: "h5py.File", name: str, count: int, size: int) -> "h5py.Dataset":
-    import hdf5plugin
-
-    return file.create_dataset(
-        name,
-        shape=(count, size, size),
-        dtype=np.uint8,
-        chunks=(1, size, size),
-        **hdf5plugin.Bitshuffle(cname="lz4"),
-    )

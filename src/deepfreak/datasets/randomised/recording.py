@@ -17,7 +17,7 @@ from deepfreak.datasets.randomised.readout import (
     read_out,
     spread,
 )
-from deepfreak.formats.frame import Facts, Frame
+from deepfreak.formats.frame import Frame, Metadata
 from deepfreak.formats.measured import make_frame
 
 Float = NDArray[np.float32]
@@ -318,7 +318,7 @@ def _as_read(
     index: int,
 ) -> Frame:
     """Return what a reader makes of the counts and of what the header says."""
-    said, facts = detector.header, Facts()
+    said, facts = detector.header, Metadata()
     if "gain" in said:
         facts["gain"] = detector.gain
     if "pedestal" in said:
@@ -339,5 +339,5 @@ def _as_read(
         mask.reshape(-1)[detector.faults.gaps] = True
         mask.reshape(-1)[detector.faults.known_bad] = True
     names = (detector.model,) if "name" in said else ()
-    frame = make_frame(counts, file=file, index=index, facts=facts, names=names, mask=mask)
+    frame = make_frame(counts, file=file, index=index, metadata=facts, names=names, mask=mask)
     return replace(frame, missing={})

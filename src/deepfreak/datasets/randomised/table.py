@@ -6,7 +6,6 @@ be seen, `kind` (n,) text, what is in the beam, and `planes`, for models that le
 attribute `manifest` is JSON.
 """
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,9 @@ from numpy.typing import NDArray
 
 from deepfreak.errors import DatasetError
 from deepfreak.storage.files import read_hdf5
+from deepfreak.storage.manifest import Format
 
+FORMAT = Format("deepfreak evidence table", 1)
 HIT, MISS, BETWEEN = 1, 0, -1
 _MAX_ROWS, _MAX_NUMBERS = 5_000_000, 1024
 _MAX_BYTES = 4 << 30
@@ -89,7 +90,7 @@ def read_table(path: str | Path) -> Table:
             return _read(path, file)
     except (OSError, ValueError, TypeError, KeyError) as error:  # HDF5 raises all of these
         raise DatasetError(
-            f"{path}: expected a table of evidence made by `deepfreak vary`, found something "
+            f"{path}: expected a table of evidence of `deepfreak data randomise`, found something "
             f"else, or half of one ({' '.join(str(error).split())[:200]})"
         ) from error
 
@@ -133,12 +134,5 @@ def _read(path: Path, file: h5py.File) -> Table:
         visible=found["visible"][:].astype(np.int64),
         zingers=found["zingers"][:].astype(np.int64),
         kind=found["kind"].asstr()[:].astype(np.str_),
-        manifest=_manifest(file),
+        manifest=FORMAT.of_hdf5(file, path, error=DatasetError),
     )
-
-
-def _manifest(file: h5py.File) -> dict[str, Any]:
-    manifest = json.loads(file.attrs.get("manifest", "{}"))
-    if not isinstance(manifest, dict):
-        raise TypeError("its attribute `manifest` is no JSON table")
-    return manifest

@@ -2,20 +2,18 @@
 
 import json
 import struct
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Executor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.datasets.draft import Draft, open_draft
-from deepfreak.datasets.executors import AHEAD, in_order
-from deepfreak.errors import DeepFreakError, OutputError
-from deepfreak.storage.files import check_output, reason_of, versions, whole_hdf5
+from deepfreak.datasets.randomised.table import FORMAT
+from deepfreak.datasets.resuming import Attempt, make_file
+from deepfreak.storage.files import versions
+from deepfreak.storage.manifest import Format
 
 if TYPE_CHECKING:
     import h5py
@@ -27,6 +25,7 @@ SIDE = 32  # of the planes that are kept
 PLANES = ("significance", "excess", "level", "valid")
 _PACKAGES = ("numpy", "numba", "h5py")
 _BYTES_A_FRAME = 9000
+_DRAFT = Format("evidence table draft", 1)
 _HEAD = struct.Struct("<biiI")  # label, visible spots, zingers, length of the words
 
 
@@ -37,16 +36,12 @@ def make_table(
     out: str | Path,
     family: str | None = None,
     without: tuple[str, ...] = (),
-    executor: Executor | None = None,
-    ahead: int = AHEAD,
-    overwrite: bool = False,
-    resume: bool = False,
-    advance: Callable[[int], None] | None = None,
+    **attempt: Unpack[Attempt],
 ) -> dict[str, Any]:
     """Simulate frames 0 to count - 1 of a series, write their evidence, and return the manifest.
 
-    Frame i depends on (seed, i) and on `family` and `without` only. An interrupted
-    run resumes where the draft beside `out` ends; see `dataset.generate` for the errors.
+    Frame i depends on (seed, i) and on `family` and `without` only. An interrupted run resumes from
+    the draft beside `out`.
 
     Parameters
     ----------
@@ -54,12 +49,18 @@ def make_table(
         Draw detectors of this family only.
     without
         Kinds of light and faults to leave out; see `frame.draw_frame`.
+    attempt
+        See `resuming.Attempt`.
+
+    Raises
+    ------
+    OutputError, DeepFreakError
+        See `resuming.make_file`.
     """
     from deepfreak.datasets.randomised.frame import BLOCK, VERSION, check_choices
 
     check_choices(family, without)
-    out = Path(out)
-    purpose: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "varied": {"version": VERSION, "block": BLOCK},
         "seed": seed,
         "count": count,
@@ -67,46 +68,20 @@ def make_table(
         "without": sorted(without),
         "versions": versions(*_PACKAGES),
     }
-    purpose = dict(json.loads(json.dumps(purpose)))
-    check_output(out, overwrite=overwrite, expected_bytes=2 * count * _BYTES_A_FRAME)
-    work = partial(_evidence_of, seed, family, frozenset(without))
-    with open_draft(out, purpose, replace=overwrite, must_exist=resume) as draft:
-        if advance is not None and draft.count:
-            advance(draft.count)
-        tasks = _tasks(draft.count, count, BLOCK)
-        try:
-            for batch in in_order(executor, work, tasks, ahead=ahead):
-                for packed in batch:
-                    draft.append(packed)
-                if advance is not None:
-                    advance(len(batch))
-        except BrokenProcessPool as error:
-            raise DeepFreakError(
-                f"a worker process crashed (out of memory?); {_kept(draft, count)}, with fewer "
-                "--workers"
-            ) from error
-        except OSError as error:
-            raise OutputError(
-                f"cannot write {draft.path}: {reason_of(error)}; {_kept(draft, count)}"
-            ) from error
-        with whole_hdf5(out, overwrite=overwrite, left=_kept(draft, count)) as (file, _):
-            _fill(file, draft, purpose)
-    return purpose
-
-
-def _kept(draft: Draft, count: int) -> str:
-    return (
-        f"{draft.count} of {count} frames are kept in {draft.path.name}: give the same command "
-        "again"
+    manifest = FORMAT.manifest(**settings)
+    make_file(
+        Path(out),
+        settings,
+        form=_DRAFT,
+        work=partial(_evidence_of, seed, family, frozenset(without)),
+        pieces=range(count),
+        pieces_per_task=BLOCK,
+        bytes_per_piece=_BYTES_A_FRAME,
+        unit="frames",
+        fill=partial(_fill, manifest=manifest),
+        **attempt,
     )
-
-
-def _tasks(first: int, last: int, size: int) -> Iterator[tuple[int, int]]:
-    """Yield ranges that make up first to last - 1, each within a block of so many frames."""
-    while first < last:
-        end = min((first // size + 1) * size, last)
-        yield first, end
-        first = end
+    return manifest
 
 
 def _evidence_of(
@@ -167,12 +142,12 @@ def _lengths(starts: NDArray[np.int64], end: int) -> NDArray[np.int64]:
     return np.maximum(np.diff(np.append(starts, end)), 1)
 
 
-def _fill(file: "h5py.File", draft: Draft, purpose: Mapping[str, Any]) -> None:
+def _fill(file: "h5py.File", records: Iterable[bytes], manifest: Mapping[str, Any]) -> None:
     import h5py
 
     heads, words, planes, rows = [], [], [], []
     size = 2 * len(PLANES) * SIDE * SIDE
-    for packed in draft.records():
+    for packed in records:
         *head, length = _HEAD.unpack_from(packed)
         heads.append(head)
         words.append(json.loads(packed[_HEAD.size : _HEAD.size + length]))
@@ -188,4 +163,4 @@ def _fill(file: "h5py.File", draft: Draft, purpose: Mapping[str, Any]) -> None:
     for name in ("family", "kind"):
         texts = [word[name] for word in words]
         file.create_dataset(name, data=texts, dtype=h5py.string_dtype())
-    file.attrs["manifest"] = json.dumps(purpose)
+    file.attrs["manifest"] = json.dumps(manifest)

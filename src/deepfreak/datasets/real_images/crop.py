@@ -11,17 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from deepfreak.encoding import (
-    SIZE,
-)
+from deepfreak.encoding import SIZE
 from deepfreak.formats.frame import Frame, Valid
 from deepfreak.formats.shadow import shadow
-from deepfreak.preparation import (
-    Window,
-    beam_on_frame,
-    binned,
-    middle_window,
-)
+from deepfreak.preparation import Window, beam_on_frame, binned, middle_window
 
 # How much of a window must lie on the frame: one taken with less binning would not hang over.
 MIN_ON_FRAME = 0.95
@@ -44,7 +37,7 @@ def photons_of(frame: Frame) -> NDArray[np.float32]:
 def find_shadow(frame: Frame) -> Valid:
     """Return the pixels of `frame` (slow, fast) in the shadow of a beamstop or its holder.
 
-    `frames.shadow.shadow` on the whole frame, binned as `prepare` would; a simulated frame may be
+    `formats.shadow.shadow` on the whole frame, binned as `prepare` would; a simulated frame may be
     searched too. A thin one, or several in line, that reaches over half of the frame is a bar that
     crosses all of it, also where too little light falls beside it to see it.
     """

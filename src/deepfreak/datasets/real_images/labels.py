@@ -1,4 +1,4 @@
-"""What people say of measured frames: labels in a CSV, and the split of what they labelled."""
+"""Labels of measured frames in a CSV, and the split of labelled frames."""
 
 import csv
 import re
@@ -41,7 +41,7 @@ class Labels:
         return label
 
     def check_frames(self, counts: Mapping[Path, int]) -> None:
-        """Raise `DatasetError` for a label of a frame that its file, with so many, lacks."""
+        """Raise `DatasetError` for a label of a frame beyond the number of frames of its file."""
         for file, frame in self.by_frame:
             if frame is not None and frame >= counts[file]:
                 raise DatasetError(
@@ -59,7 +59,7 @@ def read_labels(path: Path, files: Sequence[Path]) -> Labels:
     Raises
     ------
     DatasetError
-        Naming the line: a file that is not among `files`, a label or number that is none, two
+        Naming the line: a file that is not among `files`, an invalid label or number, two
         labels for one frame.
     """
     try:

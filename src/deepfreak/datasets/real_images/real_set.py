@@ -14,25 +14,15 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.classes import (
-    GROUPS,
-)
+from deepfreak.classes import GROUPS
 from deepfreak.datasets.diffranet.labelled import Contents, write_labelled
 from deepfreak.datasets.real_images.labels import choose_test, read_labels, series_of
-from deepfreak.datasets.real_images.setups import (
-    ByHand,
-    Setup,
-    SetupKey,
-    Sums,
-    setup_of,
-)
-from deepfreak.encoding import (
-    SIZE,
-)
+from deepfreak.datasets.real_images.setups import ByHand, Setup, SetupKey, Sums, setup_of
+from deepfreak.encoding import SIZE
 from deepfreak.errors import DatasetError, FrameError, InputError
+from deepfreak.formats.finishing import ReadOptions
 from deepfreak.formats.frame import Frame, Valid
 from deepfreak.formats.guarded import open_guarded
-from deepfreak.formats.options import ReadOptions
 from deepfreak.storage.files import check_output, whole_hdf5
 
 Together = Literal["series", "file", "frame"]
@@ -116,7 +106,7 @@ def prepare_real_set(
     Parameters
     ----------
     files
-        Detector files; not folders (`frames.find_files` lists their files).
+        Detector files; not folders (`formats.find_files` lists their files).
     labels
         A CSV; see `labels.read_labels`.
     target_mean
@@ -247,7 +237,7 @@ def brightened(image: NDArray[np.uint8], constant: float) -> NDArray[np.uint8]:
 
 
 def mean_of(path: Path, *, start: Begin | None = None) -> float:
-    """Return the mean gray level of all images of a data set; `DatasetError` if it is none."""
+    """Return the mean gray level of all images of a data set; `DatasetError` if it has none."""
     from deepfreak.datasets import Dataset
 
     with Dataset.open(path) as data:

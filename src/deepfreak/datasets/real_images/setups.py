@@ -5,32 +5,20 @@ from typing import Any
 
 import numpy as np
 
-from deepfreak.datasets.real_images.crop import (
-    clear_window,
-    find_shadow,
-    photons_of,
-    without,
-)
-from deepfreak.encoding import (
-    SIZE,
-)
+from deepfreak.datasets.real_images.crop import clear_window, find_shadow, photons_of, without
+from deepfreak.encoding import SIZE
 from deepfreak.errors import FrameError
 from deepfreak.formats.frame import Frame, Valid
-from deepfreak.preparation import (
-    Prepared,
-    Window,
-    middle_window,
-    prepare,
-)
+from deepfreak.preparation import Prepared, Window, middle_window, prepare
 
 # The shape of the frames, the size of their pixels, where the beam is: a change is another setup.
 SetupKey = tuple[tuple[int, ...], float | None, tuple[int, int] | str]
 
 
 def setup_of(frame: Frame, series: str) -> SetupKey:
-    """Return what tells the frame's setup from others.
+    """Return what identifies the frame's setup.
 
-    Where the file does not say where the beam is, another series is taken for another setup.
+    Where the file does not give the beam, each series is a setup.
     """
     beam = frame.beam_center_px
     place = series if beam is None else (round(beam[0]), round(beam[1]))

@@ -6,18 +6,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deepfreak.errors import GeometryError
-from deepfreak.formats.frame import Facts
+from deepfreak.formats.frame import Metadata
 from deepfreak.formats.geometry.geometry import (
     HC_EV_A,
     MAX_PANELS,
-    Bad,
+    BadRegion,
     FileMask,
     Geometry,
     Located,
-    Panel,
     PixelRules,
+    RawPanel,
 )
-from deepfreak.formats.headers import facts
+from deepfreak.formats.headers import metadata_from
 from deepfreak.formats.textnumbers import read_number, read_whole
 
 _DIGITS = r"\d{1,30}"
@@ -107,7 +107,7 @@ def parse(text: str, source: str) -> Geometry:
     if limits:
         least = min(limits, key=lambda values: read_number(values["max_adu"], "max_adu", source))
         overall["max_adu"] = least["max_adu"]
-    known, located = _overall_facts(overall, source)
+    known, located = _overall_metadata(overall, source)
     return Geometry(
         source=source,
         panels=panels,
@@ -120,7 +120,7 @@ def parse(text: str, source: str) -> Geometry:
             for name, values in entries.panels.items()
             if (rule := _rules(name, values, f"{name} of {source}")) is not None
         ),
-        facts=known,
+        metadata=known,
         located=located,
         gain_per_eV=_optional(first, "adu_per_eV", source),
     )
@@ -167,7 +167,7 @@ def _require_known_keys(entries: _Entries, source: str) -> None:
             )
 
 
-def _panel(name: str, values: dict[str, str], where: str) -> Panel:
+def _panel(name: str, values: dict[str, str], where: str) -> RawPanel:
     low_fast, high_fast = _whole(values, "min_fs", where), _whole(values, "max_fs", where)
     low_slow, high_slow = _whole(values, "min_ss", where), _whole(values, "max_ss", where)
     if not (low_fast <= high_fast and low_slow <= high_slow):
@@ -175,7 +175,7 @@ def _panel(name: str, values: dict[str, str], where: str) -> Panel:
     fast, slow = _vector(values, "fs", where), _vector(values, "ss", where)
     if abs(fast[0] * slow[1] - fast[1] * slow[0]) < 0.1:
         raise GeometryError(f"expected fs and ss to span the detector's plane in panel {where}")
-    return Panel(
+    return RawPanel(
         name=name,
         module=_module(values, where),
         first=(low_slow, low_fast),
@@ -201,15 +201,15 @@ def _module(values: dict[str, str], where: str) -> tuple[int, ...]:
     return tuple(int(word) for word in fixed)
 
 
-def _bad(name: str, values: dict[str, str], source: str) -> Bad:
+def _bad(name: str, values: dict[str, str], source: str) -> BadRegion:
     where = f"{name} of {source}"
     if "min_x" in values:
         low = (_number(values, "min_x", where), _number(values, "min_y", where))
         high = (_number(values, "max_x", where), _number(values, "max_y", where))
-        return Bad(low=low, high=high, in_plane=True)
+        return BadRegion(low=low, high=high, in_plane=True)
     low = (_whole(values, "min_fs", where), _whole(values, "min_ss", where))
     high = (_whole(values, "max_fs", where), _whole(values, "max_ss", where))
-    return Bad(low=low, high=high, panel=values.get("panel"))
+    return BadRegion(low=low, high=high, panel=values.get("panel"))
 
 
 def _masks(values: dict[str, str], source: str) -> tuple[FileMask, ...]:
@@ -262,7 +262,7 @@ def _is_true(text: str, where: str) -> bool:
     return read_number(text, "no_index", where) != 0
 
 
-def _overall_facts(values: dict[str, str], source: str) -> tuple[Facts, dict[str, Located]]:
+def _overall_metadata(values: dict[str, str], source: str) -> tuple[Metadata, dict[str, Located]]:
     """Return what holds for the whole detector, as numbers and as places in the data file."""
     located: dict[str, Located] = {}
     wavelength_A: float | None = None
@@ -298,7 +298,7 @@ def _overall_facts(values: dict[str, str], source: str) -> tuple[Facts, dict[str
         return None if value is None else (value, f"{key} of {source}")
 
     return (
-        facts(
+        metadata_from(
             gain=origin(gain, "adu_per_photon" if per_eV is None else "adu_per_eV"),
             saturation=origin(_optional(values, "max_adu", source), "max_adu"),
             pixel_size_mm=origin(1e3 / resolution if resolution else None, "res"),

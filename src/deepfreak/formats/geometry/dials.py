@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from deepfreak.errors import GeometryError
 from deepfreak.formats.geometry.geometry import (
     MAX_PANELS,
-    Bad,
+    BadRegion,
     Geometry,
-    Panel,
     PixelRules,
+    RawPanel,
 )
-from deepfreak.formats.headers import Found, facts
+from deepfreak.formats.headers import WithOrigin, metadata_from
 from deepfreak.formats.textnumbers import read_number
 
 Vector = NDArray[np.float64]
@@ -70,7 +70,7 @@ def parse(text: str, source: str) -> Geometry:
     first = descriptions[0]
     trusted = [_trusted(one, source) for one in descriptions]
 
-    def said(key: str) -> Found | None:
+    def said(key: str) -> WithOrigin | None:
         if first.get(key) is None:
             return None
         return read_number(first[key], key, source), f"{key} of {source}"
@@ -86,7 +86,7 @@ def parse(text: str, source: str) -> Geometry:
         ),
         beam=beam,
         modules_by_order=True,
-        facts=facts(
+        metadata=metadata_from(
             gain=said("gain"),
             pedestal=said("pedestal"),
             saturation=None
@@ -171,7 +171,7 @@ def _panel(
     axes: tuple[Vector, Vector],
     pixel: Vector,
     source: str,
-) -> Panel:
+) -> RawPanel:
     """Return a panel in pixels along the image's `axes` (divided by the pixel's size)."""
     origin, fast, slow = place
     size = _vector(description, "image_size", 2, source)
@@ -183,7 +183,7 @@ def _panel(
     inside = np.concatenate([size, offset])
     if size.min() < 1 or inside.min() < 0 or inside.max() > 1 << 17 or abs(flat) < 0.1:
         raise GeometryError(f"expected panel {name} of {source} of a sensible size and direction")
-    return Panel(
+    return RawPanel(
         name=name,
         first=(int(offset[1]), int(offset[0])),
         size=(int(size[1]), int(size[0])),
@@ -202,9 +202,9 @@ def _direct_beam(content: dict[str, Any], source: str) -> Vector:
     return np.array([0.0, 0.0, -1.0])
 
 
-def _bad(descriptions: list[dict[str, Any]], source: str) -> tuple[Bad, ...]:
+def _bad(descriptions: list[dict[str, Any]], source: str) -> tuple[BadRegion, ...]:
     """Return the masked rectangles (fast, slow, to fast, to slow), ends left out."""
-    regions: list[Bad] = []
+    regions: list[BadRegion] = []
     for i, description in enumerate(descriptions):
         offset = _vector({"raw_image_offset": [0, 0]} | description, "raw_image_offset", 2, source)
         rectangles = description.get("mask") or []
@@ -213,7 +213,7 @@ def _bad(descriptions: list[dict[str, Any]], source: str) -> tuple[Bad, ...]:
         for rectangle in rectangles:
             edges = _vector({"mask": rectangle}, "mask", 4, source) + np.tile(offset, 2)
             low, high = (edges[0], edges[1]), (edges[2] - 1, edges[3] - 1)
-            regions.append(Bad(low=low, high=high, panel=str(i)))
+            regions.append(BadRegion(low=low, high=high, panel=str(i)))
     return tuple(regions)
 
 

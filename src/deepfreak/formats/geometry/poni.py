@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from deepfreak.errors import GeometryError
 from deepfreak.formats.geometry.geometry import Geometry
-from deepfreak.formats.headers import facts
+from deepfreak.formats.headers import metadata_from
 from deepfreak.formats.textnumbers import read_number
 
 # Orientations in which pyFAI counts an axis from the image's far end (its manual, "orientation").
@@ -61,7 +61,7 @@ def parse(text: str, source: str) -> Geometry:
         source=source,
         beam=(fast, slow),
         beam_from_end=(orientation in _FAST_FROM_END, orientation in _SLOW_FROM_END),
-        facts=facts(
+        metadata=metadata_from(
             pixel_size_mm=(pixel_slow * 1e3, f"pixel size of {source}"),
             distance_mm=(tilted_mm, f"Distance of {source}"),
             wavelength_A=None
@@ -74,7 +74,7 @@ def parse(text: str, source: str) -> Geometry:
 def _number(
     entries: Mapping[str, object], key: str, source: str, default: float | None = None
 ) -> float | None:
-    """Return the number under `key`, `default` where there is none or pyFAI's None."""
+    """Return the number under `key`, `default` if it is missing or pyFAI's None."""
     text = entries.get(key)
     if text is None or text in {"", "None", "null"}:
         return default
@@ -82,7 +82,7 @@ def _number(
 
 
 def _config(text: str, source: str) -> dict[str, object]:
-    """Return the JSON of `Detector_config`, empty where there is none.
+    """Return the JSON of `Detector_config`, empty if it is missing.
 
     Raises
     ------

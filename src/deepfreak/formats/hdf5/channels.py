@@ -7,6 +7,7 @@ import h5py
 
 from deepfreak.errors import FrameError
 from deepfreak.formats.geometry.geometry import Geometry
+from deepfreak.formats.hdf5.links import text_of
 
 _MAX_CHANNELS = 16
 
@@ -71,9 +72,9 @@ def _axis(data: h5py.Dataset, names: list[str]) -> int | None:
         return None
     for node in (data, data.parent):
         axes = node.attrs.get("axes")
-        words = [_text(word).lower() for word in axes] if hasattr(axes, "__len__") else []
+        words = [text_of(word).lower() for word in axes] if hasattr(axes, "__len__") else []
         if isinstance(axes, str | bytes):
-            words = re.split(r"[:,\s]+", _text(axes).lower().strip("[]"))
+            words = re.split(r"[:,\s]+", text_of(axes).lower().strip("[]"))
         if len(words) == data.ndim and "channel" in words[: data.ndim - 2]:
             return words.index("channel")
     if data.ndim == 4 and len(names) == data.shape[1]:
@@ -86,7 +87,7 @@ def _names_beside(data: h5py.Dataset) -> list[str]:
     node = data.parent.get("channel")
     if isinstance(node, h5py.Dataset) and node.ndim == 1 and 0 < node.size <= _MAX_CHANNELS:
         if node.dtype.kind in "OS":
-            return [_text(name) for name in node[()]]
+            return [text_of(name) for name in node[()]]
         if node.dtype.kind in "iu":
             return [str(number) for number in node[()]]
     detector = data.file.get("/entry/instrument/detector")
@@ -94,7 +95,3 @@ def _names_beside(data: h5py.Dataset) -> list[str]:
         return []
     found = [key.removesuffix("_channel") for key in detector if key.endswith("_channel")]
     return sorted(found)[:_MAX_CHANNELS]
-
-
-def _text(value: object) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -4,6 +4,8 @@ A data set may have room for frames that nobody has measured yet, and a virtual 
 there. HDF5 reads zeros in both places: blanks that never were.
 """
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise, product
 
@@ -15,7 +17,7 @@ from deepfreak.errors import FrameError
 from deepfreak.formats.frame import Valid
 from deepfreak.formats.hdf5.links import (
     MAX_DEPTH,
-    Source,
+    VirtualSource,
     missing_file,
     open_to_read,
     raw_files,
@@ -29,12 +31,12 @@ Runs = NDArray[np.int64]  # (n, 2): first frame, one more than the last; sorted 
 
 
 class Coverage:
-    """Which frames of a data set hold counts, asked again and again.
+    """Which frames of a data set hold counts; can be queried repeatedly.
 
     Parameters
     ----------
     axes
-        How many of the last axes make a frame; data of so many hold one.
+        How many of the last axes make a frame; data with just these hold one frame.
     """
 
     def __init__(self, data: h5py.Dataset, axes: int, depth: int = MAX_DEPTH) -> None:
@@ -128,7 +130,7 @@ class Coverage:
         runs: Runs = np.stack([np.flatnonzero(edges > 0), np.flatnonzero(edges < 0)], axis=1)
         return runs
 
-    def _part_holds(self, part: "_Part", index: int) -> bool:
+    def _part_holds(self, part: "_VirtualPart", index: int) -> bool:
         name = part.source.file_name, part.source.path
         number = part.number_in_source(index)
         if number is not None and number < self._complete.get(name, 0):
@@ -147,11 +149,6 @@ class Coverage:
             return coverage.holds(number)
 
 
-def frames_written(data: h5py.Dataset, axes: int) -> tuple[int, int]:
-    """Return how many frames from the first on were written, and one more than the last one."""
-    return first_and_last(Coverage(data, axes).runs())
-
-
 def first_and_last(runs: Runs) -> tuple[int, int]:
     """Return how many frames from the first on are in `runs`, and one more than the last one."""
     if not len(runs):
@@ -160,7 +157,7 @@ def first_and_last(runs: Runs) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Part:
+class _VirtualPart:
     """A part of a virtual data set.
 
     Attributes
@@ -171,7 +168,7 @@ class _Part:
         The part of each frame that it fills, as an index of its axes.
     """
 
-    source: Source
+    source: VirtualSource
     frames: NDArray[np.int64]
     numbers: NDArray[np.int64]
     plane: tuple[NDArray[np.int64], ...]
@@ -184,32 +181,24 @@ class _Part:
         return int(self.numbers[place])
 
 
-class _opened:  # noqa: N801 - used as a function
-    """Give the data set of a source, None where it cannot be had; closes what it opened."""
-
-    def __init__(self, data: h5py.Dataset, source: Source) -> None:
-        self._data, self._source = data, source
-        self._file: h5py.File | None = None
-
-    def __enter__(self) -> h5py.Dataset | None:
-        path = source_file(self._data.file, self._source)
+@contextmanager
+def _opened(data: h5py.Dataset, source: VirtualSource) -> Iterator[h5py.Dataset | None]:
+    """Give the data set of a source, None where it cannot be had."""
+    with ExitStack() as stack:
         try:
-            if path is None:
-                return None
-            if self._source.file_name == ".":
-                found = self._data.file.get(self._source.path)
-            else:
-                if not writing_of(path).readable:
-                    return None
-                self._file = open_to_read(path)
-                found = self._file.get(self._source.path)
+            found = _of_source(data.file, source, stack)
         except (OSError, KeyError, RuntimeError, FrameError):
-            return None
-        return found if isinstance(found, h5py.Dataset) else None
+            found = None
+        yield found if isinstance(found, h5py.Dataset) else None
 
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
+
+def _of_source(file: h5py.File, source: VirtualSource, stack: ExitStack) -> object:
+    path = source_file(file, source)
+    if source.file_name != ".":
+        if path is None or not writing_of(path).readable:
+            return None
+        file = stack.enter_context(open_to_read(path))
+    return file.get(source.path)
 
 
 def _axes_of(inside: h5py.Dataset, axes: int) -> int:
@@ -218,7 +207,7 @@ def _axes_of(inside: h5py.Dataset, axes: int) -> int:
     return min(axes, max(2, dimensions - 1)) if dimensions > 2 else dimensions
 
 
-def _parts(data: h5py.Dataset, axes: int) -> list[_Part]:
+def _parts(data: h5py.Dataset, axes: int) -> list[_VirtualPart]:
     """Return the parts of a virtual data set.
 
     Raises
@@ -229,7 +218,7 @@ def _parts(data: h5py.Dataset, axes: int) -> list[_Part]:
     shape = data.id.shape
     if shape[0] > _MAX_FRAMES:
         raise FrameError(f"expected at most {_MAX_FRAMES} frames, found {shape[0]}")
-    found: list[_Part] = []
+    found: list[_VirtualPart] = []
     for source in sources_of(data):
         filled = _selected(source.vspace, shape, source.block)
         frames = filled[0] if len(shape) > axes else np.zeros(1, np.int64)
@@ -247,7 +236,7 @@ def _parts(data: h5py.Dataset, axes: int) -> list[_Part]:
                 f"take {len(numbers)} frames to {len(frames)}"
             )
         plane = np.ix_(*filled[-axes:])
-        found.append(_Part(source=source, frames=frames, numbers=numbers, plane=plane))
+        found.append(_VirtualPart(source=source, frames=frames, numbers=numbers, plane=plane))
     return found
 
 
@@ -264,7 +253,7 @@ def _selected(
     Raises
     ------
     FrameError
-        The selection is none of whole rows and columns.
+        The selection does not consist of whole rows and columns.
     """
     if space.get_select_type() == h5py.h5s.SEL_ALL:
         return [np.arange(n) for n in shape]

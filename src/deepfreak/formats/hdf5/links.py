@@ -19,7 +19,7 @@ _PREFIXES = {"external": "HDF5_EXT_PREFIX", "virtual": "HDF5_VDS_PREFIX"}
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class VirtualSource:
     """A part of a virtual data set: which of its frames come from where.
 
     Attributes
@@ -37,6 +37,20 @@ class Source:
     vspace: Any
     src_space: Any
     block: int | None = None
+
+
+def text_of(value: object) -> str:
+    """Return text that HDF5 gives as bytes or as text."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def opened(group: h5py.Group, key: str) -> h5py.Dataset | h5py.Group | None:
+    """Return what `key` leads to, None where that cannot be had or is neither."""
+    try:
+        node = group[key]
+    except (KeyError, OSError, RuntimeError):
+        return None
+    return node if isinstance(node, h5py.Dataset | h5py.Group) else None
 
 
 def open_to_read(path: str | Path) -> h5py.File:
@@ -68,7 +82,7 @@ def linked_path(
     return next((folder / path for folder in folders if (folder / path).is_file()), None)
 
 
-def sources_of(data: h5py.Dataset) -> Iterator[Source]:
+def sources_of(data: h5py.Dataset) -> Iterator[VirtualSource]:
     """Yield the parts of a virtual data set; nothing for others.
 
     A name with `%b` stands for a series of files or data sets, one for each block of frames.
@@ -82,7 +96,7 @@ def sources_of(data: h5py.Dataset) -> Iterator[Source]:
         if any("%b" in name.replace("%%", "") for name in names):
             start, stride, _, _ = spaces[0].get_regular_hyperslab()
             for block in range(-(-(data.id.shape[0] - start[0]) // stride[0])):
-                yield Source(
+                yield VirtualSource(
                     _printed(names[0], block),
                     _printed(names[1], block),
                     spaces[0],
@@ -90,14 +104,14 @@ def sources_of(data: h5py.Dataset) -> Iterator[Source]:
                     block,
                 )
         else:
-            yield Source(_printed(names[0], 0), _printed(names[1], 0), spaces[0], spaces[1])
+            yield VirtualSource(_printed(names[0], 0), _printed(names[1], 0), spaces[0], spaces[1])
 
 
 def _printed(name: str, block: int) -> str:
     return "%".join(part.replace("%b", str(block)) for part in name.split("%%"))
 
 
-def source_file(file: h5py.File, source: Source) -> Path | None:
+def source_file(file: h5py.File, source: VirtualSource) -> Path | None:
     """Return the file of a part of a virtual data set in `file`, None where it is missing."""
     if source.file_name == ".":
         return Path(file.filename)
@@ -138,7 +152,7 @@ def _broken_behind(file: h5py.File, link: h5py.ExternalLink, depth: int) -> str 
         with open_to_read(path) as inside:
             return broken_link(inside, link.path, depth)
     except (OSError, RuntimeError):
-        return None  # whoever reads it says what is wrong with it
+        return None  # reading it reports the error
 
 
 def missing_file(data: h5py.Dataset, depth: int = MAX_DEPTH) -> str | None:
@@ -168,10 +182,10 @@ def _missing_in(path: Path, place: str, depth: int) -> str | None:
                 return missing_file(inside, depth - 1) if depth else None
             return broken_link(file, place)
     except (OSError, RuntimeError):
-        return None  # whoever reads it says what is wrong with it
+        return None  # reading it reports the error
 
 
-def _once(sources: Iterator[Source]) -> Iterator[Source]:
+def _once(sources: Iterator[VirtualSource]) -> Iterator[VirtualSource]:
     """Yield of the parts that come from one data set only the first."""
     seen: set[tuple[str, str]] = set()
     for source in sources:

@@ -1,23 +1,26 @@
 """HDF5: NXmx and EIGER masters, CXI, plain stacks, and our own data sets.
 
 An NXmx master holds no images; `/entry/data/data_000001`, ... link to the files that do. Other
-files hold one stack of frames, in a place that depends on who wrote it (`hdf5_search`).
+files hold one stack of frames, in a place that depends on the program that wrote it (`search`).
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
+import hdf5plugin  # noqa: F401 - its import registers the compression filters
 import numpy as np
 
-from deepfreak.errors import FrameError
-from deepfreak.formats.frame import FrameFile, require_shape
+from deepfreak.errors import FrameError, GeometryError
+from deepfreak.formats.format import Format
+from deepfreak.formats.frame import Counts, FrameFile, require_shape
+from deepfreak.formats.geometry.geometry import Geometry
+from deepfreak.formats.hdf5.coverage import Coverage
 from deepfreak.formats.hdf5.links import open_to_read
 from deepfreak.formats.hdf5.stack import Stack, require_filters
 from deepfreak.formats.hdf5.writing import writing_of
-from deepfreak.formats.options import ReadOptions
-from deepfreak.formats.plain import from_root
+from deepfreak.formats.pictures import from_root
 
 _MAGIC = b"\x89HDF\r\n\x1a\n"
 
@@ -29,9 +32,14 @@ def is_hdf5(path: Path, start: bytes) -> bool:
 
 @contextmanager
 def open_hdf5(
-    path: Path, name: str, options: ReadOptions, *, growing: bool = False
+    path: Path,
+    name: str,
+    *,
+    geometry: Geometry | None = None,
+    channel: str | None = None,
+    growing: bool = False,
 ) -> Iterator[FrameFile]:
-    """Open an HDF5 file of frames.
+    """Open an HDF5 file of frames, laid out as `geometry` says; take `channel` of several.
 
     With `growing` it may lack frames, or hold none yet, and is opened beside its writer.
 
@@ -42,19 +50,16 @@ def open_hdf5(
         of a segmented detector without a geometry; a writer whose files others must not read, that
         is without SWMR.
     """
-    import hdf5plugin  # noqa: F401 - its import registers the compression filters
-
-    with ExitStack() as stack:
-        writing = writing_of(path)
-        if not writing.readable:
-            raise FrameError(writing.refusal)
-        file = stack.enter_context(open_to_read(path))
+    writing = writing_of(path)
+    if not writing.readable:
+        raise FrameError(writing.refusal)
+    with open_to_read(path) as file:
         if _is_our_data_set(file):
             yield _our_frames(file["images"], name)
             return
-        stacked = Stack(file, name, options, growing=growing)
+        stacked = Stack(file, name, geometry, channel, growing=growing)
         yield FrameFile(
-            count=stacked.count, read=stacked.read, look=stacked.look, holes=stacked.holes
+            count=stacked.count, read=stacked.read, extent=stacked.look, holes=stacked.holes
         )
 
 
@@ -76,3 +81,43 @@ def _our_frames(images: h5py.Dataset, name: str) -> FrameFile:
     return FrameFile(
         count=int(images.shape[0]), read=lambda index: from_root(images[index], name, index)
     )
+
+
+def read_hdf5_array(path: Path, place: str | None = None) -> Counts:
+    """Return a data set of an HDF5 file: at `place`, else the only mask in it.
+
+    Raises
+    ------
+    GeometryError
+        There is no such data set, or several.
+    """
+
+    def fits(node: object) -> bool:
+        return isinstance(node, h5py.Dataset) and node.ndim >= 2 and node.dtype.kind in "biuf"
+
+    found: list[h5py.Dataset] = []
+    with open_to_read(path) as file:
+        if place is not None:
+            node = file.get(place)
+            found = [node] if fits(node) else []
+        else:
+            file.visititems(lambda _, node: found.append(node) if fits(node) else None)
+        named = [node for node in found if "mask" in node.name.lower()] or found
+        if len(named) != 1:
+            names = ", ".join(node.name for node in named[:4]) or "none"
+            where = "" if place is None else f" at {place}"
+            raise GeometryError(f"expected one data set with a mask{where}, found {names}")
+        require_shape(named[0].shape)
+        if not Coverage(named[0], named[0].ndim).holds(0):
+            raise GeometryError(f"expected values in {named[0].name}, found that none were written")
+        values: Counts = named[0][()]
+    return values
+
+
+HDF5 = Format(
+    name="HDF5",
+    suffixes=(".h5", ".hdf5", ".nxs", ".nx", ".cxi"),
+    recognises=is_hdf5,
+    open=open_hdf5,
+    read_image=read_hdf5_array,
+)

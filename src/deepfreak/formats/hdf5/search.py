@@ -41,7 +41,7 @@ _MAX_PLACES = 1_000_000  # that a path with % may stand for
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class FrameData:
     """A data set with some of a file's frames.
 
     Attributes
@@ -59,7 +59,7 @@ class Part:
     missing: str | None = None
 
 
-def find_parts(file: h5py.File, place: str | None = None) -> list[Part]:
+def find_parts(file: h5py.File, place: str | None = None) -> list[FrameData]:
     """Return the data sets that hold the frames of `file`, in order.
 
     Parameters
@@ -111,7 +111,7 @@ def holds_frames(path: Path, place: str | None) -> tuple[frozenset[Path], bool]:
                     break
             return frozenset(own - {path.resolve()}), True
     except (OSError, RuntimeError, KeyError, ValueError, FrameError):
-        return frozenset(), True  # whoever opens it to read says what is wrong with it
+        return frozenset(), True  # opening it for reading reports the error
 
 
 def linked_files(path: Path, place: str | None = None) -> tuple[set[Path], bool]:
@@ -127,7 +127,7 @@ def linked_files(path: Path, place: str | None = None) -> tuple[set[Path], bool]
             found = _linked_parts(file) | _missing_links(file)
             gives = not found or place is None or _has(file, place)
     except (OSError, RuntimeError, KeyError, ValueError):
-        pass  # whoever opens it to read says what is wrong with it
+        pass  # opening it for reading reports the error
     return found - {path.resolve()}, gives
 
 
@@ -171,7 +171,7 @@ def _has(file: h5py.File, place: str) -> bool:
         return False
 
 
-def _at_place(file: h5py.File, place: str) -> list[Part]:
+def _at_place(file: h5py.File, place: str) -> list[FrameData]:
     """Return what a geometry's `data` stands for.
 
     Raises
@@ -209,7 +209,7 @@ def _by_number(name: str) -> tuple[tuple[int, int | str], ...]:
     )
 
 
-def _at(file: h5py.File, name: str) -> Part | None:
+def _at(file: h5py.File, name: str) -> FrameData | None:
     """Return the images at `name`, None where there are none."""
     folder, _, key = name.rpartition("/")
     try:
@@ -218,7 +218,7 @@ def _at(file: h5py.File, name: str) -> Part | None:
         group = None
     if not isinstance(group, h5py.Group):
         broken = broken_link(file, folder) if _is_linked(file, folder) else None
-        return None if broken is None else Part(None, name, not_there(name, broken))
+        return None if broken is None else FrameData(None, name, not_there(name, broken))
     if key not in group.keys():  # noqa: SIM118 - `in group` opens the link
         return None
     part = _follow(group, key, name)
@@ -242,7 +242,7 @@ def _is_linked(file: h5py.File, path: str) -> bool:
     return False
 
 
-def _numbered(file: h5py.File, name: str) -> list[Part]:
+def _numbered(file: h5py.File, name: str) -> list[FrameData]:
     """Return EIGER's data_000001, data_000002, ... in the group `name`."""
     group = file.get(name)
     if not isinstance(group, h5py.Group):
@@ -254,7 +254,7 @@ def _numbered(file: h5py.File, name: str) -> list[Part]:
     return [part for part in parts if part.missing or _holds_images(part.data, min_side=1)]
 
 
-def _follow(group: h5py.Group, key: str, path: str) -> Part:
+def _follow(group: h5py.Group, key: str, path: str) -> FrameData:
     """Return what `key` of `group` links to."""
     try:
         data = group[key]
@@ -264,23 +264,25 @@ def _follow(group: h5py.Group, key: str, path: str) -> Part:
         if isinstance(link, h5py.ExternalLink):
             target = linked_path(group.file, link.filename)
         if target is not None and not (writing := writing_of(target)).readable:
-            return Part(None, path, f"{target.name}: {writing.refusal}")
+            return FrameData(None, path, f"{target.name}: {writing.refusal}")
         broken = broken_link(group.file, f"{group.name.rstrip('/')}/{key}")
         if broken is not None:
-            return Part(None, path, not_there(path, broken))
+            return FrameData(None, path, not_there(path, broken))
         text = " ".join(str(error).split())
-        return Part(None, path, f"expected images at {path}, found a broken link ({text:.100})")
-    return _part(data, path) if isinstance(data, h5py.Dataset) else Part(data, path)
+        return FrameData(
+            None, path, f"expected images at {path}, found a broken link ({text:.100})"
+        )
+    return _part(data, path) if isinstance(data, h5py.Dataset) else FrameData(data, path)
 
 
-def _part(data: h5py.Dataset, path: str | None = None) -> Part:
+def _part(data: h5py.Dataset, path: str | None = None) -> FrameData:
     """Return `data` and, where it is put together of what is missing, the line that says so.
 
-    HDF5 itself would give zeros for its frames: blanks that nobody measured.
+    HDF5 itself would give zeros for its frames: blanks that were never measured.
     """
     path = path or data.name
     missing = missing_file(data)
-    return Part(data, path, None if missing is None else not_there(data.name, missing))
+    return FrameData(data, path, None if missing is None else not_there(data.name, missing))
 
 
 def not_there(path: str, name: str) -> str:
@@ -306,7 +308,7 @@ def _default_signal(file: h5py.File) -> h5py.Dataset | None:
     return None
 
 
-def _search(file: h5py.File) -> list[Part]:
+def _search(file: h5py.File) -> list[FrameData]:
     """Return the only data set that can hold images, or the equal ones of many groups."""
     found: list[h5py.Dataset] = []
 

@@ -4,33 +4,24 @@ A file may be growing: its stack gets longer, files appear to which it links.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import h5py
 import numpy as np
 
 from deepfreak.errors import FrameError
-from deepfreak.formats.frame import (
-    Counts,
-    Extent,
-    Facts,
-    Frame,
-    Valid,
-    combined,
-    require_shape,
-)
-from deepfreak.formats.geometry.geometry import HC_EV_A, Geometry
+from deepfreak.formats.frame import Counts, Extent, Frame, Metadata, combined, require_shape
+from deepfreak.formats.geometry.geometry import HC_EV_A, FileMask, Geometry
 from deepfreak.formats.hdf5.channels import Channel, channel_of
 from deepfreak.formats.hdf5.coverage import Coverage, first_and_last, holes
-from deepfreak.formats.hdf5.metadata import Beside
-from deepfreak.formats.hdf5.search import Part, find_parts, not_there
+from deepfreak.formats.hdf5.masks import MaskOf, find_mask
+from deepfreak.formats.hdf5.metadata import FileMetadata
+from deepfreak.formats.hdf5.search import FrameData, find_parts, not_there
 from deepfreak.formats.hdf5.writing import Writing, writing_of
-from deepfreak.formats.headers import facts
+from deepfreak.formats.headers import metadata_from
 from deepfreak.formats.measured import make_frame
-from deepfreak.formats.options import ReadOptions
 
-_MAX_GROUPS = 64  # of images of which the facts beside them are kept
+_MAX_GROUPS = 64  # of images of which the metadata beside them are kept
 _COUNTS_OF_IMAGES = ("nimages", "ntrigger")  # EIGER's; their product is the run's
 _MAX_IMAGES = 1 << 31
 
@@ -50,21 +41,19 @@ _CSPAD_SLAB = (1480, 1552)
 class _Piece:
     """The frames of one data set: the first one's number, how many, and which were written."""
 
-    part: Part
+    part: FrameData
     start: int
     count: int
     coverage: Coverage | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class _Group:
-    """What stands beside the data sets of one group."""
+    """What stands beside the data sets of one group, and the mask of a frame by its number."""
 
-    beside: Beside
-    names: tuple[str, ...]
-    facts: Facts
-    underload: float | None
-    mask: Callable[[int], Valid] | None
+    beside: FileMetadata
+    metadata: Metadata
+    mask: MaskOf | None
 
 
 class Stack:
@@ -76,9 +65,17 @@ class Stack:
         As `open_hdf5`; with `growing` not for want of frames.
     """
 
-    def __init__(self, file: h5py.File, name: str, options: ReadOptions, *, growing: bool) -> None:
+    def __init__(
+        self,
+        file: h5py.File,
+        name: str,
+        geometry: Geometry | None,
+        channel: str | None,
+        *,
+        growing: bool,
+    ) -> None:
         self._file, self._name, self._growing = file, name, growing
-        self._geometry = options.get("geometry")
+        self._geometry = geometry
         self._axes = 2
         self._channel: Channel | None = None
         self._pieces: list[_Piece] = []
@@ -88,7 +85,7 @@ class Stack:
         self._parts = find_parts(file, self._geometry.data_path if self._geometry else None)
         whole = [part.data for part in self._parts if part.data is not None]
         if whole:
-            self._channel = channel_of(whole[0], self._geometry, options.get("channel"))
+            self._channel = channel_of(whole[0], self._geometry, channel)
             self._axes = frame_axes(whole[0].shape, self._geometry, self._channel)
             require_alike(whole, self._axes)
         elif not growing:
@@ -146,18 +143,18 @@ class Stack:
         unmapped = piece.coverage.unmapped(inside)
         if unmapped is not None and self._channel is not None:
             unmapped = unmapped[self._channel.number]
-        found = group.facts
-        wavelength = group.beside.wavelength_A(index)
+        found = group.metadata
+        wavelength = group.beside.wavelength_A(index, each=True)
         if wavelength is not None:
-            found = combined(found, facts(wavelength_A=wavelength))
+            found = combined(found, metadata_from(wavelength_A=wavelength))
         return make_frame(
             counts,
             file=self._name,
             index=index,
-            facts=combined(found, self._located(index)),
-            names=group.names,
+            metadata=combined(found, self._located(index)),
+            names=group.beside.names,
             mask=None if group.mask is None else group.mask(index),
-            underload=group.underload,
+            underload=group.beside.underload(),
             unmapped=None if unmapped is None else unmapped.reshape(counts.shape),
         )
 
@@ -171,56 +168,51 @@ class Stack:
             counts = counts[0]
         return counts
 
-    def _group(self, part: Part, shape: tuple[int, ...]) -> "_Group":
+    def _group(self, part: FrameData, shape: tuple[int, ...]) -> _Group:
         """Return what stands beside a data set; those of one group share it."""
         path = part.path.rpartition("/")[0]
         if path not in self._groups:
-            channel, channels = None, 1
-            if self._channel is not None:
-                channel = self._channel.number, self._channel.name
-                channels = self._channel.count
             if len(self._groups) >= _MAX_GROUPS:
                 self._groups.clear()
-            beside = Beside(
+            beside = FileMetadata(
                 self._file,
                 part.data,
                 part.path,
                 frames=self.count,
                 more=self._growing or self._extent.waiting is not None,
-                channel=channel,
-                channels=channels,
+                channel=self._channel,
             )
-            place = self._geometry.data_path if self._geometry is not None else None
-            values = () if place is None else _placeholders(place, part.path)
-            mask, notes = beside.mask(shape, self._geometry, values)
-            names = beside.names()
-            self._groups[path] = _Group(
-                beside=beside,
-                names=names,
-                facts=combined(beside.facts(names), Facts(notes=notes)),
-                underload=beside.underload(),
-                mask=mask,
-            )
+            mask, notes = find_mask(beside, shape, self._named_masks(part))
+            metadata = combined(beside.metadata(), Metadata(notes=notes))
+            self._groups[path] = _Group(beside, metadata, mask)
         return self._groups[path]
 
-    def _located(self, index: int) -> Facts:
+    def _named_masks(self, part: FrameData) -> tuple[tuple[str, FileMask], ...]:
+        """Return the masks that the geometry names in this file, each with its path."""
+        geometry = self._geometry
+        masks = () if geometry is None else geometry.masks
+        place = None if geometry is None else geometry.data_path
+        values = () if place is None else _placeholders(place, part.path)
+        return tuple((_filled(m.path, values), m) for m in masks if m.file is None)
+
+    def _located(self, index: int) -> Metadata:
         """Return what the geometry says stands in this file."""
         geometry = self._geometry
         if geometry is None or not geometry.located:
-            return Facts()
+            return Metadata()
         wavelength_A = distance_mm = gain = None
         for name, place in geometry.located.items():
             value = self._number_at(place.path, index)
             if name == "wavelength_A":
                 wavelength_A = place.wavelength_A(value), place.path
-                if geometry.gain_per_eV is not None and "gain" not in geometry.facts:
+                if geometry.gain_per_eV is not None and "gain" not in geometry.metadata:
                     gain = (
                         geometry.gain_per_eV * HC_EV_A / wavelength_A[0],
                         f"adu_per_eV of {geometry.source} and {place.path}",
                     )
             else:
                 distance_mm = place.length_mm(value), place.path
-        return facts(wavelength_A=wavelength_A, distance_mm=distance_mm, gain=gain)
+        return metadata_from(wavelength_A=wavelength_A, distance_mm=distance_mm, gain=gain)
 
     def _number_at(self, path: str, index: int) -> float:
         node = self._file.get(path)
@@ -299,7 +291,7 @@ class Stack:
                 return not_there(piece.part.path, lacking)
         return (
             f"expected counts, found room for {self.count} frames of which none was written: "
-            "was the run broken off?"
+            "was the run interrupted?"
         )
 
     def _expected(self) -> int | None:
@@ -319,7 +311,14 @@ class Stack:
 def _placeholders(place: str, path: str) -> tuple[str, ...]:
     """Return what each % of `place` stands for in `path`."""
     pairs = zip(place.split("/"), path.split("/"), strict=False)
-    return tuple(found for asked, found in pairs if asked == "%")
+    return tuple(found for wanted, found in pairs if wanted == "%")
+
+
+def _filled(path: str, values: tuple[str, ...]) -> str:
+    """Return a geometry's path with `values` in the places of its %."""
+    for value in values:
+        path = path.replace("%", value, 1)
+    return path
 
 
 def _is_swmr(data: h5py.Dataset) -> bool:

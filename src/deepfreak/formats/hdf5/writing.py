@@ -1,4 +1,4 @@
-"""Whether somebody is writing an HDF5 file."""
+"""Whether an HDF5 file is being written."""
 
 import contextlib
 import fcntl
@@ -16,12 +16,12 @@ _MAX_USER_BLOCK = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """Whether somebody writes a file.
+    """Whether a file is being written.
 
     Attributes
     ----------
     line
-        Who does, None if nobody.
+        By what, in words; None if it is not.
     readable
         Whether others may read it meanwhile, that is by SWMR.
     locked
@@ -42,7 +42,7 @@ class Writing:
 
 
 def writing_of(path: str | Path) -> Writing:
-    """Return whether somebody has the HDF5 file open for writing.
+    """Return whether the HDF5 file is open for writing.
 
     A writer marks the file, if it uses the newer file format, or holds its lock. One that does
     neither, old format and locking off, goes unnoticed; one that was killed leaves its mark.

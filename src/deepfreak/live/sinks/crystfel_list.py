@@ -8,8 +8,8 @@ A line is a file's name, a space and the frame in it, which begins with `//`::
 A frame of a stream of which no copy is kept has no file: its series stands in the place of one,
 which tells people, not CrystFEL, which frame it was.
 
-A copy's line waits until the file is whole, and with it the lines behind it: whoever follows the
-list finds every file that it names.
+A copy's line waits until the file is whole, and with it the lines behind it: a program that follows
+the list finds every file that it names.
 
 Such a list can hold neither comments nor frames of other decisions, so `NAME.lst.position` beside
 it says how far it has got.
@@ -18,29 +18,17 @@ it says how far it has got.
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from deepfreak.errors import OutputError
-from deepfreak.live.events import Decision, Outcome, Recorded
+from deepfreak.live.messages import Decision, FrameOutcome, LedgerRow
 from deepfreak.live.sinks.growing_file import GrowingFile
-from deepfreak.live.sinks.records import require_next
+from deepfreak.live.sinks.hit_draft import draft_path
+from deepfreak.live.sinks.json_lines import require_next
 from deepfreak.storage.files import reason_of
+from deepfreak.storage.manifest import Format
 
-
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """Where a copy of a frame lies: a file, which may not be `whole` yet, and its number there."""
-
-    file: Path
-    index: int
-    whole: bool
-
-
-# The copy of frame (series, number), None if there is none.
-Place = Callable[[str, int], Copy | None]
-
-KIND = "deepfreak list position 1"
+FORMAT = Format("list position", 1)
 MAX_LINE_LENGTH = 1022  # bytes: CrystFEL reads that many, and takes the rest for another line
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -48,7 +36,7 @@ _ONE_FRAME = re.compile(r"\.(cbf|img|mccd|edf|tiff?)(\.gz|\.bz2)?$", re.IGNORECA
 
 
 class CrystFELList:
-    """A `RecordSink` that lists the frames of one decision; an earlier run's list is resumed.
+    """An `OutcomeSink` that lists the frames of one decision; an earlier run's list is resumed.
 
     A batch is first stated in the position file, which is replaced as a whole, and then added to
     the list. Whatever ends the process between the two, or in the middle of the second, leaves a
@@ -57,18 +45,16 @@ class CrystFELList:
 
     Parameters
     ----------
+    path
+        In the session's directory, below which copies lie.
     decision
         The one whose frames are listed.
-    place
-        Gives the copy of a frame, None if it was not copied; lines then name the copy.
+    name_of
+        Gives the name to list of a series that was not copied.
 
     Attributes
     ----------
-    place
-        As given; it may be set until the first rows are written.
-    name_of
-        Gives the name to list of a series that was not copied: as it is, unless set.
-    left_out
+    skipped
         How many frames were not listed, since their line is longer than CrystFEL can read.
 
     Raises
@@ -78,17 +64,19 @@ class CrystFELList:
     """
 
     def __init__(
-        self, path: Path, *, decision: Decision = "keep", place: Place | None = None
+        self,
+        path: Path,
+        *,
+        decision: Decision = "keep",
+        name_of: Callable[[str], str] = lambda series: series,
     ) -> None:
-        self.left_out = 0
-        self._decision = decision
-        self.place = place
-        self.name_of: Callable[[str], str] = lambda series: series
-        self._waiting: list[Recorded] = []  # from the first whose copy is not whole on
+        self.skipped = 0
+        self._decision, self._name_of = decision, name_of
+        self._waiting: list[LedgerRow] = []  # from the first whose copy is not whole on
         self._position = path.with_name(f"{path.name}.position")
         self._file = GrowingFile(path)
         try:
-            self._last = self._go_on()
+            self._last = self._resume()
         except BaseException:
             self._file.close()
             raise
@@ -100,7 +88,7 @@ class CrystFELList:
         """
         return self._last
 
-    def write(self, rows: Sequence[Recorded]) -> None:
+    def write(self, rows: Sequence[LedgerRow]) -> None:
         """List the rows of its decision, and those that waited, as far as copies are whole.
 
         What is listed is safe from `kill -9` when this returns; the rest is in the ledger.
@@ -126,8 +114,8 @@ class CrystFELList:
         finally:
             self._file.close()
 
-    def _list(self, wanted: Sequence[Recorded], *, until: int) -> None:
-        """List frames, up to the first whose copy is not whole; `until` tells of others."""
+    def _list(self, wanted: Sequence[LedgerRow], *, until: int) -> None:
+        """List frames, up to the first whose copy is not whole; `until` is the last row."""
         lines: list[bytes] = []
         listed = too_long = 0
         for row in wanted:
@@ -144,25 +132,22 @@ class CrystFELList:
         if lines:
             self._file.append(b"".join(lines))
         self._waiting = list(wanted[listed:])
-        self.left_out += too_long
+        self.skipped += too_long
 
-    def _line(self, outcome: Outcome) -> bytes | None:
+    def _line(self, outcome: FrameOutcome) -> bytes | None:
         """Return the line of a frame, None as long as its copy is not whole."""
-        copy = self.place(outcome.series, outcome.number) if self.place else None
-        if copy is not None:
-            return _spelled(f"{copy.file.absolute()} //{copy.index}") if copy.whole else None
+        if outcome.copy is not None:
+            file = self._file.path.absolute().parent / outcome.copy.file
+            is_whole = not draft_path(file).exists()
+            return _spelled(f"{file} //{outcome.copy.index}") if is_whole else None
         if outcome.number == 0 and _ONE_FRAME.search(outcome.series):
-            return _spelled(f"{self.name_of(outcome.series)} //")
-        return _spelled(f"{self.name_of(outcome.series)} //{outcome.number}")
+            return _spelled(f"{self._name_of(outcome.series)} //")
+        return _spelled(f"{self._name_of(outcome.series)} //{outcome.number}")
 
     def _state(self, sequence: int, lines: bytes) -> None:
         """Say that the list is to have these lines behind those that it has."""
-        stated = {
-            "kind": KIND,
-            "sequence": sequence,
-            "bytes": self._file.size,
-            "lines": lines.decode("utf-8", "surrogateescape"),
-        }
+        text = lines.decode("utf-8", "surrogateescape")
+        stated = FORMAT.manifest(sequence=sequence, bytes=self._file.size, lines=text)
         partial = self._position.with_name(f".{self._position.name}.partial")
         try:
             partial.write_text(json.dumps(stated), encoding="ascii")
@@ -173,7 +158,7 @@ class CrystFELList:
                 f"cannot write {self._position}: {reason_of(error)}; the list was left as it was"
             ) from error
 
-    def _go_on(self) -> int:
+    def _resume(self) -> int:
         """Add what a killed process had stated and not written; return how far the list is."""
         stated = _read_position(self._position)
         if stated is None and self._file.size:
@@ -212,22 +197,16 @@ def _spelled(text: str) -> bytes:
 
 def _read_position(path: Path) -> tuple[int, int, bytes] | None:
     """Return sequence number, length before the last batch, and that batch; None without."""
+    advice = "remove it and its list to have both made again"
     try:
-        text = path.read_text(encoding="ascii")
+        stated = json.loads(path.read_text(encoding="ascii"))
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError):
-        text = ""
-    try:
-        stated = json.loads(text)
-    except (ValueError, RecursionError):
+    except (OSError, ValueError, RecursionError):
         stated = None
-    match stated:
-        case {"kind": kind, "sequence": int(sequence), "bytes": int(size), "lines": str(lines)} if (
-            kind == KIND and sequence >= 0 and size >= 0
+    match FORMAT.check(stated, path, advice=advice, error=OutputError):
+        case {"sequence": int(sequence), "bytes": int(size), "lines": str(lines)} if (
+            sequence >= 0 and size >= 0
         ):
             return sequence, size, lines.encode("utf-8", "surrogateescape")
-    raise OutputError(
-        f"expected a position of an earlier run in {path}, found something else; remove it and its "
-        "list to have both made again"
-    )
+    raise OutputError(f"{path}: expected a list position, found a damaged one; {advice}")

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepfreak.live.events import Hit, Peaks
+from deepfreak.live.messages import BraggPeaks, Hit
 
 if TYPE_CHECKING:
     from deepfreak.formats.frame import Frame
@@ -78,7 +78,7 @@ def _detector_data(frame: "Frame") -> dict[bytes, object]:
     }
 
 
-def _peak_list(peaks: Peaks) -> dict[str, object]:
+def _peak_list(peaks: BraggPeaks) -> dict[str, object]:
     return {
         "num_peaks": len(peaks),
         "fs": (np.asarray(peaks.fast, np.float64) - 0.5).tolist(),

@@ -14,7 +14,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Literal
 
 from deepfreak.errors import InputError, OutputError
-from deepfreak.live.events import Hit
+from deepfreak.live.messages import Hit
 from deepfreak.live.sinks.crystfel_message import pack_hit
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _LINGER_MS = 1000  # for what is still on its way when the socket is closed
 
 
 class CrystFELSocket:
-    """A `HitSink` that sends each frame to whoever is there, and never waits for a reader.
+    """A `HitSink` that sends each frame to the readers there are, and never waits for one.
 
     Parameters
     ----------
@@ -45,12 +45,12 @@ class CrystFELSocket:
         Where it listens, with the port that it got.
     sent
         How many frames have been handed to ZeroMQ for a reader. Those on their way to one that
-        dies are lost.
+        crashes are lost.
     dropped
-        How many frames were not taken: nobody was there, or the reader was too slow and the queue
-        full. Exact for "answer", and for "publish" with one reader. With several, a frame for which
-        one has no room still goes to the others; ZeroMQ tells of the first such frame only, so that
-        the count is a lower bound, and the frame is in `sent` as well.
+        How many frames were not sent: there was no reader, or it was too slow and the queue full.
+        Exact for "answer", and for "publish" with one reader. With several, a frame for which one
+        has no room still goes to the others; ZeroMQ reports the first such frame only, so that the
+        count is a lower bound, and the frame is in `sent` as well.
 
     Raises
     ------
@@ -79,15 +79,15 @@ class CrystFELSocket:
             raise InputError(f"expected a queue of at least 1 frame, found {queue}")
         self.sent = self.dropped = 0
         self._context = zmq.Context()
-        self._readers: _Subscribers | _Askers
+        self._readers: _SubscribedReaders | _RequestingReaders
         try:
             socket = self._context.socket(zmq.XPUB if kind == "publish" else zmq.ROUTER)
             socket.set_hwm(queue)
             socket.setsockopt(zmq.MAXMSGSIZE, MAX_REQUEST_LENGTH)
             if kind == "publish":
-                self._readers = _Subscribers(socket, topic.encode())
+                self._readers = _SubscribedReaders(socket, topic.encode())
             else:
-                self._readers = _Askers(socket, queue)
+                self._readers = _RequestingReaders(socket, queue)
             socket.bind(address)
         except zmq.ZMQError as error:
             self._context.destroy(linger=0)
@@ -121,13 +121,13 @@ class CrystFELSocket:
         self.sent += self._readers.serve()
 
     def close(self) -> None:
-        """Stop listening; frames that nobody has asked for count as dropped."""
+        """Stop listening; frames without a request count as dropped."""
         self.answer()
         self.dropped += self._readers.waiting()
         self._context.destroy(linger=_LINGER_MS)
 
 
-class _Subscribers:
+class _SubscribedReaders:
     """Readers that want every frame."""
 
     def __init__(self, socket: "zmq.Socket[bytes]", topic: bytes) -> None:
@@ -180,7 +180,7 @@ class _Subscribers:
         return True
 
 
-class _Askers:
+class _RequestingReaders:
     """Readers that ask for the next frame, and get one that no other gets."""
 
     def __init__(self, socket: "zmq.Socket[bytes]", queue: int) -> None:

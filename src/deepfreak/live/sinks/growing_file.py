@@ -16,7 +16,7 @@ _MAX_LINE_LENGTH = 1 << 22
 class GrowingFile:
     """An open file, locked against a second writer; made if there is none.
 
-    `size` is where the next piece goes. Whoever opens the file decides what a torn end means and
+    `size` is where the next piece goes. The caller decides what an incomplete end means and
     calls `cut` or `append`.
 
     Raises
@@ -73,13 +73,13 @@ class GrowingFile:
         Raises
         ------
         OutputError
-            A line is longer than any of ours.
+            A line is too long.
         """
         end, tail = self.size, b""
         while end and tail.count(b"\n") < 2:
             if len(tail) > _MAX_LINE_LENGTH:
                 raise OutputError(
-                    f"expected {self.path} to be one of ours, found a line of more than "
+                    f"expected {self.path} to be a file of verdicts, found a line of more than "
                     f"{_MAX_LINE_LENGTH >> 20} MiB; choose another name"
                 )
             start = max(0, end - _BLOCK)
@@ -95,7 +95,7 @@ class GrowingFile:
         self._descriptor = -1
 
     def _require_in_place(self) -> None:
-        """Raise `OutputError` where what is written would land in a file that nobody finds."""
+        """Raise `OutputError` where what is written would land in a file without a name."""
         try:
             same = os.path.samestat(os.fstat(self._descriptor), self.path.stat())
         except FileNotFoundError:

@@ -1,30 +1,35 @@
-"""The draft of one file of hits: append-only until it is written as a whole."""
+"""The draft of one file of hits: a log of records until it is written as a whole."""
 
-import json
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepfreak.errors import OutputError
 from deepfreak.live.sinks.hit_record import (
-    Chunks,
+    FileSetup,
     HitRecord,
-    Setup,
     record_of,
     stored_image,
     stored_mask,
     unpack,
 )
-from deepfreak.storage.files import reason_of, whole_hdf5
+from deepfreak.storage.files import whole_hdf5
+from deepfreak.storage.log import open_log
+from deepfreak.storage.manifest import Format
 
 if TYPE_CHECKING:
     from deepfreak.formats.frame import Frame, Valid
-    from deepfreak.live.events import Hit
+    from deepfreak.live.messages import Hit
 
-_MAX_HEADER_LENGTH = 1_000_000
+FORMAT = Format("draft of hits", 1)
+_SYNC_S = 1.0
+
+
+def draft_path(out: Path) -> Path:
+    """Return where the draft of the file `out` lies; as long as it exists, `out` is not whole."""
+    return out.with_name(f".{out.name}.draft")
 
 
 class HitDraft:
@@ -43,24 +48,26 @@ class HitDraft:
         Another process has it, or it cannot be written.
     """
 
-    def __init__(self, out: Path, setup: Setup) -> None:
-        from deepfreak.datasets.draft import open_draft
-
-        self.out = out
-        self.setup = setup
+    def __init__(self, out: Path, setup: FileSetup) -> None:
+        self.out, self.setup = out, setup
         self.records: list[HitRecord] = []
         self._valid: Valid | None = None
         self._mask = b""
         self._one_mask = True
         self._open = ExitStack()
-        try:
-            self._draft = self._open.enter_context(open_draft(out, setup))
-        except OSError as error:
-            raise OutputError(f"cannot write {out}: {reason_of(error)}") from error
-        for packed in self._draft.records():
+        opened = open_log(
+            draft_path(out),
+            setup,
+            form=FORMAT,
+            cut_damage=True,
+            sync_s=_SYNC_S,
+            left="the hits before it are safe",
+        )
+        self._log = self._open.enter_context(opened)
+        for packed in self._log.records():
             self._note(unpack(packed))
 
-    def add(self, hit: "Hit", frame: "Frame", chunks: Chunks) -> None:
+    def add(self, hit: "Hit", frame: "Frame") -> None:
         """Take a hit, which is safe from `kill -9` when this returns.
 
         Raises
@@ -71,16 +78,10 @@ class HitDraft:
         valid, mask = self._valid, self._mask
         if valid is None or not np.array_equal(frame.valid, valid):
             valid = frame.valid.copy()
-            mask = chunks.compress(stored_mask(valid))
-        image = chunks.compress(stored_image(frame, self.setup))
-        is_new = mask != self._mask
-        record = record_of(hit, frame, image=image, mask=mask if is_new else b"")
-        try:
-            self._draft.append(record.pack())
-        except OSError as error:
-            raise OutputError(
-                f"cannot keep a hit for {self.out}: {reason_of(error)}; those before it are safe"
-            ) from error
+            mask = stored_mask(valid)
+        new_mask = b"" if mask == self._mask else mask
+        record = record_of(hit, frame, image=stored_image(frame, self.setup), mask=new_mask)
+        self._log.append(record.pack())
         self._note(record)
         self._valid = valid
 
@@ -97,47 +98,21 @@ class HitDraft:
         left = "its hits are safe in the draft beside it"
         with whole_hdf5(self.out, overwrite=False, left=left) as (file, check_disk):
             stack = HitStack(file, self.setup, self.records, one_mask=self._one_mask)
-            for index, packed in enumerate(self._draft.records()):
+            for index, packed in enumerate(self._log.records()):
                 stack.put(index, unpack(packed))
                 check_disk()
 
     def remove(self) -> None:
         """Close and remove the draft."""
+        self._log.path.unlink()
         self._open.close()
 
-    def leave(self) -> None:
+    def close(self) -> None:
         """Close the draft and leave it for the next process."""
-        with suppress(_LeftError), self._open:
-            raise _LeftError
+        self._open.close()
 
     def _note(self, record: HitRecord) -> None:
         if record.mask:
             self._one_mask = not self.records
             self._mask = record.mask
         self.records.append(replace(record, image=b"", mask=b""))
-
-
-class _LeftError(Exception):
-    """Tells `open_draft` to leave the draft where it is."""
-
-
-def setup_in(draft: Path) -> Setup | None:
-    """Return the setup that a draft states, None if it was cut off before it had stated it.
-
-    Raises
-    ------
-    OutputError
-        It is no draft of hits.
-    """
-    with draft.open("rb") as file:
-        line = file.readline(_MAX_HEADER_LENGTH)
-    if not line.endswith(b"\n"):
-        return None
-    try:
-        header = json.loads(line)
-    except ValueError:
-        header = None
-    match header:
-        case {"purpose": {"form": "nxmx" | "cxi", "classes": list(), "shape": list()} as setup}:
-            return dict(setup)
-    raise OutputError(f"expected a draft of hits in {draft}, found something else; remove it")

@@ -27,7 +27,8 @@ import h5py
 import numpy as np
 
 from deepfreak.live.sinks.crystfel_message import HC_EV_A
-from deepfreak.live.sinks.hit_record import MASK_TYPE, HitRecord, Setup, compression
+from deepfreak.live.sinks.hit_record import MASK_TYPE, FileSetup, HitRecord
+from deepfreak.storage.chunks import compression
 
 OURS = {"nxmx": "/entry/deepfreak", "cxi": "/entry_1/deepfreak_1"}
 SUFFIXES = {"nxmx": ".h5", "cxi": ".cxi"}
@@ -48,7 +49,7 @@ class HitStack:
     """
 
     def __init__(
-        self, file: h5py.File, setup: Setup, records: Sequence[HitRecord], *, one_mask: bool
+        self, file: h5py.File, setup: FileSetup, records: Sequence[HitRecord], *, one_mask: bool
     ) -> None:
         shape = tuple(setup["shape"])
         self._one_mask = one_mask
@@ -74,7 +75,7 @@ class HitStack:
 
 
 def members(file: h5py.File) -> list[tuple[str, int]] | None:
-    """Return series and number of each hit in a file, None where it is none of ours."""
+    """Return series and number of each hit in a file, None where it is not ours."""
     for name in OURS.values():
         group = file.get(name)
         if not isinstance(group, h5py.Group):
@@ -92,7 +93,7 @@ def members(file: h5py.File) -> list[tuple[str, int]] | None:
 
 
 def _nxmx(
-    file: h5py.File, setup: Setup, records: Sequence[HitRecord]
+    file: h5py.File, setup: FileSetup, records: Sequence[HitRecord]
 ) -> tuple[h5py.Group, h5py.Group]:
     file.attrs["NX_class"] = "NXroot"
     file.attrs["default"] = "entry"
@@ -117,7 +118,7 @@ def _nxmx(
 
 
 def _cxi(
-    file: h5py.File, setup: Setup, records: Sequence[HitRecord]
+    file: h5py.File, setup: FileSetup, records: Sequence[HitRecord]
 ) -> tuple[h5py.Group, h5py.Group]:
     file["cxi_version"] = 160
     entry = file.create_group("entry_1")
@@ -137,8 +138,8 @@ def _cxi(
     return data, detector
 
 
-def _describe(detector: h5py.Group, setup: Setup) -> None:
-    """Say of the detector what the frames said."""
+def _describe(detector: h5py.Group, setup: FileSetup) -> None:
+    """Write the detector's metadata."""
     for name, key, per_mm in (
         ("distance", "distance_mm", 1e-3),
         ("x_pixel_size", "pixel_size_mm", 1e-3),
@@ -154,7 +155,7 @@ def _describe(detector: h5py.Group, setup: Setup) -> None:
         detector["saturation_value"] = setup["saturation"]
 
 
-def _scale(data: h5py.Group, setup: Setup) -> None:
+def _scale(data: h5py.Group, setup: FileSetup) -> None:
     """Say how counts become photons, after NXdata: (counts + offset) times factor."""
     if setup["pedestal"] or setup["gain"] != 1:
         data["data_offset"] = -setup["pedestal"]
@@ -182,7 +183,7 @@ def _peaks(group: h5py.Group, records: Sequence[HitRecord]) -> None:
         group.create_dataset(name, data=values, chunks=(1, columns), compression="gzip")
 
 
-def _describe_hits(group: h5py.Group, setup: Setup, records: Sequence[HitRecord]) -> None:
+def _describe_hits(group: h5py.Group, setup: FileSetup, records: Sequence[HitRecord]) -> None:
     """Write what was found in each frame, and which frame it was."""
     text = h5py.string_dtype()
     group.create_dataset("series", data=[record.series for record in records], dtype=text)

@@ -3,16 +3,16 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.errors import FrameError
-from deepfreak.formats.frame import Counts, Frame, Valid
-from deepfreak.live.events import Hit
+from deepfreak.formats.frame import Frame, Valid
+from deepfreak.live.messages import Hit
+from deepfreak.live.receive.dectris.compression import encode
 
 # What is true of all frames of one file; a frame of which it is not begins another.
-Setup = dict[str, Any]
+FileSetup = dict[str, Any]
 
 MASK_TYPE = np.dtype("<u4")
 MISSING = 1  # bit 0: a gap in NXmx's pixel mask, an invalid pixel in CXI's
@@ -91,13 +91,13 @@ def unpack(packed: bytes) -> HitRecord:
     )
 
 
-def setup_of(frame: Frame, *, form: str, classes: tuple[str, ...]) -> Setup:
+def setup_of(frame: Frame, *, form: str, classes: tuple[str, ...]) -> FileSetup:
     """Return what the file of `frame` must say, as JSON has it.
 
     Raises
     ------
     FrameError
-        Its counts are no image of numbers.
+        Its counts are not an image of numbers.
     """
     if frame.counts.ndim != 2 or frame.counts.dtype.kind not in "iuf":
         raise FrameError(
@@ -137,63 +137,19 @@ def record_of(hit: Hit, frame: Frame, *, image: bytes, mask: bytes) -> HitRecord
     )
 
 
-def stored_image(frame: Frame, setup: Setup) -> Counts:
-    """Return the counts in the type of the file."""
-    return frame.counts.astype(setup["dtype"], copy=False)
+def stored_image(frame: Frame, setup: FileSetup) -> bytes:
+    """Return the chunk of the counts in the type of the file."""
+    return bytes(encode(frame.counts.astype(setup["dtype"], copy=False)).data)
 
 
-def stored_mask(valid: Valid) -> NDArray[np.uint32]:
-    """Return the mask of the file: `MISSING` where not valid."""
-    return np.where(valid, 0, MISSING).astype(MASK_TYPE)
+def stored_mask(valid: Valid) -> bytes:
+    """Return the chunk of the mask of the file: `MISSING` where not valid."""
+    return bytes(encode(np.where(valid, 0, MISSING).astype(MASK_TYPE)).data)
 
 
 def spelled(series: str) -> str:
     """Return the name of a series as HDF5 can have it: UTF-8 without zeros."""
     return series.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
-
-
-def compression() -> dict[str, object]:
-    """Return what tells h5py to compress by bitshuffle and LZ4."""
-    import hdf5plugin
-
-    return dict(hdf5plugin.Bitshuffle(cname="lz4"))
-
-
-class Chunks:
-    """Makes of images what HDF5 stores of them, by its own filter, in a file in memory."""
-
-    def __init__(self) -> None:
-        self._file: h5py.File | None = None
-        self._stored: dict[tuple[tuple[int, ...], np.dtype[Any]], h5py.Dataset] = {}
-
-    def compress(self, image: Counts) -> bytes:
-        """Return the chunk of `image`, which fills it."""
-        key = image.shape, image.dtype
-        if self._file is None or (key not in self._stored and len(self._stored) > 4):
-            self.close()
-            self._file = h5py.File(f"chunks-{id(self)}", "w", driver="core", backing_store=False)
-        if key not in self._stored:
-            self._stored[key] = self._file.create_dataset(
-                f"{len(self._stored)}",
-                shape=(1, *image.shape),
-                dtype=image.dtype,
-                chunks=(1, *image.shape),
-                **compression(),
-            )
-        stored = self._stored[key]
-        stored[0] = image
-        stored.flush()
-        left_out, chunk = stored.id.read_direct_chunk((0, 0, 0))
-        if left_out:
-            raise RuntimeError(f"the filter bitshuffle-LZ4 was left out: mask {left_out}")
-        return bytes(chunk)
-
-    def close(self) -> None:
-        """Let the memory go."""
-        if self._file is not None:
-            self._file.close()
-        self._file = None
-        self._stored.clear()
 
 
 def _stored_type(frame: Frame) -> "np.dtype[Any]":

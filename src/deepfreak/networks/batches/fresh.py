@@ -1,4 +1,4 @@
-"""Shots that are simulated when they are needed, and of which none is shown twice."""
+"""Shots that are simulated when they are needed; none is shown twice."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ from deepfreak.physics.recipe import settings_of
 if TYPE_CHECKING:
     from deepfreak.physics.gpu.batch import Renderer
 
-# So many of the endless shots are looked at for their mean.
+# The mean of each pixel is that of these first shots.
 SHOTS_FOR_MEAN = 512
 SHOTS_AT_ONCE = 16
 
@@ -50,7 +50,7 @@ class Fresh:
 
 
 class FreshShots:
-    """Shots that are simulated when they are needed."""
+    """Batches of `Fresh` shots, simulated when they are needed."""
 
     def __init__(self, data: Fresh, processes: Processes) -> None:
         slow, fast = data.experiment.detector.image_size
@@ -75,17 +75,17 @@ class FreshShots:
         """Return the mean of each pixel (side, side), 0 to 255, over the first shots."""
         total = torch.zeros((self.side, self.side), dtype=torch.int64)
         batches = SHOTS_FOR_MEAN // SHOTS_AT_ONCE
-        # all processes look at the same series
+        # all processes take the same series
         for batch in islice(self._shots(SHOTS_AT_ONCE, 0, self._data.series), batches):
             total += batch.images.sum(0, dtype=torch.int64).cpu()
         mean: NDArray[np.float64] = total.numpy() / (batches * SHOTS_AT_ONCE)
         return mean
 
     def check_classes(self) -> None:
-        """Do nothing: sooner or later a shot of each class is drawn."""
+        """Do nothing: an experiment draws shots of each class."""
 
     def check_volumes(self) -> None:
-        """Do nothing: the volume is known of each shot."""
+        """Do nothing: the volume of each shot is known."""
 
     def describe(self) -> dict[str, Any]:
         """Return what tells these shots from others, as JSON values."""

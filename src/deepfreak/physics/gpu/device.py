@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deepfreak.extras import missing
 from deepfreak.physics.noise import point_spread, point_spread_kernel
 
 # Always as many: a transform's last bits depend on how many are made at once, and an image must
@@ -21,11 +22,11 @@ def missing_on_this_machine() -> str | None:
     try:
         import torch
     except ImportError:
-        return "the GPU backend needs torch with CUDA: pip install 'deepfreak[gpu]'"
+        return missing("torch", "gpu")
     if not torch.cuda.is_available():
         return "the GPU backend needs an NVIDIA GPU and a CUDA build of torch, found none"
     if not cuda.is_available():
-        return "the GPU backend needs numba-cuda for this driver: pip install 'deepfreak[gpu]'"
+        return missing("numba-cuda for this driver", "gpu")
     return None
 
 
@@ -78,11 +79,11 @@ class Device:
     def point_spread(self, photons: Any, fwhm_mm: float, pixel_size_mm: float) -> Any:
         """Return `noise.point_spread` of each image of a stack."""
         if self._simulated:
-            spread = [
+            each = [
                 point_spread(image, fwhm_mm=fwhm_mm, pixel_size_mm=pixel_size_mm)
                 for image in photons
             ]
-            return np.stack(spread)
+            return np.stack(each)
         import torch
 
         slow, fast = photons.shape[1:]

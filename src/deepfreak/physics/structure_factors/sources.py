@@ -50,7 +50,7 @@ class Wilson:
 class Model:
     """Amplitudes of an atomic model in bulk solvent; see `model.from_model`.
 
-    `file` is a PDB or mmCIF file, or `pdb:ID` for the one that `deepfreak fetch ID` stored.
+    `file` is a PDB or mmCIF file, or `pdb:ID` for the one that `deepfreak data fetch ID` stored.
     """
 
     kind: Literal["model"] = "model"
@@ -197,7 +197,7 @@ def _coordinate_file(file: str) -> Path:
     if not path.exists():
         raise StructureError(
             f"expected the coordinates of {pdb_id} in {path.parent}, found none; "
-            f"run `deepfreak fetch {pdb_id}`"
+            f"run `deepfreak data fetch {pdb_id}`"
         )
     return path
 

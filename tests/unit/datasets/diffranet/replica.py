@@ -1,4 +1,4 @@
-"""Replicas of the published DiffraNet's layout: no image of it is here."""
+"""Replicas of the layout of the published DiffraNet, without its images."""
 
 import io
 import zipfile
@@ -8,7 +8,7 @@ from PIL import Image
 
 
 def image(seed, size=(512, 512)):
-    """Return an 8-bit image (slow, fast) that no other seed gives."""
+    """Return an 8-bit image (slow, fast) that is unique to the seed."""
     return np.random.default_rng(seed).integers(0, 200, size, dtype=np.uint8)
 
 
@@ -48,5 +48,5 @@ def write_zip(path, files, **options):
 
 
 def names(folder):
-    """Return what is in a folder, sorted."""
+    """Return the sorted contents of a directory."""
     return sorted(path.name for path in folder.iterdir())

@@ -4,7 +4,7 @@ import zipfile
 
 import pytest
 
-from deepfreak.datasets.diffranet import archive, import_diffranet
+from deepfreak.datasets.diffranet import import_diffranet
 from deepfreak.datasets.diffranet.archive import open_archive
 from deepfreak.errors import DatasetError
 from tests.unit.datasets.diffranet.replica import image, layout, names, write_zip
@@ -63,14 +63,14 @@ def test_a_member_that_unpacks_to_many_times_its_size_is_refused(tmp_path):
     assert "bomb.png' unpacks from" in refusal(source, tmp_path)
 
 
-def test_an_archive_too_large_in_all_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(archive, "MAX_UNPACKED_BYTES", 400_000)
-    assert "when unpacked" in refusal(write_zip(tmp_path / "in.zip", layout()), tmp_path)
-
-
-def test_an_archive_of_too_many_members_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(archive, "MAX_MEMBERS", 3)
-    assert "at most 3 members" in refusal(write_zip(tmp_path / "in.zip", layout()), tmp_path)
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [({"max_unpacked_bytes": 400_000}, "when unpacked"), ({"max_members": 3}, "at most 3 members")],
+)
+def test_an_archive_of_too_many_bytes_or_members_is_refused(tmp_path, limit, message):
+    source = write_zip(tmp_path / "in.zip", layout())
+    with pytest.raises(DatasetError, match=message), open_archive(source, **limit):
+        pass
 
 
 def changed(path, find, offset, form, value):

@@ -1,4 +1,4 @@
-"""Scenes: functions of their generator, with the shares and the numbers that they promise."""
+"""Scenes: functions of their generator, with the documented shares and numbers."""
 
 from collections import Counter
 from functools import cache

@@ -1,4 +1,4 @@
-"""Spots' light on a canvas, and how clearly they stand out."""
+"""Photons of spots on a canvas, and their significance."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Light without a crystal, painted as it was described; shadows over it."""
+"""Light without a crystal, drawn as described, with shadows over it."""
 
 import math
 

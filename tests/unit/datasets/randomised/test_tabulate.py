@@ -1,4 +1,4 @@
-"""Tables of evidence: that they depend on nothing else, and what is rejected."""
+"""Tables of evidence: reproducibility, and what is refused."""
 
 import os
 import signal
@@ -57,7 +57,7 @@ def test_workers_change_no_byte(table, tmp_path):
 
 def test_killed_and_resumed_it_is_the_same(table, tmp_path):
     out = tmp_path / "t.h5"
-    command = ["vary", "--count", str(COUNT), "--seed", str(SEED), "--family", FAMILY]
+    command = ["data", "randomise", "--count", str(COUNT), "--seed", str(SEED), "--family", FAMILY]
     with subprocess.Popen(
         [sys.executable, "-m", "deepfreak", *command, "--out", str(out)],
         stderr=subprocess.DEVNULL,

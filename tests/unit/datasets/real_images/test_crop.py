@@ -2,17 +2,13 @@ import numpy as np
 import pytest
 
 from deepfreak.datasets.real_images.crop import clear_window, find_shadow, photons_of
-from deepfreak.encoding import (
-    SIZE,
-)
+from deepfreak.encoding import SIZE
 from deepfreak.formats import Frame
 from deepfreak.physics.detector.maps import gaps, missing_pixels, transmission_map
 from deepfreak.physics.exposure import background_photons
 from deepfreak.physics.noise import detect
 from deepfreak.physics.recipe import load_recipe
-from deepfreak.preparation import (
-    middle_window,
-)
+from deepfreak.preparation import middle_window
 
 
 def frame(counts, valid=None, **facts):

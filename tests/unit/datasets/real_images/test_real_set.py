@@ -19,15 +19,10 @@ from deepfreak.datasets.real_images.real_set import (
     prepare_real_set,
 )
 from deepfreak.datasets.real_images.setups import ByHand
-from deepfreak.encoding import (
-    SIZE,
-)
+from deepfreak.encoding import SIZE
 from deepfreak.errors import DatasetError, FrameError
 from deepfreak.formats import find_files, read_frames
-from deepfreak.preparation import (
-    Window,
-    prepare,
-)
+from deepfreak.preparation import Window, prepare
 
 
 def write_frames(folder, *, series=5, each=2, side=1024):
@@ -257,7 +252,7 @@ def test_shadows_of_real_frames_are_cropped_away_where_there_is_room(shared, tmp
     names = ["ceria_Pilatus2M.hdf5", "snc_newhead_00001.img.bz2", "in16c_010001.cbf"]
     files = [shared / "real" / name for name in names]
     if not all(file.is_file() for file in files):
-        pytest.skip("needs the real frames in ../shared/real, which are not in this clone")
+        pytest.skip("needs measured frames in ../shared/real: too large for the repository")
     labels = write_csv(tmp_path / "l.csv", [(name, int(name[0] != "c")) for name in names])
     done = prepare_real_set(files, labels, tmp_path / "r.h5", target_mean=23.4, test_part=0)
     ceria, snc, in16c = done.setups

@@ -1,4 +1,4 @@
-"""Water, air and tables: how much of them the beam meets and what they scatter."""
+"""Water, air and tables: the amount in the beam and what it scatters."""
 
 import numpy as np
 import pytest

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from deepfreak.physics.structure_factors.cache import cached, written_whole
+from deepfreak.physics.structure_factors.cache import cached
 from deepfreak.physics.structure_factors.factors import StructureFactors
 
 SETTINGS = {"kind": "made up", "seed": 1}
@@ -84,21 +84,6 @@ def test_a_full_disk_only_costs_the_time_and_leaves_nothing(own_cache, monkeypat
     monkeypatch.setattr(os, "fsync", full)
     assert cached(SETTINGS, made_up).F[0, 0, 0] == 1
     assert not list((own_cache / "structure_factors").iterdir())
-
-
-def _write_half(path):
-    with written_whole(path) as file:
-        file.write(b"half")
-        raise KeyboardInterrupt
-
-
-def test_a_file_whose_writing_failed_does_not_appear(tmp_path):
-    path = tmp_path / "a"
-    path.write_text("before")
-    with pytest.raises(KeyboardInterrupt):
-        _write_half(path)
-    assert path.read_text() == "before"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def _fill_cache(barrier):

@@ -66,7 +66,7 @@ def test_a_file_that_changed_is_read_anew(pdb_file):
 
 
 def test_an_entry_that_was_not_fetched_is_asked_for():
-    with pytest.raises(StructureError, match="run `deepfreak fetch 4RVY`"):
+    with pytest.raises(StructureError, match="run `deepfreak data fetch 4RVY`"):
         structure_factors_for(Model(file="pdb:4RVY"), 4)
 
 

@@ -1,0 +1,204 @@
+"""What all commands have in common: checks before work, `-v` and `-q`, groups that help."""
+
+import difflib
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from deepfreak.errors import OutputError
+from deepfreak.extras import require
+from deepfreak.storage.files import check_output
+
+log = logging.getLogger("deepfreak")
+
+_LEVELS = (
+    click.Option(["-v", "--verbose"], is_flag=True, help="Show more of what happens."),
+    click.Option(["-q", "--quiet"], is_flag=True, help="Show only warnings and results."),
+)
+
+
+class OutputFile(click.Path):
+    """A file to write: it must not exist without `--overwrite`, its directory must."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+
+class OutputDirectory(click.Path):
+    """A directory to write into, which is made if need be."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+
+INPUT = click.Path(exists=True, path_type=Path)
+OUTPUT_FILE, OUTPUT_DIRECTORY = OutputFile(), OutputDirectory()
+SHIPPED_MODELS = ("default", "diffranet")
+
+
+def is_recipe(_context: click.Context, _parameter: click.Parameter | None, value: str) -> str:
+    """Return the name of a shipped recipe or of a TOML file, if there is one: a click callback."""
+    shipped = resources.files("deepfreak.recipes")
+    if not (Path(value).is_file() or (shipped / f"{value}.toml").is_file()):
+        known = sorted(f.name[:-5] for f in shipped.iterdir() if f.name.endswith(".toml"))
+        raise click.UsageError(
+            f"no recipe {value}: expected a TOML file or one of: {', '.join(known)}"
+        )
+    return value
+
+
+def is_model(
+    _context: click.Context, _parameter: click.Parameter, value: Path | None
+) -> Path | None:
+    """Return the name of a shipped model or of a file, if there is one: a click callback."""
+    if value is not None and str(value) not in SHIPPED_MODELS and not value.is_file():
+        raise click.UsageError(
+            f"no model {value}: expected a file or one of: {', '.join(SHIPPED_MODELS)}"
+        )
+    return value
+
+
+class Command(click.Command):
+    """A command whose arguments are checked before anything is loaded or made.
+
+    Parameters
+    ----------
+    extra
+        The extra of the installation that it needs.
+    """
+
+    def __init__(self, *arguments: Any, extra: str | None = None, **given: Any) -> None:  # noqa: ANN401 -- click's
+        super().__init__(*arguments, **given)
+        self._extra = extra
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the parameters of the command and those of all commands."""
+        *own, last = super().get_params(ctx)  # the last is --help
+        return [*own, *_LEVELS, last]
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 -- as click's
+        """Check the outputs, and run."""
+        if self._extra is not None:
+            require(self._extra)
+        verbose, quiet = ctx.params.pop("verbose"), ctx.params.pop("quiet")
+        for parameter in self.params:
+            value = ctx.params.get(parameter.name or "")
+            if isinstance(value, Path) and isinstance(parameter.type, OutputFile):
+                check_output(value, overwrite=ctx.params.get("overwrite", False))
+            if isinstance(value, Path) and isinstance(parameter.type, OutputDirectory):
+                check_directory(value)
+        with _logging(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO):
+            return super().invoke(ctx)
+
+
+class Group(click.Group):
+    """A group that prints its help when it is called alone, and names the nearest command."""
+
+    command_class = Command
+    group_class = type
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- as click's
+        """Return the commands in the order in which they were added."""
+        return list(self.commands)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Print the help if there is nothing else to do."""
+        if not args:
+            click.echo(ctx.get_help(), color=ctx.color)
+            ctx.exit()
+        return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command of that name, or say which is nearest."""
+        if not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            _unknown(ctx, args[0])
+        return super().resolve_command(ctx, args)
+
+
+def commands(group: click.Group, *above: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Yield the words and the object of each command below `group`."""
+    for name, child in group.commands.items():
+        if isinstance(child, click.Group):
+            yield from commands(child, *above, name)
+        else:
+            yield (*above, name), child
+
+
+def check_directory(path: Path) -> None:
+    """Raise `OutputError` if `path` can be no directory to write into."""
+    place = path.absolute()
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir():
+        raise OutputError(f"{place} is a file; expected the name of a directory to write into")
+    if not os.access(place, os.W_OK):
+        raise OutputError(f"no permission to write into {place}")
+
+
+@contextmanager
+def resumable(kept: Callable[[], str | None]) -> Iterator[None]:
+    """Say after Ctrl-C what is kept, and that the same command resumes; `kept` may return None."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        what = kept()
+        if what is None:
+            raise
+        log.warning("interrupted; %s: give the same command again to resume", what)
+        raise click.exceptions.Exit(130) from None
+
+
+def done(what: str, *, then: str | None = None) -> None:
+    """Say at the end of a command what it wrote, and what to do next."""
+    log.info("%s", what)
+    if then is not None:
+        log.info("next: %s", then)
+
+
+def _unknown(ctx: click.Context, name: str) -> NoReturn:
+    """Raise an error that names the command nearest to `name` in the whole tree."""
+    root = ctx.find_root()
+    assert isinstance(root.command, click.Group)  # noqa: S101 -- only groups look up commands
+    paths = {words: " ".join(words) for words, _ in commands(root.command)}
+    nearest = max(
+        paths,
+        key=lambda words: difflib.SequenceMatcher(None, name, words[-1]).ratio(),
+    )
+    raise click.UsageError(
+        f"no command {name!r} in `{ctx.command_path}`; the nearest is "
+        f"`{root.command_path} {paths[nearest]}`"
+    )
+
+
+class _Formatter(logging.Formatter):
+    """One line a message; warnings and errors begin with our name."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = " ".join(super().format(record).splitlines())
+        return line if record.levelno <= logging.INFO else f"deepfreak: {line}"
+
+
+@contextmanager
+def _logging(level: int) -> Iterator[None]:
+    """Write what is logged, from `level`, to stderr; restore what was before."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter())
+    before, passed_on = log.level, log.propagate
+    log.addHandler(handler)
+    log.setLevel(level)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
+        log.propagate = passed_on

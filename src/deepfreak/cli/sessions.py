@@ -1,0 +1,171 @@
+"""What `watch`, `listen` and `live beam` have in common: options, and the run itself."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from deepfreak.cli.command import OUTPUT_DIRECTORY, done
+from deepfreak.cli.from_settings import SettingsOptions
+from deepfreak.cli.options import model_option, out_option, policy_options, workers_option
+
+if TYPE_CHECKING:
+    from deepfreak.live.session import MakeSource, Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+DASHBOARD = "127.0.0.1:8000"
+MAX_LINES_A_SECOND = 10
+
+_SETTINGS = SettingsOptions("deepfreak.live.session:Settings", "hits", "forward", "forward_kind")
+_LIMITS = SettingsOptions("deepfreak.live.receive.intake:QueueLimits", "frames=queue")
+_DASHBOARD = SettingsOptions("deepfreak.live.dashboard.dashboard:DashboardSettings", "serpentine?")
+
+
+def _address(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> tuple[str, int] | None:
+    """Read `127.0.0.1:8000`."""
+    if value is None:
+        return None
+    host, _, port = value.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise click.UsageError(f"expected --dashboard HOST:PORT, found {value:.60}")
+    return host.strip("[]"), int(port)
+
+
+def _raster(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> tuple[int, int] | None:
+    """Read `20x50`."""
+    if value is None:
+        return None
+    rows, _, columns = value.lower().partition("x")
+    if not (rows.isdecimal() and columns.isdecimal()):
+        raise click.UsageError(f"expected --raster ROWSxCOLUMNS such as 20x50, found {value:.40}")
+    return int(rows), int(columns)
+
+
+_OPTIONS = (
+    out_option("Session directory (resumed if it exists).", directory=True),
+    model_option,
+    workers_option("Processes that classify."),
+    _SETTINGS,
+    click.option(
+        "--dashboard", metavar="[HOST:PORT]", is_flag=False, flag_value=DASHBOARD,
+        callback=_address, help=f"Serve the dashboard, by default at {DASHBOARD}.",
+    ),
+    click.option(
+        "--token", envvar="DEEPFREAK_TOKEN",
+        help="Secret that browsers must present; required for an address that others can reach.",
+    ),
+    click.option(
+        "--raster", metavar="ROWSxCOLUMNS", callback=_raster,
+        help="Frames are a raster scan: map it.",
+    ),
+    _DASHBOARD,
+    _LIMITS,
+    click.option(
+        "--spool", type=OUTPUT_DIRECTORY, show_default="OUT/spool",
+        help="Directory of frames that wait, best in memory (/dev/shm/...).",
+    ),
+    policy_options,
+)  # fmt: skip
+
+
+def session_options(command: F) -> F:
+    """Give `command` the options of a session."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def settings_from(options: dict[str, Any]) -> "Settings":
+    """Return the settings that `session_options` have gathered."""
+    from deepfreak.live.dashboard.dashboard import DashboardSettings
+    from deepfreak.live.receive.intake import QueueLimits
+    from deepfreak.live.session import Settings
+
+    values = dict(options)
+    address, token, raster = (values.pop(name) for name in ("dashboard", "token", "raster"))
+    rows = {} if raster is None else {"raster": raster}
+    rows |= _DASHBOARD.take(values)
+    dashboard = address and DashboardSettings(host=address[0], port=address[1], token=token, **rows)
+    limits = QueueLimits(**_LIMITS.take(values))
+    given = _SETTINGS.take(values) | policy_options.take(values)
+    return Settings(dashboard=dashboard, limits=limits, **given, **values)
+
+
+def run_session(settings: "Settings", make_source: "MakeSource", *, name: str) -> int:
+    """Run until the source ends or Ctrl-C; say what came of it."""
+    from deepfreak.live.session import open_session
+
+    with (
+        stopped_by_signals("finishing the frames received so far") as stop,
+        open_session(settings, make_source, name=name, say=RateLimitedEcho()) as session,
+    ):
+        done(f"model: {session.model}; {session.policy.promise()}")
+        if session.address is not None:
+            token = settings.dashboard.token if settings.dashboard is not None else None
+            done(f"page: {session.address}/" + (f"?token={token}" if token else ""))
+        done(f"ready: {name}")
+        summary = session.until(stop)
+    decided = ", ".join(f"{count} {name}" for name, count in summary["decisions"].items() if count)
+    click.echo(
+        f"received {summary['received']}, recorded {summary['recorded']} ({decided or 'nothing'}), "
+        f"missed {summary['missed']}, duplicates {summary['duplicates']}, "
+        f"troubles {summary['troubles']}"
+    )
+    done(f"wrote {settings.out}", then=f"deepfreak live missing {settings.out}")
+    return 0
+
+
+class RateLimitedEcho:
+    """Prints lines on stderr, a few a second at most, so that nonsense floods no terminal."""
+
+    def __init__(self) -> None:
+        self._second = self._lines = 0
+
+    def __call__(self, line: str) -> None:
+        """Print a line, or count it for later."""
+        second = int(time.monotonic())
+        if second != self._second:
+            if self._lines > MAX_LINES_A_SECOND:
+                self._echo(f"and {self._lines - MAX_LINES_A_SECOND} lines like these")
+            self._second, self._lines = second, 0
+        self._lines += 1
+        if self._lines <= MAX_LINES_A_SECOND:
+            self._echo(line)
+
+    def _echo(self, line: str) -> None:
+        with suppress(OSError):  # a terminal that is gone ends no run
+            click.echo(f"deepfreak: {line}", err=True)
+
+
+@contextmanager
+def stopped_by_signals(doing: str) -> Iterator[threading.Event]:
+    """Give an event that the first Ctrl-C or SIGTERM sets; a second one ends the program.
+
+    `doing` says what follows the first one.
+    """
+    stop = threading.Event()
+    # not printed: the signal may come in the middle of printing
+    line = f"deepfreak: {doing}; a second Ctrl-C ends at once\n".encode()
+
+    def end(_number: int, _frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        with suppress(OSError):
+            os.write(2, line)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

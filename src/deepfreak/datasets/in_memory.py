@@ -1,0 +1,197 @@
+"""A recipe's data set in memory: simulated where it is needed, on a GPU in a minute."""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deepfreak.datasets import Dataset, stream
+from deepfreak.errors import RecipeError
+from deepfreak.physics.experiment import Experiment
+from deepfreak.physics.recipe import settings_of
+from deepfreak.splits import places_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from deepfreak.physics.gpu.batch import Renderer
+
+# Of a GPU's time a batch of 64 leaves little to gain (benchmarks/gpu.py); a worker's is short.
+SHOTS_AT_ONCE = {"gpu": 64, "cpu": 8}
+
+Places = dict[str, tuple[int, int]]
+Advance = Callable[[int], None]
+Show = Callable[[str, int], AbstractContextManager[Advance]]
+
+
+def places_in_recipe(experiment: Experiment, counts: Mapping[str, int | None]) -> Places:
+    """Return where the first images of some of a recipe's splits lie: (first, count) by name.
+
+    Parameters
+    ----------
+    counts
+        How many of each split, None for all.
+
+    Raises
+    ------
+    RecipeError
+        The recipe has no such split, or it is smaller.
+    """
+    plan = experiment.dataset
+    known = {} if plan is None else places_of(dict(plan.splits), plan.count)
+    places: Places = {}
+    for name, count in counts.items():
+        if name not in known or (count or 0) > known[name][1]:
+            there = ", ".join(f"{split} with {size}" for split, (_, size) in known.items())
+            raise RecipeError(
+                f"expected a recipe that plans a split {name} with {count or 'its'} images, found "
+                f"{there or 'none'}: choose another recipe or fewer images"
+            )
+        first, size = known[name]
+        places[name] = (first, count or size)
+    return places
+
+
+def render(
+    experiment: Experiment,
+    *,
+    seed: int,
+    places: Mapping[str, tuple[int, int]],
+    executor: Executor | None = None,
+    renderer: "Renderer | None" = None,
+    advance: Advance | None = None,
+) -> Dataset:
+    """Return images in memory that `generate` would have put at `places` of its file.
+
+    On the CPU they are these very images. A GPU's show the same shots, so that labels are the
+    same, with expected photons alike to rounding and noise of its own; see `gpu.Renderer`.
+
+    Parameters
+    ----------
+    places
+        First shot and number of shots of each split.
+    executor, renderer
+        Where they are simulated, by default in this process; see `streaming.stream`.
+    advance
+        Called with the number of further images that are done.
+    """
+    backend = "cpu" if renderer is None else "gpu"
+    total = sum(count for _, count in places.values())
+    images = np.empty((total, *experiment.detector.image_size), np.uint8)
+    labels = np.empty(total, np.uint8)
+    truth: dict[str, Any] = {}
+    done, splits = 0, {}
+    for name, (first, count) in places.items():
+        splits[name] = (done, count)
+        made = stream(
+            experiment,
+            seed=seed,
+            batch=SHOTS_AT_ONCE[backend],
+            first=first,
+            executor=executor,
+            renderer=renderer,
+        )
+        end = done + count
+        while done < end:
+            batch = next(made)
+            size = min(len(batch.labels), end - done)
+            place = slice(done, done + size)
+            pixels = batch.images if renderer is None else batch.images.cpu().numpy()
+            images[place], labels[place] = pixels[:size], batch.labels[:size]
+            for quantity, values in batch.truth.items():
+                if quantity not in truth:
+                    truth[quantity] = np.empty((total, *values.shape[1:]))
+                truth[quantity][place] = values[:size]
+            done += size
+            if advance is not None:
+                advance(size)
+    return Dataset(
+        path=Path(f"{experiment.name} in memory"),
+        images=images,
+        labels=labels,
+        classes=experiment.classes.names,
+        truth=truth,
+        manifest={
+            "experiment": settings_of(experiment),
+            "seed": seed,
+            "places": {name: list(place) for name, place in places.items()},
+            "backend": backend,
+        },
+        splits=splits,
+    )
+
+
+def rendered_splits(
+    experiment: Experiment,
+    *,
+    seed: int,
+    counts: Mapping[str, int | None],
+    workers: int = 1,
+    show: Show | None = None,
+) -> Dataset:
+    """Return the first images of a recipe's splits, simulated on a GPU where there is one.
+
+    Parameters
+    ----------
+    counts
+        How many of each split, None for all.
+    workers
+        Processes that simulate where there is no GPU.
+    show
+        What shows progress, such as `progress.progress`.
+
+    Raises
+    ------
+    RecipeError
+        The recipe has no such split, or it is smaller.
+    """
+    from deepfreak.datasets import worker_processes
+    from deepfreak.physics.gpu import Renderer, missing_on_this_machine
+
+    places = places_in_recipe(experiment, counts)
+    total = sum(count for _, count in places.values())
+    with ExitStack() as stack:
+        advance = None if show is None else stack.enter_context(show("images", total))
+        if missing_on_this_machine() is None:
+            renderer = Renderer(experiment)
+            return render(experiment, seed=seed, places=places, renderer=renderer, advance=advance)
+        experiment.structure_factors()  # fills the cache before the workers ask for it
+        executor = stack.enter_context(worker_processes(workers))
+        return render(experiment, seed=seed, places=places, executor=executor, advance=advance)
+
+
+def on_cpu(experiment: Experiment, seed: int, index: int) -> "tuple[NDArray[np.float32], float]":
+    """Return a shot's expected photons and the mean of its 8-bit image; runs in a worker."""
+    from deepfreak.physics.exposure import scatter, simulate
+
+    shot = experiment.draw(seed=seed, index=index)
+    return scatter(shot), float(simulate(shot)[0].mean())
+
+
+def agreement(
+    renderer: "Renderer", seed: int, seen: "Sequence[Future[tuple[NDArray[np.float32], float]]]"
+) -> list[tuple[str, str]]:
+    """Return how far the GPU's images are at most from the CPU's of the same shots, in words.
+
+    The measure is that of benchmarks/gpu.py. `seen` is what `on_cpu` gives of shots 0, 1, ...
+    """
+    shots = [renderer.experiment.draw(seed=seed, index=index) for index in range(len(seen))]
+    photons = renderer.expected(shots).cpu().numpy().astype(np.float64)
+    images = renderer.images(shots).cpu().numpy()
+    sums, off, means = [0.0], [0.0], [0.0]
+    for ours, image, future in zip(photons, images, seen, strict=True):
+        expected, mean = future.result()
+        means.append(abs(float(image.mean()) - mean))
+        cpu = expected.astype(np.float64)
+        if cpu.sum() > 0:
+            sums.append(abs(ours.sum() / cpu.sum() - 1))
+            matter = cpu > 1e-6 * cpu.max()
+            off.append(float(np.mean(np.abs(ours - cpu)[matter] > 1e-5 * cpu[matter])))
+    return [
+        ("deviation of a sum of expected photons", f"{max(sums):.1e}"),
+        ("part of the pixels off by more than 1e-5", f"{max(off):.1e}"),
+        ("difference of an 8-bit mean", f"{max(means):.4f}"),
+    ]

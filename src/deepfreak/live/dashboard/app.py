@@ -1,0 +1,249 @@
+"""The answers: a page, the numbers behind it, and verdicts on uploads."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from deepfreak import __version__
+from deepfreak.errors import DeepFreakError
+from deepfreak.live.dashboard.event_stream import MAX_CLIENTS, EventStream, SnapshotPublisher
+from deepfreak.live.dashboard.pages import PARTS, docs_page, part
+from deepfreak.live.dashboard.pictures import activation_png, hit_png, peaks_to_json
+from deepfreak.live.dashboard.security import ANSWER_HEADERS, Guard, Security, refusal
+from deepfreak.live.dashboard.upload import RefusedUpload, UploadLimits, read_upload
+from deepfreak.live.statistics import ShownHit, Statistics
+from deepfreak.reports.palette import class_colours
+
+MAX_AT_ONCE = 4
+_MAX_LINE_LENGTH = 400
+_CLASSIFY_S = 30.0
+# What looks like a path, of any system: readers name the files they stumble over.
+_PATH = re.compile(r"(?:[A-Za-z]:|~)?(?:[\\/]+[^\s\\/:;,'\"()]+)+[\\/]?")
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    401: {"description": "The token is missing or wrong."},
+    403: {"description": "The request is of another origin."},
+}
+
+Classify = Callable[[bytes, str], dict[str, Any]]
+
+
+def make_app(
+    *,
+    statistics: Statistics,
+    metrics: Callable[[], tuple[bytes, str]],
+    classify: Classify | None,
+    security: Security,
+    upload_limits: UploadLimits | None = None,
+) -> FastAPI:
+    """Return the server's application.
+
+    Parameters
+    ----------
+    metrics
+        Gives the text that Prometheus reads, and its media type.
+    classify
+        Takes a file's bytes and its suffix, such as ".cbf", and gives a verdict as JSON values;
+        `DeepFreakError` where there is none. It is called from up to four threads at a time. None
+        where no files are taken.
+    """
+
+    def snapshot(now: float) -> dict[str, Any]:
+        return {**statistics.snapshot(now), "colours": class_colours(statistics.classes)}
+
+    publisher = SnapshotPublisher(snapshot)
+
+    @asynccontextmanager
+    async def publishing(_: FastAPI) -> AsyncIterator[None]:
+        await publisher.publish()
+        task = asyncio.create_task(publisher.run())
+        yield
+        task.cancel()
+
+    app = FastAPI(
+        title="DeepFreak live",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=publishing,
+        responses=_ANSWERS,
+    )
+    app.state.publisher = publisher
+    app.add_middleware(Guard, security=security)
+    _add_errors(app)
+    _add_pages(app)
+    _add_numbers(app, publisher, metrics)
+    _add_hits(app, statistics)
+    if classify is not None:
+        _add_classify(app, classify, upload_limits or UploadLimits())
+    return app
+
+
+def _add_errors(app: FastAPI) -> None:
+    """Answer every error in one line of JSON."""
+
+    async def on_http(_: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, StarletteHTTPException) else 500
+        detail = error.detail if isinstance(error, HTTPException) else "nothing here"
+        return refusal(status, detail if status != 405 else "another method is expected here")
+
+    async def on_refused(_: Request, error: Exception) -> Response:
+        if not isinstance(error, RefusedUpload):
+            return refusal(500, "an error on our side")
+        answer = refusal(error.status, error.line)
+        answer.headers["Connection"] = "close"  # what is still being sent is not read
+        return answer
+
+    async def on_invalid(_: Request, __: Exception) -> Response:
+        return refusal(422, "expected other parameters: see /docs")
+
+    async def on_fault(_: Request, __: Exception) -> Response:
+        answer = refusal(500, "an error on our side: the program's log says more")
+        # this one does not come by the guard, and the server closes the connection after it
+        answer.headers.update({**ANSWER_HEADERS, "Connection": "close"})
+        return answer
+
+    app.add_exception_handler(StarletteHTTPException, on_http)
+    app.add_exception_handler(RefusedUpload, on_refused)
+    app.add_exception_handler(RequestValidationError, on_invalid)
+    app.add_exception_handler(Exception, on_fault)
+
+
+def _add_pages(app: FastAPI) -> None:
+    @app.get("/", include_in_schema=False)
+    async def page() -> Response:
+        return HTMLResponse(part("page.html")[0])
+
+    @app.get("/static/{name}", include_in_schema=False)
+    async def static(name: str) -> Response:
+        if name not in PARTS:
+            raise HTTPException(404, "nothing here")
+        data, media_type = part(name)
+        return Response(data, media_type=media_type)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return HTMLResponse(docs_page(app.openapi()))
+
+
+def _add_numbers(
+    app: FastAPI, publisher: SnapshotPublisher, metrics: Callable[[], tuple[bytes, str]]
+) -> None:
+    @app.get("/snapshot", summary="The run as it was at most a second ago")
+    async def snapshot() -> Response:
+        """All that the page shows, as one JSON object: rates as parts of 1, times in s or ms."""
+        return Response(publisher.text, media_type="application/json")
+
+    @app.get("/events", summary="The same, pushed once a second")
+    async def events() -> Response:
+        """Server-sent events; the data of each is what /snapshot answers."""
+        if publisher.clients >= MAX_CLIENTS:
+            raise HTTPException(503, f"expected at most {MAX_CLIENTS} pages, found more")
+        return EventStream(publisher)
+
+    @app.get("/metrics", summary="Counters for Prometheus")
+    async def prometheus() -> Response:
+        """Text in the exposition format of Prometheus."""
+        text, media_type = await run_in_threadpool(metrics)
+        return Response(text, headers={"Content-Type": media_type})
+
+    @app.get("/healthz", summary="Whether the server answers")
+    async def healthz() -> dict[str, str]:
+        """Needs no token and tells nothing else."""
+        return {"status": "ok"}
+
+
+def _add_hits(app: FastAPI, statistics: Statistics) -> None:
+    def found(text: str) -> ShownHit:
+        """Return the hit of this number; only digits are a number."""
+        if text.isascii() and text.isdecimal() and len(text) <= 18:
+            for hit in statistics.hits():
+                if hit.id == int(text) and hit.outcome.picture is not None:
+                    return hit
+        raise HTTPException(404, "expected a hit of the latest: this one is not kept")
+
+    @app.get("/hits/{hit}.png", summary="What the model saw of a hit")
+    def hit_picture(hit: str) -> Response:
+        """PNG, at most 256 pixels wide and high; the brightest of those shown together."""
+        return _png(hit_png(found(hit).outcome.picture))
+
+    @app.get("/hits/{hit}/activation.png", summary="Activation map of a hit")
+    def hit_activation(hit: str) -> Response:
+        """Translucent PNG to lay over the picture."""
+        data = activation_png(found(hit).outcome.picture)
+        if data is None:
+            raise HTTPException(404, "no activation map: the model has none")
+        return _png(data)
+
+    @app.get("/hits/{hit}/peaks", summary="Where the peaks of a hit are")
+    def hit_peaks(hit: str) -> dict[str, Any]:
+        """Peaks as (slow, fast), rings as (slow, fast, radii), parts of the picture's sides."""
+        return peaks_to_json(found(hit))
+
+
+def _png(data: bytes) -> Response:
+    # a hit never changes, and its number is never given to another
+    headers = {"Cache-Control": "private, max-age=3600, immutable"}
+    return Response(data, media_type="image/png", headers=headers)
+
+
+def _add_classify(app: FastAPI, classify: Classify, limits: UploadLimits) -> None:
+    at_work = 0
+    binary = {"schema": {"type": "string", "format": "binary"}}
+
+    @app.post(
+        "/classify",
+        summary="The verdict on an image file",
+        responses={
+            400: {"description": "No file, or not an image."},
+            415: {"description": "A form: send the file as the body."},
+            408: {"description": "The file came too slowly."},
+            413: {"description": f"The file is larger than {limits.max_bytes >> 20} MiB."},
+            503: {"description": f"{MAX_AT_ONCE} files are being classified: try again."},
+        },
+        openapi_extra={
+            "requestBody": {
+                "required": True,
+                "content": {"application/octet-stream": binary},
+            },
+            "parameters": [
+                {
+                    "name": "name",
+                    "in": "query",
+                    "description": "The file's name, for its suffix.",
+                    "schema": {"type": "string"},
+                }
+            ],
+        },
+    )
+    async def classify_file(request: Request) -> Response:
+        """Send the file as the body; answers label, probabilities, p_crystal, decision, reasons and
+        signs.
+        """  # noqa: D205 - shown as it is
+        nonlocal at_work
+        if at_work >= MAX_AT_ONCE:
+            busy = refusal(503, f"{MAX_AT_ONCE} files are being classified: try again")
+            busy.headers.update({"Retry-After": "1", "Connection": "close"})
+            return busy
+        at_work += 1
+        try:
+            upload = await read_upload(request, limits)
+            verdict = await run_in_threadpool(classify, upload.data, upload.suffix)
+        except DeepFreakError as error:
+            return refusal(400, without_paths(str(error)))
+        finally:
+            at_work -= 1
+        return JSONResponse(verdict)
+
+
+def without_paths(message: str) -> str:
+    """Return one line without whatever looks like the path of a file."""
+    line = " ".join(message.split())
+    return _PATH.sub("the file", line)[:_MAX_LINE_LENGTH]

@@ -1,0 +1,343 @@
+"""What sources say, and what the rest makes of it: the nouns that pass between the rooms of `live`.
+
+A source yields `Event`s. Workers turn each `Arrival` into a `FrameOutcome`; the ledger gives it a
+place in the record.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfreak.screening.verdict import EvidenceSummary
+
+if TYPE_CHECKING:
+    from deepfreak.formats.frame import Frame
+    from deepfreak.live.receive.frame_accounting import FrameAccounting
+
+MAX_TRANSIT_S = 600.0  # between sending and receipt; more is a difference of clocks
+
+Decision = Literal["keep", "discard", "unsure", "unreadable", "dropped"]
+DECISIONS: tuple[Decision, ...] = ("keep", "discard", "unsure", "unreadable", "dropped")
+# Of these the pixels are saved.
+SAVED: frozenset[Decision] = frozenset({"keep", "unsure"})
+
+PayloadKind = str  # how a payload becomes a frame: a name that `receive.decoders` knows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesBegan:
+    """Frames of a new series may follow; said again of one that is known, it opens that again.
+
+    Attributes
+    ----------
+    series
+        Its name, unique indefinitely: two runs of a detector never share one.
+    kind, context
+        What turns the payloads of its frames into frames: a name, and bytes that are kept in the
+        ledger, so that frames can be decoded after a restart.
+    expected
+        How many frames it will have, numbered from 0; None where unknown.
+    metadata
+        For people, as JSON values; "series" is the detector's own count.
+    lacks
+        What of a detector's start is not known: "start" for all of it, "mask", "configuration".
+    """
+
+    series: str
+    kind: PayloadKind
+    context: bytes = field(default=b"", repr=False)
+    expected: int | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    lacks: tuple[str, ...] = ()
+
+    @property
+    def brings_start(self) -> bool:
+        """Whether it is a detector's start, which replaces what was known before."""
+        known = bool(self.context) and "start" not in self.lacks
+        return known and self.kind.startswith("dectris")
+
+    @property
+    def detector_number(self) -> int | None:
+        """The detector's own count of the series."""
+        return self.metadata.get("series")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """A frame has reached us.
+
+    Attributes
+    ----------
+    number
+        Its number in the series, from 0.
+    payload
+        What was received, not yet decoded.
+    received
+        When, in seconds since 1970.
+    since
+        The same by `time.monotonic`, which no step of the wall clock changes.
+    sent
+        When the sender says that it left, in seconds since 1970; None where it does not.
+    truth
+        What is known of the frame beside its pixels, as of a simulated one: "label", and "ice".
+    """
+
+    series: str
+    number: int
+    payload: bytes | memoryview = field(default=b"", repr=False)
+    received: float
+    since: float = field(default_factory=time.monotonic, compare=False)
+    sent: float | None = None
+    truth: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesEnded:
+    """No more frames of this series will come; `expected` as in `SeriesBegan`, if known now."""
+
+    series: str
+    expected: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """Something came that cannot be understood, or a source lost its connection; one line."""
+
+    message: str
+    series: str | None = None
+
+
+Event = SeriesBegan | Arrival | SeriesEnded | Trouble
+Notice = SeriesBegan | SeriesEnded | Trouble
+
+
+class FrameSource(Protocol):
+    """Where frames come from.
+
+    One that must know what an earlier run has received has a method `resume` as well; see
+    `ResumableSource`.
+    """
+
+    def events(self) -> Iterator[Event | None]:
+        """Yield what happens, and None at least every tenth of a second when nothing does.
+
+        It ends when the source has no more to give. Closing the iterator frees what it holds.
+        """
+
+
+@runtime_checkable
+class ResumableSource(FrameSource, Protocol):
+    """A source that must know what was received before."""
+
+    def resume(self, accounting: "FrameAccounting") -> None:
+        """Take what has been received of each series, kept up to date; called before `events`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BraggPeaks:
+    """Bragg peaks of a frame in pixels of the frame: a pixel's centre is at its index + 0.5."""
+
+    slow: NDArray[np.float64]
+    fast: NDArray[np.float64]
+    photons: NDArray[np.float64]
+    height_sigma: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.slow)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FramePicture:
+    """A frame for people: uint8 [slow, fast], and what was found in pixels of that image."""
+
+    image: NDArray[np.uint8]
+    valid: NDArray[np.bool_]
+    peaks: NDArray[np.float64]  # (n, 2): slow, fast
+    rings: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 3)))
+    """(m, 3): slow and fast of the centre, radius."""
+    activation: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HitCopy:
+    """Where a frame's copy lies: a file below the session's directory, and its number there."""
+
+    file: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FrameOutcome:
+    """The outcome of one frame.
+
+    Attributes
+    ----------
+    decision
+        "dropped" where the machine could not keep up and the frame was not looked at.
+    label, probabilities, p_crystal
+        As in `screening.Verdict`, probabilities in the model's order; None and empty for frames
+        that were unreadable or dropped.
+    saturated
+        Whether more of the frame is over the largest trusted count than a few spots are.
+    level
+        As in `screening.Verdict`: by it drift is noticed; None without a verdict.
+    reasons, signs
+        As in `screening.Verdict`.
+    received, sent, decided
+        Seconds since 1970; `sent` where the sender says it. `decided` is `received` and what has
+        passed since, also when the clock was set in between.
+    ms
+        What decoding, preparing and classifying took.
+    judged_without
+        What of the detector's start was not known, as in `SeriesBegan.lacks`.
+    notes
+        What reading the frame noted for the first time in its worker; not recorded.
+    picture, peaks
+        Where they were asked for.
+    copy
+        Where the frame was copied, None if it was not.
+    """
+
+    series: str
+    number: int
+    decision: Decision
+    label: str | None = None
+    probabilities: tuple[float, ...] = ()
+    p_crystal: float | None = None
+    saturated: bool = False
+    level: float | None = None
+    reasons: tuple[str, ...] = ()
+    signs: EvidenceSummary | None = None
+    received: float
+    sent: float | None = None
+    decided: float
+    ms: float = 0.0
+    error: str | None = None
+    truth: Mapping[str, Any] | None = None
+    judged_without: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    picture: FramePicture | None = field(default=None, repr=False)
+    peaks: BraggPeaks | None = field(default=None, repr=False)
+    copy: HitCopy | None = None
+
+    @property
+    def left_sender(self) -> float | None:
+        """When the frame was sent, None where that is not told or is no time before its receipt.
+
+        The sender's clock may differ from ours by any amount.
+        """
+        if self.sent is None or not 0 <= self.received - self.sent <= MAX_TRANSIT_S:
+            return None
+        return self.sent
+
+    @property
+    def latency_ms(self) -> float:
+        """From the time at which the frame was sent, or else received, to the verdict."""
+        sent = self.left_sender
+        return 1e3 * (self.decided - (self.received if sent is None else sent))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerRow:
+    """An outcome as the ledger has it: `sequence` counts all of them from 1, without a gap."""
+
+    sequence: int
+    outcome: FrameOutcome
+
+
+class OutcomeSink(Protocol):
+    """Takes every outcome once and in order, after the ledger has it; may be rebuilt from it."""
+
+    def last(self) -> int:
+        """Return the sequence number of the last outcome that it holds, 0 if none."""
+
+    def write(self, rows: Sequence[LedgerRow]) -> None:
+        """Take further outcomes; they are safe from `kill -9` when this returns.
+
+        Raises
+        ------
+        OutputError
+            They cannot be written, as on a full disk; what it holds is then as it was.
+        """
+
+    def close(self) -> None:
+        """Take no more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Hit:
+    """A frame to save, to keep or unsure. `frame` decodes it; its peaks are found."""
+
+    outcome: FrameOutcome
+    classes: tuple[str, ...]
+    peaks: BraggPeaks
+    frame: "Callable[[], Frame]"
+
+
+class HitSink(Protocol):
+    """Takes the frames of `SAVED` decisions, before the ledger has their outcome.
+
+    After a crash a hit may come again: a file must not hold it twice then, a socket may send it
+    twice.
+    """
+
+    def keep(self, hit: Hit) -> HitCopy | None:
+        """Take a frame, and return where its copy lies if it has one.
+
+        The copy is safe from `kill -9` when this returns.
+
+        Raises
+        ------
+        OutputError
+            It cannot be written.
+        """
+
+    def close(self) -> None:
+        """Finish what was begun."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunCounts:
+    """What is not in the rows of the ledger.
+
+    Attributes
+    ----------
+    received
+        Frames that have reached us, each once.
+    duplicates
+        Frames that came again, which were not looked at again.
+    missed
+        Frames whose numbers say that they were sent, or will have been, and never came.
+    troubles
+        Messages that were not understood, and what else was wrong.
+    waiting, capacity
+        Frames that wait for a verdict, and the most that may.
+    workers, crashes
+        Worker processes, and how many of them have crashed.
+    """
+
+    received: int = 0
+    duplicates: int = 0
+    missed: int = 0
+    troubles: int = 0
+    waiting: int = 0
+    capacity: int = 0
+    workers: int = 0
+    crashes: int = 0
+
+
+class RunObserver(Protocol):
+    """Who is told of all that happens, such as the dashboard that people look at."""
+
+    def add(self, rows: Sequence[LedgerRow]) -> None:
+        """Take what the ledger has."""
+
+    def notice(self, event: Notice) -> None:
+        """Take note of what a source has said."""
+
+    def count(self, counts: RunCounts) -> None:
+        """Take the state of the run."""

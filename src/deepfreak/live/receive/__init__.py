@@ -1,0 +1,1 @@
+"""Receiving frames: from sources, once each, into the spool and the queue."""

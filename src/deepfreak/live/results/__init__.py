@@ -1,0 +1,1 @@
+"""Verdicts that are durable, and what keeps sinks in step with them."""

@@ -1,0 +1,225 @@
+"""Calibration: how a model scores labelled images, from which thresholds are chosen.
+
+Of each image or frame only `p_crystal` counts. The scores of thousands are kept as counts over a
+fine grid of thresholds, which is all that a policy needs.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfreak.classes import groups
+from deepfreak.errors import DatasetError
+from deepfreak.models import Classifier, EvidenceModel
+from deepfreak.models.evidence_model import UNLIKE, measured_images
+from deepfreak.screening.calibration_file import Calibration, thresholds
+from deepfreak.screening.verdict import Failure, Verdict
+
+if TYPE_CHECKING:
+    from deepfreak.datasets import Dataset
+    from deepfreak.datasets.randomised.table import Table
+    from deepfreak.datasets.real_images.labels import Labels
+
+# Of a class of shots, between which the model's images have their mean gray level.
+COMMON = (0.001, 0.999)
+IMAGES_AT_ONCE = 256
+_MAX_DATA_CHARACTERS = 300
+
+
+def calibrate_on_images(
+    model: Classifier, data: "Dataset", *, advance: Callable[[int], None] | None = None
+) -> Calibration:
+    """Return how `model` scores the images of `data`.
+
+    Raises
+    ------
+    DatasetError
+        Its classes cannot be grouped into crystal and no crystal, or no image shows a crystal.
+    """
+    is_hit = groups(data.classes)[np.asarray(data.labels)].astype(bool)
+    if not is_hit.any():
+        raise DatasetError(
+            f"expected images with crystal diffraction in {data.path.name}, found none among "
+            f"{len(data)}: a promise about hits takes some"
+        )
+    p_crystal, levels = _predicted(model, data, advance or (lambda _: None))
+    split = data.manifest.get("split", {}).get("name")
+    return _counted(
+        model,
+        p_crystal,
+        is_hit,
+        levels,
+        data=data.path.name + ("" if split is None else f", split {split}"),
+        simulated=_simulated(data.manifest),
+    )
+
+
+def calibrate_on_table(model: EvidenceModel, table: "Table") -> Calibration:
+    """Return how `model` scores the hits and misses of a table of evidence.
+
+    Raises
+    ------
+    DatasetError
+        None of its frames is a hit.
+    ModelError
+        A number that the model takes is missing.
+    """
+    labelled, is_hit, families = _hits_and_misses(table)
+    if not is_hit.any():
+        raise DatasetError(f"expected hits in {table.path.name}, found none among {len(table)}")
+    numbers = table.numbers[labelled]
+    return _counted(
+        model,
+        model.p_crystal(table.names, numbers),
+        is_hit,
+        model.unlike(table.names, numbers),
+        data=f"{table.path.name}, detectors {families}"[:_MAX_DATA_CHARACTERS],
+        simulated=True,
+    )
+
+
+def calibrate_left_out(
+    model: EvidenceModel, table: "Table", odds: NDArray[np.float64]
+) -> Calibration:
+    """Return how models that had not seen its detector scored each frame, from their log-odds.
+
+    They stand for `model`, which has seen all detectors and should be no worse.
+    """
+    labelled, is_hit, families = _hits_and_misses(table)
+    return _counted(
+        model,
+        np.exp(-np.logaddexp(0, -odds[labelled])),
+        is_hit,
+        np.zeros(len(is_hit)),
+        data=f"each family of detectors left out in turn: {families}",
+        simulated=True,
+    )
+
+
+def _hits_and_misses(table: "Table") -> tuple[NDArray[np.bool_], NDArray[np.bool_], str]:
+    """Return which frames are hits or misses, which of those are hits, and their detectors."""
+    from deepfreak.datasets.randomised.table import HIT, MISS
+
+    labelled = np.isin(table.label, (HIT, MISS))
+    families = sorted(set(table.family[labelled].tolist()))
+    return labelled, table.label[labelled] == HIT, ", ".join(families)
+
+
+def calibrate_on_frames(
+    model: Classifier,
+    results: Iterable[Verdict | Failure],
+    labels: "Labels",
+    *,
+    skip: Callable[[Failure], None] = lambda _: None,
+) -> Calibration:
+    """Return how `model` scores labelled frames, given what it said of them.
+
+    Parameters
+    ----------
+    results
+        Of `screen_files` with this model.
+    skip
+        Called with each frame that could not be read, which counts nowhere.
+
+    Raises
+    ------
+    DatasetError
+        A frame has no label, or none shows a crystal.
+    """
+    p_crystal, is_hit, levels = [], [], []
+    for result in results:
+        if isinstance(result, Failure):
+            skip(result)
+            continue
+        is_hit.append(labels.of(Path(result.file), result.frame) == 1)
+        p_crystal.append(result.p_crystal)
+        levels.append(result.level)
+    if not any(is_hit):
+        raise DatasetError(
+            f"{labels.path}: expected frames with diffraction, found none among {len(is_hit)}"
+        )
+    return _counted(
+        model,
+        np.array(p_crystal),
+        np.array(is_hit),
+        np.array(levels),
+        data=labels.path.name,
+        simulated=False,
+    )
+
+
+def _predicted(
+    model: Classifier, data: "Dataset", advance: Callable[[int], None]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return `p_crystal` and the level of each image of `data`, as `Verdict` has them."""
+    crystal = groups(model.classes).astype(bool)
+    p_crystal, levels = np.empty(len(data)), np.empty(len(data))
+    for first in range(0, len(data), IMAGES_AT_ONCE):
+        images = np.asarray(data.images[first : first + IMAGES_AT_ONCE])
+        here = slice(first, first + len(images))
+        valid = None if data.valid is None else np.asarray(data.valid[here])
+        if isinstance(model, EvidenceModel):
+            names, numbers = measured_images(images, valid)
+            p_crystal[here] = model.p_crystal(names, numbers)
+            levels[here] = model.unlike(names, numbers)
+        else:
+            p_crystal[here] = model.probabilities(images, valid)[:, crystal].sum(1)
+            levels[here] = images.mean((1, 2), where=True if valid is None else valid)
+        advance(len(images))
+    return p_crystal, levels
+
+
+def _counted(
+    model: Classifier,
+    p_crystal: NDArray[np.float64],
+    is_hit: NDArray[np.bool_],
+    levels: NDArray[np.float64],
+    *,
+    data: str,
+    simulated: bool,
+) -> Calibration:
+    """Return the scores of images, each with its `p_crystal`, whether it is a hit, its level."""
+    at = thresholds()
+    hits, empties = np.sort(p_crystal[is_hit]), np.sort(p_crystal[~is_hit])
+    evidence = isinstance(model, EvidenceModel)
+    return Calibration(
+        model=model.name,
+        data=data,
+        simulated=simulated,
+        hits=len(hits),
+        empties=len(empties),
+        hits_below=tuple(np.searchsorted(hits, at, "left").tolist()),
+        empties_from=tuple((len(empties) - np.searchsorted(empties, at, "left")).tolist()),
+        levels=(0.0, UNLIKE) if evidence else tuple(np.quantile(levels, COMMON).tolist()),
+        kind="evidence" if evidence else "images",
+    )
+
+
+def _simulated(manifest: Mapping[str, Any]) -> bool:
+    """Return whether a data set says that it was simulated: a recipe's, varied, or DiffraNet's."""
+    return not {"experiment", "varied"}.isdisjoint(manifest) or (
+        manifest.get("variant") == "synthetic"
+    )
+
+
+def together(parts: Sequence[Calibration]) -> Calibration:
+    """Return the scores of all images of `parts`, which are those of one model."""
+    first = parts[0]
+    return Calibration(
+        model=first.model,
+        data="; ".join(part.data for part in parts),
+        simulated=any(part.simulated for part in parts),
+        hits=sum(part.hits for part in parts),
+        empties=sum(part.empties for part in parts),
+        hits_below=_sums(part.hits_below for part in parts),
+        empties_from=_sums(part.empties_from for part in parts),
+        levels=(min(part.levels[0] for part in parts), max(part.levels[1] for part in parts)),
+        kind=first.kind,
+    )
+
+
+def _sums(counts: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
+    return tuple(sum(each) for each in zip(*counts, strict=True))
