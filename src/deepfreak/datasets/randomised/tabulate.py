@@ -40,8 +40,8 @@ def make_table(
 ) -> dict[str, Any]:
     """Simulate frames 0 to count - 1 of a series, write their evidence, and return the manifest.
 
-    Frame i depends only on (seed, i), `family` and `without`. An interrupted run resumes from the
-    draft beside `out`.
+    Frame i depends on (seed, i) and on `family` and `without` only. An interrupted run resumes from
+    the draft beside `out`.
 
     Parameters
     ----------
