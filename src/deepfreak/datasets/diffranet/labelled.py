@@ -36,7 +36,7 @@ class Contents:
         One an image: the file it was, and the frame in it.
     splits
         (first, count) by name.
-    facts
+    manifest
         What the manifest says beside the versions, the number of images and the hashes.
     """
 
@@ -44,7 +44,7 @@ class Contents:
     labels: Sequence[int]
     sources: Sequence[str]
     splits: Mapping[str, tuple[int, int]]
-    facts: Mapping[str, Any]
+    manifest: Mapping[str, Any]
 
 
 def write_labelled(
@@ -84,7 +84,7 @@ def write_labelled(
             valid_stored[index] = valid
         check_disk()
     manifest = FORMAT.manifest(
-        **contents.facts,
+        **contents.manifest,
         count=count,
         sha256=content_hashes(digests, labels, {}),
         versions=versions("numpy"),

@@ -158,7 +158,7 @@ def prepare_real_set(
         labels=[frame.label for frame in order],
         sources=[f"{frame.file}#{frame.index}" for frame in order],
         splits=splits,
-        facts={"origin": "measured", "split_seed": seed, "split_together": together},
+        manifest={"origin": "measured", "split_seed": seed, "split_together": together},
     )
     crops = [setup.said() for setup in setups.values()]
     with (
@@ -167,11 +167,11 @@ def prepare_real_set(
     ):
         levels = np.zeros(256, dtype=np.int64)
         images = _prepared(order, reading, setups, levels, begin("preparing", len(order)))
-        raw_contents = _with_facts(contents, variant="real_raw", crops=crops)
+        raw_contents = _with_manifest(contents, variant="real_raw", crops=crops)
         write_labelled(raw, raw_contents, images, size=SIZE, check_disk=check_raw)
         constant, mean = brightening(levels, target_mean)
         table = brightened(np.arange(256, dtype=np.uint8), constant)
-        preprocessed_contents = _with_facts(
+        preprocessed_contents = _with_manifest(
             contents,
             variant="real_preprocessed",
             crops=crops,
@@ -198,8 +198,8 @@ def prepare_real_set(
     )
 
 
-def _with_facts(contents: Contents, **facts: object) -> Contents:
-    return replace(contents, facts={**contents.facts, **facts})
+def _with_manifest(contents: Contents, **manifest: object) -> Contents:
+    return replace(contents, manifest={**contents.manifest, **manifest})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -210,7 +210,7 @@ class _Reading:
     see: Callable[[Frame], None]
 
     def count(self, file: Path) -> int:
-        """Return how many frames a file has."""
+        """Return the number of frames of a file."""
         try:
             with open_guarded(file, **self.options) as opened:
                 return opened.count
