@@ -165,7 +165,7 @@ def write_record(record: Record, folder: str | Path, *, day: str | None = None) 
             writer.writerows((i, *row) for i, row in enumerate(zip(*columns, strict=True)))
     values = {
         "title": record.title,
-        "facts": [(key, _plain(value)) for key, value in made_by.items()],
+        "details": [(key, _plain(value)) for key, value in made_by.items()],
         "summary": record.summary,
         "tables": record.tables,
         "figures": record.figures,

@@ -133,7 +133,7 @@ def _write_page(page: Path, evaluation: Evaluation, data: Dataset, *, overwrite:
         title="DeepFreak demo",
         verdicts=verdicts,
         figures=[_physics_figure(evaluation, data), p_crystal_figure(evaluation)],
-        facts=[
+        details=[
             ("recipe", f"{RECIPE}, seed {SEED}"),
             ("model", evaluation.model),
             ("accuracy (%)", format_percent(evaluation.accuracy)),

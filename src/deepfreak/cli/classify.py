@@ -180,7 +180,7 @@ def _write_page(path: Path, verdicts: Iterator["Verdict"], model: str, *, overwr
         path,
         title="Verdicts on detector frames",
         verdicts=(_shown(verdict) for verdict in verdicts),
-        facts=[("model", model)],
+        details=[("model", model)],
         overwrite=overwrite,
     )
 

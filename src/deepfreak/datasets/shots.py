@@ -135,7 +135,7 @@ def choose_shots(
     Parameters
     ----------
     only
-        Class of the shots to take; the others are passed over and keep their numbers.
+        Class of the shots to take; the others are skipped and keep their numbers.
 
     Raises
     ------
@@ -164,7 +164,7 @@ def _kind(form: str, *, noiseless: bool) -> Kind:
     """Return what a file of this format is to hold."""
     if noiseless and form not in {"tiff", "h5"}:
         raise InputError(
-            f"{form} cannot hold expected photons, which are no whole numbers; take tiff or h5"
+            f"{form} cannot hold expected photons, which are not whole; take tiff or h5"
         )
     if noiseless:
         return "photons"

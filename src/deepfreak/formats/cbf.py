@@ -1,6 +1,6 @@
 """CBF: miniCBF of PILATUS and EIGER, and imgCIF with one image.
 
-Read here and not by fabio, which waits forever for the image of a file that ends in its header
+Read here and not by fabio, which never ends waiting for the image of a file that ends in its header
 and fills up one that ends in its image.
 """
 

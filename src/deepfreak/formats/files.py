@@ -126,8 +126,8 @@ def open_frames(
 ) -> Iterator[FrameFile]:
     """Open a file so that its frames can be read by number; see `read_frames`.
 
-    With `growing` somebody may still be writing it: HDF5 is opened as a reader of SWMR files does
-    it, without a lock that would keep the writer out, and may hold no frame yet; `look` tells.
+    With `growing` the file may still be written: HDF5 is opened as SWMR files are, without a lock
+    that would block the writer, and may hold no frame yet (see `look`).
     With `alone` a file that refers to others is refused (`require_self_contained`).
     """
     with ExitStack() as stack:

@@ -97,7 +97,7 @@ class Extent:
     Attributes
     ----------
     ready
-        So many frames from the first on can be read.
+        How many frames from the first on can be read.
     written
         One more than the number of the last frame that is there, behind gaps as it may be.
     expected

@@ -1,8 +1,8 @@
 """Files from outside, opened in a process of its own that can be stopped.
 
-A damaged or hostile file can keep its reader busy for ever, claim more memory than there is, lead
-to a pipe that nobody writes, or crash a library. `open_guarded` reads as `open_frames` does, in a
-process with limits: such a file becomes a `ReadingStoppedError` of one line.
+A damaged or hostile file can keep its reader busy indefinitely, claim more memory than there is,
+lead to a pipe without a writer, or crash a library. `open_guarded` reads as `open_frames` does, in
+a process with limits: such a file becomes a `ReadingStoppedError` of one line.
 """
 
 import itertools
@@ -202,7 +202,7 @@ def frame_from(found: dict[str, Any]) -> Frame:
     Raises
     ------
     FrameError
-        The counts or valid pixels are no image.
+        The counts or valid pixels do not make an image.
     """
     frame = Frame(**found)
     counts, valid = frame.counts, frame.valid

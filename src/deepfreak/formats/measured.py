@@ -105,7 +105,7 @@ def missing_by_reason(
     eiger
         Whether it is one, whose 16-bit value for "no measurement" may stand in a wider type.
     gaps
-        Whether areas of one value are sought, where there is no mask.
+        Whether to look for areas of one value, where there is no mask.
     """
     found = {}
     if counts.dtype.kind == "f":

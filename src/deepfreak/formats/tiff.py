@@ -1,6 +1,6 @@
 """TIFF and BigTIFF, with all of their pages: PILATUS, MarCCD, Rayonix and others.
 
-Read by tifffile and not by fabio, which gives the first page of a BigTIFF alone and reads for ever
+Read by tifffile and not by fabio, which gives only the first page of a BigTIFF and never ends
 where a damaged directory points to itself. Compressions that tifffile leaves to others are
 Pillow's.
 """

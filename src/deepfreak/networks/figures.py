@@ -82,7 +82,7 @@ def write_training_page(
     """
     values = {
         "title": title,
-        "facts": list(facts),
+        "details": list(facts),
         "summary": (),
         "tables": (),
         "figures": [curve_figure(history)],
@@ -103,7 +103,7 @@ def write_curves_page(
     """
     values = {
         "title": title,
-        "facts": (),
+        "details": (),
         "summary": tuple(summary),
         "tables": (),
         "figures": list(figures),
@@ -179,7 +179,7 @@ def write_cnn_search_page(path: Path, results: Json, *, overwrite: bool = False)
     ended = "" if results["complete"] else " (interrupted; the same command resumes)"
     values = {
         "title": "Search: the network",
-        "facts": [
+        "details": [
             ("best accuracy (%)", _accuracy(best[0]) if best else "none"),
             ("trainings", f"{len(evaluations)} of {results['planned']}{ended}"),
             ("failed", str(results["failed"])),

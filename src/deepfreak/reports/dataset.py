@@ -31,7 +31,7 @@ SHOWN = (
 )
 
 
-def tally(data: Dataset) -> list[tuple[str, list[int]]]:
+def numbers_by_split(data: Dataset) -> list[tuple[str, list[int]]]:
     """Return how many images of each class all of `data` and each split hold: rows for a table."""
     rows = [("all", _numbers(data))]
     return rows + [(name, _numbers(data.split(name))) for name in data.splits]
@@ -58,7 +58,7 @@ def write_dataset_page(
         The file exists and `overwrite` is false, or it cannot be written.
     """
     manifest = data.manifest
-    facts = [
+    details = [
         ("file", data.path.name),
         ("images", f"{len(data)} of {' x '.join(map(str, data.images.shape[1:]))} pixels"),
         ("seed", str(manifest.get("seed", "unknown"))),
@@ -67,9 +67,9 @@ def write_dataset_page(
     ]
     values = {
         "title": f"Data set {data.path.name}",
-        "facts": facts,
+        "details": details,
         "classes": data.classes,
-        "rows": tally(data),
+        "rows": numbers_by_split(data),
         "figures": [
             _histogram(data, name, words, logarithmic)
             for name, words, logarithmic in SHOWN

@@ -31,7 +31,7 @@ def write_evaluation_page(
     images: Images,
     valid: Images | None = None,
     title: str = "Evaluation",
-    facts: Sequence[tuple[str, str]] = (),
+    details: Sequence[tuple[str, str]] = (),
     importances: Importances | None = None,
     overwrite: bool = False,
     max_pictures: int = MAX_PICTURES,
@@ -59,7 +59,7 @@ def write_evaluation_page(
     grouped = (("grouped from", ", ".join(evaluation.grouped_from)),)
     values = {
         "title": title,
-        "facts": [
+        "details": [
             ("model", evaluation.model),
             ("data", Path(evaluation.data).name),
             ("images", str(evaluation.truth.size)),
@@ -67,7 +67,7 @@ def write_evaluation_page(
             ("crystal or none (%)", format_percent(evaluation.crystal_accuracy)),
             ("time per image", f"{1000 * evaluation.seconds_per_image:.1f} ms"),
             *(grouped if evaluation.grouped_from else ()),
-            *facts,
+            *details,
         ],
         "classes": evaluation.classes,
         "rows": _rows(evaluation),

@@ -104,7 +104,7 @@ class Circles:
 def circles(image: NDArray[np.uint8], valid: NDArray[np.bool_] | None) -> Circles | None:
     """Return circles about the peaks found on `image`, the highest `MAX_CIRCLES` of them.
 
-    None where no peak can be sought, on an image without valid pixels.
+    None on an image without valid pixels.
     """
     try:
         peaks = find_peaks(image, valid)

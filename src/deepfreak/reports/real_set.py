@@ -1,4 +1,4 @@
-"""The preview of a real data set: what was taken for shadow, the crop, and what came of it."""
+"""The preview of a real data set: the shadow that was found, the crop, and the images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +28,7 @@ def write_preview(path: Path, made: "RealSet", *, overwrite: bool = False) -> No
     OutputError
         The file exists and `overwrite` is false, or it cannot be written.
     """
-    facts = [
+    details = [
         ("images", str(sum(count for _, count in made.splits.values()))),
         *((name, str(count)) for name, (_, count) in made.splits.items()),
         ("constant", f"{made.constant:.4g}"),
@@ -43,7 +43,12 @@ def write_preview(path: Path, made: "RealSet", *, overwrite: bool = False) -> No
         }
         for setup, examples in zip(made.setups, made.examples, strict=True)
     ]
-    values = {"title": "Preview of the real images", "facts": facts, "figures": [], "galleries": []}
+    values = {
+        "title": "Preview of the real images",
+        "details": details,
+        "figures": [],
+        "galleries": [],
+    }
     write_page(path, "real_set.html", {**values, "setups": setups}, overwrite=overwrite)
 
 

@@ -42,7 +42,7 @@ def write_search_page(path: Path, results: Json, *, overwrite: bool = False) -> 
     limits = sorted({f"{session['trial_seconds']:g} s" for session in results["sessions"]})
     values = {
         "title": "Search: extractor and classifier together",
-        "facts": [
+        "details": [
             ("best accuracy (%)", _accuracy(results["best"])),
             ("trials", f"{counts['done']} of {results['points_in_space']:,} points"),
             ("timed out", f"{counts['timed out']} ({', '.join(limits)})"),

@@ -63,13 +63,13 @@ def write_verdict_page(
     title: str,
     verdicts: Iterable[GalleryItem],
     figures: Sequence[Figure] = (),
-    facts: Sequence[tuple[str, str]] = (),
+    details: Sequence[tuple[str, str]] = (),
     overwrite: bool = False,
     max_pictures: int = MAX_PICTURES,
 ) -> None:
     """Write a page with the first `max_pictures` verdicts as pictures and the number of them all.
 
-    `verdicts` may be an iterator: images after the last picture are let go of at once. `facts`
+    `verdicts` may be an iterator: images after the last picture are let go of at once. `details`
     are (name, value) pairs for the head of the page.
 
     Raises
@@ -96,8 +96,8 @@ def write_verdict_page(
         counts.append(("decisions", ", ".join(f"{n} {name}" for name, n in decisions.items())))
     values = {
         "title": title,
-        "facts": [*facts, ("images", str(total)), *counts],
-        "tally": [(name, labels[name]) for name in classes],
+        "details": [*details, ("images", str(total)), *counts],
+        "labels": [(name, labels[name]) for name in classes],
         "total": total,
         "figures": figures,
         "galleries": [gallery("Verdicts", kept, left_out=total - len(kept))],

@@ -95,8 +95,8 @@ def read_calibration(source: Path | Traversable, *, model: str) -> Calibration:
             content = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise ModelError(
-            f"expected the model's scores in {source.name}, found none: "
-            "`deepfreak model calibrate` makes them from labelled images"
+            f"expected the model's scores in {source.name}, found none: make them "
+            "with `deepfreak model calibrate` from labelled images"
         ) from error
     if len(content) > MAX_FILE_BYTES:
         raise ModelError(f"expected scores in {source.name}, found more than a megabyte")
@@ -107,7 +107,7 @@ def read_calibration(source: Path | Traversable, *, model: str) -> Calibration:
             raise ModelError(
                 f"expected a calibration of format version {FORMAT['format_version']} in "
                 f"{source.name}, found version {found['format_version']!s:.20} of "
-                f"{found['format']!s:.40}: `deepfreak model calibrate` makes it anew"
+                f"{found['format']!s:.40}: `deepfreak model calibrate` makes it again"
             )
         scores = pydantic.TypeAdapter(Calibration).validate_python(values)
     except pydantic.ValidationError as error:
@@ -117,7 +117,7 @@ def read_calibration(source: Path | Traversable, *, model: str) -> Calibration:
     if scores.model != model:
         raise ModelError(
             f"expected scores of {model} in {source.name}, found those of {scores.model:.80}: "
-            "`deepfreak model calibrate` makes them anew"
+            "`deepfreak model calibrate` makes them again"
         )
     return scores
 
@@ -125,15 +125,15 @@ def read_calibration(source: Path | Traversable, *, model: str) -> Calibration:
 def find_calibration(
     model: Path | None, given: Path | None, *, name: str
 ) -> tuple[Calibration, bool]:
-    """Return the scores of a model, and whether they are those of the detector at hand.
+    """Return the calibration of a model, and whether it holds for the user's detector.
 
-    They are if they were given by hand, or if somebody scored measured frames with their own model.
+    It does if the user gave it, or if it rests on measured frames.
 
     Parameters
     ----------
     model, given
-        Files: the model, or a name of one that ships, None for the default; scores, None for those
-        beside the model, or the default's if they are this model's.
+        Files: the model, or the name of a shipped one, None for the default; its calibration, None
+        for the one beside the model, or the default's if it is of this model.
     name
         The model's.
 
@@ -152,6 +152,6 @@ def find_calibration(
         return read_calibration(model_file(suffix=SUFFIX), model=name), False
     except ModelError:
         raise ModelError(
-            f"expected the model's scores in {beside.name}, found none: "
-            "`deepfreak model calibrate` makes them from labelled images"
+            f"expected the model's scores in {beside.name}, found none: make them "
+            "with `deepfreak model calibrate` from labelled images"
         ) from None

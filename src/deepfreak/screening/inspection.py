@@ -23,7 +23,7 @@ def describe(frame: Frame, frames: int, evidence: Evidence | None = None) -> dic
         others by reason;
         `saturated`, the number of valid pixels at `saturation` or above; `gain` (counts for each
         photon), `pedestal` and `saturation` (counts), `beam_center_px` (slow, fast),
-        `pixel_size_mm`, `distance_mm`, `wavelength_A`, `detector`; `from`, where each fact was
+        `pixel_size_mm`, `distance_mm`, `wavelength_A`, `detector`; `from`, where each value was
         found; `notes`; `evidence` (`describe_evidence`). What is unknown is None.
     """
     saturated = None

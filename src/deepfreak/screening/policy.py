@@ -1,8 +1,8 @@
 """Which frames to keep: thresholds that follow from the accepted loss.
 
 A frame is discarded only if hits score so low so rarely that, with a confidence of 95 %, no more
-than the accepted part of all hits is lost. It is kept without doubt if frames without a crystal
-score so high as rarely as is accepted for these. Frames between the two are unsure. The bounds
+than the accepted part of all hits is lost. It is kept if frames without a crystal score so high as
+rarely as is accepted for these. Frames between the two are unsure. The bounds
 are those of Clopper and Pearson (1934), one-sided, which hold for every number of images.
 
 A calibration on frames of other detectors proves nothing about this one. A model of evidence is
@@ -50,8 +50,8 @@ class Policy:
     min_hit_recall
         The part of hits that is not discarded, at the least.
     hit_recall, empty_kept
-        What was measured: (value, bound), the bound being where the truth lies on the safe side
-        of with a confidence of 95 %.
+        What was measured: (value, bound); with a confidence of 95 % the truth is better than the
+        bound.
     hits, empties, data, simulated
         On how many images of which kind.
     of_detector

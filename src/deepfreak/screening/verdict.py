@@ -89,16 +89,15 @@ class Verdict:
     decision, reasons
         Whether to keep the frame, and why; None and empty where no thresholds are known.
     signs, peaks
-        What a model of evidence saw: numbers that can be checked, and the peaks in pixels of the
-        frame; None for other models.
+        The evidence in numbers, and the peaks in pixels of the frame; None for models of images.
     image, valid
         The frame as 512 x 512 pixels: uint8 [slow, fast] and where it is valid. None for a model of
         evidence unless a picture was requested and could be made.
     factor, origin
         Where that lies in the frame; see `Prepared`.
     activation
-        What spoke for the verdict, [slow, fast] over the whole image in fewer and larger parts;
-        None where it was not asked for or the model cannot tell.
+        The activation map of the verdict, [slow, fast] over the whole image in fewer and larger
+        parts; None if it was not requested or the model gives none.
     overlay
         The peaks and rings of the evidence on the image; None without an image or evidence.
     """

@@ -136,7 +136,7 @@ def test_names_are_escaped(tmp_path):
         path,
         title=hostile,
         verdicts=shown(2, caption=hostile, label=hostile, truth=hostile),
-        facts=[(hostile, hostile)],
+        details=[(hostile, hostile)],
     )
     page = Page(path)
     assert not page.open

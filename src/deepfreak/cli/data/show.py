@@ -21,7 +21,7 @@ def show(*, data: Path, report: Path | None, overwrite: bool) -> None:
 
     from deepfreak.datasets import Dataset
     from deepfreak.datasets.identity import RELEASED_NAME, identity, why_not_released
-    from deepfreak.reports.dataset import summary_of_truth, tally, write_dataset_page
+    from deepfreak.reports.dataset import numbers_by_split, summary_of_truth, write_dataset_page
 
     with Dataset.open(data) as images:
         manifest = images.manifest
@@ -42,7 +42,7 @@ def show(*, data: Path, report: Path | None, overwrite: bool) -> None:
         columns = [*images.classes, "images"]
         width = max(11, *(len(name) + 1 for name in columns))
         click.echo("\n" + " " * 12 + "".join(f"{name:>{width}}" for name in columns))
-        for name, counts in tally(images):
+        for name, counts in numbers_by_split(images):
             numbers = "".join(f"{number:>{width}}" for number in [*counts, sum(counts)])
             click.echo(f"{name:<12}{numbers}")
         rows = summary_of_truth(images)

@@ -38,8 +38,8 @@ def export_diffranet(
     Raises
     ------
     DatasetError
-        A file that is no data set, has other classes or sizes than DiffraNet, splits that overlap,
-        leave images out or have other names, or two files of one variant.
+        A file that cannot be read as a data set, other classes or sizes than DiffraNet has, splits
+        that overlap, leave images out or have other names, or two files of one variant.
     OutputError
         `out` is there already and not empty, or cannot be written; nothing is left of it.
     """

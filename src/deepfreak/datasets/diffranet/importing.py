@@ -54,7 +54,7 @@ class Imported:
     counts
         Images by variant and split.
     left_out
-        Files that are no pictures of the layout.
+        Other files than pictures of the layout.
     """
 
     files: dict[str, Path]
@@ -72,7 +72,7 @@ def import_diffranet(
     """Write one HDF5 file a variant, `out`/VARIANT.h5, from a zip or a folder of the layout.
 
     Images are in order of split, class number and name. Missing variants, splits and classes are
-    allowed; files that are no pictures, or hidden, or in no variant's folder, are left out.
+    allowed; other files than pictures, hidden ones, and those in no variant's folder are left out.
 
     Parameters
     ----------
@@ -86,7 +86,8 @@ def import_diffranet(
     ------
     DatasetError
         Not one picture; or, naming the file, one that is not 8-bit gray of 512 x 512, cannot be
-        read, lies in a folder that is no split or class, or is also in another split or class.
+        read, lies in a folder of another name than a split's or class's, or is also in another
+        split or class.
     OutputError
         An output exists, or the disk is full. No file is left under its name unless all are whole.
     """

@@ -210,7 +210,7 @@ class _Reading:
     see: Callable[[Frame], None]
 
     def count(self, file: Path) -> int:
-        """Return how many frames a file has."""
+        """Return the number of frames of a file."""
         try:
             with open_guarded(file, **self.options) as opened:
                 return opened.count

@@ -26,7 +26,7 @@ def parse(text: str, source: str) -> Geometry:
 
     The panels are projected along the normal of the first one, whose fast and slow axes become the
     image's; a group's frame is applied to the panels in it. Masked rectangles, gain, pedestal and
-    trusted range are honoured. A mask file that it names is a pickle, and refused.
+    trusted range are read. A mask file that it names is a pickle, and refused.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Several images a frame: the energy thresholds of a photon counter."""
+"""Several images per frame: the energy thresholds of a photon counter."""
 
 import re
 from dataclasses import dataclass

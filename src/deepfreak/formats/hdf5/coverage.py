@@ -1,7 +1,7 @@
 """Which frames of a data set were written.
 
-A data set may have room for frames that nobody has measured yet, and a virtual one maps what is not
-there. HDF5 reads zeros in both places: blanks that never were.
+A data set may have room for frames that were not measured yet, and a virtual one may map files that
+are missing. HDF5 reads zeros in both cases: blank frames that were never measured.
 """
 
 from collections.abc import Iterator

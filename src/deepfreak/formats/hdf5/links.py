@@ -61,7 +61,7 @@ def open_to_read(path: str | Path) -> h5py.File:
 def linked_path(
     file: h5py.File, name: str, kind: Literal["external", "virtual"] = "external"
 ) -> Path | None:
-    """Return the file that HDF5 takes for `name` in a link of `file`, None where there is none.
+    """Return the file that HDF5 takes for `name` in a link of `file`, None if missing.
 
     The order is that of the HDF5 library (its manual, H5Lcreate_external): an absolute path as it
     stands, else its last part; the folders of the environment variable; the folder in which `file`

@@ -1,6 +1,6 @@
 """Metadata of HDF5 files: NXmx, NXdata, DECTRIS, CXI, SACLA, ESRF and their kin.
 
-Facilities put the same metadata in different places. So they are sought by name: first in the
+Facilities put the same metadata in different places. So they are looked up by name: first in the
 images' own group and in that of their detector, then in whatever group is nearest to the images in
 the file.
 """
@@ -107,7 +107,7 @@ class FileMetadata:
     path
         Where the file has the images, which is not their own name behind a link.
     frames
-        How many there are, to recognise data sets with one number a frame.
+        How many there are, to recognise data sets with one number per frame.
     more
         Whether there may be more of them later.
     channel

@@ -97,7 +97,8 @@ class Stack:
     def look(self) -> Extent:
         """Return how much there is now.
 
-        Files that have appeared since, and what was written without SWMR, take opening it anew.
+        Files that have appeared since, and what was written without SWMR, are found when it is
+        opened again.
         """
         # data of another kind must not be refreshed: HDF5 2.0 crashes
         growing = [
