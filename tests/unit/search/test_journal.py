@@ -79,7 +79,10 @@ def test_another_version_is_refused_in_one_line(tmp_path):
 def test_a_foreign_file_is_one_clear_line_or_overwritten(tmp_path, content):
     path = tmp_path / "journal"
     path.write_text(content)
-    with pytest.raises(OutputError, match="expected a search journal"), open_journal(path, SEARCH):
+    with (
+        pytest.raises(OutputError, match="search journal, found something else"),
+        open_journal(path, SEARCH),
+    ):
         pass
     assert path.read_text() == content
     with open_journal(path, SEARCH, overwrite=True) as journal:

@@ -221,10 +221,10 @@ def test_a_damaged_or_foreign_file_is_refused_and_left_as_it_is(tmp_path):
     lines = journal.read_bytes().split(b"\n")
     lines[3] = b"\0" * 20
     for content, message in (
-        (b"\n".join(lines), "is damaged .*behind 2 whole records"),
-        (b"dear diary", "expected a search journal"),
-        (b"dear\ndiary\n", "expected a search journal"),
-        (b'{"kind": "deepfreak BOHB journal 1"}\n', "expected a search journal"),
+        (b"\n".join(lines), "is damaged .*after 2 complete records"),
+        (b"dear diary", "search journal, found something else"),
+        (b"dear\ndiary\n", "search journal, found something else"),
+        (b'{"kind": "deepfreak BOHB journal 1"}\n', "search journal, found something else"),
     ):
         journal.write_bytes(content)
         with pytest.raises(OutputError, match=message):
