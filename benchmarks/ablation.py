@@ -4,13 +4,12 @@ Run: python benchmarks/ablation.py DATA --out FOLDER [--train 10000] [--epochs 2
      [--only NAME ...] [--also IMAGES] [--crystals OTHERS] [--at-once 1] [--threads 2]
 
 DATA has the splits train and validation. Every line is trained on the first --train images of the
-former, and on those of --also if given, of two classes, and judged on the latter, so that nothing
-here has seen the test images; and on those of --crystals, for whether there is a crystal. Run it
-again after a kill, and it goes on; another --train, --epochs or --also needs another folder.
-Besides the accuracy with its 95 % interval there are the verdicts that became right and wrong
-against the whole, with the exact p of McNemar's test, and the error of the volume, where it is
-learnt, at pulses whose light leaves no doubt. A GPU has room for several trainings --at-once: one
-of them alone leaves it waiting for the host.
+former, and on those of --also if given, of two classes, and evaluated on the latter, so that
+nothing here has seen the test images; and on those of --crystals, for whether there is a crystal.
+It resumes; another --train, --epochs or --also needs another directory. Besides the accuracy with
+its 95 % interval there are the images that became right and wrong against the whole, with the exact
+p of McNemar's test, and the error of the volume, where it is learned, at bright pulses. A GPU has
+room for several trainings --at-once: one of them alone leaves it waiting for the host.
 """
 
 import argparse
@@ -39,6 +38,7 @@ from deepfreak.networks.compact_network import CompactNetwork
 from deepfreak.networks.configuration import VOLUME_UNIT_MM3
 from deepfreak.networks.spot_planes import SpotPlanes
 from deepfreak.progress import progress
+from deepfreak.search.images import first_images
 
 IMAGES_AT_ONCE = 32
 BRIGHT_PHOTONS = 7e11
@@ -76,7 +76,8 @@ class Without:
     def build(self, *, classes: int, size: int) -> CompactNetwork:
         """Return the network that lacks the idea."""
         if self.idea == "logarithms":
-            return NoLogarithms(self.settings_of_whole, classes=classes)
+            whole = self.settings_of_whole
+            return NoLogarithms(widths=whole.widths, hidden=whole.hidden, classes=classes)
         network = self.settings_of_whole.build(classes=classes, size=size)
         network.spots = NoBackground()
         return network
@@ -97,27 +98,16 @@ def variants(training: Training) -> dict[str, tuple[Any, Training]]:
         "twice as wide": (replace(WHOLE, widths=tuple(2 * w for w in WHOLE.widths)), training),
         "volume not learnt": (WHOLE, replace(training, volume_weight=0.0)),
         "weights not averaged": (WHOLE, replace(training, average=0.0)),
-        "no turns, no flips": (
+        "no rotations, no flips": (
             WHOLE,
-            replace(training, augmentation=replace(shown, turns=False, flips=False)),
+            replace(training, augmentation=replace(shown, rotations=False, flips=False)),
         ),
         "no gaps": (WHOLE, replace(training, augmentation=replace(shown, gaps=0.0))),
         "images as they are": (WHOLE, replace(training, augmentation=Augmentation())),
     }
 
 
-def first_images(data: Dataset, count: int) -> Dataset:
-    """Return the first `count` images of `data`."""
-    return replace(
-        data,
-        images=data.images[:count],
-        labels=data.labels[:count],
-        truth={name: values[:count] for name, values in data.truth.items()},
-        manifest=data.manifest | {"first_images": count},
-    )
-
-
-def judge(model: NetworkModel, data: Dataset) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+def evaluated(model: NetworkModel, data: Dataset) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """Return which verdicts are right (n,), and the logarithm of each volume (n,)."""
     verdicts, volumes = [], []
     device = model.network.mean.device
@@ -145,7 +135,7 @@ def volume_error(volumes: NDArray[np.float64], truth: Mapping[str, NDArray[np.fl
 
 @contextmanager
 def opened(options: argparse.Namespace) -> Iterator[tuple[Dataset, Dataset, tuple[Dataset, ...]]]:
-    """Give the images to learn, those to judge, and further ones to learn."""
+    """Give images to train on, those to evaluate on, and further ones to train on."""
     with ExitStack() as stack:
         data, *also = (
             stack.enter_context(Dataset.open(path)) for path in (options.data, *options.also)
@@ -158,7 +148,7 @@ def opened(options: argparse.Namespace) -> Iterator[tuple[Dataset, Dataset, tupl
         )
 
 
-def learnt(options: argparse.Namespace, name: str, seed: int) -> NetworkModel:
+def trained(options: argparse.Namespace, name: str, seed: int) -> NetworkModel:
     """Return the network of a line, trained or from its folder."""
     torch.set_num_threads(options.threads)
     architecture, training = variants(replace(OURS, epochs=options.epochs))[name]
@@ -177,7 +167,7 @@ def learnt(options: argparse.Namespace, name: str, seed: int) -> NetworkModel:
 
 def train(options: argparse.Namespace, line: tuple[str, int]) -> None:
     """Train a line in a process of its own."""
-    learnt(options, *line)
+    trained(options, *line)
 
 
 def main() -> None:
@@ -218,8 +208,8 @@ def main() -> None:
         for name, training in lines.items():
             right, gained, lost, errors, crystals = [], 0, 0, [], []
             for seed in range(options.seeds):
-                model = learnt(options, name, seed)
-                hits, volumes = judge(model, held_out)
+                model = trained(options, name, seed)
+                hits, volumes = evaluated(model, held_out)
                 base = ours.setdefault(seed, hits)
                 gained += int((hits & ~base).sum())
                 lost += int((base & ~hits).sum())

@@ -29,12 +29,8 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from deepfreak.datasets.randomised import draw_frame
-from deepfreak.datasets.randomised.scene import (
-    CLEAN_KINDS,
-    HARD_KINDS,
-    draw_scene,
-    draw_setup,
-)
+from deepfreak.datasets.randomised.scene import CLEAN_KINDS, HARD_KINDS, draw_scene
+from deepfreak.datasets.randomised.setup import draw_setup
 from deepfreak.datasets.randomised.spots import FWHM, Canvas, Spots
 from deepfreak.datasets.randomised.table import BETWEEN, HIT
 from deepfreak.datasets.randomised.visibility import Visibility, visible_in
@@ -48,7 +44,7 @@ from deepfreak.screening.screener import Screener
 
 AROUND = 15  # pixels: side of the square from which mean and variance are taken
 CLIP = 4.0  # standard deviations
-DARKEST = 1e-3  # photons per pixel assumed for a frame of zeros
+MIN_BACKGROUND = 1e-3  # photons a pixel that a frame of zeros may have
 NEAR_PX = 2.5
 SPARE = 1.5  # spots on valid pixels per wanted spot
 ATTEMPTS = 40
@@ -97,7 +93,7 @@ class Implanted:
     label: str
     wanted: int
     visible: int
-    tellable: int
+    distinguishable: int
     found: int
     width_px: float
     before: Said
@@ -241,7 +237,7 @@ def count_found(evidence: Evidence, spots: Spots, visible: np.ndarray) -> int:
 def hot_pixels(real: Real) -> list[tuple[int, int, float]]:
     """Return (slow, fast, photons) of the hot pixels."""
     photons = np.where(real.usable, real.frame.counts - real.level, 0) / real.photon
-    expected = np.maximum(real.variance / real.photon**2, DARKEST)
+    expected = np.maximum(real.variance / real.photon**2, MIN_BACKGROUND)
     flank = ndimage.uniform_filter(photons, 3) * 9 - photons
     under = ndimage.uniform_filter(expected, 3) * 9 - expected
     found = []
@@ -303,7 +299,7 @@ def crystals_in_misses(
                 label=label,
                 wanted=wanted,
                 visible=int(visibility.visible.sum()),
-                tellable=int(visibility.tellable.sum()),
+                distinguishable=int(visibility.distinguishable.sum()),
                 found=count_found(find_evidence(frame), spots, visibility.visible),
                 width_px=float(np.median(widths(spots, real.psf_px))),
                 before=before,
@@ -318,7 +314,7 @@ def line_of(one: Implanted) -> str:
     said = f"{one.before.p_crystal:.3f} {one.before.decision:<8}"
     said += f"{one.after.p_crystal:.3f} {one.after.decision}"
     return (
-        f"{one.file:<32}{one.label:<6}{one.wanted:>4}{one.visible:>8}{one.tellable:>9}"
+        f"{one.file:<32}{one.label:<6}{one.wanted:>4}{one.visible:>8}{one.distinguishable:>9}"
         f"{one.found:>6}{one.width_px:>7.1f}  {said}"
     )
 
@@ -405,7 +401,7 @@ def main() -> None:
         frame = next(iter(read_frames(arguments.folder / name)))
         rows.append((name, label, surroundings(frame, find_evidence(frame))))
     misses = [row for row in rows if row[1] != "hit"]
-    print(f"{'file':<32}{'label':<6}{'k':>4} visible tellable found  width  before        after")
+    print(f"{'file':<32}{'label':<6}{'k':>4} visible   sure found  width  before        after")
     implanted = crystals_in_misses(
         misses, screener, [int(one) for one in arguments.visible.split(",")], arguments.seed
     )

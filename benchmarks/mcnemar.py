@@ -1,13 +1,13 @@
-"""A model's verdicts on the test images against those that a record keeps, by McNemar's exact test.
+"""A model against the classifiers of a record on the test images, by McNemar's exact test.
 
 Run:
 
     python benchmarks/mcnemar.py verdicts.csv records/2026-12-01-classical/verdicts.csv \
         [--model diffranet --data diffranet.h5:test]
 
-`verdicts.csv` is made of the model's verdicts where it does not exist; later the two files suffice.
-A line for each column of the record: images that only the model judged rightly, those that only
-the other did, p, and the same by crystal or none.
+`verdicts.csv` gets the model's classes if it does not exist; later the two files suffice. A line
+per classifier of the record: images that only the model classified correctly, those that only the
+other did, p, and the same by crystal or none.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def read(path: Path) -> Columns:
 
 
 def make(path: Path, model: str, data: str) -> None:
-    """Let `model` judge FILE:SPLIT and write the verdicts."""
+    """Classify FILE:SPLIT with `model` and write the classes."""
     loaded = load_model(model)
     name, _, split = data.partition(":")
     with Dataset.open(name, split=split or None) as images:
@@ -43,7 +43,7 @@ def make(path: Path, model: str, data: str) -> None:
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["image", "class", loaded.name])
-        rows = zip(found.truth.tolist(), found.verdicts.tolist(), strict=True)
+        rows = zip(found.truth.tolist(), found.predictions.tolist(), strict=True)
         writer.writerows((image, *row) for image, row in enumerate(rows))
 
 

@@ -136,7 +136,7 @@ def make_record(request: Request, plan: Plan, *, seeds: int, command: str) -> Re
         verdicts={
             "class": forest.first.truth,
             **{
-                f"{each.baseline.name}, seed {seed}": evaluation.verdicts
+                f"{each.baseline.name}, seed {seed}": evaluation.predictions
                 for each in on_test
                 for seed, evaluation in enumerate(each.of_seeds)
             },

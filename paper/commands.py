@@ -37,9 +37,9 @@ def _shared(command: Command) -> Command:
             help="Processes and threads.",
         ),
         click.option(
-            "--real-preprocessed", type=FILE, help="Preprocessed real images, of `prepare`."
+            "--real-preprocessed", type=FILE, help="Preprocessed real images, of `data prepare`."
         ),
-        click.option("--real", type=FILE, help="Raw real images, of `prepare`."),
+        click.option("--real", type=FILE, help="Raw real images, of `data prepare`."),
         click.option(
             "--work",
             type=FILE,
@@ -72,7 +72,7 @@ def _shared(command: Command) -> Command:
     help="How many forests of each configuration.",
 )  # fmt: skip
 def classical(*, out: Path, trials: int, trial_seconds: float, seeds: int, **options: Any) -> None:  # noqa: ANN401
-    """Make Tables 3, 4, 5, 12, 13 for forests and SVMs; DATA is DiffraNet, of `generate`.
+    """Make Tables 3, 4, 5, 12, 13 for forests and SVMs; DATA is DiffraNet, of `data generate`.
 
     With real images also Tables 7, 14 and 16. The record is written as Markdown, JSON and HTML.
     """
@@ -110,10 +110,10 @@ def classical(*, out: Path, trials: int, trial_seconds: float, seeds: int, **opt
 @click.option("--epochs", type=click.IntRange(1), help="Of each configuration of the paper.")
 @click.option("--our-epochs", type=click.IntRange(1), help="Of our network.")
 @click.option("--runs", type=click.IntRange(1), help="Of each of the configurations A, B, C.")
-@click.option("--images", "train", type=click.IntRange(1), help="Most training images.")
-@click.option("--validation-images", "validation", type=click.IntRange(1), help="Most of these.")
-@click.option("--test-images", "test", type=click.IntRange(1), help="Most of these.")
-@click.option("--filters", type=click.IntRange(1), help="Most filters of a topology.")
+@click.option("--images", "train", type=click.IntRange(1), help="Training images at most.")
+@click.option("--validation-images", "validation", type=click.IntRange(1), help="At most.")
+@click.option("--test-images", "test", type=click.IntRange(1), help="At most.")
+@click.option("--filters", type=click.IntRange(1), help="Filters of a topology at most.")
 @click.option(
     "--batch", type=click.IntRange(1),
     help="Of the paper's networks, which then normalise each image by itself.",

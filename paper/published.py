@@ -82,8 +82,8 @@ class OnReal(NamedTuple):
     preprocessed: float
 
 
-# Table 7: chosen on synthetic images (all 457 real ones judged), and on real validation images (the
-# 91 of the real test set judged).
+# Table 7: chosen on synthetic images (tested on all 457 real ones), and on real validation images
+# (tested on the 91 of the real test set).
 TABLE_7_BEFORE = {
     "forest": OnReal(43.86, 45.2),
     "svm": OnReal(50.42, 54.8),

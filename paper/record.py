@@ -117,7 +117,7 @@ def mcnemar(one: Evaluation, other: Evaluation) -> tuple[int, int, float]:
     """
     from scipy.stats import binomtest
 
-    one_right, other_right = one.verdicts == one.truth, other.verdicts == other.truth
+    one_right, other_right = one.predictions == one.truth, other.predictions == other.truth
     only_one = int(np.count_nonzero(one_right & ~other_right))
     only_other = int(np.count_nonzero(other_right & ~one_right))
     apart = only_one + only_other

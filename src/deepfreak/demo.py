@@ -109,7 +109,7 @@ def summary(demo: Demo) -> str:
 
 def _verdict_line(evaluation: Evaluation, index: int) -> str:
     truth = evaluation.classes[evaluation.truth[index]]
-    verdict = evaluation.classes[evaluation.verdicts[index]]
+    verdict = evaluation.classes[evaluation.predictions[index]]
     mark = " " if truth == verdict else "<- wrong"
     probability = evaluation.probabilities[index].max()
     return f"shot {index:3d}  truth {truth:<11} verdict {verdict:<11} {probability:5.0%} {mark}"
@@ -120,7 +120,7 @@ def _write_page(page: Path, evaluation: Evaluation, data: Dataset, *, overwrite:
         GalleryItem(
             image=data.images[index],
             caption=f"shot {index}, {data.truth['pulse_photons'][index]:.2g} photons",
-            label=evaluation.classes[evaluation.verdicts[index]],
+            label=evaluation.classes[evaluation.predictions[index]],
             truth=evaluation.classes[evaluation.truth[index]],
             probabilities=dict(
                 zip(evaluation.classes, evaluation.probabilities[index].tolist(), strict=True)
@@ -160,7 +160,7 @@ def _physics_figure(evaluation: Evaluation, data: Dataset) -> Figure:
                     color=colours[name],
                     label=name,
                 )
-        wrong = lit & (evaluation.truth != evaluation.verdicts)
+        wrong = lit & (evaluation.truth != evaluation.predictions)
         if wrong.any():
             axes.scatter(
                 data.truth["pulse_photons"][wrong],

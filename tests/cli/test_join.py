@@ -23,6 +23,8 @@ def test_shards_are_joined_and_a_missing_one_is_one_line(
     assert out.read_bytes() == made.read_bytes()
     assert "10 images of 2 shards" in capsys.readouterr().err
     assert main(["data", "join", str(shards[1]), "--out", str(tmp_path / "half.h5")]) == 2
-    assert capsys.readouterr().err == ("deepfreak: no shard with images 0 to 4; make it first\n")
+    assert capsys.readouterr().err == (
+        "deepfreak: no shard with images 0 to 4; generate it first\n"
+    )
     assert main(["data", "join", *map(str, shards), "--out", str(out)]) == 1
     assert "exists already" in capsys.readouterr().err

@@ -30,7 +30,7 @@ def test_a_search_leaves_its_journal_results_page_and_model(toy, tmp_path):
     result = run(toy, *options, "--trials", 2)
     assert result.exception is None, result.stderr
     assert {path.name for path in out.iterdir()} == {
-        "journal.log", "results.json", "report.html", "best.skops",
+        "journal.log", "results.json", "report.html", "best.model",
     }  # fmt: skip
     assert "2 of 2: " in result.stderr
     assert "min left" in result.stderr

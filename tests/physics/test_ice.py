@@ -360,6 +360,6 @@ def test_spots_whose_light_grazes_a_panels_plane_do_not_flood_it():
         {"bandwith": 0.1},
     ],
 )
-def test_a_senseless_setting_is_refused(wrong):
+def test_a_senseless_setting_is_rejected(wrong):
     with pytest.raises(pydantic.ValidationError):
         Ice(**{"thickness_mm": 0.002, "grain_size_mm": 1e-4} | wrong)

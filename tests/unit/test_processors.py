@@ -86,7 +86,7 @@ def test_every_default_of_workers_is_what_may_be_used(many, monkeypatch):
         for option in command.params:
             if option.name == "workers" and option.default != 1:
                 found[name] = option.get_default(click.Context(command))
-    assert len(found) >= 10
+    assert len(found) >= 9
     assert set(found.values()) == {min(3, usable_processors())}
 
 

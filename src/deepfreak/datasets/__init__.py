@@ -1,4 +1,4 @@
-"""Labelled images in one HDF5 file, and how to make, check, join and read them.
+"""Data sets: labelled images in one HDF5 file, and how to generate, verify, join and read them.
 
 Layout::
 
@@ -8,8 +8,9 @@ Layout::
     /splits             attributes <name> = (first, count)
     attribute manifest  JSON: settings, seed, versions, processors, hashes of the content
 
-`file` reads and writes it; `generating` makes it of `records`, `resuming` after an interruption;
-`joining` and `verifying` take finished ones; `executors` are where the work is done.
+`file` reads and writes data sets; `generating` simulates them, record by record (`records`), and
+resumes after an interruption (`resuming`); `joining` joins shards, `verifying` compares a data set
+with its manifest. `executors` distribute the work over processes or a cluster.
 """
 
 from deepfreak.datasets.executors import AHEAD as AHEAD

@@ -1,4 +1,4 @@
-"""Where the work is done: this process, processes here, a Dask cluster; each an `Executor`."""
+"""Executors for the work: this process, worker processes, or a Dask cluster."""
 
 import multiprocessing
 import os
@@ -18,9 +18,9 @@ from deepfreak.storage.files import reason_of
 
 T = TypeVar("T")
 
-# Tasks handed out before the first result is awaited: enough for some workers, little memory.
+# Tasks submitted before the first result is awaited: enough for some workers, little memory.
 AHEAD = 32
-# How often Dask gives a task to another worker after one has died with it.
+# How often Dask retries a task whose worker crashed.
 RETRIES = 5
 SECONDS_TO_CONNECT = 20
 
@@ -36,20 +36,20 @@ def worker_processes(workers: int) -> Iterator[Executor | None]:
             workers, mp_context=multiprocessing.get_context("spawn"), initializer=_end_with_parent
         )
     except OSError as error:
-        # semaphores live in /dev/shm, which a container may lack; the images are the same
-        why = f"no processes can work together here (/dev/shm: {reason_of(error)})"
-        sys.stderr.write(f"deepfreak: {why}: this one does the work alone\n")
+        # semaphores are in /dev/shm, which a container may lack; the images are the same
+        why = f"cannot start worker processes (/dev/shm: {reason_of(error)})"
+        sys.stderr.write(f"deepfreak: {why}: working in this process only\n")
         yield None
         return
     try:
         with _interrupts_ignored():
-            # each task handed to a pool without idle workers starts one
+            # each task submitted to a pool without idle workers starts one
             for _ in range(workers):
                 pool.submit(_nothing)
         yield pool
     except BrokenProcessPool as error:
         raise DeepFreakError(
-            "a worker process died (out of memory?); try again with fewer --workers"
+            "a worker process crashed (out of memory?); try again with fewer --workers"
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
@@ -57,13 +57,13 @@ def worker_processes(workers: int) -> Iterator[Executor | None]:
 
 @contextmanager
 def _interrupts_ignored() -> Iterator[None]:
-    """Ignore Ctrl-C, and let processes started meanwhile ignore it for good.
+    """Ignore Ctrl-C, also in processes started meanwhile.
 
-    Ctrl-C reaches all processes of a terminal. It is left to the main one, which ends the pool; a
-    worker that it hit while starting could leave the pool waiting for ever.
+    Ctrl-C reaches all processes of a terminal. Only the main process handles it and ends the pool;
+    a worker interrupted while it starts could leave the pool waiting indefinitely.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals are the main thread's
+        yield  # only the main thread handles signals
         return
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -73,7 +73,7 @@ def _interrupts_ignored() -> Iterator[None]:
 
 
 def _end_with_parent() -> None:
-    """End this worker when the process that began it does, however that ends."""
+    """End this worker when its parent process ends, even if that is killed."""
 
     def wait() -> None:
         parent = multiprocessing.parent_process()
@@ -90,14 +90,14 @@ def _nothing() -> None:
 
 @contextmanager
 def dask_cluster(address: str) -> Iterator[tuple[Executor, int]]:
-    """Give an executor over the Dask cluster whose scheduler is at `address`, and its threads.
+    """Give an executor for the Dask cluster with the scheduler at `address`, and its threads.
 
-    A task whose worker dies is given to another one.
+    A task whose worker crashes is retried on another one.
 
     Raises
     ------
     BackendError
-        If `distributed` is missing, no scheduler answers, or workers keep dying.
+        `distributed` is missing, no scheduler answers, or workers keep crashing.
     """
     require("dask")
     from distributed import Client, KilledWorker
@@ -114,7 +114,7 @@ def dask_cluster(address: str) -> Iterator[tuple[Executor, int]]:
             yield client.get_executor(retries=RETRIES), max(threads, 1)
         except KilledWorker as error:
             raise BackendError(
-                "Dask's workers keep dying (out of memory?); give them more, then run again"
+                "Dask's workers keep crashing (out of memory?); give them more, then run again"
             ) from error
 
 
@@ -125,9 +125,9 @@ def in_order(
     *,
     ahead: int = AHEAD,
 ) -> Iterator[T]:
-    """Yield `work(*task)` of each of `tasks` in their order, at most `ahead` under way.
+    """Yield `work(*task)` for each task in order, with at most `ahead` tasks in progress.
 
-    `tasks` may be endless.
+    `tasks` may be infinite.
     """
     if executor is None:
         for task in tasks:

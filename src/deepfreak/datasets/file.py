@@ -1,4 +1,4 @@
-"""The file: `Dataset` reads it, `fill` writes it from records."""
+"""The HDF5 file of a data set: `Dataset` reads it, `fill` writes it from records."""
 
 import hashlib
 import json
@@ -32,23 +32,22 @@ class LabelledImages(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Dataset:
-    """An open file of labelled images, or a split of one; see the package for its layout.
+    """An open data set, or one of its splits; see the package for the layout.
 
     Parameters
     ----------
     images
-        (N, slow, fast) uint8, read from disk when indexed.
+        (N, slow, fast) uint8, read when indexed.
     labels
         (N,) uint8, indices into `classes`.
     truth
-        Arrays of N by quantity; empty for images that were not simulated.
+        Arrays of length N by quantity; empty for images that were not simulated.
     manifest
-        How the file was made; empty where the file does not say.
+        Settings, seed, versions and hashes; empty for files of other programs.
     splits
-        First image and number of images of each named part.
+        (first, count) by name.
     valid
-        (N, slow, fast) bool, read when indexed, true where a pixel measured something; None where
-        all did.
+        Valid pixels, (N, slow, fast) bool, read when indexed; None if all are valid.
     """
 
     path: Path
@@ -66,12 +65,12 @@ class Dataset:
     @classmethod
     @contextmanager
     def open(cls, path: str | Path, *, split: str | None = None) -> Iterator["Dataset"]:
-        """Open a file, or one of its splits, for reading, as a context.
+        """Open a file, or one of its splits, for reading.
 
         Raises
         ------
         DatasetError
-            If it is missing, is not HDF5, does not have the layout, or not that split.
+            It is missing, not HDF5, of another layout, format or version, or has no such split.
         """
         import hdf5plugin  # noqa: F401 - its import registers the compression filters
 
@@ -79,10 +78,10 @@ class Dataset:
         if not path.is_file():
             raise DatasetError(f"no data set {path}; `deepfreak data generate` makes one")
         try:
-            # nobody writes one in place, and some disks have no locks
+            # data sets are never written in place, so no lock is needed
             file = read_hdf5(path)
         except OSError as error:
-            # HDF5 itself says only what failed inside it, the system what is true
+            # HDF5's own message names internals; the system's is clearer
             said = "not an HDF5 file, or a damaged one"
             if error.errno is not None:
                 said = f"cannot be read: {os.strerror(error.errno)}"
@@ -94,12 +93,12 @@ class Dataset:
             yield data if split is None else data.split(split)
 
     def split(self, name: str) -> "Dataset":
-        """Return the part of that name, with the same interface.
+        """Return the split `name`, with the same interface.
 
         Raises
         ------
         DatasetError
-            If there is none.
+            There is no such split.
         """
         if name not in self.splits:
             known = ", ".join(self.splits) or "none"
@@ -119,7 +118,7 @@ class Dataset:
     def batches(
         self, size: int, rng: np.random.Generator | None = None
     ) -> Iterator[LabelledImages]:
-        """Go through all images once, `size` at a time; in random order with an `rng`.
+        """Yield all images once, `size` at a time, in random order if `rng` is given.
 
         The last batch may be smaller.
         """
@@ -134,9 +133,9 @@ class Dataset:
             yield LabelledImages(images, self.labels[chosen], truth)
 
     def memory_map(self, folder: str | Path | None = None) -> "Dataset":
-        """Return it with images in an uncompressed copy that is mapped into memory.
+        """Return the data set with images mapped into memory from an uncompressed copy.
 
-        The copy is made once, beside the file or in `folder`; see `memory_map`.
+        The copy is made once, beside the file or in `folder`; see `memory_map.mapped_images`.
         """
         from deepfreak.datasets.memory_map import mapped_images
 
@@ -187,7 +186,7 @@ class Dataset:
 
 
 class _Part:
-    """Consecutive images of a file, or their valid pixels, read when they are indexed."""
+    """Consecutive images of a file, or their valid pixels, read when indexed."""
 
     def __init__(
         self,
@@ -223,7 +222,7 @@ def _text(name: str | bytes) -> str:
 
 
 def _splits(path: Path, file: h5py.File, total: int) -> dict[str, tuple[int, int]]:
-    """Return where each split begins and how many images it has, in the order of the file."""
+    """Return (first, count) of each split, in order of `first`."""
     found = {}
     for name, value in file["splits"].attrs.items() if "splits" in file else ():
         place = np.asarray(value)
@@ -236,7 +235,7 @@ def _splits(path: Path, file: h5py.File, total: int) -> dict[str, tuple[int, int
 
 
 class Layout(NamedTuple):
-    """What all images of a file share: size (slow, fast), classes, the name of their choice."""
+    """What all images of a file share: size (slow, fast), classes, version of the labels."""
 
     image_size: tuple[int, int]
     classes: tuple[str, ...]
@@ -244,7 +243,7 @@ class Layout(NamedTuple):
 
     @classmethod
     def of(cls, experiment: Mapping[str, Any]) -> "Layout":
-        """Return that of an experiment's images, whose settings are given."""
+        """Return the layout of the images of an experiment, given its settings."""
         slow, fast = experiment["detector"]["image_size"]
         classes = experiment["classes"]
         names = (classes["dark"], *(lit["name"] for lit in classes["lit"]))
@@ -254,15 +253,15 @@ class Layout(NamedTuple):
 def fill(
     file: h5py.File, records: Iterable[Record], *, settings: Mapping[str, Any], layout: Layout
 ) -> dict[str, Any]:
-    """Write a whole data set into an empty file and return its manifest.
+    """Write a data set into an empty file and return its manifest.
 
-    The bytes depend on the arguments only, so that whoever has the same records, from one run, a
-    resumed one or shards, makes the same file.
+    The bytes depend only on the arguments: equal records, from one run, a resumed run or shards,
+    give equal files.
 
     Parameters
     ----------
     settings
-        What the records are: experiment, seed, first, count, of, splits, versions.
+        Experiment, seed, first, count, of, splits, versions.
     """
     size = layout.image_size
     count = int(settings["count"])

@@ -1,4 +1,4 @@
-"""Shots of a series into one file, in whatever number of attempts, places and parts."""
+"""Simulating the shots of a series into a data set, resumable and in shards."""
 
 import json
 from collections.abc import Mapping
@@ -14,12 +14,11 @@ from deepfreak.errors import DatasetError
 from deepfreak.physics.experiment import Experiment
 from deepfreak.physics.recipe import settings_of
 from deepfreak.splits import places_of
-from deepfreak.storage.chunks import Chunks
 from deepfreak.storage.files import versions
 from deepfreak.storage.manifest import Format
 
 DRAFT = Format("data set draft", 1)
-# What an image takes on disk, compressed, measured on the diffranet recipe (with some to spare).
+# Compressed size of an image, measured on the diffranet recipe, with a margin.
 BYTES_PER_PIXEL = 0.5
 IMAGES_PER_TASK = 4
 
@@ -36,16 +35,15 @@ def generate(
 ) -> dict[str, Any]:
     """Simulate shots 0 to count - 1 of a series into one HDF5 file and return its manifest.
 
-    The bytes depend on (experiment, seed, count, splits, shard) only, on machines with the same
-    processor features; never on `attempt`, nor on how often the work was interrupted: it resumes
-    from the draft beside `out`.
+    On machines with the same processor features the bytes depend only on (experiment, seed, count,
+    splits, shard), not on `attempt` or on interruptions: a run resumes from the draft beside `out`.
 
     Parameters
     ----------
     splits
-        Names and sizes of consecutive parts; by default the recipe's, if `count` is its count.
+        Sizes of consecutive splits by name; by default the recipe's, if `count` is its count.
     shard
-        (k, n): make only part k of n, counted from 1; `join` makes the whole of them.
+        (k, n): simulate only part k of n, counted from 1; `join` joins them.
     attempt
         See `resuming.Attempt`.
 
@@ -56,7 +54,7 @@ def generate(
     """
     settings = _settings(experiment, count=count, seed=seed, splits=splits, shard=shard)
     layout = Layout.of(settings["experiment"])
-    experiment.structure_factors()  # fills the cache before the workers ask for it
+    experiment.structure_factors()  # cached before the workers need them
     first = settings["first"]
     return make_file(
         Path(out),
@@ -73,12 +71,12 @@ def generate(
 
 
 def part_of(count: int, shard: tuple[int, int]) -> tuple[int, int]:
-    """Return the first index of part k of n, and how many images it has.
+    """Return the index of the first image of part k of n, and its number of images.
 
     Raises
     ------
     DatasetError
-        If there is no such part.
+        There is no such part.
     """
     k, n = shard
     if not 1 <= k <= n <= count:
@@ -97,7 +95,7 @@ def _settings(
     splits: Mapping[str, int] | None,
     shard: tuple[int, int],
 ) -> dict[str, Any]:
-    """Return what is to be made, in JSON types: everything that the bytes depend on."""
+    """Return everything that the bytes depend on, as JSON values."""
     plan = experiment.dataset
     if splits is None:
         splits = dict(plan.splits) if plan is not None and plan.count == count else {}
@@ -119,7 +117,6 @@ def _settings(
 
 
 def _simulate_range(experiment: Experiment, seed: int, first: int, last: int) -> list[bytes]:
-    """Simulate shots first to last - 1 into packed records; runs in a worker."""
+    """Return the packed records of shots first to last - 1; runs in a worker."""
     shots = (experiment.draw(seed=seed, index=index) for index in range(first, last))
-    with Chunks() as chunks:
-        return [record_of(shot, chunks).pack() for shot in shots]
+    return [record_of(shot).pack() for shot in shots]

@@ -1,4 +1,4 @@
-"""A recipe's data set in memory: simulated where it is needed, on a GPU in a minute."""
+"""A recipe's data set in memory: simulated when needed, on a GPU in a minute."""
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from deepfreak.physics.gpu.batch import Renderer
 
-# Of a GPU's time a batch of 64 leaves little to gain (benchmarks/gpu.py); a worker's is short.
+# Larger batches gain little on a GPU (benchmarks/gpu.py).
 SHOTS_AT_ONCE = {"gpu": 64, "cpu": 8}
 
 Places = dict[str, tuple[int, int]]
@@ -28,12 +28,12 @@ Show = Callable[[str, int], AbstractContextManager[Advance]]
 
 
 def places_in_recipe(experiment: Experiment, counts: Mapping[str, int | None]) -> Places:
-    """Return where the first images of some of a recipe's splits lie: (first, count) by name.
+    """Return (first, count) by name of the first images of some of a recipe's splits.
 
     Parameters
     ----------
     counts
-        How many of each split, None for all.
+        Number of images of each split, None for all.
 
     Raises
     ------
@@ -64,17 +64,17 @@ def render(
     renderer: "Renderer | None" = None,
     advance: Advance | None = None,
 ) -> Dataset:
-    """Return images in memory that `generate` would have put at `places` of its file.
+    """Return in memory the images that `generate` would write at `places` of its file.
 
-    On the CPU they are these very images. A GPU's show the same shots, so that labels are the
-    same, with expected photons alike to rounding and noise of its own; see `gpu.Renderer`.
+    On the CPU the images are equal. On a GPU the shots and labels are equal, expected photons are
+    equal up to rounding, and the noise differs; see `gpu.Renderer`.
 
     Parameters
     ----------
     places
         First shot and number of shots of each split.
     executor, renderer
-        Where they are simulated, by default in this process; see `streaming.stream`.
+        Where to simulate, by default in this process; see `streaming.stream`.
     advance
         Called with the number of further images that are done.
     """
@@ -132,16 +132,16 @@ def rendered_splits(
     workers: int = 1,
     show: Show | None = None,
 ) -> Dataset:
-    """Return the first images of a recipe's splits, simulated on a GPU where there is one.
+    """Return the first images of a recipe's splits, simulated on a GPU if there is one.
 
     Parameters
     ----------
     counts
-        How many of each split, None for all.
+        Number of images of each split, None for all.
     workers
-        Processes that simulate where there is no GPU.
+        Worker processes if there is no GPU.
     show
-        What shows progress, such as `progress.progress`.
+        Shows progress, such as `progress.progress`.
 
     Raises
     ------
@@ -158,7 +158,7 @@ def rendered_splits(
         if missing_on_this_machine() is None:
             renderer = Renderer(experiment)
             return render(experiment, seed=seed, places=places, renderer=renderer, advance=advance)
-        experiment.structure_factors()  # fills the cache before the workers ask for it
+        experiment.structure_factors()  # cached before the workers need them
         executor = stack.enter_context(worker_processes(workers))
         return render(experiment, seed=seed, places=places, executor=executor, advance=advance)
 
@@ -174,9 +174,10 @@ def on_cpu(experiment: Experiment, seed: int, index: int) -> "tuple[NDArray[np.f
 def agreement(
     renderer: "Renderer", seed: int, seen: "Sequence[Future[tuple[NDArray[np.float32], float]]]"
 ) -> list[tuple[str, str]]:
-    """Return how far the GPU's images are at most from the CPU's of the same shots, in words.
+    """Return the largest differences between the GPU's and the CPU's images of the same shots.
 
-    The measure is that of benchmarks/gpu.py. `seen` is what `on_cpu` gives of shots 0, 1, ...
+    The measures are those of benchmarks/gpu.py, as (name, value). `seen` has the results of
+    `on_cpu` for shots 0, 1, ...
     """
     shots = [renderer.experiment.draw(seed=seed, index=index) for index in range(len(seen))]
     photons = renderer.expected(shots).cpu().numpy().astype(np.float64)

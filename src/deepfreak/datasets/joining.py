@@ -1,4 +1,4 @@
-"""Shards of one series, made apart, into the file that one run would have made."""
+"""Joining the shards of a series into the file that one run would have made."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -12,10 +12,10 @@ from deepfreak.datasets.file import FORMAT, Dataset, Layout, content_hashes, fil
 from deepfreak.datasets.generating import BYTES_PER_PIXEL
 from deepfreak.datasets.records import QUANTITIES, Record, digest_of
 from deepfreak.errors import DatasetError
-from deepfreak.storage.chunks import Chunks
+from deepfreak.storage.chunks import compress
 from deepfreak.storage.files import check_output, whole_hdf5
 
-# What shards of one series share.
+# Settings that shards of one series share, and their names in messages.
 _COMMON = {
     "experiment": "recipes",
     "seed": "seeds",
@@ -34,15 +34,15 @@ def join(
 ) -> dict[str, Any]:
     """Join files that `generate` made with `shard` into one, and return its manifest.
 
-    They may be given in any order. Their content is checked against their manifests on the way.
+    They may be in any order. Their content is compared with their manifests.
 
     Raises
     ------
     DatasetError
-        If they are not of one series, overlap, leave a gap, or one's content is not what its
-        manifest says; no file is left then.
+        They are not of one series, overlap, leave a gap, or the content of one differs from its
+        manifest; no file is written.
     OutputError
-        If `out` exists or cannot be written.
+        `out` exists or cannot be written.
     """
     out = Path(out)
     with ExitStack() as stack:
@@ -67,8 +67,7 @@ def join(
                     advance(done)
 
             layout = Layout.of(settings["experiment"])
-            records = _records(parts, stack.enter_context(Chunks()), step)
-            return fill(file, records, settings=settings, layout=layout)
+            return fill(file, _records(parts, step), settings=settings, layout=layout)
 
 
 def _check_kind(part: Dataset) -> None:
@@ -78,11 +77,11 @@ def _check_kind(part: Dataset) -> None:
             f"{part.path}: expected a shard made by `deepfreak data generate --shard`"
         )
     if part.manifest["count"] != len(part) or set(part.truth) != set(QUANTITIES):
-        raise DatasetError(f"{part.path}: its content is not what its manifest says")
+        raise DatasetError(f"{part.path}: its content differs from its manifest")
 
 
 def _check_series(parts: list[Dataset]) -> None:
-    """Refuse parts that do not make up one series; they are in the order of their first image."""
+    """Check that parts, in order of their first image, make up one series."""
     first = parts[0]
     for part in parts[1:]:
         for name, words in _COMMON.items():
@@ -97,17 +96,17 @@ def _check_series(parts: list[Dataset]) -> None:
         start = int(part.manifest["first"])
         if start < reached and before is not None:
             raise DatasetError(
-                f"{part.path} overlaps {before.path}: it begins at image {start}, not {reached}"
+                f"{part.path} overlaps {before.path}: it starts at image {start}, not {reached}"
             )
         if start > reached:
-            raise DatasetError(f"no shard with images {reached} to {start - 1}; make it first")
+            raise DatasetError(f"no shard with images {reached} to {start - 1}; generate it first")
         reached, before = start + len(part), part
     total = int(first.manifest["of"])
     if reached != total:
-        raise DatasetError(f"no shard with images {reached} to {total - 1}; make it first")
+        raise DatasetError(f"no shard with images {reached} to {total - 1}; generate it first")
 
 
-def _records(parts: list[Dataset], chunks: Chunks, step: Callable[[int], None]) -> Iterator[Record]:
+def _records(parts: list[Dataset], step: Callable[[int], None]) -> Iterator[Record]:
     for part in parts:
         hashes = part.manifest["sha256"]
         flat = [part.truth[name].reshape(len(part), -1) for name in QUANTITIES]
@@ -121,12 +120,12 @@ def _records(parts: list[Dataset], chunks: Chunks, step: Callable[[int], None]) 
             yield Record(
                 label=int(part.labels[index]),
                 digest=digest,
-                # which image came from which is not known any more, nor needed
+                # a manifest lists processors without their images; only the set is needed
                 processor=processors[index % len(processors)],
                 truth=truths[index],
-                chunk=chunks.compress(image),
+                chunk=compress(image),
             )
             step(1)
         for name, digest_found in content_hashes(digests, part.labels, part.truth).items():
             if hashes.get(name) != digest_found:
-                raise DatasetError(f"{part.path}: its {name} are not what its manifest says")
+                raise DatasetError(f"{part.path}: its {name} differ from its manifest")

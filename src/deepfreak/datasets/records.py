@@ -1,4 +1,4 @@
-"""One finished image as bytes: its compressed chunk, label, truth, and where it was made."""
+"""One simulated image as bytes: its compressed chunk, label, truth, and processor."""
 
 import hashlib
 import struct
@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from deepfreak.physics.exposure import simulate
 from deepfreak.physics.shot import Shot, Truth
-from deepfreak.storage.chunks import Chunks
+from deepfreak.storage.chunks import compress
 
 Image = NDArray[np.uint8]
 Array = NDArray[np.float64]
 
-# Those on whose versions the bytes of an image, or of its chunk, may depend.
+# Packages whose versions may change the bytes of an image or of its chunk.
 PACKAGES = ("numpy", "numba", "gemmi", "h5py", "hdf5plugin")
 
-# Of each quantity of `Truth` that is no single number.
+# Shapes of the quantities of `Truth` that are not a single number.
 SHAPES: dict[str, tuple[int, ...]] = {"orientation": (3, 3), "cell": (6,)}
 QUANTITIES = tuple(field.name for field in fields(Truth))
 NUMBERS = sum(int(np.prod(SHAPES.get(name, ()))) for name in QUANTITIES)
@@ -28,10 +28,10 @@ _HEAD = struct.Struct("<B32s48s")
 
 
 class Record(NamedTuple):
-    """What a data set holds of one image.
+    """The content of a data set for one image.
 
-    `truth` has `NUMBERS` values, NaN where there is none; `digest` is the SHA-256 of the image;
-    `chunk` is the image as HDF5 stores it.
+    `truth` has `NUMBERS` values, NaN for None; `digest` is the SHA-256 of the image; `processor`
+    identifies the processor it was made on; `chunk` is the image as HDF5 stores it.
     """
 
     label: int
@@ -41,25 +41,23 @@ class Record(NamedTuple):
     chunk: bytes
 
     def pack(self) -> bytes:
-        """Return it as bytes, `unpack` backwards."""
+        """Return the record as bytes; `unpack` reverses it."""
         head = _HEAD.pack(self.label, self.digest, self.processor.encode())
         return head + self.truth.astype("<f8").tobytes() + self.chunk
 
 
 def unpack(packed: bytes) -> Record:
-    """Return the record that `Record.pack` made bytes of."""
+    """Return the record from the bytes of `Record.pack`."""
     label, digest, name = _HEAD.unpack_from(packed)
     truth = np.frombuffer(packed, "<f8", count=NUMBERS, offset=_HEAD.size)
     chunk = packed[_HEAD.size + truth.nbytes :]
     return Record(label, digest, name.rstrip(b"\0").decode(), truth, chunk)
 
 
-def record_of(shot: Shot, chunks: Chunks) -> Record:
-    """Simulate a shot into its record; `chunks` compresses its image."""
+def record_of(shot: Shot) -> Record:
+    """Simulate a shot and return its record."""
     image, truth = simulate(shot)
-    return Record(
-        shot.label, digest_of(image), processor(), flat_truth(truth), chunks.compress(image)
-    )
+    return Record(shot.label, digest_of(image), processor(), flat_truth(truth), compress(image))
 
 
 def digest_of(image: Image) -> bytes:
@@ -68,7 +66,7 @@ def digest_of(image: Image) -> bytes:
 
 
 def flat_truth(truth: Truth) -> Array:
-    """Return all numbers of a truth in the order of `QUANTITIES`, NaN for None."""
+    """Return all numbers of a truth, (NUMBERS,), in the order of `QUANTITIES`; NaN for None."""
     parts: list[Array] = []
     for name in QUANTITIES:
         value = getattr(truth, name)
@@ -78,7 +76,7 @@ def flat_truth(truth: Truth) -> Array:
 
 
 def columns_of(truths: Array) -> dict[str, Array]:
-    """Return the columns, by quantity, of (n, NUMBERS) flat truths."""
+    """Return arrays by quantity from flat truths (n, NUMBERS)."""
     columns, start = {}, 0
     for name in QUANTITIES:
         shape = SHAPES.get(name, ())
@@ -90,7 +88,7 @@ def columns_of(truths: Array) -> dict[str, Array]:
 
 @lru_cache(maxsize=1)
 def processor() -> str:
-    """Return a name of what numba compiles for here: equal names make equal bytes."""
+    """Return the name of the processor that numba compiles for: equal names give equal bytes."""
     from llvmlite import binding
     from numba import config
 

@@ -1,4 +1,4 @@
-"""Files made piece by piece, in any number of attempts and in any processes."""
+"""Files made piece by piece, which resume after an interruption."""
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
@@ -19,16 +19,16 @@ T = TypeVar("T")
 
 
 class Attempt(TypedDict, total=False):
-    """How one attempt goes; none of it changes the result.
+    """Options of one run; none of them changes the result.
 
     Attributes
     ----------
     executor, ahead
-        Where the work is done, by default in this process, and how many tasks to hand out at once.
+        Where to work, by default in this process, and the maximum number of tasks in progress.
     overwrite
         Replace the file, and a draft of another run.
     resume
-        Refuse to begin: there must be a draft.
+        Resume only: there must be a draft.
     advance
         Called with the number of further pieces that are done.
     """
@@ -53,9 +53,9 @@ def make_file(
     fill: Callable[["h5py.File", Iterator[bytes]], T],
     **attempt: Unpack[Attempt],
 ) -> T:
-    """Make the HDF5 file `out` of the pieces that `work` makes, and return what `fill` does.
+    """Make the HDF5 file `out` from pieces made by `work`, and return the result of `fill`.
 
-    Each piece goes into the draft beside `out`, where a later attempt resumes.
+    Each piece is appended to the draft beside `out`, from which a later run resumes.
 
     Parameters
     ----------
@@ -64,28 +64,28 @@ def make_file(
     form
         Format of the draft.
     work
-        Called, in a worker, for the packed pieces first to last - 1; it is pickled.
+        Returns the packed pieces first to last - 1; pickled, and called in a worker.
     pieces_per_task
-        A task ends before a piece whose index is a multiple of it, or at the last.
+        A task ends before a piece whose index is a multiple of it, or at the last piece.
     bytes_per_piece
-        Of the file, about; a disk without room is noticed before any work is done.
+        Approximate size in the file, to check the free space before any work is done.
     unit
-        What the pieces are called: "images".
+        Name of the pieces in messages: "images".
     fill
-        Writes the file from all packed pieces in their order.
+        Writes the file, given all packed pieces in order.
 
     Raises
     ------
     OutputError
         `out` exists, is being made by another process, the draft is of another run, or the disk is
-        full. What is done stays in the draft; nothing half-made has the name of the result.
+        full. Finished pieces stay in the draft; an incomplete file never has the name `out`.
     DeepFreakError
-        A worker crashed; what is done stays in the draft.
+        A worker crashed; finished pieces stay in the draft.
     """
     overwrite, advance = attempt.get("overwrite", False), attempt.get("advance")
     draft_file = draft_path(out)
     there = draft_file.stat().st_size if draft_file.exists() else 0
-    # in the end the draft and the file are there at once
+    # in the end both the draft and the file exist
     needed = int(2 * len(pieces) * bytes_per_piece) - there
     check_output(out, overwrite=overwrite, expected_bytes=needed)
     with open_draft(

@@ -25,7 +25,7 @@ from deepfreak.encoding import to_8_bits
 from deepfreak.errors import InputError, OutputError, StructureError
 from deepfreak.formats import registry
 from deepfreak.formats.hdf5.nxmx import nxmx_file
-from deepfreak.formats.shot_header import Header, header_of
+from deepfreak.formats.shot_metadata import ShotMetadata, metadata_of
 from deepfreak.physics.experiment import Experiment
 from deepfreak.physics.exposure import expose
 from deepfreak.physics.noise import detect
@@ -40,7 +40,7 @@ Image = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
 Kind = Literal["roots", "counts", "photons"]
 Backend = Literal["cpu", "gpu"]
 WriteImage = Callable[[int, Any], None]
-DrawPreview = Callable[[Path, Image, Header, bool], None]
+DrawPreview = Callable[[Path, Image, ShotMetadata, bool], None]
 
 _SINGLE = {each.name.lower(): each for each in registry.FORMATS if each.write is not None}
 FORMATS = (*_SINGLE, "h5")
@@ -109,7 +109,7 @@ def write_shots(
             shot = shots[number]
             write(number, image)
             if draw_preview is not None:
-                draw_preview(folder / previews[number], image, header_of(shot), overwrite)
+                draw_preview(folder / previews[number], image, metadata_of(shot), overwrite)
             frame = number if form == "h5" else 0
             records.append(_record(shot, truth, file=files[number], frame=frame))
             if advance is not None:
@@ -208,7 +208,7 @@ def _image_writer(
         wavelengths = [shot.wavelength_A for shot in shots]
         with nxmx_file(
             folder / files[0],
-            header_of(shots[0]),
+            metadata_of(shots[0]),
             wavelengths,
             noiseless=kind == "photons",
             overwrite=overwrite,
@@ -220,7 +220,9 @@ def _image_writer(
 
     def write_one(number: int, image: Image) -> None:
         if write_shot is not None:  # as in all of `_SINGLE`
-            write_shot(folder / files[number], image, header_of(shots[number]), overwrite=overwrite)
+            write_shot(
+                folder / files[number], image, metadata_of(shots[number]), overwrite=overwrite
+            )
 
     yield write_one
 

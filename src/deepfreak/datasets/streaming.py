@@ -1,4 +1,4 @@
-"""Endless fresh shots, for training that never sees an image twice."""
+"""An infinite stream of shots, for training that never uses an image twice."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
@@ -29,18 +29,18 @@ def stream(
     ahead: int = AHEAD,
     renderer: "Renderer | None" = None,
 ) -> Iterator[LabelledImages]:
-    """Yield batches of the shots `first`, `first` + 1, ... of a series, without end.
+    """Yield batches of the shots `first`, `first` + 1, ... of a series, indefinitely.
 
-    What is yielded is what `Dataset.batches` yields of a stored set; image i is image i of
-    `generate` with the same seed, so that a stored set and a stream of another seed share none.
+    Batches are as those of `Dataset.batches`. Image i is image i of `generate` with the same seed,
+    so a data set and a stream of another seed have no image in common.
 
     Parameters
     ----------
     executor, ahead
-        Where the work is done, by default in this process, and how many batches to work ahead.
+        Where to work, by default in this process, and the maximum number of batches in progress.
     renderer
-        A GPU's, in place of the CPU: images stay on it, with its own noise, and the truth is what
-        the draw decides.
+        Simulates on a GPU: images stay there, their noise differs from the CPU's, and the truth has
+        only what is known before a shot is rendered.
     """
     tasks = ((experiment, seed, start, batch) for start in count_from(first, batch))
     if renderer is not None:
@@ -62,7 +62,7 @@ def _simulate(experiment: Experiment, seed: int, first: int, count: int) -> Labe
 
 
 def _drawn(shots: Sequence[Shot]) -> dict[str, NDArray[np.float64]]:
-    """Return what of the truth is known before a shot is rendered."""
+    """Return the part of the truth that is known before a shot is rendered."""
     return {
         "pulse_photons": np.array([shot.photons for shot in shots]),
         "wavelength_A": np.array([shot.wavelength_A for shot in shots]),

@@ -1,4 +1,4 @@
-"""Whether a data set is what its manifest says: hashes, and a sample simulated again."""
+"""Verifying a data set: its hashes, and a sample of its images simulated again."""
 
 import hashlib
 from collections.abc import Callable
@@ -30,9 +30,9 @@ from deepfreak.storage.files import versions
 Values = NDArray[np.float64]
 Rule = Literal["equal bytes", "golden measure"]
 
-# The golden measure: so many of an image's pixels may be off by one.
+# The golden measure: this fraction of an image's pixels may differ, by one.
 GOLDEN_PART = 1e-4
-# The truth's sums then agree to this, relative; a spot on the edge of 3 sigma may come or go.
+# Relative tolerance of the truth then; a spot near 3 sigma may or may not count.
 GOLDEN_RTOL = 1e-4
 
 # Label, image, flat truth.
@@ -41,18 +41,18 @@ Simulated = tuple[int, NDArray[np.uint8], NDArray[np.float64]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """What `verify` found.
+    """The result of `verify`.
 
     Parameters
     ----------
     rule
-        How images simulated again were compared; None if none were.
+        How images simulated again were compared; None without any.
     reason
-        Why by that rule.
+        Why that rule applies.
     images, simulated
-        How many images were hashed, and how many of them simulated again.
+        Number of images hashed, and of those simulated again.
     problems
-        One line each; empty if the data set is what its manifest says.
+        One line each; empty if the data set matches its manifest.
     """
 
     rule: Rule | None
@@ -70,10 +70,10 @@ def verify(
     executor: Executor | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> Verification:
-    """Compare a data set with its manifest, and `sample` images drawn by `rng` with the physics.
+    """Compare a data set with its manifest, and `sample` random images with a new simulation.
 
-    On the versions and processor features that made it, images and truth are equal in each bit.
-    Elsewhere at most 1e-4 of an image's pixels are off by one.
+    With the same versions and processor features, images and truth must be equal. Otherwise at most
+    1e-4 of an image's pixels may differ by one.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def verify(
     Raises
     ------
     DatasetError
-        If the file cannot be read at all.
+        The file cannot be read.
     """
     with Dataset.open(path) as data:
         problems = _problems_of_manifest(data)
@@ -111,12 +111,12 @@ def verify(
 
 
 def _problems_of_manifest(data: Dataset) -> list[str]:
-    """Return why the manifest says too little to compare anything with."""
+    """Return what the manifest lacks for a comparison."""
     manifest = data.manifest
     if manifest.get("kind") != FORMAT.name:
-        return ["it has no manifest of `deepfreak data generate`, against which it could be proved"]
+        return ["it has no manifest of `deepfreak data generate` to compare it with"]
     if "varied" in manifest:
-        return ["its images are varied ones: prove them with deepfreak 0.1, which made them"]
+        return ["it has images of randomised frames: verify it with deepfreak 0.1, which made it"]
     wanted: dict[str, type] = {
         "experiment": dict,
         "seed": int,
@@ -138,11 +138,11 @@ def _problems_of_manifest(data: Dataset) -> list[str]:
 def _problems_of_content(data: Dataset, advance: Callable[[int], None] | None) -> list[str]:
     manifest, problems = data.manifest, []
     if manifest["count"] != len(data):
-        problems.append(f"the manifest says {manifest['count']} images, found {len(data)}")
+        problems.append(f"the manifest has {manifest['count']} images, the file {len(data)}")
     whole = manifest["count"] == manifest["of"]
     splits = {name: tuple(place) for name, place in manifest["splits"].items()} if whole else {}
     if splits != data.splits:
-        problems.append(f"the manifest says splits {splits}, found {data.splits}")
+        problems.append(f"the manifest has the splits {splits}, the file {data.splits}")
     digests = hashlib.sha256()
     for index in range(len(data)):
         try:
@@ -154,7 +154,7 @@ def _problems_of_content(data: Dataset, advance: Callable[[int], None] | None) -
             advance(1)
     found = content_hashes(digests, data.labels, data.truth)
     problems += [
-        f"the hash of the {name} is not the manifest's: they were changed, or the manifest was"
+        f"the hash of the {name} differs from the manifest: one of them was changed"
         for name, digest in found.items()
         if manifest["sha256"].get(name) != digest
     ]
@@ -162,7 +162,7 @@ def _problems_of_content(data: Dataset, advance: Callable[[int], None] | None) -
 
 
 def _rule(data: Dataset) -> tuple[Rule, str]:
-    """Return how to compare what was made there with what is made here, and why."""
+    """Return how to compare the file with a simulation on this machine, and why."""
     manifest = data.manifest
     for name, version in versions(*PACKAGES).items():
         theirs = manifest["versions"].get(name)
@@ -177,7 +177,7 @@ def _rule(data: Dataset) -> tuple[Rule, str]:
 
 
 def _work(data: Dataset) -> Callable[[int], Simulated]:
-    """Return what makes the image of an index of the series again."""
+    """Return the function that simulates the image of an index of the series."""
     seed = data.manifest["seed"]
     experiment = experiment_from(data.manifest["experiment"], where="its experiment")
     return partial(_simulate, experiment, seed)
@@ -195,19 +195,19 @@ def _problems_of_sample(
     for index, made in zip(chosen, in_order(executor, work, tasks), strict=True):
         problem = _difference(data, index, made, rule)
         if problem:
-            problems.append(f"image {index} is not what recipe and seed make: {problem}")
+            problems.append(f"image {index} differs from its simulation: {problem}")
     return problems
 
 
 def _simulate(experiment: Experiment, seed: int, index: int) -> Simulated:
-    """Return what shot `index` is; runs in a worker."""
+    """Return label, image and flat truth of shot `index`; runs in a worker."""
     shot = experiment.draw(seed=seed, index=index)
     image, truth = simulate(shot)
     return shot.label, image, flat_truth(truth)
 
 
 def _difference(data: Dataset, index: int, made: Simulated, rule: Rule) -> str | None:
-    """Return in a few words what tells image `index` from the one `made` again."""
+    """Return in a few words how image `index` differs from the simulated one."""
     label, image, flat = made
     if data.labels[index] != label:
         return f"it is labelled {data.classes[data.labels[index]]}, not {data.classes[label]}"
@@ -228,7 +228,7 @@ def _difference(data: Dataset, index: int, made: Simulated, rule: Rule) -> str |
 def _same(stored: Values, made: Values, name: str, rule: Rule) -> bool:
     if rule == "equal bytes":
         return bool(np.array_equal(stored, made, equal_nan=True))
-    if name == "d_min_A":  # one spot on the edge of 5 sigma decides it
+    if name == "d_min_A":  # depends on single spots near 5 sigma
         return True
     atol = 1.0 if name.startswith("spots_") else 1e-9
     return bool(np.allclose(stored, made, rtol=GOLDEN_RTOL, atol=atol, equal_nan=True))

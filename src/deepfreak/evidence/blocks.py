@@ -15,7 +15,7 @@ from deepfreak.compiled import njit
 BLOCK = 16  # pixels: the side of a block
 TILE = 8  # blocks: the side of a tile, over which noise is bounded
 _SAMPLE = 48_000  # pixels from which the step is found
-_FEW = 32  # pixels, of those sampled, that differ from the others: less do not tell the step
+_FEW = 32  # pixels, of those sampled, that differ from the others: fewer do not determine the step
 _CLIP_SIGMA = 3.0
 _CLEAN_SIGMA = 4.0  # a block whose pixels all lie within is not clipped
 _CLIPS = 4

@@ -1,4 +1,4 @@
-"""All that a frame shows at native resolution: one object, and how it is made."""
+"""All that a frame shows at native resolution, as one object."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from deepfreak.evidence.rings import Rings, find_rings
 from deepfreak.evidence.scale import find_scale, point_sharpness
 from deepfreak.formats.frame import Frame
 
-_RESOLVED_PEAKS = 5  # off rings, below which no resolution is told
+_RESOLVED_PEAKS = 5  # off rings, below which no resolution is given
 _RESOLVED_SHARE = 0.95  # of them have a larger d
 
 
@@ -31,7 +31,7 @@ class Evidence:
     planes
         A number a block of 16 x 16 pixels.
     hot_pixels
-        Candidates of one pixel: hot ones, or spots that cannot be told from them.
+        Candidates of one pixel: hot ones, or spots that look the same.
     crests
         Candidates that are lines or patches: rings, streaks, edges.
     point_sharpness

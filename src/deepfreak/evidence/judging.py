@@ -11,7 +11,7 @@ from deepfreak.evidence.candidates import SHARP_LESS_Z, poisson_z
 from deepfreak.evidence.scale import PhotonScale
 
 _MIN_PHOTONS = 4.5  # of a peak
-DARKEST = 1e-3  # photons a pixel that a frame of zeros may have
+MIN_BACKGROUND = 1e-3  # photons a pixel that a frame of zeros may have
 
 # A hot pixel: those around it have less than this significance, or this share of its light.
 _FLANK_Z = 3.0
@@ -94,7 +94,7 @@ def judge_candidates(
         row.slow, row.fast, row.kind = i + 0.5, j + 0.5, WEAK
         if pixels < _MIN_ANNULUS:
             continue
-        expected = max(spread / scale.photon**2, DARKEST)
+        expected = max(spread / scale.photon**2, MIN_BACKGROUND)
         window -= mean
         row.level = mean
         _judge(window, expected, scale, row)

@@ -1,4 +1,4 @@
-"""Lattices: differences between peaks that come back more often than chance has it."""
+"""Lattices: differences between peaks that recur more often than by chance."""
 
 from dataclasses import dataclass
 
@@ -34,8 +34,8 @@ class Lattices:
         How much more the differences gather than those of jittered positions, in standard
         deviations of the latter; near 0 without a lattice.
     number
-        How many lattices, None where it cannot be told. One is told from several; several are
-        counted to within one.
+        How many lattices, None where it cannot be determined. One is distinguished from
+        several; several are counted to within one.
     """
 
     score: float

@@ -1,4 +1,4 @@
-"""Peaks at native resolution: what rises over the noise around it, and is no hot pixel or crest."""
+"""Peaks at native resolution: they rise over the noise around and are no hot pixels or crests."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +11,9 @@ from deepfreak.evidence.blocks import BLOCK, Blocks, Counts, Plane, Steps, Valid
 from deepfreak.evidence.candidates import MIN_CANDIDATE_Z, find_candidates, sum_3
 from deepfreak.evidence.judging import (
     CREST,
-    DARKEST,
     HOT,
     JUDGED,
+    MIN_BACKGROUND,
     NUMBERS,
     PART,
     PATCH,
@@ -113,8 +113,8 @@ def find_peaks(
     of 5 in 3 x 3 or 5 x 5 pixels, 4.5 photons, and is none of:
 
     - a hot pixel: its eight neighbours have z < 3, or less than 3 % of its light. A spot of a
-      single pixel cannot be told from it;
-    - a crest: in one of eight directions it goes on to both sides;
+      single pixel looks the same;
+    - a crest: in one of eight directions it continues on both sides;
     - a patch: over 20 % of the annulus are half as high;
     - a part of a spot: a more significant peak is less than 6.5 pixels away, and no valley between.
     """
@@ -163,7 +163,7 @@ def find_peaks(
 
 
 def _background_photons(variance: Plane, scale: PhotonScale) -> Plane:
-    return np.asarray(np.maximum(variance / scale.photon**2, DARKEST))
+    return np.asarray(np.maximum(variance / scale.photon**2, MIN_BACKGROUND))
 
 
 def _join_parts(counts: Counts, valid: Valid, judged: NDArray[Any], steps: Steps) -> None:

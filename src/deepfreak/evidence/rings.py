@@ -1,4 +1,4 @@
-"""Rings of peaks: powders, ice and beam-centre calibrants, told from crystals by their radii."""
+"""Rings of peaks: powders, ice and calibrants, distinguished from crystals by their radii."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -38,7 +38,7 @@ class Rings:
     Attributes
     ----------
     center_px
-        (slow, fast) in pixels from the frame's corner; None where nobody knows it.
+        (slow, fast) in pixels from the frame's corner; None where it is unknown.
     origin
         "given", "found" (from half of the peaks), or "unknown".
     share
@@ -121,7 +121,7 @@ def find_rings(
     if len(places) < MIN_PEAKS:
         return none
     lines = crests[:: max(1, -(-len(crests) // max(len(places), _MAX_PEAKS)))]
-    told = np.concatenate([places[::2][:_MAX_PEAKS], lines[::2][:_MAX_PEAKS]])
+    used = np.concatenate([places[::2][:_MAX_PEAKS], lines[::2][:_MAX_PEAKS]])
     others, other_lines = places[1::2], lines[1::2]
     best: tuple[OverFull | None, tuple[float, float] | None, str] = None, given, none.origin
     gathered_by = none.gathering
@@ -130,16 +130,16 @@ def find_rings(
     elif given is not None:
         plain = over_full(places, lines, given)
         near = _grid(np.array(given) - _NEAR_PX, np.array(given) + _NEAR_PX, _GRID_PX)
-        sought = _sought(told, near, _GRID_PX)
+        sought = _sought(used, near, _GRID_PX)
         found = over_full(others, other_lines, sought)
         gathered_by = max(gathered_by, gathering(others, sought))
         better = found.believed and found.share_of_all > plain.share_of_all + _BETTER_SHARE
         best = (found, sought, "found") if better else (plain, given, "given")
     else:
         # few peaks show a ring only where the centre is right, and cost little
-        finer = min(max(np.sqrt(_FINE_PEAKS / len(told)), 1.0), _FINE)
+        finer = min(max(np.sqrt(_FINE_PEAKS / len(used)), 1.0), _FINE)
         off, step = _OFF_FRAME * max(shape), max(_GRID_PX, max(shape) / _GRID_STEPS) / finer
-        sought = _sought(told, _grid(np.full(2, -off), np.array(shape) + off, step), step)
+        sought = _sought(used, _grid(np.full(2, -off), np.array(shape) + off, step), step)
         found = over_full(others, other_lines, sought)
         gathered_by = gathering(others, sought)
         if found.believed:

@@ -15,7 +15,7 @@ _LOWEST = 0.001  # quantile of the pixels that is taken for no light
 _BINS = 10  # of blocks by their level, for the slope of variance over level
 _MIN_BLOCKS = 4 * _BINS
 _MIN_RISE = 1.5  # of the variance between dark and light blocks, for a slope to mean something
-_ALONE = 0.2  # of a block's variance in one pixel: it is not told from that block
+_ALONE = 0.2  # of a block's variance in one pixel: that block is not used
 _ALONE_LIT = 0.6  # the same of squares of light, of which there may be three
 
 

@@ -23,7 +23,7 @@ from deepfreak.formats.measured import make_frame
 from deepfreak.storage.files import whole_file
 
 if TYPE_CHECKING:
-    from deepfreak.formats.shot_header import Header
+    from deepfreak.formats.shot_metadata import ShotMetadata
 
 _MAGIC = b"###CBF"
 _SECTION = b"--CIF-BINARY-FORMAT-SECTION--"
@@ -223,7 +223,7 @@ def _imgcif_metadata(text: str) -> Metadata:
 
 
 def write_cbf(
-    path: Path, counts: NDArray[np.uint16], header: "Header", *, overwrite: bool = False
+    path: Path, counts: NDArray[np.uint16], header: "ShotMetadata", *, overwrite: bool = False
 ) -> None:
     """Write `counts` [slow, fast] as miniCBF, byte-offset compressed.
 

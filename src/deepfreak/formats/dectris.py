@@ -10,7 +10,7 @@ from deepfreak.formats.frame import Metadata
 from deepfreak.formats.headers import NUMBER, metadata_from, number_after, times
 
 if TYPE_CHECKING:
-    from deepfreak.formats.shot_header import Header
+    from deepfreak.formats.shot_metadata import ShotMetadata
 
 MISSING = -1
 
@@ -41,7 +41,7 @@ def dectris_name(text: str) -> str | None:
     return match[1].strip() if match else None
 
 
-def comments(header: "Header") -> list[str]:
+def comments(header: "ShotMetadata") -> list[str]:
     """Return the header's lines; lengths are in metres, the beam is (fast, slow) in pixels."""
     pixel = f"{header.pixel_size_mm * 1e-3:.9g} m"
     slow, fast = header.beam_center_px
@@ -50,7 +50,7 @@ def comments(header: "Header") -> list[str]:
         f"# Pixel_size {pixel} x {pixel}",
         f"# Exposure_time {header.exposure_s:.7f} s",
         f"# Exposure_period {header.exposure_s:.7f} s",
-        f"# Count_cutoff {header.saturation_value} counts",
+        f"# Count_cutoff {header.saturation} counts",
         f"# Pedestal {header.pedestal:.9g} counts",
         f"# Wavelength {header.wavelength_A:.10g} A",
         f"# Detector_distance {header.distance_mm * 1e-3:.10g} m",
@@ -61,7 +61,7 @@ def comments(header: "Header") -> list[str]:
 
 
 def with_gaps(
-    image: NDArray[np.uint16] | NDArray[np.float32], header: "Header"
+    image: NDArray[np.uint16] | NDArray[np.float32], header: "ShotMetadata"
 ) -> NDArray[np.int32] | NDArray[np.float32]:
     """Return the image with what stands for "no measurement" in its missing pixels."""
     if image.dtype.kind == "f":

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.errors import FrameError, GeometryError
-from deepfreak.formats.frame import Frame, Valid
+from deepfreak.formats.frame import Frame, Valid, dimensions
 from deepfreak.formats.geometry.geometry import FileMask, Geometry
 from deepfreak.formats.geometry.layout import assemble
 from deepfreak.formats.hdf5.reader import read_hdf5_array
@@ -74,11 +74,9 @@ def finished(frame: Frame, options: ReadOptions) -> Frame:
     shapes = {raw, image.counts.shape}
     for name, given in (("mask", options.get("mask")), ("dark", options.get("dark"))):
         if given is not None and given.shape not in shapes:
-            size = " x ".join(map(str, image.counts.shape))
-            found = " x ".join(map(str, given.shape))
             raise GeometryError(
-                f"expected a {name} of the frame's size {size}, found one of {found}: make it for "
-                "this detector and binning"
+                f"expected a {name} of the frame's size {dimensions(image.counts.shape)}, found "
+                f"one of {dimensions(given.shape)}: make it for this detector and binning"
             )
     return image if options.get("reasons") else replace(image, missing={})
 
@@ -149,6 +147,8 @@ def _mask_of_file(mask: FileMask, shape: tuple[int, ...]) -> Valid:
     while values.ndim > len(shape) and values.shape[0] == 1:
         values = values[0]
     if values.shape != shape:
-        size, found = (" x ".join(map(str, one)) for one in (shape, values.shape))
-        raise GeometryError(f"expected a mask of {size} in {name}, found one of {found}")
+        raise GeometryError(
+            f"expected a mask of {dimensions(shape)} in {name}, found one of "
+            f"{dimensions(values.shape)}"
+        )
     return mask.masked(values)

@@ -1,6 +1,7 @@
 """Frames: what all formats are read into."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
@@ -188,3 +189,7 @@ def require_shape(shape: tuple[int, ...]) -> None:
             f"{dimensions(shape) or 'a single number'}: "
             "the header is damaged, or this is no detector image"
         )
+
+
+# What opens a file of frames: `open_frames`, or `open_guarded` in a process with limits.
+OpenFile = Callable[..., AbstractContextManager[FrameFile]]

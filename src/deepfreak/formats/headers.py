@@ -77,6 +77,11 @@ def plain(header: Mapping[str, object], *keys: str) -> float | None:
     return None if found is None else found[0]
 
 
+def from_file(value: float | None, key: str, source: str) -> WithOrigin | None:
+    """Return a number with its origin, None for None."""
+    return None if value is None else (value, f"{key} of {source}")
+
+
 def times(found: WithOrigin | None, factor: float) -> WithOrigin | None:
     """Return a number in another unit."""
     return None if found is None else (float(f"{found[0] * factor:.12g}"), found[1])

@@ -20,7 +20,7 @@ from deepfreak.formats.measured import make_frame
 from deepfreak.storage.files import whole_file
 
 if TYPE_CHECKING:
-    from deepfreak.formats.shot_header import Header
+    from deepfreak.formats.shot_metadata import ShotMetadata
 
 _HEADER = re.compile(rb"\{\s{0,80}HEADER_BYTES\s{0,80}=\s{0,80}(\d{1,12})\s{0,80};")
 _MAX_HEADER_BYTES = 1 << 20
@@ -146,7 +146,7 @@ def _size(header: dict[str, str], key: str) -> int:
 
 
 def write_smv(
-    path: Path, counts: NDArray[np.uint16], header: "Header", *, overwrite: bool = False
+    path: Path, counts: NDArray[np.uint16], header: "ShotMetadata", *, overwrite: bool = False
 ) -> None:
     """Write `counts` [slow, fast] as 16-bit SMV, row after row from the first in memory.
 
@@ -160,7 +160,7 @@ def write_smv(
         )
 
 
-def _written_fields(header: "Header") -> list[tuple[str, str]]:
+def _written_fields(header: "ShotMetadata") -> list[tuple[str, str]]:
     """Return the header's names and values."""
     pixel = header.pixel_size_mm
     rows, columns = header.image_size
@@ -203,7 +203,7 @@ def _written_fields(header: "Header") -> list[tuple[str, str]]:
         *((name, _written(value)) for name, value in more_numbers.items()),
         ("DETECTOR_SN", "000"),
         ("ADC_OFFSET", _written(header.pedestal)),
-        ("CCD_IMAGE_SATURATION", str(header.saturation_value)),
+        ("CCD_IMAGE_SATURATION", str(header.saturation)),
         ("BEAMLINE", "fake"),
     ]
 

@@ -27,7 +27,7 @@ from deepfreak.storage.files import whole_file
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
 
-    from deepfreak.formats.shot_header import Header
+    from deepfreak.formats.shot_metadata import ShotMetadata
 
 _MAX_PAGES = 1_000_000
 _UNCOMPRESSED, _DEFLATE = 1, (8, 32946)
@@ -241,7 +241,7 @@ def _require_an_end(path: Path) -> None:
 def write_tiff(
     path: Path,
     image: NDArray[np.uint16] | NDArray[np.float32],
-    header: "Header",
+    header: "ShotMetadata",
     *,
     overwrite: bool = False,
 ) -> None:

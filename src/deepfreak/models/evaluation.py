@@ -68,12 +68,12 @@ class Proportion:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Evaluation:
-    """What a model said about labelled images.
+    """The predictions of a model for labelled images.
 
-    `truth` is (n,) and `probabilities` (n, classes); the verdict is the most probable class.
+    `truth` is (n,) and `probabilities` (n, classes); the prediction is the most probable class.
     `seconds_per_image` is wall time over n, with `workers` threads and the reading included.
-    `grouped_from` are the classes that were summed to these two, of the model or of the images;
-    empty where none were. `data_set` tells which images they are; see `identity`.
+    `grouped_from` are the classes that were summed to two groups, of the model or of the images;
+    empty where none were. `data_set` says which images they are; see `identity`.
     """
 
     model: str
@@ -87,16 +87,16 @@ class Evaluation:
     data_set: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def verdicts(self) -> NDArray[np.intp]:
+    def predictions(self) -> NDArray[np.intp]:
         """Most probable class of each image (n,)."""
         most_probable: NDArray[np.intp] = self.probabilities.argmax(axis=1)
         return most_probable
 
     @property
     def confusion(self) -> NDArray[np.int64]:
-        """Number of images by true class (rows) and verdict (columns)."""
+        """Number of images by true class (rows) and prediction (columns)."""
         matrix = np.zeros((len(self.classes), len(self.classes)), np.int64)
-        np.add.at(matrix, (self.truth, self.verdicts), 1)
+        np.add.at(matrix, (self.truth, self.predictions), 1)
         return matrix
 
     @property
@@ -111,29 +111,29 @@ class Evaluation:
 
     @property
     def accuracy(self) -> Proportion:
-        """Images whose verdict is their class."""
+        """Images whose prediction is their class."""
         return Proportion(int(self.confusion.trace()), self.truth.size)
 
     @property
     def crystal_accuracy(self) -> Proportion:
-        """Images whose verdict and class are on the same side, with or without a crystal.
+        """Images whose prediction and class are in the same group, with or without a crystal.
 
         The paper's 99.83 % (section 5.3).
         """
-        right = self.crystal[self.verdicts] == self.crystal[self.truth]
+        right = self.crystal[self.predictions] == self.crystal[self.truth]
         return Proportion(int(right.sum()), self.truth.size)
 
     @property
     def calibration_error(self) -> float:
-        """By how much the verdicts' probabilities are off on average; nan without images.
+        """The expected calibration error (Guo et al. 2017); nan without images.
 
-        In each of `CONFIDENCE_BINS` equal ranges of the verdict's probability: the distance between
-        its mean and the part of the verdicts that are right, weighted by images (Guo et al. 2017).
+        In each of `CONFIDENCE_BINS` equal ranges of the prediction's probability: the distance
+        between its mean and the share of correct predictions, weighted by images.
         """
         if self.truth.size == 0:
             return math.nan
         confidence = self.probabilities.max(axis=1)
-        right = self.verdicts == self.truth
+        right = self.predictions == self.truth
         place = np.minimum((confidence * CONFIDENCE_BINS).astype(int), CONFIDENCE_BINS - 1)
         surplus = np.bincount(place, weights=confidence - right)
         return float(np.abs(surplus).sum() / self.truth.size)
@@ -148,7 +148,7 @@ class Evaluation:
 
     @property
     def precision(self) -> tuple[Proportion, ...]:
-        """For each class, how many of its verdicts were right."""
+        """For each class, how many of its predictions were correct."""
         matrix = self.confusion
         return tuple(
             Proportion(int(matrix[i, i]), int(matrix[:, i].sum())) for i in range(len(self.classes))
@@ -182,12 +182,12 @@ class Evaluation:
 
 
 def must_group(classes: tuple[str, ...], data: "Dataset") -> bool:
-    """Tell whether a model's `classes` and those of `data` are the same only as two groups.
+    """Return whether a model's `classes` and those of `data` agree only as two groups.
 
     Raises
     ------
     DatasetError
-        They are not even that.
+        They do not agree as groups either.
     """
     found = tuple(data.classes)
     if found == tuple(classes):
@@ -211,11 +211,11 @@ def evaluate(
     workers: int = 1,
     advance: Callable[[int], None] | None = None,
 ) -> Evaluation:
-    """Let `model` judge every image of `data`, `batch` images in memory at a time.
+    """Classify every image of `data`, `batch` images in memory at a time.
 
     Where either has the two classes of real images, with and without diffraction, and the other
     more, those are grouped: probabilities are summed, labels are renamed. `advance` is called with
-    the number of further images judged.
+    the number of further images done.
 
     Raises
     ------
@@ -226,7 +226,7 @@ def evaluate(
     groups = must_group(known, data)
     total = len(data)
     if total == 0:
-        raise DatasetError(f"expected images to judge, found none in {data.path}")
+        raise DatasetError(f"expected images to evaluate, found none in {data.path}")
     truth = grouped(data.labels, classes) if groups else np.asarray(data.labels)
     probabilities = np.empty((total, len(known)))
     start = time.perf_counter()

@@ -16,14 +16,14 @@ KIND = "evidence"
 _HEADS = ("crystal", "second")
 # Another processor may take a peak more or less: numbers of peaks are logarithms.
 _NUMBERS_TOLERANCE = 0.05
-_ANSWERS_TOLERANCE = 1e-9
+_OUTPUTS_TOLERANCE = 1e-9
 
 
 def evidence_model_parts(model: EvidenceModel) -> tuple[dict[str, Any], dict[str, Arrays]]:
     """Return manifest and arrays of `model`.
 
-    The manifest holds the evidence of `probe` and what the model gives for it, by which a loaded
-    file is checked.
+    The manifest holds the evidence of `probe` and the model's output for it, by which a loaded file
+    is checked.
     """
     found = numbers_of_image(probe())
     manifest = {
@@ -33,7 +33,7 @@ def evidence_model_parts(model: EvidenceModel) -> tuple[dict[str, Any], dict[str
         "heads": {name: list(head.names) for name, head in model.heads.items()},
         "sha256": model.fingerprint(),
         "versions": versions("numpy", "numba", "scipy"),
-        "check": {"numbers": found, "answers": _answers(model.opinion(found))},
+        "check": {"numbers": found, "answers": _outputs(model.opinion(found))},
     }
     return manifest, {name: head.arrays() for name, head in model.heads.items()}
 
@@ -62,7 +62,7 @@ def evidence_model_from(manifest: Mapping[str, Any], arrays: Mapping[str, Arrays
     )
     if model.fingerprint() != manifest.get("sha256"):
         raise ModelError("expected the model that its manifest names, found another: do not use it")
-    _check_answers(model, manifest.get("check"))
+    _check_outputs(model, manifest.get("check"))
     return model
 
 
@@ -80,7 +80,7 @@ def _head(name: str, arrays: Arrays, names: object) -> Perceptrons:
     return Perceptrons.from_arrays(arrays, names=names, outputs=1)
 
 
-def _check_answers(model: EvidenceModel, check: object) -> None:
+def _check_outputs(model: EvidenceModel, check: object) -> None:
     """Raise `ModelError` unless evidence and probabilities are those that the manifest records."""
     try:
         recorded = {name: float(value) for name, value in check["numbers"].items()}  # type: ignore[index]
@@ -100,9 +100,9 @@ def _check_answers(model: EvidenceModel, check: object) -> None:
             "expected a model of the evidence that this version finds, found one of other "
             "evidence: train it again, or use the version of deepfreak that made it"
         )
-    answers = np.array(_answers(model.opinion(recorded)))
-    if answers.shape != expected.shape or not np.allclose(
-        answers, expected, rtol=0, atol=_ANSWERS_TOLERANCE
+    outputs = np.array(_outputs(model.opinion(recorded)))
+    if outputs.shape != expected.shape or not np.allclose(
+        outputs, expected, rtol=0, atol=_OUTPUTS_TOLERANCE
     ):
         raise ModelError(
             "expected the recorded probabilities, found others: do not use this file, or train it "
@@ -110,5 +110,5 @@ def _check_answers(model: EvidenceModel, check: object) -> None:
         )
 
 
-def _answers(opinion: Opinion) -> list[float]:
+def _outputs(opinion: Opinion) -> list[float]:
     return [opinion.p_crystal, opinion.second, *opinion.probabilities.values()]

@@ -1,4 +1,4 @@
-"""A model of a frame's evidence: numbers in, a probability of crystal diffraction out."""
+"""The model that screens frames: from a frame's evidence to the probability of diffraction."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -8,34 +8,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.classes import (
-    GROUPS,
-)
+from deepfreak.classes import GROUPS
 from deepfreak.errors import ModelError
 from deepfreak.evidence import find_evidence, numbers
 from deepfreak.features.extraction import in_threads
 from deepfreak.formats.frame import Frame
 from deepfreak.models.perceptrons import Perceptrons
 
-# Beyond the range of the training frames by so many standard deviations a frame is unlike them.
+# A frame is unlike the training frames from this distance outside their range, in its width.
 UNLIKE = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opinion:
-    """What a model says of one frame's evidence.
+    """The output of a model for one frame's evidence.
 
     Attributes
     ----------
-    p_crystal
-        The probability that the frame holds crystal diffraction.
-    second
-        The same from the second opinion.
+    p_crystal, second
+        The probability that the frame is a hit, and that of the second opinion.
     probabilities
         By class, in the model's order.
     unlike
-        How far the number farthest outside the range of the training frames lies outside it, in
-        the width of that range; 0 where none does.
+        Of the number farthest outside the range of the training frames: how far, in the width of
+        that range; 0 where all are inside.
     farthest
         That number's name.
     """
@@ -54,7 +50,7 @@ class EvidenceModel:
     Attributes
     ----------
     crystal, second
-        One output: log-odds of crystal diffraction, and a second opinion from fewer numbers.
+        One output each: log-odds of crystal diffraction, and a second opinion from fewer numbers.
     hit_share
         Share of frames with crystal diffraction for which `p_crystal` is right. At a share r the
         odds are (r / (1 - r)) / (hit_share / (1 - hit_share)) times as large.
@@ -83,17 +79,17 @@ class EvidenceModel:
         return f"evidence {self.fingerprint()[:8]}"
 
     def fingerprint(self) -> str:
-        """Return a SHA-256 over all that decides on the answers."""
+        """Return a SHA-256 over all that decides on the probabilities."""
         parts = [head.fingerprint() for head in self.heads.values()]
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
     def opinion(self, found: Mapping[str, float]) -> Opinion:
-        """Return what the model says of one frame's numbers by name; others are ignored.
+        """Return the opinion on one frame's numbers, by name; numbers of other names are ignored.
 
         Raises
         ------
         ModelError
-            A number that the model takes is missing.
+            A number of the model is missing.
         """
         names = tuple(found)
         values = np.array([list(found.values())], dtype=np.float64)
@@ -124,11 +120,11 @@ class EvidenceModel:
 
     def p_crystal(self, names: Sequence[str], values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the probability of crystal diffraction (n,) from a table (n, k) of `names`."""
-        return _logistic(_asked(self.crystal, names, values)[:, 0])
+        return _logistic(_outputs(self.crystal, names, values)[:, 0])
 
     def p_second(self, names: Sequence[str], values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the second opinion (n,) from a table (n, k) of `names`."""
-        return _logistic(_asked(self.second, names, values)[:, 0])
+        return _logistic(_outputs(self.second, names, values)[:, 0])
 
     def by_class(self, names: Sequence[str], values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the probabilities (n, 2) of `classes` from a table (n, k) of `names`."""
@@ -144,7 +140,7 @@ class EvidenceModel:
     ) -> NDArray[np.float64]:
         """Return the probabilities (n, classes) of uint8 images (n, slow, fast).
 
-        Each image is taken for a frame of unknown gain. `valid`, bool of the same shape, is true
+        Each image is a frame of unknown gain. `valid`, bool of the same shape, is true
         where a pixel measured something; `workers` threads share the images.
         """
         if not len(images):
@@ -157,7 +153,7 @@ def measured_images(
 ) -> tuple[tuple[str, ...], NDArray[np.float64]]:
     """Return the names of the evidence's numbers and a table (n, k) of them for images.
 
-    Each is taken for a frame of unknown gain; `workers` threads share them.
+    Each is a frame of unknown gain; `workers` threads share them.
     """
 
     def found(index: int) -> dict[str, float]:
@@ -176,7 +172,7 @@ def numbers_of_image(
     return numbers(find_evidence(Frame(file="", index=0, counts=image, valid=measured)))
 
 
-def _asked(
+def _outputs(
     head: Perceptrons, names: Sequence[str], values: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     outputs = head.outputs(values[:, head.columns(names)])

@@ -1,7 +1,7 @@
 """Model files: saving and loading.
 
-A file is a zip archive of a manifest and arrays (`archive`), a network is ONNX (`network`). Neither
-holds code. `docs/decisions/0003-model-files.md` tells what is checked before a model is used.
+A file is a zip archive of a manifest and arrays (`archive`), a network is ONNX (`onnx_model`).
+Neither holds code. `docs/decisions/0003-model-files.md` lists the checks of a file.
 """
 
 from importlib.resources.abc import Traversable
@@ -11,7 +11,7 @@ from deepfreak.errors import ModelError, OutputError
 from deepfreak.models import evidence_file, vector_file
 from deepfreak.models.archive import pack, unpack
 from deepfreak.models.evidence_model import EvidenceModel
-from deepfreak.models.network import OnnxModel, network_from
+from deepfreak.models.onnx_model import OnnxModel, network_from
 from deepfreak.models.shipped import is_shipped, model_file
 from deepfreak.models.vector_model import VectorModel
 from deepfreak.storage.files import check_output, whole_file

@@ -220,9 +220,9 @@ vote: Callable[..., NDArray[np.float64]] = njit(cache=True, nogil=True, error_mo
 def _accuracy_out_of_bag(
     forest: "RandomForestClassifier", labels: NDArray[np.integer[Any]]
 ) -> float | None:
-    """Return the accuracy of each image's vote among the trees that did not see it, if any."""
+    """Return the accuracy of the trees on images outside their bags; None without such images."""
     votes = forest.oob_decision_function_
-    judged = np.isfinite(votes).all(axis=1) & (votes.sum(axis=1) > 0)
-    if not judged.any():
+    seen = np.isfinite(votes).all(axis=1) & (votes.sum(axis=1) > 0)
+    if not seen.any():
         return None
-    return float(np.mean(votes[judged].argmax(axis=1) == labels[judged]))
+    return float(np.mean(votes[seen].argmax(axis=1) == labels[seen]))

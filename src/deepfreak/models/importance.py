@@ -1,8 +1,8 @@
-"""What a model's verdicts rest on: the accuracy that is lost when features are shuffled.
+"""Importance of features: the accuracy that is lost when they are shuffled between images.
 
 Permutation importance (Breiman 2001, section 10) on images that were not trained on. Features that
-tell the same, as co-occurrence at neighbouring distances does, stand in for one another: alone none
-of them seems to matter. So kinds of features are shuffled together as well, which scikit-learn's
+say the same, as co-occurrence at neighbouring distances does, replace one another: alone none of
+them seems to matter. So kinds of features are shuffled together as well, which scikit-learn's
 `permutation_importance` does not offer.
 """
 
@@ -35,9 +35,9 @@ _GLCM = re.compile(r"glcm_(?P<property>\w+)_d(?P<distance>\d+)_a(?P<angle>.+)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Importance:
-    """How much accuracy is lost without what one feature, or a kind of `features`, tells.
+    """How much accuracy is lost without one feature, or a kind of several `features`.
 
-    `drops` are the losses, one for each time that they were shuffled.
+    `drops` are the losses, one for each repetition.
     """
 
     name: str
@@ -90,7 +90,7 @@ def importances_of(
     model: "VectorModel",
     data: "Dataset",
     *,
-    most_images: int = MAX_IMAGES,
+    max_images: int = MAX_IMAGES,
     seed: int = 0,
     repeats: int = 5,
     workers: int = 1,
@@ -98,7 +98,7 @@ def importances_of(
 ) -> Importances:
     """Return the importances of the features of `model` on images of `data`.
 
-    `most_images` of them are drawn with `seed` if there are more. `advance` is called with the
+    `max_images` of them are drawn with `seed` if there are more. `advance` is called with the
     number of further features and kinds that are done, of `steps(model)`. Classes are grouped as
     `evaluation.evaluate` does it.
 
@@ -109,7 +109,7 @@ def importances_of(
     """
     groups = must_group(model.classes, data)
     rng = np.random.default_rng(seed)
-    chosen = np.sort(rng.choice(len(data), min(most_images, len(data)), replace=False))
+    chosen = np.sort(rng.choice(len(data), min(max_images, len(data)), replace=False))
     valid: Any = None if data.valid is None else _Chosen(data.valid, chosen)
     vectors = extract(model.extractor, _Chosen(data.images, chosen), valid, workers=workers)
     labels = np.asarray(data.labels)[chosen]
@@ -118,8 +118,8 @@ def importances_of(
         probabilities = model.classifier.probabilities(vectors)
         if groups:
             probabilities = group_probabilities(probabilities, model.classes)
-        verdicts: NDArray[np.intp] = probabilities.argmax(axis=1)
-        return verdicts
+        predictions: NDArray[np.intp] = probabilities.argmax(axis=1)
+        return predictions
 
     return permutation_importance(
         predict,
@@ -180,7 +180,7 @@ def permutation_importance(
     def losses(name: str, columns: list[int]) -> Importance:
         drops = []
         for repeat in range(repeats):
-            # columns shuffled together keep what they say of one another
+            # columns that are shuffled together keep their correlation
             order = np.random.default_rng((seed, columns[0], len(columns), repeat)).permutation(
                 len(vectors)
             )
@@ -202,7 +202,7 @@ def permutation_importance(
 
 
 def kinds_of(names: Sequence[str]) -> dict[str, list[int]]:
-    """Return the columns of each kind of features: some of them, two at least.
+    """Return the columns of each kind of features that has at least two of them, and not all.
 
     Of co-occurrence features the kinds are the properties, the distances and the angles; of others
     the first word of their names, such as `peaks`.

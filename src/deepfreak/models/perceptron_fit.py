@@ -1,4 +1,4 @@
-"""Fitting small perceptrons: the whole of the data at once, by L-BFGS, in float64."""
+"""Training small perceptrons: all data at once, by L-BFGS, in float64."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -25,15 +25,15 @@ def fit_perceptrons(
     decay: float = 1e-3,
     members: int = 1,
     clip: float = 0.001,
-    least_scale: float = 0.05,
+    min_scale: float = 0.05,
     steps: int = 300,
     seed: int = 0,
 ) -> Perceptrons:
     """Return an ensemble that gives the log-odds of `labels`, or log-probabilities of classes.
 
     Each member minimises the weighted mean of the cross-entropy plus `decay` times half the sum of
-    its squared weights, beginning from weights of its own. Its last bits depend on the number of
-    threads of the linear algebra: limit it to one.
+    its squared weights, from its own random weights. Its last bits depend on the number of threads
+    of the linear algebra: limit it to one.
 
     Parameters
     ----------
@@ -42,19 +42,19 @@ def fit_perceptrons(
     labels
         (n,), 0 to classes - 1.
     weights
-        (n,), how much each frame counts.
+        (n,), of the frames.
     hidden
-        Sizes of the hidden layers; none is a linear regression.
+        Sizes of the hidden layers; without any it is a linear regression.
     clip
-        Numbers are cut off at this quantile, and as far from the upper end.
-    least_scale
-        Deviation of a number that hardly varies.
+        Numbers are clipped at this quantile and at 1 minus it.
+    min_scale
+        Lower limit of the deviations, for numbers that hardly vary.
     steps
-        Most iterations of L-BFGS.
+        Maximum number of iterations of L-BFGS.
     """
     low, high = np.quantile(values, [clip, 1 - clip], axis=0)
     clipped = np.clip(values, low, high)
-    mean, scale = clipped.mean(axis=0), np.maximum(clipped.std(axis=0), least_scale)
+    mean, scale = clipped.mean(axis=0), np.maximum(clipped.std(axis=0), min_scale)
     inputs = (clipped - mean) / scale
     outputs = 1 if classes == 2 else classes
     sizes = (values.shape[1], *hidden, outputs)

@@ -1,4 +1,4 @@
-"""Perceptrons over the numbers of a feature extractor: a few small networks, their mean counts."""
+"""Perceptrons over the features of an extractor: an ensemble of a few small networks."""
 
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Self
@@ -35,7 +35,7 @@ class PerceptronLearner(Learner):
     decay
         Cost of half the sum of squared weights, beside a mean cross-entropy.
     members
-        Number of perceptrons, each from random weights of its own.
+        Number of perceptrons, each from its own random weights.
     """
 
     name: ClassVar[str] = "perceptrons"
@@ -76,13 +76,13 @@ class PerceptronLearner(Learner):
                 decay=self.decay,
                 members=self.members,
                 clip=_CLIP,
-                least_scale=_MIN_SCALE,
+                min_scale=_MIN_SCALE,
                 steps=_STEPS,
                 seed=seed,
             )
             return FittedPerceptrons(perceptrons=found)
 
-        with threadpool_limits(1):  # the last bits depend on how many there are
+        with threadpool_limits(1):  # the last bits depend on the number of threads
             fitted = fit(np.arange(len(labels)))
             if not held_out:
                 return fitted

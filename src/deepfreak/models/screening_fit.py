@@ -1,4 +1,4 @@
-"""Training the model that screens frames: from tables of evidence, with detectors left out."""
+"""Training the model that screens frames, on tables of evidence."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from deepfreak.models.perceptrons import Perceptrons
 
 Array = NDArray[np.float64]
 
-# What the second opinion goes by: few numbers, that anybody can check.
+# What the second opinion is based on: few numbers that are easy to check.
 SECOND_NUMBERS = (
     "off_rings_over_5",
     "off_rings_over_7",
@@ -27,15 +27,15 @@ SECOND_NUMBERS = (
     "crest_share",
     "width_over_spread",
 )
-FEWEST_FAMILIES = 3
+MIN_FAMILIES = 3
 _HIDDEN, _DECAY, _MEMBERS = (32,), 0.002, 6
 _LEFT_OUT_MEMBERS = 2
 _SECOND_DECAY = 0.001
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Training:
-    """A model, and what each frame of its table scored with its detector's family left out.
+class CrossValidated:
+    """A model, and the scores of each frame of its table by models without its detector's family.
 
     Attributes
     ----------
@@ -48,8 +48,10 @@ class Training:
     second: Array
 
 
-def fit_screening(table: Table, *, numbers: Sequence[str] | None = None, seed: int = 0) -> Training:
-    """Return a model of `table`, calibrated on families of detectors that it had not seen.
+def fit_screening(
+    table: Table, *, numbers: Sequence[str] | None = None, seed: int = 0
+) -> CrossValidated:
+    """Return a model trained on `table`, calibrated on families of detectors left out in turn.
 
     Each family counts as much as any other, and its hits as much as its misses: `p_crystal` is for
     a share of hits of one half. Frames between hit and miss are left out.
@@ -57,7 +59,7 @@ def fit_screening(table: Table, *, numbers: Sequence[str] | None = None, seed: i
     Parameters
     ----------
     numbers
-        What the model goes by; all numbers of the table by default.
+        What the model is based on; all numbers of the table by default.
 
     Raises
     ------
@@ -65,7 +67,7 @@ def fit_screening(table: Table, *, numbers: Sequence[str] | None = None, seed: i
         There are fewer than three families, or one without hits or misses.
     """
     names = tuple(numbers or table.names)
-    taught = np.isin(table.label, (HIT, MISS))
+    used = np.isin(table.label, (HIT, MISS))
     families = sorted(set(table.family.tolist()))
     weights = weights_of(table)
 
@@ -93,23 +95,23 @@ def fit_screening(table: Table, *, numbers: Sequence[str] | None = None, seed: i
 
     odds, others = np.empty(len(table)), np.empty(len(table))
     for family in families:
-        rows, left = taught & (table.family != family), table.family == family
+        rows, left = used & (table.family != family), table.family == family
         odds[left] = _outputs(crystal(rows, _LEFT_OUT_MEMBERS), table, left)
         others[left] = _outputs(second(rows), table, left)
     heads = []
-    for head, scores in ((crystal(taught, _MEMBERS), odds), (second(taught), others)):
-        slope, offset = calibration(scores[taught], table.label[taught], weights[taught])
+    for head, scores in ((crystal(used, _MEMBERS), odds), (second(used), others)):
+        slope, offset = calibration(scores[used], table.label[used], weights[used])
         scores[:] = slope * scores + offset
         heads.append(replace(head, slope=slope, offset=offset))
     model = EvidenceModel(crystal=heads[0], second=heads[1])
-    return Training(model=model, odds=odds, second=others)
+    return CrossValidated(model=model, odds=odds, second=others)
 
 
 def calibration(odds: Array, labels: NDArray[np.integer], weights: Array) -> tuple[float, float]:
-    """Return slope and offset that make log-odds right: those of the largest likelihood.
+    """Return the slope and offset of log-odds of the largest likelihood.
 
-    Of n frames of a label one more is taken to be of the other, as Platt (1999) does: else frames
-    that are told apart without a mistake would have any slope.
+    As Platt (1999) does, one frame of each label is counted with the other label too: else frames
+    that are separated without a mistake would have any slope.
     """
     is_hit = labels == HIT
     hits = int(is_hit.sum())
@@ -133,7 +135,7 @@ def area_under_curve(hits: Array, misses: Array) -> float:
 
 
 def weights_of(table: Table) -> Array:
-    """Return what each frame counts (n,): families alike, and their hits and misses; 0 between.
+    """Return weights of frames (n,): equal for families, and for their hits and misses; 0 between.
 
     Raises
     ------
@@ -141,9 +143,9 @@ def weights_of(table: Table) -> Array:
         There are fewer than three families, or one without hits or misses.
     """
     families = sorted(set(table.family.tolist()))
-    if len(families) < FEWEST_FAMILIES:
+    if len(families) < MIN_FAMILIES:
         raise DatasetError(
-            f"expected frames of at least {FEWEST_FAMILIES} families of detectors, found "
+            f"expected frames of at least {MIN_FAMILIES} families of detectors, found "
             f"{', '.join(families)}"
         )
     weights = np.zeros(len(table))

@@ -30,7 +30,7 @@ from deepfreak.settings import NonNegative, Positive, settings
 COSTS = (1.0, *(2.0**x for x in range(-5, 16, 2)))
 GAMMAS = (0.0, *(2.0**x for x in range(-15, 4, 2)))
 
-# libsvm keeps kernel values of the two classes that it is separating: of 5,000 images 100 MB.
+# libsvm keeps kernel values of the two classes that it separates: 100 MB of 5,000 images.
 CACHE_MB = 400
 
 
@@ -148,8 +148,8 @@ class FittedSVM(Fitted):
     def margins(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return by how much each class wins its narrowest comparison (n, classes).
 
-        Whoever wins all of its comparisons, and so libsvm's vote, is the only one above 0. Unlike
-        a count of votes this changes steadily as a vector crosses from one class to another.
+        A class that wins all comparisons, and so libsvm's vote, is the only one above 0. Unlike a
+        count of votes this changes steadily as a vector crosses from one class to another.
         """
         scaled = np.ascontiguousarray((vectors - self.mean) / self.scale)
         pairwise = separate(
@@ -162,7 +162,7 @@ class FittedSVM(Fitted):
         return margins
 
     def predict(self, vectors: NDArray[np.float64]) -> NDArray[np.intp]:
-        """Return the class with the largest margin (n,), which is the most probable one."""
+        """Return the class with the largest margin (n,), the most probable one."""
         largest: NDArray[np.intp] = self.margins(vectors).argmax(axis=1)
         return largest
 
@@ -218,11 +218,10 @@ _ARRAYS = (
 
 
 def temperature_of(margins: NDArray[np.float64], labels: NDArray[np.integer[Any]]) -> float:
-    """Return what to divide held-out margins (n, classes) by, so that their softmax fits best.
+    """Return the temperature of held-out margins (n, classes): that of the largest likelihood.
 
-    Fits best means the largest likelihood. As in Platt (1999) each class is taken to have one more
-    image of every kind than was counted: margins without a mistake would otherwise ask for
-    certainty.
+    As in Platt (1999) each class has one more image of every label than was counted: margins
+    without a mistake would otherwise ask for certainty.
     """
     from scipy.optimize import minimize_scalar
 
@@ -256,10 +255,10 @@ def _separate(
     offsets: NDArray[np.float64],
     counts: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """Return the decision of each pair of classes (n, pairs); above 0 it is for the first.
+    """Return the decision for each pair of classes (n, pairs); above 0 it is for the first.
 
-    Equal to `SVC.decision_function` with decision_function_shape="ovo". A vector's numbers do not
-    depend on those beside it, which a matrix product would not promise.
+    Equal to `SVC.decision_function` with decision_function_shape="ovo". A vector's decisions do not
+    depend on the vectors beside it, unlike those of a matrix product.
     """
     total, features = vectors.shape
     kernel = np.empty(support.shape[1])

@@ -1,4 +1,4 @@
-"""A model of images made of two parts: an extractor, and a classifier of its vectors."""
+"""A model of images: an extractor, and a classifier of its vectors."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Vectors(Protocol):
-    """Where vectors are kept that were computed before; `features.FeatureCache` is one."""
+    """A cache of vectors, such as `features.FeatureCache`."""
 
     def vectors(
         self,
@@ -47,10 +47,10 @@ class Vectors(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class VectorModel:
-    """A fitted classifier, the extractor that feeds it, and where both come from.
+    """An extractor and a trained classifier.
 
-    `manifest` holds JSON values only: the settings, the data set, the versions, the accuracy on
-    what was held out, and the answers by which a loaded file is checked.
+    `manifest` holds JSON values only: the settings, the data set, the versions, the accuracy held
+    out, and the outputs by which a loaded file is checked.
     """
 
     extractor: Extractor
@@ -102,13 +102,13 @@ def train(
     Parameters
     ----------
     extractor
-        Settings of SIFT get their words from these images first.
+        Settings of `SIFT` find their visual words in these images first.
     groups
         Train on two classes, with and without diffraction; weights of the classes are summed.
     advance
-        Called with the number of further images whose features are known.
+        Called with the number of further images whose features are computed.
     cache
-        Where vectors are looked up and kept; without it they are computed.
+        Where vectors are kept; without it they are computed.
 
     Raises
     ------
@@ -179,10 +179,10 @@ def _words(
 
 
 def probe() -> NDArray[np.uint8]:
-    """Return an image [slow, fast] that an extractor must describe as it did when it was trained.
+    """Return an image [slow, fast] whose features a model file records.
 
-    Smooth scattering, spots and grain, so that no number of any extractor is idle; all of it in
-    whole numbers, so that it is the same everywhere.
+    Smooth scattering, spots and grain, so that every feature of every extractor is exercised; drawn
+    in whole numbers, so that it is the same everywhere.
     """
     slow, fast = np.indices((SIZE, SIZE), dtype=np.int64)
     level = 12 + 1_440_000 // (36_000 + (slow - 240) ** 2 + (fast - 280) ** 2)

@@ -1,10 +1,10 @@
-"""Networks: the paper's family of ResNet-50s, and the loop that trains any network.
+"""Networks: the paper's family of ResNet-50s, DeepFreak's own, and the loop that trains them.
 
-`topology` holds Tables 1 and 9, `compact` a network of our own, `recipe` how a network learns
-(Tables 2, 11, 15, 17, and ours), `architecture` what a network is before it has weights. These
-need no torch. `training` holds the loop; `batches`, `augmentation`, `processes`, `state` and
-`curve` are its parts. `network` is what comes out, and `checkpoint` its files. `resnet`,
-`compact_network` and `spot_planes` are the layers.
+Settings, without torch: `architecture`, of which `topology` (Tables 1 and 9) and `compact` are two,
+and `configuration` (how a network is trained; Tables 2, 11, 15, 17). Layers: `resnet`,
+`compact_network`, `spot_planes`. Training: `training` holds the loop, with `batches`,
+`augmentation`, `targets`, `cuda_graph`, `processes`, `state` and `curve`. Results: `network`, its
+files (`checkpoint`, `export`), `calibration` and `figures`.
 """
 
 from importlib import import_module

@@ -81,7 +81,7 @@ def cost(architecture: Architecture, *, classes: int = 5, size: int = 512) -> Co
         with counter:
             network(torch.empty(1, 1, size, size))
     parameters = sum(weights.numel() for weights in network.parameters())
-    # the counter takes a multiplication and its addition for two operations
+    # the counter counts a multiplication and its addition as two operations
     return Cost(parameters=parameters, multiply_adds=counter.get_total_flops() // 2)
 
 

@@ -1,4 +1,4 @@
-"""Images changed as physics allows: turned, mirrored, brighter or darker, with pixels missing."""
+"""Augmentation as physics allows: rotations, flips, other intensities, missing pixels."""
 
 from typing import NamedTuple
 
@@ -10,23 +10,23 @@ from torch import Tensor
 from deepfreak.networks.batches.batch import on_device
 from deepfreak.networks.configuration import Augmentation
 
-TURNS = 4
+QUARTERS = 4
 
-# Missing pixels of an image are those of so many rectangles, of which most may be empty.
+# Missing pixels are those of a fixed number of rectangles, some of them empty.
 LINES = 4
 RECTANGLES = LINES + 3
-# Parts of the image's side: how wide a gap between modules is at most, what may be cut off at an
-# edge, and how wide a beamstop is, and how far from the middle.
-WIDEST_LINE, WIDEST_EDGE = 1 / 24, 1 / 3
-WIDEST_STOP, FARTHEST_STOP = 1 / 8, 1 / 16
+# In parts of the image's side: widths of a gap between modules, of a strip at an edge and of a
+# beamstop, and the beamstop's distance from the middle.
+MAX_LINE, MAX_EDGE = 1 / 24, 1 / 3
+MAX_STOP, MAX_STOP_DISTANCE = 1 / 8, 1 / 16
 
 
 class Changes(NamedTuple):
-    """What happens to each image of a batch.
+    """The changes to each image of a batch.
 
-    `symmetry` (n,): quarter turns, plus 4 if then mirrored; `intensity` (n,): factor on counts;
-    `gaps` (n, rectangles, 4): first and last + 1 row and column of what is missing, as parts of
-    the side; None if nothing is.
+    `symmetry` (n,): number of quarter rotations, plus 4 if then flipped; `intensity` (n,): factor
+    on counts; `gaps` (n, rectangles, 4): first and last + 1 row and column of missing rectangles,
+    as parts of the side, or None.
     """
 
     symmetry: NDArray[np.int64]
@@ -34,7 +34,7 @@ class Changes(NamedTuple):
     gaps: NDArray[np.float64] | None = None
 
     def share(self, rank: int, count: int) -> "Changes":
-        """Return what process `rank` of `count` makes of its equal share of the batch."""
+        """Return the changes to the share of process `rank` of `count`."""
         images = len(self.symmetry) // count
         mine = slice(rank * images, (rank + 1) * images)
         gaps = None if self.gaps is None else self.gaps[mine]
@@ -42,8 +42,10 @@ class Changes(NamedTuple):
 
 
 def draw_changes(augmentation: Augmentation, count: int, rng: np.random.Generator) -> Changes:
-    """Return changes for `count` images; they are drawn on the host, so no device alters them."""
-    turns = rng.integers(0, TURNS, count) if augmentation.turns else np.zeros(count, np.int64)
+    """Return random changes for `count` images, drawn on the host: the same for every device."""
+    quarters = (
+        rng.integers(0, QUARTERS, count) if augmentation.rotations else np.zeros(count, np.int64)
+    )
     flips = rng.integers(0, 2, count) if augmentation.flips else np.zeros(count, np.int64)
     low, high = np.log(augmentation.intensity)
     intensity = np.exp(rng.uniform(low, high, count))
@@ -51,7 +53,7 @@ def draw_changes(augmentation: Augmentation, count: int, rng: np.random.Generato
     if augmentation.gaps:
         chosen = rng.random(count) < augmentation.gaps
         gaps = np.stack([_draw_gaps(rng) for _ in range(count)]) * chosen[:, None, None]
-    return Changes(turns + TURNS * flips, intensity, gaps)
+    return Changes(quarters + QUARTERS * flips, intensity, gaps)
 
 
 def change(images: Tensor, changes: Changes, *, pedestal: float) -> Tensor:
@@ -59,7 +61,7 @@ def change(images: Tensor, changes: Changes, *, pedestal: float) -> Tensor:
 
     Pixels are square roots of counts; of those, what is above `pedestal` is multiplied.
     """
-    images = _turned(images, changes)
+    images = _rotated(images, changes)
     if (changes.intensity == 1).all():
         return images
     factor = on_device(changes.intensity.astype(np.float32), images.device)
@@ -71,12 +73,12 @@ def change(images: Tensor, changes: Changes, *, pedestal: float) -> Tensor:
 def measured(
     changes: Changes, *, side: int, device: torch.device, valid: Tensor | None = None
 ) -> Tensor | None:
-    """Return which pixels (n, side, side) measured something, None if all did.
+    """Return the valid pixels (n, side, side) of changed images, None if all are valid.
 
-    `valid`, of the same shape, says which of them did before the images were changed.
+    `valid`, of the same shape, are those before the changes.
     """
     if valid is not None:
-        valid = _turned(valid, changes)
+        valid = _rotated(valid, changes)
     if changes.gaps is None or not changes.gaps.any():
         return valid
     edges = on_device(np.rint(changes.gaps * side).astype(np.int64), device)
@@ -88,30 +90,32 @@ def measured(
     return hidden == 0 if valid is None else (hidden == 0) & valid
 
 
-def _turned(images: Tensor, changes: Changes) -> Tensor:
-    """Return `images` (n, side, side) turned and mirrored."""
+def _rotated(images: Tensor, changes: Changes) -> Tensor:
+    """Return `images` (n, side, side) rotated and flipped."""
     if not changes.symmetry.any():
         return images
-    turned = _turned_one_by_one if images.device.type == "cpu" else _turned_together
-    return turned(images, changes.symmetry)
+    rotate = _rotated_one_by_one if images.device.type == "cpu" else _rotated_together
+    return rotate(images, changes.symmetry)
 
 
-def _turned_one_by_one(images: Tensor, symmetry: NDArray[np.int64]) -> Tensor:
-    """Return it with one copy of each image, which a CPU likes best."""
+def _rotated_one_by_one(images: Tensor, symmetry: NDArray[np.int64]) -> Tensor:
+    """Return the images rotated one by one, which is fastest on a CPU."""
     changed = torch.empty_like(images)
     for image, to, each in zip(images, changed, symmetry.tolist(), strict=True):
-        turned = torch.rot90(image, each % TURNS)
-        to.copy_(turned.flip(1) if each >= TURNS else turned)
+        rotated = torch.rot90(image, each % QUARTERS)
+        to.copy_(rotated.flip(1) if each >= QUARTERS else rotated)
     return changed
 
 
-def _turned_together(images: Tensor, symmetry: NDArray[np.int64]) -> Tensor:
-    """Return it in three steps for all images, of which none waits for a GPU.
+def _rotated_together(images: Tensor, symmetry: NDArray[np.int64]) -> Tensor:
+    """Return all images rotated in three steps that need not wait for a GPU.
 
-    A quarter turn is a transposition, then a reflection.
+    A quarter rotation is a transposition, then a flip.
     """
-    turns, mirrored = symmetry % TURNS, symmetry >= TURNS
-    steps = np.stack([turns % 2 == 1, (turns == 1) | (turns == 2), (turns >= 2) ^ mirrored])
+    quarters, flipped = symmetry % QUARTERS, symmetry >= QUARTERS
+    steps = np.stack(
+        [quarters % 2 == 1, (quarters == 1) | (quarters == 2), (quarters >= 2) ^ flipped]
+    )
     transposed, upside_down, left_right = on_device(steps, images.device)[:, :, None, None]
     images = torch.where(transposed, images.transpose(1, 2), images)
     images = torch.where(upside_down, images.flip(1), images)
@@ -119,22 +123,22 @@ def _turned_together(images: Tensor, symmetry: NDArray[np.int64]) -> Tensor:
 
 
 def _draw_gaps(rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return rectangles (rectangles, 4) of one image as parts of its side.
+    """Return missing rectangles (rectangles, 4) of one image as parts of its side.
 
-    Up to four lines through the image, in half of the images a beamstop and its holder, and in a
+    One to four lines through the image, in half of the images a beamstop and its holder, and in a
     quarter a strip at an edge, as where a window hangs over a frame.
     """
     gaps = np.zeros((RECTANGLES, 4))
     for line in range(rng.integers(1, LINES + 1)):
-        gaps[line] = _strip(rng, rng.random(), rng.uniform(0, WIDEST_LINE))
+        gaps[line] = _strip(rng, rng.random(), rng.uniform(0, MAX_LINE))
     if rng.random() < 1 / 2:
-        half = rng.uniform(0, WIDEST_STOP) / 2
-        row, column = rng.uniform(1 / 2 - FARTHEST_STOP, 1 / 2 + FARTHEST_STOP, 2)
+        half = rng.uniform(0, MAX_STOP) / 2
+        row, column = rng.uniform(1 / 2 - MAX_STOP_DISTANCE, 1 / 2 + MAX_STOP_DISTANCE, 2)
         gaps[LINES] = row - half, row + half, column - half, column + half
         holder = np.array([row - half / 4, row + half / 4, column, 1.0])
         gaps[LINES + 1] = holder if rng.random() < 1 / 2 else holder[[2, 3, 0, 1]]
     if rng.random() < 1 / 4:
-        width = rng.uniform(0, WIDEST_EDGE)
+        width = rng.uniform(0, MAX_EDGE)
         gaps[LINES + 2] = _strip(rng, rng.choice([0.0, 1.0 - width]), width)
     return gaps
 

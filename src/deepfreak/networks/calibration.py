@@ -1,7 +1,7 @@
-"""Probabilities that may be believed: one temperature, found on images that were not trained on.
+"""Calibrating a network's probabilities: one temperature, found on images held out.
 
-A network that is trained to the end is more often right than not, and too sure of it. Its logits
-are divided by one number, which changes no verdict (Guo et al. 2017).
+A trained network is usually overconfident. Its logits are divided by one number, which changes no
+prediction (Guo et al. 2017).
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from deepfreak.models.svm import softmax, temperature_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """A temperature, the images it was found on, and what it changes on these.
+    """A temperature, and the images it was found on.
 
     `log_loss` is the mean over images of -log of the true class's probability,
     `calibration_error` that of `Evaluation`; each before and after.
@@ -54,7 +54,7 @@ def calibrate(
 ) -> Calibration:
     """Return the temperature by which `model` fits the labels of `data` best.
 
-    `advance` is called with the number of further images judged.
+    `advance` is called with the number of further images done.
 
     Raises
     ------
@@ -84,14 +84,14 @@ def calibrate(
 
 
 def tempered(probabilities: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
-    """Return what probabilities (n, classes) become when their logits are divided."""
+    """Return probabilities (n, classes) with their logits divided by `temperature`."""
     return softmax(_logits(probabilities) / temperature)
 
 
 def _logits(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return logits (n, classes), up to a constant that no softmax sees.
 
-    A probability that was rounded to 0 is taken for the smallest there is.
+    A probability of 0 counts as the smallest positive number.
     """
     logits: NDArray[np.float64] = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
     return logits

@@ -16,7 +16,7 @@ Width = Annotated[int, Field(ge=1, le=512)]
 
 @settings
 class Compact:
-    """A small convolutional network over what each block of pixels shows beside the background.
+    """A small convolutional network over the light of each block of pixels above the background.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A `Compact` in torch: planes of spots, convolutions, logarithms of means, three layers."""
+"""The `Compact` network in torch: spot planes, convolutions, logarithms of means, three layers."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ MIN_MEAN = 1e-3
 # Logarithms of means have about this mean and spread over images.
 USUAL_LOG, SPREAD_OF_LOGS = -3.0, 2.0
 # Classes are ranges of volume, and a few per cent of volume lie between them: without this factor
-# large weights would have to be learnt.
+# large weights would have to be learned.
 SHARPNESS = 20.0
 NEARLY_NOTHING = 1e-6
 
@@ -21,13 +21,13 @@ NEARLY_NOTHING = 1e-6
 class CompactNetwork(nn.Module):
     """Sums light over the image and decides by logarithms.
 
-    All features of blocks are at least 0, and of each the mean over what was measured is taken. The
-    crystal's volume is a product of powers of these means, corrected by two hidden layers over
-    their logarithms; the classes follow from it and from the hidden layers. Nothing is normalised
-    over a batch: images differ so much in brightness that its mean would be noise to each of them.
+    All features of blocks are at least 0, and each is averaged over the valid pixels. The crystal's
+    volume is a product of powers of these means, corrected by two hidden layers over their
+    logarithms; the classes follow from it and from the hidden layers. Nothing is normalised over a
+    batch: images differ so much in brightness that its mean would be noise to each of them.
     """
 
-    # Gray levels are taken as they are stored, with this added where nothing was measured; see
+    # The network takes gray levels as they are stored, with this added for missing pixels; see
     # `Network`.
     missing = MISSING
 
@@ -59,13 +59,13 @@ class CompactNetwork(nn.Module):
     def with_volume(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits (n, classes) and volumes (n,).
 
-        A volume is that of all crystals in the beam, as the natural logarithm of what `recipe`
-        counts volumes in; without a crystal it says nothing.
+        A volume is that of all crystals in the beam: its natural logarithm, in units of
+        `configuration.VOLUME_UNIT_MM3`. Without a crystal it has no meaning.
         """
-        return self.judge(self.spots(maps))
+        return self.decide(self.spots(maps))
 
-    def judge(self, planes: Planes) -> tuple[Tensor, Tensor]:
-        """Return logits (n, classes) and volumes (n,) of what `spots` has made of images."""
+    def decide(self, planes: Planes) -> tuple[Tensor, Tensor]:
+        """Return logits (n, classes) and volumes (n,) of the planes of images."""
         _, means = self._features(planes)
         decided = self._decide(means)
         return decided.logits, decided.volume
@@ -117,11 +117,11 @@ class CompactNetwork(nn.Module):
             return features, torch.cat(means, 1)
 
     def _logs(self, means: Tensor) -> Tensor:
-        """Return the logarithms of means (n, m), scaled to what layers like."""
+        """Return the logarithms of means (n, m), scaled to about mean 0 and deviation 1."""
         return ((means + MIN_MEAN).log() - USUAL_LOG) / SPREAD_OF_LOGS
 
     def _decide(self, means: Tensor) -> "Decided":
-        """Return what follows from the means (n, m)."""
+        """Return hidden layers, volumes and logits of the means (n, m)."""
         with in_float32(means.device):
             logs = self._logs(means)
             first = relu(self.first(logs))
@@ -132,7 +132,7 @@ class CompactNetwork(nn.Module):
 
 
 class Decided(NamedTuple):
-    """Both hidden layers (n, hidden), and what `with_volume` returns."""
+    """Both hidden layers (n, hidden), volumes (n,) and logits (n, classes)."""
 
     first: Tensor
     second: Tensor
@@ -141,13 +141,13 @@ class Decided(NamedTuple):
 
 
 def _share(weight: Tensor, scale: int) -> Tensor:
-    """Return what each square of `scale` x `scale` blocks counts in a mean over the image."""
+    """Return the weight of each square of `scale` x `scale` blocks in a mean over the image."""
     if scale > 1:
         weight = avg_pool2d(weight, scale)
     return weight / weight.sum((2, 3), keepdim=True).clamp_min(NEARLY_NOTHING)
 
 
 def _mean(features: Tensor, weight: Tensor, scale: int) -> Tensor:
-    """Return the mean of each channel (n, k) over what was measured."""
+    """Return the mean of each channel (n, k) over the valid pixels."""
     share = _share(weight, scale)
     return (features.flatten(2) @ share.flatten(2).transpose(1, 2))[:, :, 0]

@@ -1,4 +1,4 @@
-"""How a network is trained: what it is shown, how it learns, and the paper's choices."""
+"""How a network is trained: inputs, augmentation, optimisation, and the paper's choices."""
 
 import math
 from typing import Annotated, Any, Literal
@@ -8,7 +8,7 @@ from pydantic import Field
 from deepfreak.networks.topology import DEEPFREAK, TOPOLOGIES, Topology
 from deepfreak.settings import Count, Fraction, NonNegative, Positive, settings, to_json
 
-# What volumes are counted in while they are learnt: logarithms of common ones are then near 0.
+# Unit of learned volumes: logarithms of common ones are then near 0.
 VOLUME_UNIT_MM3 = 1e-5
 
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
@@ -17,7 +17,7 @@ Side = Annotated[int, Field(ge=8, le=4096)]
 
 @settings
 class Inputs:
-    """What is done to an image before the first convolution; part of the network.
+    """Preprocessing of an image before the first convolution; part of the network.
 
     Parameters
     ----------
@@ -35,22 +35,22 @@ class Inputs:
 
 @settings
 class Augmentation:
-    """What is changed at random about an image each time that it is shown.
+    """Random changes to an image each time that it is shown.
 
     Parameters
     ----------
-    turns, flips
-        Whether it is turned by a multiple of 90 degrees, and mirrored.
+    rotations, flips
+        Whether it is rotated by a multiple of 90 degrees, and flipped.
     intensity
         Range of the factor, drawn log-uniformly, by which its counts above the pedestal change.
     pedestal
         Counts of a pixel without light.
     gaps
-        Part of the images in which pixels are missing along lines, at an edge or behind a
+        Share of the images in which pixels are missing along lines, at an edge or behind a
         beamstop.
     """
 
-    turns: bool = False
+    rotations: bool = False
     flips: bool = False
     intensity: tuple[Positive, Positive] = (1.0, 1.0)
     pedestal: NonNegative = 10.0
@@ -63,7 +63,7 @@ class Augmentation:
 
 @settings
 class Training:
-    """How a network learns; the defaults are the paper's Table 2.
+    """How a network is trained; the defaults are the paper's Table 2.
 
     Parameters
     ----------
@@ -83,13 +83,13 @@ class Training:
         does so at epoch 0 already. "cosine": it rises linearly over `warmup_epochs` and falls as
         half a cosine to 0 at `epochs`.
     label_smoothing
-        Part of the truth that is spread over all classes.
+        Share of the label that is spread over all classes.
     volume_weight
-        If not 0, the network learns the crystal's volume, too: of the images with a crystal, the
-        squared error of the volume's natural logarithm is added to the loss, times this.
+        If not 0, the network learns the crystal's volume, too: the squared error of its natural
+        logarithm, for images with a crystal, is added to the loss with this weight.
     average
-        If not 0, the network that is judged and kept is a running mean of the weights, with this
-        decay a step; young means decay faster.
+        If not 0, the network that is evaluated and kept is a running mean of the weights, with
+        this decay a step; young means decay faster.
     precision
         Precision of the convolutions. Weights and sums are float32.
     """
@@ -126,7 +126,7 @@ class Training:
             )
 
     def learning_rate_at(self, epoch: float) -> float:
-        """Return the learning rate after `epoch` epochs, of which a part may be one."""
+        """Return the learning rate after `epoch` epochs, a number with fractions."""
         if self.schedule == "steps":
             since = math.floor(epoch) - self.first_decay
             decays = since // self.decay_epochs + 1 if since >= 0 else 0
@@ -170,7 +170,7 @@ FOR_PREPROCESSED_IMAGES = Configuration(
     training=Training(learning_rate=4.8311e-3, momentum=0.88172, weight_decay=2.1462e-5, batch=8),
 )
 
-# Ours, for `Compact`; see `docs/compact.md`.
+# For `Compact`; see `docs/compact.md`.
 OURS = Training(
     epochs=25,
     batch=32,
@@ -184,5 +184,5 @@ OURS = Training(
     volume_weight=10.0,
     average=0.995,
     inputs=Inputs(subtract="nothing"),
-    augmentation=Augmentation(turns=True, flips=True, gaps=0.25),
+    augmentation=Augmentation(rotations=True, flips=True, gaps=0.25),
 )

@@ -1,4 +1,4 @@
-"""The learning curve: what each epoch brought, as lines of JSON and as a plot."""
+"""The learning curve: the results of each epoch, as lines of JSON and as a plot."""
 
 import json
 import math
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Epoch:
-    """What one epoch brought.
+    """The results of one epoch.
 
     Parameters
     ----------
     epoch
-        How many epochs were done at its end.
+        Number of epochs done at its end.
     learning_rate
         At its last step.
     loss, accuracy
-        Mean over the images as they were shown, augmented, to the network as it was then.
+        Means over the augmented images, by the network as it was at each step.
     validation_loss, validation_accuracy
         Of the network after the epoch; None without validation images.
     images
-        How many were shown.
+        Number of images shown.
     seconds
-        Since the training began, without what a kill has lost.
+        Of training so far, without steps that an interruption lost.
     """
 
     epoch: int

@@ -1,4 +1,4 @@
-"""A trained network as one ONNX file with everything inside: preprocessing, calibration, maps."""
+"""Exporting a network as one ONNX file: preprocessing, calibration, probabilities, maps."""
 
 import copy
 import json
@@ -14,7 +14,7 @@ from torch.nn.functional import conv_transpose2d, interpolate, pad
 
 from deepfreak.errors import ModelError, OutputError
 from deepfreak.extras import require
-from deepfreak.models.network import (
+from deepfreak.models.onnx_model import (
     FORMAT,
     INPUTS,
     MAX_FILE_BYTES,
@@ -93,10 +93,10 @@ def export_onnx(
 
 
 class Served(nn.Module):
-    """What the file computes: stored images (n, side, side) to probabilities and maps.
+    """The graph of the file: stored images (n, side, side) to probabilities and maps.
 
-    The maps (n, classes, h, w) say what each part of the image adds to the logit of each class,
-    less the mean over classes, which no softmax sees (Zhou et al. 2016).
+    The maps (n, classes, h, w) are what each part of the image adds to the logit of each class,
+    less the mean over classes, which cancels in the softmax (Zhou et al. 2016).
     """
 
     def __init__(self, network: Network, *, side: int, temperature: float) -> None:
@@ -117,7 +117,7 @@ class Served(nn.Module):
 
 
 def with_maps(body: nn.Module, *, size: int) -> nn.Module:
-    """Return a module that takes what `body` takes, (n, ..., size, size), to (logits, maps).
+    """Return `body`, for inputs (n, ..., size, size), as a module that gives (logits, maps).
 
     Raises
     ------
@@ -141,7 +141,7 @@ def with_maps(body: nn.Module, *, size: int) -> nn.Module:
 
 
 class _Maps(nn.Module):
-    """A body that knows its maps, called by that name."""
+    """A body whose method `maps` is the forward pass."""
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
@@ -154,7 +154,7 @@ class _Maps(nn.Module):
 
 
 class Attributed(nn.Module):
-    """A body of the paper's family, and what each place of its last maps adds to each logit.
+    """A body of the paper's family, with what each place of its last maps adds to each logit.
 
     Pool and linear layer are linear together: a class has one weight for each channel and place,
     and a map's sum is the class's logit less its bias.
@@ -201,7 +201,7 @@ class Shrink(nn.Module):
 
     def __init__(self, side: int, shrink_to: int) -> None:
         super().__init__()
-        # what becomes of each row, if it is the only one; columns are left alone
+        # each row of the unit matrix, shrunk: the matrix that shrinks any image's rows
         rows = interpolate(
             torch.eye(side)[None, None], (shrink_to, side), mode="bilinear", antialias=True
         )
@@ -218,15 +218,15 @@ def _onnx(served: Served, manifest: Mapping[str, Any], *, maps_shape: tuple[int,
     import onnx
 
     side = manifest["side"]
-    # two images: what is traced with one is taken for a network of one
+    # two images: traced with one, the network would take one image only
     example = (
         torch.zeros(2, side, side, dtype=torch.uint8),
         torch.ones(2, side, side, dtype=torch.bool),
     )
     buffer: Any = BytesIO()  # torch's types do not know that the exporter by tracing takes one
     with warnings.catch_warnings(), torch.inference_mode():
-        # of its age (the newer exporter needs a package of its own) and of what tracing may miss,
-        # which is found out where the file's answers are compared
+        # warnings of its age (the newer exporter needs another package) and of what tracing may
+        # miss, which the comparison of outputs would find
         warnings.simplefilter("ignore")
         torch.onnx.export(
             served,

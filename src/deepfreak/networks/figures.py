@@ -1,4 +1,4 @@
-"""Pages and plots of networks: how one learned, how several did, and a search for one."""
+"""Pages and plots of networks: learning curves, and the search for a configuration."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -52,7 +52,7 @@ def settings_row(configuration: Configuration) -> tuple[str, ...]:
 
 
 def chosen_row(chosen: Json) -> tuple[str, ...]:
-    """Return values of the space of a search as `SETTINGS`."""
+    """Return the `SETTINGS` of a trial of a search."""
     return (
         str(chosen["topology"]),
         f"{chosen['learning_rate']:.4e}",
@@ -122,7 +122,7 @@ def mean_curves_figure(
     curves
         By name, accuracies (runs, epochs) between 0 and 1.
     part
-        How often such an interval holds the mean of all runs that there could be.
+        Confidence level of the interval.
     """
 
     def plot(axes: "Axes") -> None:
@@ -176,7 +176,7 @@ def write_cnn_search_page(path: Path, results: Json, *, overwrite: bool = False)
     purpose, plan, best = results["purpose"], results["plan"], results["best"]
     evaluations = results["evaluations"]
     real = purpose["judged"]["classes"] != purpose["train"]["classes"]
-    ended = "" if results["complete"] else " (broken off; the same command goes on)"
+    ended = "" if results["complete"] else " (interrupted; the same command resumes)"
     values = {
         "title": "Search: the network",
         "facts": [
@@ -265,7 +265,7 @@ def _failures_table(evaluations: Sequence[Json]) -> Json:
 
 
 def _incumbent_figure(results: Json) -> Figure:
-    """Return accuracies by the time they were found at, and the best so far."""
+    """Return accuracies by the time of each trial, and the best so far."""
     evaluations, trajectory = results["evaluations"], results["trajectory"]
     ends = np.cumsum([made["seconds"] for made in evaluations]) / 3600
     budgets = sorted({made["epochs"] for made in evaluations})
@@ -291,14 +291,14 @@ def _incumbent_figure(results: Json) -> Figure:
 
     return draw_figure(
         plot,
-        title="How the search went",
+        title="Best accuracy by time",
         caption="The line is the best at the largest budget so far; it falls where a larger budget "
         "is reached for the first time with less.",
     )
 
 
 def _budgets_figure(evaluations: Sequence[Json]) -> Figure:
-    """Return what became of each configuration as it was given more epochs."""
+    """Return the accuracy of each configuration by epochs."""
     reached: dict[str, list[tuple[int, float]]] = {}
     for made in evaluations:
         if made["accuracy"]:
@@ -323,7 +323,7 @@ def _budgets_figure(evaluations: Sequence[Json]) -> Figure:
 
     return draw_figure(
         plot,
-        title="What more epochs brought",
+        title="Accuracy by budget",
         caption="A line is a configuration: drawn at random (gray) or suggested by the model "
         "(green).",
     )

@@ -1,4 +1,4 @@
-"""A network that learned in batches of one image, judged as it learned."""
+"""Normalising each image by itself, as training in batches of one image does."""
 
 import copy
 from dataclasses import replace
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def normalised_by_image(model: "NetworkModel") -> "NetworkModel":
     """Return the network of a `Topology` with its weights and normalise="image".
 
-    In batches of one image that is how it learned. Running statistics, by which it is judged
+    That is how it was trained in batches of one image. Running statistics, which it would use
     otherwise, are of the last ten images or so, and of pulses that differ much in energy.
     """
     network = copy.deepcopy(model.network)

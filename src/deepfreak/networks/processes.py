@@ -14,7 +14,7 @@ from deepfreak.errors import BackendError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Processes:
-    """A process among those that train together: number `rank` of `count`, and its device."""
+    """One of the processes that train together: number `rank` of `count`, and its device."""
 
     rank: int
     count: int
@@ -38,7 +38,7 @@ class Processes:
         return summed
 
     def copy_buffers(self, network: nn.Module) -> None:
-        """Give all processes the first one's running means and variances."""
+        """Copy the first process's running means and variances to all others."""
         if self.count > 1:
             for buffer in network.buffers():
                 distributed.broadcast(buffer, 0)

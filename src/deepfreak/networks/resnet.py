@@ -1,4 +1,4 @@
-"""A `Topology` in torch (He et al. 2016, with the strides where torchvision has them)."""
+"""The networks of `Topology` in torch (He et al. 2016, strides placed as in torchvision)."""
 
 from typing import TYPE_CHECKING
 
@@ -15,8 +15,8 @@ EXPANSION = 4
 def bottleneck_network(topology: "Topology", *, classes: int, size: int) -> nn.Module:
     """Return the network, float (n, 1, size, size) to logits (n, classes).
 
-    Convolutions start as He et al. (2015) say, by fan-out, the linear layer as torch has it; both
-    take their numbers from torch's global generator.
+    Convolutions are initialised as in He et al. (2015), by fan-out, the linear layer by torch's
+    default; both draw from torch's global generator.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def bottleneck_network(topology: "Topology", *, classes: int, size: int) -> nn.M
 
 
 def normalise_by_image(network: nn.Module) -> None:
-    """Let every batch normalisation of `network` normalise each image by itself; weights stay."""
+    """Replace every batch normalisation of `network` by one of each image; weights stay."""
     for parent in list(network.modules()):
         for name, layer in parent.named_children():
             if isinstance(layer, nn.BatchNorm2d):

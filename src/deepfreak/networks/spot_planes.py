@@ -1,4 +1,4 @@
-"""What each block of pixels shows beside the smooth background: the first step, without weights.
+"""The light of each block of pixels above the smooth background: a first layer without weights.
 
 A stored pixel is the root of its counts, whose noise hardly depends on the light. Of a block of
 4 x 4 pixels the darkest quarter is background, even if a spot is in the block. Its mean over the
@@ -19,12 +19,12 @@ from deepfreak.encoding import PEDESTAL
 # Side in pixels of the blocks that the image is divided into.
 BLOCK_PX = 4
 BLOCK_PIXELS = BLOCK_PX**2
-# Added to what a pixel holds that measured nothing. All gray levels of a block together do not make
-# up for it, so that a block's sum says how many there are.
+# Added to missing pixels. All gray levels of a block together do not make up for it, so that a
+# block's sum says how many are missing.
 MISSING = -4096.0
 # Above all gray levels, below the size of the mean of four pixels of which one is missing.
 BEYOND = 512.0
-# What a CPU works on at once; with more it waits for its memory and takes twice as long.
+# What a CPU computes at once; with more it waits for its memory and takes twice as long.
 IMAGES_IN_CACHE = 2
 
 # A gray level v stands for roots of counts between v and v + 1.
@@ -35,11 +35,11 @@ SMOOTH_BLOCKS = 9
 # sensitivities differ by 4 %, as the simulated detector's, the rest.
 NOISE_VARIANCE = 1 / 3
 UNEVEN = 0.02
-# The least of four means of four pixels is expected so many of a pixel's sigma below the mean.
+# The least of four means of four pixels is expected this many of a pixel's sigma below the mean.
 MIN_OF_FOUR = 0.515
-# Light begins so many sigma over the background.
+# Light begins this many sigma over the background.
 LIGHT_SIGMAS = 2.0
-# And no noise, whatever else a block holds, in a pixel so many sigma over the background.
+# A pixel this many sigma over the background is no noise, whatever else its block holds.
 CLEAR_SIGMAS = (4.0, 8.0, 16.0)
 # A background of this gray level is 1 in the plane that shows it.
 USUAL_LEVEL = 32.0
@@ -47,7 +47,7 @@ NEARLY_NOTHING = 1e-6
 
 
 class Planes(NamedTuple):
-    """What images show, by blocks of 4 x 4 pixels; all numbers are at least 0.
+    """The light of images by blocks of 4 x 4 pixels; all numbers are at least 0.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class Planes(NamedTuple):
     level
         (n, 1, side / 4, side / 4): the background's gray level over 32.
     weight
-        (n, 1, side / 4, side / 4): the part of a block's pixels that measured something.
+        (n, 1, side / 4, side / 4): the share of valid pixels of each block.
     """
 
     light: Tensor
@@ -71,9 +71,9 @@ class Planes(NamedTuple):
 
 
 class SpotPlanes(nn.Module):
-    """Makes `Planes`, which turn with the image, and in which missing pixels leave no trace."""
+    """Computes `Planes`, which rotate with the image and do not depend on missing pixels."""
 
-    # how many planes `light` and `shape` have
+    # numbers of planes of `light` and `shape`
     LIGHT, SHAPE = 2 + len(CLEAR_SIGMAS), 4
 
     to_channels: Tensor
@@ -142,7 +142,7 @@ class SpotPlanes(nn.Module):
 
 @contextmanager
 def in_float32(device: torch.device) -> Iterator[None]:
-    """Compute nothing in bf16 or TF32 meanwhile, whatever is asked for outside."""
+    """Compute in float32 inside the block, whatever precision is set outside."""
     with ExitStack() as stack:
         if torch.amp.is_autocast_available(device.type):
             stack.enter_context(torch.autocast(device.type, enabled=False))

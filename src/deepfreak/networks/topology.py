@@ -88,7 +88,7 @@ class Topology:
 
 
 def _padded(side: int, window: int, stride: int) -> int:
-    """Return the side of what a window, padded by half its size, makes of `side` pixels."""
+    """Return the output's side of a window over `side` pixels, padded by half its size."""
     return (side + 2 * (window // 2) - window) // stride + 1
 
 

@@ -305,7 +305,7 @@ def _check(
     training: Training,
     group: Processes,
 ) -> None:
-    """Refuse what cannot be trained before any work is done."""
+    """Check that the settings fit the images, before any work is done."""
     source.check_classes()
     if training.volume_weight:
         source.check_volumes()
@@ -378,7 +378,7 @@ def _validate(
 
 
 def _model(state: State, plan: dict[str, Any], group: Processes) -> NetworkModel:
-    """Return the network that is kept, with its manifest."""
+    """Return the trained network with its manifest."""
     network = state.average.eval()
     group.copy_buffers(network)
     result = asdict(state.history[-1])
@@ -402,13 +402,13 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(
-            f"cannot make the folder {folder}: {error.strerror}; choose another --out"
+            f"cannot make the directory {folder}: {error.strerror}; choose another --out"
         ) from error
 
 
 @contextmanager
 def reproducible(device: torch.device) -> Iterator[None]:
-    """Let equal work give equal bits, and leave torch's settings as they were."""
+    """Compute reproducibly inside the block, and restore torch's settings."""
     with (
         torch.random.fork_rng([device] if device.type == "cuda" else []),
         # without allow_tf32=False what is called float32 would have ten bits of mantissa
@@ -421,7 +421,7 @@ def reproducible(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def _in_one_line(training: Training) -> Iterator[None]:
-    """Say in one line what torch says in many, or in its own words."""
+    """Turn torch's errors of many lines into ours of one."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:

@@ -12,7 +12,7 @@ Float = NDArray[np.float32]
 Array = NDArray[np.float64]
 
 # Less than this is no spot, however dark its surroundings.
-FEWEST_PHOTONS = 1.0
+MIN_PHOTONS = 1.0
 
 
 class SpotCounts(NamedTuple):
@@ -52,13 +52,13 @@ def _count(
     above_3, above_5, sin_largest = 0, 0, 0.0
     # of 9 pixels the brightest holds a ninth at least: most others are passed over at once,
     # and half of the rest for their neighbour before
-    least = max(FEWEST_PHOTONS, 3 * np.sqrt(max(1.0, 9 * readout_variance))) / 9
+    least = max(MIN_PHOTONS, 3 * np.sqrt(max(1.0, 9 * readout_variance))) / 9
     for i in range(rows):
         for j in range(columns):
             if light[i, j] < least or (j > 0 and light[i, j - 1] >= light[i, j]):
                 continue
             signal, variance = _spot(light, background, sensitivity, i, j, readout_variance)
-            if signal < FEWEST_PHOTONS:
+            if signal < MIN_PHOTONS:
                 continue
             sigma = np.sqrt(max(variance, 1.0))
             if signal >= 3 * sigma:

@@ -142,7 +142,7 @@ def _choose(evaluation: Evaluation, max_pictures: int) -> tuple[NDArray[np.intp]
 
     Of the right ones the least sure, the middling and the surest of each class are taken.
     """
-    correct = evaluation.verdicts == evaluation.truth
+    correct = evaluation.predictions == evaluation.truth
     surest = np.argsort(-evaluation.probabilities.max(axis=1), kind="stable")
     right = np.array([], np.intp)
     for label in range(len(evaluation.classes)):
@@ -161,7 +161,7 @@ def _show(evaluation: Evaluation, images: Images, valid: Images | None, index: i
         image=np.asarray(images[int(index)]),
         valid=None if valid is None else np.asarray(valid[int(index)], np.bool_),
         caption=f"image {index}",
-        label=evaluation.classes[evaluation.verdicts[index]],
+        label=evaluation.classes[evaluation.predictions[index]],
         truth=truth,
         probabilities=dict(zip(evaluation.classes, probabilities, strict=True)),
     )

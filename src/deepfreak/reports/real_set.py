@@ -15,7 +15,7 @@ from deepfreak.reports.pictures import picture, png_uri, white_level
 
 if TYPE_CHECKING:
     from deepfreak.datasets.real_images.real_set import Example, RealSet
-    from deepfreak.datasets.real_images.setups import Setup
+    from deepfreak.datasets.real_images.setups import DetectorSetup
 
 _SIDE = 512
 
@@ -47,7 +47,7 @@ def write_preview(path: Path, made: "RealSet", *, overwrite: bool = False) -> No
     write_page(path, "real_set.html", {**values, "setups": setups}, overwrite=overwrite)
 
 
-def _said(setup: "Setup") -> str:
+def _said(setup: "DetectorSetup") -> str:
     slow, fast = setup.frame.counts.shape
     window = setup.window or middle_window(setup.frame)
     share = np.count_nonzero(setup.shadow) / setup.shadow.size
@@ -56,7 +56,7 @@ def _said(setup: "Setup") -> str:
     return f"{setup.count} frames of {slow} x {fast}; shadow {share:.1%} of them; {crop}{free}"
 
 
-def overview(setup: "Setup") -> str:
+def overview(setup: "DetectorSetup") -> str:
     """Return the sum of the frames as a PNG data URI, with shadow and window drawn in colour."""
     from PIL import Image
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.formats.shot_header import Header
+from deepfreak.formats.shot_metadata import ShotMetadata
 from deepfreak.physics.detector import Panel
 from deepfreak.reports.palette import BEAM_RGB, LABEL_RGB, MISSING_RGB, OBSTACLE_RGB, RING_RGB
 from deepfreak.reports.pictures import brightest, white_level
@@ -25,7 +25,7 @@ _DIGITS = 2  # of a ring's resolution
 _STEPS = 721  # around a ring
 
 
-def write_preview(path: Path, image: NDArray[Any], header: Header, overwrite: bool) -> None:
+def write_preview(path: Path, image: NDArray[Any], header: ShotMetadata, overwrite: bool) -> None:
     """Write `image` [slow, fast] as a PNG with rings, labelled in A, and a cross at the beam.
 
     An 8-bit image is shown as it is, any other by its square root; where several pixels become one
@@ -57,7 +57,7 @@ def write_preview(path: Path, image: NDArray[Any], header: Header, overwrite: bo
         picture.save(partial, "PNG")
 
 
-def ring_resolutions_A(header: Header) -> list[float]:
+def ring_resolutions_A(header: ShotMetadata) -> list[float]:
     """Return the d-spacings to draw: round numbers, evenly spaced from beam to corner."""
     farthest = max(float(sin_theta_at(panel.corners_mm).max()) for panel in header.panels)
     steps = np.arange(1, RINGS + 1) / (RINGS + 0.5)
@@ -100,7 +100,7 @@ def sin_theta_at(positions_mm: Array) -> Array:
     return sin_theta
 
 
-def _draw_rings(pen: "ImageDraw", header: Header, scale: float) -> None:
+def _draw_rings(pen: "ImageDraw", header: ShotMetadata, scale: float) -> None:
     """Draw rings, labels and the beam; a pixel of the image takes `scale` of the picture."""
     for d_A in ring_resolutions_A(header):
         seen = []

@@ -1,7 +1,7 @@
 """The page of a search: the best configurations, how it got there, and what mattered."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,16 +53,24 @@ def write_search_page(path: Path, results: Json, *, overwrite: bool = False) -> 
             ("chosen on", f"{validation['name']}, {validation['count']} images"),
             ("seed", str(results["seed"])),
         ],
-        "best": results["best"]["description"],
+        "summary": (f"Best: {results['best']['description']}",),
         "tables": [
-            _table("extractor", results["best_by_extractor"], real=real),
-            _table("classifier", results["best_by_classifier"], real=real),
-        ],
-        "listed": [_row(trial) for trial in succeeded[:_LISTED]],
-        "failed": [
-            (trial["number"], trial["description"], trial["reason"])
-            for trial in trials
-            if not trial["accuracy"]
+            _best_table("extractor", results["best_by_extractor"], real=real),
+            _best_table("classifier", results["best_by_classifier"], real=real),
+            _table(
+                "Best trials",
+                ("trial", "accuracy (%)", "settings", "features (s)", "fit (s)", "evaluate (s)"),
+                [_row(trial) for trial in succeeded[:_LISTED]],
+            ),
+            _table(
+                "Trials without a result",
+                ("trial", "settings", "why"),
+                [
+                    (trial["number"], trial["description"], trial["reason"])
+                    for trial in trials
+                    if not trial["accuracy"]
+                ],
+            ),
         ],
         "figures": [
             _history_figure(trials),
@@ -70,9 +78,8 @@ def write_search_page(path: Path, results: Json, *, overwrite: bool = False) -> 
             _time_figure(succeeded),
         ],
         "galleries": [],
-        "colours": {},
     }
-    write_page(path, "search.html", values, overwrite=overwrite)
+    write_page(path, "record.html", values, overwrite=overwrite)
 
 
 def minutes(seconds: float) -> str:
@@ -84,24 +91,29 @@ def _accuracy(trial: Json) -> str:
     return format_percent(Proportion(trial["accuracy"]["hits"], trial["accuracy"]["total"]))
 
 
-def _table(choice: str, best: Mapping[str, Json], *, real: bool) -> Json:
+def _table(title: str, columns: Sequence[str], rows: Sequence[Any], *remarks: str) -> Json:
+    return {"title": title, "columns": columns, "rows": rows, "remarks": remarks}
+
+
+def _best_table(choice: str, best: Mapping[str, Json], *, real: bool) -> Json:
+    """Return the best trial for each value of a parameter, and the paper's for synthetic images."""
     rows = sorted(best.items(), key=lambda item: -item[1]["accuracy"]["value"])
-    return {
-        "heading": f"Best by {choice}",
-        "choice": choice,
-        "rows": [
+    return _table(
+        f"Best by {choice}",
+        (choice, "accuracy (%)", "paper (%)", "settings", "trial"),
+        [
             (
                 name,
                 _accuracy(trial),
-                # the paper's figures are of synthetic images
-                "" if real else PAPER[name],
+                "-" if real else PAPER[name],
                 trial["description"],
                 trial["number"],
             )
             for name, trial in rows
         ],
-        "paper": not real,
-    }
+        "In brackets: 95 % intervals (Wilson). The best of many was chosen on these same images: "
+        "on others it is a little worse.",
+    )
 
 
 def _row(trial: Json) -> tuple[str, ...]:

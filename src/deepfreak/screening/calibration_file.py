@@ -95,8 +95,8 @@ def read_calibration(source: Path | Traversable, *, model: str) -> Calibration:
             content = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise ModelError(
-            f"expected the model's scores in {source.name}, found none: `deepfreak model calibrate` makes "
-            "them from labelled images"
+            f"expected the model's scores in {source.name}, found none: "
+            "`deepfreak model calibrate` makes them from labelled images"
         ) from error
     if len(content) > MAX_FILE_BYTES:
         raise ModelError(f"expected scores in {source.name}, found more than a megabyte")
@@ -152,6 +152,6 @@ def find_calibration(
         return read_calibration(model_file(suffix=SUFFIX), model=name), False
     except ModelError:
         raise ModelError(
-            f"expected the model's scores in {beside.name}, found none: `deepfreak model calibrate` makes "
-            "them from labelled images"
+            f"expected the model's scores in {beside.name}, found none: "
+            "`deepfreak model calibrate` makes them from labelled images"
         ) from None

@@ -34,7 +34,7 @@ _EVEN = 0.5
 
 
 @runtime_checkable
-class Looking(Protocol):
+class GivesActivation(Protocol):
     """A model that gives activation maps."""
 
     def look(
@@ -114,7 +114,7 @@ class Screener:
         prepared = prepare(frame)
         inputs = prepared.image[None], prepared.valid[None]
         maps = None
-        if self.pictures and isinstance(self.model, Looking):
+        if self.pictures and isinstance(self.model, GivesActivation):
             (row,), (maps,) = self.model.look(*inputs)
         else:
             (row,) = self.model.probabilities(*inputs)

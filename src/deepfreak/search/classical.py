@@ -61,11 +61,10 @@ class Plan:
     seed
         Seed of the proposals, the forests and the visual words.
     at_once
-        Trials under way at once, however many workers there are. Each is chosen with the outcomes
-        of all but the `at_once` - 1 before it, so that it does not depend on the number of workers
-        which trials there are.
+        Trials under way at once, however many workers there are. Each is proposed with the outcomes
+        of all but the `at_once` - 1 before it, so that the trials do not depend on the workers.
     trial_seconds
-        Seconds after which a trial is ended.
+        Seconds after which a trial is stopped.
     """
 
     trials: Count = 150

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from deepfreak.models import VectorModel
 
 KIND = "deepfreak classical search"
-RESULTS, REPORT, MODEL = "results.json", "report.html", "best.skops"
+RESULTS, REPORT, MODEL = "results.json", "report.html", "best.model"
 _SECONDS = ("features", "fit", "evaluate")
 
 State = Literal["done", "timed out", "failed"]
@@ -71,7 +71,7 @@ class Results:
 
     @property
     def for_groups(self) -> bool:
-        """Whether the two groups of real images were learned."""
+        """Whether classifiers have the two groups of real images."""
         return bool(self.purpose["train"]["classes"] != self.purpose["validation"]["classes"])
 
     def best_by(self, parameter: str) -> dict[str, Trial]:

@@ -5,8 +5,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from deepfreak.models.evaluation import evaluate
 from deepfreak.networks import train_network
 from deepfreak.search.cnn_plan import Plan, epochs_of
 from deepfreak.search.cnn_results import RESULTS, Results
+from deepfreak.search.extraction import Progress, no_progress
 from deepfreak.search.images import described
 from deepfreak.search.journal import open_journal
 from deepfreak.search.loop import Loop, ended, identity
@@ -34,9 +34,6 @@ JOURNAL = "journal.log"
 REPORT = "report.html"
 CHECKPOINTS = "checkpoints"
 NETWORKS = "networks"
-
-Advance = Callable[[int], None]
-Progress = Callable[[str, int], AbstractContextManager[Advance]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,7 +59,7 @@ class Objective:
     folder: Path
     plan: Plan
     device: str | None = None
-    epoch_done: Advance = lambda _: None
+    epoch_done: Callable[[int], None] = lambda _: None
     train_with: Callable[..., "Trained"] = train_network
 
     def __call__(self, trial: Trial) -> Outcome:
@@ -126,7 +123,7 @@ def search(
     plan: Plan | None = None,
     device: str | None = None,
     time_limit_s: float = math.inf,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
     say: Callable[[str], None] = lambda _: None,
     train_with: Callable[..., "Trained"] = train_network,
 ) -> Results:
@@ -183,7 +180,7 @@ def search(
     with open_journal(folder / JOURNAL, identity(plan.sampler, 1, purpose)) as journal:
         recorded = [trial for trial, _ in journal.trials.values()]
         total, left = plan.trials, plan.epochs - sum(map(epochs_planned, recorded))
-        with (progress or no_progress)("epochs", max(left, 0)) as advance:
+        with progress("epochs", max(left, 0)) as advance:
             objective = Objective(
                 train=train,
                 validation=validation,
@@ -206,12 +203,6 @@ def search(
         partial.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n")
     write_cnn_search_page(folder / REPORT, values, overwrite=True)
     return results
-
-
-@contextmanager
-def no_progress(_what: str, _total: int) -> Iterator[Advance]:
-    """Show nothing."""
-    yield lambda _done: None
 
 
 def _make_folder(folder: Path) -> None:

@@ -29,14 +29,14 @@ class Plan:
     eta
         Ratio of budgets. The smallest is at least one epoch.
     space
-        Table 10 as printed, or what the published code searches. See `bohb.table10`.
+        Table 10 as printed, or what the published code searches.
     filters
-        Filters of a topology, at most; a smaller search. None for as many as Table 9 says.
+        Largest number of filters of a topology, for a smaller search. None for that of Table 9.
     precision
         Precision of the convolutions.
     normalise
         Normalisation by the statistics of the batch or of each image. By "batch", as in the paper,
-        a network that learned in small batches is evaluated by statistics that fit few images.
+        a network trained on small batches is evaluated by statistics that fit few images.
     seed
         Seed of the proposals and the trainings.
     """

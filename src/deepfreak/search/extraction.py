@@ -1,4 +1,4 @@
-"""The features that trials need, computed once before the first that needs them."""
+"""The features of trials, computed once before the first trial that needs them."""
 
 import time
 from collections import deque
@@ -24,12 +24,12 @@ def no_progress(_what: str, _total: int) -> Iterator[Callable[[int], None]]:
 
 
 class Extraction:
-    """Fills the cache with the features of some images, and knows how long that took.
+    """Fills the cache with the features of data sets.
 
     Attributes
     ----------
     seconds
-        Spent so far in this process.
+        How long that has taken in this process.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Extraction:
         self._cache = cache
         self._parts = parts
         self._progress = progress
-        self._there: set[str] = set()
+        self._cached: set[str] = set()
 
     def ensure(
         self,
@@ -52,18 +52,18 @@ class Extraction:
         workers: int,
         meanwhile: Callable[[], None] = lambda: None,
     ) -> None:
-        """Have all that `extractor` needs of each image in the cache, computed by threads.
+        """Compute what `extractor` needs of each image by threads, unless the cache has it.
 
-        Of SIFT these are the descriptors; of GLCM they are the same for all distances and angles.
+        For SIFT these are the descriptors; for GLCM they are the same for all distances and angles.
         `meanwhile` is called now and then, from this thread.
 
         Raises
         ------
         DatasetError
-            An image has no pixels to make numbers from.
+            An image has no pixels from which features can be computed.
         """
         name = _what(extractor)
-        if name in self._there:
+        if name in self._cached:
             return
         start = time.perf_counter()
         try:
@@ -83,7 +83,7 @@ class Extraction:
                         self._cache.vectors(extractor, data, workers=workers, advance=advance)
         finally:
             self.seconds += time.perf_counter() - start
-        self._there.add(name)
+        self._cached.add(name)
 
 
 def _what(extractor: GLCM | LBP | SIFT) -> str:

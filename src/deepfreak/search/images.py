@@ -28,7 +28,7 @@ class Images:
     data
         The data set with the split `train` and, unless `real` has it, `validation`.
     real
-        A set of real images with the split `validation`; then their two groups are learned.
+        A set of real images with the split `validation`; classifiers then have their two groups.
     """
 
     data: Path

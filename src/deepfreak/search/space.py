@@ -189,7 +189,7 @@ class Space:
         )
 
     def walk(self, choose: Callable[[str, Parameter], Value]) -> Settings:
-        """Return the settings that `choose` makes; it is asked for each parameter that exists."""
+        """Return the settings that `choose` gives, in order, for the parameters that exist."""
         chosen: Settings = {}
         for name, parameter in self.parameters.items():
             when = parameter.when

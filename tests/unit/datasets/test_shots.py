@@ -15,7 +15,7 @@ from deepfreak.datasets.shots import choose_shots, write_shots
 from deepfreak.encoding import to_8_bits
 from deepfreak.errors import BackendError, InputError, OutputError
 from deepfreak.formats import read_frames
-from deepfreak.formats.shot_header import header_of
+from deepfreak.formats.shot_metadata import metadata_of
 from deepfreak.physics.experiment import Experiment
 from deepfreak.physics.exposure import scatter, simulate
 from deepfreak.physics.gpu import batch
@@ -177,10 +177,10 @@ def test_headers_know_the_response_and_the_spindle(experiment: Experiment) -> No
     table = settings_of(experiment)
     table["detector"]["response"] = {"kind": "photon-counting", "count_time_s": 0.1}
     table["crystal"]["spindle"] |= {"start_deg": 5.0, "range_deg": 0.2}
-    counting = header_of(experiment_from(table).draw(seed=0, index=0))
+    counting = metadata_of(experiment_from(table).draw(seed=0, index=0))
     assert (counting.exposure_s, counting.pedestal) == (0.1, 0.0)
     assert (counting.start_deg, counting.range_deg) == (5.0, 0.2)
-    integrating = header_of(experiment.draw(seed=0, index=0))
+    integrating = metadata_of(experiment.draw(seed=0, index=0))
     assert (integrating.exposure_s, integrating.pedestal) == (1.0, 10.0)
 
 
@@ -195,4 +195,4 @@ def test_panels_along_the_beam_are_refused(experiment: Experiment) -> None:
     }
     shot = replace(experiment.draw(seed=0, index=0), experiment=experiment_from(table))
     with pytest.raises(InputError, match="faces the beam"):
-        header_of(shot)
+        metadata_of(shot)

@@ -81,7 +81,7 @@ def test_a_forged_image_is_found_by_simulating_it_again(
 
     problems = proof_of(changed(edit)).problems
     assert problems == (
-        f"image 3 is not what recipe and seed make: {pixels} pixels differ, by up to {by}",
+        f"image 3 differs from its simulation: {pixels} pixels differ, by up to {by}",
     )
 
 
@@ -91,8 +91,7 @@ def test_a_forged_label_is_found_by_drawing_it_again(changed: Callable) -> None:
         with_hashes(file, manifest)
 
     assert (
-        "image 3 is not what recipe and seed make: it is labelled"
-        in proof_of(changed(edit)).problems[0]
+        "image 3 differs from its simulation: it is labelled" in proof_of(changed(edit)).problems[0]
     )
 
 

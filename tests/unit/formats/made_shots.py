@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.formats.shot_header import Header
+from deepfreak.formats.shot_metadata import ShotMetadata
 from deepfreak.physics.detector import Detector, missing_pixels, transmission_map
 
 OFF_CENTRE = Detector(
@@ -13,9 +13,9 @@ OFF_CENTRE = Detector(
 
 def header_for(
     detector: Detector = OFF_CENTRE, *, index: int = 7, pedestal: float = 10.0
-) -> Header:
-    """Return a header as `header_of` makes it, for a shot of this detector."""
-    return Header(
+) -> ShotMetadata:
+    """Return a header as `metadata_of` makes it, for a shot of this detector."""
+    return ShotMetadata(
         recipe="toy",
         index=index,
         wavelength_A=1.4876543,
@@ -25,7 +25,7 @@ def header_for(
         image_size=detector.image_size,
         pixel_size_mm=detector.pixel_size_mm,
         panels=detector.resolved_panels(),
-        saturation_value=65025,
+        saturation=65025,
         pedestal=pedestal,
         missing=missing_pixels(detector),
         shaded=transmission_map(detector) < 0.5,

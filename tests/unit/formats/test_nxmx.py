@@ -168,7 +168,7 @@ def test_gaps_are_in_the_pixel_mask(tmp_path: Path) -> None:
 def test_an_overload_of_16_bits_is_not_taken_for_a_missing_pixel(tmp_path: Path) -> None:
     counts = counts_for()
     counts[3, 4] = 65535
-    header = replace(header_for(), saturation_value=65535)
+    header = replace(header_for(), saturation=65535)
     with nxmx_file(tmp_path / "shots.h5", header, [1.5]) as put:
         put(0, counts)
     (frame,) = read_frames(tmp_path / "shots.h5")

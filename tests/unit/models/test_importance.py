@@ -116,7 +116,7 @@ def test_a_models_features_are_judged_on_some_images_of_a_data_set(tmp_path, mod
     write_labelled(path, np.arange(30) % count, seed=2, side=64, classes=classes or model.classes)
     done = []
     with Dataset.open(path) as data:
-        found = importances_of(model, data, most_images=20, repeats=2, advance=done.append)
+        found = importances_of(model, data, max_images=20, repeats=2, advance=done.append)
     assert found.images == 20
     assert sum(done) == steps(model) == len(found.features) + len(found.kinds)
     assert {each.name for each in found.features} == set(model.extractor.names)

@@ -24,7 +24,7 @@ def test_there_are_eight_symmetries_of_a_square(image):
 
 
 def test_all_symmetries_are_drawn_as_often():
-    drawn = draw_changes(Augmentation(turns=True, flips=True), 8000, np.random.default_rng(1))
+    drawn = draw_changes(Augmentation(rotations=True, flips=True), 8000, np.random.default_rng(1))
     assert np.bincount(drawn.symmetry, minlength=8) == pytest.approx(1000, abs=150)
     assert (drawn.intensity == 1).all()
 
@@ -44,7 +44,7 @@ def test_intensity_multiplies_the_counts_above_the_pedestal():
 
 
 def test_the_shares_of_processes_are_the_whole_batch():
-    settings = Augmentation(turns=True, intensity=(0.5, 2), gaps=0.5)
+    settings = Augmentation(rotations=True, intensity=(0.5, 2), gaps=0.5)
     drawn = draw_changes(settings, 12, np.random.default_rng(1))
     for part in range(3):
         shares = [drawn.share(rank, 3)[part] for rank in range(3)]
@@ -79,7 +79,7 @@ def test_as_many_images_have_gaps_as_asked_for():
 
 
 def test_asking_for_gaps_leaves_the_other_changes_alone():
-    settings = {"turns": True, "flips": True, "intensity": (0.5, 2)}
+    settings = {"rotations": True, "flips": True, "intensity": (0.5, 2)}
     one, two = (
         draw_changes(Augmentation(**settings, gaps=gaps), 9, np.random.default_rng(1))
         for gaps in (0, 0.5)
@@ -91,6 +91,6 @@ def test_asking_for_gaps_leaves_the_other_changes_alone():
 def test_a_gpu_turns_images_as_a_cpu_does():
     images = torch.arange(8 * 36, dtype=torch.int32).reshape(8, 6, 6)
     every = np.arange(8)
-    together = augmentation._turned_together(images, every)
-    assert torch.equal(together, augmentation._turned_one_by_one(images, every))
+    together = augmentation._rotated_together(images, every)
+    assert torch.equal(together, augmentation._rotated_one_by_one(images, every))
     assert len({tuple(each.flatten().tolist()) for each in together - images}) == 8

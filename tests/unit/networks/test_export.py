@@ -8,7 +8,7 @@ from torch.nn.functional import interpolate
 
 from deepfreak.errors import ModelError, OutputError
 from deepfreak.models import load_model
-from deepfreak.models.network import MAX_FILE_BYTES
+from deepfreak.models.onnx_model import MAX_FILE_BYTES
 from deepfreak.networks import Inputs, Topology, export
 from deepfreak.networks.calibration import Calibration, tempered
 from deepfreak.networks.export import Shrink, export_onnx, with_maps

@@ -286,7 +286,7 @@ COMPACT = {
     "training": Training(
         epochs=3, batch=8, optimizer="adamw", learning_rate=0.01, momentum=0.9, average=0.8,
         schedule="cosine", volume_weight=2.0, inputs=Inputs(subtract="nothing"),
-        augmentation=Augmentation(turns=True, flips=True, gaps=0.5),
+        augmentation=Augmentation(rotations=True, flips=True, gaps=0.5),
     ),
 }  # fmt: skip
 

@@ -23,7 +23,7 @@ TRAINING = Training(
     batch=4,
     learning_rate=0.02,
     momentum=0.9,
-    augmentation=Augmentation(turns=True, flips=True, intensity=(0.8, 1.25)),
+    augmentation=Augmentation(rotations=True, flips=True, intensity=(0.8, 1.25)),
 )
 
 

@@ -100,7 +100,7 @@ def test_domains_fill_the_size_given() -> None:
         ({"oversample": 0}, "greater than or equal to 1"),
     ],
 )
-def test_senseless_settings_are_refused(settings: dict[str, object], said: str) -> None:
+def test_senseless_settings_are_rejected(settings: dict[str, object], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         Crystal(structure=WILSON, size_mm=0.03, **settings)
 

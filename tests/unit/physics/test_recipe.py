@@ -59,7 +59,7 @@ def test_a_wrong_setting_is_named_in_one_line(path: str, value: Any, said: str) 
     assert path.rsplit(".", 1)[0].split(".", maxsplit=1)[0] in str(caught.value)
 
 
-def test_probabilities_that_do_not_sum_to_one_are_refused() -> None:
+def test_probabilities_that_do_not_sum_to_one_are_rejected() -> None:
     table = settings_of(load_recipe("diffranet"))
     table["classes"]["lit"][0]["probability"] = 0.9
     with pytest.raises(RecipeError, match="sum to 1, found 1.59"):

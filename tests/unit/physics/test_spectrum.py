@@ -96,7 +96,7 @@ def test_a_measured_spectrum_moves_with_the_pulses_mean(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.filterwarnings("ignore:loadtxt. input contained no data")
-def test_a_bad_spectrum_file_is_refused(tmp_path: Path, content: str, said: str) -> None:
+def test_a_bad_spectrum_file_is_rejected(tmp_path: Path, content: str, said: str) -> None:
     path = tmp_path / "bad.txt"
     path.write_text(content)
     with pytest.raises(RecipeError, match=said):

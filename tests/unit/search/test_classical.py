@@ -240,7 +240,7 @@ def test_no_trial_that_succeeds_is_one_clear_line(toy, tmp_path, cache_folder, p
 
 def test_the_best_model_and_its_search_are_saved(toy, tmp_path, cache_folder, places):
     results = run(toy, tmp_path / "out", cache_folder, places, save=True)
-    model = load_model(tmp_path / "out" / "best.skops")
+    model = load_model(tmp_path / "out" / "best.model")
     assert model.manifest["search"]["trial"] == results.best.number
     assert model.classes == ("blank", "no-crystal", "weak", "good", "strong")
     with h5py.File(toy) as file:
@@ -304,7 +304,7 @@ def test_a_search_on_real_images_learns_two_classes(toy, tmp_path, cache_folder,
     )
     assert set(seen) == {real}
     assert results.purpose["validation"]["count"] == 24
-    model = load_model(tmp_path / "out" / "best.skops")
+    model = load_model(tmp_path / "out" / "best.model")
     assert model.classes == ("no-diffraction", "diffraction")
     page = (tmp_path / "out" / "report.html").read_text()
     assert "real.h5, 24 images" in page

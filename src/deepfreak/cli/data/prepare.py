@@ -103,7 +103,8 @@ def prepare(
     """
     from contextlib import ExitStack
 
-    from deepfreak.datasets.real_images.real_set import mean_of, prepare_real_set
+    from deepfreak.datasets.real_images.brightness import mean_of
+    from deepfreak.datasets.real_images.real_set import prepare_real_set
     from deepfreak.datasets.real_images.setups import ByHand
     from deepfreak.formats.guarded import find_files_guarded, load_guarded
     from deepfreak.progress import progress

@@ -14,6 +14,7 @@ from deepfreak.cli.from_settings import (
     SettingsOptions,
     reject_unrelated_options,
 )
+from deepfreak.cli.model.train_network import INPUTS, TOPOLOGY, TRAINING, train_network
 from deepfreak.cli.options import (
     device_option,
     overwrite_option,
@@ -54,16 +55,6 @@ CLASSIFIERS = {
 }  # fmt: skip
 # all classifiers have it
 WEIGHT = SettingsOptions("deepfreak.models.forest:Forest", "class_weight")
-THE_ARCHITECTURES = "the architecture's"
-TRAINING = SettingsOptions(
-    "deepfreak.networks.recipe:Training", "epochs", "batch", "learning_rate", "precision",
-    default=THE_ARCHITECTURES,
-)  # fmt: skip
-TOPOLOGY = SettingsOptions(
-    "deepfreak.networks.topology:Topology", "filters", "normalise", default=THE_ARCHITECTURES
-)
-INPUTS = SettingsOptions("deepfreak.networks.recipe:Inputs", "shrink_to")
-
 _CLASSICAL = (
     click.option(
         "--extractor", type=click.Choice([*EXTRACTORS]), default="diffraction", show_default=True,
@@ -159,8 +150,6 @@ def train(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 --
         _reject_others(context, "network", "--architecture")
         check_directory(out)
         require("networks")
-        from deepfreak.cli.model.train_network import train_network
-
         return train_network(**options)
     # a table's options are among those of a classifier
     _reject_others(context, "classical", f"--classifier {options['classifier']}")

@@ -8,13 +8,23 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deepfreak.cli.command import done, log, resumable
-from deepfreak.cli.from_settings import one_line_errors
+from deepfreak.cli.from_settings import SettingsOptions, one_line_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from deepfreak.datasets import Dataset
     from deepfreak.networks import Architecture, Fresh, NetworkModel, Training
+
+THE_ARCHITECTURES = "the architecture's"
+TRAINING = SettingsOptions(
+    "deepfreak.networks.recipe:Training", "epochs", "batch", "learning_rate", "precision",
+    default=THE_ARCHITECTURES,
+)  # fmt: skip
+TOPOLOGY = SettingsOptions(
+    "deepfreak.networks.topology:Topology", "filters", "normalise", default=THE_ARCHITECTURES
+)
+INPUTS = SettingsOptions("deepfreak.networks.recipe:Inputs", "shrink_to")
 
 
 def train_network(
@@ -127,7 +137,6 @@ def _chosen(name: str, options: dict[str, Any]) -> "tuple[Architecture, Training
     from dataclasses import replace
 
     from deepfreak import networks
-    from deepfreak.cli.model.train import INPUTS, TOPOLOGY, TRAINING
     from deepfreak.search.cnn_plan import lasting, narrowed
 
     architecture: Architecture

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from deepfreak.datasets.randomised.table import Table
-    from deepfreak.models.screening_fit import Training
+    from deepfreak.models.screening_fit import CrossValidated
 
 
 def train_screening(table: Path, out: Path, *, seed: int, overwrite: bool) -> None:
@@ -54,7 +54,7 @@ def train_screening(table: Path, out: Path, *, seed: int, overwrite: bool) -> No
     done(f"wrote {out} and {calibration_path(out)}", then=f"deepfreak classify FILES --model {out}")
 
 
-def _transfer(table: "Table", found: "Training") -> str:
+def _transfer(table: "Table", found: "CrossValidated") -> str:
     """Return a table: hits against misses of each family, as learned from the others."""
     import numpy as np
 

@@ -35,7 +35,7 @@ _BYTES_PER_IMAGE = 0.75 * SIZE * SIZE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
+class LabelledPicture:
     """A picture of the layout: its split, its class as an index, its file."""
 
     split: str
@@ -118,9 +118,9 @@ def import_diffranet(
     return Imported(files=files, counts=counts, left_out=left_out)
 
 
-def find_pictures(members: list[Member]) -> tuple[dict[str, list[Picture]], int]:
+def find_pictures(members: list[Member]) -> tuple[dict[str, list[LabelledPicture]], int]:
     """Return the pictures by variant, in the order they are stored in, and the number left out."""
-    found: dict[str, list[Picture]] = {}
+    found: dict[str, list[LabelledPicture]] = {}
     roots: dict[PurePosixPath, Member] = {}
     left_out = 0
     for member in members:
@@ -149,7 +149,7 @@ def _is_no_picture(path: PurePosixPath) -> bool:
     return hidden or path.suffix.lower() not in PICTURES
 
 
-def _picture(member: Member, variant: str, folders: tuple[str, ...]) -> Picture:
+def _picture(member: Member, variant: str, folders: tuple[str, ...]) -> LabelledPicture:
     classes = VARIANTS[variant]
     if len(folders) != 2:
         raise DatasetError(
@@ -167,10 +167,10 @@ def _picture(member: Member, variant: str, folders: tuple[str, ...]) -> Picture:
             f"{member.path}: expected a class folder 1 to {len(classes)} in {variant}, "
             f"found {number!r}"
         )
-    return Picture(split=split, label=int(number) - 1, member=member)
+    return LabelledPicture(split=split, label=int(number) - 1, member=member)
 
 
-def _contents(variant: str, pictures: list[Picture], source: Path) -> Contents:
+def _contents(variant: str, pictures: list[LabelledPicture], source: Path) -> Contents:
     splits = {}
     for name in SPLITS:
         inside = [i for i, picture in enumerate(pictures) if picture.split == name]
@@ -181,15 +181,15 @@ def _contents(variant: str, pictures: list[Picture], source: Path) -> Contents:
         labels=[picture.label for picture in pictures],
         sources=[str(picture.member.path) for picture in pictures],
         splits=splits,
-        facts={"origin": "imported", "variant": variant, "imported_from": source.name},
+        entries={"origin": "imported", "variant": variant, "imported_from": source.name},
     )
 
 
 def _images(
-    pictures: list[Picture], advance: Callable[[int], None]
+    pictures: list[LabelledPicture], advance: Callable[[int], None]
 ) -> Iterator[tuple[NDArray[np.uint8], None]]:
     """Yield the images; `DatasetError` for one that is in two splits or classes."""
-    seen: dict[bytes, Picture] = {}
+    seen: dict[bytes, LabelledPicture] = {}
     for picture in pictures:
         image = read_gray(picture.member.read(), str(picture.member.path))
         twin = seen.setdefault(hashlib.sha256(image.tobytes()).digest(), picture)

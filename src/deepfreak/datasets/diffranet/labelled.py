@@ -1,8 +1,7 @@
-"""Writing labelled images that were not simulated here, in the layout of `deepfreak.datasets`.
+"""Writing imported or measured labelled images in the layout of `deepfreak.datasets`.
 
-Beside `/images` and `/label` such a file has `/source`, where each image comes from; `/valid`,
-where pixels may have measured nothing; and the group `/splits`, whose attributes are
-name = (first, count).
+Besides `/images` and `/label` such a file has `/source`, the origin of each image; `/valid`, if
+pixels may be missing; and the group `/splits`, whose attributes are name = (first, count).
 """
 
 import hashlib
@@ -26,25 +25,25 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
-    """All of a file but its images.
+    """The content of a file without its images.
 
     Attributes
     ----------
     labels
-        One an image, indices into `classes`.
+        One per image, indices into `classes`.
     sources
-        One an image: the file it was, and the frame in it.
+        One per image: its file and the frame in it.
     splits
         (first, count) by name.
-    facts
-        What the manifest says beside the versions, the number of images and the hashes.
+    entries
+        Entries of the manifest beside the versions, the number of images and the hashes.
     """
 
     classes: tuple[str, ...]
     labels: Sequence[int]
     sources: Sequence[str]
     splits: Mapping[str, tuple[int, int]]
-    facts: Mapping[str, Any]
+    entries: Mapping[str, Any]
 
 
 def write_labelled(
@@ -55,15 +54,15 @@ def write_labelled(
     size: int,
     check_disk: Callable[[], None],
 ) -> dict[str, Any]:
-    """Fill `file` and return its manifest; `images` are taken one at a time, in order.
+    """Fill `file` and return its manifest; `images` are consumed one at a time, in order.
 
     Parameters
     ----------
     images
-        Pairs of the image, uint8 (size, size), and its valid pixels; None where all are, and then
-        for all images.
+        Pairs of an image, uint8 (size, size), and its valid pixels; None for all images if all
+        pixels are valid.
     check_disk
-        The check that `files.whole_hdf5` gives with the file.
+        The function that `files.whole_hdf5` gives with the file.
     """
     count = len(contents.labels)
     shape = (count, size, size)
@@ -84,7 +83,7 @@ def write_labelled(
             valid_stored[index] = valid
         check_disk()
     manifest = FORMAT.manifest(
-        **contents.facts,
+        **contents.entries,
         count=count,
         sha256=content_hashes(digests, labels, {}),
         versions=versions("numpy"),

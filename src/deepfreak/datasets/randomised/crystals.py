@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 CENTRINGS = "PCIF"
 _MAX_SPOTS = 4000  # of one lattice, the brightest
 _REACH = 3.0  # sigma from Ewald's sphere, beyond which nothing is seen
-_WIDEST_PX = 3.0  # sigma of a spot
+_MAX_SIGMA_PX = 3.0  # sigma of a spot
 _SOLVENT_DEPTH, _SOLVENT_B_A2 = 0.75, 200.0
 _FADED = 18.0  # exponent of the B factor beyond which reflections are left out
 
@@ -142,7 +142,7 @@ class Lattice:
 def bragg_spots(
     lattice: Lattice, geometry: Geometry, orientation: Array, turn_axis: float, q_max: float
 ) -> tuple[Spots, NDArray[np.int64]]:
-    """Return a lattice's spots in units of nothing, the brightest first, and their indices (n, 3).
+    """Return a lattice's spots, unscaled and the brightest first, and their indices (n, 3).
 
     A reflection q whose excitation error is e = |s0 + q| - 1 / lambda sends, of what it would if
     it met the sphere at once, the mean over the turn of a Gaussian density of e: its variance sums
@@ -187,7 +187,7 @@ def bragg_spots(
     across = radius * 2 * np.sin(two_theta / 2) * math.radians(lattice.mosaic_rms_deg)
     across /= np.maximum(np.sin(two_theta), 1e-9)
     along = scale * found[order, 7] / np.cos(two_theta) ** 2
-    along, across = (np.minimum(each, _WIDEST_PX) for each in (along, across))
+    along, across = (np.minimum(each, _MAX_SIGMA_PX) for each in (along, across))
     sin, cos = np.sin(azimuth), np.cos(azimuth)
     base = (lattice.width_px / 2.3548) ** 2
     covariance = np.stack(

@@ -27,7 +27,7 @@ _MIN_CCD_NOISE = 0.7  # counts: makers choose the gain so that the noise shows
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RandomisedDetector:
-    """One device, as it stands for a run of frames. Maps have the frame's shape.
+    """One device, the same for a run of frames. Maps have the frame's shape.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class RandomisedDetector:
     faults
         What is wrong with this device.
     header
-        What files of this device say of it: names of fields of `Frame`; "name", "mask".
+        What the device's files state: names of fields of `Frame`; "name", "mask".
     """
 
     family: str
@@ -182,7 +182,7 @@ def draw_detector(
 def _header(
     rng: np.random.Generator, response: FamilyResponse, *, fill: float, assembled: bool
 ) -> frozenset[str]:
-    """Return what is told of the device in its files."""
+    """Return the names of what the device's files state."""
     shares = {
         "name": 0.75,
         "mask": response.mask_share,

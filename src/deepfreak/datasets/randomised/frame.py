@@ -10,13 +10,8 @@ from deepfreak.datasets.randomised.detectors import RandomisedDetector, draw_det
 from deepfreak.datasets.randomised.faults import Nuisances
 from deepfreak.datasets.randomised.models import FAMILIES
 from deepfreak.datasets.randomised.recording import record
-from deepfreak.datasets.randomised.scene import (
-    CLEAN_KINDS,
-    HARD_KINDS,
-    Setup,
-    draw_scene,
-    draw_setup,
-)
+from deepfreak.datasets.randomised.scene import CLEAN_KINDS, HARD_KINDS, draw_scene
+from deepfreak.datasets.randomised.setup import Setup, draw_setup
 from deepfreak.datasets.randomised.spots import Canvas
 from deepfreak.datasets.randomised.table import BETWEEN, HIT, MISS
 from deepfreak.datasets.randomised.visibility import visible_spots
@@ -93,14 +88,14 @@ def draw_frame(
         geometry=scene.geometry,
         index=index,
     )
-    visible = tellable = 0
+    visible = distinguishable = 0
     if scene.spots is not None:
         seen = visible_spots(recorded, scene.spots.slow, scene.spots.fast)
         visible = int(np.count_nonzero(seen.visible))
-        tellable = int(np.count_nonzero(seen.tellable))
+        distinguishable = int(np.count_nonzero(seen.distinguishable))
     return RandomisedFrame(
         frame=recorded.frame,
-        label=label_of(visible, tellable),
+        label=label_of(visible, distinguishable),
         visible=visible,
         zingers=recorded.zingers,
         family=detector.family,
@@ -110,9 +105,9 @@ def draw_frame(
     )
 
 
-def label_of(visible: int, tellable: int) -> int:
-    """Return the label of a frame that shows so many spots, of which no hot pixel can be some."""
-    if tellable >= MIN_VISIBLE:
+def label_of(visible: int, distinguishable: int) -> int:
+    """Return the label of a frame with these numbers of visible and distinguishable spots."""
+    if distinguishable >= MIN_VISIBLE:
         return HIT
     return MISS if visible <= MAX_HIDDEN else BETWEEN
 
@@ -123,7 +118,7 @@ def is_hard(kind: NDArray[np.str_], zingers: NDArray[np.integer]) -> NDArray[np.
 
 
 def check_choices(family: str | None, without: tuple[str, ...]) -> None:
-    """Raise `InputError` for a family that there is not, or such a thing to leave out."""
+    """Raise `InputError` for an unknown family or an unknown name to leave out."""
     if family is not None and family not in FAMILIES:
         raise InputError(f"expected one of the families {', '.join(FAMILIES)}, found {family!r}")
     known = (*LIGHTS, *FAULTS)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from deepfreak.datasets.randomised.chance import log_uniform
 from deepfreak.datasets.randomised.geometry import Geometry, farthest_px
+from deepfreak.datasets.randomised.light import EVEN, Light, Texture, draw_texture
 from deepfreak.datasets.randomised.shadows import NO_SHADOWS, transmission
 from deepfreak.datasets.randomised.spots import (
     CLEAR,
@@ -23,13 +24,7 @@ from deepfreak.datasets.randomised.spots import (
     Spots,
     factor_for,
 )
-from deepfreak.datasets.randomised.stray_light import (
-    BRIGHTEST_PHOTONS,
-    EVEN,
-    Light,
-    Texture,
-    draw_texture,
-)
+from deepfreak.datasets.randomised.stray_light import MAX_PHOTONS
 from deepfreak.physics.crystal import real_axes
 from deepfreak.physics.scattering.ice.lattice import (
     STRUCTURES,
@@ -67,7 +62,7 @@ CALIBRANTS = {
 ICE = {"hexagonal ice": STRUCTURES["hexagonal"], "cubic ice": STRUCTURES["cubic"]}
 # Silver behenate: Huang, Toraya, Blanton & Wu, J. Appl. Cryst. 26, 180 (1993).
 BEHENATE_A, _BEHENATE_ORDERS = 58.380, 20
-_FINEST_A, _B_A2, _FAINTEST = 0.6, 1.0, 1e-3
+_MIN_D_A, _B_A2, _MIN_INTENSITY = 0.6, 1.0, 1e-3
 # h^2 + k^2 + l^2 of a face-centred cubic lattice's rings.
 _FACE_CENTRED = np.array([
     3.0, 4, 8, 11, 12, 16, 19, 20, 24, 27, 32, 35, 36, 40, 43, 44, 48, 51, 52, 56, 59, 64, 67, 68,
@@ -113,18 +108,18 @@ def ring_spacings(material: str) -> tuple[Array, Array]:
         return BEHENATE_A / order, 1.0 / order
     structure = (CALIBRANTS | ICE)[material]
     axes = real_axes(structure.cell)
-    largest = np.floor(np.linalg.norm(axes, axis=1) / _FINEST_A).astype(int)
+    largest = np.floor(np.linalg.norm(axes, axis=1) / _MIN_D_A).astype(int)
     grids = np.meshgrid(*(np.arange(-n, n + 1) for n in largest), indexing="ij")
     hkl = np.stack(grids, axis=-1).reshape(-1, 3)
     stol = np.linalg.norm(hkl @ np.linalg.inv(axes).T, axis=1) / 2
-    inside = (stol > 0) & (stol <= 0.5 / _FINEST_A)
+    inside = (stol > 0) & (stol <= 0.5 / _MIN_D_A)
     hkl, stol = hkl[inside], stol[inside]
     F_sqr = np.abs(structure_factor(structure, hkl, stol)) ** 2 * np.exp(-2 * _B_A2 * stol**2)
     order = np.argsort(stol)
     stol, F_sqr = stol[order], F_sqr[order]
     starts = np.flatnonzero(np.diff(stol, prepend=-1.0) > 1e-5)
     total = np.add.reduceat(F_sqr, starts)
-    present = total > _FAINTEST * total.max()
+    present = total > _MIN_INTENSITY * total.max()
     return 0.5 / stol[starts[present]], total[present]
 
 
@@ -148,14 +143,14 @@ def draw_material(
     geometry: Geometry,
     names: tuple[str, ...],
     shape: tuple[int, int],
-    fewest: int = 1,
+    min_rings: int = 1,
 ) -> PowderRings | None:
-    """Return the rings of one of some powders, None if none has `fewest` rings on the canvas."""
+    """Return the rings of one of some powders, None if none has `min_rings` rings on the canvas."""
     near, far = _seen_radii(geometry.beam_center_px, shape)
     found = []
     for name in names:
         rings = material_rings(name, geometry)
-        if np.count_nonzero((rings.radii_px > near) & (rings.radii_px < 0.9 * far)) >= fewest:
+        if np.count_nonzero((rings.radii_px > near) & (rings.radii_px < 0.9 * far)) >= min_rings:
             found.append(rings)
     return found[rng.integers(len(found))] if found else None
 
@@ -205,7 +200,7 @@ def add_smooth_rings(
     width = log_uniform(rng, 1, 8) / FWHM
     heights = rings.weights / np.maximum(rings.radii_px, 1)
     height = log_uniform(rng, 0.5, 200) * math.sqrt(light.base)
-    heights = heights * min(height, BRIGHTEST_PHOTONS) / heights.max(initial=1e-12)
+    heights = heights * min(height, MAX_PHOTONS) / heights.max(initial=1e-12)
     profile = _profile(rings.radii_px, heights, width)
     light.add_radial(profile, texture, rings.center_px)
 

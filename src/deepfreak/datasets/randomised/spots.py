@@ -18,7 +18,7 @@ Float = NDArray[np.float32]
 ONE_BLOB = np.array([[0.0, 0.0, 1.0, 1.0]])
 FWHM = 2 * math.sqrt(2 * math.log(2))  # of a Gaussian, in sigma
 CLEAR = 7.0
-_NARROWEST_PX = 0.1  # sigma
+_MIN_SIGMA_PX = 0.1  # sigma
 # Of the line of round spots that an elongated one is drawn as: their distance in sigma of a round
 # one, which counts as half a pixel at least; the line's half length in its sigma; their number.
 _STEP, _STEP_PX, _REACH, _MAX_STEPS = 1.0, 0.5, 2.7, 121
@@ -163,7 +163,7 @@ def _add(
         along_slow, along_fast = np.cos(angle), np.sin(angle)
         for j in range(len(blobs)):
             width2 = blobs[j, 3] ** 2
-            minor = max(np.sqrt(max((mean - half) * width2, 0.0)), _NARROWEST_PX)
+            minor = max(np.sqrt(max((mean - half) * width2, 0.0)), _MIN_SIGMA_PX)
             line = np.sqrt(max((mean + half) * width2 - minor**2, 0.0))
             step = _STEP * max(minor, _STEP_PX)
             steps = 0

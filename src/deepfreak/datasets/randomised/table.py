@@ -1,8 +1,8 @@
 """A table of evidence: the numbers of many simulated frames, without their pixels.
 
 An HDF5 file of `numbers` (n, k) float64 with the attribute `names`, `label` (n,) int8 (1 a hit, 0 a
-miss, -1 between), `family` (n,) text, the detector family, and `visible` (n,), true spots that can
-be seen, `kind` (n,) text, what is in the beam, and `planes`, for whoever learns from them. The
+miss, -1 between), `family` (n,) text, the detector family, `visible` (n,), the number of visible
+spots, `zingers` (n,), `kind` (n,) text, what is in the beam, and `planes`, maps for networks. The
 attribute `manifest` is JSON.
 """
 
@@ -40,13 +40,13 @@ class Table:
     family
         (n,) text: the detector family of each frame.
     visible
-        (n,) int64: true spots that can be seen.
+        (n,) int64: number of visible spots.
     zingers
-        (n,) int64: lone events that struck the frame.
+        (n,) int64: number of zingers in the frame.
     kind
         (n,) text: what is in the beam.
     manifest
-        How the file was made; empty where it does not say.
+        Format, settings, seed and versions; empty if the file has none.
     """
 
     path: Path
@@ -63,7 +63,7 @@ class Table:
         return len(self.label)
 
     def rows(self, which: NDArray[Any]) -> "Table":
-        """Return some of the frames, by their numbers or where `which` is true."""
+        """Return some of the frames, by index or boolean mask."""
         return replace(self, **{name: getattr(self, name)[which] for name in _COLUMNS})
 
 
@@ -82,7 +82,7 @@ def read_table(path: str | Path) -> Table:
     Raises
     ------
     DatasetError
-        It is missing, no HDF5, too large, or its parts do not fit one another.
+        It is missing, not HDF5, too large, of another version, or its parts do not match.
     """
     path = Path(path)
     try:

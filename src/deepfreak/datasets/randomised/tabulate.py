@@ -1,4 +1,4 @@
-"""Simulated frames into a table of evidence, in whatever number of attempts."""
+"""Simulating randomised frames into a table of evidence, resumable."""
 
 import json
 import struct
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from deepfreak.datasets.randomised.frame import RandomisedFrame
     from deepfreak.evidence import Evidence
 
-SIDE = 32  # of the planes that are kept
+SIDE = 32  # of the stored planes
 PLANES = ("significance", "excess", "level", "valid")
 _PACKAGES = ("numpy", "numba", "h5py")
 _BYTES_A_FRAME = 9000
@@ -40,15 +40,15 @@ def make_table(
 ) -> dict[str, Any]:
     """Simulate frames 0 to count - 1 of a series, write their evidence, and return the manifest.
 
-    Frame i depends on (seed, i) and on `family` and `without` only. An interrupted run resumes from
-    the draft beside `out`.
+    Frame i depends only on (seed, i), `family` and `without`. An interrupted run resumes from the
+    draft beside `out`.
 
     Parameters
     ----------
     family
         Draw detectors of this family only.
     without
-        Kinds of light and faults to leave out; see `frame.draw_frame`.
+        Sources of photons and faults to leave out; see `frame.draw_frame`.
     attempt
         See `resuming.Attempt`.
 
@@ -114,10 +114,10 @@ def _packed(drawn: "RandomisedFrame", evidence: "Evidence") -> bytes:
 
 
 def pooled_planes(evidence: "Evidence") -> NDArray[np.float16]:
-    """Return the planes of a frame of any size in 32 x 32 parts, (4, 32, 32), float16.
+    """Return the planes of a frame of any size, pooled to (4, 32, 32) float16.
 
-    Levels are ln(1 + level), significance and excess are cut off at 1000; parts of a small frame
-    that hold no block repeat their neighbours.
+    Levels become ln(1 + level); significance and excess are clipped at 1000. Where a small frame
+    has fewer than 32 blocks, neighbours are repeated.
     """
     planes = evidence.planes
     found = np.empty((len(PLANES), SIDE, SIDE), np.float16)
@@ -138,7 +138,7 @@ def pooled_planes(evidence: "Evidence") -> NDArray[np.float16]:
 
 
 def _lengths(starts: NDArray[np.int64], end: int) -> NDArray[np.int64]:
-    """Return how many blocks `reduceat` takes together from each start."""
+    """Return how many blocks `reduceat` combines from each start."""
     return np.maximum(np.diff(np.append(starts, end)), 1)
 
 

@@ -1,4 +1,4 @@
-"""Which true spots can be seen in a frame, measured at their true places; nothing is sought."""
+"""Which true spots can be seen in a frame: each is measured at its true place."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ _SHARE = 0.2  # of a spot's highest pixel: what has more is its aperture
 _HALF = 4  # pixels: half width of the square in which it lies
 _APART = 2  # pixels: summits as near as this are one spot
 _MIN_USABLE = 0.5  # of the aperture's expected light
-_DARKEST = 1e-3  # photons a pixel that a frame of zeros may have
+MIN_BACKGROUND = 1e-3  # photons a pixel that a frame of zeros may have
 _FLANK_Z = 2.5  # of the eight pixels around a summit
 _CLIMBS = 3  # pixels from a true place to the summit of its light
 
@@ -30,7 +30,7 @@ class Visibility:
     ----------
     visible
         z of 5 or more, 4.5 photons, and no brighter spot in the same place.
-    tellable
+    distinguishable
         Those of them that no hot pixel can be: the eight pixels around the summit have a z of 2.5.
     z
         How unlikely its light is by chance, in standard deviations.
@@ -39,7 +39,7 @@ class Visibility:
     """
 
     visible: NDArray[np.bool_]
-    tellable: NDArray[np.bool_]
+    distinguishable: NDArray[np.bool_]
     z: NDArray[np.float64]
     photons: NDArray[np.float64]
 
@@ -104,8 +104,8 @@ def visible_in(
     seen = (z >= MIN_Z) & (photons >= MIN_PHOTONS)
     order = np.argsort(-photons, kind="stable")
     visible = _brightest(order[seen[order]], row, column, spots.shape)
-    tellable = visible & (flank >= _FLANK_Z)
-    return Visibility(visible=visible, tellable=tellable, z=z, photons=photons)
+    distinguishable = visible & (flank >= _FLANK_Z)
+    return Visibility(visible=visible, distinguishable=distinguishable, z=z, photons=photons)
 
 
 def _correlation(taps: Float, tail_share: float, *, counting: bool) -> NDArray[np.float64]:
@@ -185,7 +185,7 @@ def _measure(
                         chosen[k - i + _HALF, m - j + _HALF] = True
                         queue[there] = k, m
                         there += 1
-        # who has only this frame takes what is uneven in its background for noise
+        # with only this frame, unevenness of its background counts as noise
         uneven = _unevenness(level, usable, i, j) / gain**2
         total = expected = inside = excess = variance = 0.0
         for n in range(there):
@@ -196,7 +196,7 @@ def _measure(
             inside += spots[k, m]
             excess += np.float64(counts[k, m]) - level[k, m]
             expected = max(np.float64(light[k, m]), 0.0)
-            variance += max(expected * correlation[0] ** 2 + noise_square + uneven, _DARKEST)
+            variance += max(expected * correlation[0] ** 2 + noise_square + uneven, MIN_BACKGROUND)
             for other in range(n):
                 away_i, away_j = abs(queue[other, 0] - k), abs(queue[other, 1] - m)
                 if usable[queue[other, 0], queue[other, 1]]:
@@ -210,7 +210,7 @@ def _measure(
             for m in range(max(j - 1, 0), min(j + 2, width)):
                 if usable[k, m] and (k != i or m != j):
                     excess += np.float64(counts[k, m]) - level[k, m]
-                    variance += max(np.float64(light[k, m]) + noise_square + uneven, _DARKEST)
+                    variance += max(np.float64(light[k, m]) + noise_square + uneven, MIN_BACKGROUND)
         flank[spot] = poisson_z(excess / gain, variance)
     return z, photons, flank, row, column
 

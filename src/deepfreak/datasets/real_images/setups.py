@@ -45,7 +45,7 @@ class ByHand:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Setup:
+class DetectorSetup:
     """Frames of one detector in one place, and how they are cropped.
 
     Attributes
@@ -99,7 +99,7 @@ class Sums:
         self._valid &= frame.valid
         self._count += 1
 
-    def setup(self, by_hand: ByHand) -> Setup:
+    def setup(self, by_hand: ByHand) -> DetectorSetup:
         """Return the setup with its shadow and window: those given by hand, else found.
 
         Raises
@@ -125,7 +125,7 @@ class Sums:
             window = clear_window(total, shaded)
         else:
             window = _window(total, by_hand.origin, by_hand.factor)
-        return Setup(frame=total, count=self._count, shadow=shaded, window=window)
+        return DetectorSetup(frame=total, count=self._count, shadow=shaded, window=window)
 
 
 def _rectangle(frame: Frame, corners: tuple[int, int, int, int]) -> Valid:

@@ -17,7 +17,7 @@ from deepfreak.formats.geometry.geometry import (
     PixelRules,
     RawPanel,
 )
-from deepfreak.formats.headers import metadata_from
+from deepfreak.formats.headers import from_file, metadata_from
 from deepfreak.formats.textnumbers import read_number, read_whole
 
 _DIGITS = r"\d{1,30}"
@@ -294,16 +294,13 @@ def _overall_metadata(values: dict[str, str], source: str) -> tuple[Metadata, di
     if gain is None and per_eV is not None and wavelength_A is not None:
         gain = per_eV * HC_EV_A / wavelength_A
 
-    def origin(value: float | None, key: str) -> tuple[float, str] | None:
-        return None if value is None else (value, f"{key} of {source}")
-
     return (
         metadata_from(
-            gain=origin(gain, "adu_per_photon" if per_eV is None else "adu_per_eV"),
-            saturation=origin(_optional(values, "max_adu", source), "max_adu"),
-            pixel_size_mm=origin(1e3 / resolution if resolution else None, "res"),
-            distance_mm=origin(distance_mm, "clen"),
-            wavelength_A=origin(wavelength_A, "wavelength"),
+            gain=from_file(gain, "adu_per_photon" if per_eV is None else "adu_per_eV", source),
+            saturation=from_file(_optional(values, "max_adu", source), "max_adu", source),
+            pixel_size_mm=from_file(1e3 / resolution if resolution else None, "res", source),
+            distance_mm=from_file(distance_mm, "clen", source),
+            wavelength_A=from_file(wavelength_A, "wavelength", source),
         ),
         located,
     )

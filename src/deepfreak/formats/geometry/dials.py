@@ -15,7 +15,7 @@ from deepfreak.formats.geometry.geometry import (
     PixelRules,
     RawPanel,
 )
-from deepfreak.formats.headers import WithOrigin, metadata_from
+from deepfreak.formats.headers import WithOrigin, from_file, metadata_from
 from deepfreak.formats.textnumbers import read_number
 
 Vector = NDArray[np.float64]
@@ -61,8 +61,7 @@ def parse(text: str, source: str) -> Geometry:
     direct = _direct_beam(content, source)
     along = float(normal @ direct)
     origin = panels[0][0]
-    beam = None
-    distance = None
+    beam = distance = None
     if abs(along) > 1e-3:
         hit = direct * float(normal @ origin) / along
         beam = (float(hit @ fast / pixel[0]), float(hit @ slow / pixel[1]))
@@ -70,10 +69,9 @@ def parse(text: str, source: str) -> Geometry:
     first = descriptions[0]
     trusted = [_trusted(one, source) for one in descriptions]
 
-    def said(key: str) -> WithOrigin | None:
-        if first.get(key) is None:
-            return None
-        return read_number(first[key], key, source), f"{key} of {source}"
+    def given(key: str) -> WithOrigin | None:
+        value = first.get(key)
+        return from_file(None if value is None else read_number(value, key, source), key, source)
 
     return Geometry(
         source=source,
@@ -87,13 +85,11 @@ def parse(text: str, source: str) -> Geometry:
         beam=beam,
         modules_by_order=True,
         metadata=metadata_from(
-            gain=said("gain"),
-            pedestal=said("pedestal"),
-            saturation=None
-            if trusted[0][1] is None
-            else (trusted[0][1], f"trusted_range of {source}"),
-            pixel_size_mm=(float(pixel[0]), f"pixel_size of {source}"),
-            distance_mm=None if distance is None else (distance, f"origin of {source}"),
+            gain=given("gain"),
+            pedestal=given("pedestal"),
+            saturation=from_file(trusted[0][1], "trusted_range", source),
+            pixel_size_mm=from_file(float(pixel[0]), "pixel_size", source),
+            distance_mm=from_file(distance, "origin", source),
         ),
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from deepfreak.errors import GeometryError
 from deepfreak.formats.geometry.geometry import Geometry
-from deepfreak.formats.headers import metadata_from
+from deepfreak.formats.headers import from_file, metadata_from
 from deepfreak.formats.textnumbers import read_number
 
 # Orientations in which pyFAI counts an axis from the image's far end (its manual, "orientation").
@@ -62,11 +62,9 @@ def parse(text: str, source: str) -> Geometry:
         beam=(fast, slow),
         beam_from_end=(orientation in _FAST_FROM_END, orientation in _SLOW_FROM_END),
         metadata=metadata_from(
-            pixel_size_mm=(pixel_slow * 1e3, f"pixel size of {source}"),
-            distance_mm=(tilted_mm, f"Distance of {source}"),
-            wavelength_A=None
-            if wavelength is None
-            else (wavelength * 1e10, f"Wavelength of {source}"),
+            pixel_size_mm=from_file(pixel_slow * 1e3, "pixel size", source),
+            distance_mm=from_file(tilted_mm, "Distance", source),
+            wavelength_A=from_file(wavelength and wavelength * 1e10, "Wavelength", source),
         ),
     )
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.formats.shot_header import Header
+from deepfreak.formats.shot_metadata import ShotMetadata
 from deepfreak.storage.files import whole_hdf5
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def to_mcstas(vector: Array) -> Array:
 @contextmanager
 def nxmx_file(
     path: Path,
-    header: Header,
+    header: ShotMetadata,
     wavelengths_A: Sequence[float],
     *,
     noiseless: bool = False,
@@ -89,14 +89,16 @@ def nxmx_file(
         yield write
 
 
-def _images(entry: "h5py.Group", header: Header, count: int, *, noiseless: bool) -> "h5py.Dataset":
+def _images(
+    entry: "h5py.Group", header: ShotMetadata, count: int, *, noiseless: bool
+) -> "h5py.Dataset":
     """Make room for the images, a compressed chunk each, and say what their values mean."""
     import hdf5plugin
 
     group = _group(entry, "data", "NXdata")
     entry.attrs["default"] = "data"
     group.attrs["signal"] = "data"
-    is_full = header.saturation_value >= np.iinfo(np.uint16).max
+    is_full = header.saturation >= np.iinfo(np.uint16).max
     if not noiseless:
         group["data_scaling_factor"] = 1.0
         group["data_offset"] = -header.pedestal
@@ -109,14 +111,14 @@ def _images(entry: "h5py.Group", header: Header, count: int, *, noiseless: bool)
     )
 
 
-def _describe_detector(detector: "h5py.Group", header: Header) -> None:
+def _describe_detector(detector: "h5py.Group", header: ShotMetadata) -> None:
     """Say where the detector stands, what it can count and which of its pixels cannot."""
     pixel_m = header.pixel_size_mm * 1e-3
     distance_m = header.distance_mm * 1e-3
     slow, fast = header.beam_center_px
     detector["description"] = "simulated"
     detector["depends_on"] = _DISTANCE
-    detector["saturation_value"] = header.saturation_value
+    detector["saturation_value"] = header.saturation
     _quantity(detector, "count_time", header.exposure_s, "s")
     _quantity(detector, "distance", distance_m, "m")
     _quantity(detector, "beam_center_x", fast, "pixel")

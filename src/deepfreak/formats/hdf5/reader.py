@@ -18,7 +18,8 @@ from deepfreak.formats.frame import Counts, FrameFile, require_shape
 from deepfreak.formats.geometry.geometry import Geometry
 from deepfreak.formats.hdf5.coverage import Coverage
 from deepfreak.formats.hdf5.links import open_to_read
-from deepfreak.formats.hdf5.stack import Stack, require_filters
+from deepfreak.formats.hdf5.shapes import require_filters
+from deepfreak.formats.hdf5.stack import Stack
 from deepfreak.formats.hdf5.writing import writing_of
 from deepfreak.formats.pictures import from_root
 

@@ -2,15 +2,13 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 
 from deepfreak.errors import FrameError
 from deepfreak.formats.finishing import finished
-from deepfreak.formats.frame import Frame, FrameFile
+from deepfreak.formats.frame import Frame, OpenFile
 from deepfreak.formats.options import ReadSettings
 from deepfreak.live.messages import SeriesBegan
 
-OpenFile = Callable[..., AbstractContextManager[FrameFile]]
 Decode = Callable[[bytes | memoryview, int], Frame]
 
 # Of this many series a worker keeps what it needs to decode them, masks and open files included.

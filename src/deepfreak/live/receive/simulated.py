@@ -235,13 +235,13 @@ def decoder(context: bytes, *, series: str) -> ShotDecoder:
 
 def _context(experiment: Experiment, seed: int) -> bytes:
     """Return what the frames of all shots have in common, as JSON."""
-    from deepfreak.formats.shot_header import header_of
+    from deepfreak.formats.shot_metadata import metadata_of
 
-    header = header_of(experiment.draw(seed=seed, index=0))
+    header = metadata_of(experiment.draw(seed=seed, index=0))
     table = {
         "image_size": header.image_size,
         "pedestal": header.pedestal,
-        "saturation": header.saturation_value,
+        "saturation": header.saturation,
         "beam_center_px": header.beam_center_px,
         "pixel_size_mm": header.pixel_size_mm,
         "distance_mm": header.distance_mm,

@@ -15,7 +15,7 @@ from deepfreak.live.sinks.hit_record import (
     stored_mask,
     unpack,
 )
-from deepfreak.storage.chunks import Chunks
+from deepfreak.storage.chunks import compress
 from deepfreak.storage.draft import draft_path
 from deepfreak.storage.files import whole_hdf5
 from deepfreak.storage.log import open_log
@@ -64,7 +64,7 @@ class HitDraft:
         for packed in self._log.records():
             self._note(unpack(packed))
 
-    def add(self, hit: "Hit", frame: "Frame", chunks: Chunks) -> None:
+    def add(self, hit: "Hit", frame: "Frame") -> None:
         """Take a hit, which is safe from `kill -9` when this returns.
 
         Raises
@@ -75,8 +75,8 @@ class HitDraft:
         valid, mask = self._valid, self._mask
         if valid is None or not np.array_equal(frame.valid, valid):
             valid = frame.valid.copy()
-            mask = chunks.compress(stored_mask(valid))
-        image = chunks.compress(stored_image(frame, self.setup))
+            mask = compress(stored_mask(valid))
+        image = compress(stored_image(frame, self.setup))
         is_new = mask != self._mask
         record = record_of(hit, frame, image=image, mask=mask if is_new else b"")
         self._log.append(record.pack())

@@ -22,7 +22,6 @@ from deepfreak.live.messages import Decision, Hit, HitCopy
 from deepfreak.live.sinks.hit_draft import FORMAT, HitDraft
 from deepfreak.live.sinks.hit_layout import SUFFIXES, members
 from deepfreak.live.sinks.hit_record import FileSetup, setup_of, spelled
-from deepfreak.storage.chunks import Chunks
 from deepfreak.storage.files import read_hdf5, reason_of
 from deepfreak.storage.locks import alone
 from deepfreak.storage.log import settings_of
@@ -83,7 +82,6 @@ class HitFiles:
         self._draft: HitDraft | None = None
         with ExitStack() as stack:
             stack.enter_context(_held(directory))
-            self._chunks = stack.enter_context(Chunks())
             stack.callback(self._close_draft)
             for path in directory.iterdir():
                 if _PARTIAL.fullmatch(path.name):
@@ -114,7 +112,7 @@ class HitFiles:
         if copy is None:
             frame = hit.frame()
             draft = self._draft_for(setup_of(frame, form=self._form, classes=self._classes))
-            draft.add(hit, frame, self._chunks)
+            draft.add(hit, frame)
             copy = self._copies[key] = self._copy(draft.out.name, len(draft.records) - 1)
             if len(draft.records) >= self._frames_per_file:
                 self._finish(draft)

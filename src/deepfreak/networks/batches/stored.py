@@ -188,8 +188,8 @@ def _side(data: Dataset) -> int:
     slow, fast = data.images.shape[1:]
     if slow != fast:
         raise DatasetError(
-            f"expected square images, found {slow} x {fast} in {data.path}: `deepfreak data prepare` "
-            "makes square ones"
+            f"expected square images, found {slow} x {fast} in {data.path}: "
+            "`deepfreak data prepare` makes square ones"
         )
     return int(slow)
 

@@ -107,12 +107,18 @@ def beam_factors(detector: Detector, beam: Beam, *, oversample: int = 1) -> Arra
 
 
 def pixels(
-    detector: Detector, *, subpixel: tuple[float, float] = (0.5, 0.5)
+    detector: Detector,
+    *,
+    subpixel: tuple[float, float] = (0.5, 0.5),
+    at_once: int = PIXELS_AT_ONCE,
 ) -> Iterator[tuple[Region, Panel, Array]]:
-    """Go through the canvas in parts: which pixels, their panel, and their positions in mm."""
+    """Go through the canvas in parts: which pixels, their panel, and their positions in mm.
+
+    A part has about `at_once` pixels, whole rows.
+    """
     for panel in detector.resolved_panels():
         columns = panel.region[1]
-        rows_at_once = max(1, PIXELS_AT_ONCE // panel.image_size[1])
+        rows_at_once = max(1, at_once // panel.image_size[1])
         for start in range(0, panel.image_size[0], rows_at_once):
             stop = min(start + rows_at_once, panel.image_size[0])
             positions = panel.pixel_positions_mm(subpixel=subpixel, rows=slice(start, stop))

@@ -1,4 +1,4 @@
-"""What stands between crystal and detector: beamstops, their holders, and other shadows.
+"""Obstacles between crystal and detector: beamstops, their holders, and other shadows.
 
 An obstacle is described in a plane across the beam, `distance_mm` behind the crystal: in mm from
 the beam, first down (-y), then right (+z), which are the slow and fast axes of a detector that

@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 Float = NDArray[np.float32]
 
 # An index this near to an integer is as good as on it; it keeps 0 / 0 out of the ratio of sines.
-NEAREST = 1e-9
+MIN_DISTANCE = 1e-9
 
 
 class Rows(NamedTuple):
@@ -207,4 +207,4 @@ def _index(h0: float, k0: float, l0: float, place: Place) -> np.uint32:
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _off(distance: float) -> float:
     """Return a distance from an integer that is not 0."""
-    return NEAREST if abs(distance) < NEAREST else distance
+    return MIN_DISTANCE if abs(distance) < MIN_DISTANCE else distance

@@ -1,4 +1,4 @@
-"""Coordinates from the PDB archive, let in only when they are what was asked for."""
+"""Coordinates from the PDB archive, accepted only if they are the requested entry."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def fetch_entry(
     timeout_s
         Limit in seconds on the whole download.
     progress
-        Called with the bytes received and, where the server told, their total.
+        Called with the bytes received and, if the server states it, their total.
     max_bytes, max_text_bytes
         Limits on the file, and on its text once it is decompressed.
 
@@ -173,7 +173,7 @@ async def _receive(
 
 
 def _check_response(response: httpx.Response, address: str) -> None:
-    """Raise `FetchError` unless the server answers with a file, over a channel as safe as asked."""
+    """Raise `FetchError` unless the server answers with a file, over https if requested so."""
     if response.status_code == 404:
         raise FetchError(f"{address}: the archive has no such entry; check the id")
     if response.status_code != 200:

@@ -1,4 +1,4 @@
-"""Atomic coordinates from PDB and mmCIF files, checked before anything is computed from them."""
+"""Atomic coordinates from PDB and mmCIF files, checked before use."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ GRID_RATE = 1.75
 DENSITY_CUTOFF = 1e-7
 # The solvent mask is smooth in comparison, but a coarser one would not see its probe of 1.1 A.
 MASK_POINTS_PER_D_MIN = 3
-COARSEST_MASK_A = 0.8
+MAX_MASK_SPACING_A = 0.8
 
 
 def from_model(
@@ -165,7 +165,7 @@ def solvent_F(
     """Return the complex structure factors, (n,), of a mask that is 1 in the solvent, in A^3."""
     import gemmi
 
-    spacing = min(d_min_A / MASK_POINTS_PER_D_MIN, COARSEST_MASK_A)
+    spacing = min(d_min_A / MASK_POINTS_PER_D_MIN, MAX_MASK_SPACING_A)
     check_grid(structure.cell, spacing)
     mask = gemmi.FloatGrid()
     mask.setup_from(structure, spacing=spacing)

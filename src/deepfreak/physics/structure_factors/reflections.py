@@ -198,7 +198,7 @@ def _read_table(path: Path) -> npt.NDArray[np.float64]:
 
     try:
         with path.open(encoding="utf-8") as lines, warnings.catch_warnings():
-            # An empty list is an error of ours, with a message of ours.
+            # An empty list gets an error message below.
             warnings.filterwarnings("ignore", message=".*input contained no data")
             table = np.loadtxt(lines, dtype=np.float64, ndmin=2)
     except OSError as error:

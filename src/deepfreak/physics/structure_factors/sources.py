@@ -28,7 +28,7 @@ PDB_PREFIX = "pdb:"
 # So many random amplitudes, or fewer, are not worth a file in the cache.
 FEW_REFLECTIONS = 500_000
 # Electrons: less than a hundredth of what one hydrogen atom scatters is what rounding leaves.
-FAINTEST = 0.01
+MIN_AMPLITUDE = 0.01
 Cell = tuple[float, float, float, float, float, float]
 
 
@@ -106,7 +106,7 @@ def structure_factors_for(source: Wilson | Model | Reflections, d_min_A: float) 
             compute = partial(_wilson, source, d_min_A)
             if prod(source.cell[:3]) < FEW_REFLECTIONS * d_min_A**3:
                 # as quick as reading a file, of which there could be thousands
-                return _diffracting(compute(), d_min_A, faintest=FAINTEST)
+                return _diffracting(compute(), d_min_A, faintest=MIN_AMPLITUDE)
         case Model():
             path = _coordinate_file(source.file)
             settings |= {"d_min_A": d_min_A, "file": path.name, "content": _content_hash(path)}
@@ -116,7 +116,7 @@ def structure_factors_for(source: Wilson | Model | Reflections, d_min_A: float) 
             settings |= {"file": path.name, "content": _content_hash(path)}
             compute = partial(_reflections, source, path)
     # lists may be on any scale
-    faintest = 0.0 if isinstance(source, Reflections) else FAINTEST
+    faintest = 0.0 if isinstance(source, Reflections) else MIN_AMPLITUDE
     return _diffracting(cached(settings, compute), d_min_A, faintest=faintest)
 
 

@@ -120,7 +120,7 @@ def split(losses: Array, *, min_points: int, good_percent: int) -> tuple[Indices
     """Return the indices of the good ones and of the bad, best first.
 
     Both shares are rounded down, so that the worst may be in neither, and are at least `min_points`
-    as long as there are so many.
+    if there are as many.
     """
     count = len(losses)
     good = max(min_points, good_percent * count // 100)
@@ -153,8 +153,8 @@ def bandwidths(points: Array, choices: Indices) -> Array:
 def filled(points: Array, choices: Indices, rng: np.random.Generator) -> Array:
     """Return points with values in place of NaN, each from a random point that has one there.
 
-    All that lacks in a point is taken from the same other as far as that has it; where none has a
-    value, any will do.
+    All missing values of a point are taken from the same other point as far as that has them; where
+    no point has a value, it is drawn at random.
     """
     complete = points.copy()
     for point in complete:

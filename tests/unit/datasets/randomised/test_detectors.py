@@ -316,7 +316,7 @@ def test_a_hot_pixel_makes_no_spot():
     assert not visible_spots(recorded, np.array([100.5]), np.array([100.5])).visible.any()
 
 
-def test_light_of_another_shape_is_refused():
+def test_light_of_another_shape_is_rejected():
     detector = small("Timepix")
     with pytest.raises(ValueError, match="expected light of"):
         taken(detector, np.zeros((5, 5), np.float32), np.zeros((5, 5), np.float32))

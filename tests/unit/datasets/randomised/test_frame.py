@@ -70,7 +70,7 @@ def test_block_after_block_is_of_another_family(family):
 
 
 @pytest.mark.parametrize(
-    ("visible", "tellable", "label"),
+    ("visible", "distinguishable", "label"),
     [
         (10, 10, HIT),
         (40, 10, HIT),
@@ -80,8 +80,8 @@ def test_block_after_block_is_of_another_family(family):
         (0, 0, MISS),
     ],
 )
-def test_the_label_goes_by_what_can_be_seen_and_told(visible, tellable, label):
-    assert label_of(visible, tellable) == label
+def test_the_label_goes_by_what_can_be_seen_and_told(visible, distinguishable, label):
+    assert label_of(visible, distinguishable) == label
 
 
 def test_labels_are_as_many_as_is_promised():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from deepfreak.datasets.randomised.geometry import Geometry
+from deepfreak.datasets.randomised.light import Light, Texture
 from deepfreak.datasets.randomised.powders import (
     PowderRings,
     add_smooth_rings,
@@ -15,7 +16,6 @@ from deepfreak.datasets.randomised.powders import (
     ring_spacings,
 )
 from deepfreak.datasets.randomised.shadows import DISC, NO_SHADOWS
-from deepfreak.datasets.randomised.stray_light import Light, Texture
 
 GEOMETRY = Geometry(
     wavelength_A=0.1839,  # 67.42 keV

@@ -6,13 +6,9 @@ from functools import cache
 import numpy as np
 import pytest
 
-from deepfreak.datasets.randomised.scene import (
-    CLEAN_KINDS,
-    HARD_KINDS,
-    Canvas,
-    draw_scene,
-    draw_setup,
-)
+from deepfreak.datasets.randomised.scene import CLEAN_KINDS, HARD_KINDS, draw_scene
+from deepfreak.datasets.randomised.setup import draw_setup
+from deepfreak.datasets.randomised.spots import Canvas
 
 CANVASES = (
     Canvas(shape=(256, 300), pixel_mm=0.172, noise_photons=0.0, psf_px=0.0),

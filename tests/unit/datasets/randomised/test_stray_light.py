@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from deepfreak.datasets.randomised import stray_light
+from deepfreak.datasets.randomised.light import Light
 from deepfreak.datasets.randomised.shadows import (
     APERTURE,
     ARM,
@@ -15,7 +16,7 @@ from deepfreak.datasets.randomised.shadows import (
     draw_shadows,
     transmission,
 )
-from deepfreak.datasets.randomised.stray_light import Light, _add_layer_lines, _add_streak
+from deepfreak.datasets.randomised.stray_light import _add_layer_lines, _add_streak
 
 
 def light(level=0.0, shape=(203, 317), center=(90.0, 160.0)):

@@ -99,7 +99,7 @@ def test_a_draft_of_another_run_is_not_gone_on_with(tmp_path):
 
 
 @pytest.mark.parametrize("given", [{"without": ("rain",)}, {"family": "Kodak"}])
-def test_what_there_is_not_is_refused_before_anything_is_written(tmp_path, given):
+def test_what_there_is_not_is_rejected_before_anything_is_written(tmp_path, given):
     with pytest.raises(InputError, match="expected one of"):
         make_table(count=2, seed=0, out=tmp_path / "t.h5", **given)
     assert not list(tmp_path.iterdir())

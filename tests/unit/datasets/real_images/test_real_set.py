@@ -11,13 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from deepfreak.datasets import Dataset
+from deepfreak.datasets.real_images.brightness import brightened, brightening, mean_of
 from deepfreak.datasets.real_images.labels import choose_test, read_labels, series_of
-from deepfreak.datasets.real_images.real_set import (
-    brightened,
-    brightening,
-    mean_of,
-    prepare_real_set,
-)
+from deepfreak.datasets.real_images.real_set import prepare_real_set
 from deepfreak.datasets.real_images.setups import ByHand
 from deepfreak.encoding import SIZE
 from deepfreak.errors import DatasetError, FrameError

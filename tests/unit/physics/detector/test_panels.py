@@ -14,6 +14,7 @@ from deepfreak.physics.detector import (
     sin_theta,
     solid_angle_and_polarization,
 )
+from deepfreak.physics.detector.geometry import pixels
 
 FLAT: dict[str, Any] = {"image_size": (40, 60), "pixel_size_mm": 0.5, "distance_mm": 50.0}
 
@@ -121,10 +122,14 @@ def test_behind_the_crystal_the_largest_angle_may_be_in_the_middle() -> None:
     assert largest_sin_theta(detector) == pytest.approx(1.0)
 
 
-def test_large_panels_are_worked_through_in_parts_to_the_same_numbers(monkeypatch: Any) -> None:
-    whole = sin_theta.__wrapped__(halves(gap=7))
-    monkeypatch.setattr("deepfreak.physics.detector.geometry.PIXELS_AT_ONCE", 100)
-    np.testing.assert_array_equal(sin_theta.__wrapped__(halves(gap=7)), whole)
+def test_large_panels_are_worked_through_in_parts_to_the_same_numbers() -> None:
+    detector = halves(gap=7)
+    few = list(pixels(detector, at_once=100))
+    assert len(few) > len(detector.panels)
+    parts = np.full((*detector.image_size, 3), np.nan)
+    for region, _, positions in few:
+        parts[region] = positions
+    np.testing.assert_array_equal(parts, detector.pixel_positions_mm())
 
 
 PANEL = {"image_size": (10, 10), "origin_mm": (50.0, 0.0, 0.0)}
@@ -161,7 +166,9 @@ PANEL = {"image_size": (10, 10), "origin_mm": (50.0, 0.0, 0.0)}
         ),
     ],
 )
-def test_what_makes_no_sense_is_refused_in_one_line(settings: dict[str, Any], message: str) -> None:
+def test_senseless_settings_are_rejected_in_one_line(
+    settings: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         Detector(**(FLAT | settings))
 

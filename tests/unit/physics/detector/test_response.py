@@ -48,7 +48,7 @@ def test_dead_time_needs_the_exposure() -> None:
     assert device.dead_share == pytest.approx(1e-5)
 
 
-def test_more_than_sixteen_bits_are_refused() -> None:
+def test_more_than_sixteen_bits_are_rejected() -> None:
     with pytest.raises(ValueError, match="65535"):
         CCD(saturation_value=70000)
 
@@ -84,7 +84,7 @@ def test_gaps_report_nothing_not_even_a_pedestal() -> None:
     assert (counts[~gaps(device)] > 0).all()
 
 
-def test_more_bad_pixels_than_pixels_are_refused() -> None:
+def test_more_bad_pixels_than_pixels_are_rejected() -> None:
     with pytest.raises(ValueError, match="at most 1 together"):
         BadPixels(dead_fraction=0.6, hot_fraction=0.6)
 
@@ -134,6 +134,6 @@ def test_a_recipe_for_a_strange_device_ends_in_one_line() -> None:
         (np.zeros((3, 4), dtype=np.float32), r"found shape \(3, 4\)"),
     ],
 )
-def test_what_is_no_number_of_photons_is_refused(photons: np.ndarray, message: str) -> None:
+def test_what_is_no_number_of_photons_is_rejected(photons: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         detect(photons, detector(), np.random.default_rng(0))

@@ -44,7 +44,7 @@ def test_a_table_of_waters_curve_scatters_as_water(tmp_path):
     )
 
 
-def test_a_table_without_its_file_is_refused():
+def test_a_table_without_its_file_is_rejected():
     table = TabulatedMatter(file="nowhere.stol", thickness_mm=1, density_g_cm3=1, molar_mass_g=18)
     with pytest.raises(RecipeError, match="nowhere.stol: cannot be read"):
         photons(table)
@@ -68,7 +68,7 @@ def test_the_reference_curve_of_air_holds_its_compton_light(shared):
     np.testing.assert_allclose(np.interp(stol, ours, total)[middle], F[middle], rtol=0.05)
 
 
-def test_a_range_stands_for_its_middle_and_is_refused_backwards():
+def test_a_range_stands_for_its_middle_and_is_rejected_backwards():
     np.testing.assert_array_equal(
         photons(Water(thickness_mm=(0.005, 0.015))),
         photons(Water(thickness_mm=0.01)),

@@ -41,13 +41,13 @@ def test_two_columns_are_read_and_comments_skipped(tmp_path):
         ("", "at least 3 rows, found 0|found 0"),
     ],
 )
-def test_a_table_that_cannot_be_used_is_refused_in_one_line(tmp_path, text, complaint):
+def test_a_table_that_cannot_be_used_is_rejected_in_one_line(tmp_path, text, complaint):
     with pytest.raises(RecipeError, match=complaint) as refused:
         read_stol(write(tmp_path, text))
     assert "\n" not in str(refused.value)
 
 
-def test_a_missing_or_binary_file_is_refused_in_one_line(tmp_path):
+def test_a_missing_or_binary_file_is_rejected_in_one_line(tmp_path):
     with pytest.raises(RecipeError, match="cannot be read"):
         read_stol(tmp_path / "nothing.stol")
     path = tmp_path / "a.stol"

@@ -47,7 +47,7 @@ def without(text, *records):
         (lambda text: gzip.compress(text.encode())[:300] + b"\xff" * 300, "intact gzip"),
     ],
 )
-def test_an_unusable_file_is_refused_in_one_line_that_names_it(
+def test_an_unusable_file_is_rejected_in_one_line_that_names_it(
     tmp_path, pdb_file, damaged, complaint
 ):
     content = damaged(pdb_file.read_text())
@@ -59,7 +59,7 @@ def test_an_unusable_file_is_refused_in_one_line_that_names_it(
     assert "bad.pdb" in str(caught.value)
 
 
-def test_a_missing_file_is_refused(tmp_path):
+def test_a_missing_file_is_rejected(tmp_path):
     with pytest.raises(StructureError, match="No such file"):
         read_coordinates(tmp_path / "missing.pdb")
 
@@ -71,7 +71,7 @@ def test_a_gzip_bomb_stops_at_the_limit(tmp_path):
         read_coordinates(path, max_bytes=1_000_000)
 
 
-def test_an_atom_without_a_place_is_refused(tmp_path, crystal):
+def test_an_atom_without_a_place_is_rejected(tmp_path, crystal):
     text = crystal.make_mmcif_document().as_string()
     x = f"{crystal[0][0][3][0].pos.x:.3f}".rstrip("0")
     assert x in text
@@ -81,6 +81,6 @@ def test_an_atom_without_a_place_is_refused(tmp_path, crystal):
         read_coordinates(path)
 
 
-def test_a_map_too_large_for_memory_is_refused(pdb_file):
+def test_a_map_too_large_for_memory_is_rejected(pdb_file):
     with pytest.raises(StructureError, match="d_min_A"):
         from_model(pdb_file, d_min_A=0.15)

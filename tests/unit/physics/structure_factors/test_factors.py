@@ -85,12 +85,12 @@ def test_lookup_broadcasts():
 
 
 @pytest.mark.parametrize("d_min_A", [1e-3, 1e-300, 0.0, -2.0, float("nan"), float("inf"), 1e3])
-def test_a_senseless_resolution_is_refused_before_memory_is_taken(d_min_A):
+def test_a_senseless_resolution_is_rejected_before_memory_is_taken(d_min_A):
     with pytest.raises(StructureError, match="expected"):
         expanded("P 21 21 21", d_min_A=d_min_A)
 
 
-def test_a_box_that_does_not_match_its_origin_is_refused():
+def test_a_box_that_does_not_match_its_origin_is_rejected():
     with pytest.raises(StructureError, match="symmetric"):
         StructureFactors(
             F=np.zeros((3, 3, 4), np.float32),

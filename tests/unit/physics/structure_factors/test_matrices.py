@@ -64,7 +64,7 @@ def test_it_gives_the_cell_that_nanobragg_used(shared: Path, tmp_path: Path) -> 
         ("1e999 0 0\n0 1 0\n0 0 1", "right-handed"),
     ],
 )
-def test_what_is_no_matrix_is_refused_in_one_line(text: str, said: str, tmp_path: Path) -> None:
+def test_what_is_no_matrix_is_rejected_in_one_line(text: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(StructureError, match=said) as caught:
         read_mosflm_matrix(written(tmp_path / "A.mat", text), 1.5)
     assert "\n" not in str(caught.value)

@@ -60,7 +60,7 @@ def test_the_cell_is_that_of_the_columns_data_set(tmp_path, whole, own, taken):
 
 
 @pytest.mark.parametrize("none", [NO_CELL, (0, 0, 0, 0, 0, 0), (0, 0, 0, 90, 90, 90)])
-def test_an_mtz_without_a_cell_is_refused(tmp_path, none):
+def test_an_mtz_without_a_cell_is_rejected(tmp_path, none):
     with pytest.raises(StructureError, match="expected .*cell"):
         from_mtz(with_cells(tmp_path / "a.mtz", whole=none, own=none))
 
@@ -102,12 +102,12 @@ def test_an_anomalous_pair_is_read_as_one(tmp_path, column):
         ({("F", "F"): [np.nan] * 3}, None, "found none"),
     ],
 )
-def test_an_mtz_without_clear_amplitudes_is_refused(tmp_path, columns, column, complaint):
+def test_an_mtz_without_clear_amplitudes_is_rejected(tmp_path, columns, column, complaint):
     with pytest.raises(StructureError, match=complaint):
         from_mtz(write_mtz(tmp_path / "a.mtz", columns), column=column)
 
 
-def test_what_is_no_mtz_is_refused(tmp_path):
+def test_what_is_no_mtz_is_rejected(tmp_path):
     path = tmp_path / "a.mtz"
     for content in (b"", b"MTZ ", b"1 2 3 4\n" * 100):
         path.write_bytes(content)
@@ -117,7 +117,7 @@ def test_what_is_no_mtz_is_refused(tmp_path):
         from_mtz(tmp_path / "missing.mtz")
 
 
-def test_a_truncated_mtz_is_refused(tmp_path):
+def test_a_truncated_mtz_is_rejected(tmp_path):
     path = write_mtz(tmp_path / "a.mtz", {("F", "F"): [1, 2, 3]})
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(StructureError, match="expected an MTZ file"):
@@ -166,7 +166,7 @@ def test_a_malformed_line_is_named_by_its_number(tmp_path, bad):
         (b"\xff\xfe\x00\x01\n", "line 1"),
     ],
 )
-def test_an_unusable_list_is_refused(tmp_path, content, complaint):
+def test_an_unusable_list_is_rejected(tmp_path, content, complaint):
     path = tmp_path / "bad.hkl"
     path.write_bytes(content)
     with pytest.raises(StructureError, match=complaint) as caught:

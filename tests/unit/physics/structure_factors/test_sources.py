@@ -109,7 +109,7 @@ def test_an_mtz_of_a_model_gives_back_its_structure_factors(tmp_path, pdb_file):
 
 
 @pytest.mark.parametrize(("occupancy", "k_sol"), [(0.0, 0.35), (0.0, 0.0), (1e-6, 0.0)])
-def test_a_model_without_occupied_atoms_is_refused(tmp_path, crystal, occupancy, k_sol):
+def test_a_model_without_occupied_atoms_is_rejected(tmp_path, crystal, occupancy, k_sol):
     for site in crystal[0].all():
         site.atom.occ = occupancy
     path = tmp_path / "none.cif"
@@ -120,7 +120,7 @@ def test_a_model_without_occupied_atoms_is_refused(tmp_path, crystal, occupancy,
 
 
 @pytest.mark.parametrize("lines", ["1 2 3 0\n4 1 1 0\n", "0 0 0 100\n", "40 0 0 10\n"])
-def test_a_list_with_nothing_in_reach_is_refused(tmp_path, lines):
+def test_a_list_with_nothing_in_reach_is_rejected(tmp_path, lines):
     path = tmp_path / "a.hkl"
     path.write_text(lines)
     source = Reflections(file=str(path), cell=WILSON.cell, space_group="P 1")
@@ -131,7 +131,7 @@ def test_a_list_with_nothing_in_reach_is_refused(tmp_path, lines):
 
 
 @pytest.mark.parametrize("file", ["missing.pdb", "missing.mtz", "missing.hkl"])
-def test_a_missing_file_is_refused(file):
+def test_a_missing_file_is_rejected(file):
     with pytest.raises(StructureError, match="No such file"):
         structure_factors_for(source_of_file(file), 4)
 
@@ -168,6 +168,6 @@ def test_the_manual_shows_tables_that_are_understood():
         {"kind": "reflections", "file": "a.hkl", "cell": [1, 2, 3]},
     ],
 )
-def test_a_table_that_says_something_else_is_refused(table):
+def test_a_table_that_says_something_else_is_rejected(table):
     with pytest.raises(pydantic.ValidationError):
         ADAPTER.validate_python(table)

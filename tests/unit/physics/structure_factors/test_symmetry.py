@@ -42,13 +42,13 @@ def test_a_cell_that_the_space_group_forbids_is_told_what_it_requires(cell, spac
         ((40, 50, 60), "six numbers"),
     ],
 )
-def test_a_cell_without_volume_is_refused(cell, complaint):
+def test_a_cell_without_volume_is_rejected(cell, complaint):
     with pytest.raises(StructureError, match=complaint):
         crystal_symmetry(cell, "P 1")
 
 
 @pytest.mark.parametrize("symbol", ["", "P 21 21 22 1", "bogus"])
-def test_an_unknown_space_group_is_refused(symbol):
+def test_an_unknown_space_group_is_rejected(symbol):
     with pytest.raises(StructureError, match="Hermann-Mauguin"):
         crystal_symmetry(ORTHORHOMBIC, symbol)
 

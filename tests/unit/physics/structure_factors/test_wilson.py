@@ -65,7 +65,7 @@ def test_deviates_are_uniform_independent_and_never_0_or_1():
         ("space_group", "nonsense"),
     ],
 )
-def test_a_senseless_setting_is_refused(setting, value):
+def test_a_senseless_setting_is_rejected(setting, value):
     with pytest.raises(StructureError, match="expected"):
         wilson(**SETTINGS | {setting: value})
 

@@ -9,8 +9,7 @@ from dataclasses import replace
 
 from deepfreak.errors import DeepFreakError, FrameError, ReadingStoppedError
 from deepfreak.formats.files import is_hdf5_name, open_frames
-from deepfreak.formats.frame import Frame, FrameFile
-from deepfreak.live.receive.decoders import OpenFile
+from deepfreak.formats.frame import Frame, FrameFile, OpenFile
 from deepfreak.live.receive.folder.identify import (
     UNREAD,
     FileContext,

@@ -17,7 +17,7 @@ IceForm = Literal["hexagonal", "cubic"]
 # of 224 K that Zajac (J. Chem. Phys. 29, 324, 1958) found from oxygen's part of 00l intensities.
 B_A2 = 1.44
 # IceReflections weaker than this share of the strongest, in |F|^2, are taken as absent.
-WEAKEST = 1e-6
+MIN_INTENSITY = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +92,7 @@ def reflections(form: IceForm, stol_max: float) -> IceReflections:
     inside = (stol > 0) & (stol <= stol_max)
     hkl, q, stol = hkl[inside], q[inside], stol[inside]
     F_sqr = np.abs(structure_factor(structure, hkl, stol)) ** 2 * np.exp(-2 * B_A2 * stol**2)
-    present = F_sqr > WEAKEST * F_sqr.max(initial=0.0)
+    present = F_sqr > MIN_INTENSITY * F_sqr.max(initial=0.0)
     return IceReflections(
         hkl=hkl[present],
         q=q[present],

@@ -1,4 +1,4 @@
-"""The header of a shot's image, in our units and our laboratory frame."""
+"""The metadata of a simulated shot, in our units and our laboratory frame."""
 
 from dataclasses import dataclass, field
 
@@ -21,7 +21,7 @@ MAX_SHADED = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Header:
+class ShotMetadata:
     """What is known of a shot and its detector.
 
     Attributes
@@ -33,7 +33,7 @@ class Header:
     panels
         All of the detector's. Formats that know of one plane get that of the panel that faces the
         beam most.
-    saturation_value, pedestal
+    saturation, pedestal
         Largest count, and counts of a pixel without light.
     missing, shaded
         (slow, fast); true where a pixel measures nothing, and where a beamstop or another obstacle
@@ -49,7 +49,7 @@ class Header:
     image_size: tuple[int, int]
     pixel_size_mm: float
     panels: tuple[Panel, ...]
-    saturation_value: int
+    saturation: int
     pedestal: float
     missing: NDArray[np.bool_] = field(repr=False)
     shaded: NDArray[np.bool_] = field(repr=False)
@@ -88,7 +88,7 @@ class Header:
         return float(inside @ panel.slow_axis), float(inside @ panel.fast_axis)
 
 
-def header_of(shot: Shot) -> Header:
+def metadata_of(shot: Shot) -> ShotMetadata:
     """Return what is known of `shot`.
 
     Raises
@@ -106,7 +106,7 @@ def header_of(shot: Shot) -> Header:
         exposure_s = response.count_time_s or NOMINAL_EXPOSURE_S
     else:
         pedestal = response.adc_offset_adu
-    return Header(
+    return ShotMetadata(
         recipe=shot.experiment.name,
         index=shot.index,
         wavelength_A=shot.wavelength_A,
@@ -116,7 +116,7 @@ def header_of(shot: Shot) -> Header:
         image_size=detector.image_size,
         pixel_size_mm=detector.pixel_size_mm,
         panels=panels,
-        saturation_value=response.saturation_value,
+        saturation=response.saturation_value,
         pedestal=pedestal,
         missing=missing_pixels(detector),
         shaded=transmission_map(detector) < MAX_SHADED,

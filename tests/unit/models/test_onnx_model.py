@@ -11,8 +11,8 @@ from onnx import helper, numpy_helper
 
 from deepfreak.errors import FrameError, ModelError
 from deepfreak.models import load_model
-from deepfreak.models.network import METADATA, network_from, probes
 from deepfreak.models.onnx_file import MAX_FIELDS
+from deepfreak.models.onnx_model import METADATA, network_from, probes
 from deepfreak.networks.export import export_onnx
 from tests.unit.networks.served import SIDE, SMALL, images_of, model_of
 
