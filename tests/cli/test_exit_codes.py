@@ -186,7 +186,7 @@ def test_a_reader_that_has_enough_is_no_traceback(place):
                 "--epochs",
                 "50",
             ],
-            None,
+            "volumes",
         ),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
@@ -200,7 +200,7 @@ def test_ctrl_c_is_130_and_quiet(place, command, begun):
         start_new_session=True,
     ) as child:
         lines = []
-        while begun is not None and not (lines and begun in lines[-1]):
+        while not (lines and begun in lines[-1]):
             lines.append(child.stdout.readline())
             assert lines[-1], lines
         time.sleep(4)

@@ -91,27 +91,6 @@ def write_training_page(
     write_page(path, "record.html", values, overwrite=True)
 
 
-def write_curves_page(
-    path: Path, *, title: str, summary: Sequence[str], figures: Sequence[Figure]
-) -> None:
-    """Write a page of plots, in place of what was there.
-
-    Raises
-    ------
-    OutputError
-        It cannot be written.
-    """
-    values = {
-        "title": title,
-        "details": (),
-        "summary": tuple(summary),
-        "tables": (),
-        "figures": list(figures),
-        "galleries": (),
-    }
-    write_page(path, "record.html", values, overwrite=True)
-
-
 def mean_curves_figure(
     curves: Mapping[str, NDArray[np.float64]], *, part: float = 0.8, title: str
 ) -> Figure:

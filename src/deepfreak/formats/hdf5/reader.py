@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
-import hdf5plugin  # noqa: F401 - its import registers the compression filters
 import numpy as np
 
 from deepfreak.errors import FrameError, GeometryError
@@ -51,6 +50,8 @@ def open_hdf5(
         of a segmented detector without a geometry; a writer whose files others must not read, that
         is without SWMR.
     """
+    import hdf5plugin  # noqa: F401 - its import registers the compression filters
+
     writing = writing_of(path)
     if not writing.readable:
         raise FrameError(writing.refusal)
