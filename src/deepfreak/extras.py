@@ -7,10 +7,10 @@ from deepfreak.errors import BackendError
 # The modules of each extra of pyproject.toml.
 MODULES = {
     "live": (
-        "cbor2", "fastapi", "msgpack", "prometheus_client", "psutil", "python_multipart", "uvicorn",
+        "cbor2", "fastapi", "msgpack", "prometheus_client", "psutil", "uvicorn",
         "zmq",
     ),
-    "search": ("cv2", "optuna", "sklearn", "skops"),
+    "search": ("cv2", "optuna", "sklearn"),
     "networks": ("torch", "safetensors", "onnx", "onnxruntime"),
     "gpu": ("torch", "numba_cuda"),
     "dask": ("distributed",),

@@ -24,7 +24,7 @@ def data(tmp_path: Path) -> Path:
 def test_a_model_learns_and_is_judged_by_split(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    model = tmp_path / "m.skops"
+    model = tmp_path / "m.model"
     assert (
         main(["model", "train", str(data), "--split", "train", "--trees", "9", "--out", str(model)])
         == 0
@@ -41,6 +41,6 @@ def test_a_model_learns_and_is_judged_by_split(
 def test_an_unknown_split_is_one_line(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    out = str(tmp_path / "m.skops")
+    out = str(tmp_path / "m.model")
     assert main(["model", "train", str(data), "--split", "valid", "--out", out]) == 2
     assert "no split valid, but: train, test" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from paper.__main__ import main
 ROOT = Path(__file__).parents[2]
 # What `scripts/gpu` must not need: these are not on every machine with a GPU.
 NOT_THERE = (
-    *("hdf5plugin", "sklearn", "skops", "cv2", "optuna", "fabio", "httpx", "rich", "distributed"),
+    *("hdf5plugin", "sklearn", "cv2", "optuna", "fabio", "httpx", "rich", "distributed"),
     "onnx",
 )
 SMALL_CRYSTAL = (

@@ -79,11 +79,7 @@ def test_every_default_of_workers_is_what_may_be_used(many, monkeypatch):
         for option in command.params:
             if option.name == "workers" and option.default != 1:
                 found[name] = option.get_default(click.Context(command))
-<<<<<<< HEAD
-    assert len(found) >= 9
-=======
     assert len(found) >= 9  # the others use one process unless told otherwise
->>>>>>> house-cli
     assert set(found.values()) == {min(3, usable_processors())}
 
 
