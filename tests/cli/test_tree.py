@@ -236,6 +236,7 @@ def test_every_command_that_documents_name_is_one():
     root = Path(__file__).parents[2]
     files = [root / "README.md", *root.glob("docs/**/*.md"), *root.glob("scripts/*")]
     files += [*root.glob("src/**/*.py"), *root.glob("src/**/*.toml"), *root.glob("benchmarks/*.py")]
+    files.remove(root / "docs/decisions/0019-unsure.md")  # figures of commands of that time
     known = {name for name, _ in (*ALL, *groups()) if name}
     for file in files:
         for words in COMMAND.findall(file.read_text()):
