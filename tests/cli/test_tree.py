@@ -180,6 +180,7 @@ for command in json.load(sys.stdin):
 """
 
 
+@pytest.mark.timing
 def test_what_is_wrong_is_said_at_once_before_anything_is_loaded_or_made(tmp_path):
     write_labelled(tmp_path / "a.h5", [0, 1, 2, 3, 4])
     (tmp_path / "taken").write_text("mine")
