@@ -1,5 +1,6 @@
 """A result for each frame of a run, in a file from which an interrupted run resumes."""
 
+import hashlib
 import json
 import math
 import os
@@ -88,7 +89,7 @@ def with_metadata(
     return replace(
         frame,
         valid=valid,
-        saturation=metadata.saturation,
+        saturation=frame.saturation if metadata.saturation is None else metadata.saturation,
         beam_center_px=metadata.beam_center_px if job.geometry is None else frame.beam_center_px,
         pixel_size_mm=metadata.pixel_size_mm or frame.pixel_size_mm,
         distance_mm=distance_mm or frame.distance_mm,
@@ -154,6 +155,10 @@ def screen(job: Job, task: Task) -> list[dict[str, Any]]:
     return rows
 
 
+def _fingerprint(path: Path | None) -> str | None:
+    return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
 def read_record(text: bytes, head: Mapping[str, Any], source: str) -> tuple[dict[int, Any], int]:
     """Return the rows of a record by frame, and how many of its bytes are whole lines.
 
@@ -216,6 +221,8 @@ def screen_run(
 
     Frames that could not be read are tried again.
     """
+    left_out(job)  # a wrong mask is said before the work starts
+    geometry_of(job)
     screener = screener_of(job.model)
     head = {
         "format": FORMAT,
@@ -228,15 +235,13 @@ def screen_run(
         if screener.policy is None
         else [screener.policy.discard_below, screener.policy.keep_from],
         "version": deepfreak.__version__,
-        "mask": job.mask.name if job.mask else None,
-        "geometry": job.geometry.name if job.geometry else None,
+        "mask": _fingerprint(job.mask),
+        "geometry": _fingerprint(job.geometry),
         "gain": job.gain,
     }
-    left_out(job)  # a wrong mask is said before the work starts
-    geometry_of(job)
     with record(records / f"{run}.jsonl", head) as (rows, append):
         new = [number for number in wanted if "p" not in rows.get(number, {})]
-        with worker_processes(workers) as pool, progress(run, len(new)) as advance:
+        with worker_processes(workers if new else 1) as pool, progress(run, len(new)) as advance:
             work = ((job, task) for task in tasks(layout, new))
             for found in in_order(pool, screen, work, ahead=2 * workers + 2):
                 append(found)

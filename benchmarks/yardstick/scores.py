@@ -124,13 +124,10 @@ def _beside_dials(
 ) -> dict[str, Any]:
     """Return DIALS's figures on the same frames, and how far ours lie above."""
     none = Spots(count=0, hit=False)
-    tuned, one = (
-        balanced(
-            np.array([says(dials.get(n, none)) for n in hit]),
-            np.array([says(dials.get(n, none)) for n in miss]),
-        )
-        for says in (lambda spots: spots.hit, lambda spots: spots.count >= ONE_THRESHOLD)
-    )
+    spots = [[dials.get(n, none) for n in group] for group in (hit, miss)]
+    tuned = balanced(*(np.array([one.hit for one in group]) for group in spots))
+    counts = (np.array([one.count for one in group]) for group in spots)
+    at_one_threshold = balanced(*(count >= ONE_THRESHOLD for count in counts))
     variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
     fewest = min(len(hit), len(miss))
     half = 1 - _bound(fewest) if variance <= 0 else Z_95 * math.sqrt(variance)
@@ -139,7 +136,7 @@ def _beside_dials(
         "dials_auc": _with_interval(auc[1], covariance[1, 1], fewest),
         "auc_over_dials": [difference, difference - half, difference + half],
         "dials_tuned": tuned,
-        "dials_at_one_threshold": one,
+        "dials_at_one_threshold": at_one_threshold,
     }
 
 
