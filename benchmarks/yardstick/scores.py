@@ -54,7 +54,7 @@ def delong(
         count = parts.shape[1]
         if count < 2:
             return np.full((len(parts), len(parts)), np.nan)
-        return np.atleast_2d(np.cov(parts)) / count
+        return np.asarray(np.atleast_2d(np.cov(parts)) / count)
 
     return auc, spread(over) + spread(under)
 

@@ -275,7 +275,8 @@ def test_the_frame_knows_what_its_file_says(importable, replica):
 
     path = replica / "data" / "lg36" / FILES["LG36"]
     layout = read_layout(path)
-    job = results.Job(path=path, metadata=layout.metadata, shape=layout.shape)
+    mask = replica / "labels" / "annotation" / "LG36" / "mask2.pickle"
+    job = results.Job(path=path, metadata=layout.metadata, shape=layout.shape, mask=mask)
     seen = []
 
     def look(frame):
@@ -291,7 +292,8 @@ def test_the_frame_knows_what_its_file_says(importable, replica):
     assert (frame.saturation, frame.distance_mm, frame.wavelength_A) == (90_000, 102.0, 1.3)
     assert frame.pixel_size_mm == PIXEL_MM
     assert not frame.valid[SHAPE[0] // 2].any()  # between the active areas
-    assert frame.valid.mean() > 0.9
+    assert not frame.valid[:, :20].any()  # the mask
+    assert frame.valid[:, 20:].mean() > 0.95
     assert not frame.valid[30, 40]
     assert frame.valid[30, 60]
     with h5py.File(path) as file:
