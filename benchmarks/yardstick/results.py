@@ -145,7 +145,7 @@ def screen(job: Job, task: Task) -> list[dict[str, Any]]:
                         "n": number,
                         "p": verdict.p_crystal,
                         "decision": verdict.decision,
-                        "peaks": None if verdict.signs is None else verdict.signs.peaks,
+                        "peaks": None if verdict.peaks is None else len(verdict.peaks),
                         "ms": round(verdict.ms, 1),
                     }
                 )
