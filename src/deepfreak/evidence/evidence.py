@@ -4,59 +4,62 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deepfreak.evidence.blocks import find_quantum, find_steps, measure_blocks
+from deepfreak.evidence.blocks import BLOCK, Blocks, Plane, find_quantum, find_steps, measure_blocks
 from deepfreak.evidence.lattice import TELLING_SCORE, Lattices, find_lattices
 from deepfreak.evidence.peaks import Peaks, find_peaks
-from deepfreak.evidence.planes import Planes, make_planes
 from deepfreak.evidence.rings import Rings, find_rings
-from deepfreak.evidence.scale import find_scale, point_sharpness
+from deepfreak.evidence.scale import PhotonScale, find_scale, point_sharpness
 from deepfreak.formats.frame import Frame
+
+PIXELS = BLOCK * BLOCK
 
 _RESOLVED_PEAKS = 5  # off rings, below which no resolution is given
 _RESOLVED_SHARE = 0.95  # of them have a larger d
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Planes:
+    """A number a block of 16 x 16 pixels, (rows, columns); the last ones may be smaller."""
+
+    significance: Plane  # largest z of what may be a spot; 0 where nothing reaches 4
+    excess: Plane  # light over the level, in standard deviations of the sum of the block's pixels
+    # Photons a pixel that would make the block's noise by counting alone: the light itself where
+    # the detector counts photons, and free of any pedestal
+    level: Plane
+    valid: Plane  # share of the pixels that measured something
+
+
+def make_planes(blocks: Blocks, scale: PhotonScale, significance: Plane) -> Planes:
+    """Return the planes of a frame."""
+    # half of the rows are read
+    pixels = np.maximum(blocks.share * PIXELS / 2, 1.0)
+    darkest = scale.photon**2 / PIXELS
+    noise = np.sqrt(np.maximum(blocks.variance, darkest) / pixels)
+    return Planes(
+        significance=significance,
+        excess=np.where(blocks.share > 0, blocks.excess / noise, 0.0),
+        level=np.where(blocks.share > 0, blocks.variance / scale.photon**2, 0.0),
+        valid=blocks.share,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Evidence:
-    """What one frame shows.
+    """What one frame shows."""
 
-    Attributes
-    ----------
-    peaks
-        Those with z of 5 or more, the most significant first.
-    rings
-        Which of them lie on rings.
-    lattices
-        Whether those off rings repeat.
-    planes
-        A number a block of 16 x 16 pixels.
-    hot_pixels
-        Candidates of one pixel: hot ones, or spots that look the same.
-    crests
-        Candidates that are lines or patches: rings, streaks, edges.
-    point_sharpness
-        `Peaks.sharpness` of what falls on one point, by the point spread that the noise shows.
-    photon
-        Counts of one photon: the header's gain, or estimated.
-    photon_known
-        Whether the header says so.
-    noise
-        Standard deviation of a pixel in counts, the median of the blocks.
-    d_min_A
-        Resolution within which 95 % of the peaks off rings lie; None where the geometry is unknown
-        or there are fewer than five.
-    """
-
-    peaks: Peaks
-    rings: Rings
-    lattices: Lattices
-    planes: Planes
-    hot_pixels: int
-    crests: int
+    peaks: Peaks  # those with z of 5 or more, the most significant first
+    rings: Rings  # which of them lie on rings
+    lattices: Lattices  # whether those off rings repeat
+    planes: Planes  # A number a block of 16 x 16 pixels
+    hot_pixels: int  # candidates of one pixel: hot ones, or spots that look the same
+    crests: int  # candidates that are lines or patches: rings, streaks, edges
+    # `Peaks.sharpness` of what falls on one point, by the point spread that the noise shows
     point_sharpness: float
-    photon: float
-    photon_known: bool
-    noise: float
+    photon: float  # counts of one photon: the header's gain, or estimated
+    photon_known: bool  # whether the header says so
+    noise: float  # standard deviation of a pixel in counts, the median of the blocks
+    # Resolution within which 95 % of the peaks off rings lie; None where the geometry is unknown or
+    # there are fewer than five
     d_min_A: float | None
 
     @property

@@ -26,19 +26,13 @@ _MIN_SHARE = 0.15  # of the peaks in a lattice
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lattices:
-    """How far peaks repeat.
+    """How far peaks repeat."""
 
-    Attributes
-    ----------
-    score
-        How much more the differences gather than those of jittered positions, in standard
-        deviations of the latter; near 0 without a lattice.
-    number
-        How many lattices, None where it cannot be determined. One is distinguished from
-        several; several are counted to within one.
-    """
-
+    # How much more the differences gather than those of jittered positions, in standard deviations
+    # of the latter; near 0 without a lattice
     score: float
+    # How many lattices, None where it cannot be determined. One is distinguished from several;
+    # several are counted to within one.
     number: int | None
 
 

@@ -33,6 +33,9 @@ def load_recipe(
 ) -> Experiment:
     """Return the experiment that a recipe describes.
 
+    Raises `RecipeError` if it does not exist, is no TOML, or holds a name or value that makes no
+    sense.
+
     Parameters
     ----------
     recipe
@@ -44,11 +47,6 @@ def load_recipe(
         Settings to change after that, in order: `beam.wavelength_A=1.3` or, in a list, counting
         from 0, `classes.lit.1.probability=0.5`. A value is written as in TOML; text needs no
         quotes unless TOML would take it for something else.
-
-    Raises
-    ------
-    RecipeError
-        If it does not exist, is no TOML, or holds a name or value that makes no sense.
     """
     text, where = _read(recipe)
     try:

@@ -1,23 +1,22 @@
 """One shot: all that is random about a pulse and what it met, and the truth about its image."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, Protocol, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from deepfreak.physics.beam import Pulse
+from deepfreak.physics.beam import Beam, Pulse, bandwidth_rms
 from deepfreak.physics.crystal import (
     random_domains,
     random_orientation,
     random_strain,
     real_axes,
 )
+from deepfreak.physics.detector import Detector
 from deepfreak.physics.scattering.amorphous import Air, TabulatedMatter, Water
 from deepfreak.physics.scattering.ice import Ice
-from deepfreak.physics.scattering.scatterer import Scatterer
-from deepfreak.physics.spectrum import bandwidth_rms
 from deepfreak.physics.structure_factors import StructureFactors
 from deepfreak.settings import NonNegative, middle, settings
 
@@ -39,6 +38,44 @@ IDENTITY: Matrix = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 
 # Independent streams of a shot: a change in how one is used leaves the others as they are.
 _DRAW, _DOMAINS, _NOISE, _LATTICES, _SPECTRUM, _SURROUNDINGS = range(6)
+
+
+class Scatterer(Protocol):
+    """A settings class of matter in the beam, for example water or ice.
+
+    Its module and the list `shot.Matter` are all that a new one touches.
+    """
+
+    @property
+    def material(self) -> str:
+        """Its kind, as recipes and the truth name it."""
+
+    @property
+    def path_mm(self) -> float | tuple[float, float]:
+        """How far the beam travels in it; a range is drawn from for each shot."""
+
+    def with_path(self, path_mm: float) -> Self:
+        """Return the same matter with this path."""
+
+    def is_met(self, rng: np.random.Generator) -> bool:
+        """Draw whether a pulse meets it."""
+
+    def photons(
+        self, pulse: Pulse, detector: Detector, rng: np.random.Generator
+    ) -> NDArray[np.float32]:
+        """Return the expected photons that it scatters to each pixel, (slow, fast).
+
+        Parameters
+        ----------
+        rng
+            For what is random about the matter itself, as the orientations of grains.
+        """
+
+    def per_mm(self, stol: NDArray[np.float64], beam: Beam) -> NDArray[np.float64] | None:
+        """Return the photons per steradian and fluence from 1 mm of it at `stol` in 1/A, (n,).
+
+        None if its light depends on more than the angle: then only the CPU renders it.
+        """
 
 
 @settings

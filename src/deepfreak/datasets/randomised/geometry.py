@@ -1,4 +1,4 @@
-"""Where a flat detector across the beam sees what angle, and how polarised light falls on it."""
+"""What the package's modules share: the angles of a flat detector, and a draw."""
 
 import math
 from dataclasses import dataclass
@@ -9,23 +9,23 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
+def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """Return a number whose logarithm is uniform; 0, without a draw, where `low` is 0."""
+    if low <= 0:
+        return 0.0
+    return float(np.exp(rng.uniform(math.log(low), math.log(high))))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Geometry:
-    """A flat detector across the beam.
-
-    Attributes
-    ----------
-    beam_center_px
-        (slow, fast) in pixels, where the beam meets the detector's plane.
-    polarization
-        Degree of linear polarisation, -1 (along slow) to 1 (along fast).
-    """
+    """A flat detector across the beam."""
 
     wavelength_A: float
     distance_mm: float
     pixel_mm: float
+    # (slow, fast) in pixels, where the beam meets the detector's plane
     beam_center_px: tuple[float, float]
-    polarization: float
+    polarization: float  # degree of linear polarisation, -1 (along slow) to 1 (along fast)
 
     def radius_px(self, d_A: Array) -> Array:
         """Return the radius of the ring of spacing d, NaN where no angle diffracts."""

@@ -14,66 +14,33 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class DetectorModel:
-    """One model of a detector, as it is sold.
-
-    Attributes
-    ----------
-    pixel_um
-        Of the final pixels, after binning.
-    weight
-        How often it is drawn in its family, in any unit.
-    stack
-        Share of its files that hold the modules one below the other.
-    circle
-        Whether the active area is a disc.
-    """
+    """One model of a detector, as it is sold."""
 
     name: str
     layout: ModuleLayout
-    pixel_um: float
-    weight: float = 1.0
-    stack: float = 0.0
-    circle: bool = False
+    pixel_um: float  # of the final pixels, after binning
+    weight: float = 1.0  # how often it is drawn in its family, in any unit
+    stack: float = 0.0  # share of its files that hold the modules one below the other
+    circle: bool = False  # whether the active area is a disc
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FamilyResponse:
-    """What a family makes of light; each range is drawn from log-uniformly.
-
-    Attributes
-    ----------
-    psf_um
-        FWHM of the core of the point spread.
-    tail_share
-        Of the light, in the tails of a fibre-optic taper.
-    noise_photons
-        RMS of read-out.
-    gain
-        Counts of a photon.
-    pedestals
-        Counts of a pixel without light, one of them.
-    dtypes, fills
-        Types of the counts, and what stands in gaps: a number, "max", "nan" or "pedestal". What a
-        type cannot hold becomes 0.
-    top_counts
-        The largest count.
-    mask_share
-        Of the files that have a mask.
-    tilt_deg
-        RMS of the modules' tilt in an assembled frame.
-    """
+    """What a family makes of light; each range is drawn from log-uniformly."""
 
     counting: bool = False
-    psf_um: Range
-    tail_share: Range = (0.0, 0.0)
-    noise_photons: Range = (0.0, 0.0)
-    gain: Range = (1.0, 1.0)
-    pedestals: tuple[float, ...] = (0.0,)
+    psf_um: Range  # FWHM of the core of the point spread
+    tail_share: Range = (0.0, 0.0)  # of the light, in the tails of a fibre-optic taper
+    noise_photons: Range = (0.0, 0.0)  # RMS of read-out
+    gain: Range = (1.0, 1.0)  # counts of a photon
+    pedestals: tuple[float, ...] = (0.0,)  # counts of a pixel without light, one of them
+    # dtypes, fills: types of the counts, and what stands in gaps: a number, "max", "nan" or
+    # "pedestal". What a type cannot hold becomes 0.
     dtypes: tuple[str, ...] = ("uint16",)
     fills: tuple[float | str, ...] = (0.0,)
-    top_counts: tuple[float, ...] = (65535.0,)
-    mask_share: float = 0.5
-    tilt_deg: float = 0.0
+    top_counts: tuple[float, ...] = (65535.0,)  # the largest count
+    mask_share: float = 0.5  # of the files that have a mask
+    tilt_deg: float = 0.0  # RMS of the modules' tilt in an assembled frame
     switches: bool = False
 
 

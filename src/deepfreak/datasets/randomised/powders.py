@@ -12,10 +12,15 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.datasets.randomised.chance import log_uniform
-from deepfreak.datasets.randomised.geometry import Geometry, farthest_px
-from deepfreak.datasets.randomised.light import EVEN, Light, Texture, draw_texture
-from deepfreak.datasets.randomised.shadows import NO_SHADOWS, transmission
+from deepfreak.datasets.randomised.geometry import Geometry, farthest_px, log_uniform
+from deepfreak.datasets.randomised.light import (
+    EVEN,
+    NO_SHADOWS,
+    Light,
+    Texture,
+    draw_texture,
+    transmission,
+)
 from deepfreak.datasets.randomised.spots import (
     CLEAR,
     FWHM,
@@ -78,20 +83,11 @@ _DIAMOND_SNR = 20.0, 3000.0
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PowderRings:
-    """Where a powder's rings lie.
+    """Where a powder's rings lie."""
 
-    Attributes
-    ----------
-    name
-        Of the powder, for tables.
-    center_px
-        (slow, fast) in pixels.
-    radii_px, weights
-        (n,) radii, and photons on a whole ring relative to the brightest.
-    """
-
-    name: str
-    center_px: tuple[float, float]
+    name: str  # of the powder, for tables
+    center_px: tuple[float, float]  # (slow, fast) in pixels
+    # radii_px, weights: (n,) radii, and photons on a whole ring relative to the brightest
     radii_px: Array
     weights: Array
 

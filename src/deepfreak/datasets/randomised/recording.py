@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.datasets.randomised.chance import log_uniform
 from deepfreak.datasets.randomised.detectors import RandomisedDetector
-from deepfreak.datasets.randomised.geometry import Geometry
+from deepfreak.datasets.randomised.geometry import Geometry, log_uniform
 from deepfreak.datasets.randomised.readout import (
     Electronics,
     count_photons,
@@ -31,30 +30,18 @@ _TOUCHED = 0.3  # photons of an event that spoil a pixel
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Recorded:
-    """A frame, and what is expected of it; maps have the frame's shape.
-
-    Attributes
-    ----------
-    light
-        Expected photons of the background after point spread.
-    level
-        Expected counts without the crystal's spots: pedestals, steps, row noise and all, but
-        neither hot pixels nor chance events.
-    spots
-        Expected counts of the crystal's spots after point spread.
-    usable
-        Pixels that measured light: valid, neither hot, dead nor noisy, not struck by an event.
-    zingers
-        How many lone events struck.
-    """
+    """A frame, and what is expected of it; maps have the frame's shape."""
 
     frame: Frame
     detector: RandomisedDetector
-    light: Float
+    light: Float  # expected photons of the background after point spread
+    # Expected counts without the crystal's spots: pedestals, steps, row noise and all, but neither
+    # hot pixels nor chance events
     level: Float
-    spots: Float
+    spots: Float  # expected counts of the crystal's spots after point spread
+    # Pixels that measured light: valid, neither hot, dead nor noisy, not struck by an event
     usable: NDArray[np.bool_]
-    zingers: int
+    zingers: int  # how many lone events struck
 
     @property
     def photon(self) -> float:
@@ -108,6 +95,8 @@ def record(
 ) -> Recorded:
     """Return the frame that `detector` makes of light, a function of the state of `rng`.
 
+    Raises `ValueError` if the light has not the canvas's shape.
+
     Parameters
     ----------
     background, spots
@@ -115,11 +104,6 @@ def record(
         the crystal's spots, and of these alone.
     geometry
         The frame's header may have it; the beam's place is then not quite right.
-
-    Raises
-    ------
-    ValueError
-        The light has not the canvas's shape.
     """
     if background.shape != detector.shape or spots.shape != detector.shape:
         raise ValueError(

@@ -41,7 +41,7 @@ def make_table(
     """Simulate frames 0 to count - 1 of a series, write their evidence, and return the manifest.
 
     Frame i depends on (seed, i) and on `family` and `without` only. An interrupted run resumes from
-    the draft beside `out`.
+    the draft beside `out`. Raises `OutputError` or `DeepFreakError`: see `resuming.make_file`.
 
     Parameters
     ----------
@@ -51,11 +51,6 @@ def make_table(
         Sources of photons and faults to leave out; see `frame.draw_frame`.
     attempt
         See `resuming.Attempt`.
-
-    Raises
-    ------
-    OutputError, DeepFreakError
-        See `resuming.make_file`.
     """
     from deepfreak.datasets.randomised.frame import BLOCK, VERSION, check_choices
 

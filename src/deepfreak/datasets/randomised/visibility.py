@@ -24,24 +24,14 @@ _CLIMBS = 3  # pixels from a true place to the summit of its light
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Visibility:
-    """What of each true spot is in the frame, one value a spot.
+    """What of each true spot is in the frame, one value a spot."""
 
-    Attributes
-    ----------
-    visible
-        z of 5 or more, 4.5 photons, and no brighter spot in the same place.
-    distinguishable
-        Those of them that no hot pixel can be: the eight pixels around the summit have a z of 2.5.
-    z
-        How unlikely its light is by chance, in standard deviations.
-    photons
-        Its light in the aperture.
-    """
-
+    # z of 5 or more, 4.5 photons, and no brighter spot in the same place
     visible: NDArray[np.bool_]
+    # Those of them that no hot pixel can be: the eight pixels around the summit have a z of 2.5
     distinguishable: NDArray[np.bool_]
-    z: NDArray[np.float64]
-    photons: NDArray[np.float64]
+    z: NDArray[np.float64]  # how unlikely its light is by chance, in standard deviations
+    photons: NDArray[np.float64]  # its light in the aperture
 
 
 def visible_spots(

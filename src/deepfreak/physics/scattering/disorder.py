@@ -5,9 +5,8 @@ from numpy.typing import NDArray
 
 from deepfreak.physics.beam import Pulse
 from deepfreak.physics.detector import Detector
-from deepfreak.physics.scattering.atoms import incoherent
-from deepfreak.physics.scattering.constants import R_E_SQR_M2
-from deepfreak.physics.scattering.tables import photons_from_table
+from deepfreak.physics.scattering.amorphous import photons_from_table
+from deepfreak.physics.scattering.atoms import R_E_SQR_M2, incoherent
 from deepfreak.physics.structure_factors.factors import STOL, Composition
 from deepfreak.physics.structure_factors.wilson import AVERAGINE
 

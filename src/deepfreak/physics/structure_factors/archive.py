@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from deepfreak.errors import FetchError, OutputError, StructureError
-from deepfreak.physics.structure_factors.coordinates import GZIP_MAGIC, read_coordinates
+from deepfreak.physics.structure_factors.model import GZIP_MAGIC, read_coordinates
 from deepfreak.storage.files import cache_folder, written_whole
 
 if TYPE_CHECKING:
@@ -39,7 +39,9 @@ def fetch_entry(
     """Download the mmCIF file of a PDB entry and return where it is.
 
     The file gets its name only when it is whole, gzipped mmCIF of this very entry, with a cell and
-    atoms. Runs its own event loop, so it cannot be called from a running one.
+    atoms. Runs its own event loop, so it cannot be called from a running one. Raises `FetchError`
+    when the download fails or brings something else; `OutputError` when the file is there already
+    and `overwrite` is not set, or cannot be written.
 
     Parameters
     ----------
@@ -55,13 +57,6 @@ def fetch_entry(
         Called with the bytes received and, if the server states it, their total.
     max_bytes, max_text_bytes
         Limits on the file, and on its text once it is decompressed.
-
-    Raises
-    ------
-    FetchError
-        When the download fails or brings something else.
-    OutputError
-        When the file is there already and `overwrite` is not set, or cannot be written.
     """
     name = canonical_id(pdb_id)
     path = entry_path(pdb_id, folder=folder)
@@ -93,10 +88,7 @@ def canonical_id(pdb_id: str) -> str:
 def entry_path(pdb_id: str, *, folder: Path | None = None) -> Path:
     """Return where the coordinates of an entry are kept, whether they are there or not.
 
-    Raises
-    ------
-    OutputError
-        When no folder is known.
+    Raises `OutputError` when no folder is known.
     """
     if folder is None:
         known = cache_folder()

@@ -35,42 +35,24 @@ Composition = tuple[tuple[str, float], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StructureFactors:
-    """Amplitudes of a crystal's reflections, expanded to P1.
+    """Amplitudes of a crystal's reflections, expanded to P1."""
 
-    Attributes
-    ----------
-    F
-        float32, indexed `[h - h_min, k - k_min, l - l_min]`, in electrons per unit cell. Both
-        Friedel mates are present; a reflection that is absent or was never listed is 0, or
-        `default_F` if the file was read with one.
-    hkl_min
-        Index of `F[0, 0, 0]`; the box is symmetric, so `F` has `1 - 2 * hkl_min` entries an axis.
-    cell
-        a, b, c in angstrom and alpha, beta, gamma in degrees.
-    space_group
-        Hermann-Mauguin symbol of the crystal (the amplitudes themselves are in P1).
-    d_min_A
-        Resolution to which reflections are present.
-    source
-        Where the amplitudes come from, for people and manifests.
-    default_F
-        What `lookup` gives outside the box.
-    composition
-        Elements and how many atoms of each a unit cell has, as far as `F` was computed from atoms:
-        without solvent and mostly without hydrogen. Empty where it is not known.
-    lost
-        What B factors took from the mean F^2, in electrons^2 of a cell at `STOL`; 0 where that is
-        not known.
-    """
-
+    # float32, indexed `[h - h_min, k - k_min, l - l_min]`, in electrons per unit cell. Both Friedel
+    # mates are present; a reflection that is absent or was never listed is 0, or `default_F` if the
+    # file was read with one.
     F: npt.NDArray[np.float32]
+    # Index of `F[0, 0, 0]`; the box is symmetric, so `F` has `1 - 2 * hkl_min` entries an axis
     hkl_min: tuple[int, int, int]
-    cell: UnitCell
-    space_group: str
-    d_min_A: float
-    source: str
-    default_F: float = 0.0
+    cell: UnitCell  # a, b, c in angstrom and alpha, beta, gamma in degrees
+    space_group: str  # Hermann-Mauguin symbol of the crystal (the amplitudes themselves are in P1)
+    d_min_A: float  # resolution to which reflections are present
+    source: str  # where the amplitudes come from, for people and manifests
+    default_F: float = 0.0  # what `lookup` gives outside the box
+    # Elements and how many atoms of each a unit cell has, as far as `F` was computed from atoms:
+    # without solvent and mostly without hydrogen. Empty where it is not known.
     composition: Composition = ()
+    # What B factors took from the mean F^2, in electrons^2 of a cell at `STOL`; 0 where that is not
+    # known
     lost: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros_like(STOL))
 
     def __post_init__(self) -> None:
@@ -188,6 +170,8 @@ def expand_to_p1(
 ) -> StructureFactors:
     """Spread amplitudes over all their symmetry equivalents and Friedel mates.
 
+    Raises `StructureError` when the box that holds the indices would be too large.
+
     Parameters
     ----------
     hkl, F
@@ -197,11 +181,6 @@ def expand_to_p1(
         Amplitude of reflections that are not listed, except where the space group has them absent.
     composition
         Elements and atoms of each in the whole cell, if known.
-
-    Raises
-    ------
-    StructureError
-        When the box that holds the indices would be too large.
     """
     hkl = hkl.astype(np.int64)
     rotations = _rotations(group)

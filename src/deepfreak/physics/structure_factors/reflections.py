@@ -30,6 +30,10 @@ PLUS, MINUS = "(+)", "(-)"
 def from_mtz(path: Path, *, column: str | None = None, default_F: float = 0.0) -> StructureFactors:
     """Read amplitudes from an MTZ file and expand them to P1.
 
+    Raises `StructureError` when the file cannot be used, or the choice of a column is not clear;
+    the message lists the candidates. Observed amplitudes are rarely on absolute scale; they are
+    taken as they stand.
+
     Parameters
     ----------
     path
@@ -41,16 +45,6 @@ def from_mtz(path: Path, *, column: str | None = None, default_F: float = 0.0) -
         there, else the only one.
     default_F
         Amplitude in electrons of reflections that the file does not list.
-
-    Raises
-    ------
-    StructureError
-        When the file cannot be used, or the choice of a column is not clear; the message lists
-        the candidates.
-
-    Notes
-    -----
-    Observed amplitudes are rarely on absolute scale; they are taken as they stand.
     """
     import gemmi
 
@@ -99,6 +93,8 @@ def from_hkl_text(
     """Read nanoBragg's text, `h k l F` a line, and expand it to P1.
 
     Blank lines and what follows a `#` are skipped. A reflection given twice has its last value.
+    Raises `StructureError` for a line that does not hold three integers and an amplitude, with its
+    number.
 
     Parameters
     ----------
@@ -109,11 +105,6 @@ def from_hkl_text(
         expanded, "P 1" when every equivalent is listed.
     default_F
         Amplitude in electrons of reflections that the file does not list.
-
-    Raises
-    ------
-    StructureError
-        For a line that does not hold three integers and an amplitude, with its number.
     """
     _check_size(path)
     unit_cell, group = crystal_symmetry(cell, space_group)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import asdict
 from functools import partial
 from math import prod
@@ -14,14 +15,17 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from deepfreak.errors import StructureError
-from deepfreak.physics.structure_factors.cache import cached
+from deepfreak.physics.structure_factors.factors import StructureFactors
+from deepfreak.storage.cache import KeyedCache, key_of
+from deepfreak.storage.files import cache_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
-    from deepfreak.physics.structure_factors.factors import StructureFactors
+# Increase it when the same settings give other numbers or the layout of the file changes.
+GENERATION = 5
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 PDB_PREFIX = "pdb:"
@@ -30,6 +34,43 @@ FEW_REFLECTIONS = 500_000
 # Electrons: less than a hundredth of what one hydrogen atom scatters is what rounding leaves.
 MIN_AMPLITUDE = 0.01
 Cell = tuple[float, float, float, float, float, float]
+
+
+def cached(
+    settings: Mapping[str, Any], compute: Callable[[], StructureFactors]
+) -> StructureFactors:
+    """Return the structure factors of `settings`, from the cache or from `compute`.
+
+    Parameters
+    ----------
+    settings
+        All that determines the numbers, as JSON values; for files, the hash of their content.
+    """
+    folder = cache_folder()
+    cache = KeyedCache(None if folder is None else folder / "structure_factors", ".npz")
+    key = key_of({"generation": GENERATION, **settings})
+    stored = cache.load_arrays(key)
+    if stored is not None:
+        return _unpack(stored)
+    factors = compute()
+    cache.store_arrays(key, _pack(factors))
+    return factors
+
+
+def _pack(factors: StructureFactors) -> dict[str, NDArray[Any]]:
+    """Return the arrays as they are, and all other fields as the JSON text "about"."""
+    fields = {name: getattr(factors, name) for name in StructureFactors.__dataclass_fields__}
+    arrays = {name: fields.pop(name) for name in ("F", "lost")}
+    return {**arrays, "about": np.array(json.dumps(fields))}
+
+
+def _unpack(arrays: Mapping[str, NDArray[Any]]) -> StructureFactors:
+    """Return what `_pack` packed; JSON makes lists of tuples."""
+    about = json.loads(str(arrays["about"]))
+    about["composition"] = tuple(map(tuple, about["composition"]))
+    for name in ("hkl_min", "cell"):
+        about[name] = tuple(about[name])
+    return StructureFactors(F=arrays["F"], lost=arrays["lost"], **about)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -86,17 +127,15 @@ def source_of_file(file: str) -> Model | Reflections:
 def structure_factors_for(source: Wilson | Model | Reflections, d_min_A: float) -> StructureFactors:
     """Return the structure factors of a source, from the cache where it has been computed before.
 
+    Raises `StructureError` when the source cannot be used, or nothing of it diffracts as far as
+    `d_min_A`.
+
     Parameters
     ----------
     source
         Settings; a relative `file` is looked for in the current directory.
     d_min_A
         Resolution limit of what is computed. A file of reflections is used as far as it goes.
-
-    Raises
-    ------
-    StructureError
-        When the source cannot be used, or nothing of it diffracts as far as `d_min_A`.
     """
     settings = asdict(source)
     compute: Callable[[], StructureFactors]

@@ -58,25 +58,15 @@ STRUCTURES: dict[IceForm, Structure] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class IceReflections:
-    """All reflections of a form of ice, Friedel mates and equivalents each on its own.
+    """All reflections of a form of ice, Friedel mates and equivalents each on its own."""
 
-    Attributes
-    ----------
-    hkl, q
-        (n, 3) indices, and the vectors they stand for in 1/A for the cell as `real_axes` lays it.
-    stol
-        (n,) sin(theta)/lambda in 1/A, half the length of q.
-    F_sqr
-        (n,) |F|^2 in electrons^2 per cell, weakened by thermal motion.
-    cell_A3
-        Volume of the cell.
-    """
-
+    # hkl, q: (n, 3) indices, and the vectors they stand for in 1/A for the cell as `real_axes` lays
+    # it
     hkl: NDArray[np.int64]
     q: Array
-    stol: Array
-    F_sqr: Array
-    cell_A3: float
+    stol: Array  # (n,) sin(theta)/lambda in 1/A, half the length of q
+    F_sqr: Array  # (n,) |F|^2 in electrons^2 per cell, weakened by thermal motion
+    cell_A3: float  # volume of the cell
 
 
 @lru_cache(maxsize=8)
