@@ -62,10 +62,14 @@ def find_lattices(places: Places) -> Lattices:
 
 def _gathering(places: Places) -> float:
     """Return the sum of squares of the smoothed histogram of differences."""
-    counts = differences(places, _MAX_LENGTH_PX, _MIN_LENGTH_PX, _BIN_PX)
-    # sums of 2 x 2: a vector may lie across bins
-    sums = counts[1:, 1:] + counts[:-1, 1:] + counts[1:, :-1] + counts[:-1, :-1]
+    sums = _histogram(places)
     return float((sums * (sums - 1)).sum())
+
+
+def _histogram(places: Places) -> NDArray[np.float64]:
+    """Return sums of 2 x 2 bins of the histogram of differences: a vector may lie across bins."""
+    counts = differences(places, _MAX_LENGTH_PX, _MIN_LENGTH_PX, _BIN_PX)
+    return np.asarray(counts[1:, 1:] + counts[:-1, 1:] + counts[1:, :-1] + counts[:-1, :-1])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -91,8 +95,7 @@ def differences(
 
 def _number(places: Places) -> int | None:
     """Return the number of groups of peaks that frequent differences join."""
-    counts = differences(places, _MAX_LENGTH_PX, _MIN_LENGTH_PX, _BIN_PX)
-    sums = counts[1:, 1:] + counts[:-1, 1:] + counts[1:, :-1] + counts[:-1, :-1]
+    sums = _histogram(places)
     half = int(np.ceil(_MAX_LENGTH_PX / _BIN_PX))
     by_chance = float(sums.mean())
     least = max(_MIN_PAIRS, by_chance + _FREQUENT_SIGMA * np.sqrt(by_chance + 1))

@@ -116,7 +116,7 @@ def find_peaks(
         threshold.astype(counts.dtype),
         closed,
         blocks.level,
-        _background_photons(blocks.variance, scale) * scale.spread_3,
+        np.maximum(blocks.variance / scale.photon**2, MIN_BACKGROUND) * scale.spread_3,
         scale.photon,
     )
     if len(candidates) > _MAX_CANDIDATES:
@@ -136,10 +136,6 @@ def find_peaks(
     )
     _join_parts(counts, valid, judged, steps)
     return _found(judged, candidates, blocks.level.shape)
-
-
-def _background_photons(variance: Plane, scale: PhotonScale) -> Plane:
-    return np.asarray(np.maximum(variance / scale.photon**2, MIN_BACKGROUND))
 
 
 def _join_parts(counts: Counts, valid: Valid, judged: NDArray[Any], steps: Steps) -> None:

@@ -243,12 +243,8 @@ def _grid(first: Places, last: Places, step: float) -> Places:
 
 def _sought(places: Places, grid: Places, step: float) -> tuple[float, float]:
     """Return the centre about which the radii of `places` gather most, from a grid of centres."""
-    best = np.argsort(-gathered(places, grid, step), kind="stable")[:_KEPT]
-    return _refined(places, grid[best], step)
-
-
-def _refined(places: Places, centers: Places, step: float) -> tuple[float, float]:
-    """Return the best centre near `centers`, by halving steps and widths of bins."""
+    centers = grid[np.argsort(-gathered(places, grid, step), kind="stable")[:_KEPT]]
+    # refined by halving steps and widths of bins
     around = np.stack(np.meshgrid([-1, 0, 1], [-1, 0, 1], indexing="ij"), axis=-1).reshape(-1, 2)
     while True:
         width = max(step, _WIDTH_PX)

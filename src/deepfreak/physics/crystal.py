@@ -32,10 +32,7 @@ def read_mosflm_matrix(path: Path, wavelength_A: float) -> Array:
     x along the beam and z along the spindle, are nanoBragg's and ours. Raises `StructureError` when
     the file does not begin with nine numbers, or these make no right-handed lattice.
 
-    Parameters
-    ----------
-    wavelength_A
-        The one that the matrix was made with, by which it is divided; the file does not name it.
+    `wavelength_A` is that with which the matrix was made; the file does not name it.
     """
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
@@ -109,8 +106,6 @@ class Orientation:
     def turned_axes(self, unturned: Array, wavelength_A: float) -> Array:
         """Return rows a, b, c of the oriented crystal, from those of `real_axes`."""
         if self.matrix_file is not None:
-            from deepfreak.physics.crystal import read_mosflm_matrix
-
             reciprocal_axes = read_mosflm_matrix(Path(self.matrix_file), wavelength_A)
             axes: Array = np.linalg.inv(reciprocal_axes).T.astype(np.float64)
             return axes

@@ -65,10 +65,7 @@ class Scatterer(Protocol):
     ) -> NDArray[np.float32]:
         """Return the expected photons that it scatters to each pixel, (slow, fast).
 
-        Parameters
-        ----------
-        rng
-            For what is random about the matter itself, as the orientations of grains.
+        `rng` is for what is random about the matter itself, as the orientations of grains.
         """
 
     def per_mm(self, stol: NDArray[np.float64], beam: Beam) -> NDArray[np.float64] | None:
@@ -212,7 +209,7 @@ class Truth:
         Of the first crystal: rows of its rotation, None for a blank shot; a, b, c in A and alpha,
         beta, gamma in degrees, strained as it was, or None without a crystal.
     spots_3sigma, spots_5sigma
-        How many spots rise that far above the noise around them; see `spots.count_spots`.
+        How many spots rise that far above the noise around them; see `exposure.count_spots`.
     d_min_A
         Finest spacing of a spot above 5 sigma; None without one.
     lattices, ice

@@ -149,7 +149,7 @@ def draw_detector(
         switch_off=switch_off if switches else 0.0,
         switch_noise=log_uniform(rng, 3, 30),
         dtype=dtype,
-        lowest=float(np.iinfo(dtype).min) + 1 if dtype.startswith("int") else _floor(dtype),
+        lowest=_lowest(dtype),
         top=top,
         fill=fill,
         faults=faults,
@@ -204,5 +204,7 @@ def _largest(dtype: str) -> float:
     return float(np.iinfo(dtype).max)
 
 
-def _floor(dtype: str) -> float:
+def _lowest(dtype: str) -> float:
+    if dtype.startswith("int"):
+        return float(np.iinfo(dtype).min) + 1
     return 0.0 if dtype.startswith("u") else -math.inf

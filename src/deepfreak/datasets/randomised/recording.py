@@ -43,32 +43,14 @@ class Recorded:
     usable: NDArray[np.bool_]
     zingers: int  # how many lone events struck
 
-    @property
-    def photon(self) -> float:
-        """Counts of one photon."""
-        return self.detector.gain
-
-    @property
-    def noise(self) -> Float:
-        """RMS of each pixel's counts without spots, in counts."""
-        square = np.maximum(self.light, 0) + np.float32(self.detector.noise_photons**2)
-        noise: Float = np.sqrt(square) * np.float32(self.detector.gain)
-        return noise
-
-    def places(
-        self, slow: NDArray[np.float64], fast: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return where places of the canvas lie in the frame, in pixels; NaN where they do not.
-
-        In a stack of modules they are known to the pixel.
-        """
-        return frame_places(self.detector, slow, fast)
-
 
 def frame_places(
     detector: RandomisedDetector, slow: NDArray[np.float64], fast: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the places in the frame of places on the canvas; NaN where no pixel measures."""
+    """Return the places in the frame of places on the canvas; NaN where no pixel measures.
+
+    In a stack of modules they are known to the pixel.
+    """
     slow, fast = np.asarray(slow, dtype=np.float64), np.asarray(fast, dtype=np.float64)
     height, width = detector.shape
     inside = (slow >= 0) & (slow < height) & (fast >= 0) & (fast < width)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.compiled import njit
-from deepfreak.datasets.randomised.recording import Recorded
+from deepfreak.datasets.randomised.recording import Recorded, frame_places
 from deepfreak.evidence.candidates import poisson_z
 
 Float = NDArray[np.float32]
@@ -41,8 +41,8 @@ def visible_spots(
 
     Expected are the background of the recording and its noise; see `visible_in`.
     """
-    at_slow, at_fast = recorded.places(slow, fast)
     detector = recorded.detector
+    at_slow, at_fast = frame_places(detector, slow, fast)
     return visible_in(
         recorded.frame.counts,
         recorded.usable,

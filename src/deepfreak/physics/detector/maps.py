@@ -138,11 +138,8 @@ def sin_theta_at(positions_mm: Array) -> Array:
 
 
 def _in_regions(image: Array, detector: Detector) -> Array:
-    """Return a read-only `image` with zeros in the gaps between modules."""
-    if detector.modules is not None:
-        whole, image = image, np.zeros_like(image)
-        for region in detector.sensitive_regions():
-            image[region] = whole[region]
+    """Return a read-only `image` with zeros in the gaps."""
+    image[gaps(detector)] = 0
     image.setflags(write=False)
     return image
 

@@ -32,12 +32,7 @@ def point_spread(photons: Float, *, fwhm_mm: float, pixel_size_mm: float) -> Flo
     `photons` with `point_spread_kernel`, which is met to 1e-4: the tails that reach far are summed
     on a grid of cells.
 
-    Parameters
-    ----------
-    photons
-        (slow, fast).
-    fwhm_mm
-        Full width at half maximum; 0 leaves the image as it is.
+    `photons` are (slow, fast); a full width at half maximum `fwhm_mm` of 0 leaves them as they are.
     """
     if fwhm_mm == 0:
         return photons

@@ -185,11 +185,12 @@ class Amorphous:
     __slots__ = ()
     density_g_cm3: float
     molar_mass_g: float
+    thickness_mm: float | tuple[float, float]
 
     @property
     def path_mm(self) -> float | tuple[float, float]:
         """How far the beam travels in it."""
-        raise NotImplementedError
+        return self.thickness_mm
 
     def form_factor(self) -> tuple[Array, Array]:
         """Return sin(theta)/lambda in 1/A, ascending, and the amplitude in electrons/molecule."""
@@ -241,11 +242,6 @@ class Water(Amorphous):
     density_g_cm3: Positive = 1.0
     molar_mass_g: Positive = 18.015
 
-    @property
-    def path_mm(self) -> float | tuple[float, float]:
-        """How far the beam travels in it."""
-        return self.thickness_mm
-
     def with_path(self, path_mm: float) -> Self:
         """Return water of this thickness."""
         return replace(self, thickness_mm=path_mm)
@@ -291,11 +287,6 @@ class TabulatedMatter(Amorphous):
     # density_g_cm3, molar_mass_g: what turns the path into a number of molecules
     density_g_cm3: Positive
     molar_mass_g: Positive
-
-    @property
-    def path_mm(self) -> float | tuple[float, float]:
-        """How far the beam travels in it."""
-        return self.thickness_mm
 
     def with_path(self, path_mm: float) -> Self:
         """Return matter of this thickness."""

@@ -82,12 +82,7 @@ def by_pixel(
 ) -> None:
     """Add sum(F^2 F_latt^2) over subpixels, sources, spindle steps and domains to `image`.
 
-    Parameters
-    ----------
-    image
-        (slow, fast), float64.
-    sources
-        (n, 5): direction of travel, wavelength in A, weight.
+    `sources` are (n, 5): direction of travel, wavelength in A, weight.
     """
     F, hkl_min, cells = crystal.F, crystal.hkl_min, crystal.cells
     real_axes, domains = crystal.real_axes, crystal.domains

@@ -43,21 +43,13 @@ def fetch_entry(
     when the download fails or brings something else; `OutputError` when the file is there already
     and `overwrite` is not set, or cannot be written.
 
-    Parameters
-    ----------
-    pdb_id
-        Four characters ("4RVY") or the extended form ("pdb_00004rvy").
-    folder
-        Where to put `ID.cif.gz`; None is where `pdb:ID` looks for it.
-    url
-        Folder of the archive or a mirror of it.
-    timeout_s
-        Limit in seconds on the whole download.
-    progress
-        Called with the bytes received and, if the server states it, their total.
-    max_bytes, max_text_bytes
-        Limits on the file, and on its text once it is decompressed.
+    `pdb_id` has four characters ("4RVY") or the extended form ("pdb_00004rvy"). `ID.cif.gz` goes
+    into `folder`, by default where `pdb:ID` looks for it. `url` is a folder of the archive or a
+    mirror. `progress` is called with the bytes received and, if the server states it, their total.
+    `timeout_s` limits the whole download, `max_bytes` the file, `max_text_bytes` its text.
     """
+    import httpx
+
     name = canonical_id(pdb_id)
     path = entry_path(pdb_id, folder=folder)
     if path.exists() and not overwrite:
@@ -65,9 +57,21 @@ def fetch_entry(
     address = f"{url.rstrip('/')}/{name}.cif.gz"
     try:
         with written_whole(path) as draft:
-            _download(address, draft, max_bytes=max_bytes, timeout_s=timeout_s, progress=progress)
+            asyncio.run(_receive(address, draft, max_bytes, timeout_s, progress))
             draft.flush()
             _check_entry(Path(draft.name), name, address, max_text_bytes)
+    except TimeoutError:
+        raise FetchError(
+            f"{address}: no complete file within {timeout_s:g} s; try again or raise --timeout"
+        ) from None
+    except httpx.TimeoutException as error:
+        raise FetchError(f"{address}: the server is silent; try again later") from error
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        reason = str(error) or type(error).__name__
+        raise FetchError(
+            f"{address}: cannot be fetched: {reason}; "
+            "check the network, or name a mirror with --url"
+        ) from error
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
     return path
@@ -98,33 +102,6 @@ def entry_path(pdb_id: str, *, folder: Path | None = None) -> Path:
             )
         folder = known / "pdb"
     return folder / f"{canonical_id(pdb_id)}.cif.gz"
-
-
-def _download(
-    address: str,
-    draft: BinaryIO,
-    *,
-    max_bytes: int,
-    timeout_s: float,
-    progress: Callable[[int, int | None], None] | None,
-) -> None:
-    """Write what is at `address` into `draft`, or raise `FetchError`."""
-    import httpx
-
-    try:
-        asyncio.run(_receive(address, draft, max_bytes, timeout_s, progress))
-    except TimeoutError:
-        raise FetchError(
-            f"{address}: no complete file within {timeout_s:g} s; try again or raise --timeout"
-        ) from None
-    except httpx.TimeoutException as error:
-        raise FetchError(f"{address}: the server is silent; try again later") from error
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        reason = str(error) or type(error).__name__
-        raise FetchError(
-            f"{address}: cannot be fetched: {reason}; "
-            "check the network, or name a mirror with --url"
-        ) from error
 
 
 async def _receive(

@@ -172,15 +172,9 @@ def expand_to_p1(
 
     Raises `StructureError` when the box that holds the indices would be too large.
 
-    Parameters
-    ----------
-    hkl, F
-        (n, 3) indices and (n,) amplitudes in electrons. Where both mates of a Friedel pair are
-        listed each keeps its own amplitude; where one is, the other gets the same.
-    default_F
-        Amplitude of reflections that are not listed, except where the space group has them absent.
-    composition
-        Elements and atoms of each in the whole cell, if known.
+    `hkl` are (n, 3) indices, `F` (n,) amplitudes in electrons. Where both mates of a Friedel pair
+    are listed each keeps its own amplitude; where one is, the other gets the same. `default_F` is
+    the amplitude of reflections that are not listed, except where the space group has them absent.
     """
     hkl = hkl.astype(np.int64)
     rotations = _rotations(group)

@@ -130,15 +130,8 @@ def from_model(
     asks for too large a grid. Appendix A of the paper, after Tronrud (1997), computed as
     phenix.fmodel does.
 
-    Parameters
-    ----------
-    path
-        PDB or mmCIF file, plain or gzipped.
-    d_min_A
-        Resolution limit in angstrom.
-    k_sol, B_sol_A2
-        Density of the solvent in electrons/A^3 and the smearing of its surface in A^2; `k_sol=0`
-        leaves vacuum between the molecules.
+    `path` is a PDB or mmCIF file, plain or gzipped; `k_sol` and `B_sol_A2` are the density of the
+    solvent in electrons/A^3 and the smearing of its surface in A^2; `k_sol=0` leaves vacuum.
     """
     if not (0 <= k_sol < np.inf and 0 <= B_sol_A2 < np.inf):
         raise StructureError(

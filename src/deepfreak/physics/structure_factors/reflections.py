@@ -34,17 +34,10 @@ def from_mtz(path: Path, *, column: str | None = None, default_F: float = 0.0) -
     the message lists the candidates. Observed amplitudes are rarely on absolute scale; they are
     taken as they stand.
 
-    Parameters
-    ----------
-    path
-        MTZ file with a cell and a space group. The cell is that of the column's data set where it
-        is known, else that of the whole file.
-    column
-        Label of the amplitudes; for an anomalous pair `NAME(+)`, `NAME(-)` the label of either or
-        the bare NAME. None takes the first of FMODEL, F-MODEL, FC, F, FP, FOBS, F-OBS that is
-        there, else the only one.
-    default_F
-        Amplitude in electrons of reflections that the file does not list.
+    The cell is that of the column's data set where it is known, else that of the whole file.
+    `column` is the label of the amplitudes; for an anomalous pair `NAME(+)`, `NAME(-)` the label of
+    either or the bare NAME. None takes the first of FMODEL, F-MODEL, FC, F, FP, FOBS, F-OBS that is
+    there, else the only one. `default_F` is that of reflections that the file does not list.
     """
     import gemmi
 
@@ -96,15 +89,9 @@ def from_hkl_text(
     Raises `StructureError` for a line that does not hold three integers and an amplitude, with its
     number.
 
-    Parameters
-    ----------
-    path
-        Text file; it names no cell and no symmetry.
-    cell, space_group
-        a, b, c in angstrom and alpha, beta, gamma in degrees; the group by which the list is to be
-        expanded, "P 1" when every equivalent is listed.
-    default_F
-        Amplitude in electrons of reflections that the file does not list.
+    The file names no cell (a, b, c in angstrom and alpha, beta, gamma in degrees) and no space
+    group, by which the list is expanded: "P 1" when every equivalent is listed. `default_F` is the
+    amplitude in electrons of reflections that the file does not list.
     """
     _check_size(path)
     unit_cell, group = crystal_symmetry(cell, space_group)

@@ -16,6 +16,9 @@ from pydantic.dataclasses import dataclass
 
 from deepfreak.errors import StructureError
 from deepfreak.physics.structure_factors.factors import StructureFactors
+from deepfreak.physics.structure_factors.model import from_model
+from deepfreak.physics.structure_factors.reflections import from_hkl_text, from_mtz
+from deepfreak.physics.structure_factors.wilson import wilson
 from deepfreak.storage.cache import KeyedCache, key_of
 from deepfreak.storage.files import cache_folder
 
@@ -41,10 +44,8 @@ def cached(
 ) -> StructureFactors:
     """Return the structure factors of `settings`, from the cache or from `compute`.
 
-    Parameters
-    ----------
-    settings
-        All that determines the numbers, as JSON values; for files, the hash of their content.
+    `settings` are all that determines the numbers, as JSON values; for files, the hash of their
+    content.
     """
     folder = cache_folder()
     cache = KeyedCache(None if folder is None else folder / "structure_factors", ".npz")
@@ -127,29 +128,25 @@ def source_of_file(file: str) -> Model | Reflections:
 def structure_factors_for(source: Wilson | Model | Reflections, d_min_A: float) -> StructureFactors:
     """Return the structure factors of a source, from the cache where it has been computed before.
 
+    A relative `file` of the source is looked for in the current directory. `d_min_A` limits what is
+    computed; a file of reflections is used as far as it goes.
     Raises `StructureError` when the source cannot be used, or nothing of it diffracts as far as
     `d_min_A`.
-
-    Parameters
-    ----------
-    source
-        Settings; a relative `file` is looked for in the current directory.
-    d_min_A
-        Resolution limit of what is computed. A file of reflections is used as far as it goes.
     """
     settings = asdict(source)
     compute: Callable[[], StructureFactors]
     match source:
         case Wilson():
             settings["d_min_A"] = d_min_A
-            compute = partial(_wilson, source, d_min_A)
+            compute = partial(wilson, **{k: v for k, v in settings.items() if k != "kind"})
             if prod(source.cell[:3]) < FEW_REFLECTIONS * d_min_A**3:
                 # as quick as reading a file, of which there could be thousands
                 return _diffracting(compute(), d_min_A, faintest=MIN_AMPLITUDE)
         case Model():
             path = _coordinate_file(source.file)
             settings |= {"d_min_A": d_min_A, "file": path.name, "content": _content_hash(path)}
-            compute = partial(_model, source, path, d_min_A)
+            solvent = {"k_sol": source.k_sol, "B_sol_A2": source.B_sol_A2}
+            compute = partial(from_model, path, d_min_A=d_min_A, **solvent)
         case Reflections():
             path = Path(source.file)
             settings |= {"file": path.name, "content": _content_hash(path)}
@@ -188,23 +185,7 @@ def _diffracting(factors: StructureFactors, d_min_A: float, *, faintest: float) 
     )
 
 
-def _wilson(source: Wilson, d_min_A: float) -> StructureFactors:
-    from deepfreak.physics.structure_factors.wilson import wilson
-
-    settings: dict[str, Any] = asdict(source)
-    del settings["kind"]
-    return wilson(**settings, d_min_A=d_min_A)
-
-
-def _model(source: Model, path: Path, d_min_A: float) -> StructureFactors:
-    from deepfreak.physics.structure_factors.model import from_model
-
-    return from_model(path, d_min_A=d_min_A, k_sol=source.k_sol, B_sol_A2=source.B_sol_A2)
-
-
 def _reflections(source: Reflections, path: Path) -> StructureFactors:
-    from deepfreak.physics.structure_factors.reflections import from_hkl_text, from_mtz
-
     if path.suffix.lower() == ".mtz":
         if source.cell is not None or source.space_group is not None:
             raise StructureError(
