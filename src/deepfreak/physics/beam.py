@@ -62,17 +62,14 @@ class SASE:
         envelope = np.exp(-0.5 * (offsets / (self.bandwidth / per_fwhm)) ** 2)
         # Amplitudes smoothed by a Gaussian give a field whose squared correlation, the shape of an
         # intensity spike, is that same Gaussian.
-        fine = np.linspace(-1.6, 1.6, max(self.steps, self._cells()) * 2) * self.bandwidth
+        resolving = min(int(12 * self.bandwidth / self.spike_width), MAX_LINES)
+        fine = np.linspace(-1.6, 1.6, max(self.steps, resolving) * 2) * self.bandwidth
         field = rng.standard_normal((2, fine.size))
         width = self.spike_width / per_fwhm
         smooth = np.exp(-0.5 * ((offsets[:, None] - fine) / width) ** 2)
         smooth /= np.sqrt((smooth**2).sum(axis=1, keepdims=True))
         intensity = ((field @ smooth.T) ** 2).sum(axis=0) / 2
         return np.column_stack([wavelength_A * (1 + offsets), envelope * intensity])
-
-    def _cells(self) -> int:
-        """Return how many independent amplitudes resolve the spikes."""
-        return min(int(12 * self.bandwidth / self.spike_width), MAX_LINES)
 
 
 @settings

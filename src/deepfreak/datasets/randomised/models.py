@@ -60,48 +60,44 @@ def _ccd(
     return DetectorModel(name, layout, pixel_um, weight, circle=circle)
 
 
-def _pilatus(name: str, rows: int, columns: int, weight: float) -> DetectorModel:
-    layout = grid(rows, columns, (195, 487), (17, 7), (2, 8))
-    return DetectorModel(f"PILATUS {name}", layout, 172, weight)
+# Of one module: pixels, gaps and chips (slow, fast), and the pixels' size in um.
+_MODULES = {
+    "PILATUS": ((195, 487), (17, 7), (2, 8), 172),
+    "Dectris EIGER": ((514, 1030), (37, 10), (2, 4), 75),
+    "Dectris EIGER2": ((512, 1028), (38, 12), (2, 4), 75),
+    "JUNGFRAU": ((512, 1024), (38, 12), (2, 4), 75),
+}
 
 
-def _eiger(name: str, rows: int, columns: int, weight: float) -> DetectorModel:
-    layout = grid(rows, columns, (514, 1030), (37, 10), (2, 4))
-    return DetectorModel(f"Dectris EIGER {name}", layout, 75, weight)
-
-
-def _eiger2(name: str, rows: int, columns: int, weight: float) -> DetectorModel:
-    layout = grid(rows, columns, (512, 1028), (38, 12), (2, 4))
-    return DetectorModel(f"Dectris EIGER2 {name}", layout, 75, weight)
-
-
-def _jungfrau(name: str, rows: int, columns: int, weight: float, stack: float) -> DetectorModel:
-    layout = grid(rows, columns, (512, 1024), (38, 12), (2, 4))
-    return DetectorModel(f"JUNGFRAU {name}", layout, 75, weight, stack)
+def _tiled(name: str, rows: int, columns: int, weight: float, stack: float = 0.0) -> DetectorModel:
+    """Return rows x columns of the modules that the name begins with."""
+    module, gap, chips, pixel_um = _MODULES[name.rpartition(" ")[0]]
+    layout = grid(rows, columns, module, gap, chips)
+    return DetectorModel(name, layout, pixel_um, weight, stack)
 
 
 MODELS: dict[str, tuple[DetectorModel, ...]] = {
     "PILATUS": (
-        _pilatus("300K", 3, 1, 2),
-        _pilatus("1M", 5, 2, 2),
-        _pilatus("2M", 8, 3, 2),
-        _pilatus("6M", 12, 5, 0.3),
+        _tiled("PILATUS 300K", 3, 1, 2),
+        _tiled("PILATUS 1M", 5, 2, 2),
+        _tiled("PILATUS 2M", 8, 3, 2),
+        _tiled("PILATUS 6M", 12, 5, 0.3),
     ),
     "EIGER": (
-        _eiger2("500K", 1, 1, 2),
-        _eiger("1M", 2, 1, 2),
-        _eiger2("1M", 2, 1, 2),
-        _eiger("4M", 4, 2, 1.2),
-        _eiger2("4M", 4, 2, 1.2),
-        _eiger("9M", 6, 3, 0.1),
-        _eiger2("9M", 6, 3, 0.1),
-        _eiger("16M", 8, 4, 0.05),
-        _eiger2("16M", 8, 4, 0.05),
+        _tiled("Dectris EIGER2 500K", 1, 1, 2),
+        _tiled("Dectris EIGER 1M", 2, 1, 2),
+        _tiled("Dectris EIGER2 1M", 2, 1, 2),
+        _tiled("Dectris EIGER 4M", 4, 2, 1.2),
+        _tiled("Dectris EIGER2 4M", 4, 2, 1.2),
+        _tiled("Dectris EIGER 9M", 6, 3, 0.1),
+        _tiled("Dectris EIGER2 9M", 6, 3, 0.1),
+        _tiled("Dectris EIGER 16M", 8, 4, 0.05),
+        _tiled("Dectris EIGER2 16M", 8, 4, 0.05),
     ),
     "JUNGFRAU": (
-        _jungfrau("0.5M", 1, 1, 2, 0.0),
-        _jungfrau("1M", 2, 1, 2, 0.4),
-        _jungfrau("4M", 4, 2, 1, 0.4),
+        _tiled("JUNGFRAU 0.5M", 1, 1, 2),
+        _tiled("JUNGFRAU 1M", 2, 1, 2, 0.4),
+        _tiled("JUNGFRAU 4M", 4, 2, 1, 0.4),
     ),
     "SLAC-XFEL": (
         DetectorModel("ePix10k2M", pinwheel(2, 2, (352, 384), 22, 90, (2, 2)), 100, 1.5, 0.5),

@@ -30,11 +30,10 @@ from deepfreak.datasets.randomised.spots import (
     factor_for,
 )
 from deepfreak.datasets.randomised.stray_light import MAX_PHOTONS
-from deepfreak.physics.crystal import real_axes
 from deepfreak.physics.scattering.ice.lattice import (
     STRUCTURES,
     Structure,
-    structure_factor,
+    listed_reflections,
 )
 
 Array = NDArray[np.float64]
@@ -103,14 +102,7 @@ def ring_spacings(material: str) -> tuple[Array, Array]:
         order = np.arange(1, _BEHENATE_ORDERS + 1)
         return BEHENATE_A / order, 1.0 / order
     structure = (CALIBRANTS | ICE)[material]
-    axes = real_axes(structure.cell)
-    largest = np.floor(np.linalg.norm(axes, axis=1) / _MIN_D_A).astype(int)
-    grids = np.meshgrid(*(np.arange(-n, n + 1) for n in largest), indexing="ij")
-    hkl = np.stack(grids, axis=-1).reshape(-1, 3)
-    stol = np.linalg.norm(hkl @ np.linalg.inv(axes).T, axis=1) / 2
-    inside = (stol > 0) & (stol <= 0.5 / _MIN_D_A)
-    hkl, stol = hkl[inside], stol[inside]
-    F_sqr = np.abs(structure_factor(structure, hkl, stol)) ** 2 * np.exp(-2 * _B_A2 * stol**2)
+    _, _, stol, F_sqr = listed_reflections(structure, 0.5 / _MIN_D_A, _B_A2)
     order = np.argsort(stol)
     stol, F_sqr = stol[order], F_sqr[order]
     starts = np.flatnonzero(np.diff(stol, prepend=-1.0) > 1e-5)

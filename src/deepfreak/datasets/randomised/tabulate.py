@@ -43,8 +43,8 @@ def make_table(
 ) -> dict[str, Any]:
     """Simulate frames 0 to count - 1 of a series, write their evidence, and return the manifest.
 
-    Frame i depends on (seed, i), `family` and `without` only: see `frame.draw_frame`. A run that was
-    interrupted resumes from the draft beside `out`. Raises as `resuming.make_file` does.
+    Frame i depends on (seed, i), `family` and `without` only: see `frame.draw_frame`. A run resumes
+    from the draft beside `out`. Raises as `resuming.make_file` does.
     """
     check_choices(family, without)
     settings: dict[str, Any] = {

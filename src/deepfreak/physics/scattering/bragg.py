@@ -279,6 +279,8 @@ def domains_of(crystal: RenderedCrystal, real_axes: Array) -> Domains:
     radius_sqr = {TOPHAT: TOPHAT_RADIUS_SQR, GAUSS: GAUSS_RADIUS_SQR}[crystal.shape]
     reciprocal_axes = np.ascontiguousarray(np.linalg.inv(real_axes).T)
     per_cell = reciprocal_axes / crystal.cells[:, None]
+    # |U - 1| = 2 sqrt(2) sin(angle / 2) keeps its digits where the trace loses them
+    chord = np.linalg.norm(crystal.domains - np.eye(3), axis=(1, 2)).max() / np.sqrt(8)
     semi_axes = np.sqrt(radius_sqr) * np.linalg.svd(per_cell, compute_uv=False)
     return Domains(
         real_axes=rows(real_axes),
@@ -289,7 +291,7 @@ def domains_of(crystal: RenderedCrystal, real_axes: Array) -> Domains:
         radius_sqr=radius_sqr,
         radius=float(semi_axes.max()),
         elongation=float(semi_axes.max() / semi_axes.min()),
-        max_rotation=_largest_rotation(crystal.domains),
+        max_rotation=float(2 * np.arcsin(min(chord, 1.0))),
     )
 
 
@@ -314,10 +316,3 @@ def panel_grid(panel: Panel, oversample: int) -> PanelGrid:
 def rows(array: Array) -> Any:  # noqa: ANN401 -- as deeply nested as the array
     """Return a small array as nested tuples, as compiled loops take it."""
     return tuple(rows(row) if row.ndim else float(row) for row in array)
-
-
-def _largest_rotation(domains: Array) -> float:
-    """Return the largest misorientation of `domains`, (n, 3, 3), in radian."""
-    # |U - 1| = 2 sqrt(2) sin(angle / 2) keeps its digits where the trace loses them
-    chord = np.linalg.norm(domains - np.eye(3), axis=(1, 2)).max() / np.sqrt(8)
-    return float(2 * np.arcsin(min(chord, 1.0)))

@@ -127,7 +127,8 @@ async def _receive(
         client.stream("GET", address, headers={"Accept-Encoding": "identity"}) as response,
     ):
         _check_response(response, address)
-        total = _announced_bytes(response)
+        length = response.headers.get("Content-Length", "")
+        total = int(length) if re.fullmatch(r"[0-9]{1,18}", length, re.ASCII) else None
         received = 0
         if total is None or total <= max_bytes:
             async for chunk in response.aiter_raw(CHUNK_BYTES):
@@ -153,12 +154,6 @@ def _check_response(response: httpx.Response, address: str) -> None:
     hops = [*response.history, response]
     if address.startswith("https:") and any(hop.url.scheme != "https" for hop in hops):
         raise FetchError(f"{address}: redirected to an address without https; not followed")
-
-
-def _announced_bytes(response: httpx.Response) -> int | None:
-    """Return the length that the server promised, if it gave a sensible one."""
-    length = response.headers.get("Content-Length", "")
-    return int(length) if re.fullmatch(r"[0-9]{1,18}", length, re.ASCII) else None
 
 
 def _check_entry(draft: Path, name: str, address: str, max_text_bytes: int) -> None:

@@ -177,7 +177,8 @@ def expand_to_p1(
     the amplitude of reflections that are not listed, except where the space group has them absent.
     """
     hkl = hkl.astype(np.int64)
-    rotations = _rotations(group)
+    # row vectors hkl turn by hkl @ R
+    rotations = [np.array(op.rot, np.int64) // op.DEN for op in group.operations().sym_ops]
     largest = np.max([np.abs(hkl @ rotation).max(axis=0) for rotation in rotations], axis=0)
     check_box(largest, what=f"the largest index {tuple(largest.tolist())}")
     box = np.full(2 * largest + 1, default_F, dtype=np.float32)
@@ -203,11 +204,6 @@ def expand_to_p1(
         default_F=default_F,
         composition=composition,
     )
-
-
-def _rotations(group: gemmi.SpaceGroup) -> list[npt.NDArray[np.int64]]:
-    """Return the rotation of each symmetry operation; row vectors hkl turn by `hkl @ R`."""
-    return [np.array(op.rot, dtype=np.int64) // op.DEN for op in group.operations().sym_ops]
 
 
 def _clear_absences(box: npt.NDArray[np.float32], group: gemmi.SpaceGroup) -> None:

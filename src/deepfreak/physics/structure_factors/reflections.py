@@ -53,8 +53,10 @@ def from_mtz(path: Path, *, column: str | None = None, default_F: float = 0.0) -
         )
     labels = _amplitude_labels(mtz, column, path)
     columns = [mtz.column_with_label(label) for label in labels]
+    own = mtz.dataset(columns[0].dataset_id).cell.parameters
+    known = min(own[:3]) > 0 and max(own[:3]) > 1
     try:
-        cell, group = crystal_symmetry(_cell_of(columns[0], mtz), mtz.spacegroup.xhm())
+        cell, group = crystal_symmetry(own if known else mtz.cell.parameters, mtz.spacegroup.xhm())
     except StructureError as error:
         raise StructureError(f"{path}: {error}") from None
     hkl = mtz.make_miller_array()
@@ -72,12 +74,6 @@ def from_mtz(path: Path, *, column: str | None = None, default_F: float = 0.0) -
         source=f"{path.name}, column {', '.join(labels)}",
         default_F=default_F,
     )
-
-
-def _cell_of(column: gemmi.Mtz.Column, mtz: gemmi.Mtz) -> Sequence[float]:
-    """Return the cell of a column's data set, or the file's where that one is unknown."""
-    own: Sequence[float] = mtz.dataset(column.dataset_id).cell.parameters
-    return own if min(own[:3]) > 0 and max(own[:3]) > 1 else mtz.cell.parameters
 
 
 def from_hkl_text(

@@ -73,6 +73,21 @@ class IceReflections:
 def reflections(form: IceForm, stol_max: float) -> IceReflections:
     """Return the reflections of ice up to `stol_max` in 1/A that are not absent."""
     structure = STRUCTURES[form]
+    hkl, q, stol, F_sqr = listed_reflections(structure, stol_max, B_A2)
+    present = F_sqr > MIN_INTENSITY * F_sqr.max(initial=0.0)
+    return IceReflections(
+        hkl=hkl[present],
+        q=q[present],
+        stol=stol[present],
+        F_sqr=F_sqr[present],
+        cell_A3=float(np.linalg.det(real_axes(structure.cell))),
+    )
+
+
+def listed_reflections(
+    structure: Structure, stol_max: float, B_A2: float
+) -> tuple[NDArray[np.int64], Array, Array, Array]:
+    """Return indices, vectors and stol in 1/A and |F|^2 of all reflections up to `stol_max`."""
     axes = real_axes(structure.cell)
     largest = np.floor(2 * stol_max * np.linalg.norm(axes, axis=1)).astype(int)
     grids = np.meshgrid(*(np.arange(-n, n + 1) for n in largest), indexing="ij")
@@ -82,14 +97,7 @@ def reflections(form: IceForm, stol_max: float) -> IceReflections:
     inside = (stol > 0) & (stol <= stol_max)
     hkl, q, stol = hkl[inside], q[inside], stol[inside]
     F_sqr = np.abs(structure_factor(structure, hkl, stol)) ** 2 * np.exp(-2 * B_A2 * stol**2)
-    present = F_sqr > MIN_INTENSITY * F_sqr.max(initial=0.0)
-    return IceReflections(
-        hkl=hkl[present],
-        q=q[present],
-        stol=stol[present],
-        F_sqr=F_sqr[present],
-        cell_A3=float(np.linalg.det(axes)),
-    )
+    return hkl, q, stol, F_sqr
 
 
 def structure_factor(

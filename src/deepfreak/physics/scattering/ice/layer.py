@@ -45,9 +45,14 @@ def powder_photons(
     the pixel: rings are often narrower.
     """
     image = np.empty(detector.image_size, dtype=np.float32)
+    # the profile is straight between its entries; its integral, and that one's
+    once = np.concatenate([[0.0], np.cumsum((profile[:-1] + profile[1:]) / 2)])
+    step = once[:-1] + profile[:-1] / 3 + profile[1:] / 6
     _average_over_pixels(
         image,
-        *_antiderivatives(profile),
+        profile,
+        once,
+        np.concatenate([[0.0], np.cumsum(step)]),
         sin_theta=sin_theta(detector),
         extents=pixel_extents(detector),
         scale=1 / (pulse.wavelength_A * STEP),
@@ -95,13 +100,6 @@ def _add_gaussian(profile: Array, center: float, sigma: float, area: float) -> N
     # second antiderivative; its second differences are averages under a triangle of base 2 STEP
     twice = sigma * (z * ndtr(z) + np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi))
     profile[first:last] += area * np.diff(twice, 2)
-
-
-def _antiderivatives(profile: Array) -> tuple[Array, Array, Array]:
-    """Return a profile that is straight between its entries, its integral, and that one's."""
-    once = np.concatenate([[0.0], np.cumsum((profile[:-1] + profile[1:]) / 2)])
-    step = once[:-1] + profile[:-1] / 3 + profile[1:] / 6
-    return profile, once, np.concatenate([[0.0], np.cumsum(step)])
 
 
 @lru_cache(maxsize=8)
