@@ -150,25 +150,6 @@ class Divergence:
         return np.column_stack([np.cos(h) * np.cos(v), np.cos(h) * np.sin(v), np.sin(h)])
 
 
-def beam_sources(
-    wavelength_A: float,
-    *,
-    lines: Array | None,
-    divergence: Divergence | None,
-    equal_weights: bool,
-) -> Array:
-    """Return all directions with all lines, (n, 5): direction, wavelength in A, share."""
-    lines = np.array([[wavelength_A, 1.0]]) if lines is None else lines[lines[:, 1] > 0]
-    directions = np.array([[1.0, 0.0, 0.0]]) if divergence is None else divergence.directions()
-    sources = np.column_stack(
-        [np.repeat(directions, len(lines), axis=0), np.tile(lines, (len(directions), 1))]
-    )
-    if equal_weights:
-        sources[:, 4] = 1
-    sources[:, 4] /= sources[:, 4].sum()
-    return sources
-
-
 def bandwidth_rms(sources: Array) -> float:
     """Return the relative RMS width of the spectrum of `sources`, (n, 5)."""
     mean = np.average(sources[:, 3], weights=sources[:, 4])
@@ -249,13 +230,18 @@ class Beam:
 
         Direction of travel, wavelength in A, and the share of the photons; shares sum to one.
         """
-        lines = self.spectrum.lines(wavelength_A, rng) if self.spectrum else None
-        return beam_sources(
-            wavelength_A,
-            lines=lines,
-            divergence=self.divergence,
-            equal_weights=self.equal_weights,
+        lines = np.array([[wavelength_A, 1.0]])
+        if self.spectrum:
+            lines = self.spectrum.lines(wavelength_A, rng)
+            lines = lines[lines[:, 1] > 0]
+        directions = self.divergence.directions() if self.divergence else np.array([[1.0, 0, 0]])
+        sources = np.column_stack(
+            [np.repeat(directions, len(lines), axis=0), np.tile(lines, (len(directions), 1))]
         )
+        if self.equal_weights:
+            sources[:, 4] = 1
+        sources[:, 4] /= sources[:, 4].sum()
+        return sources
 
     def fluence(self, photons: float) -> float:
         """Return the photons/m^2 of a pulse of `photons`."""

@@ -51,8 +51,7 @@ def read_mosflm_matrix(path: Path, wavelength_A: float) -> Array:
             f"{path}: expected three reciprocal axes that make a right-handed lattice, "
             f"found {columns.T.tolist()}"
         )
-    rows: Array = np.ascontiguousarray(columns.T / wavelength_A)
-    return rows
+    return np.ascontiguousarray(columns.T / wavelength_A)
 
 
 def _is_lattice(axes: Array) -> bool:
@@ -230,8 +229,7 @@ def real_axes(cell: UnitCell) -> Array:
     """
     # the reciprocal metric's Cholesky factor has a* along x and b* in the xy plane
     reciprocal_axes = np.linalg.cholesky(reciprocal_metric(cell))
-    axes: Array = np.linalg.inv(reciprocal_axes).T.astype(np.float64)
-    return axes
+    return np.linalg.inv(reciprocal_axes).T.astype(np.float64)
 
 
 def random_strain(space_group: str, axes: Array, rms: float, rng: np.random.Generator) -> Array:
@@ -250,8 +248,7 @@ def random_strain(space_group: str, axes: Array, rms: float, rng: np.random.Gene
     for operation in operations:
         R = axes.T @ (np.array(operation.rot) / operation.DEN) @ to_fraction
         total += R @ strain @ R.T
-    mean: Array = total / len(operations)
-    return mean
+    return total / len(operations)
 
 
 def random_orientation(rng: np.random.Generator) -> Array:
@@ -285,19 +282,16 @@ def random_domains(count: int, spread_deg: float, rng: np.random.Generator) -> A
     K = np.zeros((count, 3, 3))
     K[:, 0, 1], K[:, 0, 2], K[:, 1, 2] = -axes[:, 2], axes[:, 1], -axes[:, 0]
     K -= K.transpose(0, 2, 1)
-    domains: Array = (
+    return (
         np.eye(3) + np.sin(angles)[:, None, None] * K + (1 - np.cos(angles))[:, None, None] * K @ K
     )
-    return domains
 
 
 def rotation_about(axis: Array, angle: float) -> Array:
     """Return the right-handed rotation by `angle` radian about `axis` (Rodrigues)."""
     K = np.cross(np.eye(3), _unit(axis))
-    rotation: Array = np.eye(3) + math.sin(angle) * K + (1 - math.cos(angle)) * K @ K
-    return rotation
+    return np.eye(3) + math.sin(angle) * K + (1 - math.cos(angle)) * K @ K
 
 
 def _unit(vector: Array) -> Array:
-    unit: Array = vector / np.linalg.norm(vector)
-    return unit
+    return vector / np.linalg.norm(vector)

@@ -180,7 +180,11 @@ class Shot:
         rng = _generator(self.seed, self.index, _SURROUNDINGS)
         if self.photons == 0:
             return (), rng
-        found = [_of_one_length(matter, rng) for matter in self.experiment.background]
+        found: list[Scatterer] = []
+        for matter in self.experiment.background:
+            path = matter.path_mm
+            one = float(rng.uniform(*path)) if isinstance(path, tuple) else None
+            found.append(matter if one is None else matter.with_path(one))
         return tuple(matter for matter in found if matter.is_met(rng)), rng
 
     def path_mm(self, material: str) -> float | None:
@@ -235,13 +239,6 @@ class Truth:
     air_mm: float | None
     table_mm: float | None
     ice_mm: float | None
-
-
-def _of_one_length(matter: Scatterer, rng: np.random.Generator) -> Scatterer:
-    """Return `matter` with a length drawn from its range, if it has one."""
-    if isinstance(matter.path_mm, tuple):
-        return matter.with_path(float(rng.uniform(*matter.path_mm)))
-    return matter
 
 
 def _generator(seed: int, index: int, stream: int) -> np.random.Generator:

@@ -65,11 +65,6 @@ class Faults:
     tracks: float
     tails: float  # share of pixels far below the pedestal in each frame
 
-    @property
-    def unreliable(self) -> Places:
-        """Places whose counts say nothing of the light."""
-        return np.concatenate([self.dead, self.hot, self.noisy])
-
 
 def draw_faults(
     placed: PlacedModules,

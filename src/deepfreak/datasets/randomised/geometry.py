@@ -32,8 +32,7 @@ class Geometry:
         with np.errstate(invalid="ignore"):
             two_theta = 2 * np.arcsin(self.wavelength_A / (2 * d_A))
             tangent = np.where(two_theta < math.pi / 2, np.tan(two_theta), np.nan)
-        radius: Array = self.distance_mm / self.pixel_mm * tangent
-        return radius
+        return self.distance_mm / self.pixel_mm * tangent
 
     def q_at(self, radius_px: float) -> float:
         """Return 1/d in 1/A at a distance from the beam."""
@@ -43,8 +42,7 @@ class Geometry:
     def polarization_factor(self, two_theta: Array, azimuth: Array) -> Array:
         """Return the polarisation factor; `azimuth` counts from fast, along the field."""
         sin2 = np.sin(two_theta) ** 2
-        factor: Array = 1 - sin2 / 2 * (1 + self.polarization * np.cos(2 * azimuth))
-        return factor
+        return 1 - sin2 / 2 * (1 + self.polarization * np.cos(2 * azimuth))
 
 
 def farthest_px(center_px: tuple[float, float], shape: tuple[int, int]) -> float:

@@ -153,8 +153,7 @@ class Texture:
     def by_cosine(self, cosine: Array) -> Array:
         """Return the factor by the cosine of `arcs` times the angle from the brightest."""
         mean = float(np.exp(self.sharpness * (np.cos(np.arange(720) * np.pi / 360) - 1)).mean())
-        factor: Array = np.exp(self.sharpness * (cosine - 1)) / mean
-        return factor
+        return np.exp(self.sharpness * (cosine - 1)) / mean
 
 
 EVEN = Texture()

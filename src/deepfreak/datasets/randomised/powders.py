@@ -246,8 +246,7 @@ def _arc_px(rings: PowderRings, shape: tuple[int, int], shadows: Array) -> Array
     fast = rings.center_px[1] + rings.radii_px[:, None] * np.cos(_AZIMUTH)
     seen = (slow >= 0) & (slow < shape[0]) & (fast >= 0) & (fast < shape[1])
     seen &= (transmission(shadows, slow.ravel(), fast.ravel()) > 0.5).reshape(seen.shape)
-    length: Array = seen * (rings.radii_px[:, None] * 2 * np.pi / _ANGLES)
-    return length
+    return seen * (rings.radii_px[:, None] * 2 * np.pi / _ANGLES)
 
 
 def add_grains(light: Light, grains: Spots, canvas: Canvas, rng: np.random.Generator) -> None:

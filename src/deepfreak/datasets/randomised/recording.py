@@ -130,7 +130,7 @@ def record(
     counts = _as_written(values, detector)
     frame = _as_read(counts, detector, header, geometry=geometry, file=file, index=index)
     usable = frame.valid.copy()
-    for places in (faults.gaps, faults.unreliable, struck):
+    for places in (faults.gaps, faults.dead, faults.hot, faults.noisy, struck):
         usable.reshape(-1)[places] = False
     return Recorded(
         frame=frame,

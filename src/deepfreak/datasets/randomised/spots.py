@@ -109,8 +109,7 @@ class Spots:
         column = np.clip(self.fast, 0, columns - 1).astype(np.intp)
         area = self.noise_pixels(canvas.psf_px)
         under = area * (background[row, column].astype(np.float64) + canvas.noise_photons**2)
-        needed: Array = CLEAR**2 / 4 + CLEAR * np.sqrt(under)
-        return needed
+        return CLEAR**2 / 4 + CLEAR * np.sqrt(under)
 
 
 def joined(parts: list[Spots]) -> Spots:

@@ -34,8 +34,7 @@ class Panel(NamedTuple):
     def normal(self) -> Array:
         """Unit vector from the crystal towards the panel, perpendicular to it."""
         normal = np.cross(self.fast_axis, self.slow_axis)
-        outward: Array = normal if normal @ self.origin_mm > 0 else -normal
-        return outward
+        return normal if normal @ self.origin_mm > 0 else -normal
 
     @property
     def close_distance_mm(self) -> float:
@@ -46,10 +45,9 @@ class Panel(NamedTuple):
     def corners_mm(self) -> Array:
         """The panel's four outer corners, (4, xyz)."""
         rows, columns = self.image_size
-        corners: Array = self.origin_mm + self.pixel_size_mm * np.array(
+        return self.origin_mm + self.pixel_size_mm * np.array(
             [s * self.slow_axis + f * self.fast_axis for s in (0, rows) for f in (0, columns)]
         )
-        return corners
 
     def pixel_positions_mm(
         self, *, subpixel: tuple[float, float] = (0.5, 0.5), rows: slice = slice(None)
@@ -60,10 +58,9 @@ class Panel(NamedTuple):
         """
         i = (np.arange(self.image_size[0])[rows] + subpixel[0]) * self.pixel_size_mm
         j = (np.arange(self.image_size[1]) + subpixel[1]) * self.pixel_size_mm
-        positions: Array = (
+        return (
             self.origin_mm + i[:, None, None] * self.slow_axis + j[None, :, None] * self.fast_axis
         )
-        return positions
 
 
 @settings

@@ -225,8 +225,7 @@ class Amorphous:
     def per_mm(self, stol: Array, beam: Beam) -> Array:
         """Return the photons per steradian and fluence from 1 mm of it at `stol` in 1/A, (n,)."""
         amplitude = interpolate(stol, *self.form_factor())
-        per_mm: Array = R_E_SQR_M2 * self.molecules_per_mm(beam) * amplitude**2
-        return per_mm
+        return R_E_SQR_M2 * self.molecules_per_mm(beam) * amplitude**2
 
 
 @settings

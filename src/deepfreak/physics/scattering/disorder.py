@@ -30,8 +30,7 @@ RESIDUE_A3 = 267.0
 
 def debye_waller(B_A2: float, stol: Array) -> Array:
     """Return exp(-B stol^2), by which disorder weakens the amplitudes at `stol` in 1/A."""
-    damping: Array = np.exp(-B_A2 * stol**2)
-    return damping
+    return np.exp(-B_A2 * stol**2)
 
 
 def diffuse_intensity(mean_square: Array, *, B_A2: float, stol: Array) -> Array:
@@ -48,8 +47,7 @@ def diffuse_intensity(mean_square: Array, *, B_A2: float, stol: Array) -> Array:
     B_A2
         Mean square displacement times 8 pi^2.
     """
-    lost: Array = mean_square * -np.expm1(-2 * B_A2 * stol**2)
-    return lost
+    return mean_square * -np.expm1(-2 * B_A2 * stol**2)
 
 
 def protein_of(cell_A3: float) -> Composition:

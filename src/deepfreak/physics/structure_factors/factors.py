@@ -122,8 +122,7 @@ def reciprocal_metric(cell: UnitCell) -> npt.NDArray[np.float64]:
     """Return the products of a*, b* and c* with each other, (3, 3) in 1/A^2."""
     cos = np.cos(np.radians(cell[3:]))
     angles = np.array([[1, cos[2], cos[1]], [cos[2], 1, cos[0]], [cos[1], cos[0], 1]])
-    metric: npt.NDArray[np.float64] = np.linalg.inv(np.outer(cell[:3], cell[:3]) * angles)
-    return metric
+    return np.linalg.inv(np.outer(cell[:3], cell[:3]) * angles)
 
 
 def check_box(largest_hkl: Sequence[float], *, what: str) -> None:

@@ -168,8 +168,7 @@ def _diffracting(factors: StructureFactors, d_min_A: float, *, faintest: float) 
 
     def reachable(hkl: NDArray[np.int64]) -> NDArray[np.bool_]:
         inverse_d2 = cell.calculate_1_d2_array(hkl.astype(np.int32))
-        found: NDArray[np.bool_] = (inverse_d2 > 0) & (inverse_d2 * d_min_A**2 <= 1)
-        return found
+        return (inverse_d2 > 0) & (inverse_d2 * d_min_A**2 <= 1)
 
     strongest = np.array(np.unravel_index(F.argmax(), F.shape)) - middle
     if F.max() > faintest and reachable(strongest[None]).any():

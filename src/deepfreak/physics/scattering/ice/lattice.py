@@ -121,5 +121,4 @@ def equivalent_sites(space_group: str, position: list[float]) -> Array:
     # on a special position several operations lead to one place
     grid = np.rint(copies * 1e4).astype(np.int64) % 10_000
     _, first = np.unique(grid, axis=0, return_index=True)
-    distinct: Array = copies[first]
-    return distinct
+    return copies[first]
