@@ -73,18 +73,9 @@ def find_rings(
     least 35 % of them must be on rings. It is sought within 80 pixels of a given one
     (and must then put 5 % more on rings), without one anywhere up to half a frame off the frame.
 
-    Parameters
-    ----------
-    crests
-        Places of what goes on as a line, as smooth rings do.
-    shape
-        Of the frame, (slow, fast).
-    valid
-        Share of each block that is measured.
-    given
-        The centre (slow, fast) of the header.
-    seek
-        Whether a centre is sought. Not with a crystal: its zones lie on circles, too.
+    `crests` are places of what continues as a line, as smooth rings do; `shape` that of the frame;
+    `valid` the share of each block that is measured; `given` the centre (slow, fast) of the header.
+    With a crystal no centre is looked for (`seek`): its zones lie on circles, too.
     """
     none = Rings(
         center_px=given,

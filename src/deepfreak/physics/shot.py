@@ -205,36 +205,27 @@ class Shot:
 
 @settings
 class Truth:
-    """The physics that made an image, for each of its columns in a data set.
-
-    Parameters
-    ----------
-    orientation, cell
-        Of the first crystal: rows of its rotation, None for a blank shot; a, b, c in A and alpha,
-        beta, gamma in degrees, strained as it was, or None without a crystal.
-    spots_3sigma, spots_5sigma
-        How many spots rise that far above the noise around them; see `exposure.count_spots`.
-    d_min_A
-        Finest spacing of a spot above 5 sigma; None without one.
-    lattices, ice
-        How many crystals diffracted, and whether ice did (None for a blank shot).
-    water_mm, air_mm, table_mm, ice_mm
-        How far the pulse went through each of `MATERIALS`; None for a blank shot and for a material
-        that the experiment does not have.
-    """
+    """The physics that made an image, for each of its columns in a data set."""
 
     pulse_photons: float
     wavelength_A: float
+    # rows of the rotation of the first crystal, None for a blank shot; its a, b, c in A and alpha,
+    # beta, gamma in degrees, strained as it was, or None without a crystal
     orientation: Matrix | None
     cell: Cell | None
     crystal_volume_mm3: float
     bragg_photons: float
     background_photons: float
+    # spots_3sigma, spots_5sigma: how many spots rise that far above the noise around them; see
+    # `exposure.count_spots`
     spots_3sigma: float
     spots_5sigma: float
-    d_min_A: float | None
+    d_min_A: float | None  # finest spacing of a spot above 5 sigma; None without one
+    # lattices, ice: how many crystals diffracted, and whether ice did (None for a blank shot)
     lattices: float
     ice: float | None
+    # water_mm, air_mm, table_mm, ice_mm: how far the pulse went through each of `MATERIALS`; None
+    # for a blank shot and for a material that the experiment does not have
     water_mm: float | None
     air_mm: float | None
     table_mm: float | None

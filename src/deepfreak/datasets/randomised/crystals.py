@@ -117,7 +117,7 @@ class Lattice:
     # a, b, c in A and alpha, beta, gamma in degrees
     cell: tuple[float, float, float, float, float, float]
     system: int  # TRICLINIC to CUBIC: which reflections are equal (the system's highest Laue class)
-    centring: str  # A letter of `CENTRINGS`
+    centring: str  # a letter of `CENTRINGS`
     seed: int  # of the amplitudes, a function of it and the indices
     # Whether |F|^2 is chi-squared with one degree of freedom, else it is exponential
     is_centric: bool
@@ -175,14 +175,9 @@ def bragg_spots(
     variance, which moves the spot along its radius, and what is left of their variances widens it
     (a linear Gaussian model; mosaic spread also along the ring).
 
-    Parameters
-    ----------
-    orientation
-        (3, 3) rotation; the rows of `real_axes` are turned by it. x is fast, y slow, z the beam.
-    turn_axis
-        Angle in radians from fast to slow of the axis of the turn, which is across the beam.
-    q_max
-        Largest 1/d in 1/A.
+    `orientation` (3, 3) turns the rows of `real_axes`; x is fast, y slow, z the beam. `turn_axis`
+    is the angle in radians from fast to slow of the axis of the turn, which is across the beam;
+    `q_max` the largest 1/d in 1/A.
     """
     axes = real_axes(lattice.cell)
     reciprocal = np.linalg.inv(axes).T @ orientation.T  # rows a*, b*, c*

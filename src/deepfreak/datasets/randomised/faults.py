@@ -34,7 +34,7 @@ class Nuisances:
     tilted_modules: bool = True
     gain_switching: bool = True
     negative_tails: bool = True  # pixels far below the pedestal, of detectors that integrate
-    # zingers, tracks: of each frame: lone events, lines and blobs of charged particles
+    # zingers, tracks: in each frame, lone events, lines and blobs of charged particles
     zingers: bool = True
     tracks: bool = True
 

@@ -52,14 +52,8 @@ def draw_frame(
     """Return frame `index` of a series: a function of the arguments.
 
     A crystal is in the beam of every second frame. All else (light, rings, faults of the detector)
-    is drawn alike with one and without.
-
-    Parameters
-    ----------
-    family
-        The detector's family; by default block after block of another one.
-    without
-        What is left out: names of `LIGHTS` and `FAULTS`.
+    is drawn alike with one and without. `family` is the detector's, by default another one block
+    after block; `without` names what is left out of `LIGHTS` and `FAULTS`.
     """
     detector, setup = _block(seed, index // BLOCK, family, without)
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_FRAME, index)))

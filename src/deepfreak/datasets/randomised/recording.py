@@ -77,15 +77,10 @@ def record(
 ) -> Recorded:
     """Return the frame that `detector` makes of light, a function of the state of `rng`.
 
-    Raises `ValueError` if the light has not the canvas's shape.
-
-    Parameters
-    ----------
-    background, spots
-        Expected photons of each pixel of the canvas (slow, fast), without point spread: of all but
-        the crystal's spots, and of these alone.
-    geometry
-        The frame's header may have it; the beam's place is then not quite right.
+    `background` and `spots` are expected photons of each pixel of the canvas (slow, fast), without
+    point spread: of all but the crystal's spots, and of these alone. The header may have the
+    `geometry`, with the beam's place not quite right. Raises `ValueError` for light of another
+    shape than the canvas's.
     """
     if background.shape != detector.shape or spots.shape != detector.shape:
         raise ValueError(

@@ -54,7 +54,7 @@ class Setup:
     lattice: Lattice  # the crystals' form and quality
     q_max: float  # 1/d in 1/A at the farthest corner
     level: float  # photons a pixel, about
-    shadows: Array  # as `shadows.draw_shadows` returns them
+    shadows: Array  # as `light.draw_shadows` returns them
 
 
 def draw_setup(rng: np.random.Generator, canvas: Canvas) -> Setup:

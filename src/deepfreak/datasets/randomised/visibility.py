@@ -79,14 +79,9 @@ def visible_in(
     evidence, and Gaussian where there is much light. Spots whose summits are less than three pixels
     apart count once, for the brightest.
 
-    Parameters
-    ----------
-    counts, usable, level, light, spots
-        (slow, fast): the frame, where it measured light, and what is expected as `Recorded` has it.
-    slow, fast
-        (n,); NaN where a place lies on no pixel.
-    correlation
-        How much pixels' photons vary together, by their distance of 0 to 8 along one axis.
+    The frame, where it measured light, and what is expected are (slow, fast), as `Recorded` has
+    them; `slow` and `fast` (n,), NaN where a place lies on no pixel. `correlation` is how much
+    pixels' photons vary together, by their distance of 0 to 8 along one axis.
     """
     z, photons, flank, row, column = _measure(
         counts, usable, level, light, spots, slow, fast, gain, noise_photons**2, correlation

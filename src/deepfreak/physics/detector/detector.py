@@ -60,7 +60,7 @@ class PhotonCounting:
     """
 
     kind: Literal["photon-counting"]
-    # calibration_rms, calibration_seed: as those of `CCD`: pixels whose thresholds differ count
+    # calibration_rms, calibration_seed as those of `CCD`: pixels whose thresholds differ count
     # different shares of the photons
     calibration_rms: NonNegative = 0.0
     calibration_seed: int = 0

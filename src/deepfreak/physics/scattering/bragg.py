@@ -100,11 +100,7 @@ def add_reflections(
 
     Equals `by_pixel` for one source and one spindle step where F_latt vanishes beyond sum((h - h0)
     N)^2 = `domains.radius_sqr`. Returns how many (subpixel, domain, reflection) triples were lit.
-
-    Parameters
-    ----------
-    rotations
-        (n, 3, 3), of each domain.
+    `rotations` are (n, 3, 3), of each domain.
     """
     n_slow, n_fast = panel.n_slow, panel.n_fast
     k0, cells = wave.k0, domains.cells
@@ -232,15 +228,9 @@ def bragg_intensity(
     """Return the mean of F^2 F_latt^2 over subpixels, sources, spindle steps and domains.
 
     Times r_e^2, fluence, solid angle and polarization factor these are the photons of one domain.
-    Returns (slow, fast), float64.
-
-    Parameters
-    ----------
-    sources
-        (n, 5): direction of travel, wavelength in A, weight; weights need not sum to one.
-    method
-        By default the fastest that applies: `by_reflection` where spots end (tophat, gauss),
-        `by_row` where they do not (square, round), else the definition, `by_pixel`.
+    Returns (slow, fast), float64. `sources` are (n, 5): direction of travel, wavelength in A,
+    weight. The default `method` is the fastest that applies: `by_reflection` where spots end
+    (tophat, gauss), `by_row` where they do not (square, round), else the definition, `by_pixel`.
     """
     image = np.zeros(panel.image_size)
     weights = sources[:, 4] / sources[:, 4].sum()

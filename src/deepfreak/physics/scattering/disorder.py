@@ -38,14 +38,8 @@ def diffuse_intensity(mean_square: Array, *, B_A2: float, stol: Array) -> Array:
 
     <F^2> (1 - exp(-2 B stol^2)): whole molecules displaced on their own scatter as much between the
     spots as these lose, at every angle (James, The Optical Principles of the Diffraction of X-rays,
-    1948, ch. V, for atoms).
-
-    Parameters
-    ----------
-    mean_square
-        Mean F^2 of the ordered crystal's reflections at `stol`, (n,).
-    B_A2
-        Mean square displacement times 8 pi^2.
+    1948, ch. V, for atoms). `mean_square` is the mean F^2 of the ordered crystal's reflections at
+    `stol`, (n,), `B_A2` the mean square displacement times 8 pi^2.
     """
     return mean_square * -np.expm1(-2 * B_A2 * stol**2)
 
@@ -74,14 +68,8 @@ def disorder_photons(
 ) -> NDArray[np.float32]:
     """Return the expected photons that a pulse scatters beside the spots, (slow, fast).
 
-    r_e^2 x fluence x cells x intensity of a cell x solid angle x polarization.
-
-    Parameters
-    ----------
-    intensity
-        Of one cell in electrons^2 at `STOL`, (801,); see `Experiment.cell_intensity`.
-    cells
-        How many unit cells the beam meets.
+    r_e^2 x fluence x cells x intensity of a cell x solid angle x polarization, for the `cells` that
+    the beam meets, and the `intensity` of one as `Experiment.cell_intensity` gives it.
     """
     strength = R_E_SQR_M2 * pulse.fluence * cells
     return photons_from_table(pulse, detector, stol=STOL, F=np.sqrt(intensity), strength=strength)

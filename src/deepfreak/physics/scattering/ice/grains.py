@@ -61,7 +61,7 @@ def grains_photons(
     """Return the expected photons of the grains that one shot meets, (slow, fast).
 
     Their number is drawn from Poisson's law and each is turned uniformly on SO(3), so that the mean
-    of many shots is `rings.powder_photons`. `found` are ice's reflections.
+    of many shots is `layer.powder_photons`. `found` are ice's reflections.
     """
     image = np.zeros(detector.image_size, dtype=np.float32)
     beam = pulse.beam
