@@ -22,17 +22,10 @@ _MIN_SIDE = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """Where in a frame an image is taken from.
+    """Where in a frame an image is taken from."""
 
-    Attributes
-    ----------
-    factor
-        Pixels of the frame along each side of one of the image's.
-    origin
-        The frame's pixel (slow, fast) at the image's corner; negative where it hangs over.
-    """
-
-    factor: int
+    factor: int  # pixels of the frame along each side of one of the image's
+    # the frame's pixel (slow, fast) at the image's corner; negative where it hangs over
     origin: tuple[int, int]
 
 

@@ -258,10 +258,7 @@ def fill(
     The bytes depend only on the arguments: equal records, from one run, a resumed run or shards,
     give equal files.
 
-    Parameters
-    ----------
-    settings
-        Experiment, seed, first, count, of, splits, versions.
+    `settings`: experiment, seed, first, count, of, splits, versions.
     """
     size = layout.image_size
     count = int(settings["count"])
@@ -315,12 +312,8 @@ def content_hashes(
 ) -> dict[str, str]:
     """Return the hashes of images, labels and truth that a manifest holds.
 
-    Parameters
-    ----------
-    image_digests
-        SHA-256 over the SHA-256 of each image, in their order.
-    truth
-        Hashed with the names, in the order of the names; may be empty.
+    `image_digests`: SHA-256 over the SHA-256 of each image, in their order. `truth`: hashed with
+    the names, in the order of the names; may be empty.
     """
     digest = hashlib.sha256()
     for name in sorted(truth):

@@ -73,10 +73,7 @@ def generate(
 def part_of(count: int, shard: tuple[int, int]) -> tuple[int, int]:
     """Return the index of the first image of part k of n, and its number of images.
 
-    Raises
-    ------
-    DatasetError
-        There is no such part.
+    Raises `DatasetError`: there is no such part.
     """
     k, n = shard
     if not 1 <= k <= n <= count:

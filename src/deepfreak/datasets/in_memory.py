@@ -30,15 +30,9 @@ Show = Callable[[str, int], AbstractContextManager[Advance]]
 def places_in_recipe(experiment: Experiment, counts: Mapping[str, int | None]) -> Places:
     """Return (first, count) by name of the first images of some of a recipe's splits.
 
-    Parameters
-    ----------
-    counts
-        Number of images of each split, None for all.
+    `counts`: number of images of each split, None for all.
 
-    Raises
-    ------
-    RecipeError
-        The recipe has no such split, or it is smaller.
+    Raises `RecipeError`: the recipe has no such split, or it is smaller.
     """
     plan = experiment.dataset
     known = {} if plan is None else places_of(dict(plan.splits), plan.count)
@@ -134,19 +128,10 @@ def rendered_splits(
 ) -> Dataset:
     """Return the first images of a recipe's splits, simulated on a GPU if there is one.
 
-    Parameters
-    ----------
-    counts
-        Number of images of each split, None for all.
-    workers
-        Worker processes if there is no GPU.
-    show
-        Shows progress, such as `progress.progress`.
+    `counts`: number of images of each split, None for all. `workers`: worker processes if there is
+    no GPU. `show`: shows progress, such as `progress.progress`.
 
-    Raises
-    ------
-    RecipeError
-        The recipe has no such split, or it is smaller.
+    Raises `RecipeError`: the recipe has no such split, or it is smaller.
     """
     from deepfreak.datasets import worker_processes
     from deepfreak.physics.gpu import Renderer, missing_on_this_machine

@@ -22,12 +22,8 @@ def mapped_images(data: "Dataset", folder: str | Path | None = None) -> NDArray[
     The file is beside the data set or in `folder`, with the hash of the manifest in its name:
     another data set of the same name gets another copy, and the stale one is removed.
 
-    Raises
-    ------
-    DatasetError
-        The manifest has no hash of the images, so a changed file could not be detected.
-    OutputError
-        The copy cannot be written.
+    Raises `DatasetError`: the manifest has no hash of the images, so a changed file could not be
+    detected; `OutputError`: the copy cannot be written.
     """
     if "sha256" not in data.manifest:
         raise DatasetError(

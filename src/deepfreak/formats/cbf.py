@@ -45,10 +45,8 @@ _TYPES = {
 def read_cbf(path: Path, name: str) -> Frame:
     """Return the frame of a CBF file.
 
-    Raises
-    ------
-    FrameError
-        Truncated, several images, or a compression other than byte offset and none.
+    Raises `FrameError`: truncated, several images, or a compression other than byte offset and
+    none.
     """
     content = path.read_bytes()
     section, start = _find_image(content)

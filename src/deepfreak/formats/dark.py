@@ -18,10 +18,7 @@ def read_dark(path: Path, *, channel: str | None = None) -> NDArray[np.float32]:
     The mean over at most 100 frames, of the shape of the file's own data; NaN where no frame
     measured anything. An npy file holds it as it is.
 
-    Raises
-    ------
-    GeometryError
-        The file cannot be read, or its frames differ in size.
+    Raises `GeometryError`: the file cannot be read, or its frames differ in size.
     """
     total = number = np.zeros(0)
     try:

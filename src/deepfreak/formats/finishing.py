@@ -55,10 +55,7 @@ def finished(frame: Frame, options: ReadOptions) -> Frame:
     Mask and dark have the shape of the raw data or of the image. They only add to what is missing;
     gain and pedestal stand in place of those that were found.
 
-    Raises
-    ------
-    GeometryError
-        Geometry, mask or dark do not fit the frame.
+    Raises `GeometryError`: geometry, mask or dark do not fit the frame.
     """
     geometry = options.get("geometry")
     if not options.get("reasons"):
@@ -131,13 +128,7 @@ def _masked(frame: Frame, mask: Valid, reason: str, options: ReadOptions) -> Fra
 
 @lru_cache(maxsize=8)
 def _mask_of_file(mask: FileMask, shape: tuple[int, ...]) -> Valid:
-    """Return a mask that a geometry names in a file of its own.
-
-    Raises
-    ------
-    GeometryError
-        It cannot be read or has another shape than the raw data.
-    """
+    """Return a mask that a geometry names in a file of its own."""
     name = mask.file or ""
     places = [Path(name), Path(mask.folder, name)]
     path = next((place for place in places if place.is_file()), None)

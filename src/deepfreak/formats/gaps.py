@@ -32,12 +32,8 @@ def gaps(counts: Counts, valid: Valid, counting: bool | None, saturation: float 
     4 x 4 around it most must be noisy, with few pixels of that value. An area brighter than the
     ring is a gap only where its surroundings do not rise towards it: else it is an overload.
 
-    Parameters
-    ----------
-    counting
-        Whether the detector counts photons: then zeros are measurements. None: unknown.
-    saturation
-        From this value on an area is an overload.
+    `counting`: whether the detector counts photons: then zeros are measurements. None: unknown.
+    `saturation`: from this value on an area is an overload.
     """
     missing = np.zeros(counts.shape, dtype=np.bool_)
     if min(counts.shape) < RUN:

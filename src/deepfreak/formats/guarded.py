@@ -100,10 +100,7 @@ def _holds_frames_guarded(path: Path, place: str | None) -> tuple[frozenset[Path
 def load_guarded(settings: ReadSettings) -> ReadOptions:
     """Return what `ReadSettings.load` does, with mask and dark read in the shared process.
 
-    Raises
-    ------
-    GeometryError
-        As `ReadSettings.load`.
+    Raises `GeometryError`: as `ReadSettings.load`.
     """
     return settings.load(mask=_guarded(read_mask), dark=_guarded(read_dark))
 
@@ -199,10 +196,7 @@ def plain_frame(frame: Frame) -> dict[str, Any]:
 def frame_from(found: dict[str, Any]) -> Frame:
     """Return the frame of `plain_frame`, checked.
 
-    Raises
-    ------
-    FrameError
-        The counts or valid pixels do not make an image.
+    Raises `FrameError`: the counts or valid pixels do not make an image.
     """
     frame = Frame(**found)
     counts, valid = frame.counts, frame.valid

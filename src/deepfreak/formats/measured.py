@@ -98,14 +98,9 @@ def missing_by_reason(
 ) -> dict[str, Valid]:
     """Return the pixels that measured nothing, by reason; only reasons that some pixel has.
 
-    Parameters
-    ----------
-    counting
-        Whether the detector counts photons, None if unknown.
-    eiger
-        Whether it is one, whose 16-bit value for "no measurement" may stand in a wider type.
-    gaps
-        Whether to look for areas of one value, where there is no mask.
+    `counting`: whether the detector counts photons, None if unknown. `eiger`: whether it is one,
+    whose 16-bit value for "no measurement" may stand in a wider type. `gaps`: whether to look for
+    areas of one value, where there is no mask.
     """
     found = {}
     if counts.dtype.kind == "f":

@@ -59,15 +59,9 @@ class ReadSettings:
     ) -> ReadOptions:
         """Return the options, with what the files hold.
 
-        Parameters
-        ----------
-        mask, dark
-            Read their files.
+        `mask`, `dark`: read their files.
 
-        Raises
-        ------
-        GeometryError
-            A file cannot be read as what it is given for.
+        Raises `GeometryError`: a file cannot be read as what it is given for.
         """
         options = ReadOptions(channel=self.channel, gain=self.gain, pedestal=self.pedestal)
         if self.mask is not None:

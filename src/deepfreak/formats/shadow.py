@@ -35,12 +35,7 @@ def shadow(photons: NDArray[np.float32], valid: Valid) -> Valid:
     than those at its rim: it is sharp all around. The slow fall of a background has no such edge,
     and the empty middle of a ring is either thicker or not so sharp.
 
-    Parameters
-    ----------
-    photons
-        Prepared photons (slow, fast).
-    valid
-        Same shape.
+    `photons`: prepared photons (slow, fast). `valid`: same shape.
     """
     none = np.zeros(photons.shape, dtype=np.bool_)
     block = max(1, min(photons.shape) // SHADOW_BLOCKS)

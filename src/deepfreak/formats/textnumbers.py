@@ -12,10 +12,7 @@ _MAX_CHARACTERS = 60
 def read_number(text: object, key: str, where: str) -> float:
     """Return the finite number in `text`.
 
-    Raises
-    ------
-    GeometryError
-        There is none; the message names key and file.
+    Raises `GeometryError`: there is none; the message names key and file.
     """
     value = math.nan
     if isinstance(text, str | int | float) and not isinstance(text, bool):

@@ -40,10 +40,8 @@ _SHORT, _LONG, _TEXT = 3, 4, 2
 def open_tiff(path: Path, name: str) -> Iterator[FrameFile]:
     """Open a TIFF file; `name` is what the user calls it.
 
-    Raises
-    ------
-    FrameError
-        A directory that points to itself, pages of several sizes, colours, too little data.
+    Raises `FrameError`: a directory that points to itself, pages of several sizes, colours, too
+    little data.
     """
     _require_an_end(path)
     from tifffile import TiffFile

@@ -27,10 +27,7 @@ class _PathBeneath(ctypes.Structure):
 def confine(*folders: str) -> bool:
     """Restrict this process to files in `folders`, and to installed programs and libraries.
 
-    Parameters
-    ----------
-    folders
-        Directories in which it may read and write.
+    `folders`: directories in which it may read and write.
 
     Returns
     -------

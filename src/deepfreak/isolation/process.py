@@ -159,13 +159,7 @@ class LimitedProcess:
                 self._finalizer.detach()
 
     def _started(self) -> "_Running":
-        """Return the process once it is ready.
-
-        Raises
-        ------
-        DeepFreakError
-            It does not start.
-        """
+        """Return the process once it is ready."""
         while True:
             self.start()
             running = self._running
@@ -293,13 +287,7 @@ class _Running:
             raise self._stopped() from None
 
     def receive(self, limits: Limits) -> dict[str, Any]:
-        """Return a result.
-
-        Raises
-        ------
-        _StoppedError
-            There is none in time, or it is malformed.
-        """
+        """Return a result."""
         watch = _Watch(self._process.pid, limits)
         most = self._rss_at_start + limits.memory_bytes + _GROWN_BYTES if self.ready else None
         size = _LENGTH.unpack(self._exactly(_LENGTH.size, watch, most))[0]

@@ -50,13 +50,7 @@ def summary_of_truth(data: Dataset) -> list[tuple[str, NDArray[np.float64]]]:
 def write_dataset_page(
     path: Path, data: Dataset, *, rng: np.random.Generator, overwrite: bool = False
 ) -> None:
-    """Write a page on `data`; `rng` draws the images of the contact sheet.
-
-    Raises
-    ------
-    OutputError
-        The file exists and `overwrite` is false, or it cannot be written.
-    """
+    """Write a page on `data`; `rng` draws the images of the contact sheet."""
     manifest = data.manifest
     details = [
         ("file", data.path.name),

@@ -30,11 +30,6 @@ def draw(frame: Frame, evidence: Evidence, path: Path, *, overwrite: bool = Fals
 
     Peaks are circled, those on rings in another colour. The brightest pixel of each bin is shown
     where the frame is larger than the picture, so that spots of one pixel stay visible.
-
-    Raises
-    ------
-    OutputError
-        `path` exists, or cannot be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -122,14 +122,9 @@ def circles_at(
 ) -> Circles:
     """Return circles about `places` (n, 2), slow and fast, the highest peaks first.
 
-    Parameters
-    ----------
-    shape
-        Of the image whose pixels the places are in; peaks beyond it have no circle.
-    rings
-        (m, 3): slow and fast of the centre, radius.
-    sigma
-        Over how many standard deviations the peaks are.
+    `shape`: of the image whose pixels the places are in; peaks beyond it have no circle. `rings`:
+    (m, 3): slow and fast of the centre, radius. `sigma`: over how many standard deviations the
+    peaks are.
     """
     factor = _factor(shape)
     height, width = (-(-size // factor) for size in shape)

@@ -21,13 +21,7 @@ _SIDE = 512
 
 
 def write_preview(path: Path, made: "RealSet", *, overwrite: bool = False) -> None:
-    """Write a page with each setup's frames, shadow and crop, and the first images of each.
-
-    Raises
-    ------
-    OutputError
-        The file exists and `overwrite` is false, or it cannot be written.
-    """
+    """Write a page with each setup's frames, shadow and crop, and the first images of each."""
     details = [
         ("images", str(sum(count for _, count in made.splits.values()))),
         *((name, str(count)) for name, (_, count) in made.splits.items()),

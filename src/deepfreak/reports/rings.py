@@ -31,11 +31,6 @@ def write_preview(path: Path, image: NDArray[Any], header: ShotMetadata, overwri
     An 8-bit image is shown as it is, any other by its square root; where several pixels become one
     the brightest is shown. Missing pixels have a colour of their own, and what stands behind a
     beamstop or another obstacle is tinted.
-
-    Raises
-    ------
-    OutputError
-        The file exists and may not be replaced, or cannot be written.
     """
     from PIL import Image, ImageDraw
 

@@ -71,11 +71,6 @@ def write_verdict_page(
 
     `verdicts` may be an iterator: images after the last picture are let go of at once. `details`
     are (name, value) pairs for the head of the page.
-
-    Raises
-    ------
-    OutputError
-        The file exists and `overwrite` is false, or it cannot be written.
     """
     kept: list[GalleryItem] = []
     labels: Counter[str] = Counter()

@@ -34,10 +34,8 @@ def calibrate_on_images(
 ) -> Calibration:
     """Return how `model` scores the images of `data`.
 
-    Raises
-    ------
-    DatasetError
-        Its classes cannot be grouped into crystal and no crystal, or no image shows a crystal.
+    Raises `DatasetError`: its classes cannot be grouped into crystal and no crystal, or no image
+    shows a crystal.
     """
     is_hit = groups(data.classes)[np.asarray(data.labels)].astype(bool)
     if not is_hit.any():
@@ -60,12 +58,8 @@ def calibrate_on_images(
 def calibrate_on_table(model: EvidenceModel, table: "Table") -> Calibration:
     """Return how `model` scores the hits and misses of a table of evidence.
 
-    Raises
-    ------
-    DatasetError
-        None of its frames is a hit.
-    ModelError
-        A number that the model takes is missing.
+    Raises `DatasetError`: none of its frames is a hit; `ModelError`: a number that the model takes
+    is missing.
     """
     labelled, is_hit, families = _hits_and_misses(table)
     if not is_hit.any():
@@ -117,17 +111,10 @@ def calibrate_on_frames(
 ) -> Calibration:
     """Return how `model` scores labelled frames, given what it said of them.
 
-    Parameters
-    ----------
-    results
-        Of `screen_files` with this model.
-    skip
-        Called with each frame that could not be read, which counts nowhere.
+    `results`: of `screen_files` with this model. `skip`: called with each frame that could not be
+    read, which counts nowhere.
 
-    Raises
-    ------
-    DatasetError
-        A frame has no label, or none shows a crystal.
+    Raises `DatasetError`: a frame has no label, or none shows a crystal.
     """
     p_crystal, is_hit, levels = [], [], []
     for result in results:

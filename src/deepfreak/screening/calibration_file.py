@@ -85,10 +85,8 @@ def write_calibration(scores: Calibration, path: Path, *, overwrite: bool = Fals
 def read_calibration(source: Path | Traversable, *, model: str) -> Calibration:
     """Return the scores in a file.
 
-    Raises
-    ------
-    ModelError
-        The file is missing, damaged, of another version, or of another model than `model`.
+    Raises `ModelError`: the file is missing, damaged, of another version, or of another model than
+    `model`.
     """
     try:
         with source.open("rb") as file:
@@ -129,18 +127,11 @@ def find_calibration(
 
     It does if the user gave it, or if it rests on measured frames.
 
-    Parameters
-    ----------
-    model, given
-        Files: the model, or the name of a shipped one, None for the default; its calibration, None
-        for the one beside the model, or the default's if it is of this model.
-    name
-        The model's.
+    `model`, `given`: files: the model, or the name of a shipped one, None for the default; its
+    calibration, None for the one beside the model, or the default's if it is of this model. `name`:
+    the model's.
 
-    Raises
-    ------
-    ModelError
-        There is none, or it is damaged, or of another version or model.
+    Raises `ModelError`: there is none, or it is damaged, or of another version or model.
     """
     if given is not None:
         return read_calibration(given, model=name), True

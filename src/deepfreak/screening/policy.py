@@ -125,10 +125,7 @@ def policy_from(
     Unless the scores are `of_detector`, one for a model of images also keeps to `SURELY_NO` and
     `SURELY_YES`.
 
-    Raises
-    ------
-    InputError
-        The images are too few to prove it, or the model is not good enough.
+    Raises `InputError`: the images are too few to prove it, or the model is not good enough.
     """
     if not (0 < min_hit_recall < 1 and 0 < max_empty_kept < 1):
         raise InputError("expected accepted losses between 0 and 1, both excluded")

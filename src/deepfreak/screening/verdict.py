@@ -53,18 +53,10 @@ class EvidenceSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Overlay:
-    """Peaks and rings in pixels of the picture.
+    """Peaks and rings in pixels of the picture."""
 
-    Attributes
-    ----------
-    peaks
-        (n, 2): slow and fast, the most significant first.
-    rings
-        (m, 3): slow and fast of the centre, radius.
-    """
-
-    peaks: NDArray[np.float64]
-    rings: NDArray[np.float64]
+    peaks: NDArray[np.float64]  # (n, 2): slow and fast, the most significant first
+    rings: NDArray[np.float64]  # (m, 3): slow and fast of the centre, radius
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -206,10 +206,7 @@ def _images(
 def read_gray(content: bytes, name: str) -> NDArray[np.uint8]:
     """Return the 8-bit gray image (512, 512) that is the file `content`.
 
-    Raises
-    ------
-    DatasetError
-        It is another kind of image, or none; the message begins with `name`.
+    Raises `DatasetError`: it is another kind of image, or none; the message begins with `name`.
     """
     from PIL import Image
 

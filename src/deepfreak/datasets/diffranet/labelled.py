@@ -25,24 +25,13 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
-    """The content of a file without its images.
-
-    Attributes
-    ----------
-    labels
-        One per image, indices into `classes`.
-    sources
-        One per image: its file and the frame in it.
-    splits
-        (first, count) by name.
-    entries
-        Entries of the manifest beside the versions, the number of images and the hashes.
-    """
+    """The content of a file without its images."""
 
     classes: tuple[str, ...]
-    labels: Sequence[int]
-    sources: Sequence[str]
-    splits: Mapping[str, tuple[int, int]]
+    labels: Sequence[int]  # one per image, indices into `classes`
+    sources: Sequence[str]  # one per image: its file and the frame in it
+    splits: Mapping[str, tuple[int, int]]  # (first, count) by name
+    # entries of the manifest beside the versions, the number of images and the hashes
     entries: Mapping[str, Any]
 
 
@@ -56,13 +45,8 @@ def write_labelled(
 ) -> dict[str, Any]:
     """Fill `file` and return its manifest; `images` are consumed one at a time, in order.
 
-    Parameters
-    ----------
-    images
-        Pairs of an image, uint8 (size, size), and its valid pixels; None for all images if all
-        pixels are valid.
-    check_disk
-        The function that `files.whole_hdf5` gives with the file.
+    `images`: pairs of an image, uint8 (size, size), and its valid pixels; None for all images if
+    all pixels are valid. `check_disk`: the function that `files.whole_hdf5` gives with the file.
     """
     count = len(contents.labels)
     shape = (count, size, size)

@@ -17,10 +17,7 @@ def brightening(levels: NDArray[np.int64], target: float) -> tuple[float, float]
     Products are rounded and end at 255, which is why the constant is searched for and not the
     quotient of the means, and why the mean is reached only as near as whole gray levels allow.
 
-    Parameters
-    ----------
-    levels
-        How many pixels have each of the 256 gray levels.
+    `levels`: how many pixels have each of the 256 gray levels.
     """
     if not levels[1:].any():
         raise DatasetError("expected frames with light on them, found images that are all black")

@@ -77,10 +77,7 @@ def clear_window(frame: Frame, shaded: Valid, size: int = SIZE) -> Window | None
     a quarter, as the room beside a bar is often less than the image. None if there is no such
     window; without a shadow the one in the middle, as `prepare` has it.
 
-    Parameters
-    ----------
-    shaded
-        Pixels to avoid, of the frame's shape.
+    `shaded`: pixels to avoid, of the frame's shape.
     """
     if not shaded.any():
         return middle_window(frame, size)

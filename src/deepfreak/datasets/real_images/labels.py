@@ -56,11 +56,8 @@ def read_labels(path: Path, files: Sequence[Path]) -> Labels:
     A file is named by its path as given, or by its name alone where that is unique. Labels are
     `diffraction` or 1, `no-diffraction` or 0; without a frame they are for all of the file's.
 
-    Raises
-    ------
-    DatasetError
-        Naming the line: a file that is not among `files`, an invalid label or number, two
-        labels for one frame.
+    Raises `DatasetError`, naming the line: a file that is not among `files`, an invalid label or
+    number, two labels for one frame.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as text:

@@ -27,43 +27,23 @@ def setup_of(frame: Frame, series: str) -> SetupKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ByHand:
-    """What is said about the crop instead of being found.
+    """What is said about the crop instead of being found."""
 
-    Attributes
-    ----------
-    shadow
-        A rectangle of the frame, (slow, fast, slow, fast) in pixels, the latter two excluded.
-    origin
-        The frame's pixel (slow, fast) at the image's corner.
-    factor
-        Pixels along the side of a bin; without it, the largest that fits.
-    """
-
+    # a rectangle of the frame, (slow, fast, slow, fast) in pixels, the latter two excluded
     shadow: tuple[int, int, int, int] | None = None
-    origin: tuple[int, int] | None = None
-    factor: int | None = None
+    origin: tuple[int, int] | None = None  # the frame's pixel (slow, fast) at the image's corner
+    factor: int | None = None  # pixels along the side of a bin; without it, the largest that fits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class DetectorSetup:
-    """Frames of one detector in one place, and how they are cropped.
+    """Frames of one detector in one place, and how they are cropped."""
 
-    Attributes
-    ----------
-    frame
-        The sum of its frames, in photons.
-    count
-        How many they are.
-    shadow
-        Pixels of the frame behind the beamstop.
-    window
-        Where images are taken from; None where no window is free of the shadow, which is then
-        missing from the one that `classify` takes.
-    """
-
-    frame: Frame
-    count: int
-    shadow: Valid
+    frame: Frame  # the sum of its frames, in photons
+    count: int  # how many they are
+    shadow: Valid  # pixels of the frame behind the beamstop
+    # where images are taken from; None where no window is free of the shadow, which is then missing
+    # from the one that `classify` takes
     window: Window | None
 
     def prepare(self, frame: Frame) -> Prepared:
@@ -102,10 +82,7 @@ class Sums:
     def setup(self, by_hand: ByHand) -> DetectorSetup:
         """Return the setup with its shadow and window: those given by hand, else found.
 
-        Raises
-        ------
-        FrameError
-            What was given by hand lies outside of the frames.
+        Raises `FrameError`: what was given by hand lies outside of the frames.
         """
         total = Frame(
             file=self._first.file,

@@ -77,11 +77,8 @@ def parse(text: str, source: str) -> Geometry:
     `clen` also from a place in the data file. A panel's x runs along the image's fast axis, y
     along its slow axis.
 
-    Raises
-    ------
-    GeometryError
-        A line, number, panel or mask does not make sense, a key about pixels is not known, or
-        panels have different pixels or data of their own.
+    Raises `GeometryError`: a line, number, panel or mask does not make sense, a key about pixels is
+    not known, or panels have different pixels or data of their own.
     """
     entries = _split(text, source)
     if not entries.panels:

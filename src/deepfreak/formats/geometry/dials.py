@@ -28,10 +28,7 @@ def parse(text: str, source: str) -> Geometry:
     image's; a group's frame is applied to the panels in it. Masked rectangles, gain, pedestal and
     trusted range are read. A mask file that it names is a pickle, and refused.
 
-    Raises
-    ------
-    GeometryError
-        Not JSON, or without a detector that makes sense.
+    Raises `GeometryError`: not JSON, or without a detector that makes sense.
     """
     try:
         content = json.loads(text)

@@ -20,36 +20,19 @@ _STRAIGHT = 0.09  # largest slope (5 degrees) at which a panel is taken for one 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Layout:
-    """How raw data become an image [slow, fast].
+    """How raw data become an image [slow, fast]."""
 
-    Attributes
-    ----------
-    places
-        Each pixel's raw value by its number, 0 where no panel is.
-    shown
-        Where a panel is.
-    usable
-        Where one is and the geometry leaves nothing out.
-    missing
-        What is not usable, by reason.
-    beam
-        (slow, fast) in pixels.
-    """
-
-    places: NDArray[np.int32]
-    shown: Valid
-    usable: Valid
-    missing: Mapping[str, Valid]
-    beam: tuple[float, float] | None
+    places: NDArray[np.int32]  # each pixel's raw value by its number, 0 where no panel is
+    shown: Valid  # where a panel is
+    usable: Valid  # where one is and the geometry leaves nothing out
+    missing: Mapping[str, Valid]  # what is not usable, by reason
+    beam: tuple[float, float] | None  # (slow, fast) in pixels
 
 
 def assemble(frame: Frame, geometry: Geometry | None) -> Frame:
     """Return `frame` as one image [slow, fast], with what `geometry` says.
 
-    Raises
-    ------
-    GeometryError
-        Panels lie outside the raw data, or the image would be too large.
+    Raises `GeometryError`: panels lie outside the raw data, or the image would be too large.
     """
     if geometry is None:
         return frame

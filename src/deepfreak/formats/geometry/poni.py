@@ -23,10 +23,7 @@ def parse(text: str, source: str) -> Geometry:
     at poni2 - L tan(rot1) along the fast axis (from pyFAI's definition of the rotations). The file
     speaks of no panels: the image stays as it is.
 
-    Raises
-    ------
-    GeometryError
-        A length or the pixel size is missing or no number.
+    Raises `GeometryError`: a length or the pixel size is missing or no number.
     """
     entries: dict[str, str] = {}
     for line in text.splitlines():
@@ -80,13 +77,7 @@ def _number(
 
 
 def _config(text: str, source: str) -> dict[str, object]:
-    """Return the JSON of `Detector_config`, empty if it is missing.
-
-    Raises
-    ------
-    GeometryError
-        It names files with masks or distortions, which are not read.
-    """
+    """Return the JSON of `Detector_config`, empty if it is missing."""
     try:
         config = json.loads(text)
     except (ValueError, RecursionError):

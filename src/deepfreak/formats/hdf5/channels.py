@@ -14,22 +14,12 @@ _MAX_CHANNELS = 16
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """Which of several images of a frame is taken.
+    """Which of several images of a frame is taken."""
 
-    Attributes
-    ----------
-    axis
-        Of the channels: 1 behind the axis of frames, 0 in a data set of one frame.
-    number
-        From 0.
-    count
-        How many there are.
-    """
-
-    axis: int
-    number: int
+    axis: int  # of the channels: 1 behind the axis of frames, 0 in a data set of one frame
+    number: int  # from 0
     name: str
-    count: int
+    count: int  # how many there are
 
     def selection(self, index: int) -> tuple[int, ...]:
         """Return where in the data set the image of a frame is."""
@@ -42,10 +32,7 @@ def channel_of(data: h5py.Dataset, geometry: Geometry | None, wanted: str | None
     An axis is that of channels where the file says so (NeXus's `axes`, or names of its channels
     beside the images), and the geometry, if there is one, does not choose along it itself.
 
-    Raises
-    ------
-    FrameError
-        There is no such channel.
+    Raises `FrameError`: there is no such channel.
     """
     names = _names_beside(data)
     axis = _axis(data, names)

@@ -92,10 +92,7 @@ class Coverage:
     def lacking(self, index: int) -> str | None:
         """Return the file or data set that a frame needs and that is not there, None for none.
 
-        Raises
-        ------
-        FrameError
-            It is there, and a program writes it.
+        Raises `FrameError`: it is there, and a program writes it.
         """
         for part in self._parts:
             if part.number_in_source(index) is not None:
@@ -158,19 +155,13 @@ def first_and_last(runs: Runs) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _VirtualPart:
-    """A part of a virtual data set.
-
-    Attributes
-    ----------
-    frames, numbers
-        The frames that it fills, ascending, and their numbers in the source.
-    plane
-        The part of each frame that it fills, as an index of its axes.
-    """
+    """A part of a virtual data set."""
 
     source: VirtualSource
+    # the frames that it fills, ascending, and their numbers in the source
     frames: NDArray[np.int64]
     numbers: NDArray[np.int64]
+    # the part of each frame that it fills, as an index of its axes
     plane: tuple[NDArray[np.int64], ...]
 
     def number_in_source(self, index: int) -> int | None:
@@ -208,13 +199,7 @@ def _axes_of(inside: h5py.Dataset, axes: int) -> int:
 
 
 def _parts(data: h5py.Dataset, axes: int) -> list[_VirtualPart]:
-    """Return the parts of a virtual data set.
-
-    Raises
-    ------
-    FrameError
-        One does not map frames to frames.
-    """
+    """Return the parts of a virtual data set."""
     shape = data.id.shape
     if shape[0] > _MAX_FRAMES:
         raise FrameError(f"expected at most {_MAX_FRAMES} frames, found {shape[0]}")
@@ -245,15 +230,7 @@ def _selected(
 ) -> list[NDArray[np.int64]]:
     """Return the places that are selected along each axis.
 
-    Parameters
-    ----------
-    block
-        Number of the only block along the first axis that counts.
-
-    Raises
-    ------
-    FrameError
-        The selection does not consist of whole rows and columns.
+    `block`: number of the only block along the first axis that counts.
     """
     if space.get_select_type() == h5py.h5s.SEL_ALL:
         return [np.arange(n) for n in shape]

@@ -20,22 +20,15 @@ _PREFIXES = {"external": "HDF5_EXT_PREFIX", "virtual": "HDF5_VDS_PREFIX"}
 
 @dataclass(frozen=True, slots=True)
 class VirtualSource:
-    """A part of a virtual data set: which of its frames come from where.
+    """A part of a virtual data set: which of its frames come from where."""
 
-    Attributes
-    ----------
-    file_name, path
-        Of the source; "." is the virtual data set's own file.
-    vspace, src_space
-        HDF5's selections in the virtual data set and in the source.
-    block
-        The only block of `vspace` that comes from here, None for all of them.
-    """
-
+    # of the source; "." is the virtual data set's own file
     file_name: str
     path: str
+    # HDF5's selections in the virtual data set and in the source
     vspace: Any
     src_space: Any
+    # the only block of `vspace` that comes from here, None for all of them
     block: int | None = None
 
 

@@ -28,17 +28,11 @@ def find_mask(
     The mask is the file's, and those that the geometry names: one for all frames, or one for each;
     true where a pixel is missing. None if the file has no mask.
 
-    Parameters
-    ----------
-    shape
-        Of a frame, with the axes of its modules.
-    named
-        The geometry's masks, each with its path in the file.
+    `shape`: of a frame, with the axes of its modules. `named`: the geometry's masks, each with its
+    path in the file.
 
-    Raises
-    ------
-    FrameError
-        A mask has another size than the frames, or the geometry names one that is not there.
+    Raises `FrameError`: a mask has another size than the frames, or the geometry names one that is
+    not there.
     """
     notes: list[str] = []
     masks = [_named(beside, path, mask, shape) for path, mask in named]

@@ -68,18 +68,10 @@ _MPCCD_GAIN = 10.0  # of SACLA's images, which Cheetah scales (dxtbx, FormatHDF5
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A data set that may hold metadata.
+    """A data set that may hold metadata."""
 
-    Attributes
-    ----------
-    path
-        Where the file has it.
-    node
-        None where a link leads to nothing.
-    """
-
-    path: str
-    node: h5py.Dataset | None
+    path: str  # where the file has it
+    node: h5py.Dataset | None  # None where a link leads to nothing
 
     @property
     def unit(self) -> str:

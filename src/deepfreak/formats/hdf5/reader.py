@@ -43,12 +43,9 @@ def open_hdf5(
 
     With `growing` it may lack frames, or hold none yet, and is opened beside its writer.
 
-    Raises
-    ------
-    FrameError
-        No image data set or several, a missing linked file or compression filter, or the modules
-        of a segmented detector without a geometry; a writer whose files others must not read, that
-        is without SWMR.
+    Raises `FrameError`: no image data set or several, a missing linked file or compression filter,
+    or the modules of a segmented detector without a geometry; a writer whose files others must not
+    read, that is without SWMR.
     """
     import hdf5plugin  # noqa: F401 - its import registers the compression filters
 
@@ -88,10 +85,7 @@ def _our_frames(images: h5py.Dataset, name: str) -> FrameFile:
 def read_hdf5_array(path: Path, place: str | None = None) -> Counts:
     """Return a data set of an HDF5 file: at `place`, else the only mask in it.
 
-    Raises
-    ------
-    GeometryError
-        There is no such data set, or several.
+    Raises `GeometryError`: there is no such data set, or several.
     """
 
     def fits(node: object) -> bool:

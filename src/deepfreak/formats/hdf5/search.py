@@ -42,35 +42,19 @@ _MAX_PLACES = 1_000_000  # that a path with % may stand for
 
 @dataclass(frozen=True, slots=True)
 class FrameData:
-    """A data set with some of a file's frames.
+    """A data set with some of a file's frames."""
 
-    Attributes
-    ----------
-    data
-        None where it can not be had.
-    path
-        Where the file has it, which is not its name behind a link.
-    missing
-        The line that says which of its sources is not there.
-    """
-
-    data: h5py.Dataset | None
-    path: str
-    missing: str | None = None
+    data: h5py.Dataset | None  # None where it can not be had
+    path: str  # where the file has it, which is not its name behind a link
+    missing: str | None = None  # the line that says which of its sources is not there
 
 
 def find_parts(file: h5py.File, place: str | None = None) -> list[FrameData]:
     """Return the data sets that hold the frames of `file`, in order.
 
-    Parameters
-    ----------
-    place
-        Where they are, if a geometry says so; `%` in it stands for any group.
+    `place`: where they are, if a geometry says so; `%` in it stands for any group.
 
-    Raises
-    ------
-    FrameError
-        Nothing looks like images, or several unrelated data sets do.
+    Raises `FrameError`: nothing looks like images, or several unrelated data sets do.
     """
     if place is not None:
         return _at_place(file, place)
@@ -172,13 +156,7 @@ def _has(file: h5py.File, place: str) -> bool:
 
 
 def _at_place(file: h5py.File, place: str) -> list[FrameData]:
-    """Return what a geometry's `data` stands for.
-
-    Raises
-    ------
-    FrameError
-        Nothing.
-    """
+    """Return what a geometry's `data` stands for."""
     paths = list(_expanded(file, place)) if "%" in place else [place]
     parts = [part for path in paths if (part := _at(file, path)) is not None]
     if not parts:

@@ -36,10 +36,8 @@ def frame_axes(
 ) -> int:
     """Return how many of the last axes of `shape` make one frame.
 
-    Raises
-    ------
-    FrameError
-        The frames are stacks of modules and there is no geometry that says where these are.
+    Raises `FrameError`: the frames are stacks of modules and there is no geometry that says where
+    these are.
     """
     if geometry is not None:
         axes = geometry.raw_axes(shape)

@@ -49,10 +49,7 @@ class _Group:
 class Stack:
     """The frames of an open file up to the first part whose file is missing.
 
-    Raises
-    ------
-    FrameError
-        As `open_hdf5`; with `growing` not for want of frames.
+    Raises `FrameError`: as `open_hdf5`; with `growing` not for want of frames.
     """
 
     def __init__(

@@ -16,21 +16,11 @@ _MAX_USER_BLOCK = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """Whether a file is being written.
+    """Whether a file is being written."""
 
-    Attributes
-    ----------
-    line
-        By what, in words; None if it is not.
-    readable
-        Whether others may read it meanwhile, that is by SWMR.
-    locked
-        Whether the writer is certainly alive.
-    """
-
-    line: str | None = None
-    readable: bool = True
-    locked: bool = False
+    line: str | None = None  # by what, in words; None if it is not
+    readable: bool = True  # whether others may read it meanwhile, that is by SWMR
+    locked: bool = False  # whether the writer is certainly alive
 
     @property
     def refusal(self) -> str:
@@ -47,10 +37,7 @@ def writing_of(path: str | Path) -> Writing:
     A writer marks the file, if it uses the newer file format, or holds its lock. One that does
     neither, old format and locking off, goes unnoticed; one that was killed leaves its mark.
 
-    Raises
-    ------
-    FrameError
-        The file cannot be opened.
+    Raises `FrameError`: the file cannot be opened.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
