@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepfreak.errors import FrameError
-from deepfreak.formats.dectris import dectris_name
+from deepfreak.formats.cbf import dectris_name
 from deepfreak.formats.format import Format
 from deepfreak.formats.frame import Counts, Extent, Frame, FrameFile, Metadata, require_shape
 from deepfreak.formats.headers import metadata_from, number, numbers, plain, times

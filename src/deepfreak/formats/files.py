@@ -17,8 +17,7 @@ from deepfreak.formats.frame import Extent, Frame, FrameFile
 from deepfreak.formats.geometry.geometry import Geometry
 from deepfreak.formats.hdf5.reader import HDF5, open_hdf5
 from deepfreak.formats.hdf5.search import holds_frames
-from deepfreak.formats.registry import FORMATS, format_of
-from deepfreak.formats.self_contained import require_self_contained
+from deepfreak.formats.registry import FORMATS, format_of, require_self_contained
 
 SUFFIXES = frozenset(suffix for each in FORMATS for suffix in each.suffixes)
 _NUMBERED = re.compile(r"\.(\d{3,5}|ge\d?)$")  # Bruker's and MarCCD's name.0001, GE's name.ge3

@@ -17,14 +17,12 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from deepfreak.errors import FrameError, GeometryError, ReadingStoppedError
-from deepfreak.formats.dark import read_dark
 from deepfreak.formats.files import find_files, open_frames
 from deepfreak.formats.finishing import ReadOptions
 from deepfreak.formats.frame import MAX_PIXELS, Extent, Frame, FrameFile
 from deepfreak.formats.geometry.geometry import Geometry
 from deepfreak.formats.hdf5.search import holds_frames, linked_files
-from deepfreak.formats.mask import read_mask
-from deepfreak.formats.options import ReadSettings
+from deepfreak.formats.options import ReadSettings, read_dark, read_mask
 from deepfreak.isolation import LimitedProcess, Limits
 
 MODULES = ("deepfreak.formats.guarded", "hdf5plugin", "fabio")

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.errors import FrameError
-from deepfreak.formats.dectris import comments, dectris_metadata, dectris_name, with_gaps
+from deepfreak.formats.cbf import comments, dectris_metadata, dectris_name, with_gaps
 from deepfreak.formats.format import Format, require_bytes, starts_with
 from deepfreak.formats.frame import Counts, Frame, FrameFile, Metadata, combined, require_shape
 from deepfreak.formats.headers import WithOrigin, metadata_from

@@ -14,8 +14,8 @@ from deepfreak.reports.palette import MISSING_RGB, SHADOW_RGB, WINDOW_RGB
 from deepfreak.reports.pictures import picture, png_uri, white_level
 
 if TYPE_CHECKING:
+    from deepfreak.datasets.real_images.crop import DetectorSetup
     from deepfreak.datasets.real_images.real_set import Example, RealSet
-    from deepfreak.datasets.real_images.setups import DetectorSetup
 
 _SIDE = 512
 

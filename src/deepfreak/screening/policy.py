@@ -24,7 +24,7 @@ from scipy.special import betaincinv
 
 from deepfreak.errors import InputError, ModelError
 from deepfreak.models.shipped import SHIPPED
-from deepfreak.screening.calibration_file import Calibration, find_calibration, thresholds
+from deepfreak.screening.calibration import Calibration, find_calibration, thresholds
 from deepfreak.screening.verdict import Decision
 from deepfreak.settings import OpenFraction
 

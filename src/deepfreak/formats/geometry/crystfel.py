@@ -17,8 +17,7 @@ from deepfreak.formats.geometry.geometry import (
     PixelRules,
     RawPanel,
 )
-from deepfreak.formats.headers import from_file, metadata_from
-from deepfreak.formats.textnumbers import read_number, read_whole
+from deepfreak.formats.headers import from_file, metadata_from, read_number, read_whole
 
 _DIGITS = r"\d{1,30}"
 _TERM = re.compile(

@@ -15,8 +15,7 @@ from deepfreak.formats.geometry.geometry import (
     PixelRules,
     RawPanel,
 )
-from deepfreak.formats.headers import WithOrigin, from_file, metadata_from
-from deepfreak.formats.textnumbers import read_number
+from deepfreak.formats.headers import WithOrigin, from_file, metadata_from, read_number
 
 Vector = NDArray[np.float64]
 

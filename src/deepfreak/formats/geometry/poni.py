@@ -7,8 +7,7 @@ from collections.abc import Mapping
 
 from deepfreak.errors import GeometryError
 from deepfreak.formats.geometry.geometry import Geometry
-from deepfreak.formats.headers import from_file, metadata_from
-from deepfreak.formats.textnumbers import read_number
+from deepfreak.formats.headers import from_file, metadata_from, read_number
 
 # Orientations in which pyFAI counts an axis from the image's far end (its manual, "orientation").
 _SLOW_FROM_END = {1, 2}

@@ -23,8 +23,8 @@ from deepfreak.formats.hdf5.links import (
     raw_files,
     source_file,
     sources_of,
+    writing_of,
 )
-from deepfreak.formats.hdf5.writing import writing_of
 
 _MAX_FRAMES = 10_000_000  # of a virtual data set
 Runs = NDArray[np.int64]  # (n, 2): first frame, one more than the last; sorted and apart

@@ -14,12 +14,12 @@ from functools import cached_property
 import h5py
 import numpy as np
 
-from deepfreak.formats.detectors import counts_photons
 from deepfreak.formats.frame import Metadata, combined
 from deepfreak.formats.geometry.geometry import HC_EV_A
-from deepfreak.formats.hdf5.channels import Channel
 from deepfreak.formats.hdf5.links import opened, text_of
+from deepfreak.formats.hdf5.shapes import Channel
 from deepfreak.formats.headers import WithOrigin, metadata_from
+from deepfreak.formats.measured import counts_photons
 
 _MAX_NODES = 20_000  # looked at in a file
 _MAX_SIBLINGS = 200  # groups of one group: SACLA has one a frame

@@ -16,10 +16,9 @@ from deepfreak.formats.format import Format
 from deepfreak.formats.frame import Counts, FrameFile, require_shape
 from deepfreak.formats.geometry.geometry import Geometry
 from deepfreak.formats.hdf5.coverage import Coverage
-from deepfreak.formats.hdf5.links import open_to_read
+from deepfreak.formats.hdf5.links import open_to_read, writing_of
 from deepfreak.formats.hdf5.shapes import require_filters
 from deepfreak.formats.hdf5.stack import Stack
-from deepfreak.formats.hdf5.writing import writing_of
 from deepfreak.formats.pictures import from_root
 
 _MAGIC = b"\x89HDF\r\n\x1a\n"

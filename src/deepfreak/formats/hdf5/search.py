@@ -16,8 +16,8 @@ from deepfreak.formats.hdf5.links import (
     open_to_read,
     source_file,
     sources_of,
+    writing_of,
 )
-from deepfreak.formats.hdf5.writing import writing_of
 
 _GROUPS = ("/entry/data", "/entry1/data", "/entry/instrument/detector")
 _PLACES = (

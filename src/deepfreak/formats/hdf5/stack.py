@@ -12,13 +12,12 @@ import numpy as np
 from deepfreak.errors import FrameError
 from deepfreak.formats.frame import Counts, Extent, Frame, Metadata, combined
 from deepfreak.formats.geometry.geometry import HC_EV_A, FileMask, Geometry
-from deepfreak.formats.hdf5.channels import Channel, channel_of
 from deepfreak.formats.hdf5.coverage import Coverage, first_and_last, holes
+from deepfreak.formats.hdf5.links import Writing, writing_of
 from deepfreak.formats.hdf5.masks import MaskOf, find_mask
 from deepfreak.formats.hdf5.metadata import FileMetadata
 from deepfreak.formats.hdf5.search import FrameData, find_parts, not_there
-from deepfreak.formats.hdf5.shapes import frame_axes, require_alike
-from deepfreak.formats.hdf5.writing import Writing, writing_of
+from deepfreak.formats.hdf5.shapes import Channel, channel_of, frame_axes, require_alike
 from deepfreak.formats.headers import metadata_from
 from deepfreak.formats.measured import make_frame
 
