@@ -107,10 +107,7 @@ def middle_window(frame: Frame, size: int = SIZE) -> Window:
     beam = beam_on_frame(frame) or (slow / 2, fast / 2)
     return Window(
         factor=factor,
-        origin=(
-            _origin(slow, size * factor, beam[0]),
-            _origin(fast, size * factor, beam[1]),
-        ),
+        origin=(_origin(slow, size * factor, beam[0]), _origin(fast, size * factor, beam[1])),
     )
 
 

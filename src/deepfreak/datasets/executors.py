@@ -94,10 +94,7 @@ def dask_cluster(address: str) -> Iterator[tuple[Executor, int]]:
 
     A task whose worker crashes is retried on another one.
 
-    Raises
-    ------
-    BackendError
-        `distributed` is missing, no scheduler answers, or workers keep crashing.
+    Raises `BackendError`: `distributed` is missing, no scheduler answers, or workers keep crashing.
     """
     require("dask")
     from distributed import Client, KilledWorker

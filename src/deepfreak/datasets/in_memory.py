@@ -126,14 +126,9 @@ def render(
     On the CPU the images are equal. On a GPU the shots and labels are equal, expected photons are
     equal up to rounding, and the noise differs; see `gpu.Renderer`.
 
-    Parameters
-    ----------
-    places
-        First shot and number of shots of each split.
-    executor, renderer
-        Where to simulate, by default in this process; see `stream`.
-    advance
-        Called with the number of further images that are done.
+    `places`: first shot and number of shots of each split. `executor`, `renderer`: where to
+    simulate, by default in this process; see `stream`. `advance`: called with the number of further
+    images that are done.
     """
     backend = "cpu" if renderer is None else "gpu"
     total = sum(count for _, count in places.values())

@@ -19,25 +19,14 @@ T = TypeVar("T")
 
 
 class Attempt(TypedDict, total=False):
-    """Options of one run; none of them changes the result.
+    """Options of one run; none of them changes the result."""
 
-    Attributes
-    ----------
-    executor, ahead
-        Where to work, by default in this process, and the maximum number of tasks in progress.
-    overwrite
-        Replace the file, and a draft of another run.
-    resume
-        Resume only: there must be a draft.
-    advance
-        Called with the number of further pieces that are done.
-    """
-
+    # where to work, by default in this process, and the maximum number of tasks in progress
     executor: Executor | None
     ahead: int
-    overwrite: bool
-    resume: bool
-    advance: Callable[[int], None] | None
+    overwrite: bool  # replace the file, and a draft of another run
+    resume: bool  # resume only: there must be a draft
+    advance: Callable[[int], None] | None  # called with the number of further pieces that are done
 
 
 def make_file(

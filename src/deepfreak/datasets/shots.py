@@ -132,15 +132,9 @@ def choose_shots(
 ) -> list[Shot]:
     """Return `count` shots of the series that `seed` names, from the one numbered `first` on.
 
-    Parameters
-    ----------
-    only
-        Class of the shots to take; the others are skipped and keep their numbers.
+    `only`: class of the shots to take; the others are skipped and keep their numbers.
 
-    Raises
-    ------
-    InputError
-        There is no such class, or too few of its shots.
+    Raises `InputError`: there is no such class, or too few of its shots.
     """
     names = experiment.classes.names
     if only is not None and only not in names:
@@ -195,13 +189,7 @@ def _check_outputs(
 
 @contextmanager
 def _image_writer(
-    folder: Path,
-    files: list[str],
-    shots: Sequence[Shot],
-    form: str,
-    kind: Kind,
-    *,
-    overwrite: bool,
+    folder: Path, files: list[str], shots: Sequence[Shot], form: str, kind: Kind, *, overwrite: bool
 ) -> Iterator[WriteImage]:
     """Give a function that takes a shot's place in `shots` and its image."""
     if form == "h5":

@@ -14,13 +14,7 @@ from numpy.typing import NDArray
 
 from deepfreak.datasets.executors import in_order
 from deepfreak.datasets.file import FORMAT, Dataset, content_hashes
-from deepfreak.datasets.records import (
-    PACKAGES,
-    columns_of,
-    digest_of,
-    flat_truth,
-    processor,
-)
+from deepfreak.datasets.records import PACKAGES, columns_of, digest_of, flat_truth, processor
 from deepfreak.errors import DeepFreakError
 from deepfreak.physics.experiment import Experiment
 from deepfreak.physics.exposure import simulate

@@ -29,10 +29,7 @@ HeldBy = Callable[[Path, str | None], tuple[frozenset[Path], bool]]
 
 
 def find_files(
-    paths: Iterable[Path],
-    geometry: Geometry | None = None,
-    *,
-    held_by: HeldBy = holds_frames,
+    paths: Iterable[Path], geometry: Geometry | None = None, *, held_by: HeldBy = holds_frames
 ) -> list[Path]:
     """Return the detector files that `paths` name, each once.
 
@@ -117,11 +114,7 @@ def read_frames(path: str | Path, **options: Unpack[ReadOptions]) -> Iterator[Fr
 
 @contextmanager
 def open_frames(
-    path: str | Path,
-    *,
-    growing: bool = False,
-    alone: bool = False,
-    **options: Unpack[ReadOptions],
+    path: str | Path, *, growing: bool = False, alone: bool = False, **options: Unpack[ReadOptions]
 ) -> Iterator[FrameFile]:
     """Open a file so that its frames can be read by number; see `read_frames`.
 

@@ -92,30 +92,15 @@ class Metadata(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extent:
-    """How much of a file that may still be growing is there.
+    """How much of a file that may still be growing is there."""
 
-    Attributes
-    ----------
-    ready
-        How many frames from the first on can be read.
-    written
-        One more than the number of the last frame that is there, behind gaps as it may be.
-    expected
-        How many there will be, None where the file does not say.
-    waiting
-        The line that says why there may come more, None if all is there.
-    missing_file
-        Whether it waits for another file, to which it links.
-    swmr
-        Whether the last frames are written so that others may read them at once.
-    """
-
-    ready: int
+    ready: int  # how many frames from the first on can be read
+    # one more than the number of the last frame that is there, behind gaps as it may be
     written: int
-    expected: int | None = None
-    waiting: str | None = None
-    missing_file: bool = False
-    swmr: bool = False
+    expected: int | None = None  # how many there will be, None where the file does not say
+    waiting: str | None = None  # the line that says why there may come more, None if all is there
+    missing_file: bool = False  # whether it waits for another file, to which it links
+    swmr: bool = False  # whether the last frames are written so that others may read them at once
 
     @classmethod
     def complete(cls, frames: int) -> "Extent":

@@ -199,7 +199,7 @@ def _read_with_pillow(path: Path, index: int, shape: tuple[int, int]) -> Counts:
     with Image.open(path, formats=["TIFF"]) as picture:
         picture.seek(index)
         if (picture.height, picture.width) != shape or picture.mode not in {
-            *("L", "I", "F", "I;16", "I;16B", "I;16L"),
+            *("L", "I", "F", "I;16", "I;16B", "I;16L")
         }:
             raise FrameError(f"expected a gray image, found mode {picture.mode} of another size")
         counts: Counts = np.asarray(picture)

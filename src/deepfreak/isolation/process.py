@@ -45,24 +45,15 @@ _SECRETS = ("DEEPFREAK_TOKEN",)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Limits of one call.
+    """Limits of one call."""
 
-    Attributes
-    ----------
-    cpu_s, idle_s, wall_s
-        Seconds of CPU time, of waiting without computing, as for a pipe or a disk, and of
-        wall-clock time, which is longer on a busy machine.
-    memory_bytes
-        Beyond the memory of the process after its start.
-    file_bytes
-        Size of a file that it may write.
-    """
-
+    # seconds of CPU time, of waiting without computing, as for a pipe or a disk, and of wall-clock
+    # time, which is longer on a busy machine
     cpu_s: float = 8.0
     idle_s: float = 15.0
     wall_s: float = 90.0
-    memory_bytes: int = 768 << 20
-    file_bytes: int = 2 << 30
+    memory_bytes: int = 768 << 20  # beyond the memory of the process after its start
+    file_bytes: int = 2 << 30  # size of a file that it may write
 
 
 class LimitedProcess:
@@ -109,13 +100,9 @@ class LimitedProcess:
     ) -> Any:  # noqa: ANN401 - of the function
         """Return the result of `function`, a module's top-level function: plain values and arrays.
 
-        Raises
-        ------
-        ReadingStoppedError
-            It exceeded a limit or crashed the process.
-        DeepFreakError
-            Raised by the function; other exceptions become an `InputError`. Or the process cannot
-            be started.
+        Raises `ReadingStoppedError`: it exceeded a limit or crashed the process; `DeepFreakError`:
+        raised by the function; other exceptions become an `InputError`. Or the process cannot be
+        started.
         """
         limits = limits or Limits()
         with self._lock:

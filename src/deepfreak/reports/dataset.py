@@ -116,10 +116,7 @@ def _contact_sheets(data: Dataset, rng: np.random.Generator) -> list[dict[str, A
     images = {index: np.asarray(data.images[index]) for group in chosen for index in group}
     white = white_level(list(images.values()))
     return [
-        {
-            "name": name,
-            "pictures": [(i, picture(images[i], None, white=white)) for i in group],
-        }
+        {"name": name, "pictures": [(i, picture(images[i], None, white=white)) for i in group]}
         for name, group in zip(data.classes, chosen, strict=True)
         if group
     ]

@@ -70,11 +70,7 @@ def write_evaluation_page(
         "figures": figures,
         "galleries": [
             gallery("Wrong verdicts", shown_wrong, left_out=wrong_total - len(wrong)),
-            gallery(
-                "Right verdicts",
-                shown_right,
-                left_out=evaluation.accuracy.hits - len(right),
-            ),
+            gallery("Right verdicts", shown_right, left_out=evaluation.accuracy.hits - len(right)),
         ],
         "colours": class_colours(evaluation.classes),
     }

@@ -21,35 +21,23 @@ MAX_PICTURES = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class GalleryItem:
-    """What a gallery shows of one image.
+    """What a gallery shows of one image."""
 
-    Attributes
-    ----------
-    image, valid
-        The 8-bit image [slow, fast] that was classified, and where it measured something; None for
-        everywhere.
-    caption
-        Where the image comes from, in a few words.
-    label, truth
-        The class of the verdict, and the right one if it is known.
-    activation
-        The activation map [slow, fast] over the whole image; None if unknown.
-    decision, reasons
-        What to do with the frame, and why.
-    overlay
-        Peaks and rings to draw; None for those found on the image.
-    """
-
+    # the 8-bit image [slow, fast] that was classified, and where it measured something; None for
+    # everywhere
     image: NDArray[np.uint8]
     valid: NDArray[np.bool_] | None = None
-    caption: str
+    caption: str  # where the image comes from, in a few words
+    # the class of the verdict, and the right one if it is known
     label: str
     truth: str | None = None
     probabilities: Mapping[str, float]
+    # the activation map [slow, fast] over the whole image; None if unknown
     activation: NDArray[np.float32] | None = None
+    # what to do with the frame, and why
     decision: str | None = None
     reasons: tuple[str, ...] = ()
-    overlay: Overlay | None = None
+    overlay: Overlay | None = None  # peaks and rings to draw; None for those found on the image
 
     @property
     def correct(self) -> bool | None:

@@ -47,34 +47,20 @@ def thresholds() -> NDArray[np.float64]:
 
 @settings
 class Calibration:
-    """How a model scores images with and without crystal diffraction.
+    """How a model scores images with and without crystal diffraction."""
 
-    Parameters
-    ----------
-    model
-        Name and fingerprint of the model.
-    data
-        What the images are, in a few words.
-    simulated
-        Whether any of them were; a promise then holds for shots like these.
-    hits, empties
-        How many images with and without crystal diffraction.
-    hits_below, empties_from
-        For each of `thresholds`, how many hits score less, and how many empties as much or more.
-    levels
-        Range of `Verdict.level` in which all but the rarest of the images lie.
-    kind
-        What the model takes: prepared images, or the evidence of frames.
-    """
-
-    model: str
-    data: str
-    simulated: bool
+    model: str  # name and fingerprint of the model
+    data: str  # what the images are, in a few words
+    simulated: bool  # whether any of them were; a promise then holds for shots like these
+    # how many images with and without crystal diffraction
     hits: int = Field(ge=1)
     empties: int = Field(ge=0)
+    # for each of `thresholds`, how many hits score less, and how many empties as much or more
     hits_below: tuple[int, ...] = Field(min_length=_STEPS, max_length=_STEPS)
     empties_from: tuple[int, ...] = Field(min_length=_STEPS, max_length=_STEPS)
+    # range of `Verdict.level` in which all but the rarest of the images lie
     levels: tuple[float, float]
+    # what the model takes: prepared images, or the evidence of frames
     kind: Literal["images", "evidence"] = "images"
 
     def __post_init__(self) -> None:

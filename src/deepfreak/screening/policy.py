@@ -41,35 +41,23 @@ SURELY_NO, SURELY_YES = 0.03, 0.98
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """Two thresholds on `p_crystal`, and what they promise.
+    """Two thresholds on `p_crystal`, and what they promise."""
 
-    Attributes
-    ----------
-    discard_below, keep_from
-        Frames that score less are discarded, those that score as much or more are kept.
-    min_hit_recall
-        The part of hits that is not discarded, at the least.
-    hit_recall, empty_kept
-        What was measured: (value, bound); with a confidence of 95 % the truth is better than the
-        bound.
-    hits, empties, data, simulated
-        On how many images of which kind.
-    of_detector
-        Whether these are of the detector whose frames are decided about.
-    hit_share
-        Share of hits for which `p_crystal` is right; None where the model does not say.
-    """
-
+    # frames that score less are discarded, those that score as much or more are kept
     discard_below: float
     keep_from: float
-    min_hit_recall: float
+    min_hit_recall: float  # the part of hits that is not discarded, at the least
+    # what was measured: (value, bound); with a confidence of 95 % the truth is better than the
+    # bound
     hit_recall: tuple[float, float]
     empty_kept: tuple[float, float]
+    # on how many images of which kind
     hits: int
     empties: int
     data: str
     simulated: bool
-    of_detector: bool = True
+    of_detector: bool = True  # whether these are of the detector whose frames are decided about
+    # share of hits for which `p_crystal` is right; None where the model does not say
     hit_share: float | None = None
 
     def decide(self, p_crystal: float) -> Decision:

@@ -14,34 +14,17 @@ STRONG_Z = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvidenceSummary:
-    """Numbers of peaks, rings and lattices.
+    """Numbers of peaks, rings and lattices."""
 
-    Attributes
-    ----------
-    peaks
-        How many there are, with z of 5 or more.
-    off_rings, strong_off_rings
-        How many of these lie on no ring, and of these how many have z of 10 or more.
-    ring_share
-        Share of the peaks on rings; 0 where no centre is known.
-    center_known
-        Whether rings could be looked for: the centre is given or was found.
-    lattice_score
-        How clearly the peaks repeat, in standard deviations.
-    fullest_quarter
-        The largest share of the peaks off rings in one quarter of the frame.
-    d_min_A
-        Resolution of the peaks off rings; None if unknown.
-    """
-
-    peaks: int
+    peaks: int  # how many there are, with z of 5 or more
+    # how many of these lie on no ring, and of these how many have z of 10 or more
     off_rings: int
     strong_off_rings: int
-    ring_share: float
-    center_known: bool
-    lattice_score: float
-    fullest_quarter: float
-    d_min_A: float | None = None
+    ring_share: float  # share of the peaks on rings; 0 where no centre is known
+    center_known: bool  # whether rings could be looked for: the centre is given or was found
+    lattice_score: float  # how clearly the peaks repeat, in standard deviations
+    fullest_quarter: float  # the largest share of the peaks off rings in one quarter of the frame
+    d_min_A: float | None = None  # resolution of the peaks off rings; None if unknown
 
     def to_json(self) -> dict[str, Any]:
         """Return them as JSON values, rounded to what is worth reading."""

@@ -27,11 +27,7 @@ from deepfreak.encoding import SIZE
 from deepfreak.errors import DatasetError, OutputError
 from deepfreak.storage.files import check_output, whole_hdf5
 
-VARIANTS = {
-    "synthetic": CLASSES,
-    "real_raw": GROUPS,
-    "real_preprocessed": GROUPS,
-}
+VARIANTS = {"synthetic": CLASSES, "real_raw": GROUPS, "real_preprocessed": GROUPS}
 PICTURES = frozenset({".pgm", ".ppm", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif"})
 FORMATS = ("PNG", "PPM", "JPEG", "TIFF", "BMP", "GIF")
 _BYTES_PER_IMAGE = 0.75 * SIZE * SIZE
@@ -48,21 +44,11 @@ class LabelledPicture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
-    """What an import has written.
+    """What an import has written."""
 
-    Attributes
-    ----------
-    files
-        By variant.
-    counts
-        Images by variant and split.
-    left_out
-        Other files than pictures of the layout.
-    """
-
-    files: dict[str, Path]
-    counts: dict[str, dict[str, int]]
-    left_out: int
+    files: dict[str, Path]  # by variant
+    counts: dict[str, dict[str, int]]  # images by variant and split
+    left_out: int  # other files than pictures of the layout
 
 
 def import_diffranet(
@@ -77,22 +63,13 @@ def import_diffranet(
     Images are in order of split, class number and name. Missing variants, splits and classes are
     allowed; other files than pictures, hidden ones, and those in no variant's folder are left out.
 
-    Parameters
-    ----------
-    out
-        A folder; made if its parent is there.
-    start
-        Called with the number of images before the first; returns what to call with the number of
-        further ones.
+    `out`: a folder; made if its parent is there. `start`: called with the number of images before
+    the first; returns what to call with the number of further ones.
 
-    Raises
-    ------
-    DatasetError
-        Not one picture; or, naming the file, one that is not 8-bit gray of 512 x 512, cannot be
-        read, lies in a folder of another name than a split's or class's, or is also in another
-        split or class.
-    OutputError
-        An output exists, or the disk is full. No file is left under its name unless all are whole.
+    Raises `DatasetError`: not one picture; or, naming the file, one that is not 8-bit gray of 512 x
+    512, cannot be read, lies in a folder of another name than a split's or class's, or is also in
+    another split or class; `OutputError`: an output exists, or the disk is full. No file is left
+    under its name unless all are whole.
     """
     source, out = Path(source), Path(out)
     with open_archive(source) as members, ExitStack() as stack:
@@ -272,20 +249,12 @@ def export_diffranet(
     Importing the folder gives the images back in order of split, class and index: an imported file
     as it was.
 
-    Parameters
-    ----------
-    out
-        A folder that is not there yet, or empty.
-    start
-        As in `import_diffranet`.
+    `out`: a folder that is not there yet, or empty. `start`: as in `import_diffranet`.
 
-    Raises
-    ------
-    DatasetError
-        A file that cannot be read as a data set, other classes or sizes than DiffraNet has, splits
-        that overlap, leave images out or have other names, or two files of one variant.
-    OutputError
-        `out` is there already and not empty, or cannot be written; nothing is left of it.
+    Raises `DatasetError`: a file that cannot be read as a data set, other classes or sizes than
+    DiffraNet has, splits that overlap, leave images out or have other names, or two files of one
+    variant; `OutputError`: `out` is there already and not empty, or cannot be written; nothing is
+    left of it.
     """
     out = Path(out)
     plans: dict[str, tuple[Path, dict[str, tuple[int, int]]]] = {}
@@ -344,10 +313,7 @@ def _splits(data: Dataset) -> dict[str, tuple[int, int]]:
 
 
 def _write_variant(
-    data: Dataset,
-    splits: dict[str, tuple[int, int]],
-    folder: Path,
-    advance: Callable[[int], None],
+    data: Dataset, splits: dict[str, tuple[int, int]], folder: Path, advance: Callable[[int], None]
 ) -> None:
     digits = len(str(max(len(data) - 1, 0)))
     for split, (first, length) in splits.items():

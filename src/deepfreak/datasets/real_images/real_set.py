@@ -45,30 +45,16 @@ class LabelledFrame:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RealSet:
-    """What was made of the frames.
+    """What was made of the frames."""
 
-    Attributes
-    ----------
-    raw, preprocessed
-        The files.
-    constant
-        What raw pixels were multiplied by.
-    mean
-        The mean of the preprocessed pixels, where valid.
-    splits
-        (first, count) by name.
-    setups
-        One a detector and place, in the order they were met.
-    examples
-        The first images of each setup: caption, raw image, preprocessed image, valid pixels.
-    """
-
+    # the files
     raw: Path
     preprocessed: Path
-    constant: float
-    mean: float
-    splits: dict[str, tuple[int, int]]
-    setups: list[DetectorSetup]
+    constant: float  # what raw pixels were multiplied by
+    mean: float  # the mean of the preprocessed pixels, where valid
+    splits: dict[str, tuple[int, int]]  # (first, count) by name
+    setups: list[DetectorSetup]  # one a detector and place, in the order they were met
+    # the first images of each setup: caption, raw image, preprocessed image, valid pixels
     examples: list[list["Example"]]
 
 

@@ -100,10 +100,7 @@ def _beam_on_image(geometry: Geometry, shape: tuple[int, ...]) -> tuple[float, f
     if geometry.beam is None:
         return None
     (fast, slow), (fast_from_end, slow_from_end) = geometry.beam, geometry.beam_from_end
-    return (
-        shape[0] - slow if slow_from_end else slow,
-        shape[1] - fast if fast_from_end else fast,
-    )
+    return (shape[0] - slow if slow_from_end else slow, shape[1] - fast if fast_from_end else fast)
 
 
 @lru_cache(maxsize=4)
