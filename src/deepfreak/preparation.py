@@ -32,23 +32,13 @@ class Window:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Prepared:
-    """A frame as models see it.
+    """A frame as models see it."""
 
-    Attributes
-    ----------
-    image
-        uint8 [slow, fast], `SIZE` x `SIZE`: floor(sqrt(photons + 10)); 0 where not valid.
-    valid
-        Same shape; false where nothing was measured.
-    factor
-        Pixels of the frame along each side of one of the image's.
-    origin
-        The frame's pixel (slow, fast) at the image's corner; negative where the frame was padded.
-    """
-
+    # uint8 [slow, fast], `SIZE` x `SIZE`: floor(sqrt(photons + 10)); 0 where not valid
     image: NDArray[np.uint8]
-    valid: NDArray[np.bool_]
-    factor: int
+    valid: NDArray[np.bool_]  # same shape; false where nothing was measured
+    factor: int  # pixels of the frame along each side of one of the image's
+    # the frame's pixel (slow, fast) at the image's corner; negative where the frame was padded
     origin: tuple[int, int]
 
 

@@ -9,8 +9,8 @@ Layout::
     attribute manifest  JSON: settings, seed, versions, processors, hashes of the content
 
 `file` reads and writes data sets; `generating` simulates them, record by record (`records`),
-resumes after an interruption (`resuming`) and joins shards; `verifying` compares a data set with
-its manifest. `executors` distribute the work over processes or a cluster.
+resumes after an interruption and joins shards; `verifying` compares a data set with its manifest
+and with the released one. `executors` distribute the work over processes or a cluster.
 """
 
 from deepfreak.datasets.executors import AHEAD as AHEAD

@@ -39,13 +39,9 @@ def stream(
     Batches are as those of `Dataset.batches`. Image i is image i of `generate` with the same seed,
     so a data set and a stream of another seed have no image in common.
 
-    Parameters
-    ----------
-    executor, ahead
-        Where to work, by default in this process, and the maximum number of batches in progress.
-    renderer
-        Simulates on a GPU: images stay there, their noise differs from the CPU's, and the truth has
-        only what is known before a shot is rendered.
+    `executor`, `ahead`: where to work, by default in this process, and the maximum number of
+    batches in progress. `renderer`: simulates on a GPU: images stay there, their noise differs from
+    the CPU's, and the truth has only what is known before a shot is rendered.
     """
     tasks = ((experiment, seed, start, batch) for start in count_from(first, batch))
     if renderer is not None:

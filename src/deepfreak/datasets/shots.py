@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from deepfreak.datasets.executors import in_order
 from deepfreak.encoding import to_8_bits
 from deepfreak.errors import InputError, OutputError, StructureError
-from deepfreak.formats import registry
+from deepfreak.formats.files import FORMATS as ALL_FORMATS
 from deepfreak.formats.hdf5.nxmx import nxmx_file
 from deepfreak.formats.shot_metadata import ShotMetadata, metadata_of
 from deepfreak.physics.experiment import Experiment
@@ -42,7 +42,7 @@ Backend = Literal["cpu", "gpu"]
 WriteImage = Callable[[int, Any], None]
 DrawPreview = Callable[[Path, Image, ShotMetadata, bool], None]
 
-_SINGLE = {each.name.lower(): each for each in registry.FORMATS if each.write is not None}
+_SINGLE = {each.name.lower(): each for each in ALL_FORMATS if each.write is not None}
 FORMATS = (*_SINGLE, "h5")
 _BYTES = {"roots": 1, "counts": 2, "photons": 4}
 # A class rarer than this is not worth the search.
@@ -66,6 +66,10 @@ def write_shots(
     PGM and PNG hold the 8-bit square root, just what `generate` puts at a shot's index; the others
     the counts before it. Without noise they hold the expected photons.
 
+    Raises `InputError`: the format cannot hold expected photons; `BackendError`: there is no GPU
+    for that backend, or it does not render all of the experiment; `OutputError`: a file exists
+    already; none is written then. Or the disk is full.
+
     Parameters
     ----------
     folder
@@ -76,15 +80,6 @@ def write_shots(
         Where shots are rendered; in this process by default. It changes no byte.
     advance
         Called with the number of further shots written.
-
-    Raises
-    ------
-    InputError
-        The format cannot hold expected photons.
-    BackendError
-        There is no GPU for that backend, or it does not render all of the experiment.
-    OutputError
-        A file exists already; none is written then. Or the disk is full.
     """
     kind = _kind(form, noiseless=noiseless)
     experiment = shots[0].experiment

@@ -110,25 +110,15 @@ class Extent:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FrameFile:
-    """An open file of frames.
+    """An open file of frames."""
 
-    Attributes
-    ----------
-    count
-        How many frames it holds.
-    read
-        Return a frame by its number; may raise `FrameError`.
-    extent
-        Return how much is there of a file that may still be written; raises `FrameError` for one
-        that is cut short. `read` then knows the frames that were found. None: as the last frame
-        can be read.
-    holes
-        The frames for which there is room but no counts: HDF5 would read zeros.
-    """
-
-    count: int
-    read: Callable[[int], Frame]
+    count: int  # how many frames it holds
+    read: Callable[[int], Frame]  # return a frame by its number; may raise `FrameError`
+    # return how much is there of a file that may still be written; raises `FrameError` for one that
+    # is cut short. `read` then knows the frames that were found. None: as the last frame can be
+    # read
     extent: Callable[[], Extent] | None = None
+    # the frames for which there is room but no counts: HDF5 would read zeros
     holes: tuple[range, ...] = ()
 
     def look(self) -> Extent:

@@ -65,9 +65,8 @@ def open_guarded(
 ) -> Iterator[FrameFile]:
     """Open a file as `open_frames` does, in another process: by default the shared one.
 
-    Raises `FrameError`: as `open_frames`, and `ReadingStoppedError` where a limit ended it. A frame
-    at which that happened leaves the others readable; a file at which it happened `MAX_STOPS` times
-    not; `GeometryError`: as `open_frames`.
+    Raises the same errors, and `ReadingStoppedError` where a limit ended it. A frame at which that
+    happened leaves the others readable; a file at which it happened `MAX_STOPS` times not.
     """
     file = _GuardedFile(process or shared_process(), path, growing=growing, options=options)
     count, holes = file.open()

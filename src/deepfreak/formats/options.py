@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.errors import DeepFreakError, GeometryError
-from deepfreak.formats.files import open_frames
+from deepfreak.formats.files import format_of, open_frames
 from deepfreak.formats.finishing import ReadOptions
 from deepfreak.formats.frame import Counts, Valid, require_shape
 from deepfreak.formats.geometry import read_geometry
-from deepfreak.formats.registry import format_of
 from deepfreak.settings import Finite, Positive
 
 _NPY = b"\x93NUMPY"
@@ -25,10 +24,7 @@ def read_mask(path: Path) -> Valid:
     HDF5 (the data set whose name holds "mask", or the only one), CBF, PGM, PNG, and what fabio
     reads (TIFF, EDF, Fit2D's msk).
 
-    Raises
-    ------
-    GeometryError
-        The file cannot be read as a mask.
+    Raises `GeometryError`: the file cannot be read as a mask.
     """
     try:
         values = read_npy(path)

@@ -18,8 +18,7 @@ from deepfreak.formats.guarded import MAX_STOPS, open_guarded
 from deepfreak.models.classifier import Classifier
 from deepfreak.models.evidence_model import EvidenceModel
 from deepfreak.preparation import Prepared, prepare, require_measured
-from deepfreak.screening.policy import Policy, shipped_policy
-from deepfreak.screening.rules import decide
+from deepfreak.screening.policy import Policy, decide, shipped_policy
 from deepfreak.screening.verdict import (
     STRONG_Z,
     Decision,
@@ -207,12 +206,8 @@ def screen_files(
     in a process with limits (`formats.guarded`). Frames for which a file has room but no counts are
     one failure in a row.
 
-    Parameters
-    ----------
-    see
-        Called with each frame that was read, for instance to say its notes.
-    options
-        What is known beside the files; see `ReadOptions`.
+    `see`: called with each frame that was read, for instance to say its notes. `options`: what is
+    known beside the files; see `ReadOptions`.
     """
     for path in files:
         try:

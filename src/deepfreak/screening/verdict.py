@@ -44,55 +44,38 @@ class Overlay:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Verdict:
-    """The verdict on a frame.
-
-    Attributes
-    ----------
-    label
-        The most probable class among those that the decision, or else the model, allows: with
-        diffraction for a frame to keep, without for one to discard, on the side of `p_crystal` for
-        an unsure one.
-    probabilities
-        By class, in the model's order.
-    p_crystal
-        The probability that the shot holds crystal diffraction: weak, good and strong together.
-    ms
-        What evidence or preparing, and classifying took, in milliseconds.
-    level
-        How unlike the frame is to those that the model was trained on: `Opinion.unlike`,
-        or the mean gray level of the prepared image.
-    decision, reasons
-        Whether to keep the frame, and why; None and empty where no thresholds are known.
-    signs, peaks
-        The evidence in numbers, and the peaks in pixels of the frame; None for models of images.
-    image, valid
-        The frame as 512 x 512 pixels: uint8 [slow, fast] and where it is valid. None for a model of
-        evidence unless a picture was requested and could be made.
-    factor, origin
-        Where that lies in the frame; see `Prepared`.
-    activation
-        The activation map of the verdict, [slow, fast] over the whole image in fewer and larger
-        parts; None if it was not requested or the model gives none.
-    overlay
-        The peaks and rings of the evidence on the image; None without an image or evidence.
-    """
+    """The verdict on a frame."""
 
     file: str
     frame: int
+    # the most probable class among those that the decision, or else the model, allows: with
+    # diffraction for a frame to keep, without for one to discard, on the side of `p_crystal` for an
+    # unsure one
     label: str
-    probabilities: dict[str, float]
+    probabilities: dict[str, float]  # by class, in the model's order
+    # the probability that the shot holds crystal diffraction: weak, good and strong together
     p_crystal: float
-    ms: float
+    ms: float  # what evidence or preparing, and classifying took, in milliseconds
+    # how unlike the frame is to those that the model was trained on: `Opinion.unlike`, or the mean
+    # gray level of the prepared image
     level: float
+    # whether to keep the frame, and why; None and empty where no thresholds are known
     decision: Decision | None = None
     reasons: tuple[str, ...] = ()
+    # the evidence in numbers, and the peaks in pixels of the frame; None for models of images
     signs: EvidenceSummary | None = None
     peaks: Peaks | None = field(default=None, repr=False)
+    # the frame as 512 x 512 pixels: uint8 [slow, fast] and where it is valid. None for a model of
+    # evidence unless a picture was requested and could be made
     image: NDArray[np.uint8] | None = field(default=None, repr=False)
     valid: NDArray[np.bool_] | None = field(default=None, repr=False)
+    # where that lies in the frame; see `Prepared`
     factor: int = 1
     origin: tuple[int, int] = (0, 0)
+    # the activation map of the verdict, [slow, fast] over the whole image in fewer and larger
+    # parts; None if it was not requested or the model gives none
     activation: NDArray[np.float32] | None = field(default=None, repr=False)
+    # the peaks and rings of the evidence on the image; None without an image or evidence
     overlay: Overlay | None = field(default=None, repr=False)
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from deepfreak.datasets.generating import Attempt, make_file
 from deepfreak.datasets.randomised.table import FORMAT
-from deepfreak.datasets.resuming import Attempt, make_file
 from deepfreak.storage.files import versions
 from deepfreak.storage.manifest import Format
 
@@ -50,12 +50,12 @@ def make_table(
     without
         Sources of photons and faults to leave out; see `frame.draw_frame`.
     attempt
-        See `resuming.Attempt`.
+        See `generating.Attempt`.
 
     Raises
     ------
     OutputError, DeepFreakError
-        See `resuming.make_file`.
+        See `generating.make_file`.
     """
     from deepfreak.datasets.randomised.frame import BLOCK, VERSION, check_choices
 

@@ -90,6 +90,10 @@ def prepare_real_set(
     Frames are read twice: once to find each setup's shadow on their sum, once to prepare them. They
     are stored validation first, then test, each in the order of `files`.
 
+    Raises `InputError`: a label or frame that the other side lacks, or a frame that cannot be read
+    or prepared; `OutputError`: an output exists, or the disk is full; nothing is left under their
+    names.
+
     Parameters
     ----------
     files
@@ -110,13 +114,6 @@ def prepare_real_set(
     start
         Called with what begins and the number of frames; returns what to call with the number of
         further ones.
-
-    Raises
-    ------
-    InputError
-        A label or frame that the other side lacks, or a frame that cannot be read or prepared.
-    OutputError
-        An output exists, or the disk is full; nothing is left under their names.
     """
     paths = [out.with_name(f"{out.stem}_{name}.h5") for name in ("raw", "preprocessed")]
     known = read_labels(labels, files)

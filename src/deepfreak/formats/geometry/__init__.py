@@ -18,10 +18,7 @@ _MAX_FILE_BYTES = 256 << 20
 def read_geometry(path: Path) -> Geometry:
     """Return the geometry in a CrystFEL .geom, DIALS .expt or pyFAI .poni file.
 
-    Raises
-    ------
-    GeometryError
-        The file cannot be read or does not make sense; the message is one line.
+    Raises `GeometryError`: the file cannot be read or does not make sense; the message is one line.
     """
     parse = _PARSERS.get(path.suffix.lower())
     if parse is None:

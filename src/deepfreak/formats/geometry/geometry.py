@@ -110,42 +110,25 @@ class Located:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Geometry:
-    """What a geometry file says.
+    """What a geometry file says."""
 
-    Attributes
-    ----------
-    source
-        The file's name, for messages.
-    panels
-        In the order of the file; none where it speaks only of the beam.
-    beam
-        Where the direct beam meets the plane, (x, y) in pixels.
-    beam_from_end
-        Without panels: whether `beam` counts from the image's far end, along (x, y).
-    data_path
-        Where the images stand in an HDF5 file; `%` is any group.
-    masks, rules
-        Masks in files, and further rules for bad pixels by panel.
-    metadata
-        Metadata that it gives for each frame.
-    located
-        What it says stands in the data file: `wavelength_A`, `distance_mm`.
-    gain_per_eV
-        Counts for each eV of a photon.
-    """
-
-    source: str
+    source: str  # the file's name, for messages
+    # in the order of the file; none where it speaks only of the beam
     panels: tuple[RawPanel, ...] = ()
     bad: tuple[BadRegion, ...] = ()
+    # where the direct beam meets the plane, (x, y) in pixels
     beam: tuple[float, float] | None = (0.0, 0.0)
+    # without panels: whether `beam` counts from the image's far end, along (x, y)
     beam_from_end: tuple[bool, bool] = (False, False)
-    data_path: str | None = None
+    data_path: str | None = None  # where the images stand in an HDF5 file; `%` is any group
+    # masks in files, and further rules for bad pixels by panel
     masks: tuple[FileMask, ...] = ()
     rules: tuple[PixelRules, ...] = ()
     modules_by_order: bool = False
-    metadata: Metadata = field(default_factory=Metadata)
+    metadata: Metadata = field(default_factory=Metadata)  # metadata that it gives for each frame
+    # what it says stands in the data file: `wavelength_A`, `distance_mm`
     located: Mapping[str, Located] = field(default_factory=dict)
-    gain_per_eV: float | None = None
+    gain_per_eV: float | None = None  # counts for each eV of a photon
 
     def raw_axes(self, shape: tuple[int, ...]) -> int:
         """Return how many of the last axes of data of `shape` make one frame."""
