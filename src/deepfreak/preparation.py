@@ -237,7 +237,8 @@ def shadow(photons: NDArray[np.float32], valid: Valid) -> Valid:
     for group in range(1, count + 1):
         inside = (groups == group) & dark
         fits = SHADOW_SMALLEST <= inside.sum() <= SHADOW_LARGEST * inside.size
-        if not fits or _thickness(inside) > SHADOW_THICKEST:
+        # the radius of the largest circle in it
+        if not fits or ndimage.distance_transform_edt(np.pad(inside, 1)).max() > SHADOW_THICKEST:
             continue
         # the edge itself runs through the blocks next to the group: look behind them
         next_to_it = ndimage.binary_dilation(inside, structure=np.ones((3, 3)))
@@ -254,11 +255,6 @@ def shadow(photons: NDArray[np.float32], valid: Valid) -> Valid:
     smooth = ndimage.uniform_filter(np.where(valid, photons, 0).astype(np.float32), 3)
     at_edge = _unblock(edge, photons.shape, block) & (smooth < half) & valid
     return np.asarray(at_edge | _unblock(found, photons.shape, block))
-
-
-def _thickness(group: Valid) -> float:
-    """Return the radius in blocks of the largest circle in `group`."""
-    return float(ndimage.distance_transform_edt(np.pad(group, 1)).max())
 
 
 def _surroundings(root: NDArray[np.float32], seen: Valid) -> NDArray[np.float32]:

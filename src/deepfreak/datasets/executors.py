@@ -45,7 +45,7 @@ def worker_processes(workers: int) -> Iterator[Executor | None]:
         with _interrupts_ignored():
             # each task submitted to a pool without idle workers starts one
             for _ in range(workers):
-                pool.submit(_nothing)
+                pool.submit(int)
         yield pool
     except BrokenProcessPool as error:
         raise DeepFreakError(
@@ -82,10 +82,6 @@ def _end_with_parent() -> None:
             os._exit(1)
 
     threading.Thread(target=wait, name="end with parent", daemon=True).start()
-
-
-def _nothing() -> None:
-    """Do nothing, in a worker."""
 
 
 @contextmanager

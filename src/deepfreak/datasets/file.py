@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from deepfreak.datasets.records import NUMBERS, Record, columns_of
 from deepfreak.errors import DatasetError
+from deepfreak.formats.hdf5.links import text_of
 from deepfreak.storage.cache import key_of
 from deepfreak.storage.chunks import compression
 from deepfreak.storage.files import check_output, read_hdf5, whole_file
@@ -187,7 +188,7 @@ class Dataset:
             )
         if "classes" not in label.attrs:
             raise DatasetError(f"{path}: /label lacks the attribute `classes` with their names")
-        classes = tuple(_text(name) for name in label.attrs["classes"])
+        classes = tuple(text_of(name) for name in label.attrs["classes"])
         labels = label[:]
         if len(labels) and not 0 <= labels.min() <= labels.max() < len(classes):
             raise DatasetError(
@@ -243,10 +244,6 @@ class _Part:
             found = self._images[self._first + chosen.start : stop]
         images: NDArray[Any] = np.asarray(found, self.dtype)
         return images
-
-
-def _text(name: str | bytes) -> str:
-    return name.decode() if isinstance(name, bytes) else str(name)
 
 
 def _splits(path: Path, file: h5py.File, total: int) -> dict[str, tuple[int, int]]:

@@ -105,13 +105,29 @@ def write_shots(
             write(number, image)
             if draw_preview is not None:
                 draw_preview(folder / previews[number], image, metadata_of(shot), overwrite)
-            frame = number if form == "h5" else 0
-            records.append(_record(shot, truth, file=files[number], frame=frame))
+            records.append(
+                {
+                    "file": files[number],
+                    "frame": number if form == "h5" else 0,
+                    "index": shot.index,
+                    "class": shot.class_name,
+                    "truth": pydantic.TypeAdapter(Truth).dump_python(truth, mode="json"),
+                }
+            )
             if advance is not None:
                 advance(1)
     truth_file = folder / "shots.json"
     with whole_file(truth_file, overwrite=overwrite) as partial_file:
-        run = _describe(shots, form=form, kind=kind, backend=backend) | {"shots": records}
+        run = {
+            "kind": "deepfreak shots",
+            "images": kind,
+            "format": form,
+            "backend": backend,
+            "experiment": settings_of(experiment),
+            "seed": shots[0].seed,
+            "versions": versions("numpy", "numba", "gemmi"),
+            "shots": records,
+        }
         partial_file.write_text(json.dumps(run, indent=1, allow_nan=False) + "\n", "utf-8")
     return truth_file
 
@@ -225,28 +241,3 @@ def _renderer(experiment: Experiment) -> "Renderer":
     from deepfreak.physics.gpu import Renderer
 
     return Renderer(experiment)
-
-
-def _record(shot: Shot, truth: Truth, *, file: str, frame: int) -> dict[str, Any]:
-    """Return the entry of a shot in `shots.json`."""
-    known: dict[str, Any] = pydantic.TypeAdapter(Truth).dump_python(truth, mode="json")
-    return {
-        "file": file,
-        "frame": frame,
-        "index": shot.index,
-        "class": shot.class_name,
-        "truth": known,
-    }
-
-
-def _describe(shots: Sequence[Shot], *, form: str, kind: Kind, backend: Backend) -> dict[str, Any]:
-    """Return how all of the images were made."""
-    return {
-        "kind": "deepfreak shots",
-        "images": kind,
-        "format": form,
-        "backend": backend,
-        "experiment": settings_of(shots[0].experiment),
-        "seed": shots[0].seed,
-        "versions": versions("numpy", "numba", "gemmi"),
-    }

@@ -84,11 +84,11 @@ def why_not_released(manifest: Mapping[str, Any]) -> str | None:
 
 
 def _label_version(manifest: Mapping[str, Any]) -> str | None:
-    version: str | None
-    if "varied" in manifest:
-        version = manifest["varied"].get("version")
-    else:
-        version = manifest.get("experiment", {}).get("classes", {}).get("label_version")
+    version: str | None = (
+        manifest["varied"].get("version")
+        if "varied" in manifest
+        else manifest.get("experiment", {}).get("classes", {}).get("label_version")
+    )
     return version
 
 
@@ -156,7 +156,8 @@ def verify(
         rule, reason = _rule(data)
         chosen = np.sort(rng.choice(len(data), min(sample, len(data)), replace=False)).tolist()
         try:
-            work = _work(data)
+            experiment = experiment_from(data.manifest["experiment"], where="its experiment")
+            work = partial(_simulate, experiment, data.manifest["seed"])
             if chosen:
                 problems += _problems_of_sample(data, work, chosen, rule, executor)
         except (DeepFreakError, pydantic.ValidationError) as error:
@@ -178,7 +179,7 @@ def _problems_of_manifest(data: Dataset) -> list[str]:
         return ["it has no manifest of `deepfreak data generate` to compare it with"]
     if "varied" in manifest:
         return ["it has images of randomised frames: verify it with deepfreak 0.1, which made it"]
-    wanted: dict[str, type] = {
+    wanted = {
         "experiment": dict,
         "seed": int,
         "first": int,
@@ -191,9 +192,7 @@ def _problems_of_manifest(data: Dataset) -> list[str]:
         "backend": str,
     }
     missing = [name for name, kind in wanted.items() if not isinstance(manifest.get(name), kind)]
-    if missing:
-        return [f"its manifest lacks {', '.join(missing)}"]
-    return []
+    return [f"its manifest lacks {', '.join(missing)}"] if missing else []
 
 
 def _problems_of_content(data: Dataset, advance: Callable[[int], None] | None) -> list[str]:
@@ -235,13 +234,6 @@ def _rule(data: Dataset) -> tuple[Rule, str]:
         theirs = ", ".join(map(str, manifest["processors"]))
         return "golden measure", f"made on {theirs}, here is {processor()}"
     return "equal bytes", "same versions, backend and processor features"
-
-
-def _work(data: Dataset) -> Callable[[int], Simulated]:
-    """Return the function that simulates the image of an index of the series."""
-    seed = data.manifest["seed"]
-    experiment = experiment_from(data.manifest["experiment"], where="its experiment")
-    return partial(_simulate, experiment, seed)
 
 
 def _problems_of_sample(

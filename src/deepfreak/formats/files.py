@@ -270,13 +270,10 @@ def _unpacked(path: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="deepfreak-") as folder:
         inside = Path(folder, path.stem)  # fabio looks at the inner suffix
-        with _packed(path) as packed, inside.open("wb") as file:
+        unpack = bz2.open if path.suffix.lower() == ".bz2" else gzip.open
+        with unpack(path, "rb") as packed, inside.open("wb") as file:
             _copy(packed, file)
         yield inside
-
-
-def _packed(path: Path) -> bz2.BZ2File | gzip.GzipFile:
-    return bz2.open(path, "rb") if path.suffix.lower() == ".bz2" else gzip.open(path, "rb")
 
 
 def _copy(packed: bz2.BZ2File | gzip.GzipFile, file: IO[bytes]) -> None:

@@ -64,11 +64,14 @@ def open_tiff(path: Path, name: str) -> Iterator[FrameFile]:
         def read(index: int) -> Frame:
             counts = _read(path, tiff, pages, index, layers)
             text = str(pages[index // layers].description or pages[0].description)[:65536]
+            is_dectris = re.search(r"PILATUS|EIGER|Pixel_size|Count_cutoff", text, re.IGNORECASE)
             return make_frame(
                 counts,
                 file=name,
                 index=index,
-                metadata=_metadata(text, start),
+                metadata=combined(
+                    _mar_metadata(start), dectris_metadata(text) if is_dectris else Metadata()
+                ),
                 names=_names(text, start),
             )
 
@@ -79,12 +82,6 @@ def read_tiff(path: Path) -> Counts:
     """Return the counts of the first image of a file [slow, fast]."""
     with open_tiff(path, path.name) as file:
         return file.read(0).counts
-
-
-def _metadata(text: str, start: bytes) -> Metadata:
-    return combined(
-        _mar_metadata(start), dectris_metadata(text) if _is_dectris(text) else Metadata()
-    )
 
 
 def _mar_metadata(start: bytes) -> Metadata:
@@ -120,10 +117,6 @@ def _mar_metadata(start: bytes) -> Metadata:
 def _is_mar(start: bytes) -> bool:
     """Return whether a TIFF that starts so has the header of a MarCCD or Rayonix."""
     return len(start) >= 4096 and start[1028:1031] == b"MMX"
-
-
-def _is_dectris(text: str) -> bool:
-    return re.search(r"PILATUS|EIGER|Pixel_size|Count_cutoff", text, re.IGNORECASE) is not None
 
 
 def _names(text: str, start: bytes) -> tuple[str | None, ...]:

@@ -33,8 +33,9 @@ SHOWN = (
 
 def numbers_by_split(data: Dataset) -> list[tuple[str, list[int]]]:
     """Return how many images of each class all of `data` and each split hold: rows for a table."""
-    rows = [("all", _numbers(data))]
-    return rows + [(name, _numbers(data.split(name))) for name in data.splits]
+    parts = [("all", data), *((name, data.split(name)) for name in data.splits)]
+    size = len(data.classes)
+    return [(name, np.bincount(part.labels, minlength=size).tolist()) for name, part in parts]
 
 
 def summary_of_truth(data: Dataset) -> list[tuple[str, NDArray[np.float64]]]:
@@ -74,11 +75,6 @@ def write_dataset_page(
         "colours": class_colours(data.classes),
     }
     write_page(path, "dataset.html", values, overwrite=overwrite)
-
-
-def _numbers(data: Dataset) -> list[int]:
-    counts: list[int] = np.bincount(data.labels, minlength=len(data.classes)).tolist()
-    return counts
 
 
 def _histogram(data: Dataset, name: str, words: str, logarithmic: bool) -> Figure:

@@ -1,6 +1,6 @@
 """How a detector frame was read, for the user to check: as values, as text and as a picture."""
 
-from collections.abc import Mapping
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +120,7 @@ def draw(frame: Frame, evidence: Evidence, path: Path, *, overwrite: bool = Fals
     factor = -(-max(frame.counts.shape) // _MAX_PICTURE_SIDE)
     gray, low, high = _gray(frame, factor)
     picture = np.repeat(gray[..., None], 3, axis=2)
-    colours = _colours(frame.missing)
+    colours = dict(zip(frame.missing, cycle(REASON_COLOURS), strict=False))
     for reason, where in frame.missing.items():
         picture[_any(where, factor)] = rgb(colours[reason])
     slow, fast = frame.counts.shape
@@ -171,7 +171,8 @@ def _gray(frame: Frame, factor: int) -> tuple[NDArray[np.uint8], float, float]:
     counts = frame.counts.astype(np.float64)
     measured = counts[frame.valid]
     if not measured.size:
-        return np.zeros(_binned_shape(frame.counts.shape, factor), np.uint8), 0.0, 0.0
+        binned = [-(-length // factor) for length in frame.counts.shape]
+        return np.zeros(binned, np.uint8), 0.0, 0.0
     low, high = np.percentile(measured, (_DARKEST, _BRIGHTEST))
     if high <= low:
         low, high = float(measured.min()), float(measured.max())
@@ -182,21 +183,11 @@ def _gray(frame: Frame, factor: int) -> tuple[NDArray[np.uint8], float, float]:
     return np.rint(255 * scaled).astype(np.uint8), float(low), float(high)
 
 
-def _binned_shape(shape: tuple[int, ...], factor: int) -> tuple[int, int]:
-    return -(-shape[0] // factor), -(-shape[1] // factor)
-
-
 def _any(where: NDArray[np.bool_], factor: int) -> NDArray[np.bool_]:
     """Return the bins of which at least half are true."""
     rows = np.add.reduceat(where.astype(np.int32), np.arange(0, where.shape[0], factor), axis=0)
     number = np.add.reduceat(rows, np.arange(0, where.shape[1], factor), axis=1)
     return np.asarray(2 * number >= factor * factor)
-
-
-def _colours(missing: Mapping[str, object]) -> dict[str, str]:
-    return {
-        reason: REASON_COLOURS[place % len(REASON_COLOURS)] for place, reason in enumerate(missing)
-    }
 
 
 def inspection_text(record: dict[str, Any]) -> str:

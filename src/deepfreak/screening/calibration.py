@@ -5,7 +5,7 @@ the model, as counts over a fine grid of thresholds, which is all that a policy 
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -176,7 +176,8 @@ def calibrate_on_images(
         is_hit,
         levels,
         data=data.path.name + ("" if split is None else f", split {split}"),
-        simulated=_simulated(data.manifest),
+        simulated=not {"experiment", "varied"}.isdisjoint(data.manifest)
+        or data.manifest.get("variant") == "synthetic",  # of DiffraNet
     )
 
 
@@ -307,13 +308,6 @@ def _counted(
         empties_from=tuple((len(empties) - np.searchsorted(empties, at, "left")).tolist()),
         levels=(0.0, UNLIKE) if evidence else tuple(np.quantile(levels, COMMON).tolist()),
         kind="evidence" if evidence else "images",
-    )
-
-
-def _simulated(manifest: Mapping[str, Any]) -> bool:
-    """Return whether a data set says that it was simulated: a recipe's, varied, or DiffraNet's."""
-    return not {"experiment", "varied"}.isdisjoint(manifest) or (
-        manifest.get("variant") == "synthetic"
     )
 
 

@@ -250,10 +250,6 @@ class _Rule:
     because: str
 
 
-def _in_one_quarter(signs: EvidenceSummary, _: Opinion) -> bool:
-    return signs.off_rings >= _SPREAD_PEAKS and signs.fullest_quarter >= _IN_A_QUARTER
-
-
 def _centre_missing(signs: EvidenceSummary, _: Opinion) -> bool:
     return signs.peaks >= _MANY_PEAKS and not signs.center_known
 
@@ -291,7 +287,9 @@ _RULES = (
     ),
     _Rule(
         None,
-        _in_one_quarter,
+        lambda signs, _: (
+            signs.off_rings >= _SPREAD_PEAKS and signs.fullest_quarter >= _IN_A_QUARTER
+        ),
         "{signs.fullest_quarter:.0%} of the peaks off rings lie in one quarter of the frame",
     ),
     _Rule("keep", lambda _, opinion: opinion.second < _EVEN, _OTHER),

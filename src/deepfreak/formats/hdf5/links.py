@@ -92,15 +92,9 @@ def sources_of(data: h5py.Dataset) -> Iterator[VirtualSource]:
         if any("%b" in name.replace("%%", "") for name in names):
             start, stride, _, _ = spaces[0].get_regular_hyperslab()
             for block in range(-(-(data.id.shape[0] - start[0]) // stride[0])):
-                yield VirtualSource(
-                    _printed(names[0], block),
-                    _printed(names[1], block),
-                    spaces[0],
-                    spaces[1],
-                    block,
-                )
+                yield VirtualSource(*(_printed(name, block) for name in names), *spaces, block)
         else:
-            yield VirtualSource(_printed(names[0], 0), _printed(names[1], 0), spaces[0], spaces[1])
+            yield VirtualSource(*(_printed(name, 0) for name in names), *spaces)
 
 
 def _printed(name: str, block: int) -> str:
