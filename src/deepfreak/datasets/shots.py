@@ -85,7 +85,8 @@ def write_shots(
     experiment = shots[0].experiment
     if backend == "gpu":
         _renderer(experiment)
-    files = [_file_name(shot.index, form) for shot in shots]
+    suffix = "" if form == "h5" else _SINGLE[form].suffixes[0]
+    files = [f"shot_{shot.index:06d}{suffix}" if suffix else "shots.h5" for shot in shots]
     previews = [f"shot_{shot.index:06d}_rings.png" for shot in shots] if draw_preview else []
     made = not folder.exists()
     _check_outputs(folder, [*files, *previews], shots, kind, overwrite=overwrite)
@@ -174,10 +175,6 @@ def _kind(form: str, *, noiseless: bool) -> Kind:
     if noiseless:
         return "photons"
     return "roots" if form in {"pgm", "png"} else "counts"
-
-
-def _file_name(index: int, form: str) -> str:
-    return "shots.h5" if form == "h5" else f"shot_{index:06d}{_SINGLE[form].suffixes[0]}"
 
 
 def _check_outputs(

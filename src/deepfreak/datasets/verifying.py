@@ -40,10 +40,15 @@ def identity(manifest: Mapping[str, Any]) -> dict[str, Any]:
     Its `name` if it is a released one, `seed`, `label_version` and `sha256`; None for what its
     manifest does not say.
     """
+    label_version = (
+        manifest["varied"].get("version")
+        if "varied" in manifest
+        else manifest.get("experiment", {}).get("classes", {}).get("label_version")
+    )
     return {
         "name": None if why_not_released(manifest) else RELEASED_NAME,
         "seed": manifest.get("seed"),
-        "label_version": _label_version(manifest),
+        "label_version": label_version,
         "sha256": manifest.get("sha256"),
     }
 
@@ -81,15 +86,6 @@ def why_not_released(manifest: Mapping[str, Any]) -> str | None:
         f"it has the same recipe and seed, but other {' and '.join(others)}: it was made on "
         f"{made_on}, the released one on {RELEASED_PROCESSOR}"
     )
-
-
-def _label_version(manifest: Mapping[str, Any]) -> str | None:
-    version: str | None = (
-        manifest["varied"].get("version")
-        if "varied" in manifest
-        else manifest.get("experiment", {}).get("classes", {}).get("label_version")
-    )
-    return version
 
 
 def _differences(found: object, wanted: object, where: str) -> Iterator[str]:

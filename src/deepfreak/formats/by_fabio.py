@@ -83,12 +83,11 @@ def _frame(image: "FabioImage", name: str, index: int) -> Frame:
     header: Mapping[str, object] = one.header
     text = "\n".join(f"{key} {value}" for key, value in header.items())
     kind = type(image).__name__
-    found = _metadata(kind, header)
     return make_frame(
         _without_dummies(counts, header),
         file=name,
         index=index,
-        metadata=found,
+        metadata=_metadata(kind, header),
         names=_detector_names(kind, header, text),
     )
 

@@ -67,18 +67,10 @@ def make_frame(
 ) -> Frame:
     """Return the frame that a reader has read, with the pixels that measured something.
 
-    Parameters
-    ----------
-    counts
-        Numbers in any byte order; [slow, fast], or more axes for stacks of modules.
-    names
-        What the file calls its detector, from which photon counters are known.
-    mask
-        The detector's own mask: true where a pixel is to be left out; same shape.
-    underload
-        The least count that is a measurement.
-    unmapped
-        The pixels for which the file holds nothing; same shape.
+    `counts` are [slow, fast], or have more axes for stacks of modules; `names` are what the file
+    calls its detector, from which photon counters are known. Of the same shape are the detector's
+    own `mask`, true where a pixel is to be left out, and `unmapped`, true where the file holds
+    nothing. `underload` is the least count that is a measurement.
     """
     counts = native(counts)
     counting = counts_photons(*names)
@@ -169,10 +161,12 @@ def _negative_marks(counts: Counts, undefined: Valid | None, counting: bool | No
     if counts.dtype.kind == "u" or counting is False:
         return None
     lowest = counts.min(initial=0) if undefined is None else counts.min(initial=0, where=~undefined)
-    if lowest >= 0 or not (counting or _only_marks(counts, lowest)):
+    if lowest >= 0 or not (counting or lowest in _COUNTERS_MARKS):
         return None
     with np.errstate(invalid="ignore"):
-        return np.asarray(counts < 0)
+        negative = np.asarray(counts < 0)
+    # without a name, all of them must be a photon counter's marks for gaps and defects
+    return negative if counting or np.isin(counts[negative], _COUNTERS_MARKS).all() else None
 
 
 def _tells_a_counter(counts: Counts, missing: Mapping[str, Valid]) -> bool:
@@ -222,14 +216,6 @@ def _equal_any(counts: Counts, values: tuple[int, ...]) -> Valid:
     for value in values:
         found |= counts == value
     return found
-
-
-def _only_marks(counts: Counts, lowest: float) -> bool:
-    """Return whether all negative counts are a photon counter's marks for gaps and defects."""
-    if lowest not in _COUNTERS_MARKS:
-        return False
-    below = counts[counts < 0]
-    return bool(np.isin(below, _COUNTERS_MARKS).all())
 
 
 def counted(missing: Mapping[str, Valid]) -> dict[str, int]:

@@ -119,12 +119,9 @@ class ReadSettings:
 
     def absolute(self) -> "ReadSettings":
         """Return the same with absolute paths."""
-        return replace(
-            self,
-            mask=None if self.mask is None else self.mask.absolute(),
-            geometry=None if self.geometry is None else self.geometry.absolute(),
-            dark=None if self.dark is None else self.dark.absolute(),
-        )
+        names = ("mask", "geometry", "dark")
+        paths = {name: path.absolute() for name in names if (path := getattr(self, name))}
+        return replace(self, **paths)
 
     def load(
         self,

@@ -64,6 +64,7 @@ def open_tiff(path: Path, name: str) -> Iterator[FrameFile]:
         def read(index: int) -> Frame:
             counts = _read(path, tiff, pages, index, layers)
             text = str(pages[index // layers].description or pages[0].description)[:65536]
+            named = re.search(r"PILATUS|EIGER", text, re.IGNORECASE)
             is_dectris = re.search(r"PILATUS|EIGER|Pixel_size|Count_cutoff", text, re.IGNORECASE)
             return make_frame(
                 counts,
@@ -72,7 +73,11 @@ def open_tiff(path: Path, name: str) -> Iterator[FrameFile]:
                 metadata=combined(
                     _mar_metadata(start), dectris_metadata(text) if is_dectris else Metadata()
                 ),
-                names=_names(text, start),
+                names=(
+                    dectris_name(text),
+                    named[0].upper() if named else None,
+                    "MarCCD or Rayonix" if _is_mar(start) else None,
+                ),
             )
 
         yield FrameFile(count=count, read=read)
@@ -117,15 +122,6 @@ def _mar_metadata(start: bytes) -> Metadata:
 def _is_mar(start: bytes) -> bool:
     """Return whether a TIFF that starts so has the header of a MarCCD or Rayonix."""
     return len(start) >= 4096 and start[1028:1031] == b"MMX"
-
-
-def _names(text: str, start: bytes) -> tuple[str | None, ...]:
-    named = re.search(r"PILATUS|EIGER", text, re.IGNORECASE)
-    return (
-        dectris_name(text),
-        named[0].upper() if named else None,
-        "MarCCD or Rayonix" if _is_mar(start) else None,
-    )
 
 
 def _layers(tiff: "TiffFile", pages: "list[TiffPage]") -> int:

@@ -62,17 +62,9 @@ class LimitedProcess:
     It ignores Ctrl-C. When it exceeds a limit or crashes, the call raises, and the next call starts
     a new process.
 
-    Parameters
-    ----------
-    modules
-        Modules that it imports when it starts, which makes the first call faster.
-    max_kept_bytes
-        Memory beyond that at its start at which `replace_if_grown` ends it.
-
-    Attributes
-    ----------
-    generation
-        Number of the process; a new process has lost the state of the one before.
+    It imports `modules` when it starts, which makes the first call faster; with memory of more than
+    `max_kept_bytes` beyond that at its start `replace_if_grown` ends it. `generation` is the number
+    of the process; a new one has lost the state of the one before.
     """
 
     def __init__(self, *, modules: Sequence[str] = (), max_kept_bytes: int = _GROWN_BYTES) -> None:

@@ -13,7 +13,7 @@ from deepfreak.evidence.peaks import MIN_Z
 from deepfreak.reports.figures import Figure
 from deepfreak.reports.page import write_page
 from deepfreak.reports.palette import class_colours
-from deepfreak.reports.pictures import Circles, circles, circles_at, picture, tint, white_level
+from deepfreak.reports.pictures import circles, circles_at, picture, tint, white_level
 from deepfreak.screening.verdict import Overlay
 
 MAX_PICTURES = 60
@@ -106,7 +106,9 @@ def gallery(heading: str, verdicts: Sequence[GalleryItem], *, left_out: int = 0)
             {
                 "picture": picture(verdict.image, verdict.valid, white=white),
                 "tint": None if verdict.activation is None else tint(verdict.activation),
-                "circles": _circles(verdict),
+                "circles": circles(verdict.image, verdict.valid)
+                if (drawn := verdict.overlay) is None
+                else circles_at(verdict.image.shape, drawn.peaks, drawn.rings, sigma=MIN_Z),
                 "decision": verdict.decision,
                 "reasons": verdict.reasons,
                 "caption": verdict.caption,
@@ -118,10 +120,3 @@ def gallery(heading: str, verdicts: Sequence[GalleryItem], *, left_out: int = 0)
             for verdict in verdicts
         ],
     }
-
-
-def _circles(verdict: GalleryItem) -> Circles | None:
-    overlay = verdict.overlay
-    if overlay is None:
-        return circles(verdict.image, verdict.valid)
-    return circles_at(verdict.image.shape, overlay.peaks, overlay.rings, sigma=MIN_Z)

@@ -107,7 +107,9 @@ def find_pictures(members: list[Member]) -> tuple[dict[str, list[LabelledPicture
     for member in members:
         parts = member.path.parts
         depth = next((i for i, part in enumerate(parts[:-1]) if part in VARIANTS), None)
-        if depth is None or _is_no_picture(member.path):
+        # __MACOSX holds a hidden twin of each file that a Mac packed
+        hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
+        if depth is None or hidden or member.path.suffix.lower() not in PICTURES:
             left_out += 1
             continue
         variant = parts[depth]
@@ -122,12 +124,6 @@ def find_pictures(members: list[Member]) -> tuple[dict[str, list[LabelledPicture
     for pictures in found.values():
         pictures.sort(key=lambda p: (SPLITS.index(p.split), p.label, p.member.path.name))
     return {variant: found[variant] for variant in VARIANTS if variant in found}, left_out
-
-
-def _is_no_picture(path: PurePosixPath) -> bool:
-    # __MACOSX holds a hidden twin of each file that a Mac packed
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
-    return hidden or path.suffix.lower() not in PICTURES
 
 
 def _picture(member: Member, variant: str, folders: tuple[str, ...]) -> LabelledPicture:

@@ -136,11 +136,6 @@ def _best(
     return int(starts[0][i]), int(starts[1][j])
 
 
-def without(frame: Frame, shaded: Valid) -> Frame:
-    """Return `frame` with the shaded pixels missing."""
-    return replace(frame, valid=frame.valid & ~shaded)
-
-
 # The shape of the frames, the size of their pixels, where the beam is: a change is another setup.
 SetupKey = tuple[tuple[int, ...], float | None, tuple[int, int] | str]
 
@@ -179,7 +174,7 @@ class DetectorSetup:
     def prepare(self, frame: Frame) -> Prepared:
         """Return `frame`, one of this setup, as an image."""
         window = self.window or middle_window(self.frame)
-        return prepare(without(frame, self.shadow), window=window)
+        return prepare(replace(frame, valid=frame.valid & ~self.shadow), window=window)
 
     def said(self) -> dict[str, Any]:
         """Return the crop as the manifest has it."""

@@ -166,7 +166,10 @@ def prepare_real_set(
         write_labelled(
             preprocessed,
             preprocessed_contents,
-            ((table[image], valid) for image, valid in _stored(raw)),
+            (
+                (table[raw["images"][i]], raw["valid"][i].astype(np.bool_))
+                for i in range(len(order))
+            ),
             size=SIZE,
             check_disk=check_preprocessed,
         )
@@ -263,11 +266,6 @@ def _prepared(
         levels += np.bincount(prepared.image[prepared.valid], minlength=256)
         yield prepared.image, prepared.valid
         advance(1)
-
-
-def _stored(file: h5py.File) -> Iterator[tuple[NDArray[np.uint8], Valid]]:
-    for index in range(len(file["images"])):
-        yield file["images"][index], file["valid"][index].astype(np.bool_)
 
 
 def _examples(

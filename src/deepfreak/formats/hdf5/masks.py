@@ -79,7 +79,7 @@ def _detectors(
 def _candidates(beside: FileMetadata) -> Iterator[tuple[Entry, Flags]]:
     """Yield the data sets that may be the detector's mask, and how their values are read."""
     for entry in beside.entries(*MASKS):
-        yield entry, _any_flag
+        yield entry, lambda values: np.asarray(values != 0)
     folder = beside.path.rpartition("/")[0]
     for entry in beside.entries("mask"):
         if entry.path.rpartition("/")[0] == folder or "detector" in entry.path.lower():
@@ -119,10 +119,6 @@ def _unusable(node: h5py.Dataset) -> str | None:
         return None
     missing = missing_file(node)
     return "that none was written" if missing is None else f"that {missing} is missing"
-
-
-def _any_flag(values: Counts) -> Valid:
-    return np.asarray(values != 0)
 
 
 def _cxi_flags(values: Counts) -> Valid:

@@ -94,16 +94,8 @@ class Entry:
 class FileMetadata:
     """The metadata of an open file.
 
-    Parameters
-    ----------
-    path
-        Where the file has the images, which is not their own name behind a link.
-    frames
-        How many there are, to recognise data sets with one number per frame.
-    more
-        Whether there may be more of them later.
-    channel
-        Which channel is taken; None where there is one image a frame.
+    The file has the images at `path`, which is not their own name behind a link. How many `frames`
+    there are tells data sets with one number per frame, unless there may be `more` later.
     """
 
     def __init__(

@@ -53,7 +53,11 @@ def open_hdf5(
         raise FrameError(writing.refusal)
     with open_to_read(path) as file:
         if _is_our_data_set(file):
-            yield _our_frames(file["images"], name)
+            images = file["images"]
+            require_shape(images.shape[1:])
+            require_filters(images)
+            count = int(images.shape[0])
+            yield FrameFile(count=count, read=lambda index: from_root(images[index], name, index))
             return
         stacked = Stack(file, name, geometry, channel, growing=growing)
         yield FrameFile(
@@ -70,14 +74,6 @@ def _is_our_data_set(file: h5py.File) -> bool:
         and images.dtype == np.uint8
         and images.ndim == 3
         and "classes" in labels.attrs
-    )
-
-
-def _our_frames(images: h5py.Dataset, name: str) -> FrameFile:
-    require_shape(images.shape[1:])
-    require_filters(images)
-    return FrameFile(
-        count=int(images.shape[0]), read=lambda index: from_root(images[index], name, index)
     )
 
 
