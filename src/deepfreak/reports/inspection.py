@@ -25,18 +25,13 @@ from deepfreak.text import printable, spelled
 def describe(frame: Frame, frames: int, evidence: Evidence | None = None) -> dict[str, Any]:
     """Return how `frame`, one of `frames` in its file, was read, as JSON values.
 
-    Read the frame with `reasons`, or `missing` is empty.
-
-    Returns
-    -------
-    dict
-        `file` (as `os.fsdecode` has it), `frame`, `frames`; `shape` [slow, fast] and `dtype` of
-        the counts; `valid`, the number of pixels that measured something; `missing`, the number of
-        others by reason;
-        `saturated`, the number of valid pixels at `saturation` or above; `gain` (counts for each
-        photon), `pedestal` and `saturation` (counts), `beam_center_px` (slow, fast),
-        `pixel_size_mm`, `distance_mm`, `wavelength_A`, `detector`; `from`, where each value was
-        found; `notes`; `evidence` (`describe_evidence`). What is unknown is None.
+    These are `file` (as `os.fsdecode` has it), `frame`, `frames`; `shape` [slow, fast] and `dtype`
+    of the counts; `valid`, the number of pixels that measured something; `missing`, the number of
+    others by reason, if the frame was read with `reasons`; `saturated`, the number of valid pixels
+    at `saturation` or above; `gain` (counts for each photon), `pedestal` and `saturation` (counts),
+    `beam_center_px` (slow, fast), `pixel_size_mm`, `distance_mm`, `wavelength_A`, `detector`;
+    `from`, where each value was found; `notes`; `evidence` (`describe_evidence`). What is unknown
+    is None.
     """
     saturated = None
     if frame.saturation is not None:
@@ -69,14 +64,11 @@ def describe(frame: Frame, frames: int, evidence: Evidence | None = None) -> dic
 def describe_evidence(evidence: Evidence) -> dict[str, Any]:
     """Return what a crystallographer can check of the evidence, as JSON has it.
 
-    Returns
-    -------
-    dict
-        `peaks`, their number with z of 5, 7 and 10 by these words; `peaks_off_rings`, the same;
-        `hot_pixels` and `crests`, what was left out; `ring_share`, `ring_center_px` (slow, fast),
-        `ring_center_origin` ("given", "found", "unknown"), `rings`, how many; `texture`;
-        `lattice_score` and `lattices`; `d_min_A`; `photon`, counts of one photon, and
-        `photon_origin` ("header", "estimated"); `noise`, counts. What is unknown is None.
+    These are `peaks`, their number with z of 5, 7 and 10 by these words; `peaks_off_rings`, the
+    same; `hot_pixels` and `crests`, what was left out; `ring_share`, `ring_center_px` (slow, fast),
+    `ring_center_origin` ("given", "found", "unknown"), `rings`, how many; `texture`;
+    `lattice_score` and `lattices`; `d_min_A`; `photon`, counts of one photon, and `photon_origin`
+    ("header", "estimated"); `noise`, counts. What is unknown is None.
     """
     rings, lattices = evidence.rings, evidence.lattices
     center = rings.center_px

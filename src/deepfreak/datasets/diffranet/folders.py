@@ -94,7 +94,7 @@ def import_diffranet(
             hdf5, check_disk = opened[variant]
             contents = _contents(variant, pictures, source)
             images = _images(pictures, advance)
-            write_labelled(hdf5, contents, images, size=SIZE, check_disk=check_disk)
+            write_labelled(hdf5, contents, images, check_disk=check_disk)
             counts[variant] = {name: length for name, (_, length) in contents.splits.items()}
     return Imported(files=files, counts=counts, left_out=left_out)
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from deepfreak.datasets.file import FORMAT, content_hashes, create_images, write_splits
 from deepfreak.datasets.records import digest_of
+from deepfreak.encoding import SIZE
 from deepfreak.storage.files import versions
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Contents:
     sources: Sequence[str]  # one per image: its file and the frame in it
     splits: Mapping[str, tuple[int, int]]  # (first, count) by name
     # entries of the manifest beside the versions, the number of images and the hashes
-    entries: Mapping[str, Any]
+    entries: dict[str, Any]
 
 
 def write_labelled(
@@ -40,16 +41,15 @@ def write_labelled(
     contents: Contents,
     images: Iterable[tuple[NDArray[np.uint8], NDArray[np.bool_] | None]],
     *,
-    size: int,
     check_disk: Callable[[], None],
 ) -> dict[str, Any]:
     """Fill `file` and return its manifest; `images` are consumed one at a time, in order.
 
-    `images`: pairs of an image, uint8 (size, size), and its valid pixels; None for all images if
+    `images`: pairs of an image, uint8 (512, 512), and its valid pixels; None for all images if
     all pixels are valid. `check_disk`: the function that `files.whole_hdf5` gives with the file.
     """
     count = len(contents.labels)
-    shape = (count, size, size)
+    shape = (count, SIZE, SIZE)
     stored = create_images(file, "images", shape)
     valid_stored: h5py.Dataset | None = None
     labels = np.array(contents.labels, dtype=np.uint8)

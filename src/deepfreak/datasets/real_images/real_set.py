@@ -151,26 +151,19 @@ def prepare_real_set(
     ):
         levels = np.zeros(256, dtype=np.int64)
         images = _prepared(order, reading, setups, levels, begin("preparing", len(order)))
-        raw_contents = _with_entries(contents, variant="real_raw", crops=crops)
-        write_labelled(raw, raw_contents, images, size=SIZE, check_disk=check_raw)
+        entries = contents.entries | {"variant": "real_raw", "crops": crops}
+        write_labelled(raw, replace(contents, entries=entries), images, check_disk=check_raw)
         constant, mean = brightening(levels, target_mean)
         table = brightened(np.arange(256, dtype=np.uint8), constant)
-        preprocessed_contents = _with_entries(
-            contents,
-            variant="real_preprocessed",
-            crops=crops,
-            constant=constant,
-            target_mean=target_mean,
-            mean=mean,
-        )
+        entries |= {"variant": "real_preprocessed", "constant": constant}
+        entries |= {"target_mean": target_mean, "mean": mean}
         write_labelled(
             preprocessed,
-            preprocessed_contents,
+            replace(contents, entries=entries),
             (
                 (table[raw["images"][i]], raw["valid"][i].astype(np.bool_))
                 for i in range(len(order))
             ),
-            size=SIZE,
             check_disk=check_preprocessed,
         )
         shown = [_examples(key, order, raw, table, examples) for key in setups]
@@ -183,10 +176,6 @@ def prepare_real_set(
         setups=list(setups.values()),
         examples=shown,
     )
-
-
-def _with_entries(contents: Contents, **entries: object) -> Contents:
-    return replace(contents, entries={**contents.entries, **entries})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

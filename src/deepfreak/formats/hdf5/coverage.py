@@ -5,7 +5,7 @@ are missing. HDF5 reads zeros in both cases: blank frames that were never measur
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise, product
 
@@ -176,20 +176,14 @@ class _VirtualPart:
 def _opened(data: h5py.Dataset, source: VirtualSource) -> Iterator[h5py.Dataset | None]:
     """Give the data set of a source, None where it cannot be had."""
     with ExitStack() as stack:
-        try:
-            found = _of_source(data.file, source, stack)
-        except (OSError, KeyError, RuntimeError, FrameError):
-            found = None
+        found = None
+        with suppress(OSError, KeyError, RuntimeError, FrameError):
+            path = source_file(data.file, source)
+            if source.file_name == ".":
+                found = data.file.get(source.path)
+            elif path is not None and writing_of(path).readable:
+                found = stack.enter_context(open_to_read(path)).get(source.path)
         yield found if isinstance(found, h5py.Dataset) else None
-
-
-def _of_source(file: h5py.File, source: VirtualSource, stack: ExitStack) -> object:
-    path = source_file(file, source)
-    if source.file_name != ".":
-        if path is None or not writing_of(path).readable:
-            return None
-        file = stack.enter_context(open_to_read(path))
-    return file.get(source.path)
 
 
 def _axes_of(inside: h5py.Dataset, axes: int) -> int:
