@@ -242,8 +242,7 @@ class _Part:
         else:
             stop = self._first + max(chosen.start, chosen.stop)
             found = self._images[self._first + chosen.start : stop]
-        images: NDArray[Any] = np.asarray(found, self.dtype)
-        return images
+        return np.asarray(found, self.dtype)
 
 
 def _splits(path: Path, file: h5py.File, total: int) -> dict[str, tuple[int, int]]:

@@ -171,8 +171,7 @@ def _decode(header: dict[str, str], content: bytes, start: int) -> Counts:
         raise FrameError(
             f"expected {pixels} pixels, found {values.size} in the data: the file is damaged"
         )
-    native: Counts = values.reshape(shape).astype(dtype.newbyteorder("="), copy=False)
-    return native
+    return np.asarray(values.reshape(shape).astype(dtype.newbyteorder("="), copy=False))
 
 
 def _data(header: dict[str, str], content: bytes, start: int) -> bytes:
@@ -191,8 +190,7 @@ def _byte_offset(data: bytes, pixels: int, dtype: np.dtype[np.generic]) -> Count
         raise FrameError(
             f"expected {pixels} pixels, found {len(data)} compressed bytes: the file is damaged"
         )
-    values: Counts = np.asarray(decByteOffset(data, size=pixels, dtype="int64")).astype(dtype)
-    return values
+    return np.asarray(np.asarray(decByteOffset(data, size=pixels, dtype="int64")).astype(dtype))
 
 
 def _size(header: dict[str, str], key: str) -> int:

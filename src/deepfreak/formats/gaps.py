@@ -226,8 +226,7 @@ def _block_mean(pixels: Valid) -> NDArray[np.float64]:
     pixels_of = whole.view(np.uint8)
     lines = pixels_of[::BLOCK] + sum(pixels_of[n::BLOCK] for n in range(1, BLOCK))
     blocks = lines[:, ::BLOCK] + sum(lines[:, n::BLOCK] for n in range(1, BLOCK))
-    share: NDArray[np.float64] = blocks / BLOCK**2
-    return share
+    return np.asarray(blocks / BLOCK**2)
 
 
 @njit(cache=True, nogil=True)

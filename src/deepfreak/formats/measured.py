@@ -182,8 +182,7 @@ def native(counts: Counts) -> Counts:
         raise FrameError(f"expected an image of numbers, found {counts.dtype}")
     if counts.dtype.kind == "f" and counts.dtype.itemsize not in {4, 8}:
         return counts.astype(np.float32 if counts.dtype.itemsize < 4 else np.float64)
-    swapped: Counts = counts.astype(counts.dtype.newbyteorder("="), copy=False)
-    return swapped
+    return np.asarray(counts.astype(counts.dtype.newbyteorder("="), copy=False))
 
 
 def _marked(counts: Counts, *, eiger: bool, counting: bool | None) -> Valid:

@@ -70,8 +70,7 @@ class ShotMetadata:
         """Outer corner of the image's pixel [0, 0] in that plane, from the crystal."""
         panel = self.main_panel
         to_first = panel.first[0] * panel.slow_axis + panel.first[1] * panel.fast_axis
-        origin: Array = panel.origin_mm - self.pixel_size_mm * to_first
-        return origin
+        return np.asarray(panel.origin_mm - self.pixel_size_mm * to_first)
 
     def _on_image(self, point_mm: Array) -> tuple[float, float]:
         inside = (point_mm - self.origin_mm) / self.pixel_size_mm

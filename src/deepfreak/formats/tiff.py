@@ -178,8 +178,7 @@ def _layer(
         data = file.read(size)
     require_bytes(size, len(data))
     stored = np.dtype(page.dtype).newbyteorder(tiff.byteorder)
-    counts: Counts = np.frombuffer(data, stored).reshape(shape)
-    return counts
+    return np.asarray(np.frombuffer(data, stored).reshape(shape))
 
 
 def _read_with_pillow(path: Path, index: int, shape: tuple[int, int]) -> Counts:

@@ -41,8 +41,7 @@ _STEPS = round(2 * FARTHEST / STEP) + 1
 def thresholds() -> NDArray[np.float64]:
     """Return the values of `p_crystal` at which scores are counted, ascending."""
     odds = np.exp(np.linspace(-FARTHEST, FARTHEST, _STEPS))
-    found: NDArray[np.float64] = odds / (1 + odds)
-    return found
+    return np.asarray(odds / (1 + odds))
 
 
 @settings

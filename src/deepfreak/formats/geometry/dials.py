@@ -152,8 +152,7 @@ def _unit(vector: Vector) -> Vector:
     length = float(np.linalg.norm(vector))
     if not math.isfinite(length) or length == 0 or vector.shape != (3,):
         raise ValueError("an axis without direction")
-    unit: Vector = vector / length
-    return unit
+    return np.asarray(vector / length)
 
 
 def _panel(

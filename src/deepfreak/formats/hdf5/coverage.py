@@ -124,8 +124,7 @@ class Coverage:
             whole[part.frames] = True
             lacking[part.frames[~there]] = True
         edges = np.diff((whole & ~lacking).astype(np.int8), prepend=0, append=0)
-        runs: Runs = np.stack([np.flatnonzero(edges > 0), np.flatnonzero(edges < 0)], axis=1)
-        return runs
+        return np.asarray(np.stack([np.flatnonzero(edges > 0), np.flatnonzero(edges < 0)], axis=1))
 
     def _part_holds(self, part: "_VirtualPart", index: int) -> bool:
         name = part.source.file_name, part.source.path
@@ -290,8 +289,7 @@ def _of_chunks(data: h5py.Dataset, axes: int, count: int) -> Runs:
     stops = np.concatenate([ends, [len(whole) - 1]])
     first = whole[starts] * frames_per_chunk
     last = np.minimum((whole[stops] + 1) * frames_per_chunk, count)
-    runs: Runs = np.stack([first, last], axis=1)[first < count]
-    return runs
+    return np.asarray(np.stack([first, last], axis=1)[first < count])
 
 
 def _runs(pairs: list[tuple[int, int]]) -> Runs:

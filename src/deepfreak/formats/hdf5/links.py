@@ -7,7 +7,7 @@ are found before they are read, through links, other virtual data sets and ".".
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -89,12 +89,13 @@ def sources_of(data: h5py.Dataset) -> Iterator[VirtualSource]:
     for i in range(plist.get_virtual_count()):
         names = plist.get_virtual_filename(i), plist.get_virtual_dsetname(i)
         spaces = plist.get_virtual_vspace(i), plist.get_virtual_srcspace(i)
+        blocks: Iterable[int | None] = [None]
         if any("%b" in name.replace("%%", "") for name in names):
             start, stride, _, _ = spaces[0].get_regular_hyperslab()
-            for block in range(-(-(data.id.shape[0] - start[0]) // stride[0])):
-                yield VirtualSource(*(_printed(name, block) for name in names), *spaces, block)
-        else:
-            yield VirtualSource(*(_printed(name, 0) for name in names), *spaces)
+            blocks = range(-(-(data.id.shape[0] - start[0]) // stride[0]))
+        for block in blocks:
+            file_name, path = (_printed(name, block or 0) for name in names)
+            yield VirtualSource(file_name, path, *spaces, block)
 
 
 def _printed(name: str, block: int) -> str:

@@ -33,8 +33,7 @@ def to_mcstas(vector: Array) -> Array:
     """Return a vector (..., xyz) of our laboratory frame in that of NeXus."""
     x, y, z = vector[..., 0], vector[..., 1], vector[..., 2]
     # adding zero turns -0 into 0
-    turned: Array = np.stack([-z, y, x], axis=-1) + 0.0
-    return turned
+    return np.asarray(np.stack([-z, y, x], axis=-1) + 0.0)
 
 
 @contextmanager
