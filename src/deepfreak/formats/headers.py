@@ -125,13 +125,14 @@ def read_number(text: object, key: str, where: str) -> float:
     return value
 
 
-def read_whole(text: str, key: str, where: str) -> int:
+def read_bits(text: str | None, where: str) -> int | None:
     """Return the whole number in `text`, also as 0x... or 0b...; raises as `read_number`."""
-    if len(text) <= _MAX_CHARACTERS and re.fullmatch(
-        r"[+-]?(0[xX][0-9a-fA-F]+|0[bB][01]+|\d+)", text
-    ):
-        return int(text, 0) if not text.lstrip("+-").isdecimal() else int(text)
-    raise GeometryError(f"expected {key} in {where}, found {_shown(text)}")
+    if text is None:
+        return None
+    whole = re.fullmatch(r"[+-]?(0[xX][0-9a-fA-F]+|0[bB][01]+|\d+)", text[: _MAX_CHARACTERS + 1])
+    if whole is None or len(text) > _MAX_CHARACTERS:
+        raise GeometryError(f"expected mask bits such as 0x00 in {where}, found {_shown(text)}")
+    return int(text) if text.lstrip("+-").isdecimal() else int(text, 0)
 
 
 def _shown(text: object) -> str:

@@ -17,7 +17,7 @@ from deepfreak.formats.geometry.geometry import (
     PixelRules,
     RawPanel,
 )
-from deepfreak.formats.headers import from_file, metadata_from, read_number, read_whole
+from deepfreak.formats.headers import from_file, metadata_from, read_bits, read_number
 
 _DIGITS = r"\d{1,30}"
 _TERM = re.compile(
@@ -229,8 +229,8 @@ def _masks(values: dict[str, str], source: str) -> tuple[FileMask, ...]:
                 path=given["data"],
                 file=given.get("file"),
                 folder=str(Path(source).parent),
-                good_bits=_bits(given.get("goodbits"), source),
-                bad_bits=_bits(given.get("badbits"), source),
+                good_bits=read_bits(given.get("goodbits"), source),
+                bad_bits=read_bits(given.get("badbits"), source),
             )
         )
     return tuple(masks)
@@ -374,7 +374,3 @@ def _whole(values: dict[str, str], key: str, where: str) -> int:
             f"expected {key} from 0 to {_MAX_PIXELS_PER_SIDE} in {where}, found {found}"
         )
     return int(found)
-
-
-def _bits(text: str | None, source: str) -> int | None:
-    return None if text is None else read_whole(text, "mask bits such as 0x00", source)
