@@ -180,6 +180,8 @@ def find_policy(
 ) -> tuple[Policy, Calibration]:
     """Return the policy for `classifier`, of the file `model`, and its calibration.
 
+    Raises `InputError`: there is no calibration, or it cannot prove the limits.
+
     Parameters
     ----------
     model
@@ -191,11 +193,6 @@ def find_policy(
         Fraction of the labelled hits that is not discarded, at least.
     max_empty_kept
         Fraction of the frames without a crystal that is kept without doubt, at most.
-
-    Raises
-    ------
-    InputError
-        There is no calibration, or it cannot prove the limits.
     """
     found, of_detector = find_calibration(model, scores, name=classifier.name)
     policy = policy_from(

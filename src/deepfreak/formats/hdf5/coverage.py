@@ -33,10 +33,7 @@ Runs = NDArray[np.int64]  # (n, 2): first frame, one more than the last; sorted 
 class Coverage:
     """Which frames of a data set hold counts; can be queried repeatedly.
 
-    Parameters
-    ----------
-    axes
-        How many of the last axes make a frame; data with just these hold one frame.
+    The last `axes` make a frame; data with just these hold one frame.
     """
 
     def __init__(self, data: h5py.Dataset, axes: int, depth: int = MAX_DEPTH) -> None:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeGuard
 
 import h5py
 
@@ -14,6 +15,7 @@ from deepfreak.formats.hdf5.links import (
     linked_path,
     missing_file,
     open_to_read,
+    opened,
     source_file,
     sources_of,
     writing_of,
@@ -121,10 +123,7 @@ def _linked_parts(file: h5py.File) -> set[Path]:
     for name in _GROUPS:
         group = file.get(name)
         for key in group if isinstance(group, h5py.Group) else ():
-            try:
-                node = group[key]
-            except (KeyError, OSError, RuntimeError):
-                continue
+            node = opened(group, key)
             if _holds_images(node, min_side=1):
                 found |= files_behind(node)
     return found - {Path(file.filename).resolve()}
@@ -190,10 +189,7 @@ def _by_number(name: str) -> tuple[tuple[int, int | str], ...]:
 def _at(file: h5py.File, name: str) -> FrameData | None:
     """Return the images at `name`, None where there are none."""
     folder, _, key = name.rpartition("/")
-    try:
-        group = file.get(folder or "/")
-    except (OSError, RuntimeError):
-        group = None
+    group = opened(file, folder or "/")
     if not isinstance(group, h5py.Group):
         broken = broken_link(file, folder) if _is_linked(file, folder) else None
         return None if broken is None else FrameData(None, name, not_there(name, broken))
@@ -309,7 +305,7 @@ def _search(file: h5py.File) -> list[FrameData]:
     return [_part(node) for node in found]
 
 
-def _holds_images(node: h5py.Group, *, min_side: int) -> bool:
+def _holds_images(node: object, *, min_side: int) -> TypeGuard[h5py.Dataset]:
     return (
         isinstance(node, h5py.Dataset)
         and node.dtype.kind in "iuf"
