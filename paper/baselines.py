@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.classes import GROUPS, group_weights, grouped
-from deepfreak.datasets.identity import identity
+from deepfreak.datasets.verifying import identity
 from deepfreak.features import GLCM, LBP, Diffraction
 from deepfreak.features.sift import SIFT
 from deepfreak.models import SVM, Forest

@@ -17,7 +17,7 @@ from deepfreak.classes import (
     group_probabilities,
     grouped,
 )
-from deepfreak.datasets.identity import identity
+from deepfreak.datasets.verifying import identity
 from deepfreak.errors import DatasetError
 
 if TYPE_CHECKING:

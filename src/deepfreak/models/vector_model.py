@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.classes import GROUPS, group_weights, grouped
-from deepfreak.datasets.identity import identity
+from deepfreak.datasets.verifying import identity
 from deepfreak.encoding import SIZE
 from deepfreak.errors import DatasetError
 from deepfreak.features.extraction import Extractor, extract, in_threads

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from deepfreak.networks.export import export_onnx
-from deepfreak.screening.calibration_file import calibration_path
+from deepfreak.screening.calibration import calibration_path
 from tests.live.sessions import made_scores
 from tests.unit.networks.served import SMALL, model_of
 

@@ -27,7 +27,7 @@ def verify(*, data: Path, sample: int, full: bool, workers: int) -> None:
     import numpy as np
 
     from deepfreak import datasets as dataset
-    from deepfreak.datasets.identity import RELEASED_NAME, why_not_released
+    from deepfreak.datasets.verifying import RELEASED_NAME, why_not_released
     from deepfreak.errors import DatasetError
     from deepfreak.progress import progress
 

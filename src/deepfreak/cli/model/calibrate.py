@@ -18,7 +18,7 @@ from deepfreak.text import printable
 
 if TYPE_CHECKING:
     from deepfreak.models import Classifier
-    from deepfreak.screening.calibration_file import Calibration
+    from deepfreak.screening.calibration import Calibration
 
 
 def _labelled(
@@ -62,7 +62,7 @@ def calibrate(
     """
     from deepfreak.models import load_model
     from deepfreak.models.shipped import is_shipped
-    from deepfreak.screening.calibration_file import calibration_path, write_calibration
+    from deepfreak.screening.calibration import calibration_path, write_calibration
     from deepfreak.storage.files import check_output
 
     if out is None and is_shipped(model):

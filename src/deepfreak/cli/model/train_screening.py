@@ -20,9 +20,12 @@ def train_screening(table: Path, out: Path, *, seed: int, overwrite: bool) -> No
     from deepfreak.datasets.randomised import read_table
     from deepfreak.models import save_model
     from deepfreak.models.screening_fit import fit_screening
-    from deepfreak.reports.screening import thresholds_text, transfer_table
-    from deepfreak.screening.calibration import calibrate_left_out
-    from deepfreak.screening.calibration_file import calibration_path, write_calibration
+    from deepfreak.reports.records import thresholds_text, transfer_table
+    from deepfreak.screening.calibration import (
+        calibrate_left_out,
+        calibration_path,
+        write_calibration,
+    )
     from deepfreak.storage.files import check_output
 
     check_output(calibration_path(out), overwrite=overwrite)

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from deepfreak.datasets.generating import Attempt, make_file
 from deepfreak.datasets.randomised.frame import (
     BLOCK,
     VERSION,
@@ -19,7 +20,6 @@ from deepfreak.datasets.randomised.frame import (
     draw_frame,
 )
 from deepfreak.datasets.randomised.table import FORMAT
-from deepfreak.datasets.resuming import Attempt, make_file
 from deepfreak.evidence import Evidence, find_evidence, numbers
 from deepfreak.storage.files import versions
 from deepfreak.storage.manifest import Format
@@ -44,7 +44,7 @@ def make_table(
     """Simulate frames 0 to count - 1 of a series, write their evidence, and return the manifest.
 
     Frame i depends on (seed, i), `family` and `without` only: see `frame.draw_frame`. A run resumes
-    from the draft beside `out`. Raises as `resuming.make_file` does.
+    from the draft beside `out`. Raises as `generating.make_file` does.
     """
     check_choices(family, without)
     settings: dict[str, Any] = {

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from deepfreak.classes import groups
 from deepfreak.datasets import Dataset
-from deepfreak.datasets.identity import identity
+from deepfreak.datasets.verifying import identity
 from deepfreak.errors import DatasetError
 from deepfreak.networks.batches.batch import VOLUME, Batch, on_device, shuffled, steps_of
 from deepfreak.networks.processes import Processes
