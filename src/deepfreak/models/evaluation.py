@@ -184,10 +184,7 @@ class Evaluation:
 def must_group(classes: tuple[str, ...], data: "Dataset") -> bool:
     """Return whether a model's `classes` and those of `data` agree only as two groups.
 
-    Raises
-    ------
-    DatasetError
-        They do not agree as groups either.
+    Raises `DatasetError` if they do not agree as groups either.
     """
     found = tuple(data.classes)
     if found == tuple(classes):
@@ -217,10 +214,7 @@ def evaluate(
     more, those are grouped: probabilities are summed, labels are renamed. `advance` is called with
     the number of further images done.
 
-    Raises
-    ------
-    DatasetError
-        `data` is empty or its classes are not the model's.
+    Raises `DatasetError` if `data` is empty or its classes are not the model's.
     """
     classes, known = tuple(data.classes), tuple(model.classes)
     groups = must_group(known, data)

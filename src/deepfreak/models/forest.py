@@ -15,7 +15,7 @@ from pydantic import Field
 from deepfreak.classes import ClassWeight
 from deepfreak.compiled import njit
 from deepfreak.models.archive import Arrays, matches, unfit
-from deepfreak.models.fitted import (
+from deepfreak.models.classifier import (
     Fitted,
     Learner,
     check_training,
@@ -96,18 +96,11 @@ class Forest(Learner):
 class FittedForest(Fitted):
     """The nodes of all trees, one tree after the other, as plain arrays.
 
-    Parameters
-    ----------
-    roots
-        First node of each tree, int32 (trees,).
-    children
-        How many nodes further on the left and the right child are, int32 (nodes, 2); 0 at a leaf.
-    feature
-        Which feature is compared; at a leaf its row of `leaves`; int32 (nodes,).
-    threshold
-        A feature of at most this goes left, float32 (nodes,).
-    leaves
-        Probabilities of the classes, float64 (m, classes); leaves that agree share a row.
+    `roots` int32 (trees,) is the first node of each tree. `children` int32 (nodes, 2) says how many
+    nodes further on the left and the right child are; 0 at a leaf. `feature` int32 (nodes,) is
+    compared; at a leaf it is its row of `leaves`. A feature of at most `threshold`, float32
+    (nodes,), goes left. `leaves` float64 (m, classes) are probabilities; leaves that agree share a
+    row.
     """
 
     name: ClassVar[str] = "forest"

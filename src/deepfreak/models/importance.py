@@ -99,10 +99,7 @@ def importances_of(
     number of further features and kinds that are done, of `steps(model)`. Classes are grouped as
     `evaluation.evaluate` does it.
 
-    Raises
-    ------
-    DatasetError
-        The classes of `data` are not the model's.
+    Raises `DatasetError` if the classes of `data` are not the model's.
     """
     groups = must_group(model.classes, data)
     rng = np.random.default_rng(seed)
@@ -160,17 +157,10 @@ def permutation_importance(
 ) -> Importances:
     """Return what `predict` loses in accuracy when features change places between images.
 
-    Parameters
-    ----------
-    predict
-        Takes vectors (n, k) and returns their classes (n,), such as `FittedForest.predict`.
-    vectors, labels
-        (n, k) and (n,), of images that were not trained on.
-    names
-        What each of the k features is; kinds are made from these by `kinds_of`.
-    advance
-        Called with the number of further features and kinds that are done; there are
-        `k + len(kinds_of(names))`.
+    `predict` takes vectors (n, k) and returns their classes (n,); `vectors` and `labels` (n,) are
+    of images that were not trained on. Kinds are made from the `names` of the k features by
+    `kinds_of`. `advance` is called with the number of further features and kinds that are done;
+    there are k + len(kinds_of(names)).
     """
     accuracy = float(np.mean(predict(vectors) == labels))
 

@@ -11,8 +11,7 @@ from scipy.optimize import minimize
 from deepfreak.datasets.randomised.table import HIT, MISS, Table
 from deepfreak.errors import DatasetError
 from deepfreak.models.evidence_model import EvidenceModel
-from deepfreak.models.perceptron_fit import fit_perceptrons
-from deepfreak.models.perceptrons import Perceptrons
+from deepfreak.models.perceptrons import Perceptrons, fit_perceptrons
 
 Array = NDArray[np.float64]
 
@@ -38,10 +37,7 @@ _SECOND_DECAY = 0.001
 class CrossValidated:
     """A model, and the scores of each frame of its table by models without its detector's family.
 
-    Attributes
-    ----------
-    odds, second
-        (n,) calibrated log-odds of the model's and the second opinion, of all frames.
+    `odds` and `second` (n,) are calibrated log-odds of the model and the second opinion.
     """
 
     model: EvidenceModel
@@ -55,17 +51,10 @@ def fit_screening(
     """Return a model trained on `table`, calibrated on families of detectors left out in turn.
 
     Each family counts as much as any other, and its hits as much as its misses: `p_crystal` is for
-    a share of hits of one half. Frames between hit and miss are left out.
+    a share of hits of one half. Frames between hit and miss are left out. The model is based on
+    `numbers`, by default all of the table.
 
-    Parameters
-    ----------
-    numbers
-        What the model is based on; all numbers of the table by default.
-
-    Raises
-    ------
-    DatasetError
-        There are fewer than three families, or one without hits or misses.
+    Raises `DatasetError` if there are fewer than three families, or one without hits or misses.
     """
     names = tuple(numbers or table.names)
     used = np.isin(table.label, (HIT, MISS))
@@ -128,10 +117,7 @@ def area_under_curve(hits: Array, misses: Array) -> float:
 def weights_of(table: Table) -> Array:
     """Return weights of frames (n,): equal for families, and for their hits and misses; 0 between.
 
-    Raises
-    ------
-    DatasetError
-        There are fewer than three families, or one without hits or misses.
+    Raises `DatasetError` if there are fewer than three families, or one without hits or misses.
     """
     families = sorted(set(table.family.tolist()))
     if len(families) < MIN_FAMILIES:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from deepfreak.classes import ClassWeight
 from deepfreak.compiled import njit
 from deepfreak.models.archive import Arrays, matches, unfit
-from deepfreak.models.fitted import (
+from deepfreak.models.classifier import (
     Fitted,
     Learner,
     check_training,
@@ -117,21 +117,11 @@ class SVM(Learner):
 class FittedSVM(Fitted):
     """Support vectors and what separates each pair of classes.
 
-    Parameters
-    ----------
-    mean, scale
-        Of the training vectors' features (k,): vectors are shifted and divided by them.
-    support
-        Scaled support vectors as columns (k, m), class after class.
-    coefficients
-        (classes - 1, m), libsvm's: for the classes i < j, those of i's support vectors stand in row
-        j - 1 and those of j's in row i.
-    offsets
-        One for each pair (0, 1), (0, 2), ... (1, 2), ...
-    counts
-        Support vectors by class.
-    temperature
-        What margins are divided by before they become probabilities.
+    Vectors are shifted by `mean` (k,) and divided by `scale` (k,). `support` (k, m) has scaled
+    support vectors as columns, class after class, `counts` how many each class has. `coefficients`
+    (classes - 1, m) are libsvm's: for the classes i < j, those of i's support vectors stand in row
+    j - 1 and those of j's in row i. `offsets` are one for each pair (0, 1), (0, 2), ... (1, 2), ...
+    Margins are divided by `temperature` before they become probabilities.
     """
 
     name: ClassVar[str] = "svm"

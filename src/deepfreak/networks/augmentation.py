@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepfreak.networks.batches.batch import on_device
+from deepfreak.networks.batches import on_device
 from deepfreak.networks.configuration import Augmentation
 
 QUARTERS = 4

@@ -56,11 +56,8 @@ def calibrate(
 
     `advance` is called with the number of further images done.
 
-    Raises
-    ------
-    DatasetError
-        `data` is empty, or its classes are not the model's: groups of classes would ask for another
-        temperature.
+    Raises `DatasetError` if `data` is empty, or its classes are not the model's: groups of
+    classes would ask for another temperature.
     """
     if tuple(data.classes) != tuple(model.classes):
         raise DatasetError(

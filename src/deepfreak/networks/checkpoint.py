@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from deepfreak.errors import ModelError, RecipeError
 from deepfreak.networks.architecture import architecture_from
 from deepfreak.networks.configuration import Inputs
-from deepfreak.networks.network import Network, NetworkModel, build_network
+from deepfreak.networks.network import NetworkModel, build_network, fingerprint
 from deepfreak.storage.files import whole_file
 
 FORMAT = 1
@@ -41,10 +41,7 @@ def save_checkpoint(
 ) -> None:
     """Write `networks`, `optimizer` and `record`, of JSON values, in place of what was there.
 
-    Raises
-    ------
-    OutputError
-        It cannot be written; the former file is left.
+    Raises `OutputError` if it cannot be written; the former file is left.
     """
     tensors = {
         f"{name}.{key}": value
@@ -63,10 +60,7 @@ def save_checkpoint(
 def read_record(path: Path) -> dict[str, Any]:
     """Return the JSON of a checkpoint, all of whose bytes are as they were written.
 
-    Raises
-    ------
-    ModelError
-        It is damaged, or not a checkpoint of this version.
+    Raises `ModelError` if it is damaged, or not a checkpoint of this version.
     """
     with _opened(path) as (record, file):
         if record.pop(CHECKSUM, None) != _checksum(_tensors(file), record):
@@ -82,10 +76,7 @@ def restore(
 ) -> None:
     """Load what `save_checkpoint` wrote into `networks` and `optimizer`, built as they were then.
 
-    Raises
-    ------
-    ModelError
-        Their weights have other names, shapes or types.
+    Raises `ModelError` if their weights have other names, shapes or types.
     """
     with _opened(path) as (_, file):
         tensors = _tensors(file)
@@ -106,10 +97,7 @@ def restore(
 def save_network(model: NetworkModel, path: str | Path) -> None:
     """Write weights and manifest to `path`, in place of what was there.
 
-    Raises
-    ------
-    OutputError
-        It cannot be written.
+    Raises `OutputError` if it cannot be written.
     """
     _write(Path(path), model.network.state_dict(), model.manifest, left="nothing was left behind")
 
@@ -117,10 +105,7 @@ def save_network(model: NetworkModel, path: str | Path) -> None:
 def load_network(path: str | Path, *, device: str = "cpu") -> NetworkModel:
     """Return the network in the file `path`.
 
-    Raises
-    ------
-    ModelError
-        The file is missing, damaged, or its weights do not fit its manifest.
+    Raises `ModelError` if the file is missing, damaged, or its weights do not fit its manifest.
     """
     path = Path(path)
     with _opened(path) as (manifest, file):
@@ -143,14 +128,6 @@ def load_network(path: str | Path, *, device: str = "cpu") -> NetworkModel:
     if fingerprint(network) != manifest.get("weights_sha256"):
         raise ModelError(f"{path}: its weights are not those that its manifest names")
     return model
-
-
-def fingerprint(network: Network) -> str:
-    """Return a SHA-256 over names and values of all weights."""
-    digest = hashlib.sha256()
-    for name, value in sorted(network.state_dict().items()):
-        digest.update(name.encode() + b"\0" + value.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor], record: Mapping[str, Any], left: str) -> None:

@@ -1,7 +1,9 @@
 """A network with its inputs, 8-bit images to logits; and as a model with classes."""
 
+import copy
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from deepfreak.errors import RecipeError
 from deepfreak.models.classifier import check_images
 from deepfreak.networks.architecture import Architecture
 from deepfreak.networks.configuration import Inputs
+from deepfreak.networks.resnet import normalise_by_image
 
 IMAGES_AT_ONCE = 16
 
@@ -68,10 +71,8 @@ def build_network(
 
     Its mean is 0 until one is copied into it.
 
-    Raises
-    ------
-    RecipeError
-        The architecture does not work at that size, or not with such inputs.
+    Raises `RecipeError` if the architecture does not work at that size, or not with such
+    inputs.
     """
     body = architecture.build(classes=classes, size=inputs.shrink_to or side)
     if hasattr(body, "missing") and (inputs.subtract, inputs.shrink_to) != ("nothing", None):
@@ -113,10 +114,7 @@ class NetworkModel:
 
         `valid`, bool of the same shape, is true where a pixel measured something.
 
-        Raises
-        ------
-        FrameError
-            Images are of another kind or size.
+        Raises `FrameError` if images are of another kind or size.
         """
         images = check_images(images, valid, side=self.side)
         device = self.network.mean.device
@@ -131,3 +129,28 @@ class NetworkModel:
                 )
                 rows[part] = self.network(pixels, measured).double().softmax(1).cpu().numpy()
         return rows
+
+
+def normalised_by_image(model: NetworkModel) -> NetworkModel:
+    """Return the network of a `Topology` with its weights and normalise="image".
+
+    That is how it was trained in batches of one image. Running statistics, which it would use
+    otherwise, are of the last ten images or so, and of pulses that differ much in energy.
+    """
+    network = copy.deepcopy(model.network)
+    normalise_by_image(network)
+    network.eval()
+    manifest = {
+        **model.manifest,
+        "architecture": {**model.manifest["architecture"], "normalise": "image"},
+        "weights_sha256": fingerprint(network),
+    }
+    return replace(model, network=network, manifest=manifest)
+
+
+def fingerprint(network: Network) -> str:
+    """Return a SHA-256 over names and values of all weights."""
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(name.encode() + b"\0" + value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

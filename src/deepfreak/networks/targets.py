@@ -15,14 +15,9 @@ from deepfreak.networks.configuration import VOLUME_UNIT_MM3
 class Targets:
     """The classes that each label allows: one, or those of a group.
 
-    A label below the number of classes is a class. That number stands for the first of
-    `GROUPS`, the next for the second: of such an image only its group is known.
-
-    Attributes
-    ----------
-    members
-        (classes + 2, classes) bool: which classes a label allows; None where all labels are
-        classes.
+    A label below the number of classes is a class. That number stands for the first of `GROUPS`,
+    the next for the second: of such an image only its group is known. `members` (classes + 2,
+    classes) bool says which classes a label allows; None where all labels are classes.
     """
 
     members: Tensor | None
@@ -31,10 +26,7 @@ class Targets:
     def of(cls, classes: Sequence[str], *, with_groups: bool, device: torch.device) -> "Targets":
         """Return what labels of `classes`, `with_groups` of their two groups too, allow.
 
-        Raises
-        ------
-        DatasetError
-            The classes do not fall into two groups.
+        Raises `DatasetError` if the classes do not fall into two groups.
         """
         if not with_groups:
             return cls(members=None)
@@ -54,10 +46,7 @@ class Targets:
         logits = logits.float()
         classes = logits.shape[1]
         by_class = cross_entropy(
-            logits,
-            labels.clamp(max=classes - 1),
-            label_smoothing=label_smoothing,
-            reduction="none",
+            logits, labels.clamp(max=classes - 1), label_smoothing=label_smoothing, reduction="none"
         )
         allowed = logits.masked_fill(~self.members[labels], -torch.inf)
         by_group = logits.logsumexp(1) - allowed.logsumexp(1)

@@ -18,17 +18,21 @@ from deepfreak.datasets import Dataset
 from deepfreak.errors import BackendError, DatasetError, DeepFreakError, OutputError, RecipeError
 from deepfreak.networks.architecture import Architecture
 from deepfreak.networks.augmentation import change, draw_changes, measured
-from deepfreak.networks.batches import Source, source_of
-from deepfreak.networks.batches.batch import STEP, Batch, generator
-from deepfreak.networks.batches.fresh import Fresh
-from deepfreak.networks.batches.stored import StoredImages
-from deepfreak.networks.checkpoint import FORMAT, fingerprint, save_network
+from deepfreak.networks.batches import (
+    STEP,
+    Batch,
+    Fresh,
+    Source,
+    StoredImages,
+    generator,
+    source_of,
+)
+from deepfreak.networks.checkpoint import FORMAT, save_network
 from deepfreak.networks.configuration import Training
 from deepfreak.networks.cuda_graph import CudaGraphStep, Step
-from deepfreak.networks.curve import Epoch, write_curve
-from deepfreak.networks.network import Network, NetworkModel, build_network
+from deepfreak.networks.network import Network, NetworkModel, build_network, fingerprint
 from deepfreak.networks.processes import Processes, processes
-from deepfreak.networks.state import State
+from deepfreak.networks.state import Epoch, State, write_curve
 from deepfreak.networks.targets import Targets, volume_error
 from deepfreak.storage.files import versions
 
@@ -286,18 +290,12 @@ def _make_optimizer(network: nn.Module, training: Training) -> torch.optim.Optim
         betas = (training.momentum, training.second_momentum)
         return torch.optim.AdamW(groups, lr=training.learning_rate, betas=betas)
     return torch.optim.SGD(
-        groups,
-        lr=training.learning_rate,
-        momentum=training.momentum,
-        nesterov=training.nesterov,
+        groups, lr=training.learning_rate, momentum=training.momentum, nesterov=training.nesterov
     )
 
 
 def _check(
-    source: Source,
-    held_out: StoredImages | None,
-    training: Training,
-    group: Processes,
+    source: Source, held_out: StoredImages | None, training: Training, group: Processes
 ) -> None:
     """Check that the settings fit the images, before any work is done."""
     source.check_classes()

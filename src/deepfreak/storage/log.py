@@ -34,12 +34,7 @@ Settings = Mapping[str, Any]
 class Log:
     """An open log; `open_log` gives one to append to, `read_log` one to read.
 
-    One thread may append while others read.
-
-    Attributes
-    ----------
-    settings
-        Settings that the log was started with.
+    One thread may append while others read. `settings` are those that the log was started with.
     """
 
     def __init__(self, path: Path, descriptor: int, settings: Settings, start: int) -> None:
@@ -66,10 +61,7 @@ class Log:
     def records(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         """Yield the records `start` to `stop` - 1, by default all.
 
-        Raises
-        ------
-        InputError
-            One was damaged after it had been written.
+        Raises `InputError` if one was damaged after it had been written.
         """
         found = _whole_records(self._descriptor, self._bounds[min(start, len(self))])
         for index in range(start, len(self) if stop is None else min(stop, len(self))):
@@ -82,13 +74,9 @@ class Log:
 class AppendLog(Log):
     """A log that this process alone appends to; `open_log` gives one.
 
-    Parameters
-    ----------
-    sync_s
-        Minimum seconds between two syncs by `extend`: 0 syncs each time, infinity never. A killed
-        process loses nothing; a power failure loses what was not synced.
-    left
-        What an error message says remains of the work.
+    `extend` syncs if the last sync was `sync_s` seconds ago or more: 0 syncs each time, infinity
+    never. A killed process loses nothing; a power failure loses what was not synced. `left` is what
+    an error message says remains of the work.
     """
 
     def __init__(
@@ -112,10 +100,7 @@ class AppendLog(Log):
     def extend(self, records: Sequence[bytes]) -> None:
         """Add records, all of them or none.
 
-        Raises
-        ------
-        OutputError
-            They cannot be written; the log is unchanged.
+        Raises `OutputError` if they cannot be written; the log is unchanged.
         """
         with self._writing():
             write_all(self._descriptor, b"".join(map(_line, records)), self.end)
@@ -127,10 +112,7 @@ class AppendLog(Log):
     def sync(self) -> None:
         """Wait until all records are on the disk.
 
-        Raises
-        ------
-        OutputError
-            The disk reports an error.
+        Raises `OutputError` if the disk reports an error.
         """
         with self._writing():
             self._sync()
@@ -220,10 +202,7 @@ def open_log(
 def read_log(path: Path, *, form: Format) -> Iterator[Log]:
     """Open the log at `path` for reading, while another process may be writing it.
 
-    Raises
-    ------
-    InputError
-        There is none, or it is of another format or version.
+    Raises `InputError` if there is none, or it is of another format or version.
     """
     with _opened(path) as descriptor:
         settings, start = _manifest(descriptor, path, form)
@@ -235,10 +214,7 @@ def read_log(path: Path, *, form: Format) -> Iterator[Log]:
 def settings_of(path: Path, *, form: Format) -> dict[str, Any] | None:
     """Return the settings of a log, None if its writer was interrupted before it had written them.
 
-    Raises
-    ------
-    InputError
-        As `read_log`.
+    Raises `InputError` as `read_log` does.
     """
     with _opened(path) as descriptor:
         return _manifest(descriptor, path, form)[0]
@@ -269,11 +245,7 @@ def _begin(descriptor: int, path: Path, manifest: dict[str, Any]) -> int:
 
 
 def _manifest(
-    descriptor: int,
-    path: Path,
-    form: Format,
-    *,
-    error: type[InputError | OutputError] = InputError,
+    descriptor: int, path: Path, form: Format, *, error: type[InputError | OutputError] = InputError
 ) -> tuple[dict[str, Any] | None, int]:
     """Return the settings in the first record, None if it is incomplete, and its end."""
     record = next(_whole_records(descriptor, 0), None)

@@ -34,15 +34,7 @@ class Format(NamedTuple):
     ) -> dict[str, Any]:
         """Return the manifest of the file `where` if it is of this format and version.
 
-        Parameters
-        ----------
-        advice
-            What to do about another one.
-
-        Raises
-        ------
-        DeepFreakError
-            Of the class `error`: it is not.
+        `advice` says what to do about another one. Raises `error` if it is not.
         """
         if not isinstance(manifest, dict) or manifest.get("kind") != self.name:
             raise error(f"{where}: expected the format {self.name}, found something else: {advice}")
@@ -59,10 +51,7 @@ class Format(NamedTuple):
     ) -> dict[str, Any]:
         """Return the manifest of an open HDF5 file; {} if it has none, as other programs' files.
 
-        Raises
-        ------
-        DeepFreakError
-            Of the class `error`: it states another format or version, or cannot be read.
+        Raises `error` if it states another format or version, or cannot be read.
         """
         try:
             manifest = json.loads(file.attrs.get("manifest", "{}"))

@@ -13,8 +13,8 @@ from deepfreak.networks import (
     cost,
     multiply_adds,
 )
+from deepfreak.networks.compact_network import IMAGES_IN_CACHE, MISSING, SpotPlanes
 from deepfreak.networks.network import build_network
-from deepfreak.networks.spot_planes import IMAGES_IN_CACHE, MISSING, SpotPlanes
 
 SIDE = 128
 SMALL = Compact(widths=(3, 5), hidden=7)
