@@ -9,21 +9,7 @@ from deepfreak.models.svm import SVM, FittedSVM
 from deepfreak.models.vector_model import VectorModel, train
 
 __all__ = [
-    "CLASS_WEIGHTS",
-    "SVM",
-    "Classifier",
-    "EvidenceModel",
-    "Fitted",
-    "FittedForest",
-    "FittedPerceptrons",
-    "FittedSVM",
-    "Forest",
-    "Learner",
-    "Opinion",
-    "PerceptronLearner",
-    "Perceptrons",
-    "VectorModel",
-    "load_model",
-    "save_model",
-    "train",
-]
+    "CLASS_WEIGHTS", "SVM", "Classifier", "EvidenceModel", "Fitted", "FittedForest",
+    "FittedPerceptrons", "FittedSVM", "Forest", "Learner", "Opinion", "PerceptronLearner",
+    "Perceptrons", "VectorModel", "load_model", "save_model", "train",
+]  # fmt: skip

@@ -7,7 +7,7 @@ probabilities. Neither knows of images: `vector_model` joins them with an extrac
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from typing import Any, ClassVar, Protocol, Self
 
@@ -34,7 +34,12 @@ class Classifier(Protocol):
     def probabilities(
         self, images: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None, *, workers: int = 1
     ) -> NDArray[np.float64]:
-        """Return the probabilities (n, classes) of images (n, slow, fast)."""
+        """Return the probabilities (n, classes) of images (n, slow, fast).
+
+        `valid`, of the same shape, is true where a pixel measured something; `workers` threads
+        share the images. Raises `FrameError` if an image is of another kind or size, or has no
+        valid pixels.
+        """
 
 
 def check_images(
@@ -93,9 +98,10 @@ class Fitted(ABC):
         most_probable: NDArray[np.intp] = self.probabilities(vectors).argmax(axis=1)
         return most_probable
 
-    @abstractmethod
     def arrays(self) -> Arrays:
         """Return the arrays of a model file by name."""
+        names = [field.name for field in fields(self) if field.name != "accuracy_held_out"]
+        return {name: np.asarray(getattr(self, name)) for name in names}
 
     @classmethod
     @abstractmethod

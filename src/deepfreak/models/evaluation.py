@@ -55,15 +55,8 @@ class Proportion:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fraction, its interval and its counts; None where nothing was counted."""
-        low, high = self.interval
-        known = self.total > 0
-        return {
-            "value": self.value if known else None,
-            "low": low if known else None,
-            "high": high if known else None,
-            "hits": self.hits,
-            "total": self.total,
-        }
+        value, low, high = (self.value, *self.interval) if self.total else (None, None, None)
+        return {"value": value, "low": low, "high": high, "hits": self.hits, "total": self.total}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -165,14 +158,10 @@ class Evaluation:
             "classes": list(self.classes),
             "grouped_from": list(self.grouped_from),
             "confusion": self.confusion.tolist(),
-            "recall": {
-                name: recall.to_json()
-                for name, recall in zip(self.classes, self.recall, strict=True)
-            },
-            "precision": {
-                name: precision.to_json()
-                for name, precision in zip(self.classes, self.precision, strict=True)
-            },
+            "recall": dict(zip(self.classes, map(Proportion.to_json, self.recall), strict=True)),
+            "precision": dict(
+                zip(self.classes, map(Proportion.to_json, self.precision), strict=True)
+            ),
             "accuracy": self.accuracy.to_json(),
             "crystal_accuracy": self.crystal_accuracy.to_json(),
             "calibration_error": self.calibration_error if self.truth.size else None,

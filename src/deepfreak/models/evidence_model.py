@@ -142,11 +142,7 @@ class EvidenceModel:
     def probabilities(
         self, images: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None, *, workers: int = 1
     ) -> NDArray[np.float64]:
-        """Return the probabilities (n, classes) of uint8 images (n, slow, fast).
-
-        Each image is a frame of unknown gain. `valid`, bool of the same shape, is true
-        where a pixel measured something; `workers` threads share the images.
-        """
+        """Return the probabilities (n, 2) of images of unknown gain; see `Classifier`."""
         if not len(images):
             return np.empty((0, len(self.classes)))
         return self.by_class(*measured_images(images, valid, workers=workers))

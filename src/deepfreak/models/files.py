@@ -4,7 +4,6 @@ A file is a zip archive of a manifest and arrays (`archive`), a network is ONNX 
 Neither holds code. `docs/decisions/0003-model-files.md` lists the checks of a file.
 """
 
-from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from deepfreak.errors import ModelError, OutputError
@@ -59,14 +58,6 @@ def load_model(
     """
     source = model_file(path)
     label = f"the shipped model {path or 'default'}" if is_shipped(path) else str(path)
-    content = _read(source, label, max_bytes)
-    try:
-        return network_from(content) if source.name.endswith(NETWORK) else _parse(content)
-    except ModelError as error:
-        raise ModelError(f"{label}: {error}") from error
-
-
-def _read(source: Traversable, label: str, max_bytes: int) -> bytes:
     try:
         with source.open("rb") as file:
             content: bytes = file.read(max_bytes + 1)
@@ -74,9 +65,9 @@ def _read(source: Traversable, label: str, max_bytes: int) -> bytes:
         raise ModelError(f"cannot read {label}: {error.strerror or error}") from error
     try:
         _check_size(len(content), max_bytes)
+        return network_from(content) if source.name.endswith(NETWORK) else _parse(content)
     except ModelError as error:
         raise ModelError(f"{label}: {error}") from error
-    return content
 
 
 def _parse(content: bytes) -> VectorModel | EvidenceModel:

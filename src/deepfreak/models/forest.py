@@ -119,10 +119,6 @@ class FittedForest(Fitted):
         inputs = np.ascontiguousarray(vectors, dtype=np.float32)
         return vote(inputs, self.roots, self.children, self.feature, self.threshold, self.leaves)
 
-    def arrays(self) -> Arrays:
-        """Return the arrays of a model file by name."""
-        return {name: getattr(self, name) for name in _ARRAYS}
-
     @classmethod
     def from_arrays(cls, arrays: Arrays, *, features: int, classes: int) -> Self:
         """Return the forest of `arrays`, every index of which was checked; see `Fitted`."""
@@ -137,11 +133,8 @@ class FittedForest(Fitted):
         }
         if not (trees and matches(arrays, expected) and _points_inside(arrays, features)):
             raise unfit(cls.name, features=features, classes=classes)
-        values: dict[str, Any] = {name: np.ascontiguousarray(arrays[name]) for name in _ARRAYS}
+        values: dict[str, Any] = {name: np.ascontiguousarray(arrays[name]) for name in arrays}
         return cls(**values)
-
-
-_ARRAYS = ("roots", "children", "feature", "threshold", "leaves")
 
 
 def trees_of(forest: "RandomForestClassifier") -> FittedForest:

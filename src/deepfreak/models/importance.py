@@ -97,9 +97,15 @@ def importances_of(
 
     `max_images` of them are drawn with `seed` if there are more. `advance` is called with the
     number of further features and kinds that are done, of `steps(model)`. Classes are grouped as
-    `evaluation.evaluate` does it.
+    `evaluate` does it. Raises `DatasetError` if the classes of `data` are not the model's. Return
+    the network, float (n, 1, size, size) to logits (n, classes).
 
-    Raises `DatasetError` if the classes of `data` are not the model's.
+    Convolutions are initialised as in He et al. (2015), by fan-out, the linear layer by torch's
+    default; both draw from torch's global generator. Raises `RecipeError` if the second pool is
+    larger than its map. Open an HDF5 file for reading, without a lock: some file systems have none.
+
+    A process can open a file twice only with the same locking, so a file that is already open with
+    a lock is opened with one. Raises `OSError` as h5py does.
     """
     groups = must_group(model.classes, data)
     rng = np.random.default_rng(seed)

@@ -72,12 +72,10 @@ class OnnxModel:
     def probabilities(
         self, images: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None, *, workers: int = 1
     ) -> NDArray[np.float64]:
-        """Return the probabilities (n, classes) of uint8 images (n, side, side).
+        """Return the probabilities (n, classes) of images (n, side, side); see `Classifier`.
 
-        `valid`, bool of the same shape, is true where a pixel measured something. `workers` threads
-        share the images; each is computed alone, so that those beside it change nothing.
-
-        Raises `FrameError` if images are of another kind or size.
+        `workers` threads share the images; each is computed alone, so that those beside it change
+        nothing.
         """
         images = check_images(images, valid, side=self.side)
 
@@ -95,9 +93,8 @@ class OnnxModel:
         """Return the probabilities (n, classes) and the activation maps (n, classes, h, w).
 
         A class's map covers the image in h x w parts; above 0 a part is evidence for the class
-        rather than for others, below 0 against it.
-
-        Raises `FrameError` if images are of another kind or size.
+        rather than for others, below 0 against it. Raises `FrameError` if images are of another
+        kind or size.
         """
         images = check_images(images, valid, side=self.side)
         found = [
@@ -123,8 +120,8 @@ class OnnxModel:
 def network_from(content: bytes, *, max_bytes: int = MAX_FILE_BYTES) -> OnnxModel:
     """Return the network that the bytes of a file hold, after every check.
 
-    Raises `ModelError` if they are too many, hold something else than a network of DeepFreak,
-    or give other outputs than when they were written.
+    Raises `ModelError` if they are too many, hold something else, or give other outputs than when
+    they were written.
     """
     if len(content) > max_bytes:
         raise ModelError(

@@ -164,10 +164,6 @@ class FittedSVM(Fitted):
         """
         return softmax(self.margins(vectors) / self.temperature)
 
-    def arrays(self) -> Arrays:
-        """Return the arrays of a model file by name."""
-        return {name: np.asarray(getattr(self, name)) for name in _ARRAYS}
-
     @classmethod
     def from_arrays(cls, arrays: Arrays, *, features: int, classes: int) -> Self:
         """Return the SVM of `arrays`; see `Fitted`."""
@@ -200,11 +196,6 @@ class FittedSVM(Fitted):
             for name, array in arrays.items()
         }
         return cls(**values)
-
-
-_ARRAYS = (
-    "mean", "scale", "gamma", "support", "coefficients", "offsets", "counts", "temperature",
-)  # fmt: skip
 
 
 def temperature_of(margins: NDArray[np.float64], labels: NDArray[np.integer[Any]]) -> float:

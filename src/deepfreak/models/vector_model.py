@@ -59,12 +59,7 @@ class VectorModel:
     def probabilities(
         self, images: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None, *, workers: int = 1
     ) -> NDArray[np.float64]:
-        """Return the probabilities (n, classes) of uint8 images (n, slow, fast).
-
-        `valid`, bool of the same shape, is true where a pixel measured something.
-
-        Raises `FrameError` if an image is not of that kind or has no valid pixels.
-        """
+        """Return the probabilities (n, classes) of images; see `Classifier`."""
         return self.classifier.probabilities(
             extract(self.extractor, images, valid, workers=workers)
         )
@@ -88,23 +83,13 @@ def train(
 ) -> VectorModel:
     """Return a model trained on `data`; it does not depend on the number of workers.
 
-    Parameters
-    ----------
-    extractor
-        Settings of `SIFT` find their visual words in these images first.
-    groups
-        Train on two classes, with and without diffraction; weights of the classes are summed.
-    advance
-        Called with the number of further images whose features are computed.
-    cache
-        Where vectors are kept; without it they are computed.
+    As `extractor`, settings of `SIFT` find their visual words in these images first. With `groups`
+    it is trained on two classes, with and without diffraction, and weights of the classes are
+    summed. `advance` is called with the number of further images whose features are computed;
+    `cache` keeps vectors, without it they are computed.
 
-    Raises
-    ------
-    DatasetError
-        A class has no image, a label no class, or a feature is not finite.
-    ModelError
-        scikit-learn is not installed.
+    Raises `DatasetError` if a class has no image, a label no class, or a feature is not finite;
+    `ModelError` if scikit-learn is not installed.
     """
     require_scikit_learn()
     labels, classes = np.asarray(data.labels), tuple(data.classes)

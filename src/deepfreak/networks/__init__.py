@@ -42,32 +42,11 @@ if TYPE_CHECKING:
     from deepfreak.networks.training import Trained, train_network
 
 __all__ = [
-    "CONFIGURATION_A",
-    "CONFIGURATION_B",
-    "CONFIGURATION_C",
-    "DEEPFREAK",
-    "FOR_PREPROCESSED_IMAGES",
-    "FOR_RAW_IMAGES",
-    "OURS",
-    "TOPOLOGIES",
-    "Architecture",
-    "Augmentation",
-    "Compact",
-    "Configuration",
-    "Cost",
-    "Fresh",
-    "Inputs",
-    "NetworkModel",
-    "Topology",
-    "Trained",
-    "Training",
-    "architecture_from",
-    "cost",
-    "load_network",
-    "multiply_adds",
-    "save_network",
-    "train_network",
-]
+    "CONFIGURATION_A", "CONFIGURATION_B", "CONFIGURATION_C", "DEEPFREAK", "FOR_PREPROCESSED_IMAGES",
+    "FOR_RAW_IMAGES", "OURS", "TOPOLOGIES", "Architecture", "Augmentation", "Compact",
+    "Configuration", "Cost", "Fresh", "Inputs", "NetworkModel", "Topology", "Trained", "Training",
+    "architecture_from", "cost", "load_network", "multiply_adds", "save_network", "train_network",
+]  # fmt: skip
 
 # These need torch, which takes seconds to import and may be missing.
 _NEED_TORCH = {

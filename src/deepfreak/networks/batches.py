@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 VOLUME = "crystal_volume_mm3"
 # First word of a generator's key: each use of random numbers has its own.
 ORDER, STEP = 0, 1
+IMAGES_AT_ONCE = 256
+# Beside the images a GPU must hold the network, its gradients and its maps.
+PART_FOR_IMAGES = 0.5
+# The mean of each pixel of fresh shots is that of these first ones.
+SHOTS_FOR_MEAN = 512
+SHOTS_AT_ONCE = 16
 
 
 class Batch(NamedTuple):
@@ -53,32 +59,6 @@ def on_device(array: NDArray[Any], device: torch.device) -> Tensor:
 def generator(seed: int, *key: int) -> np.random.Generator:
     """Return the generator that `seed` and `key` name, independent of all others."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
-
-
-def steps_of(images: int, batch: int, processes: Processes) -> int:
-    """Return the steps of an epoch; the last may be smaller, but all processes take part."""
-    full, rest = divmod(images, batch)
-    return full + (rest >= processes.count)
-
-
-def shuffled(
-    images: int, batch: int, processes: Processes, *, seed: int, first: int
-) -> Iterator[NDArray[np.intp]]:
-    """Yield which images this process shows in step `first`, `first` + 1, ... without end."""
-    steps, rank, count = steps_of(images, batch, processes), processes.rank, processes.count
-    epoch = -1
-    for step in count_from(first):
-        if step // steps != epoch:
-            epoch = step // steps
-            order = generator(seed, ORDER, epoch).permutation(images)
-        chosen = order[step % steps * batch :][:batch]
-        share = len(chosen) // count
-        yield chosen[rank * share : (rank + 1) * share]
-
-
-IMAGES_AT_ONCE = 256
-# Beside the images a GPU must hold the network, its gradients and its maps.
-PART_FOR_IMAGES = 0.5
 
 
 class StoredImages:
@@ -122,7 +102,8 @@ class StoredImages:
 
     def steps(self, batch: int) -> int:
         """Return the steps of an epoch; the last may be smaller, but all processes take part."""
-        return steps_of(len(self), batch, self._processes)
+        full, rest = divmod(len(self), batch)
+        return full + (rest >= self._processes.count)
 
     def batches(self, *, batch: int, seed: int, first: int) -> Iterator[Batch]:
         """Yield the batches of step `first`, `first` + 1, ... over all epochs, without end.
@@ -131,8 +112,14 @@ class StoredImages:
         batch this process gets its share; at the end of an epoch fewer images than there are
         processes may be left out.
         """
-        for chosen in shuffled(len(self), batch, self._processes, seed=seed, first=first):
-            yield self._take(chosen)
+        steps, rank, epoch = self.steps(batch), self._processes.rank, -1
+        for step in count_from(first):
+            if step // steps != epoch:
+                epoch = step // steps
+                order = generator(seed, ORDER, epoch).permutation(len(self))
+            chosen = order[step % steps * batch :][:batch]
+            share = len(chosen) // self._processes.count
+            yield self._take(chosen[rank * share : (rank + 1) * share])
 
     def in_order(self, batch: int) -> Iterator[Batch]:
         """Yield this process's share of all images once, `batch` at a time."""
@@ -262,11 +249,6 @@ def _fits(needed_bytes: int, device: torch.device) -> bool:
         return False
     free_bytes, _ = torch.cuda.mem_get_info(device)
     return bool(needed_bytes < PART_FOR_IMAGES * free_bytes)
-
-
-# The mean of each pixel is that of these first shots.
-SHOTS_FOR_MEAN = 512
-SHOTS_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

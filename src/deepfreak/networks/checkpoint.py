@@ -81,7 +81,12 @@ def restore(
     with _opened(path) as (_, file):
         tensors = _tensors(file)
     for name, network in networks.items():
-        _fill(network, _below(name, tensors), path)
+        own_tensors = _below(name, tensors)
+        try:
+            _check_shapes(network, own_tensors)
+        except ModelError as error:
+            raise ModelError(f"{path}: {error}") from error
+        network.load_state_dict(own_tensors)
     state: dict[int, dict[str, Tensor]] = {}
     parameters = [weights for group in optimizer.param_groups for weights in group["params"]]
     for name, value in _below("optimizer", tensors).items():
@@ -182,14 +187,6 @@ def _below(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {
         key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)
     }
-
-
-def _fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    try:
-        _check_shapes(network, tensors)
-    except ModelError as error:
-        raise ModelError(f"{path}: {error}") from error
-    network.load_state_dict(tensors)
 
 
 def _check_shapes(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:

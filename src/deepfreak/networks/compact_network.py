@@ -217,8 +217,8 @@ class CompactNetwork(nn.Module):
     def decide(self, planes: Planes) -> tuple[Tensor, Tensor]:
         """Return logits (n, classes) and volumes (n,) of the planes of images."""
         _, means = self._features(planes)
-        decided = self._decide(means)
-        return decided.logits, decided.volume
+        _, _, volume, logits = self._decide(means)
+        return logits, volume
 
     def maps(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits (n, classes) and activation maps (n, classes, side / 4, side / 4).
@@ -229,13 +229,13 @@ class CompactNetwork(nn.Module):
         """
         planes = self.spots(maps)
         features, means = self._features(planes)
-        decided = self._decide(means)
+        first, second, _, logits = self._decide(means)
         own, by_volume = self.last.weight.split([self.second.out_features, 1], 1)
         by_volume = SHARPNESS * by_volume  # (classes, 1)
         by_second = own + by_volume * self.volume.weight
         # (n, classes, hidden), through the ReLUs that let something pass
-        by_first = (by_second * (decided.second > 0)[:, None]) @ self.second.weight
-        by_log = (by_first * (decided.first > 0)[:, None]) @ self.first.weight
+        by_first = (by_second * (second > 0)[:, None]) @ self.second.weight
+        by_log = (by_first * (first > 0)[:, None]) @ self.first.weight
         by_log = by_log + by_volume * self.powers.weight
         by_mean = by_log / (SPREAD_OF_LOGS * (means + MIN_MEAN))[:, None]
         found = torch.zeros_like(planes.weight)
@@ -245,7 +245,7 @@ class CompactNetwork(nn.Module):
             # a coarse block's part is shared by those within
             map_of_each = map_of_each * _share(planes.weight, scale) / scale**2
             found = found + interpolate(map_of_each, scale_factor=float(scale))
-        return decided.logits, found
+        return logits, found
 
     def _features(self, planes: Planes) -> tuple[list[Tensor], Tensor]:
         """Return the features of blocks, (n, k, ...) of each stage, and all their means (n, m).
@@ -266,28 +266,16 @@ class CompactNetwork(nn.Module):
             ]
             return features, torch.cat(means, 1)
 
-    def _logs(self, means: Tensor) -> Tensor:
-        """Return the logarithms of means (n, m), scaled to about mean 0 and deviation 1."""
-        return ((means + MIN_MEAN).log() - USUAL_LOG) / SPREAD_OF_LOGS
-
-    def _decide(self, means: Tensor) -> "Decided":
-        """Return hidden layers, volumes and logits of the means (n, m)."""
+    def _decide(self, means: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return both hidden layers (n, hidden), volumes (n,) and logits of the means (n, m)."""
         with in_float32(means.device):
-            logs = self._logs(means)
+            # scaled to about mean 0 and deviation 1
+            logs = ((means + MIN_MEAN).log() - USUAL_LOG) / SPREAD_OF_LOGS
             first = relu(self.first(logs))
             second = relu(self.second(first))
             volume = self.powers(logs) + self.volume(second)
             logits = self.last(torch.cat([second, SHARPNESS * volume], 1))
-        return Decided(first, second, volume[:, 0], logits)
-
-
-class Decided(NamedTuple):
-    """Both hidden layers (n, hidden), volumes (n,) and logits (n, classes)."""
-
-    first: Tensor
-    second: Tensor
-    volume: Tensor
-    logits: Tensor
+        return first, second, volume[:, 0], logits
 
 
 def _share(weight: Tensor, scale: int) -> Tensor:

@@ -48,9 +48,9 @@ def export_onnx(
     The file is read again, and has to give torch's outputs, before it gets its name. Its
     probabilities are those of `model`, after `calibration` where there is one.
 
-    Raises `OutputError` if the file exists and `overwrite` is false, cannot be written, or
-    would be too large. `ModelError` if the network has no activation maps, or onnxruntime gives
-    other outputs. `BackendError` if the package onnx is missing.
+    Raises `OutputError` if the file exists and `overwrite` is false, cannot be written, or would be
+    too large; `ModelError` if the network has no activation maps, or onnxruntime gives other
+    outputs; `BackendError` if the package onnx is missing.
     """
     path = Path(path)
     check_output(path, overwrite=overwrite)

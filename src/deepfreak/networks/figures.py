@@ -1,6 +1,5 @@
 """Pages and plots of networks: learning curves, and the search for a configuration."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,27 +80,17 @@ def write_training_page(
 def curve_figure(history: Sequence[Epoch], *, title: str = "Learning curve") -> Figure:
     """Return accuracy (solid) and loss (dashed) by epoch, as the paper's Fig. 4."""
     epochs = [row.epoch for row in history]
-    lines = [
-        (
-            "training",
-            CLASS_COLOURS[1],
-            [100 * row.accuracy for row in history],
-            [row.loss for row in history],
-        ),
-        (
-            "validation",
-            CLASS_COLOURS[3],
-            [_or_gap(row.validation_accuracy) * 100 for row in history],
-            [_or_gap(row.validation_loss) for row in history],
-        ),
-    ]
+    training = [(row.accuracy, row.loss) for row in history]
+    validation = [(row.validation_accuracy, row.validation_loss) for row in history]
+    lines = (("training", CLASS_COLOURS[1], training), ("validation", CLASS_COLOURS[3], validation))
 
     def plot(axes: "Axes") -> None:
         losses = axes.twinx()
         losses.spines["right"].set_visible(True)
-        for label, colour, accuracy, loss in lines:
-            if not all(map(math.isnan, loss)):
-                axes.plot(epochs, accuracy, color=colour, label=label)
+        for label, colour, values in lines:
+            accuracy, loss = np.array(values, dtype=np.float64).T  # None is nan: a gap
+            if not np.isnan(loss).all():
+                axes.plot(epochs, 100 * accuracy, color=colour, label=label)
                 losses.plot(epochs, loss, color=colour, linestyle="--")
         axes.set(xlabel="epoch", ylabel="accuracy (%)")
         losses.set(ylabel="loss", yscale="log")
@@ -113,11 +102,6 @@ def curve_figure(history: Sequence[Epoch], *, title: str = "Learning curve") -> 
         caption="Solid: accuracy. Dashed: loss. Training figures are those of the network while "
         "it was changing, so early ones lag behind validation.",
     )
-
-
-def _or_gap(value: float | None) -> float:
-    """Return a value that leaves a gap in a line where there is none."""
-    return math.nan if value is None else value
 
 
 def _write(path: Path, *, overwrite: bool = True, **values: object) -> None:

@@ -110,12 +110,7 @@ class NetworkModel:
         *,
         workers: int = 1,  # noqa: ARG002 -- torch decides on its threads
     ) -> NDArray[np.float64]:
-        """Return the probabilities (n, classes) of uint8 images (n, side, side).
-
-        `valid`, bool of the same shape, is true where a pixel measured something.
-
-        Raises `FrameError` if images are of another kind or size.
-        """
+        """Return the probabilities (n, classes) of images (n, side, side); see `Classifier`."""
         images = check_images(images, valid, side=self.side)
         device = self.network.mean.device
         rows = np.empty((len(images), len(self.classes)))

@@ -109,8 +109,8 @@ class State:
     def resume(self, path: Path, plan: Mapping[str, Any], processes: Processes) -> None:
         """Restore what `save` wrote.
 
-        Raises `OutputError` if it belongs to a training with another plan. `ModelError` if
-        it is damaged.
+        Raises `OutputError` if it belongs to a training with another plan, `ModelError` if it is
+        damaged.
         """
         record = read_record(path)
         try:

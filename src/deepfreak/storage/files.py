@@ -223,10 +223,7 @@ class _Sink(io.RawIOBase):
 
 
 def write_all(descriptor: int, data: bytes, place: int) -> None:
-    """Write all of `data` at byte `place`; a single write may stop short.
-
-    Raises `OSError` if some of it may have been written.
-    """
+    """Write all of `data` at byte `place`; a single write may stop short, or raise `OSError`."""
     view = memoryview(data)
     while view:
         written = os.pwrite(descriptor, view, place)

@@ -152,29 +152,15 @@ def open_log(
 ) -> Iterator[AppendLog]:
     """Open the log at `path` for appending: new, or with the records of earlier runs.
 
-    Parameters
-    ----------
-    settings
-        JSON values. Runs with other settings do not share a log.
-    busy
-        Message of the error if another process writes it.
-    advice
-        What an error message advises about a log of other settings.
-    may_follow
-        Whether a log that was started with the first argument may be resumed with the second; by
-        default only if they are equal. The log keeps the settings that it was started with.
-    replace
-        Drop a log of other settings.
-    cut_damage
-        Drop complete records after a damaged one, because they can be recomputed.
-    sync_s, left
-        As `AppendLog`.
+    Runs with other `settings`, JSON values, do not share a log. `may_follow` tells whether a log
+    that was started with its first argument may be resumed with its second; by default only if they
+    are equal. The log keeps the settings that it was started with. `replace` drops a log of other
+    settings, `cut_damage` complete records after a damaged one, because they can be recomputed.
+    `busy` is the message if another process writes it, `advice` what to do about a log of other
+    settings; `sync_s` and `left` are as in `AppendLog`.
 
-    Raises
-    ------
-    OutputError
-        Another process writes it, it is damaged, of another format or version, of other settings,
-        or it cannot be written.
+    Raises `OutputError` if another process writes it, it is damaged, of another format, version or
+    settings, or it cannot be written.
     """
     wanted = json.loads(json.dumps(settings))
     busy = busy or f"another process writes {path}: wait for it or choose another name"
