@@ -19,6 +19,9 @@ from deepfreak.errors import DatasetError, FrameError, ModelError
 from deepfreak.models.archive import Arrays, fingerprint
 from deepfreak.settings import to_json
 
+Array = NDArray[np.float64]
+Labels = NDArray[np.integer[Any]]
+
 
 class Classifier(Protocol):
     """A model that gives each image a probability for each class."""
@@ -33,7 +36,7 @@ class Classifier(Protocol):
 
     def probabilities(
         self, images: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None, *, workers: int = 1
-    ) -> NDArray[np.float64]:
+    ) -> Array:
         """Return the probabilities (n, classes) of images (n, slow, fast).
 
         `valid`, of the same shape, is true where a pixel measured something; `workers` threads
@@ -45,10 +48,7 @@ class Classifier(Protocol):
 def check_images(
     images: NDArray[np.uint8], valid: NDArray[np.bool_] | None, *, side: int
 ) -> NDArray[np.uint8]:
-    """Return `images` (n, side, side) as an array of numpy.
-
-    Raises `FrameError` if images are of another type or size, or `valid` has another shape.
-    """
+    """Return images (n, side, side) as an array; `FrameError` if kind or size do not fit."""
     images = np.asarray(images)
     if images.dtype != np.uint8 or images.shape[1:] != (side, side):
         raise FrameError(
@@ -90,10 +90,10 @@ class Fitted(ABC):
     accuracy_held_out: float | None = None
 
     @abstractmethod
-    def probabilities(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    def probabilities(self, vectors: Array) -> Array:
         """Return the probabilities (n, classes) of vectors (n, k)."""
 
-    def predict(self, vectors: NDArray[np.float64]) -> NDArray[np.intp]:
+    def predict(self, vectors: Array) -> NDArray[np.intp]:
         """Return the most probable class (n,) of vectors (n, k)."""
         most_probable: NDArray[np.intp] = self.probabilities(vectors).argmax(axis=1)
         return most_probable
@@ -106,11 +106,7 @@ class Fitted(ABC):
     @classmethod
     @abstractmethod
     def from_arrays(cls, arrays: Arrays, *, features: int, classes: int) -> Self:
-        """Return the classifier of these arrays, after every check.
-
-        Raises `ModelError` if one is missing, of another shape or type, out of range or not
-        finite.
-        """
+        """Return the classifier of these arrays; `ModelError` if one is missing or wrong."""
 
     def fingerprint(self) -> str:
         """Return a SHA-256 over all that decides on the probabilities."""
@@ -133,8 +129,8 @@ class Learner(ABC):
     @abstractmethod
     def fit(
         self,
-        vectors: NDArray[np.float64],
-        labels: NDArray[np.integer[Any]],
+        vectors: Array,
+        labels: Labels,
         *,
         classes: int,
         seed: int = 0,
@@ -144,10 +140,9 @@ class Learner(ABC):
         """Return the classifier trained on `vectors` (n, k) with `labels` (n,), 0 to `classes` - 1.
 
         It does not depend on `workers`, the number of threads. `held_out` asks for what is found
-        from vectors held out: the accuracy, and by what margins or outputs are divided.
-
-        Raises `DatasetError` if a class is without vectors, there are fewer than two, or a number
-        is not finite; `ModelError` if scikit-learn is not installed.
+        from vectors held out: the accuracy, and by what margins or outputs are divided. Raises
+        `DatasetError` if a class is without vectors, there are fewer than two, or a number is not
+        finite; `ModelError` if scikit-learn is not installed.
         """
 
 
@@ -158,11 +153,7 @@ def require_scikit_learn() -> None:
 
 
 def check_training(
-    vectors: NDArray[np.float64],
-    labels: NDArray[np.integer[Any]],
-    *,
-    classes: int,
-    class_weight: ClassWeight,
+    vectors: Array, labels: Labels, *, classes: int, class_weight: ClassWeight
 ) -> None:
     """Raise `DatasetError` unless a classifier of `classes` classes can be trained on these."""
     if vectors.ndim != 2 or labels.shape != vectors.shape[:1]:
@@ -188,7 +179,7 @@ def check_weights(class_weight: ClassWeight, classes: int) -> None:
         )
 
 
-def check_finite(vectors: NDArray[np.float64], names: tuple[str, ...] = ()) -> None:
+def check_finite(vectors: Array, names: tuple[str, ...] = ()) -> None:
     """Raise `DatasetError` naming a number that is nan, infinite or beyond single precision."""
     wrong = ~(np.abs(vectors) <= LARGEST)
     if wrong.any():
@@ -205,26 +196,24 @@ def weights_by_class(class_weight: ClassWeight) -> dict[int, float] | str | None
     return dict(enumerate(class_weight)) if isinstance(class_weight, tuple) else class_weight
 
 
-def weights_by_image(
-    class_weight: ClassWeight, labels: NDArray[np.integer[Any]], classes: int
-) -> NDArray[np.float64]:
+def weights_by_image(class_weight: ClassWeight, labels: Labels, classes: int) -> Array:
     """Return `class_weight` as a weight for each of `labels` (n,)."""
     by_class = np.ones(classes)
     if isinstance(class_weight, tuple):
         by_class = np.asarray(class_weight, np.float64)
     elif class_weight == "balanced":
         by_class = len(labels) / classes / np.bincount(labels, minlength=classes)
-    weights: NDArray[np.float64] = by_class[labels]
+    weights: Array = by_class[labels]
     return weights
 
 
 def held_out_scores(
-    score: Callable[[NDArray[np.intp], NDArray[np.intp]], NDArray[np.float64]],
-    labels: NDArray[np.integer[Any]],
+    score: Callable[[NDArray[np.intp], NDArray[np.intp]], Array],
+    labels: Labels,
     *,
     seed: int,
     workers: int,
-) -> NDArray[np.float64]:
+) -> Array:
     """Return the scores of each vector (n, classes) by a classifier not trained on it.
 
     `score` takes the indices of vectors to train on and of vectors held out, and returns the scores
@@ -244,8 +233,7 @@ def held_out_scores(
     pairs = list(folds.split(np.empty((len(labels), 0)), labels))
     scores = np.empty((len(labels), len(counts)))
     with ThreadPoolExecutor(workers) as pool:
-        for (_, unseen), found in zip(
-            pairs, pool.map(lambda pair: score(*pair), pairs), strict=True
-        ):
-            scores[unseen] = found
+        found = pool.map(lambda pair: score(*pair), pairs)
+        for (_, unseen), each in zip(pairs, found, strict=True):
+            scores[unseen] = each
     return scores

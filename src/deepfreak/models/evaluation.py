@@ -109,10 +109,7 @@ class Evaluation:
 
     @property
     def crystal_accuracy(self) -> Proportion:
-        """Images whose prediction and class are in the same group, with or without a crystal.
-
-        The paper's 99.83 % (section 5.3).
-        """
+        """Images predicted in their group, crystal or not; the paper's 99.83 % (section 5.3)."""
         right = self.crystal[self.predictions] == self.crystal[self.truth]
         return Proportion(int(right.sum()), self.truth.size)
 
@@ -171,10 +168,7 @@ class Evaluation:
 
 
 def must_group(classes: tuple[str, ...], data: "Dataset") -> bool:
-    """Return whether a model's `classes` and those of `data` agree only as two groups.
-
-    Raises `DatasetError` if they do not agree as groups either.
-    """
+    """Return whether two sets of classes agree as groups only; `DatasetError` if not even so."""
     found = tuple(data.classes)
     if found == tuple(classes):
         return False
@@ -201,9 +195,8 @@ def evaluate(
 
     Where either has the two classes of real images, with and without diffraction, and the other
     more, those are grouped: probabilities are summed, labels are renamed. `advance` is called with
-    the number of further images done.
-
-    Raises `DatasetError` if `data` is empty or its classes are not the model's.
+    the number of further images done. Raises `DatasetError` if `data` is empty or its classes are
+    not the model's.
     """
     classes, known = tuple(data.classes), tuple(model.classes)
     groups = must_group(known, data)

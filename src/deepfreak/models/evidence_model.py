@@ -95,10 +95,7 @@ class EvidenceModel:
         return manifest, {name: head.arrays() for name, head in self.heads.items()}
 
     def opinion(self, found: Mapping[str, float]) -> Opinion:
-        """Return the opinion on one frame's numbers, by name; numbers of other names are ignored.
-
-        Raises `ModelError` if a number of the model is missing.
-        """
+        """Return the opinion on one frame's numbers; `ModelError` if one is missing."""
         names = tuple(found)
         values = np.array([list(found.values())], dtype=np.float64)
         far = {
@@ -128,11 +125,11 @@ class EvidenceModel:
 
     def p_crystal(self, names: Sequence[str], values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the probability of crystal diffraction (n,) from a table (n, k) of `names`."""
-        return _logistic(_outputs(self.crystal, names, values)[:, 0])
+        return _probability(self.crystal, names, values)
 
     def p_second(self, names: Sequence[str], values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the second opinion (n,) from a table (n, k) of `names`."""
-        return _logistic(_outputs(self.second, names, values)[:, 0])
+        return _probability(self.second, names, values)
 
     def by_class(self, names: Sequence[str], values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the probabilities (n, 2) of `classes` from a table (n, k) of `names`."""
@@ -151,10 +148,7 @@ class EvidenceModel:
 def measured_images(
     images: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None, *, workers: int = 1
 ) -> tuple[tuple[str, ...], NDArray[np.float64]]:
-    """Return the names of the evidence's numbers and a table (n, k) of them for images.
-
-    Each is a frame of unknown gain; `workers` threads share them.
-    """
+    """Return the names of the evidence's numbers, and a table (n, k), of images of unknown gain."""
 
     def found(index: int) -> dict[str, float]:
         measured = None if valid is None else np.asarray(valid[index], np.bool_)
@@ -172,17 +166,13 @@ def numbers_of_image(
     return numbers(find_evidence(Frame(file="", index=0, counts=image, valid=measured)))
 
 
-def _outputs(
+def _probability(
     head: Perceptrons, names: Sequence[str], values: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    outputs = head.outputs(values[:, head.columns(names)])
-    if not np.isfinite(outputs).all():
+    """Return 1 / (1 + exp(-odds)) (n,), without overflow."""
+    odds = head.outputs(values[:, head.columns(names)])[:, 0]
+    if not np.isfinite(odds).all():
         raise ModelError("expected finite numbers of evidence, found others: leave this frame out")
-    return outputs
-
-
-def _logistic(odds: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return 1 / (1 + exp(-odds)) without overflow."""
     found: NDArray[np.float64] = np.exp(-np.logaddexp(0.0, -odds))
     return found
 

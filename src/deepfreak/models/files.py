@@ -52,7 +52,6 @@ def load_model(
     `default` (None is the same) and `diffranet` name those that ship: see `models.shipped`. A file
     whose name ends in .onnx holds a network. No code from a file is run, its sizes are checked
     before they are believed, and the model must give the probabilities that its manifest records.
-
     Raises `ModelError` if the file is missing, damaged, not a model, or does not work with this
     version.
     """

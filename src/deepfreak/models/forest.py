@@ -16,7 +16,9 @@ from deepfreak.classes import ClassWeight
 from deepfreak.compiled import njit
 from deepfreak.models.archive import Arrays, matches, unfit
 from deepfreak.models.classifier import (
+    Array,
     Fitted,
+    Labels,
     Learner,
     check_training,
     require_scikit_learn,
@@ -58,8 +60,8 @@ class Forest(Learner):
 
     def fit(
         self,
-        vectors: NDArray[np.float64],
-        labels: NDArray[np.integer[Any]],
+        vectors: Array,
+        labels: Labels,
         *,
         classes: int,
         seed: int = 0,
@@ -109,13 +111,10 @@ class FittedForest(Fitted):
     children: NDArray[np.int32]
     feature: NDArray[np.int32]
     threshold: NDArray[np.float32]
-    leaves: NDArray[np.float64]
+    leaves: Array
 
-    def probabilities(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the probabilities (n, classes) of vectors (n, k): the mean over the trees.
-
-        The slow equivalent is scikit-learn's `predict_proba`, to the last bits.
-        """
+    def probabilities(self, vectors: Array) -> Array:
+        """Return the mean over trees (n, classes); scikit-learn's is equal to the last bits."""
         inputs = np.ascontiguousarray(vectors, dtype=np.float32)
         return vote(inputs, self.roots, self.children, self.feature, self.threshold, self.leaves)
 
@@ -185,8 +184,8 @@ def _vote(
     children: NDArray[np.int32],
     feature: NDArray[np.int32],
     threshold: NDArray[np.float32],
-    leaves: NDArray[np.float64],
-) -> NDArray[np.float64]:
+    leaves: Array,
+) -> Array:
     """Return the mean of the leaves that each vector reaches (n, classes)."""
     found = np.zeros((len(vectors), leaves.shape[1]))
     for row in range(len(vectors)):
@@ -200,12 +199,10 @@ def _vote(
     return found / len(roots)
 
 
-vote: Callable[..., NDArray[np.float64]] = njit(cache=True, nogil=True, error_model="numpy")(_vote)
+vote: Callable[..., Array] = njit(cache=True, nogil=True, error_model="numpy")(_vote)
 
 
-def _accuracy_out_of_bag(
-    forest: "RandomForestClassifier", labels: NDArray[np.integer[Any]]
-) -> float | None:
+def _accuracy_out_of_bag(forest: "RandomForestClassifier", labels: Labels) -> float | None:
     """Return the accuracy of the trees on images outside their bags; None without such images."""
     votes = forest.oob_decision_function_
     seen = np.isfinite(votes).all(axis=1) & (votes.sum(axis=1) > 0)

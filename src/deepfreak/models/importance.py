@@ -32,10 +32,7 @@ _GLCM = re.compile(r"glcm_(?P<property>\w+)_d(?P<distance>\d+)_a(?P<angle>.+)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Importance:
-    """How much accuracy is lost without one feature, or a kind of several `features`.
-
-    `drops` are the losses, one for each repetition.
-    """
+    """How much accuracy is lost, at each repetition, without one feature or a kind of several."""
 
     name: str
     features: int

@@ -23,7 +23,11 @@ from deepfreak.models.vector_model import probe
 
 
 def onnxruntime() -> Any:  # noqa: ANN401 -- the module, which has no types
-    """Return the module `onnxruntime` with its telemetry off."""
+    """Return the module `onnxruntime` with its telemetry off; nothing else imports it.
+
+    Official builds report to Microsoft and keep a device number in `~/.cache/Microsoft`. They read
+    the environment once, while they are imported, and child processes inherit it.
+    """
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime as runtime
 
@@ -118,11 +122,7 @@ class OnnxModel:
 
 
 def network_from(content: bytes, *, max_bytes: int = MAX_FILE_BYTES) -> OnnxModel:
-    """Return the network that the bytes of a file hold, after every check.
-
-    Raises `ModelError` if they are too many, hold something else, or give other outputs than when
-    they were written.
-    """
+    """Return the network in a file's bytes, after every check, or raise `ModelError`."""
     if len(content) > max_bytes:
         raise ModelError(
             f"expected a network of at most {max_bytes >> 20} MB, found {len(content) >> 20} MB: "

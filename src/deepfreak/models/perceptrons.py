@@ -14,7 +14,9 @@ from deepfreak.classes import ClassWeight
 from deepfreak.errors import ModelError
 from deepfreak.models.archive import Arrays, fingerprint, matches
 from deepfreak.models.classifier import (
+    Array,
     Fitted,
+    Labels,
     Learner,
     check_training,
     held_out_scores,
@@ -41,16 +43,16 @@ class Perceptrons:
     """
 
     names: tuple[str, ...]
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
-    mean: NDArray[np.float64]
-    scale: NDArray[np.float64]
-    weights: tuple[NDArray[np.float64], ...]
-    biases: tuple[NDArray[np.float64], ...]
+    low: Array
+    high: Array
+    mean: Array
+    scale: Array
+    weights: tuple[Array, ...]
+    biases: tuple[Array, ...]
     slope: float = 1.0
     offset: float = 0.0
 
-    def outputs(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    def outputs(self, values: Array) -> Array:
         """Return the calibrated outputs (n, outputs) of `values` (n, k), columns as `names`."""
         inputs = (np.clip(values, self.low, self.high) - self.mean) / self.scale
         layer = np.broadcast_to(inputs, (len(self.weights[0]), *inputs.shape))
@@ -58,20 +60,17 @@ class Perceptrons:
             if depth:
                 layer = np.tanh(layer)
             layer = layer @ weights + biases[:, None]
-        found: NDArray[np.float64] = self.slope * layer.mean(axis=0) + self.offset
+        found: Array = self.slope * layer.mean(axis=0) + self.offset
         return found
 
-    def beyond(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    def beyond(self, values: Array) -> Array:
         """Return how far `values` (n, k) lie outside `low` to `high`, in parts of that range."""
         outside = np.maximum(np.maximum(self.low - values, values - self.high), 0.0)
-        far: NDArray[np.float64] = outside / np.maximum(self.high - self.low, self.scale)
+        far: Array = outside / np.maximum(self.high - self.low, self.scale)
         return far
 
     def columns(self, names: Sequence[str]) -> list[int]:
-        """Return which columns of a table with these `names` are its numbers.
-
-        Raises `ModelError` if one is not among them.
-        """
+        """Return which columns of a table are its numbers; `ModelError` if one lacks."""
         place = {name: column for column, name in enumerate(names)}
         if missing := [name for name in self.names if name not in place]:
             raise ModelError(
@@ -81,10 +80,7 @@ class Perceptrons:
         return [place[name] for name in self.names]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays of a model file by name: those of layer k are `weights_k`, `biases_k`.
-
-        The names belong to the manifest.
-        """
+        """Return the arrays of a model file: those of layer k are `weights_k` and `biases_k`."""
         return {
             **{part: getattr(self, part) for part in _SCALES},
             **{f"weights_{depth}": weights for depth, weights in enumerate(self.weights)},
@@ -94,10 +90,7 @@ class Perceptrons:
 
     @classmethod
     def from_arrays(cls, arrays: Arrays, *, names: Sequence[str], outputs: int) -> Self:
-        """Return the ensemble of `arrays`.
-
-        Raises `ModelError` if they do not fit one another, are not finite or beyond bounds.
-        """
+        """Return the ensemble of `arrays`; `ModelError` if they do not fit or are beyond bounds."""
         layers = sum(part.startswith("weights_") for part in arrays)
         weights = [arrays.get(f"weights_{depth}", np.empty(0)) for depth in range(layers)]
         shapes = [each.shape if each.ndim == 3 else (0, 0, 0) for each in weights]
@@ -138,14 +131,9 @@ class Perceptrons:
         return fingerprint(self.arrays(), f"{self.names} tanh")
 
 
-Array = NDArray[np.float64]
-
-_MEMORY = 20  # corrections that L-BFGS remembers
-
-
 def fit_perceptrons(
     values: Array,
-    labels: NDArray[np.integer],
+    labels: Labels,
     weights: Array,
     *,
     names: Sequence[str],
@@ -175,14 +163,26 @@ def fit_perceptrons(
     inputs = (clipped - mean) / scale
     outputs = 1 if classes == 2 else classes
     sizes = (values.shape[1], *hidden, outputs)
-    found = [
-        _fit(
-            inputs, labels, weights / weights.sum(), sizes, decay, steps,
-            np.random.default_rng([seed, m]),
+    shares = weights / weights.sum()
+
+    def member(index: int) -> list[tuple[Array, Array]]:
+        """Return weights and biases of each layer."""
+        rng = np.random.default_rng([seed, index])
+        start = [
+            np.concatenate([rng.normal(0, 1 / np.sqrt(a), a * b), np.zeros(b)])
+            for a, b in pairwise(sizes)
+        ]
+        end = minimize(
+            loss,
+            np.concatenate(start),
+            args=(inputs, labels, shares, sizes, decay),
+            jac=True,
+            method="L-BFGS-B",
+            options={"maxiter": steps, "maxcor": 20},  # iterations, and corrections remembered
         )
-        for m in range(members)
-    ]  # fmt: skip
-    layers = list(zip(*found, strict=True))
+        return _unpacked(end.x, sizes)
+
+    layers = list(zip(*map(member, range(members)), strict=True))
     return Perceptrons(
         names=tuple(names),
         low=low,
@@ -194,39 +194,8 @@ def fit_perceptrons(
     )
 
 
-def _fit(
-    inputs: Array,
-    labels: NDArray[np.integer],
-    weights: Array,
-    sizes: tuple[int, ...],
-    decay: float,
-    steps: int,
-    rng: np.random.Generator,
-) -> list[tuple[Array, Array]]:
-    """Return weights and biases of each layer of one member."""
-    start = [
-        np.concatenate([rng.normal(0, 1 / np.sqrt(a), a * b), np.zeros(b)])
-        for a, b in pairwise(sizes)
-    ]
-    options = {"maxiter": steps, "maxcor": _MEMORY}
-    end = minimize(
-        loss,
-        np.concatenate(start),
-        args=(inputs, labels, weights, sizes, decay),
-        jac=True,
-        method="L-BFGS-B",
-        options=options,
-    )
-    return _unpacked(end.x, sizes)
-
-
 def loss(
-    flat: Array,
-    inputs: Array,
-    labels: NDArray[np.integer],
-    weights: Array,
-    sizes: tuple[int, ...],
-    decay: float,
+    flat: Array, inputs: Array, labels: Labels, weights: Array, sizes: tuple[int, ...], decay: float
 ) -> tuple[float, Array]:
     """Return what a member minimises, and its gradient, at `flat`: weights and biases by layer."""
     layers = _unpacked(flat, sizes)
@@ -285,8 +254,8 @@ class PerceptronLearner(Learner):
 
     def fit(
         self,
-        vectors: NDArray[np.float64],
-        labels: NDArray[np.integer[Any]],
+        vectors: Array,
+        labels: Labels,
         *,
         classes: int,
         seed: int = 0,
@@ -344,16 +313,16 @@ class FittedPerceptrons(Fitted):
 
     perceptrons: Perceptrons
 
-    def scores(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    def scores(self, vectors: Array) -> Array:
         """Return log-probabilities (n, classes), up to a constant of each vector."""
         found = self.perceptrons.outputs(vectors)
         return np.pad(found, ((0, 0), (1, 0))) if found.shape[1] == 1 else found
 
-    def probabilities(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    def probabilities(self, vectors: Array) -> Array:
         """Return the probabilities (n, classes) of vectors (n, k)."""
         return softmax(self.scores(vectors))
 
-    def predict(self, vectors: NDArray[np.float64]) -> NDArray[np.intp]:
+    def predict(self, vectors: Array) -> NDArray[np.intp]:
         """Return the most probable class (n,) of vectors (n, k)."""
         most_probable: NDArray[np.intp] = self.scores(vectors).argmax(axis=1)
         return most_probable
@@ -366,8 +335,8 @@ class FittedPerceptrons(Fitted):
     def from_arrays(cls, arrays: Arrays, *, features: int, classes: int) -> Self:
         """Return the perceptrons of `arrays`; see `Fitted`."""
         outputs = 1 if classes == 2 else classes
-        names = _numbered(features)
-        return cls(perceptrons=Perceptrons.from_arrays(arrays, names=names, outputs=outputs))
+        found = Perceptrons.from_arrays(arrays, names=_numbered(features), outputs=outputs)
+        return cls(perceptrons=found)
 
     def fingerprint(self) -> str:
         """Return a SHA-256 over all that decides on the probabilities."""

@@ -10,10 +10,9 @@ from scipy.optimize import minimize
 
 from deepfreak.datasets.randomised.table import HIT, MISS, Table
 from deepfreak.errors import DatasetError
+from deepfreak.models.classifier import Array, Labels
 from deepfreak.models.evidence_model import EvidenceModel
 from deepfreak.models.perceptrons import Perceptrons, fit_perceptrons
-
-Array = NDArray[np.float64]
 
 # What the second opinion is based on: few numbers that are easy to check.
 SECOND_NUMBERS = (
@@ -52,9 +51,8 @@ def fit_screening(
 
     Each family counts as much as any other, and its hits as much as its misses: `p_crystal` is for
     a share of hits of one half. Frames between hit and miss are left out. The model is based on
-    `numbers`, by default all of the table.
-
-    Raises `DatasetError` if there are fewer than three families, or one without hits or misses.
+    `numbers`, by default all of the table. Raises `DatasetError` if there are fewer than three
+    families, or one without hits or misses.
     """
     names = tuple(numbers or table.names)
     used = np.isin(table.label, (HIT, MISS))
@@ -87,7 +85,7 @@ def fit_screening(
     return CrossValidated(model=model, odds=odds, second=others)
 
 
-def calibration(odds: Array, labels: NDArray[np.integer], weights: Array) -> tuple[float, float]:
+def calibration(odds: Array, labels: Labels, weights: Array) -> tuple[float, float]:
     """Return the slope and offset of log-odds of the largest likelihood.
 
     As Platt (1999) does, one frame of each label is counted with the other label too: else frames
@@ -115,10 +113,7 @@ def area_under_curve(hits: Array, misses: Array) -> float:
 
 
 def weights_of(table: Table) -> Array:
-    """Return weights of frames (n,): equal for families, and for their hits and misses; 0 between.
-
-    Raises `DatasetError` if there are fewer than three families, or one without hits or misses.
-    """
+    """Return weights of frames (n,): equal for families, and for hits and misses; 0 between."""
     families = sorted(set(table.family.tolist()))
     if len(families) < MIN_FAMILIES:
         raise DatasetError(

@@ -34,6 +34,12 @@ if TYPE_CHECKING:
     from deepfreak.features.cache import FeatureCache
 
 
+CLASSIFIERS: dict[str, type[Fitted]] = {
+    each.name: each for each in (FittedForest, FittedSVM, FittedPerceptrons)
+}
+_PARTS = ("extractor", "classifier", "versions", "check")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class VectorModel:
     """An extractor and a trained classifier.
@@ -86,10 +92,9 @@ def train(
     As `extractor`, settings of `SIFT` find their visual words in these images first. With `groups`
     it is trained on two classes, with and without diffraction, and weights of the classes are
     summed. `advance` is called with the number of further images whose features are computed;
-    `cache` keeps vectors, without it they are computed.
-
-    Raises `DatasetError` if a class has no image, a label no class, or a feature is not finite;
-    `ModelError` if scikit-learn is not installed.
+    `cache` keeps vectors, without it they are computed. Raises `DatasetError` if a class has no
+    image, a label no class, or a feature is not finite; `ModelError` if scikit-learn is not
+    installed.
     """
     require_scikit_learn()
     labels, classes = np.asarray(data.labels), tuple(data.classes)
@@ -178,23 +183,18 @@ def _count_classes(labels: NDArray[np.uint8], classes: tuple[str, ...]) -> dict[
             f"expected labels below {len(classes)}, the number of classes, found "
             f"{int(labels.max())}: generate the data set again"
         )
-    absent = [name for name, count in zip(classes, counts, strict=True) if count == 0]
+    by_name = dict(zip(classes, counts.tolist(), strict=True))
+    absent = [name for name, count in by_name.items() if count == 0]
     if absent or len(classes) < 2:
         raise DatasetError(
             f"expected images of at least two classes and of every one, found none of "
             f"{', '.join(absent) or 'a second class'} among {labels.size}: generate more images"
         )
-    return {name: int(count) for name, count in zip(classes, counts, strict=True)}
+    return by_name
 
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-CLASSIFIERS: dict[str, type[Fitted]] = {
-    each.name: each for each in (FittedForest, FittedSVM, FittedPerceptrons)
-}
-_PARTS = ("extractor", "classifier", "versions", "check")
 
 
 def vector_model_from(manifest: Mapping[str, Any], arrays: Mapping[str, Arrays]) -> VectorModel:

@@ -62,7 +62,6 @@ class Topology:
         """Return the maps' sides in pixels for images of `size` x `size`.
 
         After the first convolution, the first pool, each of the four stages, and the second pool.
-
         Raises `RecipeError` if the second pool is larger than the map that it is to pool.
         """
         sides = [_padded(size, self.first_conv_size, self.first_conv_stride)]
@@ -142,11 +141,7 @@ class Compact:
         return {"architecture": self.name, **to_json(self)}
 
     def build(self, *, classes: int = 5, size: int = 512) -> "CompactNetwork":
-        """Return the network; see `compact_network`.
-
-        Raises `RecipeError` if images cannot be divided into blocks, again at each
-        convolution.
-        """
+        """Return the network; `RecipeError` if images cannot be halved at each convolution."""
         from deepfreak.networks.compact_network import BLOCK_PX, CompactNetwork
 
         multiple = BLOCK_PX << max(len(self.widths) - 1, 0)
@@ -179,10 +174,7 @@ ARCHITECTURES: dict[str, type[Architecture]] = {each.name: each for each in (Top
 
 
 def architecture_from(settings: Mapping[str, Any]) -> Architecture:
-    """Return the architecture that `settings`, read from a file of weights, describe.
-
-    Raises `ModelError` if it is not one of this version, or its settings are wrong.
-    """
+    """Return the architecture that a file's `settings` describe; `ModelError` if there is none."""
     values = dict(settings)
     name = values.pop("architecture", None)
     if name not in ARCHITECTURES:

@@ -66,10 +66,8 @@ class StoredImages:
 
     An epoch shows all of them in one order. Labels of the further images are groups, see `Targets`,
     and no volume is learned from them. `resident`: whether all images are copied to the device now;
-    None means if it is a GPU with room.
-
-    Raises `DatasetError` if images are not square, or further ones have another size, or classes
-    that are neither with nor without diffraction.
+    None means if it is a GPU with room. Raises `DatasetError` if images are not square, or further
+    ones have another size, or classes that are neither with nor without diffraction.
     """
 
     def __init__(

@@ -81,10 +81,7 @@ def tempered(probabilities: NDArray[np.float64], temperature: float) -> NDArray[
 
 
 def _logits(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return logits (n, classes), up to a constant that no softmax sees.
-
-    A probability of 0 counts as the smallest positive number.
-    """
+    """Return logits (n, classes) up to a constant; a 0 counts as the smallest positive number."""
     logits: NDArray[np.float64] = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
     return logits
 

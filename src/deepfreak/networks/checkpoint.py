@@ -39,10 +39,7 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     record: Mapping[str, Any],
 ) -> None:
-    """Write `networks`, `optimizer` and `record`, of JSON values, in place of what was there.
-
-    Raises `OutputError` if it cannot be written; the former file is left.
-    """
+    """Write networks, optimizer and a record of JSON; `OutputError` leaves the former file."""
     tensors = {
         f"{name}.{key}": value
         for name, network in networks.items()
@@ -58,10 +55,7 @@ def save_checkpoint(
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Return the JSON of a checkpoint, all of whose bytes are as they were written.
-
-    Raises `ModelError` if it is damaged, or not a checkpoint of this version.
-    """
+    """Return the JSON of a checkpoint; `ModelError` if a byte is damaged or the version another."""
     with _opened(path) as (record, file):
         if record.pop(CHECKSUM, None) != _checksum(_tensors(file), record):
             raise ModelError(
@@ -74,10 +68,7 @@ def read_record(path: Path) -> dict[str, Any]:
 def restore(
     path: Path, *, networks: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer
 ) -> None:
-    """Load what `save_checkpoint` wrote into `networks` and `optimizer`, built as they were then.
-
-    Raises `ModelError` if their weights have other names, shapes or types.
-    """
+    """Load a checkpoint into what was built as it was then; `ModelError` if weights do not fit."""
     with _opened(path) as (_, file):
         tensors = _tensors(file)
     for name, network in networks.items():
@@ -100,18 +91,12 @@ def restore(
 
 
 def save_network(model: NetworkModel, path: str | Path) -> None:
-    """Write weights and manifest to `path`, in place of what was there.
-
-    Raises `OutputError` if it cannot be written.
-    """
+    """Write weights and manifest to `path`, in place of what was there, or raise `OutputError`."""
     _write(Path(path), model.network.state_dict(), model.manifest, left="nothing was left behind")
 
 
 def load_network(path: str | Path, *, device: str = "cpu") -> NetworkModel:
-    """Return the network in the file `path`.
-
-    Raises `ModelError` if the file is missing, damaged, or its weights do not fit its manifest.
-    """
+    """Return the network in a file; `ModelError` if it is missing, damaged, or does not fit."""
     path = Path(path)
     with _opened(path) as (manifest, file):
         tensors = _tensors(file)

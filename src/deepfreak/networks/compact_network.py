@@ -248,10 +248,7 @@ class CompactNetwork(nn.Module):
         return logits, found
 
     def _features(self, planes: Planes) -> tuple[list[Tensor], Tensor]:
-        """Return the features of blocks, (n, k, ...) of each stage, and all their means (n, m).
-
-        Last among the means is the level's.
-        """
+        """Return features of blocks, (n, k, ...) by stage, and means (n, m), the level's last."""
         features = [planes.light]
         maps = planes.shape
         for index, stage in enumerate(self.stages):

@@ -70,10 +70,7 @@ def _topology_name(configuration: Configuration) -> str:
 def write_training_page(
     path: Path, *, title: str, facts: Sequence[tuple[str, str]], history: Sequence[Epoch]
 ) -> None:
-    """Write a page with the learning curve of one training, in place of what was there.
-
-    Raises `OutputError` if it cannot be written.
-    """
+    """Write a page with the learning curve of one training, in place of what was there."""
     _write(path, title=title, details=list(facts), figures=[curve_figure(history)])
 
 
@@ -161,10 +158,7 @@ def mean_and_half_width(
 
 
 def write_cnn_search_page(path: Path, results: Json, *, overwrite: bool = False) -> None:
-    """Write a page on the `results` of a search for the network, as `results.json` has them.
-
-    Raises `OutputError` if the file exists and `overwrite` is false, or it cannot be written.
-    """
+    """Write a page on the `results` of a search for the network, as `results.json` has them."""
     purpose, plan, best = results["purpose"], results["plan"], results["best"]
     evaluations = results["evaluations"]
     real = purpose["judged"]["classes"] != purpose["train"]["classes"]

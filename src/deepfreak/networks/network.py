@@ -69,10 +69,8 @@ def build_network(
 ) -> Network:
     """Return a network for images of `side` x `side`, with weights from torch's global generator.
 
-    Its mean is 0 until one is copied into it.
-
-    Raises `RecipeError` if the architecture does not work at that size, or not with such
-    inputs.
+    Its mean is 0 until one is copied into it. Raises `RecipeError` if the architecture does not
+    work at that size, or not with such inputs.
     """
     body = architecture.build(classes=classes, size=inputs.shrink_to or side)
     if hasattr(body, "missing") and (inputs.subtract, inputs.shrink_to) != ("nothing", None):
@@ -87,10 +85,7 @@ def build_network(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class NetworkModel:
-    """A trained network and where it comes from; a `models.Classifier`.
-
-    `manifest` holds JSON values only: architecture, inputs, training, data, versions.
-    """
+    """A trained network, and a manifest of JSON values on its making; a `models.Classifier`."""
 
     network: Network
     side: int

@@ -16,9 +16,8 @@ def bottleneck_network(topology: "Topology", *, classes: int, size: int) -> nn.M
     """Return the network, float (n, 1, size, size) to logits (n, classes).
 
     Convolutions are initialised as in He et al. (2015), by fan-out, the linear layer by torch's
-    default; both draw from torch's global generator.
-
-    Raises `RecipeError` if the second pool is larger than its map.
+    default; both draw from torch's global generator. Raises `RecipeError` if the second pool is
+    larger than its map.
     """
     *_, last = topology.map_sizes(size)
     filters = topology.filters

@@ -45,10 +45,7 @@ def write_curve(path: Path, history: Sequence[Epoch]) -> None:
 
 
 def read_curve(path: str | Path) -> tuple[Epoch, ...]:
-    """Return the epochs that `write_curve` wrote.
-
-    Raises `ModelError` if there is no such file, or its lines are others.
-    """
+    """Return the epochs that `write_curve` wrote, or raise `ModelError`."""
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
         return tuple(Epoch(**json.loads(line)) for line in lines)
@@ -87,10 +84,7 @@ class State:
         return found if self.average is self.network else {**found, "average": self.average}
 
     def save(self, path: Path, plan: Mapping[str, Any], processes: Processes) -> None:
-        """Write a checkpoint; all processes call it, the first writes.
-
-        Raises `OutputError` if it cannot be written.
-        """
+        """Write a checkpoint, or raise `OutputError`; all processes call it, the first writes."""
         total = processes.total(self.counts)
         self.counts = total if processes.leads else torch.zeros_like(total)
         if not processes.leads:
@@ -107,11 +101,7 @@ class State:
         save_checkpoint(path, networks=self.networks, optimizer=self.optimizer, record=record)
 
     def resume(self, path: Path, plan: Mapping[str, Any], processes: Processes) -> None:
-        """Restore what `save` wrote.
-
-        Raises `OutputError` if it belongs to a training with another plan, `ModelError` if it is
-        damaged.
-        """
+        """Restore what `save` wrote; `OutputError` for another plan, `ModelError` for damage."""
         record = read_record(path)
         try:
             _check_same(plan, record["plan"], path)

@@ -24,10 +24,7 @@ class Targets:
 
     @classmethod
     def of(cls, classes: Sequence[str], *, with_groups: bool, device: torch.device) -> "Targets":
-        """Return what labels of `classes`, `with_groups` of their two groups too, allow.
-
-        Raises `DatasetError` if the classes do not fall into two groups.
-        """
+        """Return what labels of `classes`, `with_groups` of their two groups too, allow."""
         if not with_groups:
             return cls(members=None)
         group_of = torch.from_numpy(groups(classes))
@@ -62,10 +59,7 @@ class Targets:
 
 
 def volume_error(estimated: Tensor, volumes: Tensor) -> Tensor:
-    """Return the squared error of the logarithm of volumes (n,) in mm^3, a mean over all images.
-
-    Images without a crystal add nothing.
-    """
+    """Return the squared error of log volumes (n,) in mm^3; images without crystal add nothing."""
     crystal = volumes > 0
     truth = (volumes / VOLUME_UNIT_MM3).where(crystal, torch.ones_like(volumes)).log()
     return ((estimated - truth).square() * crystal).mean()

@@ -87,13 +87,12 @@ def train_network(  # noqa: C901, PLR0912, PLR0915 -- all that happens to the we
     default a GPU where there is one. A checkpoint is written at the ends of epochs and every
     `save_every_steps`. With `cuda_graph` a single GPU replays its steps as a CUDA graph; the
     weights are the same. `show` shows progress, such as `progress.progress`; `on_epoch` is called
-    at the end of each epoch.
-
-    Raises `DatasetError` if a class has no image, images are not square, validation images have
-    other classes, or further ones another size or no groups; `RecipeError` if the settings do not
-    fit the images or the processes; `OutputError` if the directory holds another training or cannot
-    be written; `ModelError` if the checkpoint in it is damaged; `BackendError` if there is no such
-    device or memory is too small; `DeepFreakError` if the loss became infinite or not a number.
+    at the end of each epoch. Raises `DatasetError` if a class has no image, images are not square,
+    validation images have other classes, or further ones another size or no groups; `RecipeError`
+    if the settings do not fit the images or the processes; `OutputError` if the directory holds
+    another training or cannot be written; `ModelError` if the checkpoint in it is damaged;
+    `BackendError` if there is no such device or memory is too small; `DeepFreakError` if the loss
+    became infinite or not a number.
     """
     folder = Path(out)
     last = training.epochs if until is None else until

@@ -36,7 +36,6 @@ def open_draft(
     It is kept when the block fails and removed when it succeeds. `settings` are all that determines
     the records, `form` covers the format of the records, too. `replace` drops a draft of other
     settings, `must_exist` resumes only, `left` is what an error message says remains of the work.
-
     Raises `OutputError` if another process has it open, it has other settings, or it must exist and
     does not.
     """

@@ -89,9 +89,7 @@ def read_hdf5(path: str | Path, *, swmr: bool = False) -> "h5py.File":
     """Open an HDF5 file for reading, without a lock: some file systems have none.
 
     A process can open a file twice only with the same locking, so a file that is already open with
-    a lock is opened with one.
-
-    Raises `OSError` as h5py does.
+    a lock is opened with one. Raises `OSError` as h5py does.
     """
     import h5py
 

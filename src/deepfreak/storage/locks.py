@@ -48,11 +48,7 @@ def opened_alone(
 
 @contextmanager
 def alone(descriptor: int, path: Path, *, busy: str) -> Iterator[None]:
-    """Lock an open file or directory, `path`; closing its descriptor releases the lock.
-
-    Raises `OutputError` with the message `busy` if another process has the lock, or if it cannot be
-    locked.
-    """
+    """Lock an open file or directory until it is closed; `OutputError` if it is `busy`."""
     with ExitStack() as held:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

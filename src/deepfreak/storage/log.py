@@ -59,10 +59,7 @@ class Log:
         return len(self) - before
 
     def records(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
-        """Yield the records `start` to `stop` - 1, by default all.
-
-        Raises `InputError` if one was damaged after it had been written.
-        """
+        """Yield the records `start` to `stop` - 1; `InputError` if one was damaged meanwhile."""
         found = _whole_records(self._descriptor, self._bounds[min(start, len(self))])
         for index in range(start, len(self) if stop is None else min(stop, len(self))):
             record = next(found, None)
@@ -98,10 +95,7 @@ class AppendLog(Log):
         self.extend((record,))
 
     def extend(self, records: Sequence[bytes]) -> None:
-        """Add records, all of them or none.
-
-        Raises `OutputError` if they cannot be written; the log is unchanged.
-        """
+        """Add all records, or none of them and raise `OutputError`."""
         with self._writing():
             write_all(self._descriptor, b"".join(map(_line, records)), self.end)
             if time.monotonic() - self._synced >= self._sync_s:
@@ -110,10 +104,7 @@ class AppendLog(Log):
             self._bounds.append(self.end + _size(record))
 
     def sync(self) -> None:
-        """Wait until all records are on the disk.
-
-        Raises `OutputError` if the disk reports an error.
-        """
+        """Wait until all records are on the disk, or raise `OutputError`."""
         with self._writing():
             self._sync()
 
@@ -157,10 +148,8 @@ def open_log(
     are equal. The log keeps the settings that it was started with. `replace` drops a log of other
     settings, `cut_damage` complete records after a damaged one, because they can be recomputed.
     `busy` is the message if another process writes it, `advice` what to do about a log of other
-    settings; `sync_s` and `left` are as in `AppendLog`.
-
-    Raises `OutputError` if another process writes it, it is damaged, of another format, version or
-    settings, or it cannot be written.
+    settings; `sync_s` and `left` are as in `AppendLog`. Raises `OutputError` if another process
+    writes it, it is damaged, of another format, version or settings, or it cannot be written.
     """
     wanted = json.loads(json.dumps(settings))
     busy = busy or f"another process writes {path}: wait for it or choose another name"
@@ -186,10 +175,7 @@ def open_log(
 
 @contextmanager
 def read_log(path: Path, *, form: Format) -> Iterator[Log]:
-    """Open the log at `path` for reading, while another process may be writing it.
-
-    Raises `InputError` if there is none, or it is of another format or version.
-    """
+    """Open the log at `path`, which another process may be writing; `InputError` if it is none."""
     with _opened(path) as descriptor:
         settings, start = _manifest(descriptor, path, form)
         if settings is None:
@@ -198,10 +184,7 @@ def read_log(path: Path, *, form: Format) -> Iterator[Log]:
 
 
 def settings_of(path: Path, *, form: Format) -> dict[str, Any] | None:
-    """Return the settings of a log, None if its writer was interrupted before it had written them.
-
-    Raises `InputError` as `read_log` does.
-    """
+    """Return the settings of a log, None if its writer was interrupted before it wrote them."""
     with _opened(path) as descriptor:
         return _manifest(descriptor, path, form)[0]
 

@@ -32,10 +32,7 @@ class Format(NamedTuple):
         advice: str = "make it again, or use the version of deepfreak that made it",
         error: type[DeepFreakError] = InputError,
     ) -> dict[str, Any]:
-        """Return the manifest of the file `where` if it is of this format and version.
-
-        `advice` says what to do about another one. Raises `error` if it is not.
-        """
+        """Return the manifest of `where` if it is of this format and version; or raise `error`."""
         if not isinstance(manifest, dict) or manifest.get("kind") != self.name:
             raise error(f"{where}: expected the format {self.name}, found something else: {advice}")
         found = manifest.get("format")
