@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from deepfreak.datasets import Dataset
     from deepfreak.features.extraction import Extractor
-    from deepfreak.models.fitted import Learner
+    from deepfreak.models.classifier import Learner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,7 @@ from deepfreak.storage.files import reason_of, whole_file
 if TYPE_CHECKING:
     from deepfreak.datasets import Dataset
     from deepfreak.networks import Trained
-    from deepfreak.networks.curve import Epoch
+    from deepfreak.networks.state import Epoch
 
 JOURNAL = "journal.log"
 REPORT = "report.html"
@@ -157,7 +157,7 @@ def search(
         `out` holds another search or one under way, or cannot be written.
     """
     from deepfreak.models.evaluation import must_group
-    from deepfreak.networks.batches.stored import StoredImages
+    from deepfreak.networks.batches import StoredImages
     from deepfreak.networks.figures import write_cnn_search_page
     from deepfreak.networks.processes import processes
 

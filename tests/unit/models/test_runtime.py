@@ -16,7 +16,7 @@ from tests.live.sessions import made_scores
 from tests.unit.networks.served import SMALL, model_of
 
 ROOT = Path(__file__).parents[3]
-SEAM = ROOT / "src" / "deepfreak" / "models" / "runtime.py"
+SEAM = ROOT / "src" / "deepfreak" / "models" / "onnx_model.py"
 
 SPAWNED = """
 import multiprocessing

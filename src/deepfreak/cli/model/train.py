@@ -49,7 +49,7 @@ CLASSIFIERS = {
         "deepfreak.models.svm:SVM", "C", "gamma", choice=("classifier", "svm")
     ),
     "perceptrons": SettingsOptions(
-        "deepfreak.models.perceptron_learner:PerceptronLearner", "hidden", "decay", "members",
+        "deepfreak.models.perceptrons:PerceptronLearner", "hidden", "decay", "members",
         choice=("classifier", "perceptrons"),
     ),
 }  # fmt: skip

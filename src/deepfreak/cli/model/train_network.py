@@ -22,7 +22,7 @@ TRAINING = SettingsOptions(
     default=THE_ARCHITECTURES,
 )  # fmt: skip
 TOPOLOGY = SettingsOptions(
-    "deepfreak.networks.topology:Topology", "filters", "normalise", default=THE_ARCHITECTURES
+    "deepfreak.networks.architecture:Topology", "filters", "normalise", default=THE_ARCHITECTURES
 )
 INPUTS = SettingsOptions("deepfreak.networks.configuration:Inputs", "shrink_to")
 
@@ -46,9 +46,9 @@ def train_network(
     from dataclasses import replace
 
     from deepfreak import networks
-    from deepfreak.networks.batches.batch import VOLUME
-    from deepfreak.networks.curve import Epoch
+    from deepfreak.networks.batches import VOLUME
     from deepfreak.networks.figures import hours, write_training_page
+    from deepfreak.networks.state import Epoch
     from deepfreak.networks.training import CHECKPOINT
     from deepfreak.progress import progress
 
