@@ -188,9 +188,7 @@ def _write_page(path: Path, verdicts: Iterator["Verdict"], model: str, *, overwr
 def _shown(verdict: "Verdict") -> "GalleryItem":
     import numpy as np
 
-    from deepfreak.encoding import (
-        SIZE,
-    )
+    from deepfreak.encoding import SIZE
     from deepfreak.reports.verdicts import GalleryItem
 
     image, valid = verdict.image, verdict.valid

@@ -174,10 +174,7 @@ def _unknown(ctx: click.Context, name: str) -> NoReturn:
     root = ctx.find_root()
     assert isinstance(root.command, click.Group)  # noqa: S101 -- only groups look up commands
     paths = {words: " ".join(words) for words, _ in commands(root.command)}
-    nearest = max(
-        paths,
-        key=lambda words: difflib.SequenceMatcher(None, name, words[-1]).ratio(),
-    )
+    nearest = max(paths, key=lambda words: difflib.SequenceMatcher(None, name, words[-1]).ratio())
     raise click.UsageError(
         f"no command {name!r} in `{ctx.command_path}`; the nearest is "
         f"`{root.command_path} {paths[nearest]}`"

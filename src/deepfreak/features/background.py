@@ -195,10 +195,7 @@ def _sum_around(grid: Grid) -> Grid:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _interpolate(
-    image: NDArray[np.uint8],
-    valid: NDArray[np.bool_],
-    tiles: Tiles,
-    photons: Photons,
+    image: NDArray[np.uint8], valid: NDArray[np.bool_], tiles: Tiles, photons: Photons
 ) -> Residual:
     """Return excess, background and noise of each pixel.
 

@@ -187,10 +187,7 @@ def find_patterns(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def set_bits(
-    codes: NDArray[np.uint32],
-    centres: NDArray[np.float64],
-    fast: NDArray[np.float64],
-    point: Point,
+    codes: NDArray[np.uint32], centres: NDArray[np.float64], fast: NDArray[np.float64], point: Point
 ) -> None:
     """Set the point's bit in the codes of a row where it is at least as bright as the centre.
 

@@ -33,11 +33,7 @@ class Extraction:
     """
 
     def __init__(
-        self,
-        cache: FeatureCache,
-        parts: "tuple[Dataset, ...]",
-        *,
-        progress: Progress = no_progress,
+        self, cache: FeatureCache, parts: "tuple[Dataset, ...]", *, progress: Progress = no_progress
     ) -> None:
         self.seconds = 0.0
         self._cache = cache

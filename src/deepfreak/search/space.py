@@ -183,9 +183,7 @@ class Space:
     def draw(self, rng: np.random.Generator) -> Vector:
         """Return a vector, evenly distributed, with all parameters whether they exist or not."""
         return np.where(
-            self.choices > 0,
-            rng.integers(np.maximum(self.choices, 1)),
-            rng.random(len(self)),
+            self.choices > 0, rng.integers(np.maximum(self.choices, 1)), rng.random(len(self))
         )
 
     def walk(self, choose: Callable[[str, Parameter], Value]) -> Settings:

@@ -9,12 +9,7 @@ import click
 
 from deepfreak.cli.command import Command, done
 from deepfreak.cli.from_settings import SettingsOptions
-from deepfreak.cli.options import (
-    json_option,
-    model_option,
-    seed_option,
-    workers_option,
-)
+from deepfreak.cli.options import json_option, model_option, seed_option, workers_option
 
 if TYPE_CHECKING:
     from deepfreak.live.bench import Measured

@@ -10,10 +10,7 @@ from typing import Any
 import click
 
 from deepfreak.cli.command import INPUT, Command, check_directory, done
-from deepfreak.cli.from_settings import (
-    SettingsOptions,
-    reject_unrelated_options,
-)
+from deepfreak.cli.from_settings import SettingsOptions, reject_unrelated_options
 from deepfreak.cli.model.train_network import INPUTS, TOPOLOGY, TRAINING, train_network
 from deepfreak.cli.options import (
     device_option,
@@ -198,10 +195,7 @@ def _train_classical(
 
     chosen = EXTRACTORS[extractor].make(options)
     learner = CLASSIFIERS[classifier].make(options, **WEIGHT.given(options))
-    with (
-        Dataset.open(data, split=split) as images,
-        progress("features", len(images)) as advance,
-    ):
+    with Dataset.open(data, split=split) as images, progress("features", len(images)) as advance:
         model = models.train(
             images,
             extractor=chosen,

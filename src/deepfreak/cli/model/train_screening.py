@@ -37,9 +37,7 @@ def train_screening(table: Path, out: Path, *, seed: int, overwrite: bool) -> No
     model = replace(found.model, manifest=manifest)
     save_model(model, out, overwrite=overwrite)
     write_calibration(
-        calibrate_left_out(model, data, found.odds),
-        calibration_path(out),
-        overwrite=overwrite,
+        calibrate_left_out(model, data, found.odds), calibration_path(out), overwrite=overwrite
     )
     click.echo(transfer_table(data, found))
     click.echo(thresholds_text(data, found.odds))
