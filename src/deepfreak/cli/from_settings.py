@@ -150,6 +150,11 @@ class SettingsOptions:
             del values[option]
         return found
 
+    def take_settings(self, values: dict[str, Any]) -> Any:  # noqa: ANN401 -- of the class
+        """Return the settings as `make`, and take the options out of `values`."""
+        with one_line_errors():
+            return self._cls(**self.take(values))
+
     def make(self, values: Mapping[str, Any], **more: object) -> Any:  # noqa: ANN401 -- of the class
         """Return the settings: what was given, and the defaults of the class."""
         with one_line_errors():
