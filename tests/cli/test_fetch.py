@@ -188,6 +188,7 @@ WHOLE = gzip.compress(entry())
 PAGE = b"<!DOCTYPE html><html>Please log in</html>"
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize(
     ("answer", "complaint"),
     [
@@ -226,7 +227,7 @@ def test_anything_but_the_file_is_refused_in_one_line_and_leaves_nothing(
             max_bytes=1_000_000,
             max_text_bytes=2_000_000,
         )
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 15
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 

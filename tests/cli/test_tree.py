@@ -180,6 +180,7 @@ for command in json.load(sys.stdin):
 """
 
 
+@pytest.mark.timing
 def test_what_is_wrong_is_said_at_once_before_anything_is_loaded_or_made(tmp_path):
     write_labelled(tmp_path / "a.h5", [0, 1, 2, 3, 4])
     (tmp_path / "taken").write_text("mine")
@@ -236,6 +237,7 @@ def test_every_command_that_documents_name_is_one():
     root = Path(__file__).parents[2]
     files = [root / "README.md", *root.glob("docs/**/*.md"), *root.glob("scripts/*")]
     files += [*root.glob("src/**/*.py"), *root.glob("src/**/*.toml"), *root.glob("benchmarks/*.py")]
+    files.remove(root / "docs/decisions/0019-unsure.md")  # figures of commands of that time
     known = {name for name, _ in (*ALL, *groups()) if name}
     for file in files:
         for words in COMMAND.findall(file.read_text()):

@@ -46,7 +46,7 @@ MAX_WAIT_S = 0.05
 MAX_UNSETTLED = 256
 MAX_NOTES = 1000  # on the reading of frames that a run logs
 SECONDS_BETWEEN_COUNTS = 0.5
-# People look at a few frames a second.
+# People look at a few frames per second.
 SECONDS_BETWEEN_PICTURES = 0.4
 
 _log = logging.getLogger(__name__)

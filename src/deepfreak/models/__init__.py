@@ -1,19 +1,9 @@
-"""Classifiers: images in, probabilities out; and the files they are kept in."""
+"""Models: images or evidence in, probabilities out; and their files."""
 
-from deepfreak.classes import (
-    ClassWeight,
-    group_probabilities,
-    group_weights,
-    grouped,
-)
 from deepfreak.models.classifier import Classifier
 from deepfreak.models.evidence_model import EvidenceModel, Opinion
 from deepfreak.models.files import load_model, save_model
-from deepfreak.models.fitted import (
-    CLASS_WEIGHTS,
-    Fitted,
-    Learner,
-)
+from deepfreak.models.fitted import CLASS_WEIGHTS, Fitted, Learner
 from deepfreak.models.forest import FittedForest, Forest
 from deepfreak.models.perceptron_learner import FittedPerceptrons, PerceptronLearner
 from deepfreak.models.perceptrons import Perceptrons
@@ -23,7 +13,6 @@ from deepfreak.models.vector_model import VectorModel, train
 __all__ = [
     "CLASS_WEIGHTS",
     "SVM",
-    "ClassWeight",
     "Classifier",
     "EvidenceModel",
     "Fitted",
@@ -36,9 +25,6 @@ __all__ = [
     "PerceptronLearner",
     "Perceptrons",
     "VectorModel",
-    "group_probabilities",
-    "group_weights",
-    "grouped",
     "load_model",
     "save_model",
     "train",

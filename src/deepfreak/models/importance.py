@@ -14,10 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.classes import (
-    group_probabilities,
-    grouped,
-)
+from deepfreak.classes import group_probabilities, grouped
 from deepfreak.features import Images, extract
 from deepfreak.models.evaluation import must_group
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,25 +73,15 @@ def fit_screening(
     weights = weights_of(table)
 
     def crystal(rows: NDArray[np.bool_], members: int) -> Perceptrons:
-        return fit_perceptrons(
-            table.numbers[rows][:, _columns(table, names)],
-            table.label[rows],
-            weights[rows],
-            names=names,
-            hidden=_HIDDEN,
-            decay=_DECAY,
-            members=members,
-            seed=seed,
-        )
+        return trained(rows, names, hidden=_HIDDEN, decay=_DECAY, members=members)
 
     def second(rows: NDArray[np.bool_]) -> Perceptrons:
+        return trained(rows, SECOND_NUMBERS, decay=_SECOND_DECAY)
+
+    def trained(rows: NDArray[np.bool_], names: Sequence[str], **settings: Any) -> Perceptrons:  # noqa: ANN401 -- of fit_perceptrons
+        vectors = table.numbers[rows][:, _columns(table, names)]
         return fit_perceptrons(
-            table.numbers[rows][:, _columns(table, SECOND_NUMBERS)],
-            table.label[rows],
-            weights[rows],
-            names=SECOND_NUMBERS,
-            decay=_SECOND_DECAY,
-            seed=seed,
+            vectors, table.label[rows], weights[rows], names=names, seed=seed, **settings
         )
 
     odds, others = np.empty(len(table)), np.empty(len(table))

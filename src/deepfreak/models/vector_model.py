@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,23 +26,7 @@ from deepfreak.storage.files import versions
 
 if TYPE_CHECKING:
     from deepfreak.datasets import Dataset
-
-
-class Vectors(Protocol):
-    """A cache of vectors, such as `features.FeatureCache`."""
-
-    def vectors(
-        self,
-        extractor: Extractor,
-        data: "Dataset",
-        *,
-        workers: int = 1,
-        advance: Callable[[int], None] | None = None,
-    ) -> NDArray[np.float64]:
-        """Return the vectors (n, k) of the images of `data`."""
-
-    def words(self, sift: SIFT, train: "Dataset", *, seed: int, workers: int = 1) -> VisualWords:
-        """Return the visual words of the images of `train`."""
+    from deepfreak.features.cache import FeatureCache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -95,7 +79,7 @@ def train(
     seed: int = 0,
     workers: int = 1,
     advance: Callable[[int], None] | None = None,
-    cache: Vectors | None = None,
+    cache: "FeatureCache | None" = None,
 ) -> VectorModel:
     """Return a model trained on `data`; it does not depend on the number of workers.
 
@@ -165,7 +149,7 @@ def train(
 
 
 def _words(
-    sift: SIFT, data: "Dataset", *, seed: int, workers: int, cache: Vectors | None
+    sift: SIFT, data: "Dataset", *, seed: int, workers: int, cache: "FeatureCache | None"
 ) -> VisualWords:
     """Return the visual words of the images of `data`."""
     if cache is not None:

@@ -70,7 +70,7 @@ class Training:
     epochs
         How often each image is shown. The schedule "cosine" ends there.
     batch
-        Images a step, over all processes.
+        Images per step, over all processes.
     learning_rate
         Learning rate at the beginning.
     optimizer, momentum, second_momentum, nesterov

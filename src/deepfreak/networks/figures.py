@@ -80,15 +80,15 @@ def write_training_page(
     OutputError
         It cannot be written.
     """
-    values = {
-        "title": title,
-        "details": list(facts),
-        "summary": (),
-        "tables": (),
-        "figures": [curve_figure(history)],
-        "galleries": (),
-    }
-    write_page(path, "record.html", values, overwrite=True)
+    _write(path, title=title, details=list(facts), figures=[curve_figure(history)])
+
+
+def _write(path: Path, *, overwrite: bool = True, **values: object) -> None:
+    """Write a page of these values of `record.html`; the others are empty."""
+    empty: dict[str, object] = dict.fromkeys(
+        ("details", "summary", "tables", "figures", "galleries"), ()
+    )
+    write_page(path, "record.html", empty | values, overwrite=overwrite)
 
 
 def mean_curves_figure(
@@ -156,9 +156,11 @@ def write_cnn_search_page(path: Path, results: Json, *, overwrite: bool = False)
     evaluations = results["evaluations"]
     real = purpose["judged"]["classes"] != purpose["train"]["classes"]
     ended = "" if results["complete"] else " (interrupted; the same command resumes)"
-    values = {
-        "title": "Search: the network",
-        "details": [
+    _write(
+        path,
+        overwrite=overwrite,
+        title="Search: the network",
+        details=[
             ("best accuracy (%)", _accuracy(best[0]) if best else "none"),
             ("trainings", f"{len(evaluations)} of {results['planned']}{ended}"),
             ("failed", str(results["failed"])),
@@ -171,16 +173,13 @@ def write_cnn_search_page(path: Path, results: Json, *, overwrite: bool = False)
             ("chosen on", f"{purpose['judged']['name']}, {purpose['judged']['count']} images"),
             ("seed", str(plan["seed"])),
         ],
-        "summary": (),
-        "tables": [
+        tables=[
             _best_table(best, PAPER_REAL if real else PAPER_SYNTHETIC),
             _budgets_table(evaluations),
             *([_failures_table(evaluations)] if results["failed"] else []),
         ],
-        "figures": [_incumbent_figure(results), _budgets_figure(evaluations)] if best else [],
-        "galleries": (),
-    }
-    write_page(path, "record.html", values, overwrite=overwrite)
+        figures=[_incumbent_figure(results), _budgets_figure(evaluations)] if best else [],
+    )
 
 
 def _best_table(best: Sequence[Json], paper: Mapping[str, Configuration]) -> Json:

@@ -15,13 +15,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from deepfreak.datasets import Dataset
-from deepfreak.errors import (
-    BackendError,
-    DatasetError,
-    DeepFreakError,
-    OutputError,
-    RecipeError,
-)
+from deepfreak.errors import BackendError, DatasetError, DeepFreakError, OutputError, RecipeError
 from deepfreak.networks.architecture import Architecture
 from deepfreak.networks.augmentation import change, draw_changes, measured
 from deepfreak.networks.batches import Source, source_of
@@ -424,12 +418,16 @@ def _in_one_line(training: Training) -> Iterator[None]:
     """Turn torch's errors of many lines into ours of one."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise _too_little_memory(training) from error
-    except RuntimeError as error:
-        if re.search("can't allocate memory|CUDA error: out of memory", str(error)):
-            raise _too_little_memory(training) from error
-        raise
+    except (MemoryError, RuntimeError) as error:
+        lacks_memory = isinstance(error, torch.OutOfMemoryError | MemoryError) or re.search(
+            "can't allocate memory|CUDA error: out of memory", str(error)
+        )
+        if not lacks_memory:
+            raise
+        raise BackendError(
+            f"expected memory for batches of {training.batch}, found too little: use smaller "
+            "batches or a smaller network"
+        ) from error
     except ValueError as error:
         if re.search("more than 1 (value per channel|spatial element)", str(error)):
             raise RecipeError(
@@ -437,13 +435,6 @@ def _in_one_line(training: Training) -> Iterator[None]:
                 "in a batch of one: use larger batches, larger images or smaller strides"
             ) from error
         raise
-
-
-def _too_little_memory(training: Training) -> BackendError:
-    return BackendError(
-        f"expected memory for batches of {training.batch}, found too little: use smaller batches "
-        "or a smaller network"
-    )
 
 
 @contextmanager

@@ -360,6 +360,7 @@ def test_a_geometry_for_native_files_works_on_a_run_folder(tmp_path, gone):
 # --- text
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize(
     "line",
     [
@@ -375,8 +376,8 @@ def test_a_geometry_for_native_files_works_on_a_run_folder(tmp_path, gone):
     ],
 )
 def test_numbers_without_bounds_are_refused_at_once(tmp_path, line):
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(GeometryError) as caught:
         read(data(tmp_path / "a.h5"), geometry(tmp_path, tail=f"{line}\n"))
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     assert len(str(caught.value)) < 400 + len(str(tmp_path))

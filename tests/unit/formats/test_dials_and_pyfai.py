@@ -81,6 +81,7 @@ HUGE = "9" * 400
 ONE = expt()
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize(
     "text",
     [
@@ -127,10 +128,10 @@ ONE = expt()
     ],
 )
 def test_a_dials_file_without_sense_is_one_line(image, text):
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(DeepFreakError) as caught:
         read(image, text, ".expt")
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     line = str(caught.value)
     assert "g.expt" in line or "panel" in line
     assert "\n" not in line
@@ -220,6 +221,7 @@ def test_a_detector_with_files_of_its_own_is_refused(image, key):
     assert read(image, poni(Detector_config=config(**{key: None})), ".poni").valid.all()
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize(
     "more",
     [
@@ -241,10 +243,10 @@ def test_a_detector_with_files_of_its_own_is_refused(image, key):
     ],
 )  # fmt: skip
 def test_a_poni_file_without_sense_is_one_line(image, more):
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(GeometryError) as caught:
         read(image, poni(**more), ".poni")
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     assert "g.poni" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500

@@ -159,6 +159,7 @@ def test_errors_are_those_of_the_reader_itself(tmp_path):
         assert said[0] == said[1]
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("make", HOSTILE, ids=lambda one: one.__name__)
 def test_a_file_that_could_stop_a_program_is_one_record_and_the_rest_goes_on(tmp_path, quick, make):
     (tmp_path / "a.cbf").write_bytes(made.cbf(made.photons((512, 512))))
@@ -220,6 +221,7 @@ def test_a_frame_at_which_reading_is_stopped_leaves_the_others(tmp_path, quick, 
         assert file.read(2).counts.shape == SHAPE
 
 
+@pytest.mark.timing
 def test_a_file_whose_frames_stop_reading_again_and_again_is_given_up(tmp_path, quick, monkeypatch):
     monkeypatch.setattr(guarded, "_read", stuck_behind_the_first)
     made.eiger(tmp_path, np.stack([made.photons(SHAPE)] * 40), name="a")

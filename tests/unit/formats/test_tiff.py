@@ -96,6 +96,7 @@ def test_small_copies_of_a_page_are_no_frames(tmp_path):
     same(read(tmp_path / "a.tif"), images)
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("big", [False, True])
 def test_a_directory_that_points_to_itself_is_refused_at_once(tmp_path, big):
     tifffile.imwrite(tmp_path / "a.tif", stack(1)[0], bigtiff=big)
@@ -105,10 +106,10 @@ def test_a_directory_that_points_to_itself_is_refused_at_once(tmp_path, big):
     entries = struct.unpack_from(number, raw, first)[0]
     struct.pack_into(offset, raw, first + struct.calcsize(number) + entry * entries, first)
     (tmp_path / "b.tif").write_bytes(raw)
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(FrameError, match="points back"):
         read(tmp_path / "b.tif")
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize("big", [False, True])

@@ -141,6 +141,7 @@ def test_a_process_is_asked_again_and_again(process):
     assert process.call(who) == process.call(who) != os.getpid()
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize(
     ("misbehave", "args", "reason"),
     [
@@ -221,13 +222,14 @@ def test_an_interrupt_leaves_no_answer_behind(process, monkeypatch):
     assert process.call(give, "new") == "new"
 
 
+@pytest.mark.timing
 def test_another_thread_can_end_a_call(process):
     process.call(give, 1)
     threading.Timer(0.3, process.close).start()
     start = time.monotonic()
     with pytest.raises(ReadingStoppedError):
         process.call(wait_in_a_library, limits=Limits(idle_s=30.0))
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 20
 
 
 def test_another_thread_can_end_a_start():

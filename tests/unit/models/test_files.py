@@ -13,14 +13,7 @@ from deepfreak.datasets import Dataset
 from deepfreak.errors import ModelError, OutputError
 from deepfreak.features.glcm import GLCM
 from deepfreak.features.sift import SIFT
-from deepfreak.models import (
-    SVM,
-    Forest,
-    PerceptronLearner,
-    load_model,
-    save_model,
-    train,
-)
+from deepfreak.models import SVM, Forest, PerceptronLearner, load_model, save_model, train
 from deepfreak.models.archive import MAX_MANIFEST_BYTES, MAX_MEMBERS, pack
 from tests.labelled import draw_images, write_labelled
 

@@ -1,15 +1,9 @@
 import numpy as np
 import pytest
 
-from deepfreak.classes import (
-    group_probabilities,
-    group_weights,
-    grouped,
-)
+from deepfreak.classes import group_probabilities, group_weights, grouped
 from deepfreak.errors import DatasetError
-from deepfreak.models import (
-    CLASS_WEIGHTS,
-)
+from deepfreak.models import CLASS_WEIGHTS
 from tests.labelled import CLASSES
 
 

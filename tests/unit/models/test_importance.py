@@ -7,12 +7,7 @@ from deepfreak.datasets import Dataset
 from deepfreak.errors import DatasetError
 from deepfreak.features.glcm import GLCM
 from deepfreak.models import Forest, train
-from deepfreak.models.importance import (
-    importances_of,
-    kinds_of,
-    permutation_importance,
-    steps,
-)
+from deepfreak.models.importance import importances_of, kinds_of, permutation_importance, steps
 from tests.labelled import write_labelled
 
 NAMES = ("peaks_count", "peaks_height", "background_slope", "noise")

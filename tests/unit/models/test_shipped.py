@@ -14,12 +14,7 @@ from deepfreak.models import FittedPerceptrons, load_model
 from deepfreak.models.evaluation import evaluate
 from deepfreak.models.shipped import model_file
 from deepfreak.physics.recipe import load_recipe
-from deepfreak.screening.policy import (
-    SURELY_NO,
-    SURELY_YES,
-    find_policy,
-    shipped_policy,
-)
+from deepfreak.screening.policy import SURELY_NO, SURELY_YES, find_policy, shipped_policy
 
 SHIPPED = resources.files("deepfreak.models") / "shipped"
 CLASSES = ("blank", "no-crystal", "weak", "good", "strong")

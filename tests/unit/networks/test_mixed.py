@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from deepfreak.classes import (
-    GROUPS,
-)
+from deepfreak.classes import GROUPS
 from deepfreak.datasets import Dataset
 from deepfreak.errors import DatasetError, OutputError
 from deepfreak.networks import Compact, Fresh, Inputs, Training

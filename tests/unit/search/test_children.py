@@ -36,16 +36,18 @@ def test_one_child_answers_call_after_call_whatever_it_prints():
     assert not alive(first["process"])
 
 
+@pytest.mark.timing
 def test_a_call_that_takes_too_long_is_ended_and_the_next_is_answered():
     with Child(JOBS + "sleep") as process:
         process.call({"seconds": 0}, seconds=60)
         start = time.monotonic()
         with pytest.raises(OverTimeError, match=r"stopped after 0\.3 s"):
             process.call({"seconds": 60}, seconds=0.3)
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 30
         assert process.call({"seconds": 0}, seconds=60) == {}
 
 
+@pytest.mark.timing
 def test_a_fit_inside_libsvm_is_ended():
     start = time.monotonic()
     outcome = outcome_alone(JOBS + "endless_svm", {}, 3)
@@ -91,6 +93,7 @@ def test_as_many_trials_are_made_at_once_as_there_are_children():
     assert not any(alive(process) for process in processes)
 
 
+@pytest.mark.timing
 def test_leaving_does_not_wait_for_what_is_under_way():
     start = time.monotonic()
     with children(JOBS + "sleep", 1) as workers:

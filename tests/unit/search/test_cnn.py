@@ -198,7 +198,7 @@ def test_a_time_limit_leaves_a_search_that_goes_on(toy, tmp_path):
     cut = search(*toy, tmp_path / "out", plan=plan, device="cpu", time_limit_s=0)
     assert not cut.found.complete
     assert cut.best == ()
-    assert "broken off" in (tmp_path / "out" / "report.html").read_text()
+    assert "interrupted" in (tmp_path / "out" / "report.html").read_text()
     whole = search(*toy, tmp_path / "out", plan=plan, device="cpu")
     assert whole.found.complete
 

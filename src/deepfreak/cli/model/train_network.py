@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 THE_ARCHITECTURES = "the architecture's"
 TRAINING = SettingsOptions(
-    "deepfreak.networks.recipe:Training", "epochs", "batch", "learning_rate", "precision",
+    "deepfreak.networks.configuration:Training", "epochs", "batch", "learning_rate", "precision",
     default=THE_ARCHITECTURES,
 )  # fmt: skip
 TOPOLOGY = SettingsOptions(
     "deepfreak.networks.topology:Topology", "filters", "normalise", default=THE_ARCHITECTURES
 )
-INPUTS = SettingsOptions("deepfreak.networks.recipe:Inputs", "shrink_to")
+INPUTS = SettingsOptions("deepfreak.networks.configuration:Inputs", "shrink_to")
 
 
 def train_network(
