@@ -13,8 +13,7 @@ from deepfreak.features import GLCM, LBP, Diffraction
 from deepfreak.features.sift import SIFT
 from deepfreak.models import SVM, Forest
 from deepfreak.models.evaluation import Evaluation
-from paper.record import mean_and_deviation
-from paper.request import Request
+from paper.record import Request, mean_and_deviation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
