@@ -125,7 +125,7 @@ def networks(
     With real images also Tables 7, 15 and 17. The first line of the record says its scale.
     """
     from deepfreak.physics.recipe import load_recipe
-    from deepfreak.search.cnn_results import read_results
+    from deepfreak.search.cnn import read_results
     from paper.networks import CPU_SCALE, FULL_SCALE, make_record
     from paper.record import write_record
     from paper.trainings import Simulated

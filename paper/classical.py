@@ -14,7 +14,7 @@ from deepfreak.search.classical import Plan, search
 from deepfreak.search.classical_results import Results
 from deepfreak.search.images import Images, accuracy_of
 from deepfreak.search.space import label
-from deepfreak.search.table8 import describe, pipeline
+from deepfreak.search.tables import describe, pipeline
 from deepfreak.search.trial import Trial
 from paper import published
 from paper.baselines import OURS, PAPER_FOREST, PAPER_SVM, Baseline, Evaluations, evaluate

@@ -16,7 +16,7 @@ from deepfreak.errors import OutputError
 from deepfreak.models.evaluation import Evaluation, format_percent
 from deepfreak.processors import usable_processors
 from deepfreak.reports.page import write_page
-from deepfreak.search.extraction import Progress, no_progress
+from deepfreak.search.images import Progress, no_progress
 from deepfreak.storage.files import versions, whole_file
 
 if TYPE_CHECKING:

@@ -21,7 +21,6 @@ from deepfreak.classes import GROUPS, group_weights, grouped
 from deepfreak.datasets.executors import dask_cluster
 from deepfreak.errors import InputError, OutputError
 from deepfreak.features.cache import FeatureCache
-from deepfreak.features.sift import SIFT
 from deepfreak.models.files import save_model
 from deepfreak.search.children import children, outcome_alone
 from deepfreak.search.classical_results import (
@@ -36,13 +35,12 @@ from deepfreak.search.classical_results import (
     train_best,
     write_results,
 )
-from deepfreak.search.extraction import Extraction, Progress, no_progress
-from deepfreak.search.images import Images, described
+from deepfreak.search.images import Extraction, Images, Progress, described, no_progress
 from deepfreak.search.journal import Journal, open_journal
 from deepfreak.search.loop import Loop, ended, identity
 from deepfreak.search.samplers.tpe import TPE
 from deepfreak.search.space import Settings
-from deepfreak.search.table8 import TABLE_8, describe, pipeline
+from deepfreak.search.tables import TABLE_8, describe, pipeline
 from deepfreak.search.trial import Outcome, Trial
 from deepfreak.settings import Count, Positive, settings
 
@@ -126,11 +124,7 @@ def score(task: Task) -> Outcome:
     chosen, cache = pipeline(task.settings), FeatureCache(task.cache)
     times = [time.perf_counter()]
     with task.images.open() as (train, validation):
-        extractor = (
-            cache.words(chosen.extractor, train, seed=task.seed)
-            if isinstance(chosen.extractor, SIFT)
-            else chosen.extractor
-        )
+        extractor = cache.fitted(chosen.extractor, train, seed=task.seed)
         vectors, unseen = cache.vectors(extractor, train), cache.vectors(extractor, validation)
         labels, truth = train.labels, validation.labels
         classifier, classes = chosen.classifier, train.classes

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from deepfreak.errors import DatasetError
 from deepfreak.search.images import accuracy_of
 from deepfreak.search.samplers.tpe import importance
-from deepfreak.search.table8 import TABLE_8, describe, pipeline, size
+from deepfreak.search.tables import TABLE_8, describe, pipeline, size
 from deepfreak.search.trial import Trial
 from deepfreak.storage.files import versions, whole_file
 
@@ -203,21 +203,15 @@ def train_best(
     results: Results, train: "Dataset", *, cache: "FeatureCache", workers: int
 ) -> "VectorModel":
     """Return the model of the best trial, trained again on the same images, and calibrated."""
-    from deepfreak.features.sift import SIFT
     from deepfreak.models import train as train_model
 
     best = results.best
     if best is None:
         raise DatasetError("expected a trial that succeeded, found none: search again")
     chosen = pipeline(best.settings)
-    extractor = (
-        cache.words(chosen.extractor, train, seed=results.seed, workers=workers)
-        if isinstance(chosen.extractor, SIFT)
-        else chosen.extractor
-    )
     model = train_model(
         train,
-        extractor=extractor,
+        extractor=cache.fitted(chosen.extractor, train, seed=results.seed, workers=workers),
         classifier=chosen.classifier,
         groups=results.for_groups,
         seed=results.seed,

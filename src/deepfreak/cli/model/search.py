@@ -68,7 +68,7 @@ def classical(
     from deepfreak.reports.search import minutes
     from deepfreak.search.classical import search as search_classical
     from deepfreak.search.images import Images, accuracy_of
-    from deepfreak.search.table8 import describe
+    from deepfreak.search.tables import describe
 
     with resumable(lambda: f"the trials that ended are kept in {out}"):
         results = search_classical(
