@@ -115,11 +115,6 @@ def score(task: Task) -> Outcome:
     """Train on the training images and evaluate on the validation images.
 
     Vectors that are not in the cache are computed, so that the outcome never depends on it.
-
-    Raises
-    ------
-    DeepFreakError
-        The images do not allow it, such as fewer descriptors than visual words.
     """
     chosen, cache = pipeline(task.settings), FeatureCache(task.cache)
     times = [time.perf_counter()]
@@ -205,7 +200,6 @@ def search(
             run = _Run(
                 images=images,
                 plan=plan,
-                cache=cache,
                 places=places,
                 threads=workers,
                 extraction=Extraction(cache, (train, validation), progress=progress),
@@ -233,7 +227,6 @@ class _Run:
 
     images: Images
     plan: Plan
-    cache: FeatureCache
     places: Workers
     threads: int
     extraction: Extraction
@@ -257,10 +250,11 @@ class _Run:
             )
         except InputError as error:
             return ended(Outcome(math.inf, error=str(error)))
+        folder = self.extraction.cache.folder
         task = Task(
             settings=trial.settings,
             images=self.images.absolute(),
-            cache=self.cache.folder and self.cache.folder.absolute(),
+            cache=folder and folder.absolute(),
             seed=trial.seed,
         )
         return self.places.submit(task, self.plan.trial_seconds)
@@ -297,13 +291,7 @@ class _Run:
 
 
 def _check_folder(out: Path, *, overwrite: bool) -> None:
-    """Make `out` if it does not exist; reject results without a journal, which are not a search's.
-
-    Raises
-    ------
-    OutputError
-        In one line, before any work is done.
-    """
+    """Make `out` if need be; reject results without a journal, which are no search's."""
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out} is a file; expected the name of a directory to write into")
     if not out.absolute().parent.is_dir():

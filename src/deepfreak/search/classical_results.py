@@ -27,42 +27,24 @@ State = Literal["done", "timed out", "failed"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """One run of the program: when it began, and its seconds so far.
-
-    Attributes
-    ----------
-    trial_seconds
-        Time limit of each of its trials.
-    wall_s, extraction_s
-        In all, and of them those in which features were computed for all trials.
-    """
+    """One run of the program: when it began, and its seconds so far."""
 
     started: str
     workers: int
-    trial_seconds: float
+    trial_seconds: float  # time limit of each of its trials
     wall_s: float = 0.0
-    extraction_s: float = 0.0
+    extraction_s: float = 0.0  # of these, while features were computed for all trials
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Results:
-    """What a search found.
+    """What a search found."""
 
-    Attributes
-    ----------
-    purpose
-        The images, as the journal has them.
-    sessions
-        The runs of the program that it took.
-    importance
-        How much each parameter mattered; all add up to 1.
-    """
-
-    purpose: Mapping[str, Any]
+    purpose: Mapping[str, Any]  # the images, as the journal has them
     seed: int
     trials: tuple[Trial, ...]
-    sessions: tuple[Session, ...]
-    importance: Mapping[str, float]
+    sessions: tuple[Session, ...]  # the runs of the program that it took
+    importance: Mapping[str, float]  # how much each parameter mattered; all add up to 1
 
     @property
     def best(self) -> Trial | None:
@@ -145,13 +127,7 @@ def results_of(
     *,
     seed: int,
 ) -> Results:
-    """Return the results of trials.
-
-    Raises
-    ------
-    DatasetError
-        None succeeded.
-    """
+    """Return the results of trials; `DatasetError` if none succeeded."""
     if best_of(trials) is None:
         outcome = trials[0].outcome if trials else None
         raise DatasetError(
@@ -184,13 +160,7 @@ def _to_json(trial: Trial) -> dict[str, Any]:
 
 
 def write_results(out: Path, results: Results) -> None:
-    """Write `results` into the directory `out`, as JSON and as a page.
-
-    Raises
-    ------
-    OutputError
-        They cannot be written.
-    """
+    """Write `results` into the directory `out`, as JSON and as a page."""
     from deepfreak.reports.search import write_search_page
 
     text = json.dumps(results.to_json(), indent=1, allow_nan=False) + "\n"
@@ -218,9 +188,6 @@ def train_best(
         workers=workers,
         cache=cache,
     )
-    found = {
-        "trial": best.number,
-        "of": len(results.trials),
-        "validation_accuracy": accuracy_of(best).to_json(),
-    }
+    accuracy = accuracy_of(best).to_json()
+    found = {"trial": best.number, "of": len(results.trials), "validation_accuracy": accuracy}
     return replace(model, manifest={**model.manifest, "search": found})

@@ -122,7 +122,7 @@ class Extraction:
         self, cache: FeatureCache, parts: tuple[Dataset, ...], *, progress: Progress = no_progress
     ) -> None:
         self.seconds = 0.0  # that it has taken in this process
-        self._cache, self._parts, self._progress = cache, parts, progress
+        self.cache, self._parts, self._progress = cache, parts, progress
         self._cached: set[str] = set()
 
     def ensure(
@@ -152,12 +152,12 @@ class Extraction:
 
                 for data in self._parts:
                     if isinstance(extractor, SIFT):
-                        found = self._cache.descriptors(
+                        found = self.cache.descriptors(
                             extractor, data, workers=workers, advance=advance
                         )
                         deque(found, maxlen=0)
                     else:
-                        self._cache.vectors(extractor, data, workers=workers, advance=advance)
+                        self.cache.vectors(extractor, data, workers=workers, advance=advance)
         finally:
             self.seconds += time.perf_counter() - start
         self._cached.add(name)

@@ -31,13 +31,7 @@ class When:
 
 @settings
 class Parameter:
-    """What the four kinds share.
-
-    Parameters
-    ----------
-    when
-        On which value of another parameter it depends; None if it always exists.
-    """
+    """What the four kinds share: `when` it exists, on which other it depends, None if always."""
 
     when: When | None = None
 
@@ -154,11 +148,8 @@ class Categorical(Parameter):
 class Space:
     """Parameters by name; one that depends on another comes after it.
 
-    Raises
-    ------
-    ValueError
-        There is no parameter, or a condition names one that does not come before, or a value that
-        this can never have.
+    `ValueError` if there is none, or a condition names one that does not come before, or a value
+    that this can never have.
     """
 
     parameters: Mapping[str, Parameter]
@@ -203,10 +194,7 @@ class Space:
     def vector(self, settings: Mapping[str, Value]) -> Vector:
         """Return where settings lie; NaN for a parameter that they do not have.
 
-        Raises
-        ------
-        ValueError
-            If one is not among its parameter's values.
+        `ValueError` if one is not among its parameter's values.
         """
         return np.array(
             [

@@ -153,7 +153,7 @@ def generate(*, recipe: str, out: Path, workers: int, dask: str | None, **option
         options["seed"] = 0 if plan is None else plan.seed
     share = dataset.part_of(options["count"], options["shard"])[1]
     with (
-        resumable(lambda: kept_draft(out)),
+        resumable(lambda: _kept_draft(out)),
         _executor(dask, min(workers, share)) as (executor, ahead),
         progress(f"simulating {experiment.name}", share) as advance,
     ):
@@ -166,7 +166,7 @@ def generate(*, recipe: str, out: Path, workers: int, dask: str | None, **option
     done(f"{out}: {share} images ({summary})", then=f"deepfreak data {then}")
 
 
-def kept_draft(out: Path) -> str | None:
+def _kept_draft(out: Path) -> str | None:
     """Return what is kept of a file that an interrupted run did not complete."""
     from deepfreak.datasets import draft_path
 
@@ -197,7 +197,7 @@ def randomise(*, count: int, out: Path, workers: int, **options: Any) -> None:  
     from deepfreak.datasets.randomised import make_table, read_table
 
     with (
-        resumable(lambda: kept_draft(out)),
+        resumable(lambda: _kept_draft(out)),
         worker_processes(workers) as executor,
         progress("simulating frames", count) as advance,
     ):
