@@ -90,7 +90,8 @@ TABLE_10 = Space(
         "weight_decay": Float(lower=1e-5, upper=5e-5),
         "batch_size": Categorical(values=(4, 8, 16, 32, 64)),
     }
-)  # The space of the authors' code, which alone has the batch sizes 1 and 2 of Table 11.
+)
+# The space of the authors' code, which alone has the batch sizes 1 and 2 of Table 11.
 PUBLISHED_CODE = Space(
     {
         **TABLE_10.parameters,
