@@ -109,7 +109,7 @@ class Problem:
 
 def problems() -> dict[str, Problem]:
     from deepfreak.search import Categorical, Float, Hyperband, Integer, Space, When
-    from deepfreak.search.table10 import EPOCHS, TABLE_10
+    from deepfreak.search.tables import EPOCHS, TABLE_10
 
     bits = {f"bit_{i}": Categorical(values=(0, 1)) for i in range(HALF)}
     chances = {f"chance_{i}": Float(lower=0, upper=1) for i in range(HALF)}

@@ -10,17 +10,15 @@ from numpy.typing import NDArray
 from deepfreak.classes import GROUPS, group_weights, grouped
 from deepfreak.datasets.verifying import identity
 from deepfreak.features import GLCM, LBP, Diffraction
-from deepfreak.features.sift import SIFT
 from deepfreak.models import SVM, Forest
 from deepfreak.models.evaluation import Evaluation
-from paper.record import mean_and_deviation
-from paper.request import Request
+from paper.record import Request, mean_and_deviation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from deepfreak.datasets import Dataset
-    from deepfreak.features.extraction import Extractor
+    from deepfreak.features import SIFT, Extractor
     from deepfreak.models.classifier import Learner
 
 
@@ -118,9 +116,7 @@ def evaluate(
         labels = grouped(labels, train.classes)
         weights = group_weights(classifier.class_weight, train.classes)
         classifier = replace(classifier, class_weight=weights)
-    extractor = baseline.extractor
-    if isinstance(extractor, SIFT):
-        extractor = cache.words(extractor, train, seed=0, workers=workers)
+    extractor = cache.fitted(baseline.extractor, train, seed=0, workers=workers)
 
     def vectors_of(data: "Dataset") -> NDArray[np.float64]:
         with request.progress(f"features {extractor.name}", len(data)) as advance:

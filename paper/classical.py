@@ -14,24 +14,11 @@ from deepfreak.search.classical import Plan, search
 from deepfreak.search.classical_results import Results
 from deepfreak.search.images import Images, accuracy_of
 from deepfreak.search.space import label
-from deepfreak.search.table8 import describe, pipeline
+from deepfreak.search.tables import describe, pipeline
 from deepfreak.search.trial import Trial
+from paper import published
 from paper.baselines import OURS, PAPER_FOREST, PAPER_SVM, Baseline, Evaluations, evaluate
-from paper.published import (
-    SEARCH_HOURS,
-    SEARCH_TRIALS,
-    SLIPS,
-    TABLE_3,
-    TABLE_4,
-    TABLE_5,
-    TABLE_7_AFTER,
-    TABLE_7_BEFORE,
-    TABLE_12_SVM,
-    TABLE_13_FOREST,
-    TABLES_14_AND_16,
-)
-from paper.record import Record, Table, compared, confusion_table
-from paper.request import Request
+from paper.record import Record, Request, Table, compared, confusion_table
 
 # Why figures differ from the published ones, as far as is known.
 DIFFERENCES = (
@@ -71,20 +58,7 @@ _NAMES = {
 
 
 def make_record(request: Request, plan: Plan, *, seeds: int, command: str) -> Record:
-    """Search, train, evaluate, and return the tables.
-
-    Parameters
-    ----------
-    seeds
-        How many forests of each baseline are trained.
-
-    Raises
-    ------
-    DatasetError
-        A file or a split is missing, or no trial of a search succeeded.
-    OutputError
-        `work` holds a search of other images, or cannot be written.
-    """
+    """Search, train `seeds` forests of each baseline, evaluate, and return the tables."""
     found = _search(request, plan, "synthetic", None)
     best = [
         _baseline(f"{classifier}, best of our search", trial)
@@ -114,13 +88,15 @@ def make_record(request: Request, plan: Plan, *, seeds: int, command: str) -> Re
         summary=_summary(on_test, found),
         tables=(
             *(
-                _beside(f"Table 3: best {name} of the search", TABLE_3[name], trial)
+                _beside(f"Table 3: best {name} of the search", published.TABLE_3[name], trial)
                 for name, trial in found.best_by("classifier").items()
             ),
             _table_4(found),
             _table_5(evaluated),
-            confusion_table("Table 12: SVM, test images", svm.first, TABLE_12_SVM),
-            confusion_table("Table 13: forest, test images", forest.first, TABLE_13_FOREST),
+            confusion_table("Table 12: SVM, test images", svm.first, published.TABLE_12_SVM),
+            confusion_table(
+                "Table 13: forest, test images", forest.first, published.TABLE_13_FOREST
+            ),
             confusion_table(f"Beyond the paper: {OURS.name}, test images", ours.first),
             _search_table(found),
             *real,
@@ -163,27 +139,27 @@ def _baseline(name: str, trial: Trial) -> Baseline:
     return Baseline(name=name, extractor=chosen.extractor, classifier=chosen.classifier)
 
 
-def _beside(title: str, published: Mapping[str, str], trial: Trial) -> Table:
+def _beside(title: str, theirs: Mapping[str, str], trial: Trial) -> Table:
     """Return the published settings and, line by line, those of a trial."""
     ours = {_NAMES[name]: label(value) for name, value in trial.settings.items() if name in _NAMES}
     ours["validation accuracy (%)"] = format_percent(accuracy_of(trial)).strip()
-    lines = dict.fromkeys([*published, *ours])
+    lines = dict.fromkeys([*theirs, *ours])
     return Table(
         title=title,
         columns=("", "paper", "ours"),
-        rows=tuple((line, published.get(line, "-"), ours.get(line, "-")) for line in lines),
+        rows=tuple((line, theirs.get(line, "-"), ours.get(line, "-")) for line in lines),
     )
 
 
 def _table_4(found: Results) -> Table:
     best = found.best_by("extractor")
     rows = []
-    for extractor, published in TABLE_4.items():
+    for extractor, printed in published.TABLE_4.items():
         trial = best.get(extractor)
         ours = ("not tried", "-")
         if trial is not None:
             ours = describe(trial.settings), format_percent(accuracy_of(trial)).strip()
-        theirs = f"{published.classifier}, {published.settings}", f"{published.percent:.2f}"
+        theirs = f"{printed.classifier}, {printed.settings}", f"{printed.percent:.2f}"
         rows.append((extractor.upper(), *theirs, *ours))
     return Table(
         title="Table 4: best of each extractor, validation accuracy",
@@ -194,21 +170,21 @@ def _table_4(found: Results) -> Table:
 
 
 def _table_5(evaluated: Sequence[Mapping[str, Evaluations]]) -> Table:
-    published = {
-        PAPER_FOREST.name: f"{TABLE_5['forest']:.2f}",
-        PAPER_SVM.name: f"{TABLE_5['svm']:.2f}",
+    printed = {
+        each.name: f"{published.TABLE_5[each.classifier.name]:.2f}"
+        for each in (PAPER_FOREST, PAPER_SVM)
     }
     on_test = [each["test"] for each in evaluated]
     rows = tuple(
         (
-            each["test"].baseline.name,
-            published.get(each["test"].baseline.name, "-"),
-            each["test"].spread,
-            format_percent(each["test"].first.accuracy).strip(),
-            format_percent(each["test"].first.crystal_accuracy).strip(),
-            each["validation"].spread,
+            each.baseline.name,
+            printed.get(each.baseline.name, "-"),
+            each.spread,
+            format_percent(each.first.accuracy).strip(),
+            format_percent(each.first.crystal_accuracy).strip(),
+            both["validation"].spread,
         )
-        for each in evaluated
+        for each, both in zip(on_test, evaluated, strict=True)
     )
     return Table(
         title="Table 5: accuracy on the test images (%)",
@@ -220,7 +196,7 @@ def _table_5(evaluated: Sequence[Mapping[str, Evaluations]]) -> Table:
             "crystal or none, seed 0 [95 %]",
             "validation, mean ± sd",
         ),
-        rows=(*rows, ("DeepFreak (network)", f"{TABLE_5['network']:.2f}", *("-",) * 4)),
+        rows=(*rows, ("DeepFreak (network)", f"{published.TABLE_5['network']:.2f}", *("-",) * 4)),
         remarks=(
             compared(OURS.name, "GLCM + forest, seed 0", on_test[-1].first, on_test[0].first),
             f"Forests with {len(on_test[0].of_seeds)} seeds; an SVM has nothing random.",
@@ -235,8 +211,8 @@ def _search_table(found: Results) -> Table:
         title="The joint search",
         columns=("", "paper", "ours"),
         rows=(
-            ("trials", str(SEARCH_TRIALS), str(len(found.trials))),
-            ("hours", f"{SEARCH_HOURS:g}", f"{seconds['wall'] / 3600:.2f}"),
+            ("trials", str(published.SEARCH_TRIALS), str(len(found.trials))),
+            ("hours", f"{published.SEARCH_HOURS:g}", f"{seconds['wall'] / 3600:.2f}"),
             ("of these for features", "-", f"{seconds['extraction'] / 3600:.2f}"),
             ("trials that timed out", "-", str(counts["timed out"])),
             ("trials that failed", "-", str(counts["failed"])),
@@ -252,17 +228,17 @@ def _real_tables(
     rows = []
     with Dataset.open(path) as every, Dataset.open(path, split="test") as test:
         for name, before in (("forest", PAPER_FOREST), ("svm", PAPER_SVM)):
-            chosen = [(before, every, TABLE_7_BEFORE[name])]
+            chosen = [(before, every, published.TABLE_7_BEFORE[name])]
             if name in best:
                 after = _baseline(f"{name}, chosen on real validation images", best[name])
-                chosen.append((after, test, TABLE_7_AFTER[name]))
-            for baseline, images, published in chosen:
+                chosen.append((after, test, published.TABLE_7_AFTER[name]))
+            for baseline, images, theirs in chosen:
                 found = evaluate(baseline, train, {"": images}, request, seeds=seeds)[""]
                 rows.append(
                     (
                         baseline.name,
                         len(images),
-                        f"{getattr(published, variant):.2f}",
+                        f"{getattr(theirs, variant):.2f}",
                         found.spread,
                         format_percent(found.first.accuracy).strip(),
                     )
@@ -278,7 +254,7 @@ def _real_tables(
             ),
         ),
     )
-    number, settings = TABLES_14_AND_16[variant]
+    number, settings = published.TABLES_14_AND_16[variant]
     return [table_7] + [
         _beside(f"Table {number}: best {name} for {variant} real images", theirs, best[name])
         for name, theirs in settings.items()
@@ -294,7 +270,7 @@ def _summary(on_test: Sequence[Evaluations], found: Results) -> tuple[str, ...]:
     ]
     searched = (
         f"{len(found.trials)} trials in {found.seconds['wall'] / 60:.0f} minutes "
-        f"(paper: {SEARCH_TRIALS} in {SEARCH_HOURS:g} hours); "
+        f"(paper: {published.SEARCH_TRIALS} in {published.SEARCH_HOURS:g} hours); "
         f"{found.counts['timed out']} timed out, {found.counts['failed']} failed."
     )
-    return (*lines, searched, *DIFFERENCES, *SLIPS)
+    return (*lines, searched, *DIFFERENCES, *published.SLIPS)

@@ -1,6 +1,6 @@
 """Tables of networks beside the paper's."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,23 +29,13 @@ NORMALISED = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """A classifier and its evaluations, one per run.
-
-    Attributes
-    ----------
-    published
-        The paper's accuracy in per cent.
-    chosen
-        The run that represents it.
-    multiply_adds
-        For one image, of networks.
-    """
+    """A classifier and its evaluations, one per run."""
 
     name: str
     evaluations: tuple[Evaluation, ...]
-    published: float | None = None
-    chosen: int = 0
-    multiply_adds: int | None = None
+    published: float | None = None  # the paper's accuracy in per cent
+    chosen: int = 0  # the run that represents it
+    multiply_adds: int | None = None  # for one image, of networks
 
     @property
     def evaluation(self) -> Evaluation:
@@ -113,9 +103,9 @@ def table_11(
                 spread(last),
             )
         )
-    for place, made in enumerate(_best(searched), start=1):
+    for row, made in _best(searched):
         accuracy = f"{100 * made['accuracy']['value']:.2f} ({made['epochs']} epochs)"
-        rows.append((f"our search, {place}", *chosen_row(made["settings"]), "-", "-", accuracy))
+        rows.append((*row, "-", "-", accuracy))
     return Table(
         title="Table 11: the best configurations, validation accuracy (%)",
         columns=("", *SETTINGS, "paper", "ours, mean [80 %]", "ours, mean ± sd"),
@@ -128,10 +118,7 @@ def best_on_real(
     number: int, variant: str, published: Configuration, searched: Mapping[str, Any] | None
 ) -> Table:
     """Return Table 15 or 17: what was chosen on real validation images."""
-    ours = (
-        (f"our search, {place}", *chosen_row(made["settings"]))
-        for place, made in enumerate(_best(searched), start=1)
-    )
+    ours = (row for row, _ in _best(searched))
     return Table(
         title=f"Table {number}: best network for {variant} real images",
         columns=("", *SETTINGS),
@@ -139,8 +126,12 @@ def best_on_real(
     )
 
 
-def _best(searched: Mapping[str, Any] | None) -> Sequence[Mapping[str, Any]]:
-    return [] if searched is None else list(searched["best"])
+def _best(
+    searched: Mapping[str, Any] | None,
+) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
+    """Yield the row and the JSON values of each of the best of a search, if there was one."""
+    for place, made in enumerate(searched["best"] if searched else (), start=1):
+        yield (f"our search, {place}", *chosen_row(made["settings"])), made
 
 
 def plain_table(plain: Runs, on_test: Evaluation, b: Runs | None) -> Table:
@@ -171,13 +162,7 @@ def plain_table(plain: Runs, on_test: Evaluation, b: Runs | None) -> Table:
 
 
 def training_table(trained: Iterable[Runs], *, images: int) -> Table:
-    """Return how each network was trained, how long that took, and the paper's run at that rate.
-
-    Parameters
-    ----------
-    images
-        How many there are to train on.
-    """
+    """Return how each was trained on so many images, how long, and the paper's run at that rate."""
     rows = []
     for each in trained:
         training, epoch_s = each.candidate.training, each.seconds_per_epoch

@@ -28,7 +28,6 @@ from deepfreak.search import cnn, cnn_plan
 from deepfreak.search.cnn_plan import narrowed
 from deepfreak.settings import Count, NonNegative, settings
 from paper import published
-from paper.images import Images, Simulated, opened
 from paper.network_tables import (
     NORMALISED,
     Line,
@@ -40,9 +39,17 @@ from paper.network_tables import (
     table_11,
     training_table,
 )
-from paper.record import Record, Table, confusion_table
-from paper.request import Request
-from paper.trainings import Candidate, Runs, Trainer, hardware, our_network
+from paper.record import Record, Request, Table, confusion_table
+from paper.trainings import (
+    Candidate,
+    Images,
+    Runs,
+    Simulated,
+    Trainer,
+    hardware,
+    opened,
+    our_network,
+)
 
 if TYPE_CHECKING:
     from deepfreak.reports.figures import Figure
@@ -71,24 +78,26 @@ class Plan:
     baselines
         Whether the paper's forest and SVM are trained, too.
     filters
-        Largest number of filters of a topology; None for as many as Table 9 says.
+        Filters of a topology at most. None for as many as Table 9 says.
     train, validation, test
-        How many images of each split at most; None for all.
+        Images of that split at most. None for all.
     epochs, runs
-        Of each of the paper's configurations.
+        Epochs and runs of each of the paper's configurations.
     our_epochs
-        Of our network; None for as many as its recipe says.
+        Epochs of our network. None for as many as its recipe says.
     batch
-        Of the paper's networks; None for theirs. The learning rate grows with it, and each image
-        is normalised by itself.
+        Images a step of the paper's networks, which then normalise each image by itself. None for
+        theirs. The learning rate grows with it.
     normalise
-        Of the paper's networks, per batch or per image; see `Topology`.
+        Normalisation of the paper's networks, per batch or per image.
     precision
-        Of their convolutions; see `Training`.
+        Precision of the convolutions of the paper's networks.
     time_limit_min
-        No training begins later; None for no limit.
-    search_min, search_epochs, search_brackets
-        Minutes for a search by BOHB, with 0 for none, its largest budget, and its iterations.
+        Minutes after which no training begins; the same command resumes. None for no limit.
+    search_min
+        Minutes for a search for the network by BOHB, for Table 11; 0 for none.
+    search_epochs, search_brackets
+        Largest budget of the search in epochs, and its iterations.
     """
 
     networks: tuple[Name, ...] = ("A", "B", "C", "plain", "ours")
@@ -186,22 +195,9 @@ def make_record(
 ) -> Record:
     """Train, evaluate, and return the tables and figures.
 
-    Parameters
-    ----------
-    device
-        Such as "cpu" or "cuda"; by default a GPU where there is one.
-    simulated
-        In place of the request's data.
-    searches
-        Results of searches for the network to stand beside the paper's choices, by the images on
-        which they chose: `synthetic`, `raw` or `preprocessed`.
-
-    Raises
-    ------
-    DatasetError
-        A file or a split is missing, or lacks a class.
-    OutputError
-        `work` holds trainings on other images, or cannot be written.
+    `simulated` stands in place of the request's data. `searches` are results of searches for the
+    network to stand beside the paper's choices, by the images on which they chose: `synthetic`,
+    `raw` or `preprocessed`.
     """
     with opened(request, plan.images, simulated) as images:
         networks = {name: candidate(name, plan, images.train) for name in plan.networks}
@@ -351,19 +347,15 @@ def _baselines(trained: Trained) -> list[Line]:
         Line(
             name=each.name,
             published=published.TABLE_5[each.classifier.name],
-            evaluations=evaluate(each, images.train, {"": images.test}, trained.request)[
-                ""
-            ].of_seeds,
+            evaluations=found[""].of_seeds,
         )
         for each in (PAPER_FOREST, PAPER_SVM)
+        for found in [evaluate(each, images.train, {"": images.test}, trained.request)]
     ]
 
 
 def _real_tables(trained: Trained, variant: str) -> Iterator[Table]:
-    """Yield Table 7, and Table 15 or 17, for one variant of real images.
-
-    Table 7 has each classifier as the paper chose it on synthetic images and on real ones.
-    """
+    """Yield Table 7, each classifier as chosen on synthetic and on real images, and 15 or 17."""
     path = trained.request.real[variant]
     table, configuration = FOR_REAL[variant]
     lines = []
@@ -427,11 +419,7 @@ def _missing(trained: Trained) -> list[str]:
         name: plan.runs if name in CONFIGURATIONS else 1 for name in plan.networks
     }
     ended = {name: len(made[name].weights) if name in made else 0 for name in planned}
-    missing = [
-        f"{name} {ended[name]} of {planned[name]}"
-        for name in planned
-        if ended[name] < planned[name]
-    ]
+    missing = [f"{name} {ended[name]} of {n}" for name, n in planned.items() if ended[name] < n]
     if not missing:
         return []
     return [f"Runs before the time limit: {', '.join(missing)}; the same command resumes."]

@@ -9,23 +9,15 @@ CLASSES = ("blank", "no-crystal", "weak", "good", "strong")
 # Table 3: the best settings on the validation images.
 TABLE_3 = {
     "forest": {
-        "GLCM distances": "1, 2, 5, 8",
-        "GLCM angles": "45, 135",
-        "max depth": "20",
-        "max features": "sqrt",
-        "trees": "100",
-        "class weights": "none",
+        "GLCM distances": "1, 2, 5, 8", "GLCM angles": "45, 135", "max depth": "20",
+        "max features": "sqrt", "trees": "100", "class weights": "none",
         "validation accuracy (%)": "98.58",
     },
     "svm": {
-        "GLCM distances": "1, 5, 8",
-        "GLCM angles": "0, 90, 135",
-        "C": "32",
-        "gamma": "0.5",
-        "class weights": "0.25, 0.25, 0.166, 0.166, 0.166",
-        "validation accuracy (%)": "97.88",
+        "GLCM distances": "1, 5, 8", "GLCM angles": "0, 90, 135", "C": "32", "gamma": "0.5",
+        "class weights": "0.25, 0.25, 0.166, 0.166, 0.166", "validation accuracy (%)": "97.88",
     },
-}
+}  # fmt: skip
 
 
 class Best(NamedTuple):
@@ -97,47 +89,27 @@ TABLE_7_AFTER = {
 
 # Tables 14 and 16: the best settings on the real validation images, by variant.
 TABLES_14_AND_16 = {
-    "raw": (
-        14,
-        {
-            "forest": {
-                "LBP points": "16",
-                "LBP radius": "1",
-                "max depth": "20",
-                "max features": "0.5",
-                "trees": "10",
-                "class weights": "0.35, 0.35, 0.1, 0.1, 0.1",
-            },
-            "svm": {
-                "LBP points": "24",
-                "LBP radius": "1",
-                "C": "1",
-                "gamma": "2^-9",
-                "class weights": "balanced",
-            },
+    "raw": (14, {
+        "forest": {
+            "LBP points": "16", "LBP radius": "1", "max depth": "20", "max features": "0.5",
+            "trees": "10", "class weights": "0.35, 0.35, 0.1, 0.1, 0.1",
         },
-    ),
-    "preprocessed": (
-        16,
-        {
-            "forest": {
-                "LBP points": "24",
-                "LBP radius": "2",
-                "max depth": "4",
-                "max features": "0.75",
-                "trees": "100",
-                "class weights": "balanced",
-            },
-            "svm": {
-                "LBP points": "24",
-                "LBP radius": "1",
-                "C": "2^15",
-                "gamma": "2^-7",
-                "class weights": "none",
-            },
+        "svm": {
+            "LBP points": "24", "LBP radius": "1", "C": "1", "gamma": "2^-9",
+            "class weights": "balanced",
         },
-    ),
-}
+    }),
+    "preprocessed": (16, {
+        "forest": {
+            "LBP points": "24", "LBP radius": "2", "max depth": "4", "max features": "0.75",
+            "trees": "100", "class weights": "balanced",
+        },
+        "svm": {
+            "LBP points": "24", "LBP radius": "1", "C": "2^15", "gamma": "2^-7",
+            "class weights": "none",
+        },
+    }),
+}  # fmt: skip
 
 # Section 4.3, in per cent: a plain ResNet-50 on images shrunk to 224 x 224.
 PLAIN_TRAINING, PLAIN_VALIDATION = 96.79, 72.08

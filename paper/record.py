@@ -1,9 +1,9 @@
-"""A record: tables and how they were made, as Markdown, JSON and HTML in one directory."""
+"""A record: what it is made from, its tables and how they were made, in one directory."""
 
 import csv
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib import metadata
@@ -16,17 +16,33 @@ from deepfreak.errors import OutputError
 from deepfreak.models.evaluation import Evaluation, format_percent
 from deepfreak.processors import usable_processors
 from deepfreak.reports.page import write_page
+from deepfreak.search.images import Progress, no_progress
 from deepfreak.storage.files import versions, whole_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from deepfreak.features.cache import FeatureCache
     from deepfreak.reports.figures import Figure
 
 Cell = str | int | float
 
 # A line per test image: its place in the split, its class, and the class by each classifier.
 VERDICTS = "verdicts.csv"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a record is made from, and how; `progress` and `say` get what is shown meanwhile."""
+
+    data: Path  # DiffraNet, with its three splits; for networks also a recipe that plans them
+    work: Path  # searches and trainings, which are resumed if they exist
+    cache: "FeatureCache"
+    # real images by variant, `raw` and `preprocessed`, with the splits `validation` and `test`
+    real: Mapping[str, Path] = field(default_factory=dict)
+    workers: int = 1
+    progress: Progress = no_progress
+    say: Callable[[str], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,33 +57,17 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """Tables and figures, and how they were made.
-
-    Attributes
-    ----------
-    command
-        What makes them again.
-    summary
-        The first lines: scale and main result.
-    facts
-        JSON values to keep beside the tables, such as the confusion matrices of every seed.
-    figures
-        For the page.
-    data_set
-        Which images they were made from; see `identity`.
-    verdicts
-        (n,) labels of the test images by column name, the true ones first, so that any comparison
-        can be made again.
-    """
+    """Tables and figures, and how they were made."""
 
     name: str
     title: str
-    command: str
-    summary: tuple[str, ...]
+    command: str  # makes them again
+    summary: tuple[str, ...]  # the first lines: scale and main result
     tables: tuple[Table, ...]
-    facts: dict[str, Any]
-    figures: "tuple[Figure, ...]" = ()
-    data_set: Mapping[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any]  # JSON values beside them, such as confusion matrices of every seed
+    figures: "tuple[Figure, ...]" = ()  # for the page
+    data_set: Mapping[str, Any] = field(default_factory=dict)  # the images; see `identity`
+    # (n,) labels of the test images by column name, the true ones first, for any comparison
     verdicts: "Mapping[str, NDArray[np.integer]]" = field(default_factory=dict)
 
 
@@ -129,11 +129,6 @@ def write_record(record: Record, folder: str | Path, *, day: str | None = None) 
     """Write `record` to the directory `folder`/<date>-<name> as Markdown, JSON and HTML; return it.
 
     A record of the same day and name is replaced.
-
-    Raises
-    ------
-    OutputError
-        The directory cannot be made or written.
     """
     day = day or datetime.now(UTC).date().isoformat()
     place = Path(folder) / f"{day}-{record.name}"
@@ -177,13 +172,10 @@ def write_record(record: Record, folder: str | Path, *, day: str | None = None) 
 
 def made_with() -> dict[str, Any]:
     """Return the versions and the hardware, as JSON values."""
-    packages = (
-        *("numpy", "scipy", "numba", "scikit-learn", "opencv-python-headless", "optuna"),
-        *("torch", "onnxruntime"),
-    )
+    packages = "numpy scipy numba scikit-learn opencv-python-headless optuna torch onnxruntime"
     return {
         "python": platform.python_version(),
-        "versions": versions(*(package for package in packages if _is_installed(package))),
+        "versions": versions(*filter(_is_installed, packages.split())),
         "processor": _processor(),
         "cores": usable_processors(),
         "system": platform.system(),

@@ -1,16 +1,20 @@
-"""Networks, each trained with one seed after the other, and evaluated."""
+"""The images of a record of networks; these, trained with one seed after the other, evaluated."""
 
 import math
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from deepfreak.datasets import Dataset
+from deepfreak.datasets.in_memory import agreement, on_cpu, rendered_splits
 from deepfreak.models.evaluation import Evaluation, evaluate
 from deepfreak.networks import (
     OURS,
@@ -24,14 +28,70 @@ from deepfreak.networks import (
 )
 from deepfreak.networks.figures import hours
 from deepfreak.networks.state import Epoch
+from deepfreak.physics.experiment import Experiment
 from deepfreak.search.cnn_plan import lasting
-from paper.record import made_with
-from paper.request import Request
-
-if TYPE_CHECKING:
-    from deepfreak.datasets import Dataset
+from deepfreak.search.images import first_images
+from paper.record import Request, made_with
 
 WEIGHTS = "weights.safetensors"
+# of each class one or two
+SHOTS_COMPARED = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Simulated:
+    """A recipe whose images are simulated in memory, on a GPU where there is one."""
+
+    experiment: Experiment
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Images:
+    """Images to train on, to choose by and to test on."""
+
+    train: Dataset
+    validation: Dataset
+    test: Dataset
+    # of a simulation: its rate, and how far a GPU's images are from the CPU's
+    measured: tuple[tuple[str, str], ...] = ()
+
+
+@contextmanager
+def opened(
+    request: Request, counts: Mapping[str, int | None], simulated: Simulated | None
+) -> Iterator[Images]:
+    """Give the first images of each split, None for all."""
+    if simulated is not None:
+        yield _simulated(request, counts, simulated)
+        return
+    with ExitStack() as stack:
+        train, validation, test = (
+            first_images(stack.enter_context(Dataset.open(request.data, split=split)), count)
+            for split, count in counts.items()
+        )
+        yield Images(train=train, validation=validation, test=test)
+
+
+def _simulated(request: Request, counts: Mapping[str, int | None], simulated: Simulated) -> Images:
+    from deepfreak.physics.gpu import Renderer, missing_on_this_machine
+
+    experiment, seed = simulated.experiment, simulated.seed
+    began = time.monotonic()
+    data = rendered_splits(
+        experiment, seed=seed, counts=counts, workers=request.workers, show=request.progress
+    )
+    rate = len(data) / (time.monotonic() - began)
+    measured = [("images simulated a second", f"{rate:,.0f}")]
+    if missing_on_this_machine() is None:
+        with ThreadPoolExecutor(2) as pool:
+            found = [pool.submit(on_cpu, experiment, seed, i) for i in range(SHOTS_COMPARED)]
+            measured += [
+                (f"GPU against CPU, {SHOTS_COMPARED} shots: {what}", value)
+                for what, value in agreement(Renderer(experiment), seed, found)
+            ]
+    train, validation, test = (data.split(split) for split in counts)
+    return Images(train=train, validation=validation, test=test, measured=tuple(measured))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +113,7 @@ class Candidate:
         return cost(self.architecture, classes=classes, size=size).multiply_adds
 
 
-def our_network(train: "Dataset", *, epochs: int | None = None) -> Candidate:
+def our_network(train: Dataset, *, epochs: int | None = None) -> Candidate:
     """Return our network, trained as its recipe says or for another number of epochs.
 
     It learns volumes of crystals only where the truth of `train` has them.
@@ -101,16 +161,14 @@ class Runs:
     def seconds_per_epoch(self) -> float:
         """Mean over all epochs but the first of a run, in which libraries warm up."""
         seconds = [
-            (rows[-1].seconds - rows[0].seconds) / (len(rows) - 1)
-            if len(rows) > 1
-            else rows[0].seconds
+            (rows[-1].seconds - rows[0].seconds) / (len(rows) - 1) if rows[1:] else rows[0].seconds
             for rows in self.histories
         ]
         return sum(seconds) / len(seconds)
 
     def evaluate(
         self,
-        data: "Dataset",
+        data: Dataset,
         *,
         device: str | None = None,
         only: Sequence[int] | None = None,
@@ -123,7 +181,7 @@ class Runs:
         from deepfreak.networks.network import normalised_by_image
 
         chosen = range(len(self.weights)) if only is None else only
-        place = device or _default_device()
+        place = device or ("cuda" if torch.cuda.is_available() else "cpu")
         models = (load_network(self.weights[run], device=place) for run in chosen)
         return tuple(
             evaluate(normalised_by_image(model) if by_image else model, data) for model in models
@@ -134,22 +192,15 @@ class Runs:
 class Trainer:
     """Trains candidates in directories of their own, and says how long the rest will take.
 
-    Parameters
-    ----------
-    request
-        Each run has the directory `work`/<candidate>/<seed>, from which it resumes.
-    planned
-        How many runs of each candidate.
-    time_limit_s
-        No run begins later; one that is under way is finished.
+    Each run has the directory `work`/<candidate>/<seed>, from which it resumes.
     """
 
-    train: "Dataset"
-    validation: "Dataset"
+    train: Dataset
+    validation: Dataset
     request: Request
-    planned: Mapping[Candidate, int]
+    planned: Mapping[Candidate, int]  # runs
     device: str | None = None
-    time_limit_s: float = math.inf
+    time_limit_s: float = math.inf  # no run begins later; one that is under way is finished
     _began: float = field(init=False, default_factory=time.monotonic)
     _left: float = field(init=False)
     _seconds: float = field(init=False, default=0.0)
@@ -211,16 +262,8 @@ class Trainer:
         return float(each) * images * candidate.training.epochs
 
 
-def _default_device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def hardware(device: str | None) -> str:
     """Return the name of what networks are trained on."""
-    import torch
-
     if torch.cuda.is_available() and device != "cpu":
         return str(torch.cuda.get_device_name())
     made = made_with()

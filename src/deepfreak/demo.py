@@ -10,12 +10,7 @@ import numpy as np
 
 from deepfreak.datasets import Dataset, generate, worker_processes
 from deepfreak.models import load_model
-from deepfreak.models.evaluation import (
-    Evaluation,
-    evaluate,
-    format_confusion,
-    format_percent,
-)
+from deepfreak.models.evaluation import Evaluation, evaluate, format_confusion, format_percent
 from deepfreak.physics.recipe import load_recipe
 from deepfreak.reports.figures import Figure, draw_figure, p_crystal_figure
 from deepfreak.reports.palette import class_colours

@@ -11,8 +11,8 @@ import pytest
 
 from deepfreak import errors
 from deepfreak.cli import BAD_INPUT, INTERRUPTED, OUTPUT_OR_MACHINE, app, main
-from deepfreak.cli.classify import ALL_UNREADABLE, SOME_UNREADABLE
 from deepfreak.cli.command import commands
+from deepfreak.cli.frames import ALL_UNREADABLE, SOME_UNREADABLE
 from tests.labelled import write_labelled
 
 PAGE = Path(__file__).parents[2] / "docs" / "exit_codes.md"

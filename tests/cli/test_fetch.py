@@ -11,7 +11,7 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
-from deepfreak.cli.data.fetch import fetch
+from deepfreak.cli.data.files import fetch
 from deepfreak.errors import DeepFreakError, FetchError, OutputError
 from deepfreak.physics.structure_factors import Model, structure_factors_for
 from deepfreak.physics.structure_factors.archive import (

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from click.testing import CliRunner
 
-from deepfreak.cli.live.missing import missing
+from deepfreak.cli.live import missing
 from deepfreak.live.receive.dectris.messages import Start
 from deepfreak.live.receive.dectris.sender import StreamSender, encode_image, encode_pixels
 from deepfreak.live.results.ledger import read_ledger

@@ -9,8 +9,7 @@ from deepfreak.features import GLCM, FeatureCache
 from deepfreak.models import SVM, Forest
 from deepfreak.models.evaluation import Evaluation
 from paper.baselines import Baseline, evaluate
-from paper.record import mcnemar
-from paper.request import Request
+from paper.record import Request, mcnemar
 from tests.labelled import write_labelled
 
 FOREST = Baseline(

@@ -25,7 +25,7 @@ from paper.baselines import FOR_REAL
 from paper.network_tables import Line, compared_lines
 from paper.networks import CPU_SCALE, FULL_SCALE, PLAIN, Plan, make_record, scaled
 from paper.networks import FOR_REAL as NETWORKS_FOR_REAL
-from paper.request import Request
+from paper.record import Request
 from tests.labelled import write_labelled
 
 PLAN = Plan(filters=1, epochs=1, runs=2, our_epochs=1)

@@ -1,8 +1,7 @@
 """The command line: a thin layer over the public functions.
 
-Each command is in the module of its name, groups are directories. Heavy libraries are imported
-inside the commands, so that `deepfreak --help` and a typo are answered at once. A known error
-becomes one line on stderr.
+Heavy libraries are imported inside the commands, so that `deepfreak --help` and a typo are answered
+at once. A known error becomes one line on stderr.
 """
 
 import sys
@@ -12,15 +11,12 @@ from contextlib import suppress
 import click
 
 from deepfreak import __version__
-from deepfreak.cli.classify import classify
 from deepfreak.cli.command import Group, forget_stdout
 from deepfreak.cli.data import data
-from deepfreak.cli.demo import demo
-from deepfreak.cli.inspect import inspect
-from deepfreak.cli.listen import listen
+from deepfreak.cli.frames import classify, demo, inspect
 from deepfreak.cli.live import live
 from deepfreak.cli.model import model
-from deepfreak.cli.watch import watch
+from deepfreak.cli.sessions import listen, watch
 from deepfreak.errors import DeepFreakError
 from deepfreak.extras import extra_of, missing
 from deepfreak.storage.files import reason_of

@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,6 +14,7 @@ import click
 
 from deepfreak.errors import OutputError
 from deepfreak.extras import require
+from deepfreak.progress import progress
 from deepfreak.storage.files import check_output
 
 log = logging.getLogger("deepfreak")
@@ -24,27 +25,14 @@ _LEVELS = (
 )
 
 
-class OutputFile(click.Path):
-    """A file to write: it must not exist without `--overwrite`, its directory must."""
-
-    def __init__(self) -> None:
-        super().__init__(path_type=Path)
-
-
-class OutputDirectory(click.Path):
-    """A directory to write into, which is made if need be."""
-
-    def __init__(self) -> None:
-        super().__init__(path_type=Path)
-
-
 INPUT = click.Path(exists=True, path_type=Path)
-OUTPUT_FILE, OUTPUT_DIRECTORY = OutputFile(), OutputDirectory()
+# A file must not exist without `--overwrite`, its directory must; a directory is made if need be.
+OUTPUT_FILE, OUTPUT_DIRECTORY = click.Path(path_type=Path), click.Path(path_type=Path)
 SHIPPED_MODELS = ("default", "diffranet")
 
 
-def is_recipe(_context: click.Context, _parameter: click.Parameter | None, value: str) -> str:
-    """Return the name of a shipped recipe or of a TOML file, if there is one: a click callback."""
+def is_recipe(value: str) -> str:
+    """Return the name of a shipped recipe or of a TOML file, if there is one: a type for click."""
     shipped = resources.files("deepfreak.recipes")
     if not (Path(value).is_file() or (shipped / f"{value}.toml").is_file()):
         known = sorted(f.name[:-5] for f in shipped.iterdir() if f.name.endswith(".toml"))
@@ -54,25 +42,17 @@ def is_recipe(_context: click.Context, _parameter: click.Parameter | None, value
     return value
 
 
-def is_model(
-    _context: click.Context, _parameter: click.Parameter, value: Path | None
-) -> Path | None:
-    """Return the name of a shipped model or of a file, if there is one: a click callback."""
-    if value is not None and str(value) not in SHIPPED_MODELS and not value.is_file():
+def is_model(value: str) -> Path:
+    """Return the name of a shipped model or of a file, if there is one: a type for click."""
+    if value not in SHIPPED_MODELS and not Path(value).is_file():
         raise click.UsageError(
             f"no model {value}: expected a file or one of: {', '.join(SHIPPED_MODELS)}"
         )
-    return value
+    return Path(value)
 
 
 class Command(click.Command):
-    """A command whose arguments are checked before anything is loaded or made.
-
-    Parameters
-    ----------
-    extra
-        The extra of the installation that it needs.
-    """
+    """A command that checks its arguments, and an extra that it needs, before it begins."""
 
     def __init__(self, *arguments: Any, extra: str | None = None, **given: Any) -> None:  # noqa: ANN401 -- click's
         super().__init__(*arguments, **given)
@@ -90,9 +70,9 @@ class Command(click.Command):
         verbose, quiet = ctx.params.pop("verbose"), ctx.params.pop("quiet")
         for parameter in self.params:
             value = ctx.params.get(parameter.name or "")
-            if isinstance(value, Path) and isinstance(parameter.type, OutputFile):
+            if value is not None and parameter.type is OUTPUT_FILE:
                 check_output(value, overwrite=ctx.params.get("overwrite", False))
-            if isinstance(value, Path) and isinstance(parameter.type, OutputDirectory):
+            if value is not None and parameter.type is OUTPUT_DIRECTORY:
                 check_directory(value)
         with _logging(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO):
             return super().invoke(ctx)
@@ -162,6 +142,18 @@ def resumable(kept: Callable[[], str | None]) -> Iterator[None]:
         raise click.exceptions.Exit(130) from None
 
 
+@contextmanager
+def bars() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
+    """Give a function that begins a bar, as `progress`, where the one before has ended."""
+    with ExitStack() as stack:
+
+        def start(what: str, total: int) -> Callable[[int], None]:
+            stack.close()
+            return stack.enter_context(progress(what, total))
+
+        yield start
+
+
 def done(what: str, *, then: str | None = None) -> None:
     """Say at the end of a command what it wrote, and what to do next."""
     log.info("%s", what)
@@ -174,10 +166,7 @@ def _unknown(ctx: click.Context, name: str) -> NoReturn:
     root = ctx.find_root()
     assert isinstance(root.command, click.Group)  # noqa: S101 -- only groups look up commands
     paths = {words: " ".join(words) for words, _ in commands(root.command)}
-    nearest = max(
-        paths,
-        key=lambda words: difflib.SequenceMatcher(None, name, words[-1]).ratio(),
-    )
+    nearest = max(paths, key=lambda words: difflib.SequenceMatcher(None, name, words[-1]).ratio())
     raise click.UsageError(
         f"no command {name!r} in `{ctx.command_path}`; the nearest is "
         f"`{root.command_path} {paths[nearest]}`"

@@ -79,17 +79,10 @@ class SettingOption(click.Option):
 class SettingsOptions:
     """Options for some fields of a settings class, or for some arguments of a function.
 
-    Parameters
-    ----------
-    where
-        The class or function, as `module:name`.
-    fields
-        Each with its option, as `angles_deg=angles`, or by itself where that has the same name;
-        `serpentine?` is a flag.
-    choice
-        The option and its value with which alone these make sense, such as `("classifier", "svm")`.
-    default
-        What the help says of the defaults, where they are not those of the class.
+    `where` is the class or function, as `module:name`. A field has its option, as
+    `angles_deg=angles`, or stands by itself where that has the same name; `serpentine?` is a flag.
+    `choice` is the option and its value with which alone these make sense, such as
+    `("classifier", "svm")`, `default` what the help says where the defaults are not the class's.
     """
 
     def __init__(
@@ -125,13 +118,7 @@ class SettingsOptions:
         return {field: text for field, text in found.items() if text not in (None, False)}
 
     def given(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the fields that were given.
-
-        Raises
-        ------
-        click.UsageError
-            A value is not of its field's type, or out of its range.
-        """
+        """Return the fields that were given, each of its type and in its range."""
         found = self.typed_fields(values)
         for field, text in found.items():
             if field not in self._flags:
@@ -149,6 +136,11 @@ class SettingsOptions:
         for option in self._options.values():
             del values[option]
         return found
+
+    def take_settings(self, values: dict[str, Any]) -> Any:  # noqa: ANN401 -- of the class
+        """Return the settings as `make`, and take the options out of `values`."""
+        with one_line_errors():
+            return self._cls(**self.take(values))
 
     def make(self, values: Mapping[str, Any], **more: object) -> Any:  # noqa: ANN401 -- of the class
         """Return the settings: what was given, and the defaults of the class."""
@@ -199,13 +191,7 @@ class SettingsOptions:
 def reject_unrelated_options(
     values: Mapping[str, Any], groups: Iterable[SettingsOptions], chosen: Mapping[str, object]
 ) -> None:
-    """Raise `click.UsageError` for an option that was given and has nothing to act on.
-
-    Parameters
-    ----------
-    chosen
-        What was chosen, by the option: the groups with another `choice` are unrelated.
-    """
+    """Raise `click.UsageError` for an option of a group with another `choice` than was `chosen`."""
     for group in groups:
         option, kind = group.choice or ("", "")
         for field in group.typed_fields(values):

@@ -18,9 +18,8 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _dask(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    if value is not None:
-        require("dask")
+def _dask(value: str) -> str:
+    require("dask")
     return value
 
 
@@ -36,9 +35,9 @@ def _some_exist(
 frames_argument = click.argument(
     "files", nargs=-1, required=True, type=click.Path(path_type=Path), callback=_some_exist
 )
-model_argument = click.argument("model", type=click.Path(path_type=Path), callback=is_model)
+model_argument = click.argument("model", type=is_model)
 model_option = click.option(
-    "--model", type=click.Path(path_type=Path), callback=is_model,
+    "--model", metavar="PATH", type=is_model,
     help="Model file, or `diffranet`: five classes, for images like DiffraNet's. "
     "By default the model that screens frames.",
 )  # fmt: skip
@@ -48,11 +47,9 @@ json_option = click.option("--json", "json_path", type=OUTPUT_FILE, help="JSON f
 split_option = click.option("--split", metavar="NAME", help="Use only this split of DATA.")
 resume_option = click.option("--resume", is_flag=True, help="Only resume an interrupted run.")
 dask_option = click.option(
-    "--dask",
-    metavar="ADDRESS",
-    callback=_dask,
+    "--dask", metavar="ADDRESS", type=_dask,
     help="Scheduler of a Dask cluster to use instead of processes.",
-)
+)  # fmt: skip
 device_option = click.option("--device", help="Such as cpu or cuda.", show_default="a GPU if any")
 validation_option = click.option(
     "--validation", metavar="REAL.h5", type=INPUT,
@@ -76,18 +73,16 @@ def out_option(what: str, *, directory: bool = False, **given: Any) -> Callable[
     return click.option("--out", type=kind, help=what, **{"required": required, **given})
 
 
-def seed_option(of: str = "", *, below: int = 2**63, **given: Any) -> Callable[[F], F]:  # noqa: ANN401
+def _seed(_context: click.Context, _parameter: click.Parameter, value: int | None) -> int | None:
+    if value is not None and value >= 2**63:
+        raise click.BadParameter(f"expected a seed below {2**63}, found {value}")
+    return value
+
+
+def seed_option(of: str = "", **given: Any) -> Callable[[F], F]:  # noqa: ANN401
     """Return the option of the seed."""
-
-    def check(
-        _context: click.Context, _parameter: click.Parameter, value: int | None
-    ) -> int | None:
-        if value is not None and value >= below:
-            raise click.BadParameter(f"expected a seed below {below}, found {value}")
-        return value
-
     given = {"default": 0, "show_default": True, "help": f"Seed {of}".rstrip() + ".", **given}
-    return click.option("--seed", type=click.IntRange(0), callback=check, **given)
+    return click.option("--seed", type=click.IntRange(0), callback=_seed, **given)
 
 
 def workers_option(
@@ -111,6 +106,11 @@ def recipe_options(command: F) -> F:
         "--set", "changes", multiple=True, metavar="NAME=VALUE",
         help="Change a setting of the recipe, such as beam.wavelength_A=1.3. Repeatable.",
     )(command)  # fmt: skip
+
+
+def take(values: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Take the options of those names out of `values`."""
+    return {name: values.pop(name) for name in names}
 
 
 def read_settings(values: dict[str, Any]) -> "ReadSettings":

@@ -44,10 +44,7 @@ def extractor_from(
 ) -> Extractor:
     """Return the extractor with the `settings` and `arrays` of a model's file.
 
-    Raises
-    ------
-    ModelError
-        The extractor is unknown to this version, or its settings or arrays are wrong.
+    `ModelError` if it is unknown to this version, or its settings or arrays are wrong.
     """
     name = settings.get("extractor")
     extractor = _EXTRACTORS.get(str(name))

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from deepfreak.compiled import njit
 from deepfreak.encoding import PEDESTAL
-from deepfreak.errors import FrameError
-from deepfreak.features.pixels import check_pixels
+from deepfreak.features.extraction import check_some_valid
 
 Float = NDArray[np.float32]
 Grid = NDArray[np.float64]
@@ -33,34 +32,19 @@ BELOW_ONE_SIGMA = 0.15865525393145707
 BELOW_TWO_SIGMA = 0.02275013194817921
 
 
-def _photons_of_level() -> Photons:
-    """Return the mean photons of each gray level v = floor(sqrt(photons + 10)).
-
-    The square root has uniform counting noise, so it is uniform between v and v + 1, and the mean
-    of its square is v^2 + v + 1/3.
-    """
-    level = np.arange(LEVELS, dtype=np.float64)
-    return level * level + level + 1 / 3 - PEDESTAL
-
-
-PHOTONS_OF_LEVEL = _photons_of_level()
+# The mean photons of each gray level v = floor(sqrt(photons + 10)). The square root has uniform
+# counting noise, so it is uniform between v and v + 1, and the mean of its square is v^2 + v + 1/3.
+_LEVEL = np.arange(LEVELS, dtype=np.float64)
+PHOTONS_OF_LEVEL = _LEVEL * _LEVEL + _LEVEL + 1 / 3 - PEDESTAL
 PHOTONS_OF_LEVEL.setflags(write=False)
 
 
 class Residual(NamedTuple):
-    """An image without its background.
+    """An image without its background: photons, float32 [slow, fast]."""
 
-    Attributes
-    ----------
-    excess
-        Photons above the background, float32 [slow, fast]; nan where not valid.
-    background, noise
-        Background and its standard deviation in photons, float32 [slow, fast].
-    """
-
-    excess: Float
+    excess: Float  # above the background; nan where not valid
     background: Float
-    noise: Float
+    noise: Float  # its standard deviation
 
 
 def subtract_background(
@@ -68,28 +52,12 @@ def subtract_background(
 ) -> Residual:
     """Subtract the smooth background of `image`.
 
-    Powder rings and streaks, which are narrower than a tile, remain; `peaks` rejects them.
-
-    Parameters
-    ----------
-    image
-        uint8 [slow, fast] of any size, floor(sqrt(photons + 10)) as `prepare` makes it.
-    valid
-        Valid pixels, bool [slow, fast]; by default all.
-
-    Raises
-    ------
-    FrameError
-        The image is not of that kind, or has no valid pixel.
+    Powder rings and streaks, which are narrower than a tile, remain; `peaks` rejects them. Image
+    and valid pixels are those of an `Extractor`; `FrameError` if there is no valid pixel.
     """
-    check_pixels(image, valid)
+    check_some_valid(image, valid)
     if valid is None:
         valid = np.ones(image.shape, np.bool_)
-    if not valid.any():
-        raise FrameError(
-            f"expected a valid pixel, found none in {image.shape[0]} x {image.shape[1]}: "
-            "check the mask"
-        )
     # one memory layout, so that one function is compiled
     image, valid = np.ascontiguousarray(image), np.ascontiguousarray(valid)
     slow, fast = (max(1, round(size / TILE_PX)) for size in image.shape)
@@ -135,10 +103,7 @@ def _measure_tiles(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _middle(counts: NDArray[np.int64], photons: Photons) -> tuple[float, float]:
-    """Return mean and standard deviation in photons of gray levels without outliers.
-
-    A pixel of gray level v counts as uniform between v and v + 1.
-    """
+    """Return mean and deviation in photons without outliers; level v is uniform from v to v + 1."""
     total = counts.sum()
     median = _quantile(counts, 0.5 * total)
     spread = median - _quantile(counts, BELOW_ONE_SIGMA * total)
@@ -195,10 +160,7 @@ def _sum_around(grid: Grid) -> Grid:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _interpolate(
-    image: NDArray[np.uint8],
-    valid: NDArray[np.bool_],
-    tiles: Tiles,
-    photons: Photons,
+    image: NDArray[np.uint8], valid: NDArray[np.bool_], tiles: Tiles, photons: Photons
 ) -> Residual:
     """Return excess, background and noise of each pixel.
 

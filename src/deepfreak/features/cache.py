@@ -46,15 +46,10 @@ def default_folder() -> Path | None:
 
 @dataclass(frozen=True, slots=True)
 class FeatureCache:
-    """Features of data sets on disk.
+    """Features of data sets on disk; those of other generations are not used.
 
-    Parameters
-    ----------
-    folder
-        Created when something is first stored; any number of processes may share it. With None
-        nothing is stored.
-    generation
-        Features of other generations are not used.
+    `folder` is created when something is first stored, and any number of processes may share it;
+    with None nothing is stored.
     """
 
     folder: Path | None = field(default_factory=default_folder)
@@ -73,13 +68,9 @@ class FeatureCache:
         The slow equivalent is `extract(extractor, data.images, data.valid)`. For a GLCM within
         `FAMILY` the whole family is computed and stored, for visual words the descriptors, so that
         another choice of offsets or words is fast. `workers` threads process the images; `advance`
-        is called with the number of further images that are done.
-
-        Raises
-        ------
-        DatasetError
-            An image cannot be read, has too few valid pixels, or one of its numbers is not finite.
-            The message names the image, and nothing of its block is stored.
+        is called with the number of further images that are done. `DatasetError` names an image
+        that cannot be read, has too few valid pixels, or a number that is not finite; nothing of
+        its block is stored.
         """
         source = _source(data, workers, advance)
         if isinstance(extractor, VisualWords):
@@ -97,12 +88,7 @@ class FeatureCache:
     ) -> Iterator[NDArray[np.uint8]]:
         """Yield the descriptors, uint8 (keypoints, 128), of each image of `data` in order.
 
-        They do not depend on the number of clusters.
-
-        Raises
-        ------
-        DatasetError
-            As `vectors`.
+        They do not depend on the number of clusters. Errors are those of `vectors`.
         """
         source = _source(data, workers, advance)
         for block in range(source.blocks):
@@ -119,12 +105,8 @@ class FeatureCache:
     ) -> VisualWords:
         """Return `sift` fitted to the images of `train`; its codebook is cached as well.
 
-        The slow equivalent is `sift.fit` on `sift.describe` of each image.
-
-        Raises
-        ------
-        DatasetError
-            As `vectors`, or there are fewer different descriptors than words.
+        The slow equivalent is `sift.fit` on `sift.describe` of each image, and the errors are
+        those of `vectors` and `sift.fit`.
         """
         source = _source(train, workers, advance)
         about = {
@@ -142,6 +124,14 @@ class FeatureCache:
         words = sift.fit(described, seed=seed)
         cache.store_arrays(key, words.arrays())
         return words
+
+    def fitted(
+        self, extractor: Extractor | SIFT, train: "Dataset", *, seed: int, workers: int = 1
+    ) -> Extractor:
+        """Return the extractor, fitted to the images of `train` if it is SIFT."""
+        if isinstance(extractor, SIFT):
+            return self.words(extractor, train, seed=seed, workers=workers)
+        return extractor
 
     def _rows(self, extractor: Extractor, source: "_Source") -> NDArray[np.float64]:
         """Return the vectors of an extractor, by way of the cache."""

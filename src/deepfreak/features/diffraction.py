@@ -50,13 +50,7 @@ class Diffraction(SettingsOnly):
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Self:
-        """Return the extractor with these `settings` and `arrays`.
-
-        Raises
-        ------
-        ModelError
-            They are of another version of the statistics.
-        """
+        """Return the extractor; `ModelError` if `settings` are of another version of it."""
         if {"extractor": cls.name, **settings} != cls().settings() or arrays:
             raise ModelError(
                 f"expected definition {DEFINITION} of the extractor diffraction and nothing else, "
@@ -89,20 +83,7 @@ class Diffraction(SettingsOnly):
         return {"extractor": self.name, "definition": DEFINITION}
 
     def __call__(self, image: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None) -> Vector:
-        """Return the statistics of one image, float64 (len(names),).
-
-        Parameters
-        ----------
-        image
-            uint8 [slow, fast] of any size, floor(sqrt(photons + 10)) as `prepare` makes it.
-        valid
-            Valid pixels, bool [slow, fast]; by default all.
-
-        Raises
-        ------
-        FrameError
-            The image is not of that kind, or has no valid pixel.
-        """
+        """Return the statistics of one image, as an `Extractor`."""
         residual = subtract_background(image, valid)
         spots = find_spots(residual)
         count, light = _sum_cells(residual.excess, residual.background)
@@ -205,22 +186,12 @@ class Limits(NamedTuple):
 
 
 class PixelSums(NamedTuple):
-    """Sums over the pixels of all candidates.
+    """Sums over the pixels of all candidates."""
 
-    Attributes
-    ----------
-    excess
-        Photons of the pixels above each limit.
-    over_sigma, over_background
-        Number of pixels above each limit.
-    means
-        Sums of the ratio r of excess to background, of sqrt(r), and of log10(1 + r).
-    """
-
-    excess: Vector
-    over_sigma: Vector
+    excess: Vector  # photons of the pixels above each limit
+    over_sigma: Vector  # number of pixels above each limit
     over_background: Vector
-    means: Vector
+    means: Vector  # sums of the ratio r of excess to background, of sqrt(r), and of log10(1 + r)
 
 
 _LIMITS = Limits(

@@ -1,4 +1,4 @@
-"""The interface of extractors, and running one on many images."""
+"""The interface of extractors, checks of what they are given, and running one on many images."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,7 +38,20 @@ class Extractor(Protocol):
     def __call__(
         self, image: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None
     ) -> NDArray[np.float64]:
-        """Return the vector of the valid pixels of one image [slow, fast]."""
+        """Return the numbers of one image, float64 (len(names),).
+
+        Parameters
+        ----------
+        image
+            uint8 [slow, fast] of any size, floor(sqrt(photons + 10)) as `prepare` makes it.
+        valid
+            Valid pixels, bool [slow, fast]; by default all.
+
+        Raises
+        ------
+        FrameError
+            The image is not of that kind, or has too few valid pixels.
+        """
 
 
 class SettingsOnly:
@@ -62,19 +75,15 @@ class SettingsOnly:
     def from_settings(cls, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Self:
         """Return the extractor that gave these `settings` and no arrays.
 
-        Raises
-        ------
-        TypeError
-            A setting is unknown.
-        RecipeError
-            A value is out of range, or there are arrays.
+        `TypeError` for an unknown setting, `RecipeError` for a value out of range or an array.
         """
         if arrays:
             raise RecipeError(f"expected no arrays for {cls.name}, found {', '.join(arrays)}")
-        values = {name: value for name, value in settings.items() if name != "extractor"}
-        for name, value in values.items():
-            if isinstance(value, list):
-                values[name] = tuple(value)
+        values = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in settings.items()
+            if name != "extractor"
+        }
         return cls(**values)
 
 
@@ -98,19 +107,10 @@ def extract(
 ) -> NDArray[np.float64]:
     """Return the vectors (n, len(extractor.names)) of `images` in their order.
 
-    Parameters
-    ----------
-    valid
-        Valid pixels of each image, bool [slow, fast].
-    workers
-        Threads; the extractors' compiled loops release the interpreter's lock.
-    advance
-        Called, from this thread, with the number of further images that are done.
-
-    Raises
-    ------
-    FrameError
-        An image has too few valid pixels, or one of its numbers is not finite.
+    `valid` has the valid pixels of each image, bool [slow, fast]. `workers` are threads, for the
+    extractors' compiled loops release the interpreter's lock. `advance` is called, from this
+    thread, with the number of further images that are done. `FrameError` where an image has too few
+    valid pixels, or one of its numbers is not finite.
     """
     total = len(images)
     names = extractor.names
@@ -125,6 +125,28 @@ def extract(
         if advance is not None:
             advance(1)
     return vectors
+
+
+def check_pixels(image: NDArray[np.uint8], valid: NDArray[np.bool_] | None) -> None:
+    """Raise `FrameError` unless `image` is uint8 [slow, fast], and `valid` bool of that shape."""
+    if image.dtype != np.uint8 or image.ndim != 2:
+        raise FrameError(
+            f"expected a 2-D image of uint8, found {image.ndim}-D of {image.dtype}: prepare it"
+        )
+    if valid is not None and (valid.dtype != np.bool_ or valid.shape != image.shape):
+        raise FrameError(
+            f"expected valid pixels as bool {image.shape}, found {valid.dtype} {valid.shape}"
+        )
+
+
+def check_some_valid(image: NDArray[np.uint8], valid: NDArray[np.bool_] | None) -> None:
+    """Raise `FrameError` as `check_pixels`, and where no pixel is valid."""
+    check_pixels(image, valid)
+    if image.size == 0 or (valid is not None and not valid.any()):
+        raise FrameError(
+            f"expected a valid pixel, found none in {image.shape[0]} x {image.shape[1]}: "
+            "check the mask"
+        )
 
 
 def finite(vector: NDArray[np.float64], names: Sequence[str]) -> NDArray[np.float64]:

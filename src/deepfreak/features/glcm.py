@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from deepfreak.compiled import njit
 from deepfreak.errors import FrameError, RecipeError
-from deepfreak.features.extraction import SettingsOnly
-from deepfreak.features.pixels import check_pixels
+from deepfreak.features.extraction import SettingsOnly, check_pixels
 
 PROPERTIES = ("contrast", "dissimilarity", "homogeneity", "ASM", "energy", "correlation")
 LEVELS = 256
@@ -27,6 +26,8 @@ MAX_OFFSETS = 256
 class GLCM(SettingsOnly):
     """Six Haralick features of the co-occurrence matrix at each distance and angle.
 
+    `RecipeError` if one is out of range, or there are none.
+
     Parameters
     ----------
     distances
@@ -35,11 +36,6 @@ class GLCM(SettingsOnly):
         Directions of the pixel pairs in degrees: 0 along fast, 90 along increasing slow. An offset
         is rounded to whole pixels along either axis, so distances 1 and 2 at 45 degrees are the
         same offset.
-
-    Raises
-    ------
-    RecipeError
-        A distance or an angle is out of range, or there are none.
     """
 
     name: ClassVar[str] = "glcm"
@@ -48,7 +44,6 @@ class GLCM(SettingsOnly):
     angles_deg: tuple[float, ...] = (45, 135)
 
     def __post_init__(self) -> None:
-        """Check the settings."""
         if not 1 <= len(self.distances) * len(self.angles_deg) <= MAX_OFFSETS:
             raise RecipeError(
                 f"expected 1 to {MAX_OFFSETS} pairs of a distance and an angle, found "
@@ -86,20 +81,7 @@ class GLCM(SettingsOnly):
     def __call__(
         self, image: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None
     ) -> NDArray[np.float64]:
-        """Return the features of one image, float64 (len(names),).
-
-        Parameters
-        ----------
-        image
-            uint8 [slow, fast] of any size.
-        valid
-            Valid pixels, bool [slow, fast]; by default all.
-
-        Raises
-        ------
-        FrameError
-            The image is not of that kind, or an offset has no pair of valid pixels.
-        """
+        """Return the features as an `Extractor`; each offset needs a pair of valid pixels."""
         levels, indices = _densify(image, valid)
         offsets = self.offsets
         distinct = tuple(dict.fromkeys(offsets))

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from deepfreak.compiled import njit
 from deepfreak.errors import FrameError, RecipeError
-from deepfreak.features.extraction import SettingsOnly
-from deepfreak.features.pixels import check_pixels
+from deepfreak.features.extraction import SettingsOnly, check_pixels
 
 MAX_POINTS = 32  # the bits of a pattern
 MAX_RADIUS = 16
@@ -31,7 +30,8 @@ class LBP(SettingsOnly):
     patterns share the last bin. Bright spots count in the bins of few bits, smooth slopes in the
     middle, flat areas and holes in the bin of all bits, noise in the last one.
 
-    Pixels outside the image are zero, with and without a mask.
+    Pixels outside the image are zero, with and without a mask. `RecipeError` if a setting is out of
+    range.
 
     Parameters
     ----------
@@ -40,11 +40,6 @@ class LBP(SettingsOnly):
     radius
         Radius of the circle in pixels. With 0, which scikit-image and so the paper's code allow,
         every point is the pixel itself and every pattern has all bits.
-
-    Raises
-    ------
-    RecipeError
-        A setting is out of range.
     """
 
     name: ClassVar[str] = "lbp"
@@ -53,7 +48,6 @@ class LBP(SettingsOnly):
     radius: float = 3
 
     def __post_init__(self) -> None:
-        """Check the settings."""
         if not (isinstance(self.points, int) and 1 <= self.points <= MAX_POINTS):
             raise RecipeError(f"expected 1 to {MAX_POINTS} LBP points, found {self.points!r}")
         if not (isinstance(self.radius, int | float) and 0 <= self.radius <= MAX_RADIUS):
@@ -81,20 +75,10 @@ class LBP(SettingsOnly):
     def __call__(
         self, image: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None
     ) -> NDArray[np.float64]:
-        """Return the histogram of one image, float64 (points + 2,).
+        """Return the histogram, float64 (points + 2,), as an `Extractor`.
 
-        Parameters
-        ----------
-        image
-            uint8 [slow, fast] of any size.
-        valid
-            Valid pixels, bool [slow, fast]; by default all. A pattern counts if its centre and all
-            pixels that its points are interpolated from are valid.
-
-        Raises
-        ------
-        FrameError
-            The image is not of that kind, or no pattern counts.
+        A pattern counts if its centre and all pixels that its points are interpolated from are
+        valid; `FrameError` if none counts.
         """
         patterns = self.patterns(image)
         counted = patterns.ravel() if valid is None else patterns[self.usable(image, valid)]
@@ -187,10 +171,7 @@ def find_patterns(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def set_bits(
-    codes: NDArray[np.uint32],
-    centres: NDArray[np.float64],
-    fast: NDArray[np.float64],
-    point: Point,
+    codes: NDArray[np.uint32], centres: NDArray[np.float64], fast: NDArray[np.float64], point: Point
 ) -> None:
     """Set the point's bit in the codes of a row where it is at least as bright as the centre.
 

@@ -61,25 +61,14 @@ MARGIN = int(np.abs(RIDGES).max())
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Peaks:
-    """Peaks in order of height, the highest first; arrays of equal length.
+    """Peaks in order of height, the highest first; arrays of equal length."""
 
-    Attributes
-    ----------
-    slow, fast
-        Centre of mass in pixels from the image's corner; a pixel's centre is at + 0.5.
-    height_sigma
-        Excess of the highest pixel above the background, in standard deviations of the noise.
-    photons
-        Excess of all its pixels, which are those above `EDGE_SIGMA`.
-    size_px
-        Number of its pixels at least half as high as the highest.
-    """
-
+    # centre of mass in pixels from the image's corner; a pixel's centre is at + 0.5
     slow: NDArray[np.float64]
     fast: NDArray[np.float64]
-    height_sigma: NDArray[np.float64]
-    photons: NDArray[np.float64]
-    size_px: NDArray[np.int64]
+    height_sigma: NDArray[np.float64]  # of the highest pixel, in standard deviations of the noise
+    photons: NDArray[np.float64]  # excess of all its pixels, which are those above `EDGE_SIGMA`
+    size_px: NDArray[np.int64]  # number of its pixels at least half as high as the highest
 
     def __len__(self) -> int:
         return len(self.slow)
@@ -93,10 +82,7 @@ def find_peaks(
 ) -> Peaks:
     """Return the peaks at least `least_sigma` high, at most `MAX_PEAKS`.
 
-    Raises
-    ------
-    FrameError
-        The image cannot be used; see `subtract_background`.
+    `FrameError` if the image cannot be used; see `subtract_background`.
     """
     spots = find_spots(subtract_background(image, valid))
     summits = spots.summits[spots.summits["height"] >= least_sigma]
@@ -112,19 +98,11 @@ def find_peaks(
 
 
 class Spots(NamedTuple):
-    """All candidates, also faint ones, that are isolated and compact.
+    """All candidates, also faint ones, that are isolated and compact."""
 
-    Attributes
-    ----------
-    pixels
-        (n, 3): excess in standard deviations of the noise, excess in photons, and background in
-        photons of each of their pixels.
-    summits
-        (m,) of `SUMMIT`, one per candidate, in memory order.
-    """
-
+    # (n, 3): excess of each pixel in standard deviations of the noise, in photons; background
     pixels: NDArray[np.float64]
-    summits: NDArray[np.void]
+    summits: NDArray[np.void]  # (m,) of `SUMMIT`, one per candidate, in memory order
 
 
 def find_spots(residual: Residual) -> Spots:
@@ -251,12 +229,7 @@ def _padded(excess: Float) -> Float:
 def _is_on_ridge(around: Float, middle: int, steps: NDArray[np.int64], noise: float) -> bool:
     """Return whether a summit is on a ridge, see `RIDGE_PX`.
 
-    Parameters
-    ----------
-    around, middle
-        `_padded` as one row, and the summit's index in it.
-    steps
-        `RIDGES` as differences of that index.
+    `middle` is its index in `around`, which is `_padded` as one row, `steps` are differences of it.
     """
     least = RIDGE_SHARE * around[middle] + RIDGE_NOISE_SIGMA * noise
     directions, places, pixels = steps.shape

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from deepfreak.errors import DatasetError, FrameError, ModelError
-from deepfreak.features.pixels import check_pixels
+from deepfreak.errors import DatasetError, ModelError
+from deepfreak.features.extraction import check_some_valid
 from deepfreak.settings import settings
 
 LENGTH = 128
@@ -58,26 +58,10 @@ class SIFT:
         """Return the descriptors of an image's keypoints, uint8 (keypoints, 128).
 
         A keypoint is on a valid pixel. Pixels that are not valid get the value of the nearest valid
-        one, so that neither their content nor the edge of a gap is described.
-
-        Parameters
-        ----------
-        image
-            uint8 [slow, fast] of any size.
-        valid
-            Valid pixels, bool [slow, fast]; by default all.
-
-        Raises
-        ------
-        FrameError
-            The image is not of that kind, or no pixel is valid.
+        one, so that neither their content nor the edge of a gap is described. Image and valid
+        pixels are those of an `Extractor`; `FrameError` if there is no valid pixel.
         """
-        check_pixels(image, valid)
-        if image.size == 0 or (valid is not None and not valid.any()):
-            raise FrameError(
-                f"expected a valid pixel, found none in {image.shape[0]} x {image.shape[1]}: "
-                "check the mask"
-            )
+        check_some_valid(image, valid)
         cv2 = _opencv()
         mask = None
         if valid is not None and not valid.all():
@@ -103,17 +87,8 @@ class SIFT:
 
         Mini-batch k-means from a k-means++ start (scikit-learn) over at most `SAMPLE` descriptors,
         drawn at random. The words depend only on the descriptors, their order and `seed`: one
-        thread computes them.
-
-        Parameters
-        ----------
-        descriptors
-            The descriptors of each image, as `describe` returns them; consumed one at a time.
-
-        Raises
-        ------
-        DatasetError
-            There are fewer different descriptors than words.
+        thread computes them. `descriptors` are those of each image, as `describe` returns them, and
+        consumed one at a time; `DatasetError` if fewer of them are different than there are words.
         """
         from sklearn.cluster import MiniBatchKMeans
         from threadpoolctl import threadpool_limits
@@ -151,25 +126,15 @@ class VisualWords:
     rounded to a multiple. Descriptors are whole numbers of a length of about 512, so all sums in
     the search for the nearest word are exact in float32: the vector is the same on every machine,
     in whatever order a matrix product adds up.
-
-    Parameters
-    ----------
-    codebook
-        The words, float32 (clusters, 128).
-
-    Raises
-    ------
-    ModelError
-        The codebook has another shape, type or range.
     """
 
     name: ClassVar[str] = "sift"
 
     sift: SIFT
-    codebook: NDArray[np.float32]
+    codebook: NDArray[np.float32]  # the words (clusters, 128)
 
     def __post_init__(self) -> None:
-        """Check the codebook."""
+        """Raise `ModelError` where the codebook has another shape, type or range."""
         expected = (self.sift.clusters, LENGTH)
         book = self.codebook
         if book.shape != expected or book.dtype != np.float32:
@@ -207,20 +172,7 @@ class VisualWords:
     def __call__(
         self, image: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None
     ) -> NDArray[np.float64]:
-        """Return the fractions of one image, float64 (clusters,), with the sum 1 or 0.
-
-        Parameters
-        ----------
-        image
-            uint8 [slow, fast] of any size.
-        valid
-            Valid pixels, bool [slow, fast]; by default all.
-
-        Raises
-        ------
-        FrameError
-            The image is not of that kind, or no pixel is valid.
-        """
+        """Return the fractions, (clusters,), with the sum 1 or 0, as an `Extractor`."""
         return self.histogram(nearest(self.sift.describe(image, valid), self.codebook))
 
     def histogram(self, words: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -286,10 +238,7 @@ def _filled(image: NDArray[np.uint8], valid: NDArray[np.bool_]) -> NDArray[np.ui
 
 
 def _opencv() -> ModuleType:
-    """Return OpenCV, limited to one thread: `extract` already uses one thread per image.
-
-    The limit applies to the whole process; results do not depend on it.
-    """
+    """Return OpenCV, limited in this process to one thread, as `extract` has one for each image."""
     import cv2
 
     cv2.setNumThreads(1)

@@ -43,13 +43,7 @@ class CallFailedError(DeepFreakError):
 
 
 class Child:
-    """A process that answers calls of one function, one at a time.
-
-    Parameters
-    ----------
-    function
-        As `module:name`; takes one value.
-    """
+    """A process that answers calls of a function of one value, `module:name`, one at a time."""
 
     def __init__(self, function: str) -> None:
         self._function = function
@@ -69,12 +63,8 @@ class Child:
     def call(self, argument: Any, *, seconds: float) -> Any:  # noqa: ANN401 -- the function's
         """Return what the function makes of `argument`; the start of the child does not count.
 
-        Raises
-        ------
-        OverTimeError
-            It took longer than `seconds`.
-        CallFailedError
-            It raised an error, or the child crashed.
+        `OverTimeError` if it took longer than `seconds`, `CallFailedError` if it raised an error or
+        the child crashed.
         """
         with self._calling:
             process, pipe = self._started()

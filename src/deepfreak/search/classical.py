@@ -21,7 +21,6 @@ from deepfreak.classes import GROUPS, group_weights, grouped
 from deepfreak.datasets.executors import dask_cluster
 from deepfreak.errors import InputError, OutputError
 from deepfreak.features.cache import FeatureCache
-from deepfreak.features.sift import SIFT
 from deepfreak.models.files import save_model
 from deepfreak.search.children import children, outcome_alone
 from deepfreak.search.classical_results import (
@@ -36,13 +35,12 @@ from deepfreak.search.classical_results import (
     train_best,
     write_results,
 )
-from deepfreak.search.extraction import Extraction, Progress, no_progress
-from deepfreak.search.images import Images, described
+from deepfreak.search.images import Extraction, Images, Progress, described, no_progress
 from deepfreak.search.journal import Journal, open_journal
 from deepfreak.search.loop import Loop, ended, identity
 from deepfreak.search.samplers.tpe import TPE
 from deepfreak.search.space import Settings
-from deepfreak.search.table8 import TABLE_8, describe, pipeline
+from deepfreak.search.tables import TABLE_8, describe, pipeline
 from deepfreak.search.trial import Outcome, Trial
 from deepfreak.settings import Count, Positive, settings
 
@@ -117,20 +115,11 @@ def score(task: Task) -> Outcome:
     """Train on the training images and evaluate on the validation images.
 
     Vectors that are not in the cache are computed, so that the outcome never depends on it.
-
-    Raises
-    ------
-    DeepFreakError
-        The images do not allow it, such as fewer descriptors than visual words.
     """
     chosen, cache = pipeline(task.settings), FeatureCache(task.cache)
     times = [time.perf_counter()]
     with task.images.open() as (train, validation):
-        extractor = (
-            cache.words(chosen.extractor, train, seed=task.seed)
-            if isinstance(chosen.extractor, SIFT)
-            else chosen.extractor
-        )
+        extractor = cache.fitted(chosen.extractor, train, seed=task.seed)
         vectors, unseen = cache.vectors(extractor, train), cache.vectors(extractor, validation)
         labels, truth = train.labels, validation.labels
         classifier, classes = chosen.classifier, train.classes
@@ -211,7 +200,6 @@ def search(
             run = _Run(
                 images=images,
                 plan=plan,
-                cache=cache,
                 places=places,
                 threads=workers,
                 extraction=Extraction(cache, (train, validation), progress=progress),
@@ -239,7 +227,6 @@ class _Run:
 
     images: Images
     plan: Plan
-    cache: FeatureCache
     places: Workers
     threads: int
     extraction: Extraction
@@ -263,10 +250,11 @@ class _Run:
             )
         except InputError as error:
             return ended(Outcome(math.inf, error=str(error)))
+        folder = self.extraction.cache.folder
         task = Task(
             settings=trial.settings,
             images=self.images.absolute(),
-            cache=self.cache.folder and self.cache.folder.absolute(),
+            cache=folder and folder.absolute(),
             seed=trial.seed,
         )
         return self.places.submit(task, self.plan.trial_seconds)
@@ -303,13 +291,7 @@ class _Run:
 
 
 def _check_folder(out: Path, *, overwrite: bool) -> None:
-    """Make `out` if it does not exist; reject results without a journal, which are not a search's.
-
-    Raises
-    ------
-    OutputError
-        In one line, before any work is done.
-    """
+    """Make `out` if need be; reject results without a journal, which are no search's."""
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out} is a file; expected the name of a directory to write into")
     if not out.absolute().parent.is_dir():

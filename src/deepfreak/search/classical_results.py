@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from deepfreak.errors import DatasetError
 from deepfreak.search.images import accuracy_of
 from deepfreak.search.samplers.tpe import importance
-from deepfreak.search.table8 import TABLE_8, describe, pipeline, size
+from deepfreak.search.tables import TABLE_8, describe, pipeline, size
 from deepfreak.search.trial import Trial
 from deepfreak.storage.files import versions, whole_file
 
@@ -27,42 +27,24 @@ State = Literal["done", "timed out", "failed"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """One run of the program: when it began, and its seconds so far.
-
-    Attributes
-    ----------
-    trial_seconds
-        Time limit of each of its trials.
-    wall_s, extraction_s
-        In all, and of them those in which features were computed for all trials.
-    """
+    """One run of the program: when it began, and its seconds so far."""
 
     started: str
     workers: int
-    trial_seconds: float
+    trial_seconds: float  # time limit of each of its trials
     wall_s: float = 0.0
-    extraction_s: float = 0.0
+    extraction_s: float = 0.0  # of these, while features were computed for all trials
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Results:
-    """What a search found.
+    """What a search found."""
 
-    Attributes
-    ----------
-    purpose
-        The images, as the journal has them.
-    sessions
-        The runs of the program that it took.
-    importance
-        How much each parameter mattered; all add up to 1.
-    """
-
-    purpose: Mapping[str, Any]
+    purpose: Mapping[str, Any]  # the images, as the journal has them
     seed: int
     trials: tuple[Trial, ...]
-    sessions: tuple[Session, ...]
-    importance: Mapping[str, float]
+    sessions: tuple[Session, ...]  # the runs of the program that it took
+    importance: Mapping[str, float]  # how much each parameter mattered; all add up to 1
 
     @property
     def best(self) -> Trial | None:
@@ -145,13 +127,7 @@ def results_of(
     *,
     seed: int,
 ) -> Results:
-    """Return the results of trials.
-
-    Raises
-    ------
-    DatasetError
-        None succeeded.
-    """
+    """Return the results of trials; `DatasetError` if none succeeded."""
     if best_of(trials) is None:
         outcome = trials[0].outcome if trials else None
         raise DatasetError(
@@ -184,13 +160,7 @@ def _to_json(trial: Trial) -> dict[str, Any]:
 
 
 def write_results(out: Path, results: Results) -> None:
-    """Write `results` into the directory `out`, as JSON and as a page.
-
-    Raises
-    ------
-    OutputError
-        They cannot be written.
-    """
+    """Write `results` into the directory `out`, as JSON and as a page."""
     from deepfreak.reports.search import write_search_page
 
     text = json.dumps(results.to_json(), indent=1, allow_nan=False) + "\n"
@@ -203,30 +173,21 @@ def train_best(
     results: Results, train: "Dataset", *, cache: "FeatureCache", workers: int
 ) -> "VectorModel":
     """Return the model of the best trial, trained again on the same images, and calibrated."""
-    from deepfreak.features.sift import SIFT
     from deepfreak.models import train as train_model
 
     best = results.best
     if best is None:
         raise DatasetError("expected a trial that succeeded, found none: search again")
     chosen = pipeline(best.settings)
-    extractor = (
-        cache.words(chosen.extractor, train, seed=results.seed, workers=workers)
-        if isinstance(chosen.extractor, SIFT)
-        else chosen.extractor
-    )
     model = train_model(
         train,
-        extractor=extractor,
+        extractor=cache.fitted(chosen.extractor, train, seed=results.seed, workers=workers),
         classifier=chosen.classifier,
         groups=results.for_groups,
         seed=results.seed,
         workers=workers,
         cache=cache,
     )
-    found = {
-        "trial": best.number,
-        "of": len(results.trials),
-        "validation_accuracy": accuracy_of(best).to_json(),
-    }
+    accuracy = accuracy_of(best).to_json()
+    found = {"trial": best.number, "of": len(results.trials), "validation_accuracy": accuracy}
     return replace(model, manifest={**model.manifest, "search": found})

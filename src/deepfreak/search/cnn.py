@@ -5,35 +5,31 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deepfreak.errors import DeepFreakError, OutputError
+from deepfreak.errors import DeepFreakError, InputError, OutputError
 from deepfreak.models.evaluation import evaluate
 from deepfreak.networks import train_network
 from deepfreak.search.cnn_plan import Plan, epochs_of
-from deepfreak.search.cnn_results import RESULTS, Results
-from deepfreak.search.extraction import Progress, no_progress
-from deepfreak.search.images import described
+from deepfreak.search.images import Progress, accuracy_of, described, no_progress
 from deepfreak.search.journal import open_journal
 from deepfreak.search.loop import Loop, ended, identity
-from deepfreak.search.trial import Outcome, Trial
+from deepfreak.search.trial import Outcome, Search, Trial
 from deepfreak.search.trial import evaluate as outcome_of
-from deepfreak.storage.files import reason_of, whole_file
+from deepfreak.storage.files import reason_of, versions, whole_file
 
 if TYPE_CHECKING:
     from deepfreak.datasets import Dataset
     from deepfreak.networks import Trained
     from deepfreak.networks.state import Epoch
 
-JOURNAL = "journal.log"
-REPORT = "report.html"
-CHECKPOINTS = "checkpoints"
-NETWORKS = "networks"
+JOURNAL, RESULTS, REPORT = "journal.log", "results.json", "report.html"
+CHECKPOINTS, NETWORKS = "checkpoints", "networks"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -43,24 +39,15 @@ class Objective:
     Trains for as many epochs as the budget says, from the checkpoint of the smaller budget if that
     exists, otherwise from the start, which ends in the same weights. Evaluates two classes where
     `validation` has the two groups of real images. A network that had the largest budget is kept.
-
-    Parameters
-    ----------
-    folder
-        For checkpoints, of one bracket at a time, and networks.
-    epoch_done
-        Called with 1 after each epoch.
-    train_with
-        What trains: `train_network`, or a function like it.
     """
 
     train: "Dataset"
     validation: "Dataset"
-    folder: Path
+    folder: Path  # for checkpoints, of one bracket at a time, and networks
     plan: Plan
     device: str | None = None
-    epoch_done: Callable[[int], None] = lambda _: None
-    train_with: Callable[..., "Trained"] = train_network
+    epoch_done: Callable[[int], None] = lambda _: None  # called with 1 after each epoch
+    train_with: Callable[..., "Trained"] = train_network  # or a function like it
 
     def __call__(self, trial: Trial) -> Outcome:
         """Return the loss; diverging and too little memory raise a `DeepFreakError`."""
@@ -113,6 +100,84 @@ class Objective:
         for place in (self.folder / CHECKPOINTS).glob("*-*-*"):
             if place.name.partition("-")[0] != bracket:
                 shutil.rmtree(place)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """What a search found."""
+
+    plan: Plan
+    purpose: Mapping[str, Any]  # images to train and to judge on, and what distinguishes the search
+    found: Search
+
+    @property
+    def best(self) -> tuple[Trial, ...]:
+        """The three best at the largest budget, best first."""
+        return self.found.ranking[:3]
+
+    @property
+    def trajectory(self) -> tuple[tuple[float, Trial], ...]:
+        """Each new best at the largest budget so far, and the seconds spent until it was found."""
+        seconds, found = 0.0, list[tuple[float, Trial]]()
+        for trial in self.found.trials:
+            seconds += trial.outcome.seconds if trial.outcome else 0.0
+            before = found[-1][1] if found else None
+            if trial.succeeded and (
+                before is None or (trial.budget, -trial.loss) > (before.budget, -before.loss)
+            ):
+                found.append((seconds, trial))
+        return tuple(found)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as JSON values."""
+        trials = self.found.trials
+        outcomes = [trial.outcome for trial in trials if trial.outcome is not None]
+        return {
+            "purpose": dict(self.purpose),
+            "plan": asdict(self.plan),
+            "complete": self.found.complete,
+            "planned": self.plan.trials,
+            "failed": sum(not trial.succeeded for trial in trials),
+            "epochs_trained": sum(each.info.get("epochs_trained", 0) for each in outcomes),
+            "seconds": sum(each.seconds for each in outcomes),
+            "best": [_to_json(trial) for trial in self.best],
+            "trajectory": [
+                {**_to_json(trial), "seconds": seconds} for seconds, trial in self.trajectory
+            ],
+            "evaluations": [_to_json(trial) for trial in trials],
+            "versions": versions("torch", "numpy"),
+        }
+
+
+def _to_json(trial: Trial) -> dict[str, Any]:
+    outcome = trial.outcome
+    if outcome is None:
+        raise AssertionError
+    return {
+        "configuration": trial.configuration,
+        "settings": trial.settings,
+        "epochs": epochs_of(trial.budget),
+        "from_model": trial.from_model,
+        "accuracy": accuracy_of(trial).to_json() if trial.succeeded else None,
+        "train_accuracy": outcome.info.get("train_accuracy"),
+        "seconds": outcome.seconds,
+        "error": outcome.error,
+    }
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """Return the results that `search` wrote into `folder`; `InputError` if there are none."""
+    path = folder / RESULTS
+    try:
+        values: dict[str, Any] = json.loads(path.read_text())
+        for made in values["best"]:
+            made["settings"]["topology"], made["accuracy"]["value"], made["epochs"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"expected the results of `deepfreak model search cnn` in {path}, found {error}; let "
+            "the search end first"
+        ) from error
+    return values
 
 
 def search(

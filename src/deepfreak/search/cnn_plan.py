@@ -10,7 +10,7 @@ from deepfreak.networks import TOPOLOGIES, Configuration, Topology, Training
 from deepfreak.search.samplers.bohb import BOHB
 from deepfreak.search.samplers.hyperband import Hyperband
 from deepfreak.search.space import Space
-from deepfreak.search.table10 import ITERATIONS, PUBLISHED_CODE, TABLE_10
+from deepfreak.search.tables import ITERATIONS, PUBLISHED_CODE, TABLE_10
 from deepfreak.settings import Count, settings
 
 SPACES: Mapping[str, Space] = {"table-10": TABLE_10, "published-code": PUBLISHED_CODE}

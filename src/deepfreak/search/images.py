@@ -1,9 +1,11 @@
-"""The images of a search: those to train on, and those to choose by."""
+"""The images of a search, those to train on and those to choose by, and their features."""
 
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,22 +15,31 @@ import numpy as np
 from deepfreak.classes import GROUPS, groups
 from deepfreak.datasets import Dataset
 from deepfreak.errors import DatasetError
+from deepfreak.features.cache import FeatureCache
+from deepfreak.features.glcm import GLCM
+from deepfreak.features.lbp import LBP
+from deepfreak.features.sift import SIFT
 from deepfreak.models.evaluation import Proportion
 from deepfreak.search.trial import Trial
 
 TRAIN, VALIDATION = "train", "validation"
 
 
+Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+
+
+@contextmanager
+def no_progress(_what: str, _total: int) -> Iterator[Callable[[int], None]]:
+    """Show nothing: a `Progress` for programs."""
+    yield lambda _: None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Images:
     """Where a search takes its images from.
 
-    Attributes
-    ----------
-    data
-        The data set with the split `train` and, unless `real` has it, `validation`.
-    real
-        A set of real images with the split `validation`; classifiers then have their two groups.
+    `data` has the split `train` and, unless the real images `real` have it, `validation`;
+    classifiers have the two groups of real images where these are given.
     """
 
     data: Path
@@ -40,13 +51,7 @@ class Images:
 
     @contextmanager
     def open(self) -> Iterator[tuple[Dataset, Dataset]]:
-        """Give the training and the validation images.
-
-        Raises
-        ------
-        DatasetError
-            A file or split is missing or empty, or the classes of the two do not fit.
-        """
+        """Give the images to train on and to choose by, if their classes fit."""
         with (
             Dataset.open(self.data, split=TRAIN) as train,
             Dataset.open(self.real or self.data, split=VALIDATION) as validation,
@@ -108,3 +113,51 @@ def accuracy_of(trial: Trial) -> Proportion:
     if trial.outcome is None:
         raise AssertionError
     return Proportion(trial.outcome.info["hits"], trial.outcome.info["total"])
+
+
+class Extraction:
+    """Fills the cache with the features of data sets."""
+
+    def __init__(
+        self, cache: FeatureCache, parts: tuple[Dataset, ...], *, progress: Progress = no_progress
+    ) -> None:
+        self.seconds = 0.0  # that it has taken in this process
+        self.cache, self._parts, self._progress = cache, parts, progress
+        self._cached: set[str] = set()
+
+    def ensure(
+        self,
+        extractor: GLCM | LBP | SIFT,
+        *,
+        workers: int,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Compute what `extractor` needs of each image by threads, unless the cache has it.
+
+        For SIFT these are the descriptors; for GLCM they are the same for all distances and angles.
+        `meanwhile` is called now and then, from this thread.
+        """
+        name = "glcm" if isinstance(extractor, GLCM) else "sift"
+        if isinstance(extractor, LBP):
+            name = f"lbp points {extractor.points} radius {extractor.radius:g}"
+        if name in self._cached:
+            return
+        start = time.perf_counter()
+        try:
+            with self._progress(f"features {name}", sum(map(len, self._parts))) as show:
+
+                def advance(done: int) -> None:
+                    show(done)
+                    meanwhile()
+
+                for data in self._parts:
+                    if isinstance(extractor, SIFT):
+                        found = self.cache.descriptors(
+                            extractor, data, workers=workers, advance=advance
+                        )
+                        deque(found, maxlen=0)
+                    else:
+                        self.cache.vectors(extractor, data, workers=workers, advance=advance)
+        finally:
+            self.seconds += time.perf_counter() - start
+        self._cached.add(name)

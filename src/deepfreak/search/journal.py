@@ -20,19 +20,13 @@ FORMAT = Format("search journal", 2)
 
 
 class Journal:
-    """An open journal; `open_journal` gives one.
-
-    Attributes
-    ----------
-    trials
-        Trials that have ended, by number, each with the number of outcomes its proposal knew.
-    sessions
-        The last record of each run of the program.
-    """
+    """An open journal; `open_journal` gives one."""
 
     def __init__(self, log: AppendLog) -> None:
         self._log = log
+        # that have ended, by number, each with the number of outcomes its proposal knew
         self.trials: dict[int, tuple[Trial, int]] = {}
+        # the last record of each run of the program
         self.sessions: list[dict[str, Any]] = []
         for record in map(json.loads, log.records()):
             if "trial" in record:
@@ -66,20 +60,9 @@ def open_journal(
 ) -> Iterator[Journal]:
     """Give the journal at `path`: new, or with the trials of earlier runs of the same `search`.
 
-    Parameters
-    ----------
-    search
-        All that decides which trials there are, as JSON values.
-    overwrite
-        Whether to begin anew.
-    advice
-        What an error says to do about a journal that cannot be used.
-
-    Raises
-    ------
-    OutputError
-        The journal is in use, damaged, of another search, format or version, or it cannot be
-        written.
+    `search` is all that decides which trials there are, as JSON values; with `overwrite` it begins
+    anew. An `OutputError` says that the journal is in use, damaged, of another search, format or
+    version, or that it cannot be written, and gives `advice`.
     """
     busy = f"another process is writing {path}: wait for it or choose another name"
     if overwrite:  # whatever it is, damaged or of another kind
@@ -93,10 +76,7 @@ def open_journal(
 def read_trials(path: str | Path) -> list[Trial]:
     """Return the trials of a journal that have ended, by number, even while it is being written.
 
-    Raises
-    ------
-    InputError
-        There is none, or it is of another format or version.
+    `InputError` if there is none, or it is of another format or version.
     """
     with read_log(Path(path), form=FORMAT) as log:
         records = map(json.loads, log.records())

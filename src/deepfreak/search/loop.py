@@ -4,14 +4,8 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    BrokenExecutor,
-    CancelledError,
-    Executor,
-    Future,
-    wait,
-)
+from concurrent import futures
+from concurrent.futures import Executor, Future
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,8 +13,7 @@ from typing import Any
 
 from deepfreak.errors import BackendError
 from deepfreak.search.journal import Journal, open_journal
-from deepfreak.search.samplers import Sampler
-from deepfreak.search.trial import Outcome, Search, Trial, evaluate
+from deepfreak.search.trial import Outcome, Sampler, Search, Trial, evaluate
 
 
 def optimize(
@@ -108,21 +101,14 @@ class _Pending:
 
 @dataclass(slots=True, kw_only=True)
 class Loop:
-    """Begins trials, waits for them in the order in which they began, and writes each down.
-
-    Parameters
-    ----------
-    begin
-        Begins a trial. If that takes time, it calls `write_down` now and then.
-    deadline
-        No trial begins later, by the monotonic clock.
-    """
+    """Begins trials, waits for them in the order in which they began, and writes each down."""
 
     sampler: Sampler
+    # if that takes time, it calls `write_down` now and then
     begin: Callable[[Trial], "Future[Outcome]"]
     under_way: int = 1
     journal: Journal | None = None
-    deadline: float = math.inf
+    deadline: float = math.inf  # no trial begins later, by the monotonic clock
     on_trial: Callable[[Trial], None] = lambda _: None
     history: list[Trial] = field(default_factory=list)
     pending: deque[_Pending] = field(default_factory=deque)
@@ -186,7 +172,8 @@ class Loop:
         """Wait for the trial that began first, and let proposals know its outcome."""
         first = self.pending[0]
         while not first.written:
-            wait([each.future for each in self.pending if not each.written], None, FIRST_COMPLETED)
+            waiting = [each.future for each in self.pending if not each.written]
+            futures.wait(waiting, return_when=futures.FIRST_COMPLETED)
             self.write_down()
         self.history[self._known] = first.trial
         self.pending.popleft()
@@ -203,7 +190,7 @@ def _outcome(future: "Future[Outcome]") -> Outcome:
     """Return the outcome of a trial; what an executor met with it alone is a failure."""
     try:
         return future.result()
-    except (CancelledError, BrokenExecutor) as error:
+    except (futures.CancelledError, futures.BrokenExecutor) as error:
         raise BackendError(
             "the processes or the cluster of this search have stopped; start them again, and the "
             "same command resumes"

@@ -31,13 +31,7 @@ class When:
 
 @settings
 class Parameter:
-    """What the four kinds share.
-
-    Parameters
-    ----------
-    when
-        On which value of another parameter it depends; None if it always exists.
-    """
+    """What the four kinds share: `when` it exists, on which other it depends, None if always."""
 
     when: When | None = None
 
@@ -154,11 +148,8 @@ class Categorical(Parameter):
 class Space:
     """Parameters by name; one that depends on another comes after it.
 
-    Raises
-    ------
-    ValueError
-        There is no parameter, or a condition names one that does not come before, or a value that
-        this can never have.
+    `ValueError` if there is none, or a condition names one that does not come before, or a value
+    that this can never have.
     """
 
     parameters: Mapping[str, Parameter]
@@ -183,9 +174,7 @@ class Space:
     def draw(self, rng: np.random.Generator) -> Vector:
         """Return a vector, evenly distributed, with all parameters whether they exist or not."""
         return np.where(
-            self.choices > 0,
-            rng.integers(np.maximum(self.choices, 1)),
-            rng.random(len(self)),
+            self.choices > 0, rng.integers(np.maximum(self.choices, 1)), rng.random(len(self))
         )
 
     def walk(self, choose: Callable[[str, Parameter], Value]) -> Settings:
@@ -205,10 +194,7 @@ class Space:
     def vector(self, settings: Mapping[str, Value]) -> Vector:
         """Return where settings lie; NaN for a parameter that they do not have.
 
-        Raises
-        ------
-        ValueError
-            If one is not among its parameter's values.
+        `ValueError` if one is not among its parameter's values.
         """
         return np.array(
             [

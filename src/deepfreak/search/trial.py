@@ -1,29 +1,20 @@
-"""Trials of a search, and their outcomes."""
+"""Trials of a search, their outcomes, and what proposes them."""
 
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from deepfreak.search.space import Settings, plain
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a trial.
+    """What came of a trial: a loss, infinite for a failure, and how many seconds it took.
 
-    Parameters
-    ----------
-    loss
-        Infinite for a failure.
-    info
-        JSON values to keep with it.
-    error
-        What failed, on one line; empty if nothing did.
-    seconds
-        How long it took.
+    `info` are JSON values to keep with it, `error` says on one line what failed, if anything did.
     """
 
     loss: float
@@ -36,18 +27,10 @@ class Outcome:
 class Trial:
     """One attempt: settings at a budget.
 
-    Parameters
-    ----------
-    number
-        Its place among all trials of the search, in the order in which they began.
-    configuration
-        The name of its settings in this search; the same at every budget, as is the seed.
-    continue_from
-        The last budget at which these settings were tried before.
-    from_model
-        Whether a model of the outcomes chose the settings, rather than chance.
-    outcome
-        None while it is under way.
+    `number` is its place among all trials of the search, in the order in which they began.
+    `configuration` names its settings and is the same at every budget, as is the seed;
+    `continue_from` is the last budget at which they were tried before, `from_model` whether a model
+    of the outcomes chose them, rather than chance. `outcome` is None while it is under way.
     """
 
     number: int
@@ -119,3 +102,18 @@ def evaluate(function: Callable[[Trial], float | Outcome], trial: Trial) -> Outc
         message = " ".join(str(failure).split())
         error, loss = f"{type(failure).__name__}: {message}", math.inf
     return Outcome(loss, info, error, time.monotonic() - started)
+
+
+class Sampler(Protocol):
+    """Proposes trials; a pure function of the trials before, so that a search can be resumed."""
+
+    def identity(self) -> dict[str, Any]:
+        """Return all that decides what it proposes, as JSON values: a journal's settings."""
+
+    def propose(self, history: Sequence[Trial]) -> Trial | None:
+        """Return the trial to begin after those of `history`, all that have begun, in order.
+
+        The last ones have no outcome: either they are under way, or which of them have ended must
+        not matter. It has the number `len(history)`; None if it depends on trials under way, and
+        at the end.
+        """

@@ -12,9 +12,8 @@ from deepfreak.classes import (
 from deepfreak.datasets import Dataset
 from deepfreak.errors import BackendError, DatasetError, DeepFreakError, InputError, OutputError
 from deepfreak.networks import TOPOLOGIES, load_network, train_network
-from deepfreak.search.cnn import Objective, search
+from deepfreak.search.cnn import Objective, read_results, search
 from deepfreak.search.cnn_plan import Plan, epochs_of, narrowed
-from deepfreak.search.cnn_results import read_results
 from deepfreak.search.images import first_images
 from deepfreak.search.trial import Trial
 from tests.labelled import write_labelled

@@ -20,7 +20,7 @@ from deepfreak.models import (
 )
 from deepfreak.search.classical import Task, score
 from deepfreak.search.images import Images
-from deepfreak.search.table8 import TABLE_8
+from deepfreak.search.tables import TABLE_8
 from deepfreak.search.trial import Outcome, Trial
 from tests.labelled import write_labelled
 from tests.unit.datasets.real_images.test_real_set import write_frames

@@ -3,7 +3,7 @@ import pytest
 from pydantic import ValidationError
 
 from deepfreak.search import Categorical, Float, Integer, Ordinal, Space, When
-from deepfreak.search.table10 import EPOCHS, PUBLISHED_CODE, TABLE_10
+from deepfreak.search.tables import EPOCHS, PUBLISHED_CODE, TABLE_10
 
 SPACE = Space(
     {

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from deepfreak.features import GLCM, LBP, SIFT
 from deepfreak.models import SVM, Forest
 from deepfreak.search.space import Ordinal
-from deepfreak.search.table8 import TABLE_8, describe, pipeline, size
+from deepfreak.search.tables import TABLE_8, describe, pipeline, size
 
 BY_NAME = TABLE_8.parameters
 

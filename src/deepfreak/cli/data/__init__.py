@@ -3,16 +3,9 @@
 import click
 
 from deepfreak.cli.command import Group
-from deepfreak.cli.data.export import export
-from deepfreak.cli.data.fetch import fetch
-from deepfreak.cli.data.generate import generate
-from deepfreak.cli.data.import_ import import_
-from deepfreak.cli.data.join import join
+from deepfreak.cli.data.files import export, fetch, import_, join, show, verify
 from deepfreak.cli.data.prepare import prepare
-from deepfreak.cli.data.randomise import randomise
-from deepfreak.cli.data.show import show
-from deepfreak.cli.data.simulate import simulate
-from deepfreak.cli.data.verify import verify
+from deepfreak.cli.data.simulate import generate, randomise, simulate
 
 
 @click.group(cls=Group)

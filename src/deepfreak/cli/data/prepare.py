@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from deepfreak.cli.command import INPUT, OUTPUT_FILE, Command, done, log
+from deepfreak.cli.command import INPUT, OUTPUT_FILE, Command, bars, done, log
 from deepfreak.cli.options import (
     frame_options,
     notes_once,
@@ -19,15 +19,12 @@ from deepfreak.storage.files import check_output
 _EXAMPLES = 12  # of each setup on the preview
 
 
-def _integers(names: str) -> Callable[[click.Context, click.Parameter, str | None], object]:
-    """Return a callback that reads as many whole numbers as `names` has."""
+def _integers(names: str) -> Callable[[str], tuple[int, ...]]:
+    """Return a function that reads as many whole numbers as `names` has."""
 
-    def parse(_context: click.Context, _option: click.Parameter, value: str | None) -> object:
-        if value is None:
-            return None
-        parts = value.split(",")
+    def parse(value: str) -> tuple[int, ...]:
         try:
-            numbers = tuple(int(part) for part in parts)
+            numbers = tuple(map(int, value.split(",")))
         except ValueError:
             numbers = ()
         if len(numbers) != len(names.split(",")):
@@ -56,11 +53,11 @@ def _integers(names: str) -> Callable[[click.Context, click.Parameter, str | Non
     help="That mean as a number.",
 )  # fmt: skip
 @click.option(
-    "--beamstop", metavar="X0,Y0,X1,Y1", callback=_integers("x0,y0,x1,y1"),
+    "--beamstop", metavar="X0,Y0,X1,Y1", type=_integers("x0,y0,x1,y1"),
     help="Rectangle of the shadow in the frame's pixels, x along fast; by default it is found.",
 )  # fmt: skip
 @click.option(
-    "--crop", metavar="SLOW,FAST", callback=_integers("slow,fast"),
+    "--crop", metavar="SLOW,FAST", type=_integers("slow,fast"),
     help="Pixel of the frame at the image's corner; by default it is found.",
 )  # fmt: skip
 @click.option(
@@ -82,17 +79,10 @@ def _integers(names: str) -> Callable[[click.Context, click.Parameter, str | Non
 def prepare(
     *,
     frames: tuple[Path, ...],
-    labels: Path,
     out: Path,
     like: Path | None,
     target_mean: float | None,
-    beamstop: tuple[int, int, int, int] | None,
-    crop: tuple[int, int] | None,
-    factor: int | None,
     preview: Path | None,
-    test_part: float,
-    together: Any,  # noqa: ANN401 -- one of three names
-    seed: int,
     overwrite: bool,
     **options: Any,  # noqa: ANN401 -- of all kinds
 ) -> None:
@@ -102,8 +92,7 @@ def prepare(
     without the beamstop's shadow and encoded in 8 bits; the preprocessed ones are these times one
     constant, so that their mean is that of synthetic images.
     """
-    from contextlib import ExitStack
-
+    beamstop, crop, factor = (options.pop(name) for name in ("beamstop", "crop", "factor"))
     if like is not None and target_mean is not None:
         raise click.UsageError("expected one of --mean and --target-mean, found both")
     if factor is not None and crop is None:
@@ -115,32 +104,22 @@ def prepare(
     from deepfreak.datasets.real_images.crop import ByHand
     from deepfreak.datasets.real_images.real_set import mean_of, prepare_real_set
     from deepfreak.formats.guarded import find_files_guarded, load_guarded
-    from deepfreak.progress import progress
 
     given = load_guarded(read_settings(options))
     shadow = beamstop and (beamstop[1], beamstop[0], beamstop[3], beamstop[2])
-    with ExitStack() as stack:
-
-        def start(what: str, total: int) -> Callable[[int], None]:
-            # one bar after the other
-            stack.close()
-            return stack.enter_context(progress(what, total))
-
-        target = mean_of(like, start=start) if like is not None else target_mean or 0.0
+    with bars() as start:
         made = prepare_real_set(
             find_files_guarded(frames, given.get("geometry")),
-            labels,
+            options.pop("labels"),
             out,
-            target_mean=target,
-            test_part=test_part,
-            seed=seed,
-            together=together,
+            target_mean=target_mean or 0.0 if like is None else mean_of(like, start=start),
             by_hand=ByHand(shadow=shadow, origin=crop, factor=factor),
             options=given,
             see=notes_once(),
             examples=_EXAMPLES if preview is not None else 0,
             overwrite=overwrite,
             start=start,
+            **options,
         )
     if preview is not None:
         from deepfreak.reports.real_set import write_preview

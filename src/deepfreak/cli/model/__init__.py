@@ -3,8 +3,7 @@
 import click
 
 from deepfreak.cli.command import Group
-from deepfreak.cli.model.calibrate import calibrate
-from deepfreak.cli.model.evaluate import evaluate
+from deepfreak.cli.model.evaluate import calibrate, evaluate
 from deepfreak.cli.model.search import search
 from deepfreak.cli.model.train import train
 

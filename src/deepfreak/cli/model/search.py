@@ -1,5 +1,6 @@
 """`deepfreak model search`: the settings of classifiers, chosen by trying."""
 
+import math
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from deepfreak.cli.options import (
     validation_option,
     workers_option,
 )
+from deepfreak.progress import progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,12 +53,9 @@ def classical(
     *,
     data: Path,
     out: Path,
-    workers: int,
     validation: Path | None,
     cache: Path | None,
-    dask: str | None,
-    overwrite: bool,
-    **options: Any,  # noqa: ANN401 -- those of the plan
+    **options: Any,  # noqa: ANN401 -- those of the plan and of `search`
 ) -> None:
     """Search extractor and classifier together, by TPE.
 
@@ -66,23 +65,20 @@ def classical(
     """
     from deepfreak.features.cache import FeatureCache
     from deepfreak.models.evaluation import format_percent
-    from deepfreak.progress import progress
     from deepfreak.reports.search import minutes
     from deepfreak.search.classical import search as search_classical
     from deepfreak.search.images import Images, accuracy_of
-    from deepfreak.search.table8 import describe
+    from deepfreak.search.tables import describe
 
     with resumable(lambda: f"the trials that ended are kept in {out}"):
         results = search_classical(
             Images(data=data, real=validation),
             out,
-            plan=CLASSICAL.make(options),
+            plan=CLASSICAL.take_settings(options),
             cache=FeatureCache() if cache is None else FeatureCache(cache),
-            workers=workers,
-            dask=dask,
-            overwrite=overwrite,
             progress=progress,
             say=log.info,
+            **options,
         )
     best, counts, seconds = results.best, results.counts, results.seconds
     if best is not None:
@@ -119,15 +115,11 @@ def classical(
 @workers_option("Processes that simulate, without a GPU.")
 def cnn(
     *,
-    data: str,
     out: Path,
-    validation: Path | None,
     images: int | None,
     device: str | None,
     time_limit: float | None,
-    simulate: int | None,
-    workers: int,
-    **options: Any,  # noqa: ANN401 -- those of the plan
+    **options: Any,  # noqa: ANN401
 ) -> None:
     """Search a network's topology and training, by BOHB.
 
@@ -135,25 +127,18 @@ def cnn(
     split `validation`. A training continues from its smaller budget. An interrupted search resumes
     when the same command is given again.
     """
-    context = click.get_current_context()
-    if simulate is None:
-        INPUT.convert(data, None, context)
+    if options["simulate"] is None:
+        INPUT.convert(options["data"], None, click.get_current_context())
     else:
-        is_recipe(context, None, data)
-    import math
-
+        is_recipe(options["data"])
     from deepfreak.models.evaluation import format_percent
     from deepfreak.networks.figures import hours
-    from deepfreak.progress import progress
     from deepfreak.search.cnn import search as search_cnn
     from deepfreak.search.images import accuracy_of, first_images
 
-    plan = CNN.make(options)
+    plan = CNN.take_settings(options)
     with (
-        _opened(data, validation, simulate=simulate, images=images, workers=workers) as (
-            train,
-            judged,
-        ),
+        _opened(images=images, **options) as (train, judged),
         resumable(lambda: f"the trainings that ended are kept in {out}"),
     ):
         results = search_cnn(
@@ -183,26 +168,25 @@ def cnn(
 
 @contextmanager
 def _opened(
-    data: str, real: Path | None, *, simulate: int | None, images: int | None, workers: int
+    *, data: str, validation: Path | None, simulate: int | None, images: int | None, workers: int
 ) -> "Iterator[tuple[Dataset, Dataset]]":
     """Give the images to learn and to choose by, from a file or simulated in memory."""
     from deepfreak.search.images import Images
 
     if simulate is None:
-        with Images(data=Path(data), real=real).open() as pair:
+        with Images(data=Path(data), real=validation).open() as pair:
             yield pair
         return
     from deepfreak.datasets import Dataset
     from deepfreak.datasets.in_memory import rendered_splits
     from deepfreak.physics.recipe import load_recipe
-    from deepfreak.progress import progress
 
-    counts = {"train": images, **({} if real is not None else {"validation": images})}
+    counts = {"train": images} | ({"validation": images} if validation is None else {})
     made = rendered_splits(
         load_recipe(data), seed=simulate, counts=counts, workers=workers, show=progress
     )
-    if real is None:
+    if validation is None:
         yield made.split("train"), made.split("validation")
         return
-    with Dataset.open(real, split="validation") as judged:
+    with Dataset.open(validation, split="validation") as judged:
         yield made.split("train"), judged

@@ -4,16 +4,14 @@ What is trained follows from the options and the data: a network with `--archite
 screening model on a table of evidence, an extractor with a classifier on images otherwise.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from deepfreak.cli.command import INPUT, Command, check_directory, done
-from deepfreak.cli.from_settings import (
-    SettingsOptions,
-    reject_unrelated_options,
-)
+from deepfreak.cli.from_settings import SettingsOptions, reject_unrelated_options
 from deepfreak.cli.model.train_network import INPUTS, TOPOLOGY, TRAINING, train_network
 from deepfreak.cli.options import (
     device_option,
@@ -23,6 +21,7 @@ from deepfreak.cli.options import (
     workers_option,
 )
 from deepfreak.extras import require
+from deepfreak.progress import progress
 from deepfreak.storage.files import check_output
 
 ARCHITECTURES = ("compact", "A", "B", "C", "raw", "preprocessed", *map(str, range(14)))
@@ -160,9 +159,7 @@ def train(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 --
 
     if is_table(data):
         _reject_others(context, "screening", f"a table of evidence, {data}")
-        from deepfreak.cli.model.train_screening import train_screening
-
-        return train_screening(data, out, seed=options["seed"], overwrite=options["overwrite"])
+        return _train_screening(data, out, seed=options["seed"], overwrite=options["overwrite"])
     require("search")
     return _train_classical(**options)
 
@@ -190,18 +187,12 @@ def _train_classical(
     **options: Any,  # noqa: ANN401 -- those of `EXTRACTORS` and `CLASSIFIERS`
 ) -> None:
     """Train an extractor with a classifier."""
-    from dataclasses import replace
-
     from deepfreak import models
     from deepfreak.datasets import Dataset
-    from deepfreak.progress import progress
 
     chosen = EXTRACTORS[extractor].make(options)
     learner = CLASSIFIERS[classifier].make(options, **WEIGHT.given(options))
-    with (
-        Dataset.open(data, split=split) as images,
-        progress("features", len(images)) as advance,
-    ):
+    with Dataset.open(data, split=split) as images, progress("features", len(images)) as advance:
         model = models.train(
             images,
             extractor=chosen,
@@ -231,3 +222,41 @@ def _train_classical(
         f"accuracy {how} {said}, {out.stat().st_size / 1e6:.2f} MB"
     )
     done(f"wrote {out}", then=f"deepfreak model evaluate {out} TEST.h5")
+
+
+def _train_screening(table: Path, out: Path, *, seed: int, overwrite: bool) -> None:
+    """Train the screening model, and write its scores beside it.
+
+    Each family of detectors is left out in turn: what is learned about it from the others is
+    printed, and becomes the scores, from which `classify` and `watch` take their thresholds.
+    """
+    from threadpoolctl import threadpool_limits
+
+    from deepfreak.datasets.randomised import read_table
+    from deepfreak.models import save_model
+    from deepfreak.models.screening_fit import fit_screening
+    from deepfreak.reports.records import thresholds_text, transfer_table
+    from deepfreak.screening.calibration import (
+        calibrate_left_out,
+        calibration_path,
+        write_calibration,
+    )
+
+    check_output(calibration_path(out), overwrite=overwrite)
+    data = read_table(table)
+    with threadpool_limits(1):  # the last bits depend on how many there are
+        found = fit_screening(data, seed=seed)
+    manifest = {
+        "command": f"deepfreak model train {table.name} --seed {seed}",
+        "table": data.manifest,
+        "frames": len(data),
+    }
+    model = replace(found.model, manifest=manifest)
+    save_model(model, out, overwrite=overwrite)
+    write_calibration(
+        calibrate_left_out(model, data, found.odds), calibration_path(out), overwrite=overwrite
+    )
+    click.echo(transfer_table(data, found))
+    click.echo(thresholds_text(data, found.odds))
+    click.echo(f"{out}: {model.name}, {len(data)} frames, {out.stat().st_size / 1e6:.2f} MB")
+    done(f"wrote {out} and {calibration_path(out)}", then=f"deepfreak classify FILES --model {out}")

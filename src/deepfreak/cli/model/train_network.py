@@ -2,6 +2,8 @@
 
 import os
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +11,7 @@ import click
 
 from deepfreak.cli.command import done, log, resumable
 from deepfreak.cli.from_settings import SettingsOptions, one_line_errors
+from deepfreak.progress import progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,14 +46,11 @@ def train_network(
     **options: Any,  # noqa: ANN401 -- those of the architecture and its training
 ) -> None:
     """Train a network, write what `classify` takes, and a page about the training."""
-    from dataclasses import replace
-
     from deepfreak import networks
     from deepfreak.networks.batches import VOLUME
     from deepfreak.networks.figures import hours, write_training_page
     from deepfreak.networks.state import Epoch
     from deepfreak.networks.training import CHECKPOINT
-    from deepfreak.progress import progress
 
     if also and fresh is not None:
         raise click.UsageError("--also mixes images with those of DATA: leave --fresh out")
@@ -117,7 +117,6 @@ def _served(model: "NetworkModel", held_out: "Dataset | None", path: Path) -> st
     from deepfreak.errors import OutputError
     from deepfreak.networks.calibration import calibrate
     from deepfreak.networks.export import export_onnx
-    from deepfreak.progress import progress
 
     calibration = None
     if held_out is not None:
@@ -134,8 +133,6 @@ def _served(model: "NetworkModel", held_out: "Dataset | None", path: Path) -> st
 
 def _chosen(name: str, options: dict[str, Any]) -> "tuple[Architecture, Training]":
     """Return the architecture of that name and its training, with what options change."""
-    from dataclasses import replace
-
     from deepfreak import networks
     from deepfreak.search.cnn_plan import lasting, narrowed
 
@@ -155,10 +152,10 @@ def _chosen(name: str, options: dict[str, Any]) -> "tuple[Architecture, Training
             "raw": networks.FOR_RAW_IMAGES,
             "preprocessed": networks.FOR_PREPROCESSED_IMAGES,
         }.get(name)
-        topology = (
-            networks.TOPOLOGIES[int(name)] if configuration is None else configuration.topology
-        )
-        training = networks.Training() if configuration is None else configuration.training
+        if configuration is None:
+            topology, training = networks.TOPOLOGIES[int(name)], networks.Training()
+        else:
+            topology, training = configuration.topology, configuration.training
         architecture = replace(
             narrowed(topology, shape.get("filters")), normalise=shape.get("normalise", "batch")
         )
@@ -196,11 +193,16 @@ def _further(files: tuple[Path, ...], folder: Path | None) -> "Iterator[tuple[Da
     from deepfreak.datasets import Dataset
 
     with ExitStack() as stack:
-        opened = tuple(stack.enter_context(Dataset.open(file)) for file in files)
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            opened = tuple(data.memory_map(folder) for data in opened)
-        yield opened
+        opened = [stack.enter_context(Dataset.open(file)) for file in files]
+        yield tuple(_mapped(data, folder) for data in opened)
+
+
+def _mapped(data: "Dataset", folder: Path | None) -> "Dataset":
+    """Return a data set with its images copied into `folder` if there is one."""
+    if folder is None:
+        return data
+    folder.mkdir(parents=True, exist_ok=True)
+    return data.memory_map(folder)
 
 
 @contextmanager
@@ -209,10 +211,7 @@ def _shown(
 ) -> "Iterator[Dataset | Fresh]":
     """Give what is learned from: the images, a copy of them in `folder`, or fresh shots."""
     if fresh is None:
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            train = train.memory_map(folder)
-        yield train
+        yield _mapped(train, folder)
         return
     from deepfreak.datasets import worker_processes
     from deepfreak.networks import Fresh
@@ -227,16 +226,10 @@ def _shown(
             f" found {found}"
         )
     experiment = experiment_from(recipe, where=str(train.path))
+    made = partial(Fresh, experiment=experiment, series=fresh, images_per_epoch=len(train))
     if missing_on_this_machine() is None:
-        yield Fresh(
-            experiment=experiment,
-            series=fresh,
-            images_per_epoch=len(train),
-            renderer=Renderer(experiment),
-        )
+        yield made(renderer=Renderer(experiment))
         return
     experiment.structure_factors()  # fills the cache before the workers ask for it
     with worker_processes(workers) as executor:
-        yield Fresh(
-            experiment=experiment, series=fresh, images_per_epoch=len(train), executor=executor
-        )
+        yield made(executor=executor)

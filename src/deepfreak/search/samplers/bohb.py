@@ -48,12 +48,8 @@ class Guidance:
 class BOHB:
     """Hyperband's budgets, a model's settings (Falkner, Klein and Hutter 2018).
 
-    Parameters
-    ----------
-    iterations
-        How many brackets. With more of them a finished search can be resumed.
-    guidance
-        With `random_fraction` 1 it is Hyperband; that with equal budgets is random search.
+    With more `iterations`, which are brackets, a finished search can be resumed. With a guidance of
+    `random_fraction` 1 it is Hyperband; that with equal budgets is random search.
     """
 
     space: Space
@@ -109,10 +105,7 @@ class BOHB:
 def suggest(
     space: Space, history: Sequence[Trial], guidance: Guidance, rng: np.random.Generator
 ) -> tuple[Settings, bool]:
-    """Return settings to try next, and whether the model chose them.
-
-    Falkner et al. 2018, Algorithm 2.
-    """
+    """Return settings to try next, and whether the model chose them (Falkner 2018, Algorithm 2)."""
     at_random = rng.random() < guidance.random_fraction
     model = None if at_random else densities(space, history, guidance, rng)
     if model is None:

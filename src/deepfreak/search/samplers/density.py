@@ -25,20 +25,11 @@ class Density:
     Gaussian of standard deviation h where values have an order; where they have none, the kernel
     of Aitchison and Aitken (1976): 1 - h for the point's own choice, h / (c - 1) for each of the
     c - 1 others, whether or not they occur among the points.
-
-    Parameters
-    ----------
-    points
-        (n, d) vectors of a `Space`, no NaN.
-    bandwidths
-        (d,), h.
-    choices
-        (d,), c, and 0 where values have an order.
     """
 
-    points: Array
-    bandwidths: Array
-    choices: Indices
+    points: Array  # (n, d) vectors of a `Space`, no NaN
+    bandwidths: Array  # (d,), h
+    choices: Indices  # (d,), c, and 0 where values have an order
 
     def __call__(self, vectors: Array) -> Array:
         """Return the density at each of (m, d) vectors."""
@@ -98,12 +89,8 @@ class DensityPair:
     ) -> "DensityPair | None":
         """Fit both to what was found at one budget; None if there is too little of it.
 
-        Parameters
-        ----------
-        vectors, losses
-            (n, d), NaN where a parameter does not exist, and (n,), infinite for a failure.
-        rng
-            Fills in what does not exist.
+        `vectors` are (n, d), NaN where a parameter does not exist, which `rng` fills in; `losses`
+        are (n,), infinite for a failure.
         """
         good, bad = split(losses, min_points=min_points, good_percent=good_percent)
         if min(len(good), len(bad)) <= vectors.shape[1]:

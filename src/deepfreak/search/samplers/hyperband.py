@@ -87,17 +87,8 @@ def next_run(iteration: int, rungs: Sequence[Rung], begun: Sequence[Trial]) -> R
 
     A rung ends when all its runs have. Those of least loss are promoted to the next rung, in the
     order in which they were drawn; a failure (infinite loss) never is, and where too few succeeded
-    new settings take the places.
-
-    Parameters
-    ----------
-    begun
-        The trials of this bracket, in the order in which they began.
-
-    Returns
-    -------
-    Run
-        None while it depends on trials under way, and at the end.
+    new settings take the places. `begun` are the trials of this bracket, in the order in which they
+    began; None while the next run depends on trials under way, and at the end.
     """
     promoted: list[Configuration] = []
     before = None

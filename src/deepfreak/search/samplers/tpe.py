@@ -13,16 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deepfreak.search.space import (
-    Categorical,
-    Float,
-    Integer,
-    Ordinal,
-    Parameter,
-    Settings,
-    Space,
-    Value,
-)
+from deepfreak.search.space import Categorical, Float, Integer, Ordinal, Parameter, Space, Value
 from deepfreak.search.trial import Trial
 
 if TYPE_CHECKING:
@@ -83,7 +74,7 @@ class TPE:
         )
 
 
-def _ask(study: "Study", space: Space) -> Settings:
+def _ask(study: "Study", space: Space) -> dict[str, Value]:
     """Return the settings of a trial that `study` then counts as under way."""
     asked = study.ask()
 
@@ -113,11 +104,7 @@ def study_of(
 
     Values of an ordinal or categorical parameter are their places. A failed trial is "pruned",
     which the estimators count among the worst: "failed" ones they would forget, and try again.
-
-    Parameters
-    ----------
-    storage
-        Where Optuna keeps it, such as "sqlite:///study.db" for its dashboard.
+    `storage` is where Optuna keeps it, such as "sqlite:///study.db" for its dashboard.
     """
     import optuna
     from optuna.trial import TrialState, create_trial
@@ -130,17 +117,14 @@ def study_of(
         optuna.logging.set_verbosity(level)
     for trial in trials:
         state = TrialState.COMPLETE if trial.succeeded else TrialState.PRUNED
-        parameters = {name: space.parameters[name] for name in trial.settings}
-        study.add_trial(
-            create_trial(
-                state=TrialState.RUNNING if trial.outcome is None else state,
-                value=trial.loss if trial.succeeded else None,
-                params={
-                    name: _place(parameters[name], value) for name, value in trial.settings.items()
-                },
-                distributions={name: _distribution(each) for name, each in parameters.items()},
-            )
+        kinds = {name: space.parameters[name] for name in trial.settings}
+        made = create_trial(
+            state=TrialState.RUNNING if trial.outcome is None else state,
+            value=trial.loss if trial.succeeded else None,
+            params={name: _place(kinds[name], value) for name, value in trial.settings.items()},
+            distributions={name: _distribution(kind) for name, kind in kinds.items()},
         )
+        study.add_trial(made)
     return study
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from deepfreak.search import Categorical, Float, Integer, Outcome, Space, When, optimize
 from deepfreak.search.samplers.tpe import RANDOM, TPE, importance, study_of
-from deepfreak.search.table8 import TABLE_8
+from deepfreak.search.tables import TABLE_8
 
 
 def search(accuracy, *, trials, at_once=1, seed=0):

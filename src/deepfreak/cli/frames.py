@@ -1,9 +1,10 @@
-"""`deepfreak classify`: verdicts on detector files."""
+"""`deepfreak classify`, `inspect` and `demo`: verdicts on detector files, and what is in them."""
 
+import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -15,11 +16,14 @@ from deepfreak.cli.options import (
     frames_argument,
     model_option,
     notes_once,
+    out_option,
     overwrite_option,
     policy_options,
     read_settings,
     report_option,
+    workers_option,
 )
+from deepfreak.progress import progress
 from deepfreak.text import printable
 
 if TYPE_CHECKING:
@@ -93,13 +97,26 @@ def classify(
                 decisions.update([result.decision] if result.decision else [])
                 yield result
 
-    with _records(out, overwrite=overwrite) as stream, _bar(len(found), out) as advance:
+    # no bar where the records show how far it is
+    shown = out is None and sys.stdout.isatty()
+    bar = nullcontext(lambda _: None) if shown else progress("files", len(found))
+    with _records(out, overwrite=overwrite) as stream, bar as advance:
         judged = verdicts(stream, advance)
         if report is not None:
-            _write_page(report, judged, classifier.name, overwrite=overwrite)
+            from deepfreak.reports.verdicts import write_verdict_page
+
+            write_verdict_page(
+                report,
+                title="Verdicts on detector frames",
+                verdicts=map(_shown, judged),
+                details=[("model", classifier.name)],
+                overwrite=overwrite,
+            )
         for _ in judged:
             pass
-    _count(decisions)
+    if decisions:
+        counts = ", ".join(f"{decisions[name]} {name}" for name in ("keep", "unsure", "discard"))
+        done(f"decisions: {counts}")
     for path in (out, report):
         if path is not None:
             done(f"wrote {path}")
@@ -107,13 +124,6 @@ def classify(
         return 0
     log.warning("%d of %d records are of what could not be classified", failed, read + failed)
     return SOME_UNREADABLE if read else ALL_UNREADABLE
-
-
-def _count(decisions: Counter[str]) -> None:
-    """Say how many frames there are of each decision, if anything was decided."""
-    if decisions:
-        counts = ", ".join(f"{decisions[name]} {name}" for name in ("keep", "unsure", "discard"))
-        done(f"decisions: {counts}")
 
 
 def _policy(
@@ -158,39 +168,16 @@ def _records(out: Path | None, *, overwrite: bool) -> Iterator[TextIO]:
         yield stream
 
 
-def _bar(total: int, out: Path | None) -> AbstractContextManager[Callable[[int], None]]:
-    """Give a function that counts files; a bar where the records do not show how far it is."""
-    from deepfreak.progress import progress
-
-    if out is None and sys.stdout.isatty():
-        return nullcontext(lambda _: None)
-    return progress("files", total)
-
-
 def _counted(files: list[Path], advance: Callable[[int], None]) -> Iterator[Path]:
     for file in files:
         yield file
         advance(1)
 
 
-def _write_page(path: Path, verdicts: Iterator["Verdict"], model: str, *, overwrite: bool) -> None:
-    from deepfreak.reports.verdicts import write_verdict_page
-
-    write_verdict_page(
-        path,
-        title="Verdicts on detector frames",
-        verdicts=(_shown(verdict) for verdict in verdicts),
-        details=[("model", model)],
-        overwrite=overwrite,
-    )
-
-
 def _shown(verdict: "Verdict") -> "GalleryItem":
     import numpy as np
 
-    from deepfreak.encoding import (
-        SIZE,
-    )
+    from deepfreak.encoding import SIZE
     from deepfreak.reports.verdicts import GalleryItem
 
     image, valid = verdict.image, verdict.valid
@@ -207,3 +194,86 @@ def _shown(verdict: "Verdict") -> "GalleryItem":
         reasons=verdict.reasons,
         overlay=verdict.overlay,
     )
+
+
+@click.command(cls=Command)
+@frames_argument
+@click.option(
+    "--frame", type=click.IntRange(0), metavar="N",
+    help="Frame N of each file, from 0; the first by default.",
+)  # fmt: skip
+@frame_options
+@click.option("--picture", type=OUTPUT_FILE, help="PNG to draw, of one frame.")
+@click.option(
+    "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True
+)
+@overwrite_option
+def inspect(
+    *,
+    files: tuple[Path, ...],
+    frame: int | None,
+    picture: Path | None,
+    form: str,
+    overwrite: bool,
+    **options: Any,  # noqa: ANN401 -- of all kinds
+) -> int:
+    """Show what is understood of detector files.
+
+    For each of FILES, files or directories of them: the frame's size, which pixels measured nothing
+    and why, the gain and other metadata, and where each was found; and what it shows: peaks, rings,
+    lattices (docs/evidence.md). With `--format json` one object a line; a byte XX of a file's name
+    that is not UTF-8 is the surrogate U+DCXX there, as Python's os.fsencode takes it.
+    """
+    from deepfreak.errors import FrameError
+    from deepfreak.evidence import find_evidence
+    from deepfreak.formats.guarded import find_files_guarded, load_guarded, open_guarded
+    from deepfreak.reports.inspection import describe, draw, inspection_text
+
+    given = load_guarded(read_settings(options))
+    given["reasons"] = True
+    found = find_files_guarded(files, given.get("geometry"))
+    if picture is not None and len(found) > 1:
+        raise click.UsageError(f"expected one file to draw with --picture, found {len(found)}")
+    failed = 0
+    for path in found:
+        try:
+            with open_guarded(path, **given) as opened:
+                index = frame or 0
+                read = opened.read(index)
+                evidence = find_evidence(read)
+                record = describe(read, opened.count, evidence)
+                if picture is not None:
+                    draw(read, evidence, picture, overwrite=overwrite)
+        except FrameError as error:
+            failed += 1
+            record = {"file": str(path), "frame": frame, "error": str(error)}
+        click.echo(
+            json.dumps(record, allow_nan=False) if form == "json" else inspection_text(record)
+        )
+    if picture is not None and not failed:
+        done(f"picture: {picture}")
+    if not failed:
+        return 0
+    log.warning("%d of %d files could not be read", failed, len(found))
+    return SOME_UNREADABLE if failed < len(found) else ALL_UNREADABLE
+
+
+@click.command(cls=Command)
+@out_option("Directory for images and page.", directory=True, default=Path("deepfreak-demo"))
+@click.option(
+    "--count", type=click.IntRange(1, 10_000), default=60, show_default=True, help="Shots."
+)
+@workers_option()
+@overwrite_option
+def demo(*, out: Path, count: int, **options: Any) -> None:  # noqa: ANN401 -- of `run_demo`
+    """Simulate shots, classify them, and show the verdicts.
+
+    The model is `diffranet`. The embedded crystal has photosystem II's unit cell; nothing is
+    downloaded.
+    """
+    from deepfreak.demo import run_demo, summary
+
+    with progress("simulating", count) as advance:
+        made = run_demo(out, count=count, say=click.echo, advance=advance, **options)
+    click.echo(f"\n{summary(made)}")
+    done(f"wrote {made.page}", then=f"open {made.page} in a browser; deepfreak classify FRAMES")

@@ -1,4 +1,4 @@
-"""Table 8: the space of the joint search for an extractor and a classifier.
+"""Tables 8 and 10 of the paper: the spaces of the joint search and of that for the network.
 
 Distances and angles of GLCM and class weights are tuples, which are tried together.
 """
@@ -15,7 +15,8 @@ from deepfreak.features.sift import SIFT, VisualWords
 from deepfreak.models.classifier import CLASS_WEIGHTS
 from deepfreak.models.forest import MAX_DEPTHS, MAX_FEATURES, TREES, Forest
 from deepfreak.models.svm import COSTS, GAMMAS, SVM
-from deepfreak.search.space import Categorical, Ordinal, Settings, Space, Value, When, label
+from deepfreak.search.samplers.hyperband import Hyperband
+from deepfreak.search.space import Categorical, Float, Ordinal, Settings, Space, Value, When, label
 
 DISTANCES = (1, 2, 4, 5, 8)
 ANGLES_DEG = (0, 45, 90, 135)
@@ -43,8 +44,6 @@ def _ordinal(values: tuple[Value, ...]) -> Ordinal:
     return Ordinal(values=values)
 
 
-_WEIGHTS = Categorical(values=CLASS_WEIGHTS)
-
 # Ordinals stand in the order of their effect: no limit on the depth after the largest limit, one
 # over the number of features (gamma 0) before the smallest gamma.
 TABLE_8 = Space(
@@ -65,17 +64,42 @@ TABLE_8 = Space(
             trees=_ordinal(TREES),
             max_features=_ordinal(MAX_FEATURES),
             max_depth=_ordinal(tuple(sorted(MAX_DEPTHS, key=lambda depth: depth or math.inf))),
-            class_weight=_WEIGHTS,
+            class_weight=Categorical(values=CLASS_WEIGHTS),
         ),
         **_for(
             "classifier",
             SVM.name,
             C=_ordinal(tuple(sorted(COSTS))),
             gamma=_ordinal(tuple(sorted(GAMMAS))),
-            class_weight=_WEIGHTS,
+            class_weight=Categorical(values=CLASS_WEIGHTS),
         ),
     }
 )
+
+# How many brackets the paper ran.
+ITERATIONS = 16
+# Budgets of 50/27, 50/9, 50/3 and 50 epochs; the bound of 1 is the authors' code's.
+EPOCHS = Hyperband(min_budget=1, max_budget=50, eta=3)
+# The space as printed.
+TABLE_10 = Space(
+    {
+        # variants of Table 9; the default topology is not among them
+        "topology": Categorical(values=tuple(range(1, 14))),
+        "learning_rate": Float(lower=1e-4, upper=10, log=True),
+        "momentum": Float(lower=0.5, upper=1),
+        "weight_decay": Float(lower=1e-5, upper=5e-5),
+        "batch_size": Categorical(values=(4, 8, 16, 32, 64)),
+    }
+)
+# The space of the authors' code, which alone has the batch sizes 1 and 2 of Table 11.
+PUBLISHED_CODE = Space(
+    {
+        **TABLE_10.parameters,
+        "learning_rate": Float(lower=1e-4, upper=1, log=True),
+        "batch_size": Categorical(values=(1, 2, 4, 8, 16)),
+    }
+)
+
 _EXTRACTORS: dict[str, Callable[..., GLCM | LBP | SIFT]] = {
     GLCM.name: GLCM,
     LBP.name: LBP,
@@ -94,17 +118,16 @@ class Pipeline:
 
 def pipeline(settings: Mapping[str, Any]) -> Pipeline:
     """Return the extractor and the classifier with these settings of `TABLE_8`."""
-    made: list[Any] = []
-    for kinds, name in ((_EXTRACTORS, "extractor"), (_CLASSIFIERS, "classifier")):
-        kind = settings[name]
-        prefix = f"{kind}."
-        options = {
-            option.removeprefix(prefix): value
-            for option, value in settings.items()
-            if option.startswith(prefix)
-        }
-        made.append(kinds[kind](**options))
-    return Pipeline(extractor=made[0], classifier=made[1])
+    options: dict[str, dict[str, Any]] = {settings["extractor"]: {}, settings["classifier"]: {}}
+    for name, value in settings.items():
+        kind, dot, option = name.partition(".")
+        if dot:
+            options[kind][option] = value
+    (extractor, of_extractor), (classifier, of_classifier) = options.items()
+    return Pipeline(
+        extractor=_EXTRACTORS[extractor](**of_extractor),
+        classifier=_CLASSIFIERS[classifier](**of_classifier),
+    )
 
 
 def describe(settings: Settings) -> str:
