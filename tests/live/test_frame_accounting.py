@@ -2,8 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepfreak.live.messages import SeriesBegan
-from deepfreak.live.receive.frame_accounting import FrameAccounting, SeriesState
-from deepfreak.live.receive.number_set import NumberSet
+from deepfreak.live.receive.frame_accounting import FrameAccounting, NumberSet, SeriesState
 
 SERIES = st.sampled_from("abc")
 EXPECTED = st.none() | st.integers(0, 12)

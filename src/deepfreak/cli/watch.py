@@ -10,8 +10,8 @@ from deepfreak.cli.options import frame_options, read_settings
 from deepfreak.cli.sessions import run_session, session_options, settings_from
 
 if TYPE_CHECKING:
+    from deepfreak.live.ledger import Ledger
     from deepfreak.live.messages import FrameSource
-    from deepfreak.live.results.ledger import Ledger
 
 
 @click.command(cls=Command, extra="live")

@@ -25,13 +25,13 @@ from numpy.typing import NDArray
 
 from deepfreak.errors import DeepFreakError
 from deepfreak.formats.frame import Metadata
+from deepfreak.live.ledger import read_ledger
 from deepfreak.live.messages import Event, SeriesEnded
 from deepfreak.live.receive.dectris.compression import decode
 from deepfreak.live.receive.dectris.sender import StreamSender, encode_pixels
 from deepfreak.live.receive.dectris.stream import StreamSource
 from deepfreak.live.receive.intake import QueueLimits
 from deepfreak.live.replay import Recording, record_shots, replay
-from deepfreak.live.results.ledger import read_ledger
 from deepfreak.live.session import Settings, open_session
 from deepfreak.live.workers import interrupts_blocked
 from deepfreak.physics.experiment import Experiment

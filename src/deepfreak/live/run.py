@@ -20,6 +20,7 @@ from deepfreak.formats.frame import Frame
 from deepfreak.formats.guarded import open_guarded
 from deepfreak.formats.options import ReadSettings
 from deepfreak.live.decide import FrameJob, payload_of
+from deepfreak.live.ledger import Ledger
 from deepfreak.live.logs import about
 from deepfreak.live.messages import (
     SAVED,
@@ -37,10 +38,81 @@ from deepfreak.live.messages import (
 )
 from deepfreak.live.receive.decoders import SERIES_KNOWN, Decoders
 from deepfreak.live.receive.intake import Intake, QueueLimits
-from deepfreak.live.results.ledger import Ledger
-from deepfreak.live.results.sink_updater import SinkUpdater
 from deepfreak.live.spool import Spool
 from deepfreak.live.workers import WorkerPool
+
+
+class SinkUpdater:
+    """Gives a sink each row of the ledger once, in order, also after it failed for a while.
+
+    Parameters
+    ----------
+    trouble
+        Gets one line when the sink can take no more; it is tried again now and then.
+    every_s, retry_s
+        Seconds between two writes, and until one that failed is tried again.
+
+    Raises
+    ------
+    OutputError
+        The sink holds more than the ledger: rows of another one.
+    """
+
+    def __init__(
+        self,
+        sink: OutcomeSink,
+        *,
+        ledger: Ledger,
+        trouble: Callable[[str], None],
+        every_s: float = 0.0,
+        retry_s: float = 0.5,
+    ) -> None:
+        self._sink, self._ledger, self._trouble = sink, ledger, trouble
+        self._every_s, self._retry_s, self._fails = every_s, retry_s, False
+        self._next_try = self._next_write = 0.0
+        self._rows: list[LedgerRow] = []
+        if sink.last() > ledger.last:
+            raise OutputError(
+                f"expected lists of at most {ledger.last} verdicts beside {ledger.path}, found "
+                f"{sink.last()} in one of another ledger: remove the lists to have them made again"
+            )
+
+    def take(self, rows: Sequence[LedgerRow]) -> None:
+        """Keep rows just recorded for the next write, unless earlier ones are missing."""
+        last = self._rows[-1].sequence if self._rows else self._sink.last()
+        if last == rows[0].sequence - 1 and time.monotonic() >= self._next_try:
+            self._rows += rows
+
+    def update_if_due(self) -> None:
+        """Write the kept rows, or some that are missing, if it is time."""
+        now = time.monotonic()
+        if now < max(self._next_try, self._next_write) or self._sink.last() >= self._ledger.last:
+            return
+        self._next_write = now + self._every_s
+        rows, self._rows = self._rows, []
+        more = rows or next(self._ledger.after(self._sink.last()), [])
+        if more:
+            self._write(more)
+
+    def update(self) -> None:
+        """Write all rows that are missing, if the sink can be written."""
+        self._rows = []
+        for rows in self._ledger.after(self._sink.last()):
+            if not self._write(rows):
+                return
+
+    def _write(self, rows: Sequence[LedgerRow]) -> bool:
+        try:
+            self._sink.write(rows)
+        except OutputError as error:
+            self._next_try = time.monotonic() + self._retry_s
+            if not self._fails:
+                self._fails = True
+                self._trouble(f"{error}; what it lacks is added when it can be written")
+            return False
+        self._fails = False
+        return True
+
 
 MAX_WAIT_S = 0.05
 MAX_UNSETTLED = 256

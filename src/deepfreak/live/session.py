@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from deepfreak.errors import OutputError
 from deepfreak.formats.options import ReadSettings
+from deepfreak.live.ledger import Ledger, open_ledger
 from deepfreak.live.logs import session_log
 from deepfreak.live.messages import Decision, FrameSource, HitSink, OutcomeSink, RunObserver
 from deepfreak.live.receive.intake import QueueLimits
-from deepfreak.live.results.ledger import Ledger, open_ledger
 from deepfreak.live.run import LiveRun
 from deepfreak.live.spool import Spool
 from deepfreak.live.workers import WorkerPool, WorkerTask
@@ -43,7 +43,7 @@ from deepfreak.storage.files import reason_of, whole_file
 from deepfreak.text import unspelled
 
 if TYPE_CHECKING:
-    from deepfreak.live.dashboard.dashboard import DashboardSettings
+    from deepfreak.live.dashboard import DashboardSettings
     from deepfreak.models import Classifier
 
 Show = Callable[[str], None]
@@ -189,7 +189,7 @@ def open_session(
         observers: list[RunObserver] = []
         address = None
         if settings.dashboard is not None:
-            from deepfreak.live.dashboard.dashboard import serve_dashboard
+            from deepfreak.live.dashboard import serve_dashboard
 
             metadata = {"source": name, "model": model.name, "policy": policy.promise()}
             observers, address = serve_dashboard(

@@ -1,9 +1,12 @@
 """The application: the page, the numbers behind it, and verdicts on uploads."""
 
 import asyncio
+import base64
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import cache, lru_cache
+from importlib.resources import files
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
@@ -15,12 +18,119 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from deepfreak import __version__
 from deepfreak.errors import DeepFreakError
 from deepfreak.live.dashboard.event_stream import MAX_CLIENTS, EventStream, SnapshotPublisher
-from deepfreak.live.dashboard.pages import PARTS, docs_page, part
-from deepfreak.live.dashboard.pictures import activation_png, hit_png, peaks_to_json
 from deepfreak.live.dashboard.security import ANSWER_HEADERS, Guard, Security, refusal
 from deepfreak.live.dashboard.upload import RefusedUpload, UploadLimits, read_upload
+from deepfreak.live.messages import FramePicture
 from deepfreak.live.statistics import ShownHit, Statistics
+from deepfreak.live.statistics.shown import MOST
 from deepfreak.reports.palette import class_colours
+from deepfreak.reports.pictures import picture, tint, white_level
+
+_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+# Asked for by these names only: no name of a request ever becomes a path.
+PARTS = (
+    "page.css",
+    "docs.css",
+    "theme.js",
+    "page.js",
+    "format.js",
+    "charts.js",
+    "maps.js",
+    "hits.js",
+    "panels.js",
+    "icon.svg",
+)
+
+
+@cache
+def part(name: str) -> tuple[bytes, str]:
+    """Return a part of the page and its media type."""
+    data = files("deepfreak.live.dashboard").joinpath("static", name).read_bytes()
+    return data, _TYPES["." + name.rpartition(".")[2]]
+
+
+def docs_page(schema: Mapping[str, Any]) -> str:
+    """Return a page that lists the operations of an OpenAPI `schema`.
+
+    The usual pages for that load their scripts from elsewhere; at a beamline there is no elsewhere.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("deepfreak.live.dashboard", "static"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    operations = [
+        {
+            "method": method.upper(),
+            "path": path,
+            "summary": operation.get("summary", ""),
+            "description": operation.get("description", ""),
+            "parameters": operation.get("parameters", []),
+            "bodies": sorted(operation.get("requestBody", {}).get("content", {})),
+            "answers": [
+                {"status": status, "description": answer.get("description", "")}
+                for status, answer in sorted(operation.get("responses", {}).items())
+            ],
+        }
+        for path, methods in schema["paths"].items()
+        for method, operation in methods.items()
+    ]
+    return environment.get_template("docs.html").render(
+        title=schema["info"]["title"], version=schema["info"]["version"], operations=operations
+    )
+
+
+# The pictures are small: more circles than these, of the highest peaks, would hide the spots.
+_MAX_CIRCLES = 40
+_MAX_RINGS = 20
+
+
+@lru_cache(maxsize=2 * MOST)
+def hit_png(shown: FramePicture) -> bytes:
+    """Return what the model saw as PNG, its brightest spots white."""
+    return _bytes_of(picture(shown.image, shown.valid, white=white_level([shown.image])))
+
+
+@lru_cache(maxsize=2 * MOST)
+def activation_png(shown: FramePicture) -> bytes | None:
+    """Return the activation map as a translucent PNG; None without one."""
+    return None if shown.activation is None else _bytes_of(tint(shown.activation))
+
+
+def peaks_to_json(hit: ShownHit) -> dict[str, Any]:
+    """Return where the first peaks of a hit are, as parts of the picture's height and width.
+
+    Rings are (slow, fast, radius along slow, radius along fast) in the same parts.
+    """
+    shown = hit.outcome.picture
+    if shown is None:
+        return {"peaks": [], "rings": []}
+    height, width = shown.image.shape
+    return {
+        "peaks": [
+            [round(slow / height, 4), round(fast / width, 4)]
+            for slow, fast in shown.peaks[:_MAX_CIRCLES].tolist()
+            if 0 <= slow <= height and 0 <= fast <= width
+        ],
+        "rings": [
+            [round(part, 4) for part in (y / height, x / width, r / height, r / width)]
+            for y, x, r in shown.rings[:_MAX_RINGS].tolist()
+        ],
+    }
+
+
+def _bytes_of(data_uri: str) -> bytes:
+    return base64.b64decode(data_uri.partition(",")[2])
+
 
 MAX_AT_ONCE = 4
 _MAX_LINE_LENGTH = 400

@@ -21,6 +21,7 @@ from pydantic import Field
 
 from deepfreak.errors import OutputError
 from deepfreak.live.decide import FrameJob
+from deepfreak.live.ledger import MAX_NUMBER, Ledger
 from deepfreak.live.logs import about
 from deepfreak.live.messages import (
     Arrival,
@@ -33,7 +34,6 @@ from deepfreak.live.messages import (
     Trouble,
 )
 from deepfreak.live.receive.frame_accounting import FrameAccounting
-from deepfreak.live.results.ledger import MAX_NUMBER, Ledger
 from deepfreak.live.spool import Spool
 
 T = TypeVar("T")

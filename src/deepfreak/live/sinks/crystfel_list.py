@@ -22,8 +22,7 @@ from pathlib import Path
 
 from deepfreak.errors import OutputError
 from deepfreak.live.messages import Decision, FrameOutcome, LedgerRow
-from deepfreak.live.sinks.growing_file import GrowingFile
-from deepfreak.live.sinks.json_lines import require_next
+from deepfreak.live.sinks.json_lines import GrowingFile, require_next
 from deepfreak.storage.draft import draft_path
 from deepfreak.storage.files import reason_of
 from deepfreak.storage.manifest import Format

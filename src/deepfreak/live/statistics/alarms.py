@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from deepfreak.errors import RecipeError
-from deepfreak.live.statistics.hit_rate import chance_of_fall
+from deepfreak.live.statistics.counts import chance_of_fall
 from deepfreak.models.evaluation import Proportion
 
 Severity = Literal["warning", "critical"]

@@ -26,12 +26,12 @@ from deepfreak.live.messages import (
     Trouble,
 )
 from deepfreak.live.statistics.alarms import Alarm, Alarms, AlarmSettings, Readings
-from deepfreak.live.statistics.bins import Counts, TimeBins
-from deepfreak.live.statistics.columns import (
+from deepfreak.live.statistics.counts import (
     DROPPED,
     ICE,
     ICE_KNOWN,
     JUDGED,
+    JUDGED_COLUMNS,
     KEEP,
     LEVEL_KNOWN,
     OUTSIDE,
@@ -39,13 +39,21 @@ from deepfreak.live.statistics.columns import (
     SENT_KNOWN,
     WITHOUT_START,
     Columns,
+    Counts,
+    Span,
+    TimeBins,
+    dispersion,
+    quantile_ms,
+    timeline,
 )
-from deepfreak.live.statistics.gallery import Gallery, ShownHit
-from deepfreak.live.statistics.hit_rate import dispersion
-from deepfreak.live.statistics.latency import quantile_ms
-from deepfreak.live.statistics.maps import DetectorMap, RasterMap
-from deepfreak.live.statistics.series import SeriesList, shortened
-from deepfreak.live.statistics.timeline import JUDGED_COLUMNS, Span, timeline
+from deepfreak.live.statistics.shown import (
+    DetectorMap,
+    Gallery,
+    RasterMap,
+    SeriesList,
+    ShownHit,
+    shortened,
+)
 from deepfreak.models.evaluation import Proportion
 
 _SECONDS = 600

@@ -11,7 +11,7 @@ import numpy as np
 from deepfreak.errors import FrameError
 from deepfreak.formats.frame import MAX_PIXELS, Metadata, Valid, require_shape
 from deepfreak.formats.headers import metadata_from
-from deepfreak.live.receive.dectris.cbor_items import Tagged, read_item
+from deepfreak.live.receive.dectris.cbor_items import Tagged, as_tag, read_array, read_item
 from deepfreak.live.receive.dectris.compression import CompressedArray, decode, encode
 from deepfreak.live.receive.dectris.messages import (
     MAX_CHANNELS,
@@ -31,7 +31,6 @@ from deepfreak.live.receive.dectris.messages import (
     read_truth,
     shown,
 )
-from deepfreak.live.receive.dectris.typed_arrays import as_tag, read_array
 
 SELF_DESCRIBED = 55799
 TIME_BASE_HZ = 100_000_000

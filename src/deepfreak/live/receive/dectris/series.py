@@ -24,8 +24,7 @@ from typing import Any, Literal
 from deepfreak.live.messages import Arrival, Event, PayloadKind, SeriesBegan, SeriesEnded, Trouble
 from deepfreak.live.receive.dectris.cbor_v2 import encode_start
 from deepfreak.live.receive.dectris.messages import UNNUMBERED, End, Image, Message, Start
-from deepfreak.live.receive.frame_accounting import FrameAccounting, SeriesState
-from deepfreak.live.receive.number_set import NumberSet
+from deepfreak.live.receive.frame_accounting import FrameAccounting, NumberSet, SeriesState
 
 Protocol = Literal["v1", "v2"]
 

@@ -17,8 +17,7 @@ from typing import Any
 
 from deepfreak.errors import InputError, OutputError
 from deepfreak.live.messages import DECISIONS, FrameOutcome, HitCopy, LedgerRow, SeriesBegan
-from deepfreak.live.receive.frame_accounting import SeriesReport, SeriesState
-from deepfreak.live.receive.number_set import NumberSet
+from deepfreak.live.receive.frame_accounting import NumberSet, SeriesReport, SeriesState
 from deepfreak.screening.verdict import EvidenceSummary
 from deepfreak.storage.locks import lacks_record_locks, opened_alone
 from deepfreak.storage.manifest import Format, difference
