@@ -33,26 +33,17 @@ SATURATED_SHARE = 2e-4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameJob:
-    """A frame to classify.
-
-    Attributes
-    ----------
-    path
-        Its file in the spool; None where the decoder needs none.
-    since
-        As in `Arrival`; None for a frame that an earlier run received.
-    picture
-        Whether people want to see it.
-    """
+    """A frame to classify."""
 
     series: str
     number: int
-    path: Path | None
+    path: Path | None  # its file in the spool; None where the decoder needs none
     received: float
+    # as in `Arrival`; None for a frame that an earlier run received
     since: float | None = field(default=None, compare=False)
     sent: float | None = None
     truth: Mapping[str, Any] | None = field(default=None, compare=False)
-    picture: bool = False
+    picture: bool = False  # whether people want to see it
 
     def now(self) -> float:
         """Return the time in seconds since 1970 by the clock that showed `received`.
@@ -67,20 +58,13 @@ class FrameJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameDecider:
-    """Decides about frames, by a model and a policy.
-
-    Attributes
-    ----------
-    peaks
-        Whether the peaks of all frames to save are wanted.
-    notices
-        Keeps what was said of the reading of frames.
-    """
+    """Decides about frames, by a model and a policy."""
 
     model: Classifier
     policy: Policy
     decoders: Decoders
-    peaks: bool = False
+    peaks: bool = False  # whether the peaks of all frames to save are wanted
+    # keeps what was said of the reading of frames
     notices: Notices = field(default_factory=Notices)
 
     def __call__(self, job: FrameJob) -> FrameOutcome:

@@ -95,12 +95,8 @@ class Ledger:
     def begin(self, began: SeriesBegan) -> None:
         """Add a series, or open a known one again; `expected` may be known now.
 
-        A detector's start replaces what was known of the series before.
-
-        Raises
-        ------
-        OutputError
-            It cannot be written, as on a full disk, or while another program has locked it.
+        A detector's start replaces what was known of the series before. Raises `OutputError` where
+        it cannot be written, as on a full disk, or while another program has locked it.
         """
         metadata, lacks = json.dumps(dict(began.metadata)), json.dumps(began.lacks)
         start = ("context", "metadata", "lacks") if began.brings_start else ()
@@ -197,10 +193,7 @@ class Ledger:
     ) -> list[LedgerRow]:
         """Record outcomes, all of them or none, and set counts by name.
 
-        Raises
-        ------
-        OutputError
-            It cannot be written, as on a full disk; nothing was recorded.
+        Raises `OutputError` where it cannot be written, as on a full disk; nothing was recorded.
         """
         rows = [
             LedgerRow(sequence=self.last + 1 + place, outcome=outcome)
@@ -333,19 +326,15 @@ def open_ledger(
 ) -> Iterator[Ledger]:
     """Give the ledger at `path`, new or to resume, which no other program may write meanwhile.
 
+    Raises `InputError` where the file is not a ledger, or was begun with something else than
+    `about`: verdicts of two models do not belong into one record; `OutputError` where it is in use,
+    or cannot be written.
+
     Parameters
     ----------
     may_follow
         Whether a ledger that was begun with its first argument may be resumed with its second,
         `about`.
-
-    Raises
-    ------
-    InputError
-        The file is not a ledger, or was begun with something else than `about`: verdicts of
-        two models do not belong into one record.
-    OutputError
-        It is in use, or cannot be written.
     """
     wanted = json.dumps(dict(about), sort_keys=True)
     busy = f"another run writes {path}: stop it or give another --out"
@@ -375,10 +364,7 @@ def open_ledger(
 def read_ledger(path: Path) -> Iterator[Ledger]:
     """Give a ledger to read, which another program may be writing.
 
-    Raises
-    ------
-    InputError
-        There is none.
+    Raises `InputError` where there is none.
     """
     if not path.is_file():
         raise InputError(f"expected a ledger at {path}, found none: is this a session's directory?")

@@ -37,22 +37,13 @@ MAX_NAP_S = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Recording:
-    """Frames that are ready to be sent, one size all of them.
-
-    Attributes
-    ----------
-    frames
-        Compressed pixels, and the truth of each.
-    metadata
-        As in the start message.
-    mask
-        True where a pixel is missing; None: nowhere.
-    """
+    """Frames that are ready to be sent, one size all of them."""
 
     name: str
+    # compressed pixels, and the truth of each
     frames: tuple[tuple[CompressedArray, dict[str, Any]], ...]
-    metadata: Metadata
-    mask: NDArray[np.bool_] | None
+    metadata: Metadata  # as in the start message
+    mask: NDArray[np.bool_] | None  # true where a pixel is missing; None: nowhere
     simulated: bool
 
 
@@ -107,15 +98,13 @@ def record_file(
 ) -> Recording:
     """Read the first `count` frames of a detector file to send.
 
+    Raises `FrameError` where the file cannot be read, its frames differ in size, or hold what no
+    detector sends.
+
     Parameters
     ----------
     options
         What is known beside the file; see `ReadOptions`.
-
-    Raises
-    ------
-    FrameError
-        The file cannot be read, its frames differ in size, or hold what no detector sends.
     """
     frames: list[Frame] = []
     with open_guarded(path, **options) as file:
@@ -166,7 +155,7 @@ def replay(
 ) -> Sent:
     """Send a series of `count` frames, or of endlessly many, at a rate, or as fast as they go.
 
-    The series is ended in any case.
+    The series is ended in any case. Raises `DeepFreakError` where there is no listener.
 
     Parameters
     ----------
@@ -177,11 +166,6 @@ def replay(
         still `count` - 1.
     must_listen
         Whether nothing is sent before somebody listens; without a rate each frame waits.
-
-    Raises
-    ------
-    DeepFreakError
-        There is no listener.
     """
     start = _start(recording, series=series, unique_id=unique_id or str(uuid4()), count=count)
     taken = speaker.start(start, within_s=LISTENER_WITHIN_S if must_listen else 0.0)

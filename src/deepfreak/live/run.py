@@ -45,17 +45,14 @@ from deepfreak.live.workers import WorkerPool
 class SinkUpdater:
     """Gives a sink each row of the ledger once, in order, also after it failed for a while.
 
+    Raises `OutputError` where the sink holds more than the ledger: rows of another one.
+
     Parameters
     ----------
     trouble
         Gets one line when the sink can take no more; it is tried again now and then.
     every_s, retry_s
         Seconds between two writes, and until one that failed is tried again.
-
-    Raises
-    ------
-    OutputError
-        The sink holds more than the ledger: rows of another one.
     """
 
     def __init__(
@@ -183,11 +180,8 @@ class LiveRun:
     def until(self, stop: threading.Event) -> None:
         """Work until the source ends or `stop` is set; then finish what has reached us.
 
-        Raises
-        ------
-        DeepFreakError
-            The source or all workers have failed, or the disk is full at the end; what has no
-            verdict yet stays in the spool for the next run.
+        Raises `DeepFreakError` where the source or all workers have failed, or the disk is full at
+        the end; what has no verdict yet stays in the spool for the next run.
         """
         intake = self._intake
         try:

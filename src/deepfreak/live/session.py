@@ -127,6 +127,10 @@ def open_session(
 ) -> Iterator[LiveSession]:
     """Give a session whose workers are ready.
 
+    Raises `InputError` where the model has no scores, cannot prove what is asked, or the directory
+    holds a session of another kind; `OutputError` where the directory cannot be written, or another
+    session writes it.
+
     Parameters
     ----------
     make_source
@@ -135,14 +139,6 @@ def open_session(
         What people call the source.
     say
         Shows what a person must see; see `session_log`.
-
-    Raises
-    ------
-    InputError
-        The model has no scores, cannot prove what is asked, or the directory holds a session of
-        another kind.
-    OutputError
-        The directory cannot be written, or another session writes it.
     """
     from deepfreak.models import load_model
 

@@ -36,54 +36,30 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerLimits:
-    """What workers may take.
+    """What workers may take."""
 
-    Attributes
-    ----------
-    crashes
-        This many at one frame make it unreadable.
-    startup_failures
-        This many in a row end the run: workers that crash during start-up will do so again.
-    start_s
-        Seconds for a start; code may have to be compiled first.
-    frame_s
-        Seconds for one frame; then the worker is killed and the frame is unreadable.
-    end_s
-        Seconds to end in.
-    series
-        How many series a worker remembers.
-    """
-
-    crashes: int = 2
+    crashes: int = 2  # this many at one frame make it unreadable
+    # this many in a row end the run: workers that crash during start-up will do so again
     startup_failures: int = 5
-    start_s: float = 240.0
+    start_s: float = 240.0  # seconds for a start; code may have to be compiled first
+    # seconds for one frame; then the worker is killed and the frame is unreadable
     frame_s: float = 60.0
-    end_s: float = 2.0
-    series: int = SERIES_KNOWN
+    end_s: float = 2.0  # seconds to end in
+    series: int = SERIES_KNOWN  # how many series a worker remembers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerTask:
-    """What each worker works with.
+    """What each worker works with."""
 
-    Attributes
-    ----------
-    model
-        File of the model; None for the one that ships.
-    reading, peaks
-        As in `Decoders` and `FrameDecider`.
-    memory_bytes
-        What it may take beyond its start; a frame that needs more is unreadable.
-    log_level
-        Of the records that it sends.
-    """
-
-    model: Path | None
+    model: Path | None  # file of the model; None for the one that ships
     policy: Policy
+    # reading, peaks: as in `Decoders` and `FrameDecider`
     reading: ReadSettings = field(default_factory=ReadSettings)
     peaks: bool = False
+    # what it may take beyond its start; a frame that needs more is unreadable
     memory_bytes: int = 3 << 29
-    log_level: int = logging.WARNING
+    log_level: int = logging.WARNING  # of the records that it sends
 
 
 @dataclass(slots=True, eq=False)
@@ -132,13 +108,7 @@ class WorkerPool:
         self._workers = [self._start() for _ in range(count)]
 
     def wait_until_ready(self) -> None:
-        """Return when the first worker is ready.
-
-        Raises
-        ------
-        DeepFreakError
-            None of them starts.
-        """
+        """Return when the first worker is ready; `DeepFreakError` where none of them starts."""
         until = time.monotonic() + self._limits.start_s
         while not self._ready():
             if time.monotonic() > until:

@@ -41,10 +41,7 @@ class UploadClassifier:
     def __call__(self, content: bytes, suffix: str, *, limits: Limits = LIMITS) -> dict[str, Any]:
         """Return the verdict on the first frame of a file, as JSON values.
 
-        Raises
-        ------
-        InputError
-            It cannot be read as a detector image, or refers to other files.
+        Raises `InputError` where it cannot be read as a detector image, or refers to other files.
         """
         with self._process.alone():
             if self._loaded != self._process.generation:

@@ -43,18 +43,12 @@ ANSWER_HEADERS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Security:
-    """What a request must show.
+    """What a request must show."""
 
-    Attributes
-    ----------
-    token
-        Without it nothing is answered but `/healthz`; None on loopback, where none is needed.
-    allowed_hosts
-        Names by which the server may be called. An address in digits always may: a name is what
-        rebinding needs.
-    """
-
+    # without it nothing is answered but `/healthz`; None on loopback, where none is needed
     token: str | None = None
+    # names by which the server may be called. An address in digits always may: a name is what
+    # rebinding needs
     allowed_hosts: tuple[str, ...] = LOOPBACK_NAMES
 
     def knows_host(self, header: str) -> bool:
@@ -86,10 +80,7 @@ class Security:
 def security_for(host: str, token: str | None, names: Sequence[str] = ()) -> Security:
     """Return the rules of a server bound to `host`, which may also be called by `names`.
 
-    Raises
-    ------
-    InputError
-        See `check_binding`.
+    Raises `InputError` as `check_binding` does.
     """
     check_binding(host, token)
     own = () if _is_loopback(host) else (host, socket.gethostname())

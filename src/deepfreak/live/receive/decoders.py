@@ -56,10 +56,7 @@ class Decoders:
     def frame(self, series: str, payload: bytes | memoryview, number: int) -> Frame:
         """Return a frame.
 
-        Raises
-        ------
-        FrameError
-            It cannot be decoded, or nothing is known of its series.
+        Raises `FrameError` where it cannot be decoded, or nothing is known of its series.
         """
         decode = self._open.get(series)
         if decode is None:

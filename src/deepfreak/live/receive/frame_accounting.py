@@ -138,16 +138,6 @@ class SeriesReport:
     """Of one series: what was announced, what came, and the gaps (first, last) in what came.
 
     Before a series has ended, frames after the last that came are not yet missed.
-
-    Attributes
-    ----------
-    strays
-        Numbers (first, last) too far from the others for the gap before them to count as missed;
-        see `NumberSet.strays`.
-    lacks
-        As in `SeriesBegan`.
-    judged_without
-        How many frames were classified without something, as `FrameOutcome.judged_without` tells.
     """
 
     series: str
@@ -155,8 +145,11 @@ class SeriesReport:
     received: int
     ended: bool
     missed: tuple[tuple[int, int], ...]
+    # numbers (first, last) too far from the others for the gap before them to count as missed; see
+    # `NumberSet.strays`
     strays: tuple[tuple[int, int], ...] = ()
-    lacks: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()  # as in `SeriesBegan`
+    # how many frames were classified without something, as `FrameOutcome.judged_without` tells
     judged_without: int = 0
 
     @property
@@ -171,16 +164,7 @@ class SeriesReport:
 
 @dataclass(slots=True, kw_only=True)
 class SeriesState:
-    """The state of one series; see `SeriesReport`.
-
-    Attributes
-    ----------
-    detector_number
-        The detector's own count of its series, None without one.
-    last_received
-        When its last frame with a verdict was received, in seconds since 1970, if an earlier run
-        did that.
-    """
+    """The state of one series; see `SeriesReport`."""
 
     series: str
     kind: PayloadKind
@@ -188,7 +172,9 @@ class SeriesState:
     ended: bool = False
     lacks: tuple[str, ...] = ()
     judged_without: int = 0
-    detector_number: int | None = None
+    detector_number: int | None = None  # the detector's own count of its series, None without one
+    # when its last frame with a verdict was received, in seconds since 1970, if an earlier run did
+    # that
     last_received: float | None = None
     seen: NumberSet = field(default_factory=NumberSet)
 

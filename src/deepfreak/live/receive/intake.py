@@ -119,10 +119,7 @@ class Intake:
     def start(self) -> None:
         """Resume from what an earlier run left, and start receiving.
 
-        Raises
-        ------
-        OutputError
-            The spool cannot be read, or holds frames of another session.
+        Raises `OutputError` where the spool cannot be read, or holds frames of another session.
         """
         for line in self._ledger.lines():
             self._accounting.restore(line)

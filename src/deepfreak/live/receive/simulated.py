@@ -36,7 +36,8 @@ SHOTS_AHEAD = 8  # shots under way: enough for some workers, little memory
 class SimulatedSource:
     """The shots of a recipe, one after another, as a source; see `messages.FrameSource`.
 
-    Shot i is shot i of `generate` with the same seed, whatever the number of workers.
+    Shot i is shot i of `generate` with the same seed, whatever the number of workers. Raises
+    `InputError` where the recipe's detector does not face the beam.
 
     Parameters
     ----------
@@ -50,11 +51,6 @@ class SimulatedSource:
         The number of the first one.
     executor, ahead
         Where shots are simulated, by default in one thread here, and how many ahead of time.
-
-    Raises
-    ------
-    InputError
-        The recipe's detector does not face the beam.
     """
 
     def __init__(
@@ -168,10 +164,7 @@ def series_of(experiment: Experiment, *, seed: int) -> str:
 class ShotDecoder:
     """The frames of simulated shots; call it with a payload and its number.
 
-    Raises
-    ------
-    FrameError
-        The payload is not that of a shot of this series.
+    Raises `FrameError` where the payload is not that of a shot of this series.
     """
 
     def __init__(self, common: Frame) -> None:
@@ -202,10 +195,7 @@ class ShotDecoder:
 def decoder(context: bytes, *, series: str) -> ShotDecoder:
     """Return what makes frames of the payloads of a series with this context.
 
-    Raises
-    ------
-    FrameError
-        The context is not that of simulated shots.
+    Raises `FrameError` where the context is not that of simulated shots.
     """
     wrong = FrameError("expected the context of simulated shots, found something else")
     if len(context) > _MAX_CONTEXT_BYTES:

@@ -39,8 +39,9 @@ class CrystFELList:
 
     A batch is first stated in the position file, which is replaced as a whole, and then added to
     the list. Whatever ends the process between the two, or in the middle of the second, leaves a
-    list that lacks the end of what was stated: opening it adds that. So no line is ever taken
-    back, which a program that follows the list would not notice.
+    list that lacks the end of what was stated: opening it adds that. So no line is ever taken back,
+    which a program that follows the list would not notice. Raises `OutputError` where the list is
+    not ours or was changed, or cannot be written.
 
     Parameters
     ----------
@@ -55,11 +56,6 @@ class CrystFELList:
     ----------
     skipped
         How many frames were not listed, since their line is longer than CrystFEL can read.
-
-    Raises
-    ------
-    OutputError
-        The list is not ours or was changed, or cannot be written.
     """
 
     def __init__(
@@ -90,13 +86,9 @@ class CrystFELList:
     def write(self, rows: Sequence[LedgerRow]) -> None:
         """List the rows of its decision, and those that waited, as far as copies are whole.
 
-        What is listed is safe from `kill -9` when this returns; the rest is in the ledger.
-
-        Raises
-        ------
-        OutputError
-            The rows do not follow on the last ones, or cannot be written; the list is then as it
-            was.
+        What is listed is safe from `kill -9` when this returns; the rest is in the ledger. Raises
+        `OutputError` where the rows do not follow on the last ones, or cannot be written; the list
+        is then as it was.
         """
         if not rows:
             return

@@ -47,13 +47,7 @@ HC_EV_A = 12398.419843320026  # photon energy times wavelength, exact in the SI
 
 
 def pack_hit(hit: Hit) -> bytes:
-    """Return the message of a hit.
-
-    Raises
-    ------
-    FrameError
-        The frame cannot be decoded.
-    """
+    """Return the message of a hit; `FrameError` where the frame cannot be decoded."""
     import msgpack
 
     frame, outcome = hit.frame(), hit.outcome
@@ -115,6 +109,9 @@ _LINGER_MS = 1000  # for what is still on its way when the socket is closed
 class CrystFELSocket:
     """A `HitSink` that sends each frame to the readers there are, and never waits for one.
 
+    Raises `InputError` where the topic is longer than CrystFEL can take; `OutputError` where the
+    address cannot be listened on.
+
     Parameters
     ----------
     address
@@ -136,13 +133,6 @@ class CrystFELSocket:
         Exact for "answer", and for "publish" with one reader. With several, a frame for which one
         has no room still goes to the others; ZeroMQ reports the first such frame only, so that the
         count is a lower bound, and the frame is in `sent` as well.
-
-    Raises
-    ------
-    InputError
-        The topic is longer than CrystFEL can take.
-    OutputError
-        The address cannot be listened on.
     """
 
     def __init__(
@@ -186,10 +176,7 @@ class CrystFELSocket:
     def keep(self, hit: Hit) -> None:
         """Send a frame, or count it as dropped; without a reader it is not even decoded.
 
-        Raises
-        ------
-        FrameError
-            The frame cannot be decoded.
+        Raises `FrameError` where the frame cannot be decoded.
         """
         if not self._readers.present():
             self.dropped += 1

@@ -51,17 +51,14 @@ _SYNC_S = 1.0
 class HitDraft:
     """Hits that are to make the file `out`; opened again, those that an earlier process left.
 
+    Raises `OutputError` where another process has it, or it cannot be written.
+
     Attributes
     ----------
     setup
         What its hits have in common.
     records
         Its hits in their order, without image and mask.
-
-    Raises
-    ------
-    OutputError
-        Another process has it, or it cannot be written.
     """
 
     def __init__(self, out: Path, setup: FileSetup) -> None:
@@ -86,10 +83,7 @@ class HitDraft:
     def add(self, hit: "Hit", frame: "Frame") -> None:
         """Take a hit, which is safe from `kill -9` when this returns.
 
-        Raises
-        ------
-        OutputError
-            It cannot be written; the draft is then as it was.
+        Raises `OutputError` where it cannot be written; the draft is then as it was.
         """
         valid, mask = self._valid, self._mask
         if valid is None or not np.array_equal(frame.valid, valid):
@@ -105,10 +99,7 @@ class HitDraft:
     def write(self) -> None:
         """Write the file; the draft stays until `remove`.
 
-        Raises
-        ------
-        OutputError
-            It cannot be written; its hits are safe in the draft.
+        Raises `OutputError` where it cannot be written; its hits are safe in the draft.
         """
         from deepfreak.live.sinks.hit_layout import HitStack
 
@@ -143,8 +134,9 @@ _PARTIAL = re.compile(r"\.hits-\d+\.(h5|cxi)\.\d+\.partial")
 class HitFiles:
     """A `HitSink` that copies frames into files of one directory, which is made if there is none.
 
-    A file's frames have shape, type and detector in common; a frame of another kind begins
-    another file.
+    A file's frames have shape, type and detector in common; a frame of another kind begins another
+    file. Raises `InputError` where `form` or `frames_per_file` makes no sense; `OutputError` where
+    the directory cannot be written, another process writes it, or what it holds is not ours.
 
     Parameters
     ----------
@@ -158,13 +150,6 @@ class HitFiles:
         Of the probabilities, in their order.
     last
         The last copy in this directory of which the ledger knows.
-
-    Raises
-    ------
-    InputError
-        `form` or `frames_per_file` makes no sense.
-    OutputError
-        The directory cannot be written, another process writes it, or what it holds is not ours.
     """
 
     def __init__(
@@ -206,13 +191,9 @@ class HitFiles:
     def keep(self, hit: Hit) -> HitCopy | None:
         """Copy a frame of the directory's decision; it is safe from `kill -9` when this returns.
 
-        Raises
-        ------
-        OutputError
-            It cannot be written, or the file that it completes cannot; in the second case the frame
-            is safe, and the file is tried again with the next one.
-        FrameError
-            The frame cannot be decoded, or is not an image.
+        Raises `OutputError` where it cannot be written, or the file that it completes cannot; in
+        the second case the frame is safe, and the file is tried again with the next one;
+        `FrameError` where the frame cannot be decoded, or is not an image.
         """
         if hit.outcome.decision != self._decision:
             return None
@@ -230,10 +211,8 @@ class HitFiles:
     def close(self) -> None:
         """Make a file of what is left.
 
-        Raises
-        ------
-        OutputError
-            It cannot be written; its hits are safe, and the next start resumes with them.
+        Raises `OutputError` where it cannot be written; its hits are safe, and the next start
+        resumes with them.
         """
         with self._open:
             if self._draft is not None:

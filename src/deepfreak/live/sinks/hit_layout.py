@@ -43,32 +43,20 @@ MISSING = 1  # bit 0: a gap in NXmx's pixel mask, an invalid pixel in CXI's
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class HitRecord:
-    """What a file holds of one frame.
+    """What a file holds of one frame."""
 
-    Attributes
-    ----------
-    series
-        As `spelled`.
-    wavelength_A
-        NaN where the frame does not say it.
-    probabilities
-        In the order of the setup's classes.
-    peaks
-        (n, 3) float64: fast and slow coordinates of pixels whose centres are whole numbers, and
-        photons.
-    image, mask
-        The frame and its missing pixels as HDF5 stores them; an empty mask is that of the record
-        before.
-    """
-
-    series: str
+    series: str  # as `spelled`
     number: int
     label: str
-    probabilities: tuple[float, ...]
+    probabilities: tuple[float, ...]  # in the order of the setup's classes
     p_crystal: float
     received: float
-    wavelength_A: float
+    wavelength_A: float  # NaN where the frame does not say it
+    # (n, 3) float64: fast and slow coordinates of pixels whose centres are whole numbers, and
+    # photons
     peaks: NDArray[np.float64] = field(repr=False)
+    # image, mask: the frame and its missing pixels as HDF5 stores them; an empty mask is that of
+    # the record before
     image: bytes = field(repr=False)
     mask: bytes = field(repr=False)
 
@@ -117,10 +105,7 @@ def unpack(packed: bytes) -> HitRecord:
 def setup_of(frame: Frame, *, form: str, classes: tuple[str, ...]) -> FileSetup:
     """Return what the file of `frame` must say, as JSON has it.
 
-    Raises
-    ------
-    FrameError
-        Its counts are not an image of numbers.
+    Raises `FrameError` where its counts are not an image of numbers.
     """
     if frame.counts.ndim != 2 or frame.counts.dtype.kind not in "iuf":
         raise FrameError(

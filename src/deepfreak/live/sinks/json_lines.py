@@ -21,13 +21,9 @@ _MAX_LINE_LENGTH = 1 << 22
 class GrowingFile:
     """An open file, locked against a second writer; made if there is none.
 
-    `size` is where the next piece goes. The caller decides what an incomplete end means and
-    calls `cut` or `append`.
-
-    Raises
-    ------
-    OutputError
-        It cannot be written, it is no plain file, or another process writes it.
+    `size` is where the next piece goes. The caller decides what an incomplete end means and calls
+    `cut` or `append`. Raises `OutputError` where it cannot be written, it is no plain file, or
+    another process writes it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -48,10 +44,7 @@ class GrowingFile:
     def append(self, piece: bytes) -> None:
         """Add a piece, which is safe from `kill -9` when this returns.
 
-        Raises
-        ------
-        OutputError
-            It cannot be written; the file is then as it was.
+        Raises `OutputError` where it cannot be written; the file is then as it was.
         """
         self._require_in_place()
         try:
@@ -75,10 +68,7 @@ class GrowingFile:
     def last_line(self) -> tuple[bytes, bytes]:
         """Return the last whole line, empty if there is none, and what is torn behind it.
 
-        Raises
-        ------
-        OutputError
-            A line is too long.
+        Raises `OutputError` where a line is too long.
         """
         end, tail = self.size, b""
         while end and tail.count(b"\n") < 2:
@@ -134,17 +124,13 @@ class JsonLines:
     judged_without (what of the detector's start was not known: "start", "mask", "configuration"),
     error, reasons (why it was decided so), signs (what the evidence shows: peaks, rings, lattice),
     copy {file, index} (where the frame was copied, below the session's directory); and truth where
-    it is known. What is unknown is null.
+    it is known. What is unknown is null. Raises `OutputError` where the file holds something else,
+    or cannot be written.
 
     Parameters
     ----------
     classes
         Of the probabilities, in their order.
-
-    Raises
-    ------
-    OutputError
-        The file holds something else, or cannot be written.
     """
 
     def __init__(self, path: Path, *, classes: tuple[str, ...]) -> None:
@@ -163,11 +149,8 @@ class JsonLines:
     def write(self, rows: Sequence[LedgerRow]) -> None:
         """Add a line for each row; they are safe from `kill -9` when this returns.
 
-        Raises
-        ------
-        OutputError
-            The rows do not follow on the last line, or cannot be written; the file is then as it
-            was.
+        Raises `OutputError` where the rows do not follow on the last line, or cannot be written;
+        the file is then as it was.
         """
         if not rows:
             return

@@ -22,46 +22,28 @@ _RELAXED = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlarmSettings:
-    """When to raise an alarm.
+    """When to raise an alarm."""
 
-    Attributes
-    ----------
-    window_s
-        Shares are of the frames of this long; the hit rate is compared with the window before.
-    fell_chance
-        A hit rate has fallen when chance alone would do that less often than this. It is asked
-        every second: 1e-6 is about one false alarm in some weeks.
-    forget_s
-        For this long a fallen hit rate is compared with what it was; then it is the new normal.
-    blank_s, min_blank_frames
-        Nothing but blank frames for this long, and at least this many.
-    silent_s
-        No frame for so long in an open series.
-    max_saturated, max_ice, max_outside
-        Shares of the frames: saturated, with ice, unlike the training images.
-    min_frames
-        Of fewer frames no share is told.
-    max_queue_share
-        Share of the queue's capacity.
-    trouble_s
-        For so long trouble at the source is shown.
-    hold_s
-        An alarm stands for so long after it was last found.
-    """
-
+    # shares are of the frames of this long; the hit rate is compared with the window before
     window_s: float = 60.0
+    # a hit rate has fallen when chance alone would do that less often than this. It is asked every
+    # second: 1e-6 is about one false alarm in some weeks
     fell_chance: float = 1e-6
+    # for this long a fallen hit rate is compared with what it was; then it is the new normal
     forget_s: float = 900.0
+    # blank_s, min_blank_frames: nothing but blank frames for this long, and at least this many
     blank_s: float = 10.0
     min_blank_frames: int = 20
-    silent_s: float = 10.0
+    silent_s: float = 10.0  # no frame for so long in an open series
+    # max_saturated, max_ice, max_outside: shares of the frames: saturated, with ice, unlike the
+    # training images
     max_saturated: float = 0.01
     max_ice: float = 0.1
     max_outside: float = 0.05
-    min_frames: int = 50
-    max_queue_share: float = 0.5
-    trouble_s: float = 30.0
-    hold_s: float = 10.0
+    min_frames: int = 50  # of fewer frames no share is told
+    max_queue_share: float = 0.5  # share of the queue's capacity
+    trouble_s: float = 30.0  # for so long trouble at the source is shown
+    hold_s: float = 10.0  # an alarm stands for so long after it was last found
 
     def __post_init__(self) -> None:
         """Check that all are positive and that shares are shares."""
@@ -85,56 +67,39 @@ class AlarmSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readings:
-    """The numbers that alarms look at.
-
-    Attributes
-    ----------
-    recent, before
-        Hits among the frames judged in the last window, and in that before it.
-    spread
-        The `dispersion` of the hit rate before.
-    saturated, ice, outside
-        Shares of the recent frames; of those whose ice, or whose gray level, is known.
-    blank_s, blank_frames
-        For how long, and how many, nothing but blank frames were judged.
-    dropped
-        Frames of the last window not looked at, of all that came.
-    without_start
-        Frames classified without a detector's start or mask, of those with a verdict in the last
-        window.
-    waiting, capacity
-        Of the queue, in frames; a capacity of 0 is not known.
-    open_series
-        Name of the newest series without end; None where none is open.
-    silent_s
-        For how long no frame has come, since the last or since its series began.
-    trouble, trouble_s, troubles
-        The last trouble at the source, how long ago it was, and how many there were in
-        `trouble_s` of the settings.
-    came_since
-        Whether a frame has come since that trouble.
-    """
+    """The numbers that alarms look at."""
 
     now: float
+    # recent, before: hits among the frames judged in the last window, and in that before it
     recent: Proportion = field(default_factory=lambda: Proportion(0, 0))
     before: Proportion = field(default_factory=lambda: Proportion(0, 0))
-    spread: float = 1.0
+    spread: float = 1.0  # the `dispersion` of the hit rate before
+    # saturated, ice, outside: shares of the recent frames; of those whose ice, or whose gray level,
+    # is known
     saturated: Proportion = field(default_factory=lambda: Proportion(0, 0))
     ice: Proportion = field(default_factory=lambda: Proportion(0, 0))
     outside: Proportion = field(default_factory=lambda: Proportion(0, 0))
+    # blank_s, blank_frames: for how long, and how many, nothing but blank frames were judged
     blank_s: float = 0.0
     blank_frames: int = 0
+    # frames of the last window not looked at, of all that came
     dropped: Proportion = field(default_factory=lambda: Proportion(0, 0))
+    # frames classified without a detector's start or mask, of those with a verdict in the last
+    # window
     without_start: Proportion = field(default_factory=lambda: Proportion(0, 0))
+    # waiting, capacity: of the queue, in frames; a capacity of 0 is not known
     waiting: int = 0
     capacity: int = 0
     workers: int = 0
-    open_series: str | None = None
+    open_series: str | None = None  # name of the newest series without end; None where none is open
+    # for how long no frame has come, since the last or since its series began
     silent_s: float = 0.0
+    # trouble, trouble_s, troubles: the last trouble at the source, how long ago it was, and how
+    # many there were in `trouble_s` of the settings
     trouble: str | None = None
     trouble_s: float = 0.0
     troubles: int = 0
-    came_since: bool = True
+    came_since: bool = True  # whether a frame has come since that trouble
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

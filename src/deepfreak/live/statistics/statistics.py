@@ -74,6 +74,9 @@ _TROUBLES = 20
 class Statistics:
     """Statistics of a run; safe to use from several threads.
 
+    Raises `InputError` where the metadata are not JSON values, `levels` is not a range, or the
+    raster has no positions.
+
     Parameters
     ----------
     classes
@@ -86,11 +89,6 @@ class Statistics:
         (rows, columns) of a raster scan, and whether every second row is scanned backwards.
     alarms
         When to raise alarms.
-
-    Raises
-    ------
-    InputError
-        The metadata are not JSON values, `levels` is not a range, or the raster has no positions.
     """
 
     def __init__(

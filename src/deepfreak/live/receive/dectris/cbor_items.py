@@ -47,14 +47,10 @@ class Tagged:
 def read_item(message: bytes | memoryview) -> object:
     """Return the one item that `message` holds.
 
-    It consists of int, float, str, bool, None, `memoryview` for byte strings, list, dict with
-    texts as keys, and `Tagged`.
-
-    Raises
-    ------
-    FrameError
-        It is no CBOR, is too short or too long, is nested too deeply or has too many items, or uses
-        what no detector writes: other keys than texts, the same key twice, strings in parts.
+    It consists of int, float, str, bool, None, `memoryview` for byte strings, list, dict with texts
+    as keys, and `Tagged`. Raises `FrameError` where it is no CBOR, is too short or too long, is
+    nested too deeply or has too many items, or uses what no detector writes: other keys than texts,
+    the same key twice, strings in parts.
     """
     reader = _Reader(memoryview(message).cast("B"))
     item = reader.item(0)
@@ -210,10 +206,7 @@ _TAGS = {np.dtype(name): tag for tag, name in _DTYPES.items() if tag != 68}
 def read_array(item: object) -> CompressedArray:
     """Return a two-dimensional typed array; its data are looked at when it is decoded.
 
-    Raises
-    ------
-    FrameError
-        It is no such array, or no frame can have its size.
+    Raises `FrameError` where it is no such array, or no frame can have its size.
     """
     match item:
         case Tagged(number=40 | 1040 as order, value=[[int(slow), int(fast)], Tagged() as typed]):

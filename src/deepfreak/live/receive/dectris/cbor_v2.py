@@ -53,10 +53,7 @@ _TEXTS = {
 def read_message(payload: bytes | memoryview) -> Message:
     """Return what a message says, the pixels of an image not looked at.
 
-    Raises
-    ------
-    FrameError
-        It is no message of Stream V2, or one that contradicts itself.
+    Raises `FrameError` where it is no message of Stream V2, or one that contradicts itself.
     """
     message = _map(payload)
     unique = message.get("series_unique_id")
@@ -83,10 +80,7 @@ def read_message(payload: bytes | memoryview) -> Message:
 def read_pixels(payload: bytes | memoryview, channel: str | None) -> CompressedArray:
     """Return the pixels of one channel of an image message, the first if None.
 
-    Raises
-    ------
-    FrameError
-        It is not an image message, or has no such channel.
+    Raises `FrameError` where it is not an image message, or has no such channel.
     """
     data = _map(payload).get("data")
     if not isinstance(data, dict) or not 0 < len(data) <= MAX_CHANNELS:

@@ -35,13 +35,7 @@ class StreamDecoder:
         self._measured = None if mask is None else ~mask
 
     def __call__(self, payload: bytes | memoryview, number: int) -> Frame:
-        """Return the frame.
-
-        Raises
-        ------
-        FrameError
-            The payload is not an image of this series.
-        """
+        """Return the frame; `FrameError` where the payload is not an image of this series."""
         start, measured = self._start, self._measured
         coded = _pixels(self._kind, payload, self._channel)
         if start.shape is not None and coded.shape != start.shape:
@@ -71,6 +65,8 @@ def decoder(
 ) -> StreamDecoder:
     """Return what makes frames of a series.
 
+    Raises `FrameError` where the context is no start message or has no such channel.
+
     Parameters
     ----------
     context
@@ -80,11 +76,6 @@ def decoder(
         Its name, which the frames get as their file.
     channel
         Which of several (thresholds) to take; None: the first that the detector announced.
-
-    Raises
-    ------
-    FrameError
-        The context is no start message or has no such channel.
     """
     start = _read_context(context)
     if kind == "dectris-v1":

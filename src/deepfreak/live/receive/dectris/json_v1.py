@@ -75,10 +75,7 @@ _TEXTS = {
 def read_message(parts: Sequence[Part]) -> Message:
     """Return what a message says, the pixels of an image not looked at.
 
-    Raises
-    ------
-    FrameError
-        It is no message of Stream V1, or one that contradicts itself.
+    Raises `FrameError` where it is no message of Stream V1, or one that contradicts itself.
     """
     if not 0 < len(parts) <= MAX_PARTS:
         raise FrameError(f"expected 1 to {MAX_PARTS} parts of a message, found {len(parts)}")

@@ -38,41 +38,25 @@ class UnreadableFields(dict[str, str]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """A series begins.
+    """A series begins."""
 
-    Attributes
-    ----------
-    series_id, unique_id
-        The detector's count of its series, which begins again when it is restarted, and the name
-        that Stream V2 gives a series.
-    expected
-        How many images there will be, None where that is not said.
-    shape
-        Of each image, (slow, fast).
-    channels
-        SeriesNames of an image's channels (thresholds), in their order.
-    metadata
-        The metadata of each image, as in `Frame`.
-    masks
-        By channel [slow, fast], true where a pixel is missing.
-    simulated
-        Whether our own simulation speaks here.
-    about
-        What a person wants to know, as JSON values.
-    unread
-        The fields that could not be read, and why.
-    """
-
+    # series_id, unique_id: the detector's count of its series, which begins again when it is
+    # restarted, and the name that Stream V2 gives a series
     series_id: int
     unique_id: str | None = None
-    expected: int | None = None
-    shape: tuple[int, int] | None = None
+    expected: int | None = None  # how many images there will be, None where that is not said
+    shape: tuple[int, int] | None = None  # of each image, (slow, fast)
     dtype: str | None = None
+    # names of an image's channels (thresholds), in their order
     channels: tuple[str, ...] = ()
+    # the metadata of each image, as in `Frame`
     metadata: Metadata = field(default_factory=Metadata)
+    # by channel [slow, fast], true where a pixel is missing
     masks: Mapping[str, Valid] = field(default_factory=dict, repr=False)
-    simulated: bool = False
+    simulated: bool = False  # whether our own simulation speaks here
+    # what a person wants to know, as JSON values
     about: Mapping[str, Any] = field(default_factory=dict)
+    # the fields that could not be read, and why
     unread: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -72,6 +72,8 @@ def encode_image(
 class StreamSender:
     """Sends as a detector does: to those that listen, and drops for those that cannot keep up.
 
+    Raises `InputError` where it is not an address, or it is in use.
+
     Parameters
     ----------
     address
@@ -83,11 +85,6 @@ class StreamSender:
     ----------
     address
         Where it waits, with its port.
-
-    Raises
-    ------
-    InputError
-        It is not an address, or it is in use.
     """
 
     def __init__(

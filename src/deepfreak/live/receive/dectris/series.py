@@ -41,37 +41,24 @@ AT_ONCE_S = 5.0
 
 @dataclass(slots=True, kw_only=True)
 class _TrackedSeries:
-    """A series so far.
-
-    Attributes
-    ----------
-    sender
-        The connection that it comes over; None once that is lost.
-    begun, announced, ended
-        Whether the rest was told of it, whether its start is known, whether its end has come.
-    context, lacks
-        Of its start, as in `SeriesBegan`.
-    seen
-        The numbers of its images, for a series without a unique id.
-    start
-        One that may be its own, late, or that of the next series.
-    broken
-        Whether a connection was lost since it began, or this program was started again.
-    resumes
-        Whether nothing has come since then.
-    """
+    """A series so far."""
 
     name: str
-    sender: int | None = None
+    sender: int | None = None  # the connection that it comes over; None once that is lost
+    # begun, announced, ended: whether the rest was told of it, whether its start is known, whether
+    # its end has come
     begun: bool = False
     announced: bool = False
     ended: bool = False
+    # context, lacks: of its start, as in `SeriesBegan`
     context: bytes = field(default=b"", repr=False)
     lacks: tuple[str, ...] = ()
+    # the numbers of its images, for a series without a unique id
     seen: NumberSet = field(default_factory=NumberSet)
-    start: Start | None = None
+    start: Start | None = None  # one that may be its own, late, or that of the next series
+    # whether a connection was lost since it began, or this program was started again
     broken: bool = False
-    resumes: bool = False
+    resumes: bool = False  # whether nothing has come since then
 
     def continues_with(self, number: int, *, behind_start: bool = False) -> bool:
         """Return whether an image of this number may be the next one."""

@@ -26,7 +26,8 @@ _ADDRESS = re.compile(r"tcp://(?:[\w.-]+|\*|\[[0-9A-Fa-f:.%\w]+\]):(?:\d{1,5}|\*
 class StreamSource:
     """Receives from a detector; a `FrameSource`.
 
-    It connects again by itself whenever the connection is lost.
+    It connects again by itself whenever the connection is lost. Raises `InputError` where it is not
+    an address, or it is in use.
 
     Parameters
     ----------
@@ -41,11 +42,6 @@ class StreamSource:
         Bytes of a message's part; a detector that sends more is disconnected.
     answer_s
         Seconds until a detector that does not answer is warned of.
-
-    Raises
-    ------
-    InputError
-        It is not an address, or it is in use.
     """
 
     def __init__(

@@ -31,10 +31,8 @@ _open_decoders: "weakref.WeakSet[FileDecoder]" = weakref.WeakSet()
 class FileDecoder:
     """The frames of one file; call it with a frame's payload, which is empty, and its number.
 
-    Raises
-    ------
-    FrameError
-        The frame cannot be read, or another file has taken the place of the one it was in.
+    Raises `FrameError` where the frame cannot be read, or another file has taken the place of the
+    one it was in.
     """
 
     def __init__(
@@ -159,12 +157,8 @@ def decoder(
 
     `open_file` opens it, by default `open_frames`.
 
-    Frames are called by the series, which names no folder outside the watched one.
-
-    Raises
-    ------
-    FrameError
-        The context is not one of `watch`.
+    Frames are called by the series, which names no folder outside the watched one. Raises
+    `FrameError` where the context is not one of `watch`.
     """
     return FileDecoder(unpack(context), series, patience_s, open_file or open_frames)
 

@@ -34,39 +34,22 @@ _PROMPT_S = 0.05  # most answers come sooner
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """The result of inspecting a file.
+    """The result of inspecting a file."""
 
-    Attributes
-    ----------
-    extent
-        None where the file cannot be read.
-    error
-        Why it cannot.
-    locked
-        Whether that is because a living program writes it.
-    stopped
-        Whether that is because looking had to be stopped: another look would end the same way.
-    size
-        Of the file, in bytes, when the look began.
-    identity
-        None where it was not asked for, or has changed meanwhile.
-    """
-
-    extent: Extent | None = None
-    error: str = ""
-    locked: bool = False
+    extent: Extent | None = None  # None where the file cannot be read
+    error: str = ""  # why it cannot
+    locked: bool = False  # whether that is because a living program writes it
+    # whether that is because looking had to be stopped: another look would end the same way
     stopped: bool = False
-    size: int = 0
+    size: int = 0  # of the file, in bytes, when the look began
+    # None where it was not asked for, or has changed meanwhile
     identity: FileIdentity | None = None
 
 
 def state_of(path: str) -> os.stat_result:
     """Return the state of a file, asked of the server where a network file system has it.
 
-    Raises
-    ------
-    OSError
-        It is not there, or may not be read.
+    Raises `OSError` where it is not there, or may not be read.
     """
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe must not block
     try:
@@ -131,13 +114,7 @@ def inspect_file(path: str, *, reading: ReadSettings, identify: bool, old: bool)
 
 
 def unread_identity(path: str) -> FileIdentity:
-    """Return which file it is of one that cannot be read.
-
-    Raises
-    ------
-    OSError
-        It is not there.
-    """
+    """Return which file it is of one that cannot be read; `OSError` where it is not there."""
     state = os.stat(path)  # noqa: PTH116 - paths are str, and many
     try:
         hdf5 = is_hdf5_name(os.path.basename(path))  # noqa: PTH119
@@ -202,17 +179,14 @@ class InspectionPool:
     ) -> list[Any]:
         """Return a list of what `function(path, **kwargs)` gives in a process; empty while none.
 
+        Raises `ReadingStoppedError` where a limit has ended it.
+
         Parameters
         ----------
         key
             Tells questions apart; who asks the same again gets the answer once.
         patient
             Whether to wait as long as it takes, which the limits bound.
-
-        Raises
-        ------
-        ReadingStoppedError
-            A limit has ended it.
         """
         if key in self._busy:
             timeout = None if patient else 0.0

@@ -33,57 +33,38 @@ OLD_S = 3600.0  # beyond any difference between the clocks of two machines
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class PendingFile:
-    """What is known of one file; times are those of the monotonic clock.
+    """What is known of one file; times are those of the monotonic clock."""
 
-    Attributes
-    ----------
-    path, root, label
-        Where it is, the watched directory, and the name of its series if no other file had that.
-    real
-        The path without links, of HDF5 files only.
-    found, changed
-        When it was found, and when it was last seen to change.
-    stamp
-        Inode, size and time of change of it and of the files to which it links.
-    inspection_due, state_due
-        When to look into it again, and when to ask for its state.
-    links, links_of
-        The files with its images, if these are not in it, and in which state it linked to them.
-    links_known
-        Whether they were searched for since the last inspection.
-    seen
-        When how many of its frames could first be read; those older than `settle_s` are safe.
-    series, identity, given
-        What was given out, None and 0 before.
-    last, size
-        What the last look has found, and in how many bytes.
-    skipped
-        Whether it is a master whose images were given out from their own files.
-    over
-        Whether there is nothing more to do.
-    """
-
+    # path, root, label: where it is, the watched directory, and the name of its series if no other
+    # file had that
     path: str
     root: str
     label: str
-    real: str
+    real: str  # the path without links, of HDF5 files only
+    # found, changed: when it was found, and when it was last seen to change
     found: float
     changed: float
-    stamp: Stamp = ()
+    stamp: Stamp = ()  # inode, size and time of change of it and of the files to which it links
+    # inspection_due, state_due: when to look into it again, and when to ask for its state
     inspection_due: float = 0.0
     state_due: float = 0.0
     delay_s: float = 0.0
+    # links, links_of: the files with its images, if these are not in it, and in which state it
+    # linked to them
     links: frozenset[str] = frozenset()
     links_of: tuple[int, int, int] | None = None
-    links_known: bool = False
+    links_known: bool = False  # whether they were searched for since the last inspection
+    # when how many of its frames could first be read; those older than `settle_s` are safe
     seen: list[tuple[float, int]] = field(default_factory=list)
+    # series, identity, given: what was given out, None and 0 before
     series: str | None = None
     identity: FileIdentity | None = None
     given: int = 0
+    # last, size: what the last look has found, and in how many bytes
     last: Inspection = field(default_factory=Inspection)
     size: int = 0
-    skipped: bool = False
-    over: bool = False
+    skipped: bool = False  # whether it is a master whose images were given out from their own files
+    over: bool = False  # whether there is nothing more to do
 
     @property
     def name(self) -> str:

@@ -41,6 +41,8 @@ _RECHECK_S = 0.002  # spent in each poll on asking whether files that are done w
 class FolderSource:
     """The frames of files below directories, as a source; see `messages.FrameSource`.
 
+    Raises `InputError` where a path does not exist, or mask, geometry or dark cannot be read.
+
     Parameters
     ----------
     paths
@@ -62,11 +64,6 @@ class FolderSource:
         What the user gives beside the files.
     inspections
         The processes that look into files, by default those of this thread.
-
-    Raises
-    ------
-    InputError
-        A path does not exist, or mask, geometry or dark cannot be read.
     """
 
     def __init__(
