@@ -14,7 +14,7 @@ from deepfreak.errors import FrameError, InputError
 from deepfreak.formats.frame import Counts, Frame, Valid
 from deepfreak.formats.notices import Notices
 from deepfreak.live.logs import about
-from deepfreak.live.messages import SAVED, BraggPeaks, FrameOutcome, FramePicture
+from deepfreak.live.messages import SAVED, BraggPeaks, Decision, FrameOutcome, FramePicture
 from deepfreak.live.receive.decoders import Decoders
 from deepfreak.live.spool import read
 from deepfreak.models import Classifier
@@ -55,6 +55,20 @@ class FrameJob:
             return max(self.received, time.time())
         return self.received + max(0.0, time.monotonic() - self.since)
 
+    def outcome(self, decision: Decision, **found: Any) -> FrameOutcome:  # noqa: ANN401
+        """Return the outcome of this frame, decided now unless `found` says when."""
+        decided = found.pop("decided", None)
+        return FrameOutcome(
+            series=self.series,
+            number=self.number,
+            decision=decision,
+            received=self.received,
+            sent=self.sent,
+            decided=self.now() if decided is None else decided,
+            truth=self.truth,
+            **found,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameDecider:
@@ -87,10 +101,8 @@ class FrameDecider:
             at = about(job.series, job.number)
             _log.info("unexpected error in a frame", exc_info=True, extra=at)
             return self._unreadable(job, f"{type(error).__name__}: {error}", start)
-        return FrameOutcome(
-            series=job.series,
-            number=job.number,
-            decision=decision,
+        return job.outcome(
+            decision,
             label=verdict.label,
             probabilities=tuple(verdict.probabilities.values()),
             p_crystal=verdict.p_crystal,
@@ -98,11 +110,7 @@ class FrameDecider:
             level=verdict.level,
             reasons=verdict.reasons,
             signs=verdict.signs,
-            received=job.received,
-            sent=job.sent,
-            decided=job.now(),
             ms=(time.perf_counter() - start) * 1e3,
-            truth=job.truth,
             judged_without=self.decoders.lacks(job.series),
             notes=self.notices.new(frame),
             picture=picture if job.picture else None,
@@ -110,17 +118,8 @@ class FrameDecider:
         )
 
     def _unreadable(self, job: FrameJob, reason: str, start: float) -> FrameOutcome:
-        return FrameOutcome(
-            series=job.series,
-            number=job.number,
-            decision="unreadable",
-            received=job.received,
-            sent=job.sent,
-            decided=job.now(),
-            ms=(time.perf_counter() - start) * 1e3,
-            error=f"{' '.join(reason.split()):.300}",
-            truth=job.truth,
-        )
+        ms = (time.perf_counter() - start) * 1e3
+        return job.outcome("unreadable", ms=ms, error=f"{' '.join(reason.split()):.300}")
 
 
 def payload_of(job: FrameJob) -> bytes | memoryview:

@@ -40,11 +40,12 @@ CREATE TABLE IF NOT EXISTS frames (
 CREATE TABLE IF NOT EXISTS counts (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 INSERT OR IGNORE INTO about VALUES ('id', lower(hex(randomblob(8))));
 """
-_COLUMNS = (
-    "sequence, series, number, decision, label, probabilities, p_crystal, saturated, level, "
-    "received, sent, decided, ms, error, truth, judged_without, reasons, signs, "
-    "copy_file, copy_index"
+_PLAIN = (  # as they are in `FrameOutcome`
+    *("number", "label", "p_crystal", "saturated", "level", "received", "sent", "decided", "ms"),
+    "error",
 )
+_OTHERS = "sequence, series, decision, probabilities, copy_file, copy_index, truth"
+_COLUMNS = f"{_OTHERS}, judged_without, reasons, signs, {', '.join(_PLAIN)}"
 _ABOUT = "SELECT value FROM about WHERE name = 'about'"
 _ROWS_AT_ONCE = 1000
 _REASONS = {
@@ -102,7 +103,7 @@ class Ledger:
         start = ("context", "metadata", "lacks") if began.brings_start else ()
         replaced = "".join(f", {name} = excluded.{name}" for name in start)
         with self._writing() as write:
-            write(
+            write.execute(
                 "INSERT INTO series (name, kind, context, expected, metadata, lacks) "  # noqa: S608
                 "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET "
                 f"expected = COALESCE(excluded.expected, expected), ended = 0{replaced}",
@@ -115,7 +116,7 @@ class Ledger:
     def end(self, series: str, expected: int | None) -> None:
         """Note that no more frames of a series will come."""
         with self._writing() as write:
-            write(
+            write.execute(
                 "UPDATE series SET ended = 1, expected = COALESCE(?, expected) WHERE name = ?",
                 (expected, series),
             )
@@ -200,13 +201,10 @@ class Ledger:
             for place, outcome in enumerate(outcomes)
         ]
         with self._writing() as write:
-            for row in rows:
-                write(
-                    f"INSERT INTO frames ({_COLUMNS}) VALUES ({', '.join('?' * 20)})",  # noqa: S608
-                    self._values(row),
-                )
-            for name, value in (counts or {}).items():
-                write("INSERT OR REPLACE INTO counts VALUES (?, ?)", (name, value))
+            places = ", ".join("?" * 20)
+            insert = f"INSERT INTO frames ({_COLUMNS}) VALUES ({places})"  # noqa: S608
+            write.executemany(insert, map(self._values, rows))
+            write.executemany("INSERT OR REPLACE INTO counts VALUES (?, ?)", (counts or {}).items())
         self.last += len(rows)
         return rows
 
@@ -246,53 +244,34 @@ class Ledger:
         return {name: found.get(index, 0) for index, name in enumerate(DECISIONS)}
 
     def _values(self, row: LedgerRow) -> tuple[Any, ...]:
-        outcome = row.outcome
-        packed = struct.pack(f"<{len(outcome.probabilities)}d", *outcome.probabilities)
+        outcome, copy = row.outcome, row.outcome.copy
         return (
             row.sequence,
             self._ids[outcome.series],
-            outcome.number,
             DECISIONS.index(outcome.decision),
-            outcome.label,
-            packed,
-            outcome.p_crystal,
-            outcome.saturated,
-            outcome.level,
-            outcome.received,
-            outcome.sent,
-            outcome.decided,
-            outcome.ms,
-            outcome.error,
+            struct.pack(f"<{len(outcome.probabilities)}d", *outcome.probabilities),
+            *((None, None) if copy is None else (copy.file, copy.index)),
             None if outcome.truth is None else json.dumps(dict(outcome.truth)),
             json.dumps(outcome.judged_without) if outcome.judged_without else None,
             json.dumps(outcome.reasons) if outcome.reasons else None,
             None if outcome.signs is None else json.dumps(outcome.signs.to_json()),
-            None if outcome.copy is None else outcome.copy.file,
-            None if outcome.copy is None else outcome.copy.index,
+            *(getattr(outcome, name) for name in _PLAIN),
         )
 
     def _recorded(self, row: tuple[Any, ...]) -> LedgerRow:
-        sequence, series, number, decision, label, packed, p_crystal, saturated, level = row[:9]
-        received, sent, decided, ms, error, truth, judged_without, reasons, signs = row[9:18]
+        sequence, series, decision, packed, file, index, truth, judged_without = row[:8]
+        reasons, signs, *plain = row[8:]
+        fields = dict(zip(_PLAIN, plain, strict=True))
         outcome = FrameOutcome(
             series=self._names[series],
-            number=number,
             decision=DECISIONS[decision],
-            label=label,
             probabilities=struct.unpack(f"<{len(packed) // 8}d", packed),
-            p_crystal=p_crystal,
-            saturated=bool(saturated),
-            level=level,
-            received=received,
-            sent=sent,
-            decided=decided,
-            ms=ms,
-            error=error,
             truth=None if truth is None else json.loads(truth),
             judged_without=tuple(json.loads(judged_without or "[]")),
             reasons=tuple(json.loads(reasons or "[]")),
             signs=None if signs is None else EvidenceSummary(**json.loads(signs)),
-            copy=None if row[18] is None else HitCopy(*row[18:]),
+            copy=None if file is None else HitCopy(file, index),
+            **fields | {"saturated": bool(fields["saturated"])},
         )
         return LedgerRow(sequence=sequence, outcome=outcome)
 
@@ -301,12 +280,12 @@ class Ledger:
             return self._connection.execute(statement, values).fetchall()
 
     @contextmanager
-    def _writing(self) -> Iterator[Any]:
-        """Give a function that executes statements, in one transaction."""
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection, in one transaction."""
         try:
             with self._turn, self._connection:
                 self._connection.execute("BEGIN IMMEDIATE")
-                yield self._connection.execute
+                yield self._connection
         except sqlite3.IntegrityError:  # a second verdict on a frame: our fault, not the disk's
             raise
         except sqlite3.DatabaseError as error:

@@ -33,12 +33,7 @@ from deepfreak.live.run import LiveRun
 from deepfreak.live.spool import Spool
 from deepfreak.live.workers import WorkerPool, WorkerTask
 from deepfreak.processors import usable_processors
-from deepfreak.screening.policy import (
-    MAX_EMPTY_KEPT,
-    MIN_HIT_RECALL,
-    Policy,
-    find_policy,
-)
+from deepfreak.screening.policy import MAX_EMPTY_KEPT, MIN_HIT_RECALL, Policy, find_policy
 from deepfreak.storage.files import reason_of, whole_file
 from deepfreak.text import unspelled
 

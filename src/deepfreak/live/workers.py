@@ -229,11 +229,16 @@ class WorkerPool:
             if place == 0:  # the one it was at
                 self._crashes_at[key] += 1
                 if worker.late:
-                    yield job, _unreadable(job, f"no verdict within {limits.frame_s:.0f} s")
+                    yield (
+                        job,
+                        job.outcome(
+                            "unreadable", error=f"no verdict within {limits.frame_s:.0f} s"
+                        ),
+                    )
                     continue
             if self._crashes_at[key] >= limits.crashes:
                 reason = f"{limits.crashes} workers crashed at this frame, the last with {how}"
-                yield job, _unreadable(job, reason)
+                yield job, job.outcome("unreadable", error=reason)
             else:
                 self._retries.append((job, began))
 
@@ -295,12 +300,14 @@ def _send(outbox: "SimpleQueue[Any]", pipe: Connection) -> None:
 
 def classify_frames(task: WorkerTask, pipe: Connection) -> None:
     """Classify frames until the pipe ends; runs in a worker process."""
+    from threadpoolctl import threadpool_limits
+
     from deepfreak.isolation.child import limit_memory
     from deepfreak.live.decide import FrameDecider
     from deepfreak.live.receive.decoders import Decoders
     from deepfreak.models import load_model
 
-    _one_thread()
+    threadpool_limits(1)  # the other cores are for the other workers
     log = logging.getLogger("deepfreak")
     log.addHandler(PipeHandler(pipe.send))
     log.setLevel(task.log_level)
@@ -328,13 +335,6 @@ def classify_frames(task: WorkerTask, pipe: Connection) -> None:
         decoders.close()
 
 
-def _one_thread() -> None:
-    """Leave the other cores to the other workers."""
-    from threadpoolctl import threadpool_limits
-
-    threadpool_limits(1)
-
-
 def _warm_up(decider: Any) -> None:  # noqa: ANN401 -- a FrameDecider, which is heavy to import
     """Classify noise, so that compiled code is loaded before the first frame comes."""
     import numpy as np
@@ -347,19 +347,6 @@ def _warm_up(decider: Any) -> None:  # noqa: ANN401 -- a FrameDecider, which is 
     for dtype in (np.uint16, np.uint32):  # what detectors send
         made = Frame(file="warm-up", index=0, counts=counts.astype(dtype), valid=valid)
         Screener(decider.model, decider.policy)(made)
-
-
-def _unreadable(job: FrameJob, reason: str) -> FrameOutcome:
-    return FrameOutcome(
-        series=job.series,
-        number=job.number,
-        decision="unreadable",
-        received=job.received,
-        sent=job.sent,
-        decided=job.now(),
-        error=reason,
-        truth=job.truth,
-    )
 
 
 def _how(exit_code: int | None) -> str:

@@ -63,12 +63,7 @@ def serve_dashboard(
     metrics = Metrics()
     judge = UploadClassifier(model_file, policy)
     stack.callback(judge.close)
-    app = make_app(
-        statistics=statistics,
-        metrics=metrics.text,
-        classify=judge,
-        security=security,
-    )
+    app = make_app(statistics=statistics, metrics=metrics.text, classify=judge, security=security)
     handle = serve(app, host=dashboard.host, port=dashboard.port)
     stack.callback(handle.stop)
     return [statistics, metrics], handle.address

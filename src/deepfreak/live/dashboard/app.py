@@ -319,10 +319,7 @@ def _add_classify(app: FastAPI, classify: Classify, limits: UploadLimits) -> Non
             503: {"description": f"{MAX_AT_ONCE} files are being classified: try again."},
         },
         openapi_extra={
-            "requestBody": {
-                "required": True,
-                "content": {"application/octet-stream": binary},
-            },
+            "requestBody": {"required": True, "content": {"application/octet-stream": binary}},
             "parameters": [
                 {
                     "name": "name",

@@ -11,8 +11,8 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -93,12 +93,7 @@ class Intake:
     """
 
     def __init__(
-        self,
-        source: FrameSource,
-        *,
-        ledger: Ledger,
-        spool: Spool,
-        limits: QueueLimits,
+        self, source: FrameSource, *, ledger: Ledger, spool: Spool, limits: QueueLimits
     ) -> None:
         self._source, self._ledger, self._spool = source, ledger, spool
         self._limits = limits
@@ -150,7 +145,7 @@ class Intake:
 
     def clear_wake_up(self) -> None:
         """Empty the wake-up pipe."""
-        with _unless_blocked():
+        with suppress(BlockingIOError):
             os.read(self._reader, 1 << 16)
 
     def stop(self) -> None:
@@ -234,7 +229,7 @@ class Intake:
                 pass
         elif not self._is_chosen(arrival):
             self._accounting.add(series, number)
-            self.dropped.append(_dropped_outcome(arrival))
+            self.dropped.append(_job(arrival, None).outcome("dropped", decided=arrival.received))
             self._wake_up()
             return
         path: Path | None = None
@@ -282,7 +277,7 @@ class Intake:
                 return done
 
     def _wake_up(self) -> None:
-        with _unless_blocked():
+        with suppress(BlockingIOError):
             os.write(self._writer, b"!")
 
 
@@ -301,22 +296,3 @@ def _job(arrival: Arrival, path: Path | None, *, earlier_run: bool = False) -> F
         sent=arrival.sent,
         truth=arrival.truth,
     )
-
-
-def _dropped_outcome(arrival: Arrival) -> FrameOutcome:
-    return FrameOutcome(
-        series=arrival.series,
-        number=arrival.number,
-        decision="dropped",
-        received=arrival.received,
-        sent=arrival.sent,
-        decided=arrival.received,
-        truth=arrival.truth,
-    )
-
-
-@contextmanager
-def _unless_blocked() -> Iterator[None]:
-    """Ignore that a pipe is full, which wakes as well, or empty."""
-    with suppress(BlockingIOError):
-        yield

@@ -20,7 +20,7 @@ and in CXI with /entry_1/data_1/data, /entry_1/data_1/mask, /entry_1/result_1,
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -64,20 +64,8 @@ class HitRecord:
         """Return it as bytes, `unpack` backwards."""
         import msgpack
 
-        packed: bytes = msgpack.packb(
-            [
-                self.series,
-                self.number,
-                self.label,
-                self.probabilities,
-                self.p_crystal,
-                self.received,
-                self.wavelength_A,
-                self.peaks.astype("<f8").tobytes(),
-                self.image,
-                self.mask,
-            ]
-        )
+        table = asdict(self) | {"peaks": self.peaks.astype("<f8").tobytes()}
+        packed: bytes = msgpack.packb(list(table.values()))
         return packed
 
 
@@ -85,21 +73,11 @@ def unpack(packed: bytes) -> HitRecord:
     """Return the record that `HitRecord.pack` made bytes of."""
     import msgpack
 
-    series, number, label, probabilities, p_crystal, received, wavelength, peaks, image, mask = (
-        msgpack.unpackb(packed)
-    )
-    return HitRecord(
-        series=series,
-        number=number,
-        label=label,
-        probabilities=tuple(probabilities),
-        p_crystal=p_crystal,
-        received=received,
-        wavelength_A=wavelength,
-        peaks=np.frombuffer(peaks, "<f8").reshape(-1, 3),
-        image=image,
-        mask=mask,
-    )
+    names = [each.name for each in fields(HitRecord)]
+    found = dict(zip(names, msgpack.unpackb(packed), strict=True))
+    found["probabilities"] = tuple(found["probabilities"])
+    found["peaks"] = np.frombuffer(found["peaks"], "<f8").reshape(-1, 3)
+    return HitRecord(**found)
 
 
 def setup_of(frame: Frame, *, form: str, classes: tuple[str, ...]) -> FileSetup:

@@ -7,7 +7,7 @@ it for some seconds after the last finding, so that nothing flickers.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Literal
 
 from deepfreak.errors import RecipeError
 from deepfreak.live.statistics.counts import chance_of_fall
@@ -56,13 +56,8 @@ class AlarmSettings:
 
     def relaxed(self) -> "AlarmSettings":
         """Return the settings for an alarm that stands: it ends at half of what raised it."""
-        return replace(
-            self,
-            max_saturated=self.max_saturated * _RELAXED,
-            max_ice=self.max_ice * _RELAXED,
-            max_outside=self.max_outside * _RELAXED,
-            max_queue_share=self.max_queue_share * _RELAXED,
-        )
+        names = ("max_saturated", "max_ice", "max_outside", "max_queue_share")
+        return replace(self, **{name: getattr(self, name) * _RELAXED for name in names})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +105,7 @@ class Finding:
     severity: Severity = "warning"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Alarm:
     """Something has been wrong since a time, in seconds since 1970; `name` is what to call it."""
 
@@ -118,10 +113,6 @@ class Alarm:
     since: float
     text: str
     severity: Severity
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as JSON values."""
-        return {each.name: getattr(self, each.name) for each in fields(self)}
 
 
 def only_blank(readings: Readings, settings: AlarmSettings) -> Finding | None:
@@ -295,21 +286,17 @@ class Alarms:
             if finding is not None:
                 since = now if stood is None else stood.since
                 self._found[name] = now, finding
-                self._standing[name] = _alarm(name, since, finding.text, finding)
+                self._standing[name] = Alarm(name, since, finding.text, finding.severity)
             elif stood is not None:
                 last, found = self._found[name]
                 if now - last >= self.settings.hold_s:
                     del self._standing[name]
                     continue
                 text = f"over for {_seconds(now - last)}: {found.text}"
-                self._standing[name] = _alarm(name, stood.since, text, found)
+                self._standing[name] = Alarm(name, stood.since, text, found.severity)
         return tuple(
             sorted(self._standing.values(), key=lambda alarm: (_RANK[alarm.severity], alarm.since))
         )
-
-
-def _alarm(name: str, since: float, text: str, finding: Finding) -> Alarm:
-    return Alarm(name=name, since=since, text=text, severity=finding.severity)
 
 
 def _exceeds(share: Proportion, most: float, settings: AlarmSettings) -> bool:

@@ -1,8 +1,8 @@
 """Counts of outcomes by bins of time, in rings that never grow, and what follows from them."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -100,46 +100,22 @@ def quantile_ms(counts: NDArray[np.integer[Any]], share: float) -> float | None:
 
 
 JUDGED = frozenset({"keep", "discard", "unsure"})
-KEEP = DECISIONS.index("keep")
-DROPPED = DECISIONS.index("dropped")
-SATURATED = len(DECISIONS)
-ICE_KNOWN = SATURATED + 1
-ICE = SATURATED + 2
-LEVEL_KNOWN = SATURATED + 3
-OUTSIDE = SATURATED + 4
-SENT_KNOWN = SATURATED + 5
-WITHOUT_START = SATURATED + 6
-_FIRST_CLASS = SATURATED + 7
+KEEP, DROPPED = DECISIONS.index("keep"), DECISIONS.index("dropped")
+(SATURATED, ICE_KNOWN, ICE, LEVEL_KNOWN, OUTSIDE, SENT_KNOWN, WITHOUT_START, _FIRST_CLASS) = range(
+    len(DECISIONS), len(DECISIONS) + 8
+)
 
 
-@dataclass(frozen=True, slots=True)
 class Columns:
     """The columns for a model's `classes`; `levels` is the usual range of `FrameOutcome.level`."""
 
-    classes: tuple[str, ...]
-    levels: tuple[float, float] | None = None
-    _of_class: Mapping[str, int] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        """Give each class its column."""
-        places = {name: _FIRST_CLASS + i for i, name in enumerate(self.classes)}
-        object.__setattr__(self, "_of_class", places)
-
-    @property
-    def count(self) -> int:
-        """How many there are."""
-        return _FIRST_CLASS + len(self.classes) + BUCKETS
-
-    @property
-    def of_classes(self) -> slice:
-        """Those of the classes, in the model's order."""
-        return slice(_FIRST_CLASS, _FIRST_CLASS + len(self.classes))
-
-    @property
-    def latency(self) -> slice:
-        """Those of the buckets of time from frame to verdict."""
-        first = _FIRST_CLASS + len(self.classes)
-        return slice(first, first + BUCKETS)
+    def __init__(self, classes: tuple[str, ...], levels: tuple[float, float] | None = None) -> None:
+        self.classes, self.levels = classes, levels
+        self._of_class = {name: _FIRST_CLASS + i for i, name in enumerate(classes)}
+        behind = _FIRST_CLASS + len(classes)
+        self.of_classes = slice(_FIRST_CLASS, behind)  # in the model's order
+        self.latency = slice(behind, behind + BUCKETS)  # of time from frame to verdict
+        self.count = behind + BUCKETS
 
     def of(self, outcome: FrameOutcome) -> Sequence[int]:
         """Return the columns that an outcome counts in."""

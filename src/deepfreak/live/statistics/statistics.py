@@ -59,10 +59,7 @@ from deepfreak.models.evaluation import Proportion
 _SECONDS = 600
 _MINUTES = 25 * 60
 _SPANS_OF_SECONDS = (Span(name="5 min", points=60, group=5),)
-_SPANS_OF_MINUTES = (
-    Span(name="1 h", points=60, group=1),
-    Span(name="24 h", points=96, group=15),
-)
+_SPANS_OF_MINUTES = (Span(name="1 h", points=60, group=1), Span(name="24 h", points=96, group=15))
 # The large number on the page: long enough to be steady, short enough to follow the sample.
 _HIT_RATE_S = 30.0
 _SPEED_S = 10.0
@@ -168,7 +165,7 @@ class Statistics:
                 "metadata": self._facts,
                 "classes": list(self.classes),
                 "state": self._state(alarms, recent),
-                "alarms": [alarm.to_json() for alarm in alarms],
+                "alarms": [asdict(alarm) for alarm in alarms],
                 "watched": self._watched(),
                 "hit_rate": {**recent.to_json(), "window_s": _HIT_RATE_S},
                 "totals": self._totals_to_json(),

@@ -178,28 +178,14 @@ COMPRESSED = 56500
 
 # RFC 8746, table 1; 76 is reserved, 83 and 87 (16 byte floats) no detector writes
 _DTYPES = {
-    64: "u1",
-    65: ">u2",
-    66: ">u4",
-    67: ">u8",
-    68: "u1",
-    69: "<u2",
-    70: "<u4",
-    71: "<u8",
-    72: "i1",
-    73: ">i2",
-    74: ">i4",
-    75: ">i8",
-    77: "<i2",
-    78: "<i4",
-    79: "<i8",
-    80: ">f2",
-    81: ">f4",
-    82: ">f8",
-    84: "<f2",
-    85: "<f4",
-    86: "<f8",
-}
+    64 + place: name
+    for place, name in enumerate((
+        "u1", ">u2", ">u4", ">u8", "u1", "<u2", "<u4", "<u8",
+        "i1", ">i2", ">i4", ">i8", None, "<i2", "<i4", "<i8",
+        ">f2", ">f4", ">f8", None, "<f2", "<f4", "<f8",
+    ))
+    if name is not None
+}  # fmt: skip
 _TAGS = {np.dtype(name): tag for tag, name in _DTYPES.items() if tag != 68}
 
 

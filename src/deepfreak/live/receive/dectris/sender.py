@@ -50,11 +50,7 @@ def encode_image(
         As in `messages.Arrival`; only we say such, in the image's user data.
     """
     image = Image(
-        series_id=start.series_id,
-        unique_id=start.unique_id,
-        number=number,
-        truth=truth,
-        sent=sent,
+        series_id=start.series_id, unique_id=start.unique_id, number=number, truth=truth, sent=sent
     )
     channel = next(iter(start.channels), json_v1.CHANNEL)
     by_channel = pixels if isinstance(pixels, Mapping) else {channel: pixels}
@@ -121,10 +117,8 @@ class StreamSender:
     def start(self, start: Start, *, within_s: float = 0.0) -> bool:
         """Begin a series; return whether a listener took the message in time."""
         self._start = start
-        encoded: Encoded = (
-            cbor_v2.encode_start(start) if self.protocol == "v2" else json_v1.encode_start(start)
-        )
-        return self.wait(within_s) and self.send(encoded)
+        encode_start = cbor_v2.encode_start if self.protocol == "v2" else json_v1.encode_start
+        return self.wait(within_s) and self.send(encode_start(start))
 
     def image(
         self,
@@ -161,10 +155,8 @@ class StreamSender:
         """End the series; return whether a listener took the message in time."""
         start = self._series()
         end = End(series_id=start.series_id, unique_id=start.unique_id)
-        encoded: Encoded = (
-            cbor_v2.encode_end(end) if self.protocol == "v2" else json_v1.encode_end(end)
-        )
-        return self.wait(within_s) and self.send(encoded)
+        encode_end = cbor_v2.encode_end if self.protocol == "v2" else json_v1.encode_end
+        return self.wait(within_s) and self.send(encode_end(end))
 
     def send(self, encoded: Encoded) -> bool:
         """Send a message as it is; return whether it was taken."""

@@ -68,11 +68,7 @@ class DirectoryTree:
     """
 
     def __init__(
-        self,
-        root: Path,
-        *,
-        only: str | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        self, root: Path, *, only: str | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._root, self._only, self._clock = str(root), only, clock
         self._folders: dict[str, _Directory] = {}

@@ -58,16 +58,6 @@ def state_of(path: str) -> os.stat_result:
         os.close(handle)
 
 
-def inspection_from(found: dict[str, Any]) -> Inspection:
-    """Return the inspection with the fields that `inspect_in_process` returned."""
-    extent, identity = found["extent"], found["identity"]
-    fields = found | {
-        "extent": None if extent is None else Extent(**extent),
-        "identity": None if identity is None else FileIdentity(**identity),
-    }
-    return Inspection(**fields)
-
-
 def inspect_in_process(
     path: str, *, reading: ReadSettings, identify: bool, old: bool
 ) -> dict[str, Any]:
@@ -128,11 +118,7 @@ def unread_identity(path: str) -> FileIdentity:
 def identity_of(path: str, state: os.stat_result, digest: str) -> FileIdentity:
     """Return the identity of a file in this state."""
     return FileIdentity(
-        path=path,
-        inode=state.st_ino,
-        size=state.st_size,
-        mtime_ns=state.st_mtime_ns,
-        digest=digest,
+        path=path, inode=state.st_ino, size=state.st_size, mtime_ns=state.st_mtime_ns, digest=digest
     )
 
 

@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from pydantic import TypeAdapter
+
 from deepfreak.errors import ReadingStoppedError
 from deepfreak.formats.files import is_hdf5_name
 from deepfreak.formats.frame import Extent
@@ -17,7 +19,6 @@ from deepfreak.live.receive.folder.inspect import (
     Inspection,
     InspectionPool,
     inspect_in_process,
-    inspection_from,
     state_of,
     unread_identity,
 )
@@ -231,13 +232,7 @@ class FilePublisher:
             )
 
     def _inspection(
-        self,
-        file: PendingFile,
-        state: os.stat_result,
-        *,
-        identify: bool,
-        old: bool,
-        last: bool,
+        self, file: PendingFile, state: os.stat_result, *, identify: bool, old: bool, last: bool
     ) -> Inspection | None:
         """Return the inspection of a file, None while it has not ended."""
         # of a file that grows a late answer is still true; of another one that has changed not
@@ -254,16 +249,10 @@ class FilePublisher:
             )
         except ReadingStoppedError as error:
             return Inspection(error=str(error), stopped=True)
-        return inspection_from(found[0]) if found else None
+        return TypeAdapter(Inspection).validate_python(found[0]) if found else None
 
     def _publish(
-        self,
-        file: PendingFile,
-        identity: FileIdentity,
-        extent: Extent,
-        *,
-        quiet: bool,
-        stuck: bool,
+        self, file: PendingFile, identity: FileIdentity, extent: Extent, *, quiet: bool, stuck: bool
     ) -> Iterator[Event]:
         """Publish the frames that are safe to read.
 
@@ -336,10 +325,7 @@ class FilePublisher:
         unreadable: str | None = None,
     ) -> SeriesBegan:
         context = FileContext(
-            identity=identity,
-            frames=frames,
-            reading=self._reading,
-            unreadable=unreadable,
+            identity=identity, frames=frames, reading=self._reading, unreadable=unreadable
         )
         return SeriesBegan(
             series=file.series or file.label,
