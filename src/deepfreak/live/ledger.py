@@ -69,10 +69,6 @@ class Ledger:
     ----------
     about
         What the run continues with, as JSON values: model, classes, policy.
-    begun_with
-        The same of the run before, if it was opened to write and that was another.
-    id
-        Of this ledger alone: 16 hexadecimal digits.
     """
 
     def __init__(
@@ -84,12 +80,14 @@ class Ledger:
         begun_with: Mapping[str, Any] | None = None,
     ) -> None:
         self.path, self.about = path, about
+        # the same of the run before, if it was opened to write and that was another
         self.begun_with = about if begun_with is None else begun_with
         self._connection = connection
         # the receiver begins series while verdicts are written
         self._turn = threading.RLock()
         self._ids = {name: key for key, name in self._rows("SELECT id, name FROM series")}
         self._names = {key: name for name, key in self._ids.items()}
+        # of this ledger alone: 16 hexadecimal digits
         self.id = str(self._rows("SELECT value FROM about WHERE name = 'id'")[0][0])
         self.last = int(self._rows("SELECT COALESCE(MAX(sequence), 0) FROM frames")[0][0])
 
@@ -299,6 +297,8 @@ def open_ledger(
     path: Path,
     about: Mapping[str, Any],
     *,
+    # whether a ledger that was begun with its first argument may be resumed with its second,
+    # `about`
     may_follow: Callable[[Mapping[str, Any], Mapping[str, Any]], bool] = lambda _found, _about: (
         False
     ),
@@ -308,12 +308,6 @@ def open_ledger(
     Raises `InputError` where the file is not a ledger, or was begun with something else than
     `about`: verdicts of two models do not belong into one record; `OutputError` where it is in use,
     or cannot be written.
-
-    Parameters
-    ----------
-    may_follow
-        Whether a ledger that was begun with its first argument may be resumed with its second,
-        `about`.
     """
     wanted = json.dumps(dict(about), sort_keys=True)
     busy = f"another run writes {path}: stop it or give another --out"

@@ -94,17 +94,12 @@ def record_file(
     compression: Compression = "bslz4",
     protocol: Protocol = "v2",
     advance: Callable[[int], None] | None = None,
-    **options: Unpack[ReadOptions],
+    **options: Unpack[ReadOptions],  # what is known beside the file; see `ReadOptions`
 ) -> Recording:
     """Read the first `count` frames of a detector file to send.
 
     Raises `FrameError` where the file cannot be read, its frames differ in size, or hold what no
     detector sends.
-
-    Parameters
-    ----------
-    options
-        What is known beside the file; see `ReadOptions`.
     """
     frames: list[Frame] = []
     with open_guarded(path, **options) as file:
@@ -147,8 +142,11 @@ def replay(
     count: int | None,
     rate_hz: float | None,
     series: int = 1,
-    unique_id: str | None = None,
+    unique_id: str | None = None,  # the series' unique id; a new one, if None
+    # the number of the first frame, after a detector's restart in the middle; the last one is still
+    # `count` - 1
     first: int = 0,
+    # whether nothing is sent before somebody listens; without a rate each frame waits
     must_listen: bool = True,
     advance: Callable[[int], None] | None = None,
     stopped: Callable[[], bool] = lambda: False,
@@ -156,16 +154,6 @@ def replay(
     """Send a series of `count` frames, or of endlessly many, at a rate, or as fast as they go.
 
     The series is ended in any case. Raises `DeepFreakError` where there is no listener.
-
-    Parameters
-    ----------
-    unique_id
-        The series' unique id; a new one, if None.
-    first
-        The number of the first frame, after a detector's restart in the middle; the last one is
-        still `count` - 1.
-    must_listen
-        Whether nothing is sent before somebody listens; without a rate each frame waits.
     """
     start = _start(recording, series=series, unique_id=unique_id or str(uuid4()), count=count)
     taken = speaker.start(start, within_s=LISTENER_WITHIN_S if must_listen else 0.0)

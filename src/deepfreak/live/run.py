@@ -46,13 +46,6 @@ class SinkUpdater:
     """Gives a sink each row of the ledger once, in order, also after it failed for a while.
 
     Raises `OutputError` where the sink holds more than the ledger: rows of another one.
-
-    Parameters
-    ----------
-    trouble
-        Gets one line when the sink can take no more; it is tried again now and then.
-    every_s, retry_s
-        Seconds between two writes, and until one that failed is tried again.
     """
 
     def __init__(
@@ -60,7 +53,9 @@ class SinkUpdater:
         sink: OutcomeSink,
         *,
         ledger: Ledger,
+        # gets one line when the sink can take no more; it is tried again now and then
         trouble: Callable[[str], None],
+        # every_s, retry_s: seconds between two writes, and until one that failed is tried again
         every_s: float = 0.0,
         retry_s: float = 0.5,
     ) -> None:
@@ -122,23 +117,7 @@ _log = logging.getLogger(__name__)
 
 
 class LiveRun:
-    """A run of live screening: `LiveRun(source, ...).until(stop)`.
-
-    Parameters
-    ----------
-    records, hits
-        Where verdicts, and frames to keep or unsure ones, go.
-    observers
-        Who else is told.
-    classes
-        The model's.
-    reading
-        See `Decoders`.
-    each_turn
-        Called in every turn of the loop, twenty times a second or more often.
-    pictures
-        Whether some frames are wanted as people see them.
-    """
+    """A run of live screening: `LiveRun(source, ...).until(stop)`."""
 
     def __init__(
         self,
@@ -147,14 +126,16 @@ class LiveRun:
         workers: WorkerPool,
         ledger: Ledger,
         spool: Spool,
-        classes: tuple[str, ...],
+        classes: tuple[str, ...],  # the model's
         limits: QueueLimits,
+        # records, hits: where verdicts, and frames to keep or unsure ones, go
         records: Sequence[OutcomeSink] = (),
         hits: Sequence[HitSink] = (),
-        observers: Sequence[RunObserver] = (),
+        observers: Sequence[RunObserver] = (),  # who else is told
+        # called in every turn of the loop, twenty times a second or more often
         each_turn: Sequence[Callable[[], None]] = (),
-        reading: ReadSettings | None = None,
-        pictures: bool = False,
+        reading: ReadSettings | None = None,  # see `Decoders`
+        pictures: bool = False,  # whether some frames are wanted as people see them
     ) -> None:
         self._workers, self._ledger, self._spool = workers, ledger, spool
         self._hits, self._observers = hits, observers

@@ -76,24 +76,14 @@ class _Worker:
 
 
 class WorkerPool:
-    """Processes that classify frames; closes them when it is closed.
-
-    Parameters
-    ----------
-    work
-        What each runs, with `task` and its end of a pipe.
-
-    Attributes
-    ----------
-    crashes
-        How many workers have crashed or were killed.
-    """
+    """Processes that classify frames; closes them when it is closed."""
 
     def __init__(
         self,
         task: Any,  # noqa: ANN401 -- of `work`
         *,
         count: int,
+        # what each runs, with `task` and its end of a pipe
         work: "Callable[[Any, Connection], None] | None" = None,
         limits: WorkerLimits | None = None,
         context: BaseContext | None = None,
@@ -104,7 +94,7 @@ class WorkerPool:
         self._retries: deque[tuple[FrameJob, SeriesBegan]] = deque()
         self._crashes_at: Counter[tuple[str, int]] = Counter()
         self._startup_failures = 0
-        self.crashes = 0
+        self.crashes = 0  # how many workers have crashed or were killed
         self._workers = [self._start() for _ in range(count)]
 
     def wait_until_ready(self) -> None:

@@ -148,22 +148,16 @@ Classify = Callable[[bytes, str], dict[str, Any]]
 def make_app(
     *,
     statistics: Statistics,
+    # gives the text that Prometheus reads, and its media type
     metrics: Callable[[], tuple[bytes, str]],
+    # takes a file's bytes and its suffix, such as ".cbf", and gives a verdict as JSON values;
+    # `DeepFreakError` where there is none. It is called from up to four threads at a time. None
+    # where no files are taken
     classify: Classify | None,
     security: Security,
     upload_limits: UploadLimits | None = None,
 ) -> FastAPI:
-    """Return the server's application.
-
-    Parameters
-    ----------
-    metrics
-        Gives the text that Prometheus reads, and its media type.
-    classify
-        Takes a file's bytes and its suffix, such as ".cbf", and gives a verdict as JSON values;
-        `DeepFreakError` where there is none. It is called from up to four threads at a time. None
-        where no files are taken.
-    """
+    """Return the server's application."""
 
     def snapshot(now: float) -> dict[str, Any]:
         return {**statistics.snapshot(now), "colours": class_colours(statistics.classes)}

@@ -78,30 +78,19 @@ class QueueLimits:
 
 
 class Intake:
-    """Receives; the other thread takes from `queue`, `dropped` and `notices`.
-
-    Attributes
-    ----------
-    queue
-        Frames to judge; the ledger has their series.
-    dropped
-        Outcomes of frames that were not looked at.
-    restarted
-        Series of which the ledger has another start than before; said before the frames behind it.
-    failure
-        What ended the source, if it was an error.
-    """
+    """Receives; the other thread takes from `queue`, `dropped` and `notices`."""
 
     def __init__(
         self, source: FrameSource, *, ledger: Ledger, spool: Spool, limits: QueueLimits
     ) -> None:
         self._source, self._ledger, self._spool = source, ledger, spool
         self._limits = limits
-        self.queue: deque[FrameJob] = deque()
-        self.dropped: deque[FrameOutcome] = deque()
+        self.queue: deque[FrameJob] = deque()  # frames to judge; the ledger has their series
+        self.dropped: deque[FrameOutcome] = deque()  # outcomes of frames that were not looked at
         self.notices: deque[Notice] = deque()
+        # series of which the ledger has another start than before; said before the frames behind it
         self.restarted: deque[str] = deque()
-        self.failure: BaseException | None = None
+        self.failure: BaseException | None = None  # what ended the source, if it was an error
         self.duplicates, self.troubles = ledger.count("duplicates"), ledger.count("troubles")
         self._accounting = FrameAccounting()
         self._stop = threading.Event()

@@ -38,29 +38,19 @@ class SimulatedSource:
 
     Shot i is shot i of `generate` with the same seed, whatever the number of workers. Raises
     `InputError` where the recipe's detector does not face the beam.
-
-    Parameters
-    ----------
-    seed
-        Of the series. A model must not be measured with a seed that it was trained on.
-    rate_hz
-        How many shots to send a second, at most as many as can be simulated; None for these.
-    count
-        How many to send, None for no end.
-    first
-        The number of the first one.
-    executor, ahead
-        Where shots are simulated, by default in one thread here, and how many ahead of time.
     """
 
     def __init__(
         self,
         experiment: Experiment,
         *,
-        seed: int,
+        seed: int,  # of the series. A model must not be measured with a seed that it was trained on
+        # how many shots to send a second, at most as many as can be simulated; None for these
         rate_hz: float | None = None,
-        count: int | None = None,
-        first: int = 0,
+        count: int | None = None,  # how many to send, None for no end
+        first: int = 0,  # the number of the first one
+        # executor, ahead: where shots are simulated, by default in one thread here, and how many
+        # ahead of time
         executor: Executor | None = None,
         ahead: int = SHOTS_AHEAD,
     ) -> None:

@@ -42,29 +42,17 @@ class CrystFELList:
     list that lacks the end of what was stated: opening it adds that. So no line is ever taken back,
     which a program that follows the list would not notice. Raises `OutputError` where the list is
     not ours or was changed, or cannot be written.
-
-    Parameters
-    ----------
-    path
-        In the session's directory, below which copies lie.
-    decision
-        The one whose frames are listed.
-    name_of
-        Gives the name to list of a series that was not copied.
-
-    Attributes
-    ----------
-    skipped
-        How many frames were not listed, since their line is longer than CrystFEL can read.
     """
 
     def __init__(
         self,
-        path: Path,
+        path: Path,  # in the session's directory, below which copies lie
         *,
-        decision: Decision = "keep",
+        decision: Decision = "keep",  # the one whose frames are listed
+        # gives the name to list of a series that was not copied
         name_of: Callable[[str], str] = lambda series: series,
     ) -> None:
+        # how many frames were not listed, since their line is longer than CrystFEL can read
         self.skipped = 0
         self._decision, self._name_of = decision, name_of
         self._waiting: list[LedgerRow] = []  # from the first whose copy is not whole on

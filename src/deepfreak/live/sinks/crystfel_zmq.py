@@ -112,19 +112,8 @@ class CrystFELSocket:
     Raises `InputError` where the topic is longer than CrystFEL can take; `OutputError` where the
     address cannot be listened on.
 
-    Parameters
-    ----------
-    address
-        Where to listen, such as "tcp://127.0.0.1:5002"; port * is any free one.
-    kind
-        "publish" for readers that subscribe to `topic`, "answer" for readers that ask.
-    queue
-        The most frames that wait in memory for a reader ("publish": for each reader).
-
     Attributes
     ----------
-    address
-        Where it listens, with the port that it got.
     sent
         How many frames have been handed to ZeroMQ for a reader. Those on their way to one that
         crashes are lost.
@@ -137,10 +126,12 @@ class CrystFELSocket:
 
     def __init__(
         self,
-        address: str,
+        address: str,  # where to listen, such as "tcp://127.0.0.1:5002"; port * is any free one
         *,
+        # "publish" for readers that subscribe to `topic`, "answer" for readers that ask
         kind: Literal["publish", "answer"],
         topic: str = "deepfreak",
+        # the most frames that wait in memory for a reader ("publish": for each reader)
         queue: int = 16,
     ) -> None:
         import zmq
@@ -171,6 +162,7 @@ class CrystFELSocket:
                 "tcp://127.0.0.1:5002"
             ) from error
         self._socket = socket
+        # where it listens, with the port that it got
         self.address: str = socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
     def keep(self, hit: Hit) -> None:

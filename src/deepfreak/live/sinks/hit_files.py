@@ -57,13 +57,11 @@ class HitDraft:
     ----------
     setup
         What its hits have in common.
-    records
-        Its hits in their order, without image and mask.
     """
 
     def __init__(self, out: Path, setup: FileSetup) -> None:
         self.out, self.setup = out, setup
-        self.records: list[HitRecord] = []
+        self.records: list[HitRecord] = []  # its hits in their order, without image and mask
         self._valid: Valid | None = None
         self._mask = b""
         self._one_mask = True
@@ -137,30 +135,18 @@ class HitFiles:
     A file's frames have shape, type and detector in common; a frame of another kind begins another
     file. Raises `InputError` where `form` or `frames_per_file` makes no sense; `OutputError` where
     the directory cannot be written, another process writes it, or what it holds is not ours.
-
-    Parameters
-    ----------
-    form
-        "nxmx" or "cxi".
-    decision
-        The one whose frames are copied; others are not.
-    frames_per_file
-        A file with fewer is made by `close` and by a frame of another kind only.
-    classes
-        Of the probabilities, in their order.
-    last
-        The last copy in this directory of which the ledger knows.
     """
 
     def __init__(
         self,
         directory: Path,
         *,
-        form: Literal["nxmx", "cxi"],
-        decision: Decision = "keep",
+        form: Literal["nxmx", "cxi"],  # "nxmx" or "cxi"
+        decision: Decision = "keep",  # the one whose frames are copied; others are not
+        # a file with fewer is made by `close` and by a frame of another kind only
         frames_per_file: int = 100,
-        classes: tuple[str, ...],
-        last: HitCopy | None = None,
+        classes: tuple[str, ...],  # of the probabilities, in their order
+        last: HitCopy | None = None,  # the last copy in this directory of which the ledger knows
     ) -> None:
         if form not in SUFFIXES or frames_per_file < 1:
             raise InputError(

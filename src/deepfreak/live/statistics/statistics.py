@@ -73,30 +73,21 @@ class Statistics:
 
     Raises `InputError` where the metadata are not JSON values, `levels` is not a range, or the
     raster has no positions.
-
-    Parameters
-    ----------
-    classes
-        The model's, in its order.
-    metadata
-        Shown beside the numbers, as JSON values: "source", "model", "policy".
-    levels
-        Range of `FrameOutcome.level` among the training images.
-    raster, serpentine
-        (rows, columns) of a raster scan, and whether every second row is scanned backwards.
-    alarms
-        When to raise alarms.
     """
 
     def __init__(
         self,
         *,
-        classes: Sequence[str],
+        classes: Sequence[str],  # the model's, in its order
+        # shown beside the numbers, as JSON values: "source", "model", "policy"
         metadata: Mapping[str, Any] | None = None,
+        # range of `FrameOutcome.level` among the training images
         levels: tuple[float, float] | None = None,
+        # raster, serpentine: (rows, columns) of a raster scan, and whether every second row is
+        # scanned backwards
         raster: tuple[int, int] | None = None,
         serpentine: bool = False,
-        alarms: AlarmSettings | None = None,
+        alarms: AlarmSettings | None = None,  # when to raise alarms
         started: float | None = None,
     ) -> None:
         if levels is not None and not levels[0] < levels[1]:

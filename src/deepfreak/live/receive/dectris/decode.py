@@ -13,13 +13,7 @@ from deepfreak.live.receive.dectris.messages import Start
 
 
 class StreamDecoder:
-    """Makes a frame of an image's payload and its number; `decoder` returns one.
-
-    Attributes
-    ----------
-    lacks
-        "mask" if the mask does not fit the last frame, which is then without it.
-    """
+    """Makes a frame of an image's payload and its number; `decoder` returns one."""
 
     def __init__(
         self,
@@ -30,6 +24,7 @@ class StreamDecoder:
         channel: str | None,
         mask: Valid | None,
     ) -> None:
+        # "mask" if the mask does not fit the last frame, which is then without it
         self.lacks: tuple[str, ...] = ()
         self._kind, self._start, self._series, self._channel = kind, start, series, channel
         self._measured = None if mask is None else ~mask
@@ -58,24 +53,17 @@ class StreamDecoder:
 
 def decoder(
     kind: Literal["dectris-v2", "dectris-v1"],
+    # what the source gives with `SeriesBegan`: a start message of Stream V2 for both kinds, with
+    # what is known; empty where nothing is
     context: bytes,
     *,
-    series: str,
+    series: str,  # its name, which the frames get as their file
+    # which of several (thresholds) to take; None: the first that the detector announced
     channel: str | None = None,
 ) -> StreamDecoder:
     """Return what makes frames of a series.
 
     Raises `FrameError` where the context is no start message or has no such channel.
-
-    Parameters
-    ----------
-    context
-        What the source gives with `SeriesBegan`: a start message of Stream V2 for both
-        kinds, with what is known; empty where nothing is.
-    series
-        Its name, which the frames get as their file.
-    channel
-        Which of several (thresholds) to take; None: the first that the detector announced.
     """
     start = _read_context(context)
     if kind == "dectris-v1":

@@ -34,21 +34,14 @@ def encode_image(
     number: int,
     pixels: Pixels,
     *,
-    start: Start,
+    start: Start,  # the series' start; its channels name those of `pixels`
     protocol: Protocol = "v2",
     compression: Compression = "bslz4",
+    # truth, sent: as in `messages.Arrival`; only we say such, in the image's user data
     truth: Mapping[str, Any] | None = None,
     sent: float | None = None,
 ) -> Encoded:
-    """Return the message of an image.
-
-    Parameters
-    ----------
-    start
-        The series' start; its channels name those of `pixels`.
-    truth, sent
-        As in `messages.Arrival`; only we say such, in the image's user data.
-    """
+    """Return the message of an image."""
     image = Image(
         series_id=start.series_id, unique_id=start.unique_id, number=number, truth=truth, sent=sent
     )
@@ -69,25 +62,15 @@ class StreamSender:
     """Sends as a detector does: to those that listen, and drops for those that cannot keep up.
 
     Raises `InputError` where it is not an address, or it is in use.
-
-    Parameters
-    ----------
-    address
-        `tcp://HOST:PORT` to wait at for listeners; with `*` as the port, one that is free.
-    high_water
-        How many messages wait for a listener before further ones are dropped.
-
-    Attributes
-    ----------
-    address
-        Where it waits, with its port.
     """
 
     def __init__(
         self,
+        # `tcp://HOST:PORT` to wait at for listeners; with `*` as the port, one that is free
         address: str,
         *,
         protocol: Protocol = "v2",
+        # how many messages wait for a listener before further ones are dropped
         high_water: int = 1000,
         compression: Compression = "bslz4",
     ) -> None:
@@ -106,6 +89,7 @@ class StreamSender:
                 f"expected a free address such as tcp://127.0.0.1:31001, found {address:.60}: "
                 f"{error.strerror}"
             ) from error
+        # where it waits, with its port
         self.address = self._socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
 
     def wait(self, within_s: float) -> bool:
@@ -123,20 +107,13 @@ class StreamSender:
     def image(
         self,
         number: int,
+        # counts, compressed pixels, those of several channels by name, or a whole message
         pixels: Pixels | Encoded,
         *,
         truth: Mapping[str, Any] | None = None,
-        sent: float | None = None,
+        sent: float | None = None,  # when it leaves, in seconds since 1970; now, if None
     ) -> bool:
-        """Send an image of the series; return whether it was taken, as it is dropped if not.
-
-        Parameters
-        ----------
-        pixels
-            Counts, compressed pixels, those of several channels by name, or a whole message.
-        sent
-            When it leaves, in seconds since 1970; now, if None.
-        """
+        """Send an image of the series; return whether it was taken, as it is dropped if not."""
         if isinstance(pixels, bytes | list):
             return self.send(pixels)
         return self.send(

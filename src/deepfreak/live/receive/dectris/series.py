@@ -101,23 +101,14 @@ class SeriesTracker:
         self,
         message: Message,
         protocol: Protocol,
-        payload: bytes | memoryview,
+        payload: bytes | memoryview,  # that of an image
         *,
+        # received, since: as in `Arrival`
         received: float,
         since: float,
-        sender: int = 0,
+        sender: int = 0,  # the connection that it came over
     ) -> list[Event]:
-        """Return what a message means.
-
-        Parameters
-        ----------
-        payload
-            That of an image.
-        received, since
-            As in `Arrival`.
-        sender
-            The connection that it came over.
-        """
+        """Return what a message means."""
         self._said, self._sender = [], sender
         if message.unique_id is not None:
             run = self._unique_run(message, message.unique_id, KINDS[protocol])

@@ -28,30 +28,21 @@ class StreamSource:
 
     It connects again by itself whenever the connection is lost. Raises `InputError` where it is not
     an address, or it is in use.
-
-    Parameters
-    ----------
-    address
-        `tcp://HOST:PORT` to connect to (a detector listens on port 31001 for Stream V2 and on 9999
-        for V1), or with `bind:` before it, the address at which to wait for one.
-    protocol
-        "auto" tells V1 and V2 apart by each message.
-    high_water
-        How many messages ZeroMQ keeps for us; with more the detector waits, or drops them.
-    max_message
-        Bytes of a message's part; a detector that sends more is disconnected.
-    answer_s
-        Seconds until a detector that does not answer is warned of.
     """
 
     def __init__(
         self,
+        # `tcp://HOST:PORT` to connect to (a detector listens on port 31001 for Stream V2 and on
+        # 9999 for V1), or with `bind:` before it, the address at which to wait for one
         address: str,
         *,
+        # "auto" tells V1 and V2 apart by each message
         protocol: Literal["auto", "v1", "v2"] = "auto",
+        # how many messages ZeroMQ keeps for us; with more the detector waits, or drops them
         high_water: int = 100,
+        # bytes of a message's part; a detector that sends more is disconnected
         max_message: int = MAX_MESSAGE,
-        answer_s: float = 3.0,
+        answer_s: float = 3.0,  # seconds until a detector that does not answer is warned of
     ) -> None:
         import zmq
 
@@ -176,18 +167,13 @@ class StreamSource:
 
 
 class _Connection:
-    """Whether there is a detector at the other end, and the messages when that changes.
-
-    Attributes
-    ----------
-    abandoned
-        Whether the connection was lost and ZeroMQ does not make it again: it takes a peer that
-        breaks its rules for one not to talk to.
-    """
+    """Whether there is a detector at the other end, and the messages when that changes."""
 
     def __init__(
         self, address: str, *, answer_s: float | None, lost: Callable[[int], None]
     ) -> None:
+        # whether the connection was lost and ZeroMQ does not make it again: it takes a peer that
+        # breaks its rules for one not to talk to
         self.abandoned = False
         self._lost_sender = lost
         self._address = address

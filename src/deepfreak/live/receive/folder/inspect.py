@@ -156,23 +156,16 @@ class InspectionPool:
 
     def ask(
         self,
-        key: Hashable,
+        key: Hashable,  # tells questions apart; who asks the same again gets the answer once
         function: Callable[..., Any],
         path: str,
         *,
-        patient: bool = False,
+        patient: bool = False,  # whether to wait as long as it takes, which the limits bound
         **kwargs: object,
     ) -> list[Any]:
         """Return a list of what `function(path, **kwargs)` gives in a process; empty while none.
 
         Raises `ReadingStoppedError` where a limit has ended it.
-
-        Parameters
-        ----------
-        key
-            Tells questions apart; who asks the same again gets the answer once.
-        patient
-            Whether to wait as long as it takes, which the limits bound.
         """
         if key in self._busy:
             timeout = None if patient else 0.0

@@ -138,13 +138,7 @@ def numbers(state: os.stat_result) -> tuple[int, int, int]:
 
 
 class FilePublisher:
-    """Publishes the frames of pending files; the parameters are those of `FolderSource`.
-
-    Parameters
-    ----------
-    reading
-        With absolute paths.
-    """
+    """Publishes the frames of pending files; the parameters are those of `FolderSource`."""
 
     def __init__(
         self,
@@ -153,7 +147,7 @@ class FilePublisher:
         *,
         settle_s: float,
         patience_s: float,
-        reading: ReadSettings,
+        reading: ReadSettings,  # with absolute paths
     ) -> None:
         self._names, self._inspections = names, inspections
         self._settle_s, self._patience_s = settle_s, patience_s

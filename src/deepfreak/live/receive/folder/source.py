@@ -42,41 +42,26 @@ class FolderSource:
     """The frames of files below directories, as a source; see `messages.FrameSource`.
 
     Raises `InputError` where a path does not exist, or mask, geometry or dark cannot be read.
-
-    Parameters
-    ----------
-    paths
-        Folders, or single files.
-    known
-        How many frames of a series are recorded already, all numbers from 0.
-    context_of
-        The recorded context of a series, None without. It tells after a restart a file from one
-        that has taken its place; without it a name is trusted, and files are opened again.
-    settle_s
-        For how long a file must not change before it is taken for written.
-    poll_s
-        From one look at the directories to the next; more while that takes long.
-    patience_s
-        For how long a file that cannot be read, or a data file without its master, is waited for.
-    until_idle_s
-        Ends the source when nothing new has come for so long; None for never.
-    reading
-        What the user gives beside the files.
-    inspections
-        The processes that look into files, by default those of this thread.
     """
 
     def __init__(
         self,
-        paths: Sequence[Path],
+        paths: Sequence[Path],  # folders, or single files
         *,
-        known: Known,
+        known: Known,  # how many frames of a series are recorded already, all numbers from 0
+        # the recorded context of a series, None without. It tells after a restart a file from one
+        # that has taken its place; without it a name is trusted, and files are opened again
         context_of: ContextOf = lambda _: None,
+        # for how long a file must not change before it is taken for written
         settle_s: float = SETTLE_S,
+        # from one look at the directories to the next; more while that takes long
         poll_s: float = POLL_S,
+        # for how long a file that cannot be read, or a data file without its master, is waited for
         patience_s: float = PATIENCE_S,
+        # ends the source when nothing new has come for so long; None for never
         until_idle_s: float | None = None,
-        reading: ReadSettings | None = None,
+        reading: ReadSettings | None = None,  # what the user gives beside the files
+        # the processes that look into files, by default those of this thread
         inspections: InspectionPool | None = None,
     ) -> None:
         for path in paths:
