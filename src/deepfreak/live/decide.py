@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,9 +21,6 @@ from deepfreak.models import Classifier
 from deepfreak.screening.policy import Policy
 from deepfreak.screening.screener import Screener
 from deepfreak.screening.verdict import Verdict
-
-if TYPE_CHECKING:
-    from deepfreak.evidence import peaks as evidence
 
 _log = logging.getLogger(__name__)
 
@@ -161,12 +158,12 @@ def _found(frame: Frame, verdict: Verdict) -> tuple[BraggPeaks, FramePicture | N
     They are those of the evidence, or else those found on the image that the model saw.
     """
     if verdict.peaks is not None:
-        return _native(verdict.peaks), _picture(verdict)
+        found = verdict.peaks
+        peaks = BraggPeaks(
+            slow=found.slow, fast=found.fast, photons=found.photons, height_sigma=found.z
+        )
+        return peaks, _picture(verdict)
     return _found_on_image(frame, verdict)
-
-
-def _native(found: "evidence.Peaks") -> BraggPeaks:
-    return BraggPeaks(slow=found.slow, fast=found.fast, photons=found.photons, height_sigma=found.z)
 
 
 def _picture(verdict: Verdict) -> FramePicture | None:
@@ -186,27 +183,20 @@ def _found_on_image(frame: Frame, verdict: Verdict) -> tuple[BraggPeaks, FramePi
     if verdict.image is None or verdict.valid is None:
         raise FrameError("expected an image to find peaks on, found none")
     found = find_peaks(verdict.image, verdict.valid)
-    (slow, fast), factor = verdict.origin, verdict.factor
+    (first_slow, first_fast), factor = verdict.origin, verdict.factor
     picture = FramePicture(
         image=verdict.image,
         valid=verdict.valid,
         peaks=np.stack([found.slow, found.fast], axis=1),
         activation=verdict.activation,
     )
+    slow, fast = found.slow * factor + first_slow, found.fast * factor + first_fast
+    height, width = frame.counts.shape
+    inside = (slow >= 0) & (fast >= 0) & (slow < height) & (fast < width)
     peaks = BraggPeaks(
-        slow=found.slow * factor + slow,
-        fast=found.fast * factor + fast,
-        photons=found.photons,
-        height_sigma=found.height_sigma,
+        slow=slow[inside],
+        fast=fast[inside],
+        photons=found.photons[inside],
+        height_sigma=found.height_sigma[inside],
     )
-    inside = (peaks.slow >= 0) & (peaks.fast >= 0)
-    inside &= (peaks.slow < frame.counts.shape[0]) & (peaks.fast < frame.counts.shape[1])
-    return (
-        BraggPeaks(
-            slow=peaks.slow[inside],
-            fast=peaks.fast[inside],
-            photons=peaks.photons[inside],
-            height_sigma=peaks.height_sigma[inside],
-        ),
-        picture,
-    )
+    return peaks, picture

@@ -327,7 +327,11 @@ def open_ledger(
                         f"{path} is of another run ({difference(begun_with, about)}): give another "
                         "--out, or the same settings"
                     )
-                _store_settings(connection, path, wanted)
+                try:
+                    connection.execute("UPDATE about SET value = ? WHERE name = 'about'", (wanted,))
+                except sqlite3.DatabaseError as error:
+                    reason = _reason(error, path)
+                    raise OutputError(f"cannot write the ledger {path}: {reason}") from error
             yield Ledger(connection, path, about, begun_with=begun_with)
         finally:
             connection.close()
@@ -385,13 +389,6 @@ def _require_version(connection: sqlite3.Connection, path: Path) -> None:
     if not version:
         raise InputError(f"expected a ledger, found a foreign file: {path}; give another --out")
     FORMAT.check({**FORMAT.manifest(), "format": version}, path)
-
-
-def _store_settings(connection: sqlite3.Connection, path: Path, wanted: str) -> None:
-    try:
-        connection.execute("UPDATE about SET value = ? WHERE name = 'about'", (wanted,))
-    except sqlite3.DatabaseError as error:
-        raise OutputError(f"cannot write the ledger {path}: {_reason(error, path)}") from error
 
 
 def _reason(error: sqlite3.Error, path: Path) -> str:

@@ -118,10 +118,10 @@ class ResumableSource(FrameSource, Protocol):
 class BraggPeaks:
     """Bragg peaks of a frame in pixels of the frame: a pixel's centre is at its index + 0.5."""
 
-    slow: NDArray[np.float64]
-    fast: NDArray[np.float64]
-    photons: NDArray[np.float64]
-    height_sigma: NDArray[np.float64]
+    slow: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    fast: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    photons: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    height_sigma: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
     def __len__(self) -> int:
         return len(self.slow)

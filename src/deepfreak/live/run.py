@@ -13,8 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from deepfreak.errors import FrameError, InputError, OutputError
 from deepfreak.formats.frame import Frame
 from deepfreak.formats.guarded import open_guarded
@@ -223,9 +221,7 @@ class LiveRun:
     def _submit_jobs(self) -> None:
         """Submit frames to workers with free slots."""
         queue = self._intake.queue
-        while queue:
-            if self._workers.free_slots < 1:
-                return
+        while queue and self._workers.free_slots >= 1:
             job = queue.popleft()
             self._workers.submit(self._with_picture(job), self._began(job.series))
 
@@ -335,7 +331,7 @@ class LiveRun:
             except Exception as error:  # as in a worker: the next frame has its turn
                 raise FrameError(f"{type(error).__name__}: {error}") from error
 
-        peaks = outcome.peaks if outcome.peaks is not None else _no_peaks()
+        peaks = BraggPeaks() if outcome.peaks is None else outcome.peaks
         hit = Hit(outcome=outcome, classes=self._classes, peaks=peaks, frame=frame)
         copy: HitCopy | None = None
         for sink in self._hits:
@@ -356,8 +352,3 @@ class LiveRun:
         counts = self.counts()
         for watcher in self._observers:
             watcher.count(counts)
-
-
-def _no_peaks() -> BraggPeaks:
-    none = np.empty(0)
-    return BraggPeaks(slow=none, fast=none, photons=none, height_sigma=none)

@@ -94,16 +94,16 @@ _MAX_CIRCLES = 40
 _MAX_RINGS = 20
 
 
-@lru_cache(maxsize=2 * MOST)
-def hit_png(shown: FramePicture) -> bytes:
-    """Return what the model saw as PNG, its brightest spots white."""
-    return _bytes_of(picture(shown.image, shown.valid, white=white_level([shown.image])))
-
-
-@lru_cache(maxsize=2 * MOST)
-def activation_png(shown: FramePicture) -> bytes | None:
-    """Return the activation map as a translucent PNG; None without one."""
-    return None if shown.activation is None else _bytes_of(tint(shown.activation))
+@lru_cache(maxsize=4 * MOST)
+def _drawn(shown: FramePicture, *, activation: bool) -> bytes:
+    """Return what the model saw, its brightest spots white, or the translucent activation map."""
+    if not activation:
+        uri = picture(shown.image, shown.valid, white=white_level([shown.image]))
+    elif shown.activation is None:
+        raise HTTPException(404, "no activation map: the model has none")
+    else:
+        uri = tint(shown.activation)
+    return base64.b64decode(uri.partition(",")[2])
 
 
 def peaks_to_json(hit: ShownHit) -> dict[str, Any]:
@@ -126,10 +126,6 @@ def peaks_to_json(hit: ShownHit) -> dict[str, Any]:
             for y, x, r in shown.rings[:_MAX_RINGS].tolist()
         ],
     }
-
-
-def _bytes_of(data_uri: str) -> bytes:
-    return base64.b64decode(data_uri.partition(",")[2])
 
 
 MAX_AT_ONCE = 4
@@ -273,29 +269,26 @@ def _add_hits(app: FastAPI, statistics: Statistics) -> None:
                     return hit
         raise HTTPException(404, "expected a hit of the latest: this one is not kept")
 
+    def png(hit: ShownHit, *, activation: bool) -> Response:
+        # a hit never changes, and its number is never given to another
+        headers = {"Cache-Control": "private, max-age=3600, immutable"}
+        data = _drawn(hit.outcome.picture, activation=activation)
+        return Response(data, media_type="image/png", headers=headers)
+
     @app.get("/hits/{hit}.png", summary="What the model saw of a hit")
     def hit_picture(hit: str) -> Response:
         """PNG, at most 256 pixels wide and high; the brightest of those shown together."""
-        return _png(hit_png(found(hit).outcome.picture))
+        return png(found(hit), activation=False)
 
     @app.get("/hits/{hit}/activation.png", summary="Activation map of a hit")
     def hit_activation(hit: str) -> Response:
         """Translucent PNG to lay over the picture."""
-        data = activation_png(found(hit).outcome.picture)
-        if data is None:
-            raise HTTPException(404, "no activation map: the model has none")
-        return _png(data)
+        return png(found(hit), activation=True)
 
     @app.get("/hits/{hit}/peaks", summary="Where the peaks of a hit are")
     def hit_peaks(hit: str) -> dict[str, Any]:
         """Peaks as (slow, fast), rings as (slow, fast, radii), parts of the picture's sides."""
         return peaks_to_json(found(hit))
-
-
-def _png(data: bytes) -> Response:
-    # a hit never changes, and its number is never given to another
-    headers = {"Cache-Control": "private, max-age=3600, immutable"}
-    return Response(data, media_type="image/png", headers=headers)
 
 
 def _add_classify(app: FastAPI, classify: Classify, limits: UploadLimits) -> None:

@@ -128,13 +128,10 @@ class Guard:
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
-        answer: ASGIApp = self._refusal(scope) or self.app
-        await answer(scope, receive, send_with_headers)
-
-    def _refusal(self, scope: Scope) -> Response | None:
-        """Return the answer to a request that does not get through; None for one that does."""
         headers = Headers(scope=scope)
-        return self._misplaced(scope, headers) or self._unknown(scope, headers)
+        refused = self._misplaced(scope, headers) or self._unknown(scope, headers)
+        answer: ASGIApp = refused or self.app
+        await answer(scope, receive, send_with_headers)
 
     def _misplaced(self, scope: Scope, headers: Headers) -> Response | None:
         """Refuse what is not meant for this server or does not come from its page."""

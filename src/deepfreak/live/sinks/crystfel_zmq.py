@@ -33,27 +33,29 @@ may be the beginning of another; and it takes every peak's numbers for floats wi
 from collections import deque
 from typing import TYPE_CHECKING, Literal
 
+import msgpack
 import numpy as np
+import zmq
 
 from deepfreak.errors import InputError, OutputError
-from deepfreak.live.messages import BraggPeaks, Hit
+from deepfreak.formats.geometry.geometry import HC_EV_A
+from deepfreak.live.messages import Hit
 
 if TYPE_CHECKING:
-    import zmq
-
     from deepfreak.formats.frame import Frame
-
-HC_EV_A = 12398.419843320026  # photon energy times wavelength, exact in the SI
 
 
 def pack_hit(hit: Hit) -> bytes:
     """Return the message of a hit; `FrameError` where the frame cannot be decoded."""
-    import msgpack
-
-    frame, outcome = hit.frame(), hit.outcome
+    frame, outcome, peaks = hit.frame(), hit.outcome, hit.peaks
     message: dict[str, object] = {
         "detector_data": _detector_data(frame),
-        "peak_list": _peak_list(hit.peaks),
+        "peak_list": {
+            "num_peaks": len(peaks),
+            "fs": (np.asarray(peaks.fast, np.float64) - 0.5).tolist(),
+            "ss": (np.asarray(peaks.slow, np.float64) - 0.5).tolist(),
+            "intensity": np.asarray(peaks.photons, np.float64).tolist(),
+        },
         "event_id": _text(f"{outcome.series}//{outcome.number}"),
         "timestamp": float(outcome.received),
         "source": "deepfreak",
@@ -82,15 +84,6 @@ def _detector_data(frame: "Frame") -> dict[bytes, object]:
         b"kind": b"",
         b"shape": list(image.shape),
         b"data": image.tobytes(),
-    }
-
-
-def _peak_list(peaks: BraggPeaks) -> dict[str, object]:
-    return {
-        "num_peaks": len(peaks),
-        "fs": (np.asarray(peaks.fast, np.float64) - 0.5).tolist(),
-        "ss": (np.asarray(peaks.slow, np.float64) - 0.5).tolist(),
-        "intensity": np.asarray(peaks.photons, np.float64).tolist(),
     }
 
 
@@ -134,8 +127,6 @@ class CrystFELSocket:
         # the most frames that wait in memory for a reader ("publish": for each reader)
         queue: int = 16,
     ) -> None:
-        import zmq
-
         if len(topic.encode()) > MAX_TOPIC_LENGTH:
             raise InputError(
                 f"expected a topic of at most {MAX_TOPIC_LENGTH} bytes, found {topic!r:.40}: "
@@ -194,17 +185,13 @@ class CrystFELSocket:
 class _SubscribedReaders:
     """Readers that want every frame."""
 
-    def __init__(self, socket: "zmq.Socket[bytes]", topic: bytes) -> None:
-        import zmq
-
+    def __init__(self, socket: zmq.Socket[bytes], topic: bytes) -> None:
         self._socket = socket
         self._topic = topic
         self._count = 0
         socket.setsockopt(zmq.XPUB_VERBOSER, 1)  # tell of each one that comes and goes
 
     def present(self) -> bool:
-        import zmq
-
         for _ in range(_MAX_REQUESTS):
             try:
                 said = self._socket.recv(zmq.NOBLOCK)
@@ -234,8 +221,6 @@ class _SubscribedReaders:
 
     def _send(self, message: bytes, *, lossy: bool) -> bool:
         """Return whether there was room for all readers; if not, `lossy` sends to the others."""
-        import zmq
-
         self._socket.setsockopt(zmq.XPUB_NODROP, 0 if lossy else 1)
         try:
             self._socket.send_multipart([self._topic, message], zmq.NOBLOCK)
@@ -247,9 +232,7 @@ class _SubscribedReaders:
 class _RequestingReaders:
     """Readers that ask for the next frame, and get one that no other gets."""
 
-    def __init__(self, socket: "zmq.Socket[bytes]", queue: int) -> None:
-        import zmq
-
+    def __init__(self, socket: zmq.Socket[bytes], queue: int) -> None:
         self._socket = socket
         self._queue = queue
         # readers that have asked, in their order; one that asks without end counts once
@@ -260,8 +243,6 @@ class _RequestingReaders:
 
     def present(self) -> bool:
         """Return whether anybody has ever asked: the next request may come at any time."""
-        import zmq
-
         for _ in range(_MAX_REQUESTS):
             try:
                 parts = self._socket.recv_multipart(zmq.NOBLOCK)
@@ -284,8 +265,6 @@ class _RequestingReaders:
         return sent, dropped
 
     def serve(self) -> int:
-        import zmq
-
         self.present()
         sent = 0
         while self._frames and self._requests:

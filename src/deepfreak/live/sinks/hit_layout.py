@@ -25,13 +25,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import h5py
+import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.errors import FrameError
 from deepfreak.formats.frame import Counts, Frame, Valid
+from deepfreak.formats.geometry.geometry import HC_EV_A
 from deepfreak.live.messages import Hit
-from deepfreak.live.sinks.crystfel_zmq import HC_EV_A
 from deepfreak.storage.chunks import compression
 
 # What is true of all frames of one file; a frame of which it is not begins another.
@@ -62,8 +63,6 @@ class HitRecord:
 
     def pack(self) -> bytes:
         """Return it as bytes, `unpack` backwards."""
-        import msgpack
-
         table = asdict(self) | {"peaks": self.peaks.astype("<f8").tobytes()}
         packed: bytes = msgpack.packb(list(table.values()))
         return packed
@@ -71,8 +70,6 @@ class HitRecord:
 
 def unpack(packed: bytes) -> HitRecord:
     """Return the record that `HitRecord.pack` made bytes of."""
-    import msgpack
-
     names = [each.name for each in fields(HitRecord)]
     found = dict(zip(names, msgpack.unpackb(packed), strict=True))
     found["probabilities"] = tuple(found["probabilities"])

@@ -13,25 +13,21 @@ Typed arrays (RFC 8746) are plain, or under DECTRIS's tag for compressed bytes::
 
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import cbor2
 import numpy as np
 
 from deepfreak.errors import FrameError
 from deepfreak.formats.frame import require_shape
 from deepfreak.live.receive.dectris.compression import Algorithm, CompressedArray, as_algorithm
 
-if TYPE_CHECKING:
-    import cbor2
-
 MAX_DEPTH = 16
 MAX_ITEMS = 50_000  # a start message has about a hundred
 MAX_TEXT_LENGTH = 1 << 20
 
 _SIZES = {24: 1, 25: 2, 26: 4, 27: 8}
-_HALF = struct.Struct(">e").unpack
-_SINGLE = struct.Struct(">f").unpack
-_DOUBLE = struct.Struct(">d").unpack
+_FLOATS = {25: struct.Struct(">e"), 26: struct.Struct(">f"), 27: struct.Struct(">d")}
 _SIMPLE = {20: False, 21: True, 22: None, 23: None}
 _BREAK = 0xFF
 
@@ -112,18 +108,12 @@ class _Reader:
         return int.from_bytes(self._take(size), "big")
 
     def _simple(self, short: int) -> object:
-        match short:
-            case 25:
-                value: float = _HALF(self._take(2))[0]
-            case 26:
-                value = _SINGLE(self._take(4))[0]
-            case 27:
-                value = _DOUBLE(self._take(8))[0]
-            case _:
-                if short not in _SIMPLE:
-                    raise FrameError("expected a CBOR value, found a simple one without a meaning")
-                return _SIMPLE[short]
-        return value
+        if short in _FLOATS:
+            value: float = _FLOATS[short].unpack(self._take(_FLOATS[short].size))[0]
+            return value
+        if short not in _SIMPLE:
+            raise FrameError("expected a CBOR value, found a simple one without a meaning")
+        return _SIMPLE[short]
 
     def _text(self, length: int) -> str:
         if length > MAX_TEXT_LENGTH:
@@ -226,10 +216,8 @@ def read_array(item: object) -> CompressedArray:
     )
 
 
-def as_tag(coded: CompressedArray) -> "cbor2.CBORTag":
+def as_tag(coded: CompressedArray) -> cbor2.CBORTag:
     """Return what CBOR's writer makes a typed array of; `FrameError` where there is no such."""
-    import cbor2
-
     if coded.dtype not in _TAGS:
         raise FrameError(f"expected pixels of a type that CBOR has, found {coded.dtype}")
     data: Any = bytes(coded.data)

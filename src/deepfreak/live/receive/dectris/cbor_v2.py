@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+import cbor2
 import numpy as np
 
 from deepfreak.errors import FrameError
@@ -88,8 +89,6 @@ def encode_start(start: Start, *, mask_dtype: str = "<u4", dated: bool = True) -
     Detectors send masks of 32 bits; to keep one, 8 are enough. Without a date, equal series have
     equal messages.
     """
-    import cbor2
-
     known = start.metadata
     slow, fast = start.shape or (0, 0)
     beam_slow, beam_fast = known.get("beam_center_px", (0.0, 0.0))
@@ -134,8 +133,6 @@ def encode_start(start: Start, *, mask_dtype: str = "<u4", dated: bool = True) -
 
 def encode_image(image: Image, pixels: Mapping[str, CompressedArray]) -> bytes:
     """Return the image message with the pixels of each channel."""
-    import cbor2
-
     message: dict[str, Any] = {
         "type": "image",
         "data": {channel: as_tag(coded) for channel, coded in pixels.items()},
@@ -155,8 +152,6 @@ def encode_end(end: End) -> bytes:
 
 
 def _encoded(message: dict[str, Any], unique_id: str | None, user_data: dict[str, Any]) -> bytes:
-    import cbor2
-
     if unique_id is not None:
         message["series_unique_id"] = unique_id
     if user_data:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
+import zmq
 from numpy.typing import NDArray
 
 from deepfreak.errors import InputError
@@ -74,8 +75,6 @@ class StreamSender:
         high_water: int = 1000,
         compression: Compression = "bslz4",
     ) -> None:
-        import zmq
-
         self.protocol, self.compression = protocol, compression
         self._start: Start | None = None
         self._context = zmq.Context()
@@ -94,8 +93,6 @@ class StreamSender:
 
     def wait(self, within_s: float) -> bool:
         """Return whether a listener can take a message within `within_s` seconds."""
-        import zmq
-
         return bool(self._socket.poll(int(within_s * 1000), zmq.POLLOUT))
 
     def start(self, start: Start, *, within_s: float = 0.0) -> bool:
@@ -137,8 +134,6 @@ class StreamSender:
 
     def send(self, encoded: Encoded) -> bool:
         """Send a message as it is; return whether it was taken."""
-        import zmq
-
         parts = [encoded] if isinstance(encoded, bytes) else encoded
         try:
             self._socket.send_multipart(parts, flags=zmq.NOBLOCK)

@@ -4,7 +4,10 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from deepfreak.errors import FrameError, InputError
 from deepfreak.live.messages import Event, Trouble
@@ -12,9 +15,6 @@ from deepfreak.live.receive.dectris import cbor_v2, json_v1
 from deepfreak.live.receive.dectris.messages import Image
 from deepfreak.live.receive.dectris.series import Protocol, SeriesTracker
 from deepfreak.live.receive.frame_accounting import FrameAccounting
-
-if TYPE_CHECKING:
-    import zmq
 
 MAX_MESSAGE = 256 << 20  # bytes, of each part
 PORTS: dict[Protocol, int] = {"v1": 9999, "v2": 31001}
@@ -44,8 +44,6 @@ class StreamSource:
         max_message: int = MAX_MESSAGE,
         answer_s: float = 3.0,  # seconds until a detector that does not answer is warned of
     ) -> None:
-        import zmq
-
         binds = address.startswith("bind:")
         endpoint = address.removeprefix("bind:")
         if not _ADDRESS.fullmatch(endpoint):
@@ -89,8 +87,6 @@ class StreamSource:
 
         A message that cannot be understood becomes a `Trouble`.
         """
-        import zmq
-
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._monitor, zmq.POLLIN)
@@ -121,8 +117,6 @@ class StreamSource:
 
         What had been received until then must have been taken before.
         """
-        import zmq
-
         with suppress(zmq.ZMQError):  # it may have left by itself
             self._socket.disconnect(self.address)
         self._socket.connect(self.address)
@@ -130,8 +124,6 @@ class StreamSource:
 
     def _receive(self) -> Iterator[Event]:
         """Yield what the next message means."""
-        import zmq
-
         parts = self._socket.recv_multipart(copy=False)
         received, since = time.time(), time.monotonic()
         sender = parts[0].get(zmq.SRCFD)
@@ -183,11 +175,8 @@ class _Connection:
         # no warning where the detector connects to us
         self._patience = None if answer_s is None else time.monotonic() + answer_s
 
-    def changes(self, monitor: "zmq.Socket[bytes]") -> Iterator[Event]:
+    def changes(self, monitor: zmq.Socket[bytes]) -> Iterator[Event]:
         """Yield the messages of the monitor's events."""
-        import zmq
-        from zmq.utils.monitor import recv_monitor_message
-
         while monitor.poll(0):
             message = recv_monitor_message(monitor)
             event = message["event"]

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
 from itertools import count as count_from
-from pathlib import PurePath
-
-from pydantic import TypeAdapter, ValidationError
+from pathlib import Path, PurePath
+from typing import Any
 
 from deepfreak.errors import FrameError
 from deepfreak.formats.finishing import ReadOptions
@@ -25,6 +24,7 @@ ContextOf = Callable[[str], bytes | None]
 
 _DIGEST_BYTES = 16
 _MAX_CONTEXT_BYTES = 1 << 16
+_NONE = type(None)
 UNREAD = ""  # the digest of what could not be read
 UNREADABLE = "unreadable"  # before the digest of the bytes of what could not be read as frames
 
@@ -81,8 +81,18 @@ def unpack(context: bytes) -> FileContext:
     if len(context) > _MAX_CONTEXT_BYTES:
         raise wrong
     try:
-        return TypeAdapter(FileContext).validate_json(context, strict=True)
-    except ValidationError as error:
+        table = json.loads(context)
+        of_file = table["identity"]
+        return FileContext(
+            identity=FileIdentity(
+                **{name: _of_kind(of_file[name], str) for name in ("path", "digest")},
+                **{name: _of_kind(of_file[name], int) for name in ("inode", "size", "mtime_ns")},
+            ),
+            frames=_of_kind(table["frames"], int, _NONE),
+            reading=_settings(table["reading"]),
+            unreadable=_of_kind(table.get("unreadable"), str, _NONE),
+        )
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise wrong from error
 
 
@@ -112,6 +122,22 @@ def digest_of_first_frame(file: FrameFile) -> str:
 def options_of(settings: ReadSettings) -> ReadOptions:
     """Return what `settings` stand for; mask, geometry and dark are read once."""
     return settings.load()
+
+
+def _settings(table: Any) -> ReadSettings:  # noqa: ANN401 - checked here
+    paths = {name: _of_kind(table[name], str, _NONE) for name in ("mask", "geometry", "dark")}
+    return ReadSettings(
+        channel=_of_kind(table["channel"], str, _NONE),
+        gain=_of_kind(table["gain"], float, int, _NONE),
+        pedestal=_of_kind(table["pedestal"], float, int, _NONE),
+        **{name: None if path is None else Path(path) for name, path in paths.items()},
+    )
+
+
+def _of_kind(value: Any, *kinds: type) -> Any:  # noqa: ANN401 - checked here
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        raise TypeError("a value of another kind")
+    return value
 
 
 @dataclass(frozen=True, slots=True)

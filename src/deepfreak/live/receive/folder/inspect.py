@@ -58,6 +58,14 @@ def state_of(path: str) -> os.stat_result:
         os.close(handle)
 
 
+def inspection_from(found: dict[str, Any]) -> Inspection:
+    """Return the inspection with the fields that `inspect_in_process` returned."""
+    for name, kind in (("extent", Extent), ("identity", FileIdentity)):
+        if found[name] is not None:
+            found = found | {name: kind(**found[name])}
+    return Inspection(**found)
+
+
 def inspect_in_process(
     path: str, *, reading: ReadSettings, identify: bool, old: bool
 ) -> dict[str, Any]:

@@ -7,8 +7,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from pydantic import TypeAdapter
-
 from deepfreak.errors import ReadingStoppedError
 from deepfreak.formats.files import is_hdf5_name
 from deepfreak.formats.frame import Extent
@@ -19,6 +17,7 @@ from deepfreak.live.receive.folder.inspect import (
     Inspection,
     InspectionPool,
     inspect_in_process,
+    inspection_from,
     state_of,
     unread_identity,
 )
@@ -161,7 +160,10 @@ class FilePublisher:
         """
         if file.skipped:
             file.over = True
-            yield _skipped_master(file)
+            yield Trouble(
+                message=f"{file.label} is skipped: the images to which it links are read from "
+                "their own files"
+            )
             return
         try:
             state = state_of(file.path)
@@ -243,7 +245,7 @@ class FilePublisher:
             )
         except ReadingStoppedError as error:
             return Inspection(error=str(error), stopped=True)
-        return TypeAdapter(Inspection).validate_python(found[0]) if found else None
+        return inspection_from(found[0]) if found else None
 
     def _publish(
         self, file: PendingFile, identity: FileIdentity, extent: Extent, *, quiet: bool, stuck: bool
@@ -377,10 +379,3 @@ def _is_other(now: FileIdentity, known: FileIdentity | None) -> bool:
     if known is None or UNREAD in {now.digest, known.digest}:
         return known is not None and known.inode != now.inode
     return not now.is_same(known)
-
-
-def _skipped_master(file: PendingFile) -> Trouble:
-    return Trouble(
-        message=f"{file.label} is skipped: the images to which it links are read from their "
-        "own files"
-    )
