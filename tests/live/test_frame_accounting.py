@@ -25,7 +25,7 @@ def test_the_totals_are_those_of_all_series(steps):
             accounting.end(series, value)
             ended |= {series} & came.keys()
         elif series in accounting:
-            assert accounting.has(series, value) == (value in came[series])
+            assert (value in accounting.line(series).seen) == (value in came[series])
             assert accounting.add(series, value) == (value not in came[series])
             came[series].add(value)
         if what != "add" and series in came and value is not None:
@@ -44,7 +44,7 @@ def test_what_an_earlier_run_had_is_counted():
         SeriesState(series="a", kind="file", expected=5, ended=True, seen=NumberSet([0, 2]))
     )
     assert (accounting.received, accounting.missed) == (2, 3)
-    assert accounting.kind("a") == "file"
+    assert accounting.line("a").kind == "file"
     assert "b" not in accounting
     (account,) = [
         SeriesState(

@@ -153,15 +153,11 @@ class Ledger:
     def lines(self) -> Iterator[SeriesState]:
         """Yield the state of each series, oldest first."""
         series = self._rows(
-            "SELECT id, name, kind, expected, ended, lacks, json_extract(metadata, '$.series') "
-            "FROM series ORDER BY id"
+            "SELECT id, name, kind, expected, ended, lacks, json_extract(metadata, '$.series'), "
+            "COALESCE(lacking, 0), latest FROM series LEFT JOIN (SELECT series AS key, "
+            "COUNT(judged_without) AS lacking, MAX(received) AS latest FROM frames GROUP BY series)"
+            " ON key = id ORDER BY id"
         )
-        counts = {
-            key: more
-            for key, *more in self._rows(
-                "SELECT series, COUNT(judged_without), MAX(received) FROM frames GROUP BY series"
-            )
-        }
         # as `seen`, of all at once: there may be a series for each of many files
         intervals: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
         for key, first, last in self._rows(
@@ -170,15 +166,15 @@ class Ledger:
             "GROUP BY series, run ORDER BY series, 2"
         ):
             intervals[key].append((first, last))
-        for key, name, kind, expected, ended, lacks, detector_number in series:
+        for key, name, kind, expected, ended, lacks, detector_number, lacking, latest in series:
             yield SeriesState(
                 series=name,
                 kind=kind,
                 expected=expected,
                 ended=bool(ended),
                 lacks=tuple(json.loads(lacks)),
-                judged_without=counts.get(key, (0, None))[0],
-                last_received=counts.get(key, (0, None))[1],
+                judged_without=lacking,
+                last_received=latest,
                 detector_number=detector_number,
                 seen=NumberSet.of_intervals(intervals.pop(key, ())),
             )

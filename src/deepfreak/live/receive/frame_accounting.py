@@ -256,14 +256,6 @@ class FrameAccounting:
         """Return the state of a series, None if it has not begun."""
         return self._lines.get(series)
 
-    def kind(self, series: str) -> PayloadKind:
-        """Return the kind of a series that has begun."""
-        return self._lines[series].kind
-
-    def has(self, series: str, number: int) -> bool:
-        """Return whether a frame has come; its series has begun."""
-        return number in self._lines[series].seen
-
     def add(self, series: str, number: int) -> bool:
         """Add a frame and say whether it is new; its series has begun."""
         with self._changed(series) as line:

@@ -203,15 +203,16 @@ class Intake:
     def _take(self, arrival: Arrival) -> None:
         """Put a frame into the spool and the queue, or drop it if too many wait."""
         series, number = arrival.series, arrival.number
-        if series not in self._accounting:
+        line = self._accounting.line(series)
+        if line is None:
             self.trouble(f"rejected frame: series {series:.60} has not begun", series, number)
             return
         if not 0 <= number < MAX_NUMBER:
             self.trouble(f"rejected frame: invalid frame number in series {series:.60}", series)
             return
-        if self._accounting.has(series, number):
+        if number in line.seen:
             # a directory that is looked through again gives again what it has
-            self.duplicates += self._accounting.kind(series) != "file"
+            self.duplicates += line.kind != "file"
             return
         if self._limits.when_full == "wait":
             while self._fill() >= 1 and not self._stop.wait(POLL_S):

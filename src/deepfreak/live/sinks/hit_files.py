@@ -23,15 +23,16 @@ import numpy as np
 from deepfreak.errors import InputError, OutputError
 from deepfreak.live.messages import Decision, Hit, HitCopy
 from deepfreak.live.sinks.hit_layout import (
+    MASK_TYPE,
+    MISSING,
     SUFFIXES,
     FileSetup,
     HitRecord,
+    HitStack,
     members,
     record_of,
     setup_of,
     spelled,
-    stored_image,
-    stored_mask,
     unpack,
 )
 from deepfreak.storage.chunks import compress
@@ -86,10 +87,9 @@ class HitDraft:
         valid, mask = self._valid, self._mask
         if valid is None or not np.array_equal(frame.valid, valid):
             valid = frame.valid.copy()
-            mask = compress(stored_mask(valid))
-        image = compress(stored_image(frame, self.setup))
-        is_new = mask != self._mask
-        record = record_of(hit, frame, image=image, mask=mask if is_new else b"")
+            mask = compress(np.where(valid, 0, MISSING).astype(MASK_TYPE))
+        image = compress(frame.counts.astype(self.setup["dtype"], copy=False))
+        record = record_of(hit, frame, image=image, mask=b"" if mask == self._mask else mask)
         self._log.append(record.pack())
         self._note(record)
         self._valid = valid
@@ -99,8 +99,6 @@ class HitDraft:
 
         Raises `OutputError` where it cannot be written; its hits are safe in the draft.
         """
-        from deepfreak.live.sinks.hit_layout import HitStack
-
         left = "its hits are safe in the draft beside it"
         with whole_hdf5(self.out, overwrite=False, left=left) as (file, check_disk):
             stack = HitStack(file, self.setup, self.records, one_mask=self._one_mask)

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.errors import FrameError
-from deepfreak.formats.frame import Counts, Frame, Valid
+from deepfreak.formats.frame import Frame
 from deepfreak.formats.geometry.geometry import HC_EV_A
 from deepfreak.live.messages import Hit
 from deepfreak.storage.chunks import compression
@@ -95,10 +95,11 @@ def setup_of(frame: Frame, *, form: str, classes: tuple[str, ...]) -> FileSetup:
         "dtype": _stored_type(frame).str,
         "pedestal": float(frame.pedestal),
         "gain": float(frame.counts_per_photon),
-        "saturation": _number(frame.saturation),
         "beam_center_px": None if center is None else [float(center[0]), float(center[1])],
-        "pixel_size_mm": _number(frame.pixel_size_mm),
-        "distance_mm": _number(frame.distance_mm),
+        **{
+            name: None if (value := getattr(frame, name)) is None else float(value)
+            for name in ("saturation", "pixel_size_mm", "distance_mm")
+        },
     }
 
 
@@ -120,16 +121,6 @@ def record_of(hit: Hit, frame: Frame, *, image: bytes, mask: bytes) -> HitRecord
     )
 
 
-def stored_image(frame: Frame, setup: FileSetup) -> Counts:
-    """Return the counts in the type of the file."""
-    return frame.counts.astype(setup["dtype"], copy=False)
-
-
-def stored_mask(valid: Valid) -> NDArray[np.uint32]:
-    """Return the mask of the file: `MISSING` where not valid."""
-    return np.where(valid, 0, MISSING).astype(MASK_TYPE)
-
-
 def spelled(series: str) -> str:
     """Return the name of a series as HDF5 can have it: UTF-8 without zeros."""
     return series.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
@@ -147,10 +138,6 @@ def _stored_type(frame: Frame) -> "np.dtype[Any]":
         if frame.saturation is None or frame.saturation >= top:
             return np.dtype(f"<u{2 * dtype.itemsize}")
     return dtype.newbyteorder("<")
-
-
-def _number(value: float | None) -> float | None:
-    return None if value is None else float(value)
 
 
 OURS = {"nxmx": "/entry/deepfreak", "cxi": "/entry_1/deepfreak_1"}

@@ -186,35 +186,29 @@ def queue_fills(readings: Readings, settings: AlarmSettings) -> Finding | None:
     )
 
 
-def saturated(readings: Readings, settings: AlarmSettings) -> Finding | None:
-    """Find overexposed frames."""
-    if not _exceeds(readings.saturated, settings.max_saturated, settings):
-        return None
-    return Finding(
-        text=f"{_percent(readings.saturated.value)} of frames saturated "
-        f"({readings.saturated.hits:,} in {settings.window_s:g} s): attenuate the beam?"
-    )
+def _share_over(share: str, most: str, text: str) -> "_Check":
+    """Return what finds that a share of enough `Readings` is over its limit in the settings."""
+
+    def find(readings: Readings, settings: AlarmSettings) -> Finding | None:
+        found: Proportion = getattr(readings, share)
+        if found.total < settings.min_frames or found.value <= getattr(settings, most):
+            return None
+        span = f"{found.hits:,} in {settings.window_s:g} s"
+        return Finding(text=text.format(percent=_percent(found.value), span=span))
+
+    return find
 
 
-def ice(readings: Readings, settings: AlarmSettings) -> Finding | None:
-    """Find ice, where the truth of the frames is known."""
-    if not _exceeds(readings.ice, settings.max_ice, settings):
-        return None
-    return Finding(
-        text=f"ice in {_percent(readings.ice.value)} of frames "
-        f"({readings.ice.hits:,} in {settings.window_s:g} s)"
-    )
-
-
-def drift(readings: Readings, settings: AlarmSettings) -> Finding | None:
-    """Find images unlike those that the model was trained on."""
-    if not _exceeds(readings.outside, settings.max_outside, settings):
-        return None
-    return Finding(
-        text=f"{_percent(readings.outside.value)} of frames are unlike those that the model "
-        f"was trained on ({readings.outside.hits:,} in {settings.window_s:g} s): "
-        "check some verdicts by eye"
-    )
+saturated = _share_over(
+    "saturated", "max_saturated", "{percent} of frames saturated ({span}): attenuate the beam?"
+)
+ice = _share_over("ice", "max_ice", "ice in {percent} of frames ({span})")
+drift = _share_over(
+    "outside",
+    "max_outside",
+    "{percent} of frames are unlike those that the model was trained on ({span}): check some "
+    "verdicts by eye",
+)
 
 
 @dataclass(slots=True)
@@ -297,11 +291,6 @@ class Alarms:
         return tuple(
             sorted(self._standing.values(), key=lambda alarm: (_RANK[alarm.severity], alarm.since))
         )
-
-
-def _exceeds(share: Proportion, most: float, settings: AlarmSettings) -> bool:
-    """Return whether `share` is of enough frames and over `most`."""
-    return share.total >= settings.min_frames and share.value > most
 
 
 def _percent(value: float) -> str:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -196,25 +195,18 @@ JUDGED_COLUMNS = [i for i, decision in enumerate(DECISIONS) if decision in JUDGE
 _ALL_COLUMNS = range(len(DECISIONS))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
-    """A stretch of time up to now as `points` points of `group` bins each."""
-
-    name: str
-    points: int
-    group: int
-
-
-def timeline(bins: TimeBins, span: Span, columns: Columns, now: float) -> dict[str, Any]:
-    """Return the curves of a stretch of time as lists, one value a point, None where unknown.
+def timeline(
+    bins: TimeBins, columns: Columns, now: float, *, name: str, points: int, group: int
+) -> dict[str, Any]:
+    """Return the curves of a time of `points` points of `group` bins each, None where unknown.
 
     `start` and `width_s` say when the points are; the rates of the last one are of the part of it
     that has passed.
     """
-    width = bins.width_s * span.group
-    start, sums = bins.grouped(now, points=span.points, group=span.group)
-    passed = np.full(span.points, width)
-    passed[-1] = now - (start + width * (span.points - 1))
+    width = bins.width_s * group
+    start, sums = bins.grouped(now, points=points, group=group)
+    passed = np.full(points, width)
+    passed[-1] = now - (start + width * (points - 1))
     if passed[-1] < min(_MIN_OF_LAST * width, _MIN_S):
         sums, passed = sums[:-1], passed[:-1]
     judged = sums[:, JUDGED_COLUMNS].sum(1)
@@ -223,17 +215,17 @@ def timeline(bins: TimeBins, span: Span, columns: Columns, now: float) -> dict[s
     shares = labelled / np.maximum(labelled.sum(1, keepdims=True), 1)
     latencies = sums[:, columns.latency]
     return {
-        "name": span.name,
+        "name": name,
         "start": start,
         "width_s": width,
-        "points": span.points,
+        "points": points,
         "judged": judged.tolist(),
         "hit_rate": [_known(rate.value, rate.total) for rate in rates],
         "low": [_known(rate.interval[0], rate.total) for rate in rates],
         "high": [_known(rate.interval[1], rate.total) for rate in rates],
         "classes": {
-            name: [_known(share, int(n)) for share, n in zip(shares[:, i], judged, strict=True)]
-            for i, name in enumerate(columns.classes)
+            of: [_known(share, int(n)) for share, n in zip(shares[:, i], judged, strict=True)]
+            for i, of in enumerate(columns.classes)
         },
         "rate_hz": _hz(sums[:, _ALL_COLUMNS].sum(1), passed),
         "dropped_hz": _hz(sums[:, DROPPED], passed),
