@@ -63,13 +63,7 @@ MAX_NUMBER = 2**62
 
 
 class Ledger:
-    """An open ledger; `open_ledger` gives one.
-
-    Attributes
-    ----------
-    about
-        What the run continues with, as JSON values: model, classes, policy.
-    """
+    """An open ledger; `open_ledger` gives one. `about` is what the run continues with."""
 
     def __init__(
         self,
@@ -335,10 +329,7 @@ def open_ledger(
 
 @contextmanager
 def read_ledger(path: Path) -> Iterator[Ledger]:
-    """Give a ledger to read, which another program may be writing.
-
-    Raises `InputError` where there is none.
-    """
+    """Give a ledger to read, which another program may be writing."""
     if not path.is_file():
         raise InputError(f"expected a ledger at {path}, found none: is this a session's directory?")
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)

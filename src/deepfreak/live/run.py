@@ -223,7 +223,11 @@ class LiveRun:
         queue = self._intake.queue
         while queue and self._workers.free_slots >= 1:
             job = queue.popleft()
-            self._workers.submit(self._with_picture(job), self._began(job.series))
+            now = time.monotonic()
+            if self._pictures and now - self._picture_at >= SECONDS_BETWEEN_PICTURES:
+                self._picture_at = now
+                job = replace(job, picture=True)
+            self._workers.submit(job, self._began(job.series))
 
     def _began(self, series: str) -> SeriesBegan:
         """Return what a series began with, which the ledger has before its first frame.
@@ -242,14 +246,6 @@ class LiveRun:
         if len(self._series) > SERIES_KNOWN:
             self._series.popitem(last=False)
         return began
-
-    def _with_picture(self, job: FrameJob) -> FrameJob:
-        """Return the job, now and then with the request for a picture."""
-        now = time.monotonic()
-        if not self._pictures or now - self._picture_at < SECONDS_BETWEEN_PICTURES:
-            return job
-        self._picture_at = now
-        return replace(job, picture=True)
 
     def _record_outcomes(self, stop: threading.Event) -> bool:
         """Wait for outcomes and record those that have come; return whether there were any."""

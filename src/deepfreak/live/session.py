@@ -122,18 +122,10 @@ def open_session(
 ) -> Iterator[LiveSession]:
     """Give a session whose workers are ready.
 
-    Raises `InputError` where the model has no scores, cannot prove what is asked, or the directory
-    holds a session of another kind; `OutputError` where the directory cannot be written, or another
-    session writes it.
-
-    Parameters
-    ----------
-    make_source
-        Gets the ledger, which knows what an earlier run has had.
-    name
-        What people call the source.
-    say
-        Shows what a person must see; see `session_log`.
+    `make_source` gets the ledger, which knows what an earlier run has had; `name` is what people
+    call the source; `say` shows what a person must see. Raises `InputError` where the model has no
+    scores, cannot prove what is asked, or the directory holds a session of another kind;
+    `OutputError` where the directory cannot be written, or another session writes it.
     """
     from deepfreak.models import load_model
 

@@ -30,14 +30,9 @@ _NAME = re.compile(r"deepfreak-([0-9a-z]+)-(\d{12})\.frame")
 
 
 class Spool:
-    """A directory of frames that wait.
+    """A directory of frames that wait; `owner` is the `id` of the session's ledger.
 
     One thread puts frames in, another one drops them.
-
-    Parameters
-    ----------
-    owner
-        The session's ledger, by its `id`.
     """
 
     def __init__(self, folder: Path, owner: str) -> None:
@@ -154,10 +149,7 @@ def read(path: Path) -> Arrival:
 
 
 def _unpacked(content: bytes) -> Arrival:
-    """Return the frame in the content of a file.
-
-    Raises `FrameError` where it is incomplete, or not ours.
-    """
+    """Return the frame in the content of a file; `FrameError` for anything else."""
     if len(content) < _HEAD.size:
         raise FrameError("expected a whole frame in the spool, found a torn file")
     mark, facts_length, payload_length = _HEAD.unpack_from(content)

@@ -78,10 +78,7 @@ class Security:
 
 
 def security_for(host: str, token: str | None, names: Sequence[str] = ()) -> Security:
-    """Return the rules of a server bound to `host`, which may also be called by `names`.
-
-    Raises `InputError` as `check_binding` does.
-    """
+    """Return the rules of a server bound to `host`, which may also be called by `names`."""
     check_binding(host, token)
     own = () if _is_loopback(host) else (host, socket.gethostname())
     return Security(token=token, allowed_hosts=(*LOOPBACK_NAMES, *own, *names))

@@ -203,16 +203,9 @@ class SeriesState:
 
 
 class FrameAccounting:
-    """Which frames of which series have come.
+    """Which frames of which series have come: `received` in all, each once, and `missed` numbers.
 
     One thread changes it. Others may read the totals, which cost the same for any number of series.
-
-    Attributes
-    ----------
-    received
-        How many frames have come, each once.
-    missed
-        How many numbers are missing.
     """
 
     def __init__(self) -> None:

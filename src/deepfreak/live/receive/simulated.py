@@ -170,10 +170,7 @@ def _frame(common: Frame, payload: bytes | memoryview, number: int) -> Frame:
 
 
 def decoder(context: bytes, *, series: str) -> Callable[[bytes | memoryview, int], Frame]:
-    """Return what makes frames of the payloads of a series with this context.
-
-    Raises `FrameError` where the context is not that of simulated shots.
-    """
+    """Return what makes frames of the payloads of a series with this context."""
     wrong = FrameError("expected the context of simulated shots, found something else")
     if len(context) > _MAX_CONTEXT_BYTES:
         raise wrong

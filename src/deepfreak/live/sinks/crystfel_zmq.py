@@ -157,10 +157,7 @@ class CrystFELSocket:
         self.address: str = socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
     def keep(self, hit: Hit) -> None:
-        """Send a frame, or count it as dropped; without a reader it is not even decoded.
-
-        Raises `FrameError` where the frame cannot be decoded.
-        """
+        """Send a frame, or count it as dropped; without a reader it is not even decoded."""
         if not self._readers.present():
             self.dropped += 1
             return

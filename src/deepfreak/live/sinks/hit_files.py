@@ -52,12 +52,7 @@ _SYNC_S = 1.0
 class HitDraft:
     """Hits that are to make the file `out`; opened again, those that an earlier process left.
 
-    Raises `OutputError` where another process has it, or it cannot be written.
-
-    Attributes
-    ----------
-    setup
-        What its hits have in common.
+    `setup` is what they have in common. Raises `OutputError` where another process has it.
     """
 
     def __init__(self, out: Path, setup: FileSetup) -> None:

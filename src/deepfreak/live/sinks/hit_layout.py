@@ -78,10 +78,7 @@ def unpack(packed: bytes) -> HitRecord:
 
 
 def setup_of(frame: Frame, *, form: str, classes: tuple[str, ...]) -> FileSetup:
-    """Return what the file of `frame` must say, as JSON has it.
-
-    Raises `FrameError` where its counts are not an image of numbers.
-    """
+    """Return what the file of `frame` must say, as JSON has it; `FrameError` for anything else."""
     if frame.counts.ndim != 2 or frame.counts.dtype.kind not in "iuf":
         raise FrameError(
             f"expected counts [slow, fast] of integers or floats, found {frame.counts.ndim} axes "
@@ -150,12 +147,8 @@ _JOULE_IN_EV = 1.602176634e-19
 class HitStack:
     """The images and masks of a file; the file's other content is written when it is made.
 
-    Parameters
-    ----------
-    records
-        All hits of the file, in their order; their images and masks are not looked at.
-    one_mask
-        Whether all of them miss the same pixels.
+    Of `records`, all hits of the file in their order, images and masks are not looked at;
+    `one_mask` says whether all of them miss the same pixels.
     """
 
     def __init__(

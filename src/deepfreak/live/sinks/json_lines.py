@@ -66,10 +66,7 @@ class GrowingFile:
         return os.pread(self._descriptor, max(0, stop - start), start)
 
     def last_line(self) -> tuple[bytes, bytes]:
-        """Return the last whole line, empty if there is none, and what is torn behind it.
-
-        Raises `OutputError` where a line is too long.
-        """
+        """Return the last whole line, empty if there is none, and what is torn behind it."""
         end, tail = self.size, b""
         while end and tail.count(b"\n") < 2:
             if len(tail) > _MAX_LINE_LENGTH:

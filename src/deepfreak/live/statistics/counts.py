@@ -144,13 +144,8 @@ class Columns:
 def dispersion(kept: NDArray[np.int64], judged: NDArray[np.int64]) -> float:
     """Return how much more a hit rate varies than by counting alone; 1 where that explains it.
 
-    Pearson's chi squared of the rates of the bins about their mean, by degree of freedom. Crystals
-    come in clusters: without this, every cluster and every gap between two would be significant.
-
-    Parameters
-    ----------
-    kept, judged
-        Frames by bin of time, (n,).
+    Pearson's chi squared of the rates of the bins, (n,), about their mean, by degree of freedom.
+    Crystals come in clusters: without this, every cluster and every gap would be significant.
     """
     full = judged > 0
     total = judged[full].sum()

@@ -126,6 +126,8 @@ class Statistics:
         """
         with self._lock:
             alarms = self._alarms.update(self._readings(now))
+            unknown = [] if self._totals[counts.ICE_KNOWN] else ["ice"]
+            unknown += ["unlike training"] if self._columns.levels is None else []
             recent = self._hits_among(self._seconds.last(now, _HIT_RATE_S))
             speed = self._seconds.last(now, _SPEED_S).sum(0)
             return {
@@ -135,7 +137,7 @@ class Statistics:
                 "classes": list(self.classes),
                 "state": self._state(alarms, recent),
                 "alarms": [asdict(alarm) for alarm in alarms],
-                "watched": self._watched(),
+                "watched": [name for name in self._alarms.names if name not in unknown],
                 "hit_rate": {**recent.to_json(), "window_s": _HIT_RATE_S},
                 "totals": self._totals_to_json(),
                 "rate_hz": float(speed[: len(DECISIONS)].sum() / _SPEED_S),
@@ -219,15 +221,6 @@ class Statistics:
             troubles=sum(now - at <= settings.trouble_s for at, _ in self._troubles),
             came_since=last_frame > trouble_at,
         )
-
-    def _watched(self) -> list[str]:
-        """Return the names of the alarms for which there are numbers."""
-        unknown = set()
-        if self._columns.levels is None:
-            unknown.add("unlike training")
-        if not self._totals[counts.ICE_KNOWN]:
-            unknown.add("ice")
-        return [name for name in self._alarms.names if name not in unknown]
 
     def _state(self, alarms: Sequence[Alarm], recent: Proportion) -> dict[str, str]:
         """Return the state of the run in a word or two."""

@@ -180,10 +180,7 @@ _TAGS = {np.dtype(name): tag for tag, name in _DTYPES.items() if tag != 68}
 
 
 def read_array(item: object) -> CompressedArray:
-    """Return a two-dimensional typed array; its data are looked at when it is decoded.
-
-    Raises `FrameError` where it is no such array, or no frame can have its size.
-    """
+    """Return a two-dimensional typed array; its data are looked at when it is decoded."""
     match item:
         case Tagged(number=40 | 1040 as order, value=[[int(slow), int(fast)], Tagged() as typed]):
             require_shape((slow, fast))

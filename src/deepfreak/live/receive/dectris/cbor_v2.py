@@ -41,10 +41,7 @@ _MAX_MASKED = 2 * MAX_PIXELS  # in all channels together
 
 
 def read_message(payload: bytes | memoryview) -> Message:
-    """Return what a message says, the pixels of an image not looked at.
-
-    Raises `FrameError` where it is no message of Stream V2, or one that contradicts itself.
-    """
+    """Return what a message says, the pixels of an image not looked at."""
     message = _map(payload)
     unique = message.get("series_unique_id")
     unique_id = None if unique is None else read_name(unique, "a series_unique_id")
@@ -68,10 +65,7 @@ def read_message(payload: bytes | memoryview) -> Message:
 
 
 def read_pixels(payload: bytes | memoryview, channel: str | None) -> CompressedArray:
-    """Return the pixels of one channel of an image message, the first if None.
-
-    Raises `FrameError` where it is not an image message, or has no such channel.
-    """
+    """Return the pixels of one channel of an image message, the first if None."""
     data = _map(payload).get("data")
     if not isinstance(data, dict) or not 0 < len(data) <= MAX_CHANNELS:
         raise FrameError(f"expected an image of 1 to {MAX_CHANNELS} channels, found {_many(data)}")
@@ -185,10 +179,8 @@ def _start(message: Mapping[str, object], series_id: int, unique_id: str | None)
     shape = unread.read("image size", lambda: _shape(message))
     words = deepfreak_fields(message.get("user_data"))
     expected = message.get("number_of_images")
-    distance_m, translation = (
-        read_number(message.get("detector_distance")),
-        message.get("detector_translation"),
-    )
+    distance_m = read_number(message.get("detector_distance"))
+    translation = message.get("detector_translation")
     if not distance_m and isinstance(translation, list) and len(translation) == 3:
         distance_m = read_number(translation[2])
     dtype = message.get("image_dtype")

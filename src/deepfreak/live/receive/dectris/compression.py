@@ -59,10 +59,7 @@ class CompressedArray:
 
 
 def decode(coded: CompressedArray) -> NDArray[Any]:
-    """Return the array [slow, fast] in the machine's byte order, in memory of its own.
-
-    Raises `FrameError` where the data are not what is said of them, or larger than any detector's.
-    """
+    """Return the array [slow, fast] in the machine's byte order, in memory of its own."""
     _require_sensible(coded)
     flat = np.empty(coded.nbytes, dtype=np.uint8)
     _decompress(coded, flat)

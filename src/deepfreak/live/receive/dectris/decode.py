@@ -64,10 +64,7 @@ def decoder(
     # which of several (thresholds) to take; None: the first that the detector announced
     channel: str | None = None,
 ) -> StreamDecoder:
-    """Return what makes frames of a series.
-
-    Raises `FrameError` where the context is no start message or has no such channel.
-    """
+    """Return what makes frames of a series; `FrameError` for anything else."""
     start = cbor_v2.read_message(context) if context else Start(series_id=0)
     if not isinstance(start, Start):
         raise FrameError("expected the start message of a series, found another one")

@@ -54,10 +54,7 @@ _APPENDICES = ("dflatfield-1.0", "flatfield-1.0", "dpixelmask-1.0", "dcountrate_
 
 
 def read_message(parts: Sequence[Part]) -> Message:
-    """Return what a message says, the pixels of an image not looked at.
-
-    Raises `FrameError` where it is no message of Stream V1, or one that contradicts itself.
-    """
+    """Return what a message says, the pixels of an image not looked at."""
     if not 0 < len(parts) <= MAX_PARTS:
         raise FrameError(f"expected 1 to {MAX_PARTS} parts of a message, found {len(parts)}")
     first = _json(parts[0])
@@ -232,10 +229,7 @@ def _start(first: Mapping[str, object], parts: Sequence[Part], series_id: int) -
         masks=masks,
         simulated=words.get("simulated") is True,
         about=read_about(
-            config,
-            energy="photon_energy",
-            detector="description",
-            serial_number="detector_number",
+            config, energy="photon_energy", detector="description", serial_number="detector_number"
         ),
         unread=unread,
     )

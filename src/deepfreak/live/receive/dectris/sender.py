@@ -60,10 +60,7 @@ def encode_image(
 
 
 class StreamSender:
-    """Sends as a detector does: to those that listen, and drops for those that cannot keep up.
-
-    Raises `InputError` where it is not an address, or it is in use.
-    """
+    """Sends as a detector does: to those that listen, and drops for those that cannot keep up."""
 
     def __init__(
         self,

@@ -61,10 +61,7 @@ class _Directory:
 class DirectoryTree:
     """The detector files in a directory and below it; without hidden ones and unfinished names.
 
-    Parameters
-    ----------
-    only
-        The name of the one file that matters; everything else is left alone.
+    With `only`, the name of the one file that matters, everything else is left alone.
     """
 
     def __init__(

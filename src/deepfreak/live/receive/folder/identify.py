@@ -153,10 +153,7 @@ class PublishedFile:
 class SeriesNames:
     """The series of files, those of earlier runs included.
 
-    Parameters
-    ----------
-    known, context_of
-        How many frames of a series are recorded, and its context, None where there is none.
+    How many frames of a series are recorded is `known`, its context None where there is none.
     """
 
     def __init__(self, known: Known, context_of: ContextOf) -> None:

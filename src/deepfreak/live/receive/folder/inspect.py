@@ -47,10 +47,7 @@ class Inspection:
 
 
 def state_of(path: str) -> os.stat_result:
-    """Return the state of a file, asked of the server where a network file system has it.
-
-    Raises `OSError` where it is not there, or may not be read.
-    """
+    """Return the state of a file, asked of the server where a network file system has it."""
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe must not block
     try:
         return os.fstat(handle)
@@ -76,14 +73,8 @@ def inspect_in_process(
 def inspect_file(path: str, *, reading: ReadSettings, identify: bool, old: bool) -> Inspection:
     """Inspect a file.
 
-    Parameters
-    ----------
-    reading
-        What the user gave beside the files.
-    identify
-        Whether to find out which file it is, for which its first frame is read.
-    old
-        It was not written for long: that it can be opened is enough.
+    `reading` is what the user gave beside the files; to `identify` the file its first frame is
+    read. Of an `old` one, not written for long, it is enough that it can be opened.
     """
     hdf5 = is_hdf5_name(os.path.basename(path))  # noqa: PTH119 - paths are str, and many
     try:
@@ -171,10 +162,7 @@ class InspectionPool:
         patient: bool = False,  # whether to wait as long as it takes, which the limits bound
         **kwargs: object,
     ) -> list[Any]:
-        """Return a list of what `function(path, **kwargs)` gives in a process; empty while none.
-
-        Raises `ReadingStoppedError` where a limit has ended it.
-        """
+        """Return a list of what `function(path, **kwargs)` gives in a process; empty while none."""
         if key in self._busy:
             timeout = None if patient else 0.0
         else:

@@ -5,6 +5,7 @@ import re
 import stat
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from deepfreak.errors import ReadingStoppedError
@@ -121,14 +122,12 @@ class PendingFile:
 
 def stamp_of(state: os.stat_result, links: frozenset[str]) -> Stamp:
     """Return the stamp of a file in this state; None in it stands for a link's missing file."""
-    return (numbers(state), *(_linked(link) for link in sorted(links)))
-
-
-def _linked(path: str) -> tuple[int, int, int] | None:
-    try:
-        return numbers(os.stat(path))  # noqa: PTH116 - paths are str, and many
-    except OSError:
-        return None
+    stamp: list[tuple[int, int, int] | None] = [numbers(state)]
+    for link in sorted(links):
+        stamp.append(None)
+        with suppress(OSError):
+            stamp[-1] = numbers(os.stat(link))  # noqa: PTH116 - paths are str, and many
+    return tuple(stamp)
 
 
 def numbers(state: os.stat_result) -> tuple[int, int, int]:
@@ -169,8 +168,11 @@ class FilePublisher:
             state = state_of(file.path)
         except (FileNotFoundError, NotADirectoryError):
             yield from self._vanished(file)
-        except OSError:
-            yield from self._refused(file, last=last)
+        except OSError:  # it may not be opened: wait for it, or publish it as unreadable
+            now = time.monotonic()
+            file.state_due = now + self._settle_s
+            if last or now - file.changed >= self._patience_s:
+                yield from self._publish_unreadable(file)
         else:
             if not stat.S_ISREG(state.st_mode):
                 file.over = True
@@ -252,12 +254,7 @@ class FilePublisher:
     ) -> Iterator[Event]:
         """Publish the frames that are safe to read.
 
-        Parameters
-        ----------
-        quiet
-            Nothing was written for a while.
-        stuck
-            Nothing was written for so long that nothing will.
+        `quiet`: nothing was written for a while; `stuck`: for so long that nothing will be.
         """
         whole = quiet and extent.waiting is None
         ready = extent.ready
@@ -340,13 +337,6 @@ class FilePublisher:
             yield Trouble(message=f"{file.label} vanished before it could be read")
         else:
             yield Trouble(message=f"{file.series} vanished after {file.given} of its frames")
-
-    def _refused(self, file: PendingFile, *, last: bool) -> Iterator[Event]:
-        """Wait for a file that may not be opened, or publish it as unreadable."""
-        now = time.monotonic()
-        file.state_due = now + self._settle_s
-        if last or now - file.changed >= self._patience_s:
-            yield from self._publish_unreadable(file)
 
     def _close_series(self, file: PendingFile) -> Iterator[Event]:
         """Report what is left of a file at the end of everything."""

@@ -39,10 +39,7 @@ _RECHECK_S = 0.002  # spent in each poll on asking whether files that are done w
 
 
 class FolderSource:
-    """The frames of files below directories, as a source; see `messages.FrameSource`.
-
-    Raises `InputError` where a path does not exist, or mask, geometry or dark cannot be read.
-    """
+    """The frames of files below directories, as a source; see `messages.FrameSource`."""
 
     def __init__(
         self,
@@ -128,7 +125,9 @@ class FolderSource:
                     if number % _BETWEEN_SIGNS == 0:
                         yield None
                 elif isinstance(change, FileGone):
-                    self._lose(change.path)
+                    self._done.pop(change.path, None)
+                    if change.path in self._pending:
+                        self._pending[change.path].state_due = 0.0
                 else:
                     yield change
 
@@ -203,11 +202,6 @@ class FolderSource:
             return False
         self._done[path] = numbers(state)
         return True
-
-    def _lose(self, path: str) -> None:
-        self._done.pop(path, None)
-        if path in self._pending:
-            self._pending[path].state_due = 0.0
 
     def _recheck_done(self) -> None:
         """Check some files that are done: the directory does not show a new content."""
