@@ -23,7 +23,7 @@ import numpy as np
 import psutil
 
 from deepfreak.errors import InputError
-from deepfreak.live.results.ledger import read_ledger
+from deepfreak.live.ledger import read_ledger
 from deepfreak.live.spool import Spool
 
 PORT = 31987

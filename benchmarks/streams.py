@@ -23,11 +23,11 @@ from pathlib import Path
 
 import numpy as np
 
+from deepfreak.live.ledger import read_ledger
 from deepfreak.live.receive.dectris import cbor_v2, json_v1
 from deepfreak.live.receive.dectris.messages import End, Start
 from deepfreak.live.receive.dectris.sender import StreamSender, encode_image
 from deepfreak.live.replay import record_shots
-from deepfreak.live.results.ledger import read_ledger
 from deepfreak.live.spool import Spool
 from deepfreak.physics.recipe import load_recipe
 

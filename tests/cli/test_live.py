@@ -12,7 +12,7 @@ from PIL import Image
 from deepfreak.cli import main
 from deepfreak.cli.sessions import RateLimitedEcho
 from deepfreak.formats import read_frames
-from deepfreak.live.results.ledger import open_ledger
+from deepfreak.live.ledger import open_ledger
 from deepfreak.models import load_model
 from deepfreak.networks.export import export_onnx
 from deepfreak.screening.calibration import (

@@ -6,9 +6,9 @@ from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import wait
 
 from deepfreak.errors import OutputError
+from deepfreak.live.ledger import open_ledger
 from deepfreak.live.messages import Arrival, FrameOutcome, SeriesBegan, SeriesEnded
 from deepfreak.live.receive.intake import QueueLimits
-from deepfreak.live.results.ledger import open_ledger
 from deepfreak.live.run import LiveRun
 from deepfreak.live.spool import Spool
 from tests.live.examples import CLASSES

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from deepfreak.errors import InputError
+from deepfreak.live.ledger import read_ledger
 from deepfreak.live.receive.dectris.messages import Start
 from deepfreak.live.receive.dectris.sender import StreamSender
 from deepfreak.live.replay import record_shots
-from deepfreak.live.results.ledger import read_ledger
 from deepfreak.models import EvidenceModel, load_model
 from deepfreak.physics.recipe import load_recipe
 from deepfreak.screening.calibration import Calibration, thresholds, write_calibration

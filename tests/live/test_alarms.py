@@ -9,7 +9,7 @@ from deepfreak.errors import RecipeError
 from deepfreak.live.messages import SeriesBegan, SeriesEnded, Trouble
 from deepfreak.live.statistics import Statistics
 from deepfreak.live.statistics.alarms import Alarms, AlarmSettings, Readings
-from deepfreak.live.statistics.hit_rate import chance_of_fall, dispersion
+from deepfreak.live.statistics.counts import chance_of_fall, dispersion
 from deepfreak.models.evaluation import Proportion
 from tests.live.frame_outcomes import CLASSES, outcome, rows
 

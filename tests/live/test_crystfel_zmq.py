@@ -8,8 +8,7 @@ import pytest
 import zmq
 
 from deepfreak.errors import InputError, OutputError
-from deepfreak.live.sinks.crystfel_message import pack_hit
-from deepfreak.live.sinks.crystfel_zmq import MAX_REQUEST_LENGTH, CrystFELSocket
+from deepfreak.live.sinks.crystfel_zmq import MAX_REQUEST_LENGTH, CrystFELSocket, pack_hit
 from tests.live.examples import made_frame, made_hit, made_peaks
 
 ANYWHERE = "tcp://127.0.0.1:*"

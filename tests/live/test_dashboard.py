@@ -14,11 +14,11 @@ import pytest
 from PIL import Image
 
 from deepfreak.errors import FrameError, InputError
-from deepfreak.live.dashboard import Security, check_binding, make_app, security_for, serve
 from deepfreak.live.dashboard import app as app_module
-from deepfreak.live.dashboard.app import without_paths
+from deepfreak.live.dashboard.app import make_app, without_paths
 from deepfreak.live.dashboard.event_stream import MAX_CLIENTS
-from deepfreak.live.dashboard.server import ConnectionLimits
+from deepfreak.live.dashboard.security import Security, check_binding, security_for
+from deepfreak.live.dashboard.server import ConnectionLimits, serve
 from deepfreak.live.dashboard.upload import UploadLimits, suffix_of
 from deepfreak.live.messages import SeriesBegan
 from deepfreak.live.statistics import Statistics

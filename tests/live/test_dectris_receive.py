@@ -17,8 +17,7 @@ from deepfreak.live.receive.dectris import cbor_v2, json_v1
 from deepfreak.live.receive.dectris.decode import decoder
 from deepfreak.live.receive.dectris.sender import StreamSender, encode_image, encode_pixels
 from deepfreak.live.receive.dectris.stream import StreamSource
-from deepfreak.live.receive.frame_accounting import FrameAccounting, SeriesState
-from deepfreak.live.receive.number_set import NumberSet
+from deepfreak.live.receive.frame_accounting import FrameAccounting, NumberSet, SeriesState
 from tests.live.detectors import (
     a_start,
     connected,

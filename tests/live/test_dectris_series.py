@@ -14,8 +14,7 @@ from deepfreak.live.receive.dectris.messages import End, Image, Start
 from deepfreak.live.receive.dectris.sender import StreamSender, encode_image
 from deepfreak.live.receive.dectris.series import SeriesTracker
 from deepfreak.live.receive.dectris.stream import StreamSource
-from deepfreak.live.receive.frame_accounting import FrameAccounting, SeriesState
-from deepfreak.live.receive.number_set import NumberSet
+from deepfreak.live.receive.frame_accounting import FrameAccounting, NumberSet, SeriesState
 from tests.live.detectors import SHAPE, a_start, counts_of, frames, heard, of_kind, troubles
 
 ID = "01HXAMPLE"

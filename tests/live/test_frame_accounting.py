@@ -2,8 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepfreak.live.messages import SeriesBegan
-from deepfreak.live.receive.frame_accounting import FrameAccounting, SeriesState
-from deepfreak.live.receive.number_set import NumberSet
+from deepfreak.live.receive.frame_accounting import FrameAccounting, NumberSet, SeriesState
 
 SERIES = st.sampled_from("abc")
 EXPECTED = st.none() | st.integers(0, 12)
@@ -26,7 +25,7 @@ def test_the_totals_are_those_of_all_series(steps):
             accounting.end(series, value)
             ended |= {series} & came.keys()
         elif series in accounting:
-            assert accounting.has(series, value) == (value in came[series])
+            assert (value in accounting.line(series).seen) == (value in came[series])
             assert accounting.add(series, value) == (value not in came[series])
             came[series].add(value)
         if what != "add" and series in came and value is not None:
@@ -45,7 +44,7 @@ def test_what_an_earlier_run_had_is_counted():
         SeriesState(series="a", kind="file", expected=5, ended=True, seen=NumberSet([0, 2]))
     )
     assert (accounting.received, accounting.missed) == (2, 3)
-    assert accounting.kind("a") == "file"
+    assert accounting.line("a").kind == "file"
     assert "b" not in accounting
     (account,) = [
         SeriesState(

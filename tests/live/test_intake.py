@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from deepfreak.errors import OutputError
+from deepfreak.live.ledger import open_ledger
 from deepfreak.live.messages import SeriesBegan, SeriesEnded, Trouble
 from deepfreak.live.receive.intake import Intake, QueueLimits
-from deepfreak.live.results.ledger import open_ledger
 from deepfreak.live.spool import Spool
 from tests.live.examples import made_outcome
 from tests.live.runs import BEGAN, Told, arrival, series_of

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from deepfreak.errors import InputError, OutputError
+from deepfreak.live.ledger import open_ledger, read_ledger
 from deepfreak.live.messages import FrameOutcome, HitCopy, SeriesBegan
-from deepfreak.live.results.ledger import open_ledger, read_ledger
 from deepfreak.screening.verdict import EvidenceSummary
 
 ABOUT = {"model": "forest 1", "classes": ["blank", "weak"]}
@@ -177,7 +177,7 @@ def test_what_goes_wrong_meanwhile_is_not_taken_for_a_missing_folder(tmp_path):
 def test_a_kill_leaves_whole_batches(tmp_path):
     program = f"""
         from pathlib import Path
-        from deepfreak.live.results.ledger import open_ledger
+        from deepfreak.live.ledger import open_ledger
         from tests.live.test_ledger import ABOUT, BEGAN, outcome
         with open_ledger(Path({str(tmp_path / "l.sqlite")!r}), ABOUT) as ledger:
             ledger.begin(BEGAN)

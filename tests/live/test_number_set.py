@@ -4,7 +4,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepfreak.live.receive.number_set import MAX_GAP_PER_FRAME, NumberSet
+from deepfreak.live.receive.frame_accounting import MAX_GAP_PER_FRAME, NumberSet
 
 NUMBERS = st.lists(st.integers(0, 40), max_size=60)
 

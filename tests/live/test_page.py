@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepfreak.live.dashboard import Security, make_app, serve
+from deepfreak.live.dashboard.app import make_app
+from deepfreak.live.dashboard.security import Security
+from deepfreak.live.dashboard.server import serve
 from deepfreak.live.messages import RunCounts, SeriesBegan, Trouble
 from deepfreak.live.statistics import Statistics
 from tests.live.chromium import Chromium, find

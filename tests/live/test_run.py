@@ -7,10 +7,10 @@ from itertools import chain, repeat
 import pytest
 
 from deepfreak.errors import FrameError, OutputError
+from deepfreak.live.ledger import Ledger
 from deepfreak.live.messages import SeriesBegan
 from deepfreak.live.receive.decoders import SERIES_KNOWN
 from deepfreak.live.receive.intake import QueueLimits
-from deepfreak.live.results.ledger import Ledger
 from deepfreak.live.spool import Spool
 from tests.live.runs import BEGAN, Answering, Listed, arrival, made_run, rows_of, series_of
 from tests.live.sessions import wait_until

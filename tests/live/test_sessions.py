@@ -15,9 +15,9 @@ import pytest
 from click.testing import CliRunner
 
 from deepfreak.cli.live import missing
+from deepfreak.live.ledger import read_ledger
 from deepfreak.live.receive.dectris.messages import Start
 from deepfreak.live.receive.dectris.sender import StreamSender, encode_image, encode_pixels
-from deepfreak.live.results.ledger import read_ledger
 from deepfreak.physics.exposure import scatter
 from deepfreak.physics.noise import detect
 from deepfreak.physics.recipe import load_recipe
@@ -170,9 +170,9 @@ def test_a_full_disk_stops_the_intake_and_loses_nothing(tmp_path, scores, monkey
     import time
 
     from deepfreak.errors import OutputError
+    from deepfreak.live.ledger import Ledger
     from deepfreak.live.receive.dectris.stream import StreamSource
     from deepfreak.live.receive.intake import QueueLimits
-    from deepfreak.live.results.ledger import Ledger
     from deepfreak.live.session import Settings, open_session
 
     said, full = [], threading.Event()

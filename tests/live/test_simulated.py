@@ -65,7 +65,7 @@ def test_gaps_of_the_detector_measured_nothing():
     experiment = load_recipe("serial_synchrotron")
     events = SimulatedSource(experiment, seed=1, count=0).events()
     began = next(event for event in events if isinstance(event, SeriesBegan))
-    valid = decoder(began.context, series="s")._common.valid
+    valid = decoder(began.context, series="s").args[0].valid
     assert valid.shape == (1043, 981)
     assert not valid[195:212].any()
     assert valid.mean() == pytest.approx(10 * 195 * 487 / (1043 * 981), abs=1e-3)

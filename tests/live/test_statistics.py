@@ -10,9 +10,8 @@ import pytest
 from deepfreak.errors import InputError, RecipeError
 from deepfreak.live.messages import RunCounts, SeriesBegan, SeriesEnded
 from deepfreak.live.statistics import Statistics
-from deepfreak.live.statistics.bins import TimeBins
-from deepfreak.live.statistics.gallery import MOST
-from deepfreak.live.statistics.latency import BUCKETS, bucket, quantile_ms
+from deepfreak.live.statistics.counts import BUCKETS, TimeBins, bucket, quantile_ms
+from deepfreak.live.statistics.shown import MOST
 from tests.live.frame_outcomes import CLASSES, outcome, picture, rows
 
 NOW = 1_700_000_000.0

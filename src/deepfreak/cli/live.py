@@ -242,7 +242,7 @@ def missing(*, session: Path, as_json: bool) -> int:
 
     SESSION is the directory of `listen` or `watch`, which may still be running.
     """
-    from deepfreak.live.results.ledger import read_ledger
+    from deepfreak.live.ledger import read_ledger
 
     with read_ledger(session / "ledger.sqlite") as ledger:
         accounts = ledger.series_reports()

@@ -25,8 +25,8 @@ from deepfreak.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from deepfreak.live.ledger import Ledger
     from deepfreak.live.messages import FrameSource
-    from deepfreak.live.results.ledger import Ledger
     from deepfreak.live.session import MakeSource, Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -35,7 +35,7 @@ MAX_LINES_A_SECOND = 10
 
 _SETTINGS = SettingsOptions("deepfreak.live.session:Settings", "hits", "forward", "forward_kind")
 _LIMITS = SettingsOptions("deepfreak.live.receive.intake:QueueLimits", "frames=queue")
-_DASHBOARD = SettingsOptions("deepfreak.live.dashboard.dashboard:DashboardSettings", "serpentine?")
+_DASHBOARD = SettingsOptions("deepfreak.live.dashboard:DashboardSettings", "serpentine?")
 
 
 def _address(value: str) -> tuple[str, int]:
@@ -89,7 +89,7 @@ def session_options(command: F) -> F:
 
 def settings_from(options: dict[str, Any]) -> "Settings":
     """Return the settings that `session_options` have gathered."""
-    from deepfreak.live.dashboard.dashboard import DashboardSettings
+    from deepfreak.live.dashboard import DashboardSettings
     from deepfreak.live.receive.intake import QueueLimits
     from deepfreak.live.session import Settings
 

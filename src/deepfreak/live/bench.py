@@ -25,13 +25,13 @@ from numpy.typing import NDArray
 
 from deepfreak.errors import DeepFreakError
 from deepfreak.formats.frame import Metadata
+from deepfreak.live.ledger import read_ledger
 from deepfreak.live.messages import Event, SeriesEnded
 from deepfreak.live.receive.dectris.compression import decode
 from deepfreak.live.receive.dectris.sender import StreamSender, encode_pixels
 from deepfreak.live.receive.dectris.stream import StreamSource
 from deepfreak.live.receive.intake import QueueLimits
 from deepfreak.live.replay import Recording, record_shots, replay
-from deepfreak.live.results.ledger import read_ledger
 from deepfreak.live.session import Settings, open_session
 from deepfreak.live.workers import interrupts_blocked
 from deepfreak.physics.experiment import Experiment
@@ -61,27 +61,16 @@ SIZES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """The results of a stream at one rate.
+    """The results of a stream at one rate."""
 
-    Attributes
-    ----------
-    offered_hz
-        Frames per second that were sent; None for as fast as they were received.
-    judged_hz
-        Frames per second that got a verdict.
-    core_ms
-        Processor milliseconds for each of these, of all our processes.
-    p50_ms, p99_ms
-        From leaving the detector to the verdict in hand.
-    sent, not_taken, received, dropped, missed
-        Numbers of frames.
-    """
-
+    # frames per second that were sent; None for as fast as they were received
     offered_hz: float | None
-    judged_hz: float
-    core_ms: float
+    judged_hz: float  # frames per second that got a verdict
+    core_ms: float  # processor milliseconds for each of these, of all our processes
+    # p50_ms, p99_ms: from leaving the detector to the verdict in hand
     p50_ms: float
     p99_ms: float
+    # sent, not_taken, received, dropped, missed: numbers of frames
     sent: int
     not_taken: int
     received: int
@@ -120,12 +109,8 @@ def measure(
 ) -> Measured:
     """Send frames for `seconds`, and return the results.
 
-    Without a rate nothing is dropped: the detector waits for us.
-
-    Raises
-    ------
-    DeepFreakError
-        The detector's process does not start, or no frame comes through.
+    Without a rate nothing is dropped: the detector waits for us. Raises `DeepFreakError` where the
+    detector's process does not start, or no frame comes through.
     """
     limits = settings.limits
     if rate_hz is None:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,16 +13,13 @@ from deepfreak.compiled import njit
 from deepfreak.errors import FrameError, InputError
 from deepfreak.formats.frame import Counts, Frame, Notices, Valid
 from deepfreak.live.logs import about
-from deepfreak.live.messages import SAVED, BraggPeaks, FrameOutcome, FramePicture
+from deepfreak.live.messages import SAVED, BraggPeaks, Decision, FrameOutcome, FramePicture
 from deepfreak.live.receive.decoders import Decoders
 from deepfreak.live.spool import read
 from deepfreak.models import Classifier
 from deepfreak.screening.policy import Policy
 from deepfreak.screening.screener import Screener
 from deepfreak.screening.verdict import Verdict
-
-if TYPE_CHECKING:
-    from deepfreak.evidence import peaks as evidence
 
 _log = logging.getLogger(__name__)
 
@@ -32,26 +29,17 @@ SATURATED_SHARE = 2e-4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameJob:
-    """A frame to classify.
-
-    Attributes
-    ----------
-    path
-        Its file in the spool; None where the decoder needs none.
-    since
-        As in `Arrival`; None for a frame that an earlier run received.
-    picture
-        Whether people want to see it.
-    """
+    """A frame to classify."""
 
     series: str
     number: int
-    path: Path | None
+    path: Path | None  # its file in the spool; None where the decoder needs none
     received: float
+    # as in `Arrival`; None for a frame that an earlier run received
     since: float | None = field(default=None, compare=False)
     sent: float | None = None
     truth: Mapping[str, Any] | None = field(default=None, compare=False)
-    picture: bool = False
+    picture: bool = False  # whether people want to see it
 
     def now(self) -> float:
         """Return the time in seconds since 1970 by the clock that showed `received`.
@@ -63,23 +51,30 @@ class FrameJob:
             return max(self.received, time.time())
         return self.received + max(0.0, time.monotonic() - self.since)
 
+    def outcome(self, decision: Decision, **found: Any) -> FrameOutcome:  # noqa: ANN401
+        """Return the outcome of this frame, decided now unless `found` says when."""
+        decided = found.pop("decided", None)
+        return FrameOutcome(
+            series=self.series,
+            number=self.number,
+            decision=decision,
+            received=self.received,
+            sent=self.sent,
+            decided=self.now() if decided is None else decided,
+            truth=self.truth,
+            **found,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameDecider:
-    """Decides about frames, by a model and a policy.
-
-    Attributes
-    ----------
-    peaks
-        Whether the peaks of all frames to save are wanted.
-    notices
-        Keeps what was said of the reading of frames.
-    """
+    """Decides about frames, by a model and a policy."""
 
     model: Classifier
     policy: Policy
     decoders: Decoders
-    peaks: bool = False
+    peaks: bool = False  # whether the peaks of all frames to save are wanted
+    # keeps what was said of the reading of frames
     notices: Notices = field(default_factory=Notices)
 
     def __call__(self, job: FrameJob) -> FrameOutcome:
@@ -102,10 +97,8 @@ class FrameDecider:
             at = about(job.series, job.number)
             _log.info("unexpected error in a frame", exc_info=True, extra=at)
             return self._unreadable(job, f"{type(error).__name__}: {error}", start)
-        return FrameOutcome(
-            series=job.series,
-            number=job.number,
-            decision=decision,
+        return job.outcome(
+            decision,
             label=verdict.label,
             probabilities=tuple(verdict.probabilities.values()),
             p_crystal=verdict.p_crystal,
@@ -113,11 +106,7 @@ class FrameDecider:
             level=verdict.level,
             reasons=verdict.reasons,
             signs=verdict.signs,
-            received=job.received,
-            sent=job.sent,
-            decided=job.now(),
             ms=(time.perf_counter() - start) * 1e3,
-            truth=job.truth,
             judged_without=self.decoders.lacks(job.series),
             notes=self.notices.new(frame),
             picture=picture if job.picture else None,
@@ -125,17 +114,8 @@ class FrameDecider:
         )
 
     def _unreadable(self, job: FrameJob, reason: str, start: float) -> FrameOutcome:
-        return FrameOutcome(
-            series=job.series,
-            number=job.number,
-            decision="unreadable",
-            received=job.received,
-            sent=job.sent,
-            decided=job.now(),
-            ms=(time.perf_counter() - start) * 1e3,
-            error=f"{' '.join(reason.split()):.300}",
-            truth=job.truth,
-        )
+        ms = (time.perf_counter() - start) * 1e3
+        return job.outcome("unreadable", ms=ms, error=f"{' '.join(reason.split()):.300}")
 
 
 def payload_of(job: FrameJob) -> bytes | memoryview:
@@ -177,12 +157,12 @@ def _found(frame: Frame, verdict: Verdict) -> tuple[BraggPeaks, FramePicture | N
     They are those of the evidence, or else those found on the image that the model saw.
     """
     if verdict.peaks is not None:
-        return _native(verdict.peaks), _picture(verdict)
+        found = verdict.peaks
+        peaks = BraggPeaks(
+            slow=found.slow, fast=found.fast, photons=found.photons, height_sigma=found.z
+        )
+        return peaks, _picture(verdict)
     return _found_on_image(frame, verdict)
-
-
-def _native(found: "evidence.Peaks") -> BraggPeaks:
-    return BraggPeaks(slow=found.slow, fast=found.fast, photons=found.photons, height_sigma=found.z)
 
 
 def _picture(verdict: Verdict) -> FramePicture | None:
@@ -202,27 +182,20 @@ def _found_on_image(frame: Frame, verdict: Verdict) -> tuple[BraggPeaks, FramePi
     if verdict.image is None or verdict.valid is None:
         raise FrameError("expected an image to find peaks on, found none")
     found = find_peaks(verdict.image, verdict.valid)
-    (slow, fast), factor = verdict.origin, verdict.factor
+    (first_slow, first_fast), factor = verdict.origin, verdict.factor
     picture = FramePicture(
         image=verdict.image,
         valid=verdict.valid,
         peaks=np.stack([found.slow, found.fast], axis=1),
         activation=verdict.activation,
     )
+    slow, fast = found.slow * factor + first_slow, found.fast * factor + first_fast
+    height, width = frame.counts.shape
+    inside = (slow >= 0) & (fast >= 0) & (slow < height) & (fast < width)
     peaks = BraggPeaks(
-        slow=found.slow * factor + slow,
-        fast=found.fast * factor + fast,
-        photons=found.photons,
-        height_sigma=found.height_sigma,
+        slow=slow[inside],
+        fast=fast[inside],
+        photons=found.photons[inside],
+        height_sigma=found.height_sigma[inside],
     )
-    inside = (peaks.slow >= 0) & (peaks.fast >= 0)
-    inside &= (peaks.slow < frame.counts.shape[0]) & (peaks.fast < frame.counts.shape[1])
-    return (
-        BraggPeaks(
-            slow=peaks.slow[inside],
-            fast=peaks.fast[inside],
-            photons=peaks.photons[inside],
-            height_sigma=peaks.height_sigma[inside],
-        ),
-        picture,
-    )
+    return peaks, picture

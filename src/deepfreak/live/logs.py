@@ -92,16 +92,9 @@ def handle(record: logging.LogRecord) -> None:
 def session_log(directory: Path, show: Callable[[str], None] | None = None) -> Iterator[None]:
     """Log to a file in the session's directory meanwhile, and show warnings.
 
-    Parameters
-    ----------
-    show
-        Gets the messages that a person must see: warnings, or all if DEBUG is enabled for
-        "deepfreak". Other handlers then get none. None where those show them.
-
-    Raises
-    ------
-    OutputError
-        The file cannot be written.
+    `show` gets the messages that a person must see: warnings, or all if DEBUG is enabled for
+    "deepfreak"; other handlers then get none. Raises `OutputError` where the file cannot be
+    written.
     """
     verbose = _others[0].isEnabledFor(logging.DEBUG)
     path = directory / LOG_FILE

@@ -30,28 +30,17 @@ PayloadKind = str  # how a payload becomes a frame: a name that `receive.decoder
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesBegan:
-    """Frames of a series may follow; sent again for a known series, it opens that again.
+    """Frames of a series may follow; sent again for a known series, it opens that again."""
 
-    Attributes
-    ----------
-    series
-        Its name, unique indefinitely: two runs of a detector never share one.
-    kind, context
-        What turns the payloads of its frames into frames: a name, and bytes that are kept in the
-        ledger, so that frames can be decoded after a restart.
-    expected
-        How many frames it will have, numbered from 0; None where unknown.
-    metadata
-        For people, as JSON values; "series" is the detector's own count.
-    lacks
-        What of a detector's start is not known: "start" for all of it, "mask", "configuration".
-    """
-
-    series: str
+    series: str  # its name, unique indefinitely: two runs of a detector never share one
+    # kind, context: what turns the payloads of its frames into frames: a name, and bytes that are
+    # kept in the ledger, so that frames can be decoded after a restart
     kind: PayloadKind
     context: bytes = field(default=b"", repr=False)
-    expected: int | None = None
+    expected: int | None = None  # how many frames it will have, numbered from 0; None where unknown
+    # for people, as JSON values; "series" is the detector's own count
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    # what of a detector's start is not known: "start" for all of it, "mask", "configuration"
     lacks: tuple[str, ...] = ()
 
     @property
@@ -68,30 +57,18 @@ class SeriesBegan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
-    """A frame has arrived; it is received when its spool file is complete.
-
-    Attributes
-    ----------
-    number
-        Its number in the series, from 0.
-    payload
-        What was received, not yet decoded.
-    received
-        When, in seconds since 1970.
-    since
-        The same by `time.monotonic`, which no step of the wall clock changes.
-    sent
-        When the sender says that it left, in seconds since 1970; None where it does not.
-    truth
-        What is known of the frame beside its pixels, as of a simulated one: "label", and "ice".
-    """
+    """A frame has arrived; it is received when its spool file is complete."""
 
     series: str
-    number: int
+    number: int  # its number in the series, from 0
+    # what was received, not yet decoded
     payload: bytes | memoryview = field(default=b"", repr=False)
-    received: float
+    received: float  # when, in seconds since 1970
+    # the same by `time.monotonic`, which no step of the wall clock changes
     since: float = field(default_factory=time.monotonic, compare=False)
+    # when the sender says that it left, in seconds since 1970; None where it does not
     sent: float | None = None
+    # what is known of the frame beside its pixels, as of a simulated one: "label", and "ice"
     truth: Mapping[str, Any] | None = None
 
 
@@ -141,10 +118,10 @@ class ResumableSource(FrameSource, Protocol):
 class BraggPeaks:
     """Bragg peaks of a frame in pixels of the frame: a pixel's centre is at its index + 0.5."""
 
-    slow: NDArray[np.float64]
-    fast: NDArray[np.float64]
-    photons: NDArray[np.float64]
-    height_sigma: NDArray[np.float64]
+    slow: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    fast: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    photons: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    height_sigma: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
     def __len__(self) -> int:
         return len(self.slow)
@@ -172,57 +149,40 @@ class HitCopy:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FrameOutcome:
-    """The outcome of one frame.
-
-    Attributes
-    ----------
-    decision
-        "dropped" where the machine could not keep up and the frame was not looked at.
-    label, probabilities, p_crystal
-        As in `screening.Verdict`, probabilities in the model's order; None and empty for frames
-        that were unreadable or dropped.
-    saturated
-        Whether more of the frame is over the largest trusted count than a few spots are.
-    level
-        As in `screening.Verdict`: by it drift is noticed; None without a verdict.
-    reasons, signs
-        As in `screening.Verdict`.
-    received, sent, decided
-        Seconds since 1970; `sent` where the sender says it. `decided` is `received` and what has
-        passed since, also when the clock was set in between.
-    ms
-        What decoding, preparing and classifying took.
-    judged_without
-        What of the detector's start was not known, as in `SeriesBegan.lacks`.
-    notes
-        What reading the frame noted for the first time in its worker; not recorded.
-    picture, peaks
-        Where they were asked for.
-    copy
-        Where the frame was copied, None if it was not.
-    """
+    """The outcome of one frame."""
 
     series: str
     number: int
+    # "dropped" where the machine could not keep up and the frame was not looked at
     decision: Decision
+    # label, probabilities, p_crystal: as in `screening.Verdict`, probabilities in the model's
+    # order; None and empty for frames that were unreadable or dropped
     label: str | None = None
     probabilities: tuple[float, ...] = ()
     p_crystal: float | None = None
+    # whether more of the frame is over the largest trusted count than a few spots are
     saturated: bool = False
+    # as in `screening.Verdict`: by it drift is noticed; None without a verdict
     level: float | None = None
+    # reasons, signs: as in `screening.Verdict`
     reasons: tuple[str, ...] = ()
     signs: EvidenceSummary | None = None
+    # received, sent, decided: seconds since 1970; `sent` where the sender says it. `decided` is
+    # `received` and what has passed since, also when the clock was set in between
     received: float
     sent: float | None = None
     decided: float
-    ms: float = 0.0
+    ms: float = 0.0  # what decoding, preparing and classifying took
     error: str | None = None
     truth: Mapping[str, Any] | None = None
+    # what of the detector's start was not known, as in `SeriesBegan.lacks`
     judged_without: tuple[str, ...] = ()
+    # what reading the frame noted for the first time in its worker; not recorded
     notes: tuple[str, ...] = ()
+    # picture, peaks: where they were asked for
     picture: FramePicture | None = field(default=None, repr=False)
     peaks: BraggPeaks | None = field(default=None, repr=False)
-    copy: HitCopy | None = None
+    copy: HitCopy | None = None  # where the frame was copied, None if it was not
 
     @property
     def left_sender(self) -> float | None:
@@ -258,10 +218,8 @@ class OutcomeSink(Protocol):
     def write(self, rows: Sequence[LedgerRow]) -> None:
         """Take further outcomes; they are safe from `kill -9` when this returns.
 
-        Raises
-        ------
-        OutputError
-            They cannot be written, as on a full disk; what it holds is then as it was.
+        Raises `OutputError` where they cannot be written, as on a full disk; what it holds is then
+        as it was.
         """
 
     def close(self) -> None:
@@ -288,12 +246,8 @@ class HitSink(Protocol):
     def keep(self, hit: Hit) -> HitCopy | None:
         """Take a frame, and return where its copy lies if it has one.
 
-        The copy is safe from `kill -9` when this returns.
-
-        Raises
-        ------
-        OutputError
-            It cannot be written.
+        The copy is safe from `kill -9` when this returns. Raises `OutputError` where it cannot be
+        written.
         """
 
     def close(self) -> None:
@@ -302,30 +256,17 @@ class HitSink(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunCounts:
-    """What is not in the rows of the ledger.
+    """What is not in the rows of the ledger."""
 
-    Attributes
-    ----------
-    received
-        Frames that have reached us, each once.
-    duplicates
-        Frames that came again, which were not looked at again.
-    missed
-        Frames whose numbers say that they were sent, or will have been, and never came.
-    troubles
-        Messages that were not understood, and what else was wrong.
-    waiting, capacity
-        Frames that wait for a verdict, and the most that may.
-    workers, crashes
-        Worker processes, and how many of them have crashed.
-    """
-
-    received: int = 0
-    duplicates: int = 0
+    received: int = 0  # frames that have reached us, each once
+    duplicates: int = 0  # frames that came again, which were not looked at again
+    # frames whose numbers say that they were sent, or will have been, and never came
     missed: int = 0
-    troubles: int = 0
+    troubles: int = 0  # messages that were not understood, and what else was wrong
+    # waiting, capacity: frames that wait for a verdict, and the most that may
     waiting: int = 0
     capacity: int = 0
+    # workers, crashes: worker processes, and how many of them have crashed
     workers: int = 0
     crashes: int = 0
 

@@ -37,22 +37,13 @@ MAX_NAP_S = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Recording:
-    """Frames that are ready to be sent, one size all of them.
-
-    Attributes
-    ----------
-    frames
-        Compressed pixels, and the truth of each.
-    metadata
-        As in the start message.
-    mask
-        True where a pixel is missing; None: nowhere.
-    """
+    """Frames that are ready to be sent, one size all of them."""
 
     name: str
+    # compressed pixels, and the truth of each
     frames: tuple[tuple[CompressedArray, dict[str, Any]], ...]
-    metadata: Metadata
-    mask: NDArray[np.bool_] | None
+    metadata: Metadata  # as in the start message
+    mask: NDArray[np.bool_] | None  # true where a pixel is missing; None: nowhere
     simulated: bool
 
 
@@ -103,19 +94,12 @@ def record_file(
     compression: Compression = "bslz4",
     protocol: Protocol = "v2",
     advance: Callable[[int], None] | None = None,
-    **options: Unpack[ReadOptions],
+    **options: Unpack[ReadOptions],  # what is known beside the file; see `ReadOptions`
 ) -> Recording:
     """Read the first `count` frames of a detector file to send.
 
-    Parameters
-    ----------
-    options
-        What is known beside the file; see `ReadOptions`.
-
-    Raises
-    ------
-    FrameError
-        The file cannot be read, its frames differ in size, or hold what no detector sends.
+    Raises `FrameError` where the file cannot be read, its frames differ in size, or hold what no
+    detector sends.
     """
     frames: list[Frame] = []
     with open_guarded(path, **options) as file:
@@ -158,30 +142,18 @@ def replay(
     count: int | None,
     rate_hz: float | None,
     series: int = 1,
-    unique_id: str | None = None,
+    unique_id: str | None = None,  # the series' unique id; a new one, if None
+    # the number of the first frame, after a detector's restart in the middle; the last one is still
+    # `count` - 1
     first: int = 0,
+    # whether nothing is sent before somebody listens; without a rate each frame waits
     must_listen: bool = True,
     advance: Callable[[int], None] | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Sent:
     """Send a series of `count` frames, or of endlessly many, at a rate, or as fast as they go.
 
-    The series is ended in any case.
-
-    Parameters
-    ----------
-    unique_id
-        The series' unique id; a new one, if None.
-    first
-        The number of the first frame, after a detector's restart in the middle; the last one is
-        still `count` - 1.
-    must_listen
-        Whether nothing is sent before somebody listens; without a rate each frame waits.
-
-    Raises
-    ------
-    DeepFreakError
-        There is no listener.
+    The series is ended in any case. Raises `DeepFreakError` where there is no listener.
     """
     start = _start(recording, series=series, unique_id=unique_id or str(uuid4()), count=count)
     taken = speaker.start(start, within_s=LISTENER_WITHIN_S if must_listen else 0.0)

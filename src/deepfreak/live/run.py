@@ -13,13 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from deepfreak.errors import FrameError, InputError, OutputError
 from deepfreak.formats.frame import Frame
 from deepfreak.formats.guarded import open_guarded
 from deepfreak.formats.options import ReadSettings
 from deepfreak.live.decide import FrameJob, payload_of
+from deepfreak.live.ledger import Ledger
 from deepfreak.live.logs import about
 from deepfreak.live.messages import (
     SAVED,
@@ -37,10 +36,73 @@ from deepfreak.live.messages import (
 )
 from deepfreak.live.receive.decoders import SERIES_KNOWN, Decoders
 from deepfreak.live.receive.intake import Intake, QueueLimits
-from deepfreak.live.results.ledger import Ledger
-from deepfreak.live.results.sink_updater import SinkUpdater
 from deepfreak.live.spool import Spool
 from deepfreak.live.workers import WorkerPool
+
+
+class SinkUpdater:
+    """Gives a sink each row of the ledger once, in order, also after it failed for a while.
+
+    Raises `OutputError` where the sink holds more than the ledger: rows of another one.
+    """
+
+    def __init__(
+        self,
+        sink: OutcomeSink,
+        *,
+        ledger: Ledger,
+        # gets one line when the sink can take no more; it is tried again now and then
+        trouble: Callable[[str], None],
+        # every_s, retry_s: seconds between two writes, and until one that failed is tried again
+        every_s: float = 0.0,
+        retry_s: float = 0.5,
+    ) -> None:
+        self._sink, self._ledger, self._trouble = sink, ledger, trouble
+        self._every_s, self._retry_s, self._fails = every_s, retry_s, False
+        self._next_try = self._next_write = 0.0
+        self._rows: list[LedgerRow] = []
+        if sink.last() > ledger.last:
+            raise OutputError(
+                f"expected lists of at most {ledger.last} verdicts beside {ledger.path}, found "
+                f"{sink.last()} in one of another ledger: remove the lists to have them made again"
+            )
+
+    def take(self, rows: Sequence[LedgerRow]) -> None:
+        """Keep rows just recorded for the next write, unless earlier ones are missing."""
+        last = self._rows[-1].sequence if self._rows else self._sink.last()
+        if last == rows[0].sequence - 1 and time.monotonic() >= self._next_try:
+            self._rows += rows
+
+    def update_if_due(self) -> None:
+        """Write the kept rows, or some that are missing, if it is time."""
+        now = time.monotonic()
+        if now < max(self._next_try, self._next_write) or self._sink.last() >= self._ledger.last:
+            return
+        self._next_write = now + self._every_s
+        rows, self._rows = self._rows, []
+        more = rows or next(self._ledger.after(self._sink.last()), [])
+        if more:
+            self._write(more)
+
+    def update(self) -> None:
+        """Write all rows that are missing, if the sink can be written."""
+        self._rows = []
+        for rows in self._ledger.after(self._sink.last()):
+            if not self._write(rows):
+                return
+
+    def _write(self, rows: Sequence[LedgerRow]) -> bool:
+        try:
+            self._sink.write(rows)
+        except OutputError as error:
+            self._next_try = time.monotonic() + self._retry_s
+            if not self._fails:
+                self._fails = True
+                self._trouble(f"{error}; what it lacks is added when it can be written")
+            return False
+        self._fails = False
+        return True
+
 
 MAX_WAIT_S = 0.05
 MAX_UNSETTLED = 256
@@ -53,23 +115,7 @@ _log = logging.getLogger(__name__)
 
 
 class LiveRun:
-    """A run of live screening: `LiveRun(source, ...).until(stop)`.
-
-    Parameters
-    ----------
-    records, hits
-        Where verdicts, and frames to keep or unsure ones, go.
-    observers
-        Who else is told.
-    classes
-        The model's.
-    reading
-        See `Decoders`.
-    each_turn
-        Called in every turn of the loop, twenty times a second or more often.
-    pictures
-        Whether some frames are wanted as people see them.
-    """
+    """A run of live screening: `LiveRun(source, ...).until(stop)`."""
 
     def __init__(
         self,
@@ -78,14 +124,16 @@ class LiveRun:
         workers: WorkerPool,
         ledger: Ledger,
         spool: Spool,
-        classes: tuple[str, ...],
+        classes: tuple[str, ...],  # the model's
         limits: QueueLimits,
+        # records, hits: where verdicts, and frames to keep or unsure ones, go
         records: Sequence[OutcomeSink] = (),
         hits: Sequence[HitSink] = (),
-        observers: Sequence[RunObserver] = (),
+        observers: Sequence[RunObserver] = (),  # who else is told
+        # called in every turn of the loop, twenty times a second or more often
         each_turn: Sequence[Callable[[], None]] = (),
-        reading: ReadSettings | None = None,
-        pictures: bool = False,
+        reading: ReadSettings | None = None,  # see `Decoders`
+        pictures: bool = False,  # whether some frames are wanted as people see them
     ) -> None:
         self._workers, self._ledger, self._spool = workers, ledger, spool
         self._hits, self._observers = hits, observers
@@ -111,11 +159,8 @@ class LiveRun:
     def until(self, stop: threading.Event) -> None:
         """Work until the source ends or `stop` is set; then finish what has reached us.
 
-        Raises
-        ------
-        DeepFreakError
-            The source or all workers have failed, or the disk is full at the end; what has no
-            verdict yet stays in the spool for the next run.
+        Raises `DeepFreakError` where the source or all workers have failed, or the disk is full at
+        the end; what has no verdict yet stays in the spool for the next run.
         """
         intake = self._intake
         try:
@@ -176,11 +221,13 @@ class LiveRun:
     def _submit_jobs(self) -> None:
         """Submit frames to workers with free slots."""
         queue = self._intake.queue
-        while queue:
-            if self._workers.free_slots < 1:
-                return
+        while queue and self._workers.free_slots >= 1:
             job = queue.popleft()
-            self._workers.submit(self._with_picture(job), self._began(job.series))
+            now = time.monotonic()
+            if self._pictures and now - self._picture_at >= SECONDS_BETWEEN_PICTURES:
+                self._picture_at = now
+                job = replace(job, picture=True)
+            self._workers.submit(job, self._began(job.series))
 
     def _began(self, series: str) -> SeriesBegan:
         """Return what a series began with, which the ledger has before its first frame.
@@ -199,14 +246,6 @@ class LiveRun:
         if len(self._series) > SERIES_KNOWN:
             self._series.popitem(last=False)
         return began
-
-    def _with_picture(self, job: FrameJob) -> FrameJob:
-        """Return the job, now and then with the request for a picture."""
-        now = time.monotonic()
-        if not self._pictures or now - self._picture_at < SECONDS_BETWEEN_PICTURES:
-            return job
-        self._picture_at = now
-        return replace(job, picture=True)
 
     def _record_outcomes(self, stop: threading.Event) -> bool:
         """Wait for outcomes and record those that have come; return whether there were any."""
@@ -288,7 +327,7 @@ class LiveRun:
             except Exception as error:  # as in a worker: the next frame has its turn
                 raise FrameError(f"{type(error).__name__}: {error}") from error
 
-        peaks = outcome.peaks if outcome.peaks is not None else _no_peaks()
+        peaks = BraggPeaks() if outcome.peaks is None else outcome.peaks
         hit = Hit(outcome=outcome, classes=self._classes, peaks=peaks, frame=frame)
         copy: HitCopy | None = None
         for sink in self._hits:
@@ -309,8 +348,3 @@ class LiveRun:
         counts = self.counts()
         for watcher in self._observers:
             watcher.count(counts)
-
-
-def _no_peaks() -> BraggPeaks:
-    none = np.empty(0)
-    return BraggPeaks(slow=none, fast=none, photons=none, height_sigma=none)

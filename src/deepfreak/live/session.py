@@ -25,25 +25,20 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from deepfreak.errors import OutputError
 from deepfreak.formats.options import ReadSettings
+from deepfreak.live.ledger import Ledger, open_ledger
 from deepfreak.live.logs import session_log
 from deepfreak.live.messages import Decision, FrameSource, HitSink, OutcomeSink, RunObserver
 from deepfreak.live.receive.intake import QueueLimits
-from deepfreak.live.results.ledger import Ledger, open_ledger
 from deepfreak.live.run import LiveRun
 from deepfreak.live.spool import Spool
 from deepfreak.live.workers import WorkerPool, WorkerTask
 from deepfreak.processors import usable_processors
-from deepfreak.screening.policy import (
-    MAX_EMPTY_KEPT,
-    MIN_HIT_RECALL,
-    Policy,
-    find_policy,
-)
+from deepfreak.screening.policy import MAX_EMPTY_KEPT, MIN_HIT_RECALL, Policy, find_policy
 from deepfreak.storage.files import reason_of, whole_file
 from deepfreak.text import unspelled
 
 if TYPE_CHECKING:
-    from deepfreak.live.dashboard.dashboard import DashboardSettings
+    from deepfreak.live.dashboard import DashboardSettings
     from deepfreak.models import Classifier
 
 Show = Callable[[str], None]
@@ -127,22 +122,10 @@ def open_session(
 ) -> Iterator[LiveSession]:
     """Give a session whose workers are ready.
 
-    Parameters
-    ----------
-    make_source
-        Gets the ledger, which knows what an earlier run has had.
-    name
-        What people call the source.
-    say
-        Shows what a person must see; see `session_log`.
-
-    Raises
-    ------
-    InputError
-        The model has no scores, cannot prove what is asked, or the directory holds a session of
-        another kind.
-    OutputError
-        The directory cannot be written, or another session writes it.
+    `make_source` gets the ledger, which knows what an earlier run has had; `name` is what people
+    call the source; `say` shows what a person must see. Raises `InputError` where the model has no
+    scores, cannot prove what is asked, or the directory holds a session of another kind;
+    `OutputError` where the directory cannot be written, or another session writes it.
     """
     from deepfreak.models import load_model
 
@@ -189,7 +172,7 @@ def open_session(
         observers: list[RunObserver] = []
         address = None
         if settings.dashboard is not None:
-            from deepfreak.live.dashboard.dashboard import serve_dashboard
+            from deepfreak.live.dashboard import serve_dashboard
 
             metadata = {"source": name, "model": model.name, "policy": policy.promise()}
             observers, address = serve_dashboard(

@@ -30,14 +30,9 @@ _NAME = re.compile(r"deepfreak-([0-9a-z]+)-(\d{12})\.frame")
 
 
 class Spool:
-    """A directory of frames that wait.
+    """A directory of frames that wait; `owner` is the `id` of the session's ledger.
 
     One thread puts frames in, another one drops them.
-
-    Parameters
-    ----------
-    owner
-        The session's ledger, by its `id`.
     """
 
     def __init__(self, folder: Path, owner: str) -> None:
@@ -58,13 +53,7 @@ class Spool:
 
     @contextmanager
     def held(self) -> Iterator["Spool"]:
-        """Keep other sessions out of the directory.
-
-        Raises
-        ------
-        OutputError
-            One is in it.
-        """
+        """Keep other sessions out of the directory; `OutputError` where one is in it."""
         folder = os.open(self.folder, os.O_RDONLY)
         busy = f"another session keeps its frames in {self.folder}: give another --spool"
         try:
@@ -76,10 +65,7 @@ class Spool:
     def put(self, arrival: Arrival) -> Path:
         """Store a frame and return its file, which survives the program when this returns.
 
-        Raises
-        ------
-        OutputError
-            There is no room; nothing of the frame is left.
+        Raises `OutputError` where there is no room; nothing of the frame is left.
         """
         metadata = json.dumps(
             {
@@ -123,12 +109,8 @@ class Spool:
     def left(self) -> Iterator[tuple[Path, Arrival]]:
         """Yield what an earlier run of this session left, oldest first; remove incomplete files.
 
-        The payload stays in the file.
-
-        Raises
-        ------
-        OutputError
-            A file cannot be read, or is of another session; all are left as they are.
+        The payload stays in the file. Raises `OutputError` where a file cannot be read, or is of
+        another session; all are left as they are.
         """
         try:
             files = [path.name for path in self.folder.iterdir()]
@@ -158,13 +140,7 @@ class Spool:
 
 
 def read(path: Path) -> Arrival:
-    """Return the frame in a file of the spool.
-
-    Raises
-    ------
-    FrameError
-        It is incomplete, or not ours.
-    """
+    """Return the frame in a file of the spool; `FrameError` where it is incomplete, or not ours."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -173,13 +149,7 @@ def read(path: Path) -> Arrival:
 
 
 def _unpacked(content: bytes) -> Arrival:
-    """Return the frame in the content of a file.
-
-    Raises
-    ------
-    FrameError
-        It is incomplete, or not ours.
-    """
+    """Return the frame in the content of a file; `FrameError` for anything else."""
     if len(content) < _HEAD.size:
         raise FrameError("expected a whole frame in the spool, found a torn file")
     mark, facts_length, payload_length = _HEAD.unpack_from(content)

@@ -36,54 +36,30 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerLimits:
-    """What workers may take.
+    """What workers may take."""
 
-    Attributes
-    ----------
-    crashes
-        This many at one frame make it unreadable.
-    startup_failures
-        This many in a row end the run: workers that crash during start-up will do so again.
-    start_s
-        Seconds for a start; code may have to be compiled first.
-    frame_s
-        Seconds for one frame; then the worker is killed and the frame is unreadable.
-    end_s
-        Seconds to end in.
-    series
-        How many series a worker remembers.
-    """
-
-    crashes: int = 2
+    crashes: int = 2  # this many at one frame make it unreadable
+    # this many in a row end the run: workers that crash during start-up will do so again
     startup_failures: int = 5
-    start_s: float = 240.0
+    start_s: float = 240.0  # seconds for a start; code may have to be compiled first
+    # seconds for one frame; then the worker is killed and the frame is unreadable
     frame_s: float = 60.0
-    end_s: float = 2.0
-    series: int = SERIES_KNOWN
+    end_s: float = 2.0  # seconds to end in
+    series: int = SERIES_KNOWN  # how many series a worker remembers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerTask:
-    """What each worker works with.
+    """What each worker works with."""
 
-    Attributes
-    ----------
-    model
-        File of the model; None for the one that ships.
-    reading, peaks
-        As in `Decoders` and `FrameDecider`.
-    memory_bytes
-        What it may take beyond its start; a frame that needs more is unreadable.
-    log_level
-        Of the records that it sends.
-    """
-
-    model: Path | None
+    model: Path | None  # file of the model; None for the one that ships
     policy: Policy
+    # reading, peaks: as in `Decoders` and `FrameDecider`
     reading: ReadSettings = field(default_factory=ReadSettings)
     peaks: bool = False
+    # what it may take beyond its start; a frame that needs more is unreadable
     memory_bytes: int = 3 << 29
-    log_level: int = logging.WARNING
+    log_level: int = logging.WARNING  # of the records that it sends
 
 
 @dataclass(slots=True, eq=False)
@@ -100,24 +76,14 @@ class _Worker:
 
 
 class WorkerPool:
-    """Processes that classify frames; closes them when it is closed.
-
-    Parameters
-    ----------
-    work
-        What each runs, with `task` and its end of a pipe.
-
-    Attributes
-    ----------
-    crashes
-        How many workers have crashed or were killed.
-    """
+    """Processes that classify frames; closes them when it is closed."""
 
     def __init__(
         self,
         task: Any,  # noqa: ANN401 -- of `work`
         *,
         count: int,
+        # what each runs, with `task` and its end of a pipe
         work: "Callable[[Any, Connection], None] | None" = None,
         limits: WorkerLimits | None = None,
         context: BaseContext | None = None,
@@ -128,17 +94,11 @@ class WorkerPool:
         self._retries: deque[tuple[FrameJob, SeriesBegan]] = deque()
         self._crashes_at: Counter[tuple[str, int]] = Counter()
         self._startup_failures = 0
-        self.crashes = 0
+        self.crashes = 0  # how many workers have crashed or were killed
         self._workers = [self._start() for _ in range(count)]
 
     def wait_until_ready(self) -> None:
-        """Return when the first worker is ready.
-
-        Raises
-        ------
-        DeepFreakError
-            None of them starts.
-        """
+        """Return when the first worker is ready; `DeepFreakError` where none of them starts."""
         until = time.monotonic() + self._limits.start_s
         while not self._ready():
             if time.monotonic() > until:
@@ -259,11 +219,16 @@ class WorkerPool:
             if place == 0:  # the one it was at
                 self._crashes_at[key] += 1
                 if worker.late:
-                    yield job, _unreadable(job, f"no verdict within {limits.frame_s:.0f} s")
+                    yield (
+                        job,
+                        job.outcome(
+                            "unreadable", error=f"no verdict within {limits.frame_s:.0f} s"
+                        ),
+                    )
                     continue
             if self._crashes_at[key] >= limits.crashes:
                 reason = f"{limits.crashes} workers crashed at this frame, the last with {how}"
-                yield job, _unreadable(job, reason)
+                yield job, job.outcome("unreadable", error=reason)
             else:
                 self._retries.append((job, began))
 
@@ -325,12 +290,14 @@ def _send(outbox: "SimpleQueue[Any]", pipe: Connection) -> None:
 
 def classify_frames(task: WorkerTask, pipe: Connection) -> None:
     """Classify frames until the pipe ends; runs in a worker process."""
+    from threadpoolctl import threadpool_limits
+
     from deepfreak.isolation.child import limit_memory
     from deepfreak.live.decide import FrameDecider
     from deepfreak.live.receive.decoders import Decoders
     from deepfreak.models import load_model
 
-    _one_thread()
+    threadpool_limits(1)  # the other cores are for the other workers
     log = logging.getLogger("deepfreak")
     log.addHandler(PipeHandler(pipe.send))
     log.setLevel(task.log_level)
@@ -358,13 +325,6 @@ def classify_frames(task: WorkerTask, pipe: Connection) -> None:
         decoders.close()
 
 
-def _one_thread() -> None:
-    """Leave the other cores to the other workers."""
-    from threadpoolctl import threadpool_limits
-
-    threadpool_limits(1)
-
-
 def _warm_up(decider: Any) -> None:  # noqa: ANN401 -- a FrameDecider, which is heavy to import
     """Classify noise, so that compiled code is loaded before the first frame comes."""
     import numpy as np
@@ -377,19 +337,6 @@ def _warm_up(decider: Any) -> None:  # noqa: ANN401 -- a FrameDecider, which is 
     for dtype in (np.uint16, np.uint32):  # what detectors send
         made = Frame(file="warm-up", index=0, counts=counts.astype(dtype), valid=valid)
         Screener(decider.model, decider.policy)(made)
-
-
-def _unreadable(job: FrameJob, reason: str) -> FrameOutcome:
-    return FrameOutcome(
-        series=job.series,
-        number=job.number,
-        decision="unreadable",
-        received=job.received,
-        sent=job.sent,
-        decided=job.now(),
-        error=reason,
-        truth=job.truth,
-    )
 
 
 def _how(exit_code: int | None) -> str:

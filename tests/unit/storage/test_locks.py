@@ -13,8 +13,8 @@ import pytest
 import deepfreak
 from deepfreak.datasets import Dataset
 from deepfreak.errors import DatasetError, OutputError
-from deepfreak.live.results.ledger import open_ledger
-from deepfreak.live.sinks.growing_file import GrowingFile
+from deepfreak.live.ledger import open_ledger
+from deepfreak.live.sinks.json_lines import GrowingFile
 from deepfreak.live.spool import Spool
 from deepfreak.search.journal import open_journal
 from deepfreak.storage import locks

@@ -1,9 +1,12 @@
 """The application: the page, the numbers behind it, and verdicts on uploads."""
 
 import asyncio
+import base64
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import cache, lru_cache
+from importlib.resources import files
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
@@ -15,12 +18,115 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from deepfreak import __version__
 from deepfreak.errors import DeepFreakError
 from deepfreak.live.dashboard.event_stream import MAX_CLIENTS, EventStream, SnapshotPublisher
-from deepfreak.live.dashboard.pages import PARTS, docs_page, part
-from deepfreak.live.dashboard.pictures import activation_png, hit_png, peaks_to_json
 from deepfreak.live.dashboard.security import ANSWER_HEADERS, Guard, Security, refusal
 from deepfreak.live.dashboard.upload import RefusedUpload, UploadLimits, read_upload
+from deepfreak.live.messages import FramePicture
 from deepfreak.live.statistics import ShownHit, Statistics
+from deepfreak.live.statistics.shown import MOST
 from deepfreak.reports.palette import class_colours
+from deepfreak.reports.pictures import picture, tint, white_level
+
+_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+# Asked for by these names only: no name of a request ever becomes a path.
+PARTS = (
+    "page.css",
+    "docs.css",
+    "theme.js",
+    "page.js",
+    "format.js",
+    "charts.js",
+    "maps.js",
+    "hits.js",
+    "panels.js",
+    "icon.svg",
+)
+
+
+@cache
+def part(name: str) -> tuple[bytes, str]:
+    """Return a part of the page and its media type."""
+    data = files("deepfreak.live.dashboard").joinpath("static", name).read_bytes()
+    return data, _TYPES["." + name.rpartition(".")[2]]
+
+
+def docs_page(schema: Mapping[str, Any]) -> str:
+    """Return a page that lists the operations of an OpenAPI `schema`.
+
+    The usual pages for that load their scripts from elsewhere; at a beamline there is no elsewhere.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("deepfreak.live.dashboard", "static"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    operations = [
+        {
+            "method": method.upper(),
+            "path": path,
+            "summary": operation.get("summary", ""),
+            "description": operation.get("description", ""),
+            "parameters": operation.get("parameters", []),
+            "bodies": sorted(operation.get("requestBody", {}).get("content", {})),
+            "answers": [
+                {"status": status, "description": answer.get("description", "")}
+                for status, answer in sorted(operation.get("responses", {}).items())
+            ],
+        }
+        for path, methods in schema["paths"].items()
+        for method, operation in methods.items()
+    ]
+    return environment.get_template("docs.html").render(
+        title=schema["info"]["title"], version=schema["info"]["version"], operations=operations
+    )
+
+
+# The pictures are small: more circles than these, of the highest peaks, would hide the spots.
+_MAX_CIRCLES = 40
+_MAX_RINGS = 20
+
+
+@lru_cache(maxsize=4 * MOST)
+def _drawn(shown: FramePicture, *, activation: bool) -> bytes:
+    """Return what the model saw, its brightest spots white, or the translucent activation map."""
+    if not activation:
+        uri = picture(shown.image, shown.valid, white=white_level([shown.image]))
+    elif shown.activation is None:
+        raise HTTPException(404, "no activation map: the model has none")
+    else:
+        uri = tint(shown.activation)
+    return base64.b64decode(uri.partition(",")[2])
+
+
+def peaks_to_json(hit: ShownHit) -> dict[str, Any]:
+    """Return where the first peaks of a hit are, as parts of the picture's height and width.
+
+    Rings are (slow, fast, radius along slow, radius along fast) in the same parts.
+    """
+    shown = hit.outcome.picture
+    if shown is None:
+        return {"peaks": [], "rings": []}
+    height, width = shown.image.shape
+    return {
+        "peaks": [
+            [round(slow / height, 4), round(fast / width, 4)]
+            for slow, fast in shown.peaks[:_MAX_CIRCLES].tolist()
+            if 0 <= slow <= height and 0 <= fast <= width
+        ],
+        "rings": [
+            [round(part, 4) for part in (y / height, x / width, r / height, r / width)]
+            for y, x, r in shown.rings[:_MAX_RINGS].tolist()
+        ],
+    }
+
 
 MAX_AT_ONCE = 4
 _MAX_LINE_LENGTH = 400
@@ -38,22 +144,16 @@ Classify = Callable[[bytes, str], dict[str, Any]]
 def make_app(
     *,
     statistics: Statistics,
+    # gives the text that Prometheus reads, and its media type
     metrics: Callable[[], tuple[bytes, str]],
+    # takes a file's bytes and its suffix, such as ".cbf", and gives a verdict as JSON values;
+    # `DeepFreakError` where there is none. It is called from up to four threads at a time. None
+    # where no files are taken
     classify: Classify | None,
     security: Security,
     upload_limits: UploadLimits | None = None,
 ) -> FastAPI:
-    """Return the server's application.
-
-    Parameters
-    ----------
-    metrics
-        Gives the text that Prometheus reads, and its media type.
-    classify
-        Takes a file's bytes and its suffix, such as ".cbf", and gives a verdict as JSON values;
-        `DeepFreakError` where there is none. It is called from up to four threads at a time. None
-        where no files are taken.
-    """
+    """Return the server's application."""
 
     def snapshot(now: float) -> dict[str, Any]:
         return {**statistics.snapshot(now), "colours": class_colours(statistics.classes)}
@@ -169,29 +269,26 @@ def _add_hits(app: FastAPI, statistics: Statistics) -> None:
                     return hit
         raise HTTPException(404, "expected a hit of the latest: this one is not kept")
 
+    def png(hit: ShownHit, *, activation: bool) -> Response:
+        # a hit never changes, and its number is never given to another
+        headers = {"Cache-Control": "private, max-age=3600, immutable"}
+        data = _drawn(hit.outcome.picture, activation=activation)
+        return Response(data, media_type="image/png", headers=headers)
+
     @app.get("/hits/{hit}.png", summary="What the model saw of a hit")
     def hit_picture(hit: str) -> Response:
         """PNG, at most 256 pixels wide and high; the brightest of those shown together."""
-        return _png(hit_png(found(hit).outcome.picture))
+        return png(found(hit), activation=False)
 
     @app.get("/hits/{hit}/activation.png", summary="Activation map of a hit")
     def hit_activation(hit: str) -> Response:
         """Translucent PNG to lay over the picture."""
-        data = activation_png(found(hit).outcome.picture)
-        if data is None:
-            raise HTTPException(404, "no activation map: the model has none")
-        return _png(data)
+        return png(found(hit), activation=True)
 
     @app.get("/hits/{hit}/peaks", summary="Where the peaks of a hit are")
     def hit_peaks(hit: str) -> dict[str, Any]:
         """Peaks as (slow, fast), rings as (slow, fast, radii), parts of the picture's sides."""
         return peaks_to_json(found(hit))
-
-
-def _png(data: bytes) -> Response:
-    # a hit never changes, and its number is never given to another
-    headers = {"Cache-Control": "private, max-age=3600, immutable"}
-    return Response(data, media_type="image/png", headers=headers)
 
 
 def _add_classify(app: FastAPI, classify: Classify, limits: UploadLimits) -> None:
@@ -209,10 +306,7 @@ def _add_classify(app: FastAPI, classify: Classify, limits: UploadLimits) -> Non
             503: {"description": f"{MAX_AT_ONCE} files are being classified: try again."},
         },
         openapi_extra={
-            "requestBody": {
-                "required": True,
-                "content": {"application/octet-stream": binary},
-            },
+            "requestBody": {"required": True, "content": {"application/octet-stream": binary}},
             "parameters": [
                 {
                     "name": "name",

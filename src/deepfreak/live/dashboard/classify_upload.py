@@ -24,10 +24,7 @@ _LOADING = Limits(cpu_s=300.0, idle_s=300.0, wall_s=600.0, memory_bytes=4 << 30)
 class UploadClassifier:
     """Classifies files that are sent, one at a time; its process is replaced when a file ends it.
 
-    Parameters
-    ----------
-    model
-        File of the model; None for the one that ships.
+    `model` is a file, None for the model that ships.
     """
 
     def __init__(self, model: Path | None, policy: Policy) -> None:
@@ -41,10 +38,7 @@ class UploadClassifier:
     def __call__(self, content: bytes, suffix: str, *, limits: Limits = LIMITS) -> dict[str, Any]:
         """Return the verdict on the first frame of a file, as JSON values.
 
-        Raises
-        ------
-        InputError
-            It cannot be read as a detector image, or refers to other files.
+        Raises `InputError` where it cannot be read as a detector image, or refers to other files.
         """
         with self._process.alone():
             if self._loaded != self._process.generation:

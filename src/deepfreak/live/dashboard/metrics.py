@@ -2,12 +2,18 @@
 
 from collections import Counter, deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client import Counter as Count
 
 from deepfreak.live.messages import DECISIONS, LedgerRow, Notice, RunCounts
-
-if TYPE_CHECKING:
-    import prometheus_client
 
 LATENCIES_S = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 RECENT = 1000  # frames with a verdict, over which the hit rate is taken
@@ -16,64 +22,54 @@ _VERDICTS = frozenset({"keep", "discard", "unsure"})
 
 
 class Metrics:
-    """Counts of this process, in a registry of its own.
-
-    Parameters
-    ----------
-    classes
-        The model's; each is shown from the start, with 0 frames.
-    """
+    """Counts of this process; each of the model's `classes` is shown from the start."""
 
     def __init__(self, classes: tuple[str, ...] = ()) -> None:
-        from prometheus_client import CollectorRegistry, Gauge, Histogram
-        from prometheus_client import Counter as Count
-
-        self._registry = registry = CollectorRegistry(auto_describe=True)
+        self._registry = CollectorRegistry(auto_describe=True)
+        new: dict[str, Any] = {"registry": self._registry}
         frames = Count(
             "deepfreak_frames",
             "Frames by decision; dropped: the machine could not keep up.",
             ["decision"],
-            registry=registry,
+            **new,
         )
         self._decisions = {name: frames.labels(name) for name in DECISIONS}
         self._by_label = Count(
             "deepfreak_frames_by_label",
             "Frames with a verdict, by the class that the model gives them.",
             ["label"],
-            registry=registry,
+            **new,
         )
         for name in classes:
             self._by_label.labels(name)
         self._saturated = Count(
             "deepfreak_frames_saturated",
             "Frames with more pixels over the largest trusted count than a few spots have.",
-            registry=registry,
+            **new,
         )
         self._latency = Histogram(
             "deepfreak_latency_seconds",
             "From a frame's receipt to its verdict.",
             buckets=LATENCIES_S,
-            registry=registry,
+            **new,
         )
         self._duplicates = _Total(
-            "deepfreak_frames_duplicate", "Frames that had been received before.", registry
+            "deepfreak_frames_duplicate", "Frames that had been received before.", **new
         )
         self._troubles = _Total(
             "deepfreak_messages_malformed",
             "Messages that could not be understood, and connections that were lost.",
-            registry,
+            **new,
         )
         # no counter: a frame that comes late is missed no longer
         self._missed = Gauge(
-            "deepfreak_frames_missed", "Frames that never reached us, by number.", registry=registry
+            "deepfreak_frames_missed", "Frames that never reached us, by number.", **new
         )
-        self._waiting = Gauge(
-            "deepfreak_queue_frames", "Frames that wait to be looked at.", registry=registry
-        )
+        self._waiting = Gauge("deepfreak_queue_frames", "Frames that wait to be looked at.", **new)
         self._hit_rate = Gauge(
             "deepfreak_hit_ratio",
             f"Share of the last {RECENT} frames with a verdict that are kept; NaN before any.",
-            registry=registry,
+            **new,
         )
         self._hit_rate.set(float("nan"))
         self._recent: deque[bool] = deque(maxlen=RECENT)
@@ -106,24 +102,16 @@ class Metrics:
 
     def text(self) -> tuple[bytes, str]:
         """Return the page and its content type."""
-        from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
 
 
-class _Total:
+class _Total(Count):
     """A counter whose value is counted elsewhere."""
 
-    def __init__(
-        self, name: str, help_: str, registry: "prometheus_client.CollectorRegistry"
-    ) -> None:
-        from prometheus_client import Counter as Count
-
-        self._counter = Count(name, help_, registry=registry)
-        self._value = 0
+    total = 0
 
     def raise_to(self, value: int) -> None:
         """Set it to `value`; a counter never falls."""
-        if value > self._value:
-            self._counter.inc(value - self._value)
-            self._value = value
+        if value > self.total:
+            self.inc(value - self.total)
+            self.total = value

@@ -43,18 +43,12 @@ ANSWER_HEADERS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Security:
-    """What a request must show.
+    """What a request must show."""
 
-    Attributes
-    ----------
-    token
-        Without it nothing is answered but `/healthz`; None on loopback, where none is needed.
-    allowed_hosts
-        Names by which the server may be called. An address in digits always may: a name is what
-        rebinding needs.
-    """
-
+    # without it nothing is answered but `/healthz`; None on loopback, where none is needed
     token: str | None = None
+    # names by which the server may be called. An address in digits always may: a name is what
+    # rebinding needs
     allowed_hosts: tuple[str, ...] = LOOPBACK_NAMES
 
     def knows_host(self, header: str) -> bool:
@@ -84,13 +78,7 @@ class Security:
 
 
 def security_for(host: str, token: str | None, names: Sequence[str] = ()) -> Security:
-    """Return the rules of a server bound to `host`, which may also be called by `names`.
-
-    Raises
-    ------
-    InputError
-        See `check_binding`.
-    """
+    """Return the rules of a server bound to `host`, which may also be called by `names`."""
     check_binding(host, token)
     own = () if _is_loopback(host) else (host, socket.gethostname())
     return Security(token=token, allowed_hosts=(*LOOPBACK_NAMES, *own, *names))
@@ -137,13 +125,10 @@ class Guard:
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
-        answer: ASGIApp = self._refusal(scope) or self.app
-        await answer(scope, receive, send_with_headers)
-
-    def _refusal(self, scope: Scope) -> Response | None:
-        """Return the answer to a request that does not get through; None for one that does."""
         headers = Headers(scope=scope)
-        return self._misplaced(scope, headers) or self._unknown(scope, headers)
+        refused = self._misplaced(scope, headers) or self._unknown(scope, headers)
+        answer: ASGIApp = refused or self.app
+        await answer(scope, receive, send_with_headers)
 
     def _misplaced(self, scope: Scope, headers: Headers) -> Response | None:
         """Refuse what is not meant for this server or does not come from its page."""

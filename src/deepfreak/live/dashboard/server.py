@@ -21,21 +21,11 @@ _STOP_S = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionLimits:
-    """What a client may hold.
+    """What a client may hold."""
 
-    Attributes
-    ----------
-    connections
-        Further ones are closed at once, so that open ones continue.
-    head_s
-        Seconds for the head of a request, also for that of the first one.
-    unread_s
-        Seconds for reading what was sent.
-    """
-
-    connections: int = 100
-    head_s: float = 10.0
-    unread_s: float = 15.0
+    connections: int = 100  # further ones are closed at once, so that open ones continue
+    head_s: float = 10.0  # seconds for the head of a request, also for that of the first one
+    unread_s: float = 15.0  # seconds for reading what was sent
 
 
 class _Connections:
@@ -166,14 +156,9 @@ def serve(
 ) -> ServerHandle:
     """Serve `app` in a thread until `stop`; port 0 takes one that is free.
 
-    Whether `host` may be bound is for `check_binding` to say.
-
-    Raises
-    ------
-    InputError
-        The address is not one of this machine, or the port is taken.
-    BackendError
-        The server does not start.
+    Whether `host` may be bound is for `check_binding` to say. Raises `InputError` where the address
+    is not one of this machine, or the port is taken; `BackendError` where the server does not
+    start.
     """
     listener = _listen(host, port)
     bound = int(listener.getsockname()[1])

@@ -51,10 +51,7 @@ class Upload:
 async def read_upload(request: Request, limits: UploadLimits) -> Upload:
     """Return the file that is the body of a request.
 
-    Raises
-    ------
-    RefusedUpload
-        Too large, too slow, empty, or a form.
+    Raises `RefusedUpload` where it is too large, too slow, empty, or a form.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":

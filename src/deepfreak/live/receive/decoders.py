@@ -20,13 +20,9 @@ SERIES_KNOWN = 1000
 class Decoders:
     """The decoders of the series that frames come from now.
 
-    Parameters
-    ----------
-    reading
-        What the user gives beside a stream; files have it in their context.
-    open_file
-        What opens files of frames: `open_frames` where None, or `frames.guarded.open_guarded` where
-        the process must survive whatever they hold.
+    `reading` is what the user gives beside a stream; files have it in their context. `open_file`
+    opens files of frames: `open_frames`, or `open_guarded` where the process must survive what they
+    hold.
     """
 
     def __init__(
@@ -54,13 +50,7 @@ class Decoders:
         self._close(series)
 
     def frame(self, series: str, payload: bytes | memoryview, number: int) -> Frame:
-        """Return a frame.
-
-        Raises
-        ------
-        FrameError
-            It cannot be decoded, or nothing is known of its series.
-        """
+        """Return a frame."""
         decode = self._open.get(series)
         if decode is None:
             began = self._began.get(series)

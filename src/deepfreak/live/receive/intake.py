@@ -11,8 +11,8 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -21,6 +21,7 @@ from pydantic import Field
 
 from deepfreak.errors import OutputError
 from deepfreak.live.decide import FrameJob
+from deepfreak.live.ledger import MAX_NUMBER, Ledger
 from deepfreak.live.logs import about
 from deepfreak.live.messages import (
     Arrival,
@@ -33,7 +34,6 @@ from deepfreak.live.messages import (
     Trouble,
 )
 from deepfreak.live.receive.frame_accounting import FrameAccounting
-from deepfreak.live.results.ledger import MAX_NUMBER, Ledger
 from deepfreak.live.spool import Spool
 
 T = TypeVar("T")
@@ -78,35 +78,19 @@ class QueueLimits:
 
 
 class Intake:
-    """Receives; the other thread takes from `queue`, `dropped` and `notices`.
-
-    Attributes
-    ----------
-    queue
-        Frames to judge; the ledger has their series.
-    dropped
-        Outcomes of frames that were not looked at.
-    restarted
-        Series of which the ledger has another start than before; said before the frames behind it.
-    failure
-        What ended the source, if it was an error.
-    """
+    """Receives; the other thread takes from `queue`, `dropped` and `notices`."""
 
     def __init__(
-        self,
-        source: FrameSource,
-        *,
-        ledger: Ledger,
-        spool: Spool,
-        limits: QueueLimits,
+        self, source: FrameSource, *, ledger: Ledger, spool: Spool, limits: QueueLimits
     ) -> None:
         self._source, self._ledger, self._spool = source, ledger, spool
         self._limits = limits
-        self.queue: deque[FrameJob] = deque()
-        self.dropped: deque[FrameOutcome] = deque()
+        self.queue: deque[FrameJob] = deque()  # frames to judge; the ledger has their series
+        self.dropped: deque[FrameOutcome] = deque()  # outcomes of frames that were not looked at
         self.notices: deque[Notice] = deque()
+        # series of which the ledger has another start than before; said before the frames behind it
         self.restarted: deque[str] = deque()
-        self.failure: BaseException | None = None
+        self.failure: BaseException | None = None  # what ended the source, if it was an error
         self.duplicates, self.troubles = ledger.count("duplicates"), ledger.count("troubles")
         self._accounting = FrameAccounting()
         self._stop = threading.Event()
@@ -119,10 +103,7 @@ class Intake:
     def start(self) -> None:
         """Resume from what an earlier run left, and start receiving.
 
-        Raises
-        ------
-        OutputError
-            The spool cannot be read, or holds frames of another session.
+        Raises `OutputError` where the spool cannot be read, or holds frames of another session.
         """
         for line in self._ledger.lines():
             self._accounting.restore(line)
@@ -153,7 +134,7 @@ class Intake:
 
     def clear_wake_up(self) -> None:
         """Empty the wake-up pipe."""
-        with _unless_blocked():
+        with suppress(BlockingIOError):
             os.read(self._reader, 1 << 16)
 
     def stop(self) -> None:
@@ -222,22 +203,23 @@ class Intake:
     def _take(self, arrival: Arrival) -> None:
         """Put a frame into the spool and the queue, or drop it if too many wait."""
         series, number = arrival.series, arrival.number
-        if series not in self._accounting:
+        line = self._accounting.line(series)
+        if line is None:
             self.trouble(f"rejected frame: series {series:.60} has not begun", series, number)
             return
         if not 0 <= number < MAX_NUMBER:
             self.trouble(f"rejected frame: invalid frame number in series {series:.60}", series)
             return
-        if self._accounting.has(series, number):
+        if number in line.seen:
             # a directory that is looked through again gives again what it has
-            self.duplicates += self._accounting.kind(series) != "file"
+            self.duplicates += line.kind != "file"
             return
         if self._limits.when_full == "wait":
             while self._fill() >= 1 and not self._stop.wait(POLL_S):
                 pass
         elif not self._is_chosen(arrival):
             self._accounting.add(series, number)
-            self.dropped.append(_dropped_outcome(arrival))
+            self.dropped.append(_job(arrival, None).outcome("dropped", decided=arrival.received))
             self._wake_up()
             return
         path: Path | None = None
@@ -285,7 +267,7 @@ class Intake:
                 return done
 
     def _wake_up(self) -> None:
-        with _unless_blocked():
+        with suppress(BlockingIOError):
             os.write(self._writer, b"!")
 
 
@@ -304,22 +286,3 @@ def _job(arrival: Arrival, path: Path | None, *, earlier_run: bool = False) -> F
         sent=arrival.sent,
         truth=arrival.truth,
     )
-
-
-def _dropped_outcome(arrival: Arrival) -> FrameOutcome:
-    return FrameOutcome(
-        series=arrival.series,
-        number=arrival.number,
-        decision="dropped",
-        received=arrival.received,
-        sent=arrival.sent,
-        decided=arrival.received,
-        truth=arrival.truth,
-    )
-
-
-@contextmanager
-def _unless_blocked() -> Iterator[None]:
-    """Ignore that a pipe is full, which wakes as well, or empty."""
-    with suppress(BlockingIOError):
-        yield

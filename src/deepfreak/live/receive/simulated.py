@@ -13,9 +13,10 @@ import struct
 import time
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count as count_from
 from typing import Any
 
@@ -36,35 +37,21 @@ SHOTS_AHEAD = 8  # shots under way: enough for some workers, little memory
 class SimulatedSource:
     """The shots of a recipe, one after another, as a source; see `messages.FrameSource`.
 
-    Shot i is shot i of `generate` with the same seed, whatever the number of workers.
-
-    Parameters
-    ----------
-    seed
-        Of the series. A model must not be measured with a seed that it was trained on.
-    rate_hz
-        How many shots to send a second, at most as many as can be simulated; None for these.
-    count
-        How many to send, None for no end.
-    first
-        The number of the first one.
-    executor, ahead
-        Where shots are simulated, by default in one thread here, and how many ahead of time.
-
-    Raises
-    ------
-    InputError
-        The recipe's detector does not face the beam.
+    Shot i is shot i of `generate` with the same seed, whatever the number of workers. Raises
+    `InputError` where the recipe's detector does not face the beam.
     """
 
     def __init__(
         self,
         experiment: Experiment,
         *,
-        seed: int,
+        seed: int,  # of the series. A model must not be measured with a seed that it was trained on
+        # how many shots to send a second, at most as many as can be simulated; None for these
         rate_hz: float | None = None,
-        count: int | None = None,
-        first: int = 0,
+        count: int | None = None,  # how many to send, None for no end
+        first: int = 0,  # the number of the first one
+        # executor, ahead: where shots are simulated, by default in one thread here, and how many
+        # ahead of time
         executor: Executor | None = None,
         ahead: int = SHOTS_AHEAD,
     ) -> None:
@@ -113,24 +100,21 @@ class SimulatedSource:
                 while (left := due - time.monotonic()) > 0:
                     time.sleep(min(left, _NAP_S))
                     yield None
-                yield self._arrival(number, shown.result())
+                frame, now = shown.result(), time.time()
+                yield Arrival(
+                    series=self.series,
+                    number=number,
+                    payload=frame.payload,
+                    received=now,
+                    sent=now,
+                    truth={"label": frame.label, "ice": frame.ice},
+                )
                 if self._rate_hz is not None:
                     # who has fallen behind does not catch up in a burst
                     due = max(due + 1 / self._rate_hz, time.monotonic() - 1 / self._rate_hz)
         finally:
             for _, task in under_way:
                 task.cancel()
-
-    def _arrival(self, number: int, shown: "SimulatedFrame") -> Arrival:
-        now = time.time()
-        return Arrival(
-            series=self.series,
-            number=number,
-            payload=shown.payload,
-            received=now,
-            sent=now,
-            truth={"label": shown.label, "ice": shown.ice},
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,48 +149,28 @@ def series_of(experiment: Experiment, *, seed: int) -> str:
     return f"{experiment.name}-{hashlib.sha256(settings).hexdigest()[:8]}-seed-{seed}"
 
 
-class ShotDecoder:
-    """The frames of simulated shots; call it with a payload and its number.
-
-    Raises
-    ------
-    FrameError
-        The payload is not that of a shot of this series.
-    """
-
-    def __init__(self, common: Frame) -> None:
-        self._common = common
-
-    def __call__(self, payload: bytes | memoryview, number: int) -> Frame:
-        """Return the frame in `payload`."""
-        rows, columns = self._common.counts.shape
-        expected = _HEAD.size + 2 * rows * columns
-        if len(payload) != expected:
-            raise FrameError(
-                f"expected a shot of {rows} x {columns} pixels in {expected} bytes, found "
-                f"{len(payload)}"
-            )
-        magic, *shape, wavelength_A = _HEAD.unpack_from(payload)
-        if magic != MAGIC or tuple(shape) != (rows, columns):
-            raise FrameError(
-                f"expected the head of a shot of {rows} x {columns} pixels, found another one"
-            )
-        if not (math.isfinite(wavelength_A) and wavelength_A > 0):
-            raise FrameError(f"expected a wavelength in A, found {wavelength_A:g}")
-        counts = np.frombuffer(payload, "<u2", offset=_HEAD.size).reshape(rows, columns)
-        return replace(
-            self._common, index=number, counts=counts.astype(np.uint16), wavelength_A=wavelength_A
+def _frame(common: Frame, payload: bytes | memoryview, number: int) -> Frame:
+    """Return the frame in a payload; `FrameError` where that is no shot of this series."""
+    rows, columns = common.counts.shape
+    expected = _HEAD.size + 2 * rows * columns
+    if len(payload) != expected:
+        raise FrameError(
+            f"expected a shot of {rows} x {columns} pixels in {expected} bytes, found "
+            f"{len(payload)}"
         )
+    magic, *shape, wavelength_A = _HEAD.unpack_from(payload)
+    if magic != MAGIC or tuple(shape) != (rows, columns):
+        raise FrameError(
+            f"expected the head of a shot of {rows} x {columns} pixels, found another one"
+        )
+    if not (math.isfinite(wavelength_A) and wavelength_A > 0):
+        raise FrameError(f"expected a wavelength in A, found {wavelength_A:g}")
+    counts = np.frombuffer(payload, "<u2", offset=_HEAD.size).reshape(rows, columns)
+    return replace(common, index=number, counts=counts.astype(np.uint16), wavelength_A=wavelength_A)
 
 
-def decoder(context: bytes, *, series: str) -> ShotDecoder:
-    """Return what makes frames of the payloads of a series with this context.
-
-    Raises
-    ------
-    FrameError
-        The context is not that of simulated shots.
-    """
+def decoder(context: bytes, *, series: str) -> Callable[[bytes | memoryview, int], Frame]:
+    """Return what makes frames of the payloads of a series with this context."""
     wrong = FrameError("expected the context of simulated shots, found something else")
     if len(context) > _MAX_CONTEXT_BYTES:
         raise wrong
@@ -230,7 +194,7 @@ def decoder(context: bytes, *, series: str) -> ShotDecoder:
         )
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError, zlib.error) as error:
         raise wrong from error
-    return ShotDecoder(common)
+    return partial(_frame, common)
 
 
 def _context(experiment: Experiment, seed: int) -> bytes:

@@ -22,8 +22,7 @@ from pathlib import Path
 
 from deepfreak.errors import OutputError
 from deepfreak.live.messages import Decision, FrameOutcome, LedgerRow
-from deepfreak.live.sinks.growing_file import GrowingFile
-from deepfreak.live.sinks.json_lines import require_next
+from deepfreak.live.sinks.json_lines import GrowingFile, require_next
 from deepfreak.storage.draft import draft_path
 from deepfreak.storage.files import reason_of
 from deepfreak.storage.manifest import Format
@@ -40,36 +39,20 @@ class CrystFELList:
 
     A batch is first stated in the position file, which is replaced as a whole, and then added to
     the list. Whatever ends the process between the two, or in the middle of the second, leaves a
-    list that lacks the end of what was stated: opening it adds that. So no line is ever taken
-    back, which a program that follows the list would not notice.
-
-    Parameters
-    ----------
-    path
-        In the session's directory, below which copies lie.
-    decision
-        The one whose frames are listed.
-    name_of
-        Gives the name to list of a series that was not copied.
-
-    Attributes
-    ----------
-    skipped
-        How many frames were not listed, since their line is longer than CrystFEL can read.
-
-    Raises
-    ------
-    OutputError
-        The list is not ours or was changed, or cannot be written.
+    list that lacks the end of what was stated: opening it adds that. So no line is ever taken back,
+    which a program that follows the list would not notice. Raises `OutputError` where the list is
+    not ours or was changed, or cannot be written.
     """
 
     def __init__(
         self,
-        path: Path,
+        path: Path,  # in the session's directory, below which copies lie
         *,
-        decision: Decision = "keep",
+        decision: Decision = "keep",  # the one whose frames are listed
+        # gives the name to list of a series that was not copied
         name_of: Callable[[str], str] = lambda series: series,
     ) -> None:
+        # how many frames were not listed, since their line is longer than CrystFEL can read
         self.skipped = 0
         self._decision, self._name_of = decision, name_of
         self._waiting: list[LedgerRow] = []  # from the first whose copy is not whole on
@@ -91,13 +74,9 @@ class CrystFELList:
     def write(self, rows: Sequence[LedgerRow]) -> None:
         """List the rows of its decision, and those that waited, as far as copies are whole.
 
-        What is listed is safe from `kill -9` when this returns; the rest is in the ledger.
-
-        Raises
-        ------
-        OutputError
-            The rows do not follow on the last ones, or cannot be written; the list is then as it
-            was.
+        What is listed is safe from `kill -9` when this returns; the rest is in the ledger. Raises
+        `OutputError` where the rows do not follow on the last ones, or cannot be written; the list
+        is then as it was.
         """
         if not rows:
             return

@@ -8,17 +8,89 @@
 
 Each of indexamajig's workers is a reader of its own: with more than one (`-j`), "answer" is what
 shares the frames out between them.
+
+A frame is MessagePack in the form of OM (OnDA Monitor)::
+
+    detector_data      {type: "<f4", shape: [slow, fast], data}: counts, NaN where not valid, which
+                       CrystFEL takes for bad pixels
+    peak_list          {num_peaks, fs, ss, intensity}: lists; whole numbers are pixels' centres,
+                       intensities are photons
+    beam_energy        eV
+    detector_distance  mm
+    event_id           "SERIES//NUMBER"
+    timestamp          seconds since 1970, of receipt
+    source             "deepfreak"
+
+and beside what OM sends: series, number, decision ("keep" or "unsure"), reasons, label, p_crystal.
+`beam_energy` and `detector_distance` are missing where the frame does not say them. A CrystFEL
+geometry names these as it names places in a file: `data = detector_data`, `peak_list = peak_list`,
+`photon_energy = beam_energy eV`, `clen = detector_distance mm`.
+
+CrystFEL compares a name that it looks for with as much of it as each key is long, so that no key
+may be the beginning of another; and it takes every peak's numbers for floats without looking.
 """
 
 from collections import deque
 from typing import TYPE_CHECKING, Literal
 
+import msgpack
+import numpy as np
+import zmq
+
 from deepfreak.errors import InputError, OutputError
+from deepfreak.formats.geometry.geometry import HC_EV_A
 from deepfreak.live.messages import Hit
-from deepfreak.live.sinks.crystfel_message import pack_hit
 
 if TYPE_CHECKING:
-    import zmq
+    from deepfreak.formats.frame import Frame
+
+
+def pack_hit(hit: Hit) -> bytes:
+    """Return the message of a hit; `FrameError` where the frame cannot be decoded."""
+    frame, outcome, peaks = hit.frame(), hit.outcome, hit.peaks
+    message: dict[str, object] = {
+        "detector_data": _detector_data(frame),
+        "peak_list": {
+            "num_peaks": len(peaks),
+            "fs": (np.asarray(peaks.fast, np.float64) - 0.5).tolist(),
+            "ss": (np.asarray(peaks.slow, np.float64) - 0.5).tolist(),
+            "intensity": np.asarray(peaks.photons, np.float64).tolist(),
+        },
+        "event_id": _text(f"{outcome.series}//{outcome.number}"),
+        "timestamp": float(outcome.received),
+        "source": "deepfreak",
+        "series": _text(outcome.series),
+        "number": outcome.number,
+        "decision": outcome.decision,
+        "reasons": list(outcome.reasons),
+        "label": outcome.label,
+        "p_crystal": outcome.p_crystal,
+    }
+    if frame.wavelength_A is not None:
+        message["beam_energy"] = float(HC_EV_A / frame.wavelength_A)
+    if frame.distance_mm is not None:
+        message["detector_distance"] = float(frame.distance_mm)
+    packed: bytes = msgpack.packb(message, use_bin_type=True)
+    return packed
+
+
+def _detector_data(frame: "Frame") -> dict[bytes, object]:
+    """Return the image as the package msgpack-numpy writes arrays."""
+    image = frame.counts.astype("<f4")
+    image[~frame.valid] = np.nan
+    return {
+        b"nd": True,
+        b"type": "<f4",
+        b"kind": b"",
+        b"shape": list(image.shape),
+        b"data": image.tobytes(),
+    }
+
+
+def _text(name: str) -> str:
+    """Return `name` as UTF-8 can have it."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
 
 # CrystFEL takes each part of a message for a frame, but drops those of at most 15 bytes.
 MAX_TOPIC_LENGTH = 15
@@ -30,19 +102,11 @@ _LINGER_MS = 1000  # for what is still on its way when the socket is closed
 class CrystFELSocket:
     """A `HitSink` that sends each frame to the readers there are, and never waits for one.
 
-    Parameters
-    ----------
-    address
-        Where to listen, such as "tcp://127.0.0.1:5002"; port * is any free one.
-    kind
-        "publish" for readers that subscribe to `topic`, "answer" for readers that ask.
-    queue
-        The most frames that wait in memory for a reader ("publish": for each reader).
+    Raises `InputError` where the topic is longer than CrystFEL can take; `OutputError` where the
+    address cannot be listened on.
 
     Attributes
     ----------
-    address
-        Where it listens, with the port that it got.
     sent
         How many frames have been handed to ZeroMQ for a reader. Those on their way to one that
         crashes are lost.
@@ -51,25 +115,18 @@ class CrystFELSocket:
         Exact for "answer", and for "publish" with one reader. With several, a frame for which one
         has no room still goes to the others; ZeroMQ reports the first such frame only, so that the
         count is a lower bound, and the frame is in `sent` as well.
-
-    Raises
-    ------
-    InputError
-        The topic is longer than CrystFEL can take.
-    OutputError
-        The address cannot be listened on.
     """
 
     def __init__(
         self,
-        address: str,
+        address: str,  # where to listen, such as "tcp://127.0.0.1:5002"; port * is any free one
         *,
+        # "publish" for readers that subscribe to `topic`, "answer" for readers that ask
         kind: Literal["publish", "answer"],
         topic: str = "deepfreak",
+        # the most frames that wait in memory for a reader ("publish": for each reader)
         queue: int = 16,
     ) -> None:
-        import zmq
-
         if len(topic.encode()) > MAX_TOPIC_LENGTH:
             raise InputError(
                 f"expected a topic of at most {MAX_TOPIC_LENGTH} bytes, found {topic!r:.40}: "
@@ -96,16 +153,11 @@ class CrystFELSocket:
                 "tcp://127.0.0.1:5002"
             ) from error
         self._socket = socket
+        # where it listens, with the port that it got
         self.address: str = socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
     def keep(self, hit: Hit) -> None:
-        """Send a frame, or count it as dropped; without a reader it is not even decoded.
-
-        Raises
-        ------
-        FrameError
-            The frame cannot be decoded.
-        """
+        """Send a frame, or count it as dropped; without a reader it is not even decoded."""
         if not self._readers.present():
             self.dropped += 1
             return
@@ -130,17 +182,13 @@ class CrystFELSocket:
 class _SubscribedReaders:
     """Readers that want every frame."""
 
-    def __init__(self, socket: "zmq.Socket[bytes]", topic: bytes) -> None:
-        import zmq
-
+    def __init__(self, socket: zmq.Socket[bytes], topic: bytes) -> None:
         self._socket = socket
         self._topic = topic
         self._count = 0
         socket.setsockopt(zmq.XPUB_VERBOSER, 1)  # tell of each one that comes and goes
 
     def present(self) -> bool:
-        import zmq
-
         for _ in range(_MAX_REQUESTS):
             try:
                 said = self._socket.recv(zmq.NOBLOCK)
@@ -170,8 +218,6 @@ class _SubscribedReaders:
 
     def _send(self, message: bytes, *, lossy: bool) -> bool:
         """Return whether there was room for all readers; if not, `lossy` sends to the others."""
-        import zmq
-
         self._socket.setsockopt(zmq.XPUB_NODROP, 0 if lossy else 1)
         try:
             self._socket.send_multipart([self._topic, message], zmq.NOBLOCK)
@@ -183,9 +229,7 @@ class _SubscribedReaders:
 class _RequestingReaders:
     """Readers that ask for the next frame, and get one that no other gets."""
 
-    def __init__(self, socket: "zmq.Socket[bytes]", queue: int) -> None:
-        import zmq
-
+    def __init__(self, socket: zmq.Socket[bytes], queue: int) -> None:
         self._socket = socket
         self._queue = queue
         # readers that have asked, in their order; one that asks without end counts once
@@ -196,8 +240,6 @@ class _RequestingReaders:
 
     def present(self) -> bool:
         """Return whether anybody has ever asked: the next request may come at any time."""
-        import zmq
-
         for _ in range(_MAX_REQUESTS):
             try:
                 parts = self._socket.recv_multipart(zmq.NOBLOCK)
@@ -220,8 +262,6 @@ class _RequestingReaders:
         return sent, dropped
 
     def serve(self) -> int:
-        import zmq
-
         self.present()
         sent = 0
         while self._frames and self._requests:

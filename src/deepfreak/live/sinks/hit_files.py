@@ -3,7 +3,7 @@
 A directory of hits holds::
 
     hits-00001.h5 or .cxi, ...   whole files, each renamed when it is whole (`hit_layout`)
-    .hits-00007.h5.draft         hits that are to make the next one (`hit_draft`)
+    .hits-00007.h5.draft         hits that are to make the next one
 
 Where a copy lies is in the ledger, with the frame's verdict. Whatever ends the process leaves whole
 files and at most one draft; the draft is resumed at the next start. A frame whose copy is safe and
@@ -14,17 +14,108 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
 
 from deepfreak.errors import InputError, OutputError
 from deepfreak.live.messages import Decision, Hit, HitCopy
-from deepfreak.live.sinks.hit_draft import FORMAT, HitDraft
-from deepfreak.live.sinks.hit_layout import SUFFIXES, members
-from deepfreak.live.sinks.hit_record import FileSetup, setup_of, spelled
-from deepfreak.storage.files import read_hdf5, reason_of
+from deepfreak.live.sinks.hit_layout import (
+    MASK_TYPE,
+    MISSING,
+    SUFFIXES,
+    FileSetup,
+    HitRecord,
+    HitStack,
+    members,
+    record_of,
+    setup_of,
+    spelled,
+    unpack,
+)
+from deepfreak.storage.chunks import compress
+from deepfreak.storage.draft import draft_path
+from deepfreak.storage.files import read_hdf5, reason_of, whole_hdf5
 from deepfreak.storage.locks import alone
-from deepfreak.storage.log import settings_of
+from deepfreak.storage.log import open_log, settings_of
+from deepfreak.storage.manifest import Format
+
+if TYPE_CHECKING:
+    from deepfreak.formats.frame import Frame, Valid
+
+FORMAT = Format("draft of hits", 1)
+_SYNC_S = 1.0
+
+
+class HitDraft:
+    """Hits that are to make the file `out`; opened again, those that an earlier process left.
+
+    `setup` is what they have in common. Raises `OutputError` where another process has it.
+    """
+
+    def __init__(self, out: Path, setup: FileSetup) -> None:
+        self.out, self.setup = out, setup
+        self.records: list[HitRecord] = []  # its hits in their order, without image and mask
+        self._valid: Valid | None = None
+        self._mask = b""
+        self._one_mask = True
+        self._open = ExitStack()
+        opened = open_log(
+            draft_path(out),
+            setup,
+            form=FORMAT,
+            cut_damage=True,
+            sync_s=_SYNC_S,
+            left="the hits before it are safe",
+        )
+        self._log = self._open.enter_context(opened)
+        for packed in self._log.records():
+            self._note(unpack(packed))
+
+    def add(self, hit: "Hit", frame: "Frame") -> None:
+        """Take a hit, which is safe from `kill -9` when this returns.
+
+        Raises `OutputError` where it cannot be written; the draft is then as it was.
+        """
+        valid, mask = self._valid, self._mask
+        if valid is None or not np.array_equal(frame.valid, valid):
+            valid = frame.valid.copy()
+            mask = compress(np.where(valid, 0, MISSING).astype(MASK_TYPE))
+        image = compress(frame.counts.astype(self.setup["dtype"], copy=False))
+        record = record_of(hit, frame, image=image, mask=b"" if mask == self._mask else mask)
+        self._log.append(record.pack())
+        self._note(record)
+        self._valid = valid
+
+    def write(self) -> None:
+        """Write the file; the draft stays until `remove`.
+
+        Raises `OutputError` where it cannot be written; its hits are safe in the draft.
+        """
+        left = "its hits are safe in the draft beside it"
+        with whole_hdf5(self.out, overwrite=False, left=left) as (file, check_disk):
+            stack = HitStack(file, self.setup, self.records, one_mask=self._one_mask)
+            for index, packed in enumerate(self._log.records()):
+                stack.put(index, unpack(packed))
+                check_disk()
+
+    def remove(self) -> None:
+        """Close and remove the draft."""
+        self._log.path.unlink()
+        self._open.close()
+
+    def close(self) -> None:
+        """Close the draft and leave it for the next process."""
+        self._open.close()
+
+    def _note(self, record: HitRecord) -> None:
+        if record.mask:
+            self._one_mask = not self.records
+            self._mask = record.mask
+        self.records.append(replace(record, image=b"", mask=b""))
+
 
 _FILE = re.compile(r"hits-(\d{5,})\.(h5|cxi)")
 _DRAFT = re.compile(r"\.(hits-(\d{5,})\.(h5|cxi))\.draft")
@@ -34,39 +125,21 @@ _PARTIAL = re.compile(r"\.hits-\d+\.(h5|cxi)\.\d+\.partial")
 class HitFiles:
     """A `HitSink` that copies frames into files of one directory, which is made if there is none.
 
-    A file's frames have shape, type and detector in common; a frame of another kind begins
-    another file.
-
-    Parameters
-    ----------
-    form
-        "nxmx" or "cxi".
-    decision
-        The one whose frames are copied; others are not.
-    frames_per_file
-        A file with fewer is made by `close` and by a frame of another kind only.
-    classes
-        Of the probabilities, in their order.
-    last
-        The last copy in this directory of which the ledger knows.
-
-    Raises
-    ------
-    InputError
-        `form` or `frames_per_file` makes no sense.
-    OutputError
-        The directory cannot be written, another process writes it, or what it holds is not ours.
+    A file's frames have shape, type and detector in common; a frame of another kind begins another
+    file. Raises `InputError` where `form` or `frames_per_file` makes no sense; `OutputError` where
+    the directory cannot be written, another process writes it, or what it holds is not ours.
     """
 
     def __init__(
         self,
         directory: Path,
         *,
-        form: Literal["nxmx", "cxi"],
-        decision: Decision = "keep",
+        form: Literal["nxmx", "cxi"],  # "nxmx" or "cxi"
+        decision: Decision = "keep",  # the one whose frames are copied; others are not
+        # a file with fewer is made by `close` and by a frame of another kind only
         frames_per_file: int = 100,
-        classes: tuple[str, ...],
-        last: HitCopy | None = None,
+        classes: tuple[str, ...],  # of the probabilities, in their order
+        last: HitCopy | None = None,  # the last copy in this directory of which the ledger knows
     ) -> None:
         if form not in SUFFIXES or frames_per_file < 1:
             raise InputError(
@@ -97,13 +170,9 @@ class HitFiles:
     def keep(self, hit: Hit) -> HitCopy | None:
         """Copy a frame of the directory's decision; it is safe from `kill -9` when this returns.
 
-        Raises
-        ------
-        OutputError
-            It cannot be written, or the file that it completes cannot; in the second case the frame
-            is safe, and the file is tried again with the next one.
-        FrameError
-            The frame cannot be decoded, or is not an image.
+        Raises `OutputError` where it cannot be written, or the file that it completes cannot; in
+        the second case the frame is safe, and the file is tried again with the next one;
+        `FrameError` where the frame cannot be decoded, or is not an image.
         """
         if hit.outcome.decision != self._decision:
             return None
@@ -121,10 +190,8 @@ class HitFiles:
     def close(self) -> None:
         """Make a file of what is left.
 
-        Raises
-        ------
-        OutputError
-            It cannot be written; its hits are safe, and the next start resumes with them.
+        Raises `OutputError` where it cannot be written; its hits are safe, and the next start
+        resumes with them.
         """
         with self._open:
             if self._draft is not None:

@@ -20,15 +20,122 @@ and in CXI with /entry_1/data_1/data, /entry_1/data_1/mask, /entry_1/result_1,
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
 
 import h5py
+import msgpack
 import numpy as np
+from numpy.typing import NDArray
 
-from deepfreak.live.sinks.crystfel_message import HC_EV_A
-from deepfreak.live.sinks.hit_record import MASK_TYPE, FileSetup, HitRecord
+from deepfreak.errors import FrameError
+from deepfreak.formats.frame import Frame
+from deepfreak.formats.geometry.geometry import HC_EV_A
+from deepfreak.live.messages import Hit
 from deepfreak.storage.chunks import compression
+
+# What is true of all frames of one file; a frame of which it is not begins another.
+FileSetup = dict[str, Any]
+
+MASK_TYPE = np.dtype("<u4")
+MISSING = 1  # bit 0: a gap in NXmx's pixel mask, an invalid pixel in CXI's
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class HitRecord:
+    """What a file holds of one frame."""
+
+    series: str  # as `spelled`
+    number: int
+    label: str
+    probabilities: tuple[float, ...]  # in the order of the setup's classes
+    p_crystal: float
+    received: float
+    wavelength_A: float  # NaN where the frame does not say it
+    # (n, 3) float64: fast and slow coordinates of pixels whose centres are whole numbers, and
+    # photons
+    peaks: NDArray[np.float64] = field(repr=False)
+    # image, mask: the frame and its missing pixels as HDF5 stores them; an empty mask is that of
+    # the record before
+    image: bytes = field(repr=False)
+    mask: bytes = field(repr=False)
+
+    def pack(self) -> bytes:
+        """Return it as bytes, `unpack` backwards."""
+        table = asdict(self) | {"peaks": self.peaks.astype("<f8").tobytes()}
+        packed: bytes = msgpack.packb(list(table.values()))
+        return packed
+
+
+def unpack(packed: bytes) -> HitRecord:
+    """Return the record that `HitRecord.pack` made bytes of."""
+    names = [each.name for each in fields(HitRecord)]
+    found = dict(zip(names, msgpack.unpackb(packed), strict=True))
+    found["probabilities"] = tuple(found["probabilities"])
+    found["peaks"] = np.frombuffer(found["peaks"], "<f8").reshape(-1, 3)
+    return HitRecord(**found)
+
+
+def setup_of(frame: Frame, *, form: str, classes: tuple[str, ...]) -> FileSetup:
+    """Return what the file of `frame` must say, as JSON has it; `FrameError` for anything else."""
+    if frame.counts.ndim != 2 or frame.counts.dtype.kind not in "iuf":
+        raise FrameError(
+            f"expected counts [slow, fast] of integers or floats, found {frame.counts.ndim} axes "
+            f"of {frame.counts.dtype}: give the detector's geometry"
+        )
+    center = frame.beam_center_px
+    return {
+        "form": form,
+        "classes": list(classes),
+        "shape": list(frame.counts.shape),
+        "dtype": _stored_type(frame).str,
+        "pedestal": float(frame.pedestal),
+        "gain": float(frame.counts_per_photon),
+        "beam_center_px": None if center is None else [float(center[0]), float(center[1])],
+        **{
+            name: None if (value := getattr(frame, name)) is None else float(value)
+            for name in ("saturation", "pixel_size_mm", "distance_mm")
+        },
+    }
+
+
+def record_of(hit: Hit, frame: Frame, *, image: bytes, mask: bytes) -> HitRecord:
+    """Return the record of a hit, whose frame and missing pixels are compressed already."""
+    outcome, peaks = hit.outcome, hit.peaks
+    columns = [peaks.fast - 0.5, peaks.slow - 0.5, peaks.photons]
+    return HitRecord(
+        series=spelled(outcome.series),
+        number=outcome.number,
+        label=outcome.label or "",
+        probabilities=tuple(map(float, outcome.probabilities)),
+        p_crystal=float("nan") if outcome.p_crystal is None else float(outcome.p_crystal),
+        received=float(outcome.received),
+        wavelength_A=float("nan") if frame.wavelength_A is None else float(frame.wavelength_A),
+        peaks=np.stack(columns, axis=-1).astype(np.float64).reshape(-1, 3),
+        image=image,
+        mask=mask,
+    )
+
+
+def spelled(series: str) -> str:
+    """Return the name of a series as HDF5 can have it: UTF-8 without zeros."""
+    return series.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+
+
+def _stored_type(frame: Frame) -> "np.dtype[Any]":
+    """Return the little-endian type that the frame is stored as.
+
+    In such files the largest of an unsigned type stands for "no measurement". Where it may be a
+    count, the next larger type has it; bitshuffle and LZ4 make nothing of the empty bits.
+    """
+    dtype = frame.counts.dtype
+    if dtype.kind == "u" and dtype.itemsize <= 2:
+        top = np.iinfo(dtype).max
+        if frame.saturation is None or frame.saturation >= top:
+            return np.dtype(f"<u{2 * dtype.itemsize}")
+    return dtype.newbyteorder("<")
+
 
 OURS = {"nxmx": "/entry/deepfreak", "cxi": "/entry_1/deepfreak_1"}
 SUFFIXES = {"nxmx": ".h5", "cxi": ".cxi"}
@@ -40,12 +147,8 @@ _JOULE_IN_EV = 1.602176634e-19
 class HitStack:
     """The images and masks of a file; the file's other content is written when it is made.
 
-    Parameters
-    ----------
-    records
-        All hits of the file, in their order; their images and masks are not looked at.
-    one_mask
-        Whether all of them miss the same pixels.
+    Of `records`, all hits of the file in their order, images and masks are not looked at;
+    `one_mask` says whether all of them miss the same pixels.
     """
 
     def __init__(

@@ -7,10 +7,10 @@ it for some seconds after the last finding, so that nothing flickers.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Literal
 
 from deepfreak.errors import RecipeError
-from deepfreak.live.statistics.hit_rate import chance_of_fall
+from deepfreak.live.statistics.counts import chance_of_fall
 from deepfreak.models.evaluation import Proportion
 
 Severity = Literal["warning", "critical"]
@@ -22,46 +22,28 @@ _RELAXED = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlarmSettings:
-    """When to raise an alarm.
+    """When to raise an alarm."""
 
-    Attributes
-    ----------
-    window_s
-        Shares are of the frames of this long; the hit rate is compared with the window before.
-    fell_chance
-        A hit rate has fallen when chance alone would do that less often than this. It is asked
-        every second: 1e-6 is about one false alarm in some weeks.
-    forget_s
-        For this long a fallen hit rate is compared with what it was; then it is the new normal.
-    blank_s, min_blank_frames
-        Nothing but blank frames for this long, and at least this many.
-    silent_s
-        No frame for so long in an open series.
-    max_saturated, max_ice, max_outside
-        Shares of the frames: saturated, with ice, unlike the training images.
-    min_frames
-        Of fewer frames no share is told.
-    max_queue_share
-        Share of the queue's capacity.
-    trouble_s
-        For so long trouble at the source is shown.
-    hold_s
-        An alarm stands for so long after it was last found.
-    """
-
+    # shares are of the frames of this long; the hit rate is compared with the window before
     window_s: float = 60.0
+    # a hit rate has fallen when chance alone would do that less often than this. It is asked every
+    # second: 1e-6 is about one false alarm in some weeks
     fell_chance: float = 1e-6
+    # for this long a fallen hit rate is compared with what it was; then it is the new normal
     forget_s: float = 900.0
+    # blank_s, min_blank_frames: nothing but blank frames for this long, and at least this many
     blank_s: float = 10.0
     min_blank_frames: int = 20
-    silent_s: float = 10.0
+    silent_s: float = 10.0  # no frame for so long in an open series
+    # max_saturated, max_ice, max_outside: shares of the frames: saturated, with ice, unlike the
+    # training images
     max_saturated: float = 0.01
     max_ice: float = 0.1
     max_outside: float = 0.05
-    min_frames: int = 50
-    max_queue_share: float = 0.5
-    trouble_s: float = 30.0
-    hold_s: float = 10.0
+    min_frames: int = 50  # of fewer frames no share is told
+    max_queue_share: float = 0.5  # share of the queue's capacity
+    trouble_s: float = 30.0  # for so long trouble at the source is shown
+    hold_s: float = 10.0  # an alarm stands for so long after it was last found
 
     def __post_init__(self) -> None:
         """Check that all are positive and that shares are shares."""
@@ -74,67 +56,45 @@ class AlarmSettings:
 
     def relaxed(self) -> "AlarmSettings":
         """Return the settings for an alarm that stands: it ends at half of what raised it."""
-        return replace(
-            self,
-            max_saturated=self.max_saturated * _RELAXED,
-            max_ice=self.max_ice * _RELAXED,
-            max_outside=self.max_outside * _RELAXED,
-            max_queue_share=self.max_queue_share * _RELAXED,
-        )
+        names = ("max_saturated", "max_ice", "max_outside", "max_queue_share")
+        return replace(self, **{name: getattr(self, name) * _RELAXED for name in names})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readings:
-    """The numbers that alarms look at.
-
-    Attributes
-    ----------
-    recent, before
-        Hits among the frames judged in the last window, and in that before it.
-    spread
-        The `dispersion` of the hit rate before.
-    saturated, ice, outside
-        Shares of the recent frames; of those whose ice, or whose gray level, is known.
-    blank_s, blank_frames
-        For how long, and how many, nothing but blank frames were judged.
-    dropped
-        Frames of the last window not looked at, of all that came.
-    without_start
-        Frames classified without a detector's start or mask, of those with a verdict in the last
-        window.
-    waiting, capacity
-        Of the queue, in frames; a capacity of 0 is not known.
-    open_series
-        Name of the newest series without end; None where none is open.
-    silent_s
-        For how long no frame has come, since the last or since its series began.
-    trouble, trouble_s, troubles
-        The last trouble at the source, how long ago it was, and how many there were in
-        `trouble_s` of the settings.
-    came_since
-        Whether a frame has come since that trouble.
-    """
+    """The numbers that alarms look at."""
 
     now: float
+    # recent, before: hits among the frames judged in the last window, and in that before it
     recent: Proportion = field(default_factory=lambda: Proportion(0, 0))
     before: Proportion = field(default_factory=lambda: Proportion(0, 0))
-    spread: float = 1.0
+    spread: float = 1.0  # the `dispersion` of the hit rate before
+    # saturated, ice, outside: shares of the recent frames; of those whose ice, or whose gray level,
+    # is known
     saturated: Proportion = field(default_factory=lambda: Proportion(0, 0))
     ice: Proportion = field(default_factory=lambda: Proportion(0, 0))
     outside: Proportion = field(default_factory=lambda: Proportion(0, 0))
+    # blank_s, blank_frames: for how long, and how many, nothing but blank frames were judged
     blank_s: float = 0.0
     blank_frames: int = 0
+    # frames of the last window not looked at, of all that came
     dropped: Proportion = field(default_factory=lambda: Proportion(0, 0))
+    # frames classified without a detector's start or mask, of those with a verdict in the last
+    # window
     without_start: Proportion = field(default_factory=lambda: Proportion(0, 0))
+    # waiting, capacity: of the queue, in frames; a capacity of 0 is not known
     waiting: int = 0
     capacity: int = 0
     workers: int = 0
-    open_series: str | None = None
+    open_series: str | None = None  # name of the newest series without end; None where none is open
+    # for how long no frame has come, since the last or since its series began
     silent_s: float = 0.0
+    # trouble, trouble_s, troubles: the last trouble at the source, how long ago it was, and how
+    # many there were in `trouble_s` of the settings
     trouble: str | None = None
     trouble_s: float = 0.0
     troubles: int = 0
-    came_since: bool = True
+    came_since: bool = True  # whether a frame has come since that trouble
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +105,7 @@ class Finding:
     severity: Severity = "warning"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Alarm:
     """Something has been wrong since a time, in seconds since 1970; `name` is what to call it."""
 
@@ -153,10 +113,6 @@ class Alarm:
     since: float
     text: str
     severity: Severity
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as JSON values."""
-        return {each.name: getattr(self, each.name) for each in fields(self)}
 
 
 def only_blank(readings: Readings, settings: AlarmSettings) -> Finding | None:
@@ -230,35 +186,29 @@ def queue_fills(readings: Readings, settings: AlarmSettings) -> Finding | None:
     )
 
 
-def saturated(readings: Readings, settings: AlarmSettings) -> Finding | None:
-    """Find overexposed frames."""
-    if not _exceeds(readings.saturated, settings.max_saturated, settings):
-        return None
-    return Finding(
-        text=f"{_percent(readings.saturated.value)} of frames saturated "
-        f"({readings.saturated.hits:,} in {settings.window_s:g} s): attenuate the beam?"
-    )
+def _share_over(share: str, most: str, text: str) -> "_Check":
+    """Return what finds that a share of enough `Readings` is over its limit in the settings."""
+
+    def find(readings: Readings, settings: AlarmSettings) -> Finding | None:
+        found: Proportion = getattr(readings, share)
+        if found.total < settings.min_frames or found.value <= getattr(settings, most):
+            return None
+        span = f"{found.hits:,} in {settings.window_s:g} s"
+        return Finding(text=text.format(percent=_percent(found.value), span=span))
+
+    return find
 
 
-def ice(readings: Readings, settings: AlarmSettings) -> Finding | None:
-    """Find ice, where the truth of the frames is known."""
-    if not _exceeds(readings.ice, settings.max_ice, settings):
-        return None
-    return Finding(
-        text=f"ice in {_percent(readings.ice.value)} of frames "
-        f"({readings.ice.hits:,} in {settings.window_s:g} s)"
-    )
-
-
-def drift(readings: Readings, settings: AlarmSettings) -> Finding | None:
-    """Find images unlike those that the model was trained on."""
-    if not _exceeds(readings.outside, settings.max_outside, settings):
-        return None
-    return Finding(
-        text=f"{_percent(readings.outside.value)} of frames are unlike those that the model "
-        f"was trained on ({readings.outside.hits:,} in {settings.window_s:g} s): "
-        "check some verdicts by eye"
-    )
+saturated = _share_over(
+    "saturated", "max_saturated", "{percent} of frames saturated ({span}): attenuate the beam?"
+)
+ice = _share_over("ice", "max_ice", "ice in {percent} of frames ({span})")
+drift = _share_over(
+    "outside",
+    "max_outside",
+    "{percent} of frames are unlike those that the model was trained on ({span}): check some "
+    "verdicts by eye",
+)
 
 
 @dataclass(slots=True)
@@ -330,26 +280,17 @@ class Alarms:
             if finding is not None:
                 since = now if stood is None else stood.since
                 self._found[name] = now, finding
-                self._standing[name] = _alarm(name, since, finding.text, finding)
+                self._standing[name] = Alarm(name, since, finding.text, finding.severity)
             elif stood is not None:
                 last, found = self._found[name]
                 if now - last >= self.settings.hold_s:
                     del self._standing[name]
                     continue
                 text = f"over for {_seconds(now - last)}: {found.text}"
-                self._standing[name] = _alarm(name, stood.since, text, found)
+                self._standing[name] = Alarm(name, stood.since, text, found.severity)
         return tuple(
             sorted(self._standing.values(), key=lambda alarm: (_RANK[alarm.severity], alarm.since))
         )
-
-
-def _alarm(name: str, since: float, text: str, finding: Finding) -> Alarm:
-    return Alarm(name=name, since=since, text=text, severity=finding.severity)
-
-
-def _exceeds(share: Proportion, most: float, settings: AlarmSettings) -> bool:
-    """Return whether `share` is of enough frames and over `most`."""
-    return share.total >= settings.min_frames and share.value > most
 
 
 def _percent(value: float) -> str:

@@ -25,36 +25,20 @@ from deepfreak.live.messages import (
     SeriesEnded,
     Trouble,
 )
+from deepfreak.live.statistics import counts
 from deepfreak.live.statistics.alarms import Alarm, Alarms, AlarmSettings, Readings
-from deepfreak.live.statistics.bins import Counts, TimeBins
-from deepfreak.live.statistics.columns import (
-    DROPPED,
-    ICE,
-    ICE_KNOWN,
-    JUDGED,
-    KEEP,
-    LEVEL_KNOWN,
-    OUTSIDE,
-    SATURATED,
-    SENT_KNOWN,
-    WITHOUT_START,
-    Columns,
+from deepfreak.live.statistics.shown import (
+    DetectorMap,
+    Gallery,
+    RasterMap,
+    SeriesList,
+    ShownHit,
+    shortened,
 )
-from deepfreak.live.statistics.gallery import Gallery, ShownHit
-from deepfreak.live.statistics.hit_rate import dispersion
-from deepfreak.live.statistics.latency import quantile_ms
-from deepfreak.live.statistics.maps import DetectorMap, RasterMap
-from deepfreak.live.statistics.series import SeriesList, shortened
-from deepfreak.live.statistics.timeline import JUDGED_COLUMNS, Span, timeline
 from deepfreak.models.evaluation import Proportion
 
 _SECONDS = 600
 _MINUTES = 25 * 60
-_SPANS_OF_SECONDS = (Span(name="5 min", points=60, group=5),)
-_SPANS_OF_MINUTES = (
-    Span(name="1 h", points=60, group=1),
-    Span(name="24 h", points=96, group=15),
-)
 # The large number on the page: long enough to be steady, short enough to follow the sample.
 _HIT_RATE_S = 30.0
 _SPEED_S = 10.0
@@ -66,44 +50,33 @@ _TROUBLES = 20
 class Statistics:
     """Statistics of a run; safe to use from several threads.
 
-    Parameters
-    ----------
-    classes
-        The model's, in its order.
-    metadata
-        Shown beside the numbers, as JSON values: "source", "model", "policy".
-    levels
-        Range of `FrameOutcome.level` among the training images.
-    raster, serpentine
-        (rows, columns) of a raster scan, and whether every second row is scanned backwards.
-    alarms
-        When to raise alarms.
-
-    Raises
-    ------
-    InputError
-        The metadata are not JSON values, `levels` is not a range, or the raster has no positions.
+    Raises `InputError` where the metadata are not JSON values, `levels` is not a range, or the
+    raster has no positions.
     """
 
     def __init__(
         self,
         *,
-        classes: Sequence[str],
+        classes: Sequence[str],  # the model's, in its order
+        # shown beside the numbers, as JSON values: "source", "model", "policy"
         metadata: Mapping[str, Any] | None = None,
+        # range of `FrameOutcome.level` among the training images
         levels: tuple[float, float] | None = None,
+        # raster, serpentine: (rows, columns) of a raster scan, and whether every second row is
+        # scanned backwards
         raster: tuple[int, int] | None = None,
         serpentine: bool = False,
-        alarms: AlarmSettings | None = None,
+        alarms: AlarmSettings | None = None,  # when to raise alarms
         started: float | None = None,
     ) -> None:
         if levels is not None and not levels[0] < levels[1]:
             raise InputError(f"expected gray levels as (lowest, highest), found {levels}")
         self.classes = tuple(classes)
         self._facts = _as_json(metadata or {})
-        self._columns = Columns(self.classes, levels)
+        self._columns = counts.Columns(self.classes, levels)
         self._totals = np.zeros(self._columns.count, np.int64)
-        self._seconds = TimeBins(width_s=1.0, count=_SECONDS, columns=self._columns.count)
-        self._minutes = TimeBins(width_s=60.0, count=_MINUTES, columns=self._columns.count)
+        self._seconds = counts.TimeBins(width_s=1.0, count=_SECONDS, columns=self._columns.count)
+        self._minutes = counts.TimeBins(width_s=60.0, count=_MINUTES, columns=self._columns.count)
         self._map = DetectorMap()
         self._raster = None if raster is None else RasterMap(*raster, serpentine=serpentine)
         self._series = SeriesList()
@@ -153,32 +126,33 @@ class Statistics:
         """
         with self._lock:
             alarms = self._alarms.update(self._readings(now))
+            unknown = [] if self._totals[counts.ICE_KNOWN] else ["ice"]
+            unknown += ["unlike training"] if self._columns.levels is None else []
             recent = self._hits_among(self._seconds.last(now, _HIT_RATE_S))
             speed = self._seconds.last(now, _SPEED_S).sum(0)
-            counts = self._counts
             return {
                 "now": now,
                 "started": self._started,
                 "metadata": self._facts,
                 "classes": list(self.classes),
                 "state": self._state(alarms, recent),
-                "alarms": [alarm.to_json() for alarm in alarms],
-                "watched": self._watched(),
+                "alarms": [asdict(alarm) for alarm in alarms],
+                "watched": [name for name in self._alarms.names if name not in unknown],
                 "hit_rate": {**recent.to_json(), "window_s": _HIT_RATE_S},
                 "totals": self._totals_to_json(),
                 "rate_hz": float(speed[: len(DECISIONS)].sum() / _SPEED_S),
                 "latency_ms": {
-                    "p50": quantile_ms(speed[self._columns.latency], 0.5),
-                    "p99": quantile_ms(speed[self._columns.latency], 0.99),
+                    "p50": counts.quantile_ms(speed[self._columns.latency], 0.5),
+                    "p99": counts.quantile_ms(speed[self._columns.latency], 0.99),
                     "window_s": _SPEED_S,
-                    "since": "sent" if speed[SENT_KNOWN] else "received",
+                    "since": "sent" if speed[counts.SENT_KNOWN] else "received",
                 },
-                "queue": asdict(counts) | {"dropped": int(self._totals[DROPPED])},
+                "queue": asdict(self._counts) | {"dropped": int(self._totals[counts.DROPPED])},
                 "timelines": self._timelines(now),
                 "map": self._map.to_json(),
                 "raster": None if self._raster is None else self._raster.to_json(),
                 "hits": [hit.to_json() for hit in self._gallery.newest_first()],
-                "series": self._series.to_json(counts.waiting),
+                "series": self._series.to_json(self._counts.waiting),
                 "series_total": self._series.total,
             }
 
@@ -189,7 +163,7 @@ class Statistics:
             self._newest, self._last_frame, self._blank_since = 0.0, None, None
         self._newest = max(self._newest, outcome.decided)
         columns = self._columns.of(outcome)
-        judged, kept = outcome.decision in JUDGED, outcome.decision == "keep"
+        judged, kept = outcome.decision in counts.JUDGED, outcome.decision == "keep"
         self._totals[columns] += 1
         self._seconds.add(outcome.decided, columns)
         self._minutes.add(outcome.decided, columns)
@@ -208,9 +182,11 @@ class Statistics:
             if kept:
                 self._map.add(outcome.picture, outcome.decided)
 
-    def _hits_among(self, counts: Counts) -> Proportion:
+    def _hits_among(self, bins: counts.Counts) -> Proportion:
         """Return the hits among the judged frames of some bins."""
-        return Proportion(int(counts[:, KEEP].sum()), int(counts[:, JUDGED_COLUMNS].sum()))
+        return Proportion(
+            int(bins[:, counts.KEEP].sum()), int(bins[:, counts.JUDGED_COLUMNS].sum())
+        )
 
     def _readings(self, now: float) -> Readings:
         settings = self._alarms.settings
@@ -218,7 +194,8 @@ class Statistics:
         before, recent = both[: len(both) // 2], both[len(both) // 2 :]
         sums = recent.sum(0)
         came = int(sums[: len(DECISIONS)].sum())
-        judged = int(sums[JUDGED_COLUMNS].sum())
+        judged = int(sums[counts.JUDGED_COLUMNS].sum())
+        saturated = int(sums[counts.SATURATED])
         opened = self._series.open()
         trouble_at, trouble = self._troubles[-1] if self._troubles else (now, None)
         last_frame = self._last_frame or 0.0
@@ -227,13 +204,13 @@ class Statistics:
             recent=self._hits_among(recent),
             before=self._hits_among(before),
             spread=_spread(before),
-            saturated=Proportion(int(sums[SATURATED]), max(judged, int(sums[SATURATED]))),
-            ice=Proportion(int(sums[ICE]), int(sums[ICE_KNOWN])),
-            outside=Proportion(int(sums[OUTSIDE]), int(sums[LEVEL_KNOWN])),
+            saturated=Proportion(saturated, max(judged, saturated)),
+            ice=Proportion(int(sums[counts.ICE]), int(sums[counts.ICE_KNOWN])),
+            outside=Proportion(int(sums[counts.OUTSIDE]), int(sums[counts.LEVEL_KNOWN])),
             blank_s=0.0 if self._blank_since is None else now - self._blank_since,
             blank_frames=self._blank_frames if came else 0,
-            dropped=Proportion(int(sums[DROPPED]), came),
-            without_start=Proportion(int(sums[WITHOUT_START]), judged),
+            dropped=Proportion(int(sums[counts.DROPPED]), came),
+            without_start=Proportion(int(sums[counts.WITHOUT_START]), judged),
             waiting=self._counts.waiting,
             capacity=self._counts.capacity,
             workers=self._counts.workers,
@@ -244,15 +221,6 @@ class Statistics:
             troubles=sum(now - at <= settings.trouble_s for at, _ in self._troubles),
             came_since=last_frame > trouble_at,
         )
-
-    def _watched(self) -> list[str]:
-        """Return the names of the alarms for which there are numbers."""
-        unknown = set()
-        if self._columns.levels is None:
-            unknown.add("unlike training")
-        if not self._totals[ICE_KNOWN]:
-            unknown.add("ice")
-        return [name for name in self._alarms.names if name not in unknown]
 
     def _state(self, alarms: Sequence[Alarm], recent: Proportion) -> dict[str, str]:
         """Return the state of the run in a word or two."""
@@ -272,25 +240,30 @@ class Statistics:
             "frames": sum(decisions),
             "decisions": dict(zip(DECISIONS, decisions, strict=True)),
             "classes": dict(zip(self.classes, classes, strict=True)),
-            "saturated": int(self._totals[SATURATED]),
-            "ice": int(self._totals[ICE]) if self._totals[ICE_KNOWN] else None,
+            "saturated": int(self._totals[counts.SATURATED]),
+            "ice": int(self._totals[counts.ICE]) if self._totals[counts.ICE_KNOWN] else None,
             "hit_rate": Proportion(
-                int(self._totals[KEEP]), int(self._totals[JUDGED_COLUMNS].sum())
+                int(self._totals[counts.KEEP]), int(self._totals[counts.JUDGED_COLUMNS].sum())
             ).to_json(),
         }
 
     def _timelines(self, now: float) -> list[dict[str, Any]]:
+        spans = (
+            (self._seconds, "5 min", 60, 5),
+            (self._minutes, "1 h", 60, 1),
+            (self._minutes, "24 h", 96, 15),
+        )
         return [
-            *(timeline(self._seconds, span, self._columns, now) for span in _SPANS_OF_SECONDS),
-            *(timeline(self._minutes, span, self._columns, now) for span in _SPANS_OF_MINUTES),
+            counts.timeline(bins, self._columns, now, name=name, points=points, group=group)
+            for bins, name, points, group in spans
         ]
 
 
-def _spread(counts: Counts) -> float:
-    """Return the dispersion of the hit rate over bins of some seconds."""
-    whole = len(counts) - len(counts) % _SPREAD_BIN_S
-    sums = counts[:whole].reshape(-1, _SPREAD_BIN_S, counts.shape[1]).sum(1)
-    return dispersion(sums[:, KEEP], sums[:, JUDGED_COLUMNS].sum(1))
+def _spread(bins: counts.Counts) -> float:
+    """Return the counts.dispersion of the hit rate over bins of some seconds."""
+    whole = len(bins) - len(bins) % _SPREAD_BIN_S
+    sums = bins[:whole].reshape(-1, _SPREAD_BIN_S, bins.shape[1]).sum(1)
+    return counts.dispersion(sums[:, counts.KEEP], sums[:, counts.JUDGED_COLUMNS].sum(1))
 
 
 def _as_json(metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,21 +4,30 @@ General decoders turn tags into objects on their own: regular expressions, decim
 references that make a value contain itself. A message from a network must not choose what runs
 here. So tags stay `Tagged`, whatever they say; who needs one asks for it by number. Byte strings
 stay where they are in the message, without a copy.
+
+Typed arrays (RFC 8746) are plain, or under DECTRIS's tag for compressed bytes::
+
+    40 [[slow, fast], 69 bytes]                          uint16, little-endian, row-major
+    40 [[slow, fast], 69 (56500 ["bslz4", 2, bytes])]    the same, compressed
 """
 
 import struct
 from dataclasses import dataclass
+from typing import Any
+
+import cbor2
+import numpy as np
 
 from deepfreak.errors import FrameError
+from deepfreak.formats.frame import require_shape
+from deepfreak.live.receive.dectris.compression import Algorithm, CompressedArray, as_algorithm
 
 MAX_DEPTH = 16
 MAX_ITEMS = 50_000  # a start message has about a hundred
 MAX_TEXT_LENGTH = 1 << 20
 
 _SIZES = {24: 1, 25: 2, 26: 4, 27: 8}
-_HALF = struct.Struct(">e").unpack
-_SINGLE = struct.Struct(">f").unpack
-_DOUBLE = struct.Struct(">d").unpack
+_FLOATS = {25: struct.Struct(">e"), 26: struct.Struct(">f"), 27: struct.Struct(">d")}
 _SIMPLE = {20: False, 21: True, 22: None, 23: None}
 _BREAK = 0xFF
 
@@ -34,14 +43,10 @@ class Tagged:
 def read_item(message: bytes | memoryview) -> object:
     """Return the one item that `message` holds.
 
-    It consists of int, float, str, bool, None, `memoryview` for byte strings, list, dict with
-    texts as keys, and `Tagged`.
-
-    Raises
-    ------
-    FrameError
-        It is no CBOR, is too short or too long, is nested too deeply or has too many items, or uses
-        what no detector writes: other keys than texts, the same key twice, strings in parts.
+    It consists of int, float, str, bool, None, `memoryview` for byte strings, list, dict with texts
+    as keys, and `Tagged`. Raises `FrameError` where it is no CBOR, is too short or too long, is
+    nested too deeply or has too many items, or uses what no detector writes: other keys than texts,
+    the same key twice, strings in parts.
     """
     reader = _Reader(memoryview(message).cast("B"))
     item = reader.item(0)
@@ -103,18 +108,12 @@ class _Reader:
         return int.from_bytes(self._take(size), "big")
 
     def _simple(self, short: int) -> object:
-        match short:
-            case 25:
-                value: float = _HALF(self._take(2))[0]
-            case 26:
-                value = _SINGLE(self._take(4))[0]
-            case 27:
-                value = _DOUBLE(self._take(8))[0]
-            case _:
-                if short not in _SIMPLE:
-                    raise FrameError("expected a CBOR value, found a simple one without a meaning")
-                return _SIMPLE[short]
-        return value
+        if short in _FLOATS:
+            value: float = _FLOATS[short].unpack(self._take(_FLOATS[short].size))[0]
+            return value
+        if short not in _SIMPLE:
+            raise FrameError("expected a CBOR value, found a simple one without a meaning")
+        return _SIMPLE[short]
 
     def _text(self, length: int) -> str:
         if length > MAX_TEXT_LENGTH:
@@ -161,3 +160,66 @@ class _Reader:
             )
         self.place = place + length
         return self._message[place : place + length]
+
+
+ROW_MAJOR = 40
+COLUMN_MAJOR = 1040
+COMPRESSED = 56500
+
+# RFC 8746, table 1; 76 is reserved, 83 and 87 (16 byte floats) no detector writes
+_DTYPES = {
+    64 + place: name
+    for place, name in enumerate((
+        "u1", ">u2", ">u4", ">u8", "u1", "<u2", "<u4", "<u8",
+        "i1", ">i2", ">i4", ">i8", None, "<i2", "<i4", "<i8",
+        ">f2", ">f4", ">f8", None, "<f2", "<f4", "<f8",
+    ))
+    if name is not None
+}  # fmt: skip
+_TAGS = {np.dtype(name): tag for tag, name in _DTYPES.items() if tag != 68}
+
+
+def read_array(item: object) -> CompressedArray:
+    """Return a two-dimensional typed array; its data are looked at when it is decoded."""
+    match item:
+        case Tagged(number=40 | 1040 as order, value=[[int(slow), int(fast)], Tagged() as typed]):
+            require_shape((slow, fast))
+        case _:
+            raise FrameError(
+                "expected a typed array of two dimensions (CBOR tag 40), found something else"
+            )
+    name = _DTYPES.get(typed.number)
+    if name is None:
+        raise FrameError(f"expected a typed array (CBOR tags 64 to 86), found tag {typed.number}")
+    algorithm: Algorithm = "none"
+    element_size = 0
+    match typed.value:
+        case memoryview() as data:
+            pass
+        case Tagged(number=56500, value=[kind, int(element_size), memoryview() as data]):
+            algorithm = as_algorithm(kind)
+        case _:
+            raise FrameError(
+                "expected the bytes of a typed array, plain or under CBOR tag 56500, "
+                "found something else"
+            )
+    return CompressedArray(
+        shape=(slow, fast),
+        dtype=np.dtype(name),
+        column_major=order == COLUMN_MAJOR,
+        algorithm=algorithm,
+        element_size=element_size,
+        data=data,
+    )
+
+
+def as_tag(coded: CompressedArray) -> cbor2.CBORTag:
+    """Return what CBOR's writer makes a typed array of; `FrameError` where there is no such."""
+    if coded.dtype not in _TAGS:
+        raise FrameError(f"expected pixels of a type that CBOR has, found {coded.dtype}")
+    data: Any = bytes(coded.data)
+    if coded.algorithm != "none":
+        data = cbor2.CBORTag(COMPRESSED, [coded.algorithm, coded.element_size, data])
+    typed = cbor2.CBORTag(_TAGS[coded.dtype], data)
+    order = COLUMN_MAJOR if coded.column_major else ROW_MAJOR
+    return cbor2.CBORTag(order, [list(coded.shape), typed])

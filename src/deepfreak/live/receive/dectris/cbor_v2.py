@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+import cbor2
 import numpy as np
 
 from deepfreak.errors import FrameError
-from deepfreak.formats.frame import MAX_PIXELS, Metadata, Valid, require_shape
-from deepfreak.formats.headers import metadata_from
-from deepfreak.live.receive.dectris.cbor_items import Tagged, read_item
+from deepfreak.formats.frame import MAX_PIXELS, Valid, require_shape
+from deepfreak.live.receive.dectris.cbor_items import Tagged, as_tag, read_array, read_item
 from deepfreak.live.receive.dectris.compression import CompressedArray, decode, encode
 from deepfreak.live.receive.dectris.messages import (
     MAX_CHANNELS,
@@ -22,43 +22,26 @@ from deepfreak.live.receive.dectris.messages import (
     Start,
     UnreadableFields,
     deepfreak_fields,
-    deepfreak_metadata,
+    image_words,
+    read_about,
     read_count,
+    read_metadata,
     read_name,
     read_number,
     read_sent,
-    read_text,
     read_truth,
     shown,
+    start_words,
 )
-from deepfreak.live.receive.dectris.typed_arrays import as_tag, read_array
 
 SELF_DESCRIBED = 55799
 TIME_BASE_HZ = 100_000_000
 
 _MAX_MASKED = 2 * MAX_PIXELS  # in all channels together
 
-# What a person wants to know of a series, by its name here: numbers, and texts.
-_NUMBERS = {
-    "count_time_s": "count_time",
-    "frame_time_s": "frame_time",
-    "energy_eV": "incident_energy",
-}
-_TEXTS = {
-    "detector": "detector_description",
-    "serial_number": "detector_serial_number",
-    "sensor": "sensor_material",
-}
-
 
 def read_message(payload: bytes | memoryview) -> Message:
-    """Return what a message says, the pixels of an image not looked at.
-
-    Raises
-    ------
-    FrameError
-        It is no message of Stream V2, or one that contradicts itself.
-    """
+    """Return what a message says, the pixels of an image not looked at."""
     message = _map(payload)
     unique = message.get("series_unique_id")
     unique_id = None if unique is None else read_name(unique, "a series_unique_id")
@@ -82,13 +65,7 @@ def read_message(payload: bytes | memoryview) -> Message:
 
 
 def read_pixels(payload: bytes | memoryview, channel: str | None) -> CompressedArray:
-    """Return the pixels of one channel of an image message, the first if None.
-
-    Raises
-    ------
-    FrameError
-        It is not an image message, or has no such channel.
-    """
+    """Return the pixels of one channel of an image message, the first if None."""
     data = _map(payload).get("data")
     if not isinstance(data, dict) or not 0 < len(data) <= MAX_CHANNELS:
         raise FrameError(f"expected an image of 1 to {MAX_CHANNELS} channels, found {_many(data)}")
@@ -106,8 +83,6 @@ def encode_start(start: Start, *, mask_dtype: str = "<u4", dated: bool = True) -
     Detectors send masks of 32 bits; to keep one, 8 are enough. Without a date, equal series have
     equal messages.
     """
-    import cbor2
-
     known = start.metadata
     slow, fast = start.shape or (0, 0)
     beam_slow, beam_fast = known.get("beam_center_px", (0.0, 0.0))
@@ -140,8 +115,6 @@ def encode_start(start: Start, *, mask_dtype: str = "<u4", dated: bool = True) -
     }
     if dated:
         message["arm_date"] = cbor2.CBORTag(0, _now())
-    if start.unique_id is not None:
-        message["series_unique_id"] = start.unique_id
     if start.expected is not None:
         message["number_of_images"] = start.expected
     if start.dtype is not None:
@@ -149,18 +122,11 @@ def encode_start(start: Start, *, mask_dtype: str = "<u4", dated: bool = True) -
     if "saturation" in known:
         # the documentation has a whole number here
         message["saturation_value"] = int(known["saturation"])
-    words: dict[str, Any] = {key: known[key] for key in ("pedestal", "gain") if key in known}
-    if start.simulated:
-        words["simulated"] = True
-    if words:
-        message["user_data"] = {"deepfreak": words}
-    return bytes(cbor2.dumps(cbor2.CBORTag(SELF_DESCRIBED, message)))
+    return _encoded(message, start.unique_id, start_words(start))
 
 
 def encode_image(image: Image, pixels: Mapping[str, CompressedArray]) -> bytes:
     """Return the image message with the pixels of each channel."""
-    import cbor2
-
     message: dict[str, Any] = {
         "type": "image",
         "data": {channel: as_tag(coded) for channel, coded in pixels.items()},
@@ -171,25 +137,19 @@ def encode_image(image: Image, pixels: Mapping[str, CompressedArray]) -> bytes:
         "start_time": [0, TIME_BASE_HZ],
         "stop_time": [0, TIME_BASE_HZ],
     }
-    if image.unique_id is not None:
-        message["series_unique_id"] = image.unique_id
-    words: dict[str, Any] = {}
-    if image.truth is not None:
-        words["truth"] = dict(image.truth)
-    if image.sent is not None:
-        words["sent"] = float(image.sent)
-    if words:
-        message["user_data"] = {"deepfreak": words}
-    return bytes(cbor2.dumps(cbor2.CBORTag(SELF_DESCRIBED, message)))
+    return _encoded(message, image.unique_id, image_words(image))
 
 
 def encode_end(end: End) -> bytes:
     """Return the end message of a series."""
-    import cbor2
+    return _encoded({"type": "end", "series_id": end.series_id}, end.unique_id, {})
 
-    message: dict[str, Any] = {"type": "end", "series_id": end.series_id}
-    if end.unique_id is not None:
-        message["series_unique_id"] = end.unique_id
+
+def _encoded(message: dict[str, Any], unique_id: str | None, user_data: dict[str, Any]) -> bytes:
+    if unique_id is not None:
+        message["series_unique_id"] = unique_id
+    if user_data:
+        message["user_data"] = user_data
     return bytes(cbor2.dumps(cbor2.CBORTag(SELF_DESCRIBED, message)))
 
 
@@ -219,8 +179,10 @@ def _start(message: Mapping[str, object], series_id: int, unique_id: str | None)
     shape = unread.read("image size", lambda: _shape(message))
     words = deepfreak_fields(message.get("user_data"))
     expected = message.get("number_of_images")
-    known = _metadata(message)
-    known.update(deepfreak_metadata(words))
+    distance_m = read_number(message.get("detector_distance"))
+    translation = message.get("detector_translation")
+    if not distance_m and isinstance(translation, list) and len(translation) == 3:
+        distance_m = read_number(translation[2])
     dtype = message.get("image_dtype")
     return Start(
         series_id=series_id,
@@ -233,10 +195,22 @@ def _start(message: Mapping[str, object], series_id: int, unique_id: str | None)
         if dtype is None
         else unread.read("image type", lambda: read_name(dtype, "an image_dtype")),
         channels=unread.read("channels", lambda: _channels(message.get("channels", []))) or (),
-        metadata=known,
+        metadata=read_metadata(
+            message,
+            words,
+            saturation="saturation_value",
+            pixel_size="pixel_size_x",
+            wavelength="incident_wavelength",
+            distance_m=None if distance_m is None else abs(distance_m),
+        ),
         masks=_masks(message.get("pixel_mask"), shape, unread),
         simulated=words.get("simulated") is True,
-        about=_about(message),
+        about=read_about(
+            message,
+            energy="incident_energy",
+            detector="detector_description",
+            serial_number="detector_serial_number",
+        ),
         unread=unread,
     )
 
@@ -256,26 +230,6 @@ def _channels(channels: object) -> tuple[str, ...]:
             f"expected a list of at most {MAX_CHANNELS} channels, found {_many(channels)}"
         )
     return tuple(read_name(channel, "the name of a channel") for channel in channels)
-
-
-def _metadata(message: Mapping[str, object]) -> Metadata:
-    """Return the metadata of each frame; lengths are in metres in the message."""
-
-    def number(key: str) -> float | None:
-        return read_number(message.get(key))
-
-    distance, pixel = number("detector_distance"), number("pixel_size_x")
-    translation = message.get("detector_translation")
-    if not distance and isinstance(translation, list) and len(translation) == 3:
-        distance = read_number(translation[2])
-    return metadata_from(
-        saturation=number("saturation_value"),
-        beam_slow=number("beam_center_y"),
-        beam_fast=number("beam_center_x"),
-        pixel_size_mm=None if pixel is None else pixel * 1e3,
-        distance_mm=None if distance is None else abs(distance) * 1e3,
-        wavelength_A=number("incident_wavelength"),
-    )
 
 
 def _masks(
@@ -314,12 +268,6 @@ def _coded_mask(channel: str, item: object, shape: tuple[int, int] | None) -> Co
     if shape is not None and coded.shape != shape:
         raise FrameError(f"expected a pixel mask of {shape} pixels, found {coded.shape}")
     return coded
-
-
-def _about(message: Mapping[str, object]) -> dict[str, Any]:
-    numbers = {name: read_number(message.get(key)) for name, key in _NUMBERS.items()}
-    texts = {name: read_text(message.get(key)) for name, key in _TEXTS.items()}
-    return {name: value for name, value in (texts | numbers).items() if value}
 
 
 def _many(value: object) -> str:

@@ -40,21 +40,14 @@ _names = itertools.count()
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CompressedArray:
-    """An array as it came, or as it is sent.
+    """An array as it came, or as it is sent."""
 
-    Attributes
-    ----------
-    shape, dtype
-        What it is when decompressed; the byte order is the dtype's.
-    column_major
-        Whether the first index runs fastest.
-    algorithm, element_size
-        How it is compressed; bitshuffle's elements in bytes, 0 where it has none.
-    """
-
+    # shape, dtype: what it is when decompressed; the byte order is the dtype's
     shape: tuple[int, int]
     dtype: np.dtype[Any]
-    column_major: bool = False
+    column_major: bool = False  # whether the first index runs fastest
+    # algorithm, element_size: how it is compressed; bitshuffle's elements in bytes, 0 where it has
+    # none
     algorithm: Algorithm = "none"
     element_size: int = 0
     data: bytes | memoryview = field(repr=False)
@@ -66,13 +59,7 @@ class CompressedArray:
 
 
 def decode(coded: CompressedArray) -> NDArray[Any]:
-    """Return the array [slow, fast] in the machine's byte order, in memory of its own.
-
-    Raises
-    ------
-    FrameError
-        The data are not what is said of them, or larger than any detector's.
-    """
+    """Return the array [slow, fast] in the machine's byte order, in memory of its own."""
     _require_sensible(coded)
     flat = np.empty(coded.nbytes, dtype=np.uint8)
     _decompress(coded, flat)

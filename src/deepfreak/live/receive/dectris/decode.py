@@ -8,18 +8,12 @@ from deepfreak.errors import FrameError
 from deepfreak.formats.frame import Counts, Frame, Valid
 from deepfreak.formats.measured import missing_by_reason
 from deepfreak.live.receive.dectris import cbor_v2, json_v1
-from deepfreak.live.receive.dectris.compression import CompressedArray, decode
+from deepfreak.live.receive.dectris.compression import decode
 from deepfreak.live.receive.dectris.messages import Start
 
 
 class StreamDecoder:
-    """Makes a frame of an image's payload and its number; `decoder` returns one.
-
-    Attributes
-    ----------
-    lacks
-        "mask" if the mask does not fit the last frame, which is then without it.
-    """
+    """Makes a frame of an image's payload and its number; `decoder` returns one."""
 
     def __init__(
         self,
@@ -30,20 +24,18 @@ class StreamDecoder:
         channel: str | None,
         mask: Valid | None,
     ) -> None:
+        # "mask" if the mask does not fit the last frame, which is then without it
         self.lacks: tuple[str, ...] = ()
         self._kind, self._start, self._series, self._channel = kind, start, series, channel
         self._measured = None if mask is None else ~mask
 
     def __call__(self, payload: bytes | memoryview, number: int) -> Frame:
-        """Return the frame.
-
-        Raises
-        ------
-        FrameError
-            The payload is not an image of this series.
-        """
+        """Return the frame; `FrameError` where the payload is not an image of this series."""
         start, measured = self._start, self._measured
-        coded = _pixels(self._kind, payload, self._channel)
+        if self._kind == "dectris-v1":
+            coded = json_v1.read_pixels(json_v1.split(payload))
+        else:
+            coded = cbor_v2.read_pixels(payload, self._channel)
         if start.shape is not None and coded.shape != start.shape:
             raise FrameError(
                 f"expected an image of {start.shape} pixels, as the series' start says, "
@@ -64,61 +56,31 @@ class StreamDecoder:
 
 def decoder(
     kind: Literal["dectris-v2", "dectris-v1"],
+    # what the source gives with `SeriesBegan`: a start message of Stream V2 for both kinds, with
+    # what is known; empty where nothing is
     context: bytes,
     *,
-    series: str,
+    series: str,  # its name, which the frames get as their file
+    # which of several (thresholds) to take; None: the first that the detector announced
     channel: str | None = None,
 ) -> StreamDecoder:
-    """Return what makes frames of a series.
-
-    Parameters
-    ----------
-    context
-        What the source gives with `SeriesBegan`: a start message of Stream V2 for both
-        kinds, with what is known; empty where nothing is.
-    series
-        Its name, which the frames get as their file.
-    channel
-        Which of several (thresholds) to take; None: the first that the detector announced.
-
-    Raises
-    ------
-    FrameError
-        The context is no start message or has no such channel.
-    """
-    start = _read_context(context)
+    """Return what makes frames of a series; `FrameError` for anything else."""
+    start = cbor_v2.read_message(context) if context else Start(series_id=0)
+    if not isinstance(start, Start):
+        raise FrameError("expected the start message of a series, found another one")
     if kind == "dectris-v1":
         channel = json_v1.CHANNEL
     elif start.channels:
         channel = start.channels[0] if channel is None else channel
-        _require_channel(channel, start.channels)
+        if channel not in start.channels:
+            raise FrameError(
+                f"expected one of the detector's channels, {', '.join(start.channels):.200}, "
+                f"found {channel:.60}"
+            )
     # the only mask is that of the only channel, though the start names none
     only = next(iter(start.masks)) if len(start.masks) == 1 and not start.channels else None
     mask = start.masks.get(channel or only or "")
     return StreamDecoder(kind, start, series=series, channel=channel, mask=mask)
-
-
-def _read_context(context: bytes) -> Start:
-    if not context:
-        return Start(series_id=0)
-    start = cbor_v2.read_message(context)
-    if not isinstance(start, Start):
-        raise FrameError("expected the start message of a series, found another one")
-    return start
-
-
-def _require_channel(channel: str, channels: tuple[str, ...]) -> None:
-    if channel not in channels:
-        raise FrameError(
-            f"expected one of the detector's channels, {', '.join(channels):.200}, "
-            f"found {channel:.60}"
-        )
-
-
-def _pixels(kind: str, payload: bytes | memoryview, channel: str | None) -> CompressedArray:
-    if kind == "dectris-v1":
-        return json_v1.read_pixels(json_v1.split(payload))
-    return cbor_v2.read_pixels(payload, channel)
 
 
 def _valid(counts: Counts, measured: Valid | None) -> Valid:
@@ -130,8 +92,7 @@ def _valid(counts: Counts, measured: Valid | None) -> Valid:
     if measured is not None:
         return measured if counts.dtype.kind != "f" else measured & np.isfinite(counts)
     unsigned = counts.dtype.kind == "u"
-    missing = missing_by_reason(counts, counting=unsigned, gaps=False)
     valid = np.ones(counts.shape, dtype=np.bool_)
-    for where in missing.values():
+    for where in missing_by_reason(counts, counting=unsigned, gaps=False).values():
         valid &= ~where
     return valid

@@ -18,8 +18,7 @@ from typing import Any, cast
 import numpy as np
 
 from deepfreak.errors import FrameError
-from deepfreak.formats.frame import Metadata, Valid, require_shape
-from deepfreak.formats.headers import metadata_from
+from deepfreak.formats.frame import Valid, require_shape
 from deepfreak.live.receive.dectris.compression import Algorithm, CompressedArray, decode
 from deepfreak.live.receive.dectris.messages import (
     End,
@@ -28,13 +27,15 @@ from deepfreak.live.receive.dectris.messages import (
     Start,
     UnreadableFields,
     deepfreak_fields,
-    deepfreak_metadata,
+    image_words,
+    read_about,
     read_count,
+    read_metadata,
     read_number,
     read_sent,
-    read_text,
     read_truth,
     shown,
+    start_words,
 )
 
 Part = bytes | memoryview
@@ -45,41 +46,15 @@ CHANNEL = "image"  # V1 has one channel, without a name
 
 _WORD = struct.Struct("<I")
 _DTYPES = (
-    "uint8",
-    "uint16",
-    "uint32",
-    "uint64",
-    "int8",
-    "int16",
-    "int32",
-    "int64",
-    "float32",
-    "float64",
+    *("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
+    *("float32", "float64"),
 )
 _ENCODING = re.compile(r"(?P<shuffle>bs(?P<bits>8|16|32|64)-?)?(?P<lz4>lz4)?(?P<order>[<>])")
 _APPENDICES = ("dflatfield-1.0", "flatfield-1.0", "dpixelmask-1.0", "dcountrate_table-1.0")
 
-# What a person wants to know of a series, by its name here: numbers, and texts.
-_NUMBERS = {
-    "count_time_s": "count_time",
-    "frame_time_s": "frame_time",
-    "energy_eV": "photon_energy",
-}
-_TEXTS = {
-    "detector": "description",
-    "serial_number": "detector_number",
-    "sensor": "sensor_material",
-}
-
 
 def read_message(parts: Sequence[Part]) -> Message:
-    """Return what a message says, the pixels of an image not looked at.
-
-    Raises
-    ------
-    FrameError
-        It is no message of Stream V1, or one that contradicts itself.
-    """
+    """Return what a message says, the pixels of an image not looked at."""
     if not 0 < len(parts) <= MAX_PARTS:
         raise FrameError(f"expected 1 to {MAX_PARTS} parts of a message, found {len(parts)}")
     first = _json(parts[0])
@@ -186,12 +161,8 @@ def encode_start(start: Start) -> list[bytes]:
     if mask is not None:
         about = {"htype": "dpixelmask-1.0", "shape": [fast, slow], "type": "uint32"}
         parts += [_text(about), mask.astype("<u4").tobytes()]
-    words: dict[str, Any] = {key: known[key] for key in ("pedestal", "gain") if key in known}
-    if start.simulated:
-        words["simulated"] = True
-    if words:
-        parts.append(_text({"deepfreak": words}))
-    return parts
+    words = start_words(start)
+    return [*parts, _text(words)] if words else parts
 
 
 def encode_image(image: Image, pixels: CompressedArray) -> list[bytes]:
@@ -212,14 +183,8 @@ def encode_image(image: Image, pixels: CompressedArray) -> list[bytes]:
     first = {"htype": "dimage-1.0", "series": image.series_id, "frame": image.number, "hash": ""}
     times = {"htype": "dconfig-1.0", "start_time": 0, "stop_time": 0, "real_time": 0}
     parts = [_text(first), _text(about), bytes(pixels.data), _text(times)]
-    words: dict[str, Any] = {}
-    if image.truth is not None:
-        words["truth"] = dict(image.truth)
-    if image.sent is not None:
-        words["sent"] = image.sent
-    if words:
-        parts.append(_text({"deepfreak": words}))
-    return parts
+    words = image_words(image)
+    return [*parts, _text(words)] if words else parts
 
 
 def encode_end(end: End) -> list[bytes]:
@@ -248,17 +213,24 @@ def _start(first: Mapping[str, object], parts: Sequence[Part], series_id: int) -
                 masks[CHANNEL] = mask
         rest = rest[2:]
     words = deepfreak_fields(_appendix(rest))
-    known = _metadata(config)
-    known.update(deepfreak_metadata(words))
     return Start(
         series_id=series_id,
         expected=unread.read("number of images", lambda: _expected(config)),
         shape=shape,
         channels=(CHANNEL,),
-        metadata=known,
+        metadata=read_metadata(
+            config,
+            words,
+            saturation="countrate_correction_count_cutoff",
+            pixel_size="x_pixel_size",
+            wavelength="wavelength",
+            distance_m=read_number(config.get("detector_distance")),
+        ),
         masks=masks,
         simulated=words.get("simulated") is True,
-        about=_about(config),
+        about=read_about(
+            config, energy="photon_energy", detector="description", serial_number="detector_number"
+        ),
         unread=unread,
     )
 
@@ -282,29 +254,6 @@ def _mask(about: Mapping[str, object], blob: Part, shape: tuple[int, int] | None
     if shape is not None and coded.shape != shape:
         raise FrameError(f"expected a pixel mask of {shape} pixels, found {coded.shape}")
     return np.asarray(decode(coded) != 0)
-
-
-def _metadata(config: Mapping[str, object]) -> Metadata:
-    """Return the metadata of each frame; lengths are in metres in the configuration."""
-
-    def number(key: str) -> float | None:
-        return read_number(config.get(key))
-
-    distance, pixel = number("detector_distance"), number("x_pixel_size")
-    return metadata_from(
-        saturation=number("countrate_correction_count_cutoff"),
-        beam_slow=number("beam_center_y"),
-        beam_fast=number("beam_center_x"),
-        pixel_size_mm=None if pixel is None else pixel * 1e3,
-        distance_mm=None if distance is None else distance * 1e3,
-        wavelength_A=number("wavelength"),
-    )
-
-
-def _about(config: Mapping[str, object]) -> dict[str, Any]:
-    numbers = {name: read_number(config.get(key)) for name, key in _NUMBERS.items()}
-    texts = {name: read_text(config.get(key)) for name, key in _TEXTS.items()}
-    return {name: value for name, value in (texts | numbers).items() if value}
 
 
 def _shape(shape: object) -> tuple[int, int]:

@@ -38,41 +38,25 @@ class UnreadableFields(dict[str, str]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """A series begins.
+    """A series begins."""
 
-    Attributes
-    ----------
-    series_id, unique_id
-        The detector's count of its series, which begins again when it is restarted, and the name
-        that Stream V2 gives a series.
-    expected
-        How many images there will be, None where that is not said.
-    shape
-        Of each image, (slow, fast).
-    channels
-        SeriesNames of an image's channels (thresholds), in their order.
-    metadata
-        The metadata of each image, as in `Frame`.
-    masks
-        By channel [slow, fast], true where a pixel is missing.
-    simulated
-        Whether our own simulation speaks here.
-    about
-        What a person wants to know, as JSON values.
-    unread
-        The fields that could not be read, and why.
-    """
-
+    # series_id, unique_id: the detector's count of its series, which begins again when it is
+    # restarted, and the name that Stream V2 gives a series
     series_id: int
     unique_id: str | None = None
-    expected: int | None = None
-    shape: tuple[int, int] | None = None
+    expected: int | None = None  # how many images there will be, None where that is not said
+    shape: tuple[int, int] | None = None  # of each image, (slow, fast)
     dtype: str | None = None
+    # names of an image's channels (thresholds), in their order
     channels: tuple[str, ...] = ()
+    # the metadata of each image, as in `Frame`
     metadata: Metadata = field(default_factory=Metadata)
+    # by channel [slow, fast], true where a pixel is missing
     masks: Mapping[str, Valid] = field(default_factory=dict, repr=False)
-    simulated: bool = False
+    simulated: bool = False  # whether our own simulation speaks here
+    # what a person wants to know, as JSON values
     about: Mapping[str, Any] = field(default_factory=dict)
+    # the fields that could not be read, and why
     unread: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -168,11 +152,58 @@ def read_sent(words: Mapping[str, object]) -> float | None:
     return sent if sent is not None and sent > 0 else None
 
 
-def deepfreak_metadata(words: Mapping[str, object]) -> Metadata:
-    """Return what only a simulated detector needs to say: its pedestal and gain."""
+def start_words(start: Start) -> dict[str, Any]:
+    """Return what our own replay adds to a start: what only a simulated detector needs to say."""
+    words = {key: start.metadata.get(key) for key in ("pedestal", "gain")}
+    return _said(words | {"simulated": start.simulated or None})
+
+
+def image_words(image: Image) -> dict[str, Any]:
+    """Return what our own replay adds to an image."""
+    return _said({"truth": image.truth and dict(image.truth), "sent": image.sent})
+
+
+def _said(words: Mapping[str, Any]) -> dict[str, Any]:
+    said = {key: value for key, value in words.items() if value is not None}
+    return {"deepfreak": said} if said else {}
+
+
+def read_metadata(
+    table: Mapping[str, object],
+    words: Mapping[str, object],
+    *,
+    saturation: str,
+    pixel_size: str,
+    wavelength: str,
+    distance_m: float | None,
+) -> Metadata:
+    """Return the metadata of each frame, by their names in the message, where pixels are in m."""
+
+    def number(key: str) -> float | None:
+        return read_number(table.get(key))
+
+    pixel_m = number(pixel_size)
     return metadata_from(
-        pedestal=read_number(words.get("pedestal")), gain=read_number(words.get("gain"))
+        saturation=number(saturation),
+        beam_slow=number("beam_center_y"),
+        beam_fast=number("beam_center_x"),
+        pixel_size_mm=None if pixel_m is None else pixel_m * 1e3,
+        distance_mm=None if distance_m is None else distance_m * 1e3,
+        wavelength_A=number(wavelength),
+        pedestal=read_number(words.get("pedestal")),
+        gain=read_number(words.get("gain")),
     )
+
+
+def read_about(
+    table: Mapping[str, object], *, energy: str, detector: str, serial_number: str
+) -> dict[str, Any]:
+    """Return what a person wants to know of a series, by its name here."""
+    numbers = {"count_time_s": "count_time", "frame_time_s": "frame_time", "energy_eV": energy}
+    texts = {"detector": detector, "serial_number": serial_number, "sensor": "sensor_material"}
+    found: dict[str, Any] = {name: read_text(table.get(key)) for name, key in texts.items()}
+    found |= {name: read_number(table.get(key)) for name, key in numbers.items()}
+    return {name: value for name, value in found.items() if value}
 
 
 def shown(value: object) -> str:

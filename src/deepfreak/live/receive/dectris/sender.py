@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
+import zmq
 from numpy.typing import NDArray
 
 from deepfreak.errors import InputError
@@ -34,27 +35,16 @@ def encode_image(
     number: int,
     pixels: Pixels,
     *,
-    start: Start,
+    start: Start,  # the series' start; its channels name those of `pixels`
     protocol: Protocol = "v2",
     compression: Compression = "bslz4",
+    # truth, sent: as in `messages.Arrival`; only we say such, in the image's user data
     truth: Mapping[str, Any] | None = None,
     sent: float | None = None,
 ) -> Encoded:
-    """Return the message of an image.
-
-    Parameters
-    ----------
-    start
-        The series' start; its channels name those of `pixels`.
-    truth, sent
-        As in `messages.Arrival`; only we say such, in the image's user data.
-    """
+    """Return the message of an image."""
     image = Image(
-        series_id=start.series_id,
-        unique_id=start.unique_id,
-        number=number,
-        truth=truth,
-        sent=sent,
+        series_id=start.series_id, unique_id=start.unique_id, number=number, truth=truth, sent=sent
     )
     channel = next(iter(start.channels), json_v1.CHANNEL)
     by_channel = pixels if isinstance(pixels, Mapping) else {channel: pixels}
@@ -70,36 +60,18 @@ def encode_image(
 
 
 class StreamSender:
-    """Sends as a detector does: to those that listen, and drops for those that cannot keep up.
-
-    Parameters
-    ----------
-    address
-        `tcp://HOST:PORT` to wait at for listeners; with `*` as the port, one that is free.
-    high_water
-        How many messages wait for a listener before further ones are dropped.
-
-    Attributes
-    ----------
-    address
-        Where it waits, with its port.
-
-    Raises
-    ------
-    InputError
-        It is not an address, or it is in use.
-    """
+    """Sends as a detector does: to those that listen, and drops for those that cannot keep up."""
 
     def __init__(
         self,
+        # `tcp://HOST:PORT` to wait at for listeners; with `*` as the port, one that is free
         address: str,
         *,
         protocol: Protocol = "v2",
+        # how many messages wait for a listener before further ones are dropped
         high_water: int = 1000,
         compression: Compression = "bslz4",
     ) -> None:
-        import zmq
-
         self.protocol, self.compression = protocol, compression
         self._start: Start | None = None
         self._context = zmq.Context()
@@ -113,39 +85,29 @@ class StreamSender:
                 f"expected a free address such as tcp://127.0.0.1:31001, found {address:.60}: "
                 f"{error.strerror}"
             ) from error
+        # where it waits, with its port
         self.address = self._socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
 
     def wait(self, within_s: float) -> bool:
         """Return whether a listener can take a message within `within_s` seconds."""
-        import zmq
-
         return bool(self._socket.poll(int(within_s * 1000), zmq.POLLOUT))
 
     def start(self, start: Start, *, within_s: float = 0.0) -> bool:
         """Begin a series; return whether a listener took the message in time."""
         self._start = start
-        encoded: Encoded = (
-            cbor_v2.encode_start(start) if self.protocol == "v2" else json_v1.encode_start(start)
-        )
-        return self.wait(within_s) and self.send(encoded)
+        encode_start = cbor_v2.encode_start if self.protocol == "v2" else json_v1.encode_start
+        return self.wait(within_s) and self.send(encode_start(start))
 
     def image(
         self,
         number: int,
+        # counts, compressed pixels, those of several channels by name, or a whole message
         pixels: Pixels | Encoded,
         *,
         truth: Mapping[str, Any] | None = None,
-        sent: float | None = None,
+        sent: float | None = None,  # when it leaves, in seconds since 1970; now, if None
     ) -> bool:
-        """Send an image of the series; return whether it was taken, as it is dropped if not.
-
-        Parameters
-        ----------
-        pixels
-            Counts, compressed pixels, those of several channels by name, or a whole message.
-        sent
-            When it leaves, in seconds since 1970; now, if None.
-        """
+        """Send an image of the series; return whether it was taken, as it is dropped if not."""
         if isinstance(pixels, bytes | list):
             return self.send(pixels)
         return self.send(
@@ -164,15 +126,11 @@ class StreamSender:
         """End the series; return whether a listener took the message in time."""
         start = self._series()
         end = End(series_id=start.series_id, unique_id=start.unique_id)
-        encoded: Encoded = (
-            cbor_v2.encode_end(end) if self.protocol == "v2" else json_v1.encode_end(end)
-        )
-        return self.wait(within_s) and self.send(encoded)
+        encode_end = cbor_v2.encode_end if self.protocol == "v2" else json_v1.encode_end
+        return self.wait(within_s) and self.send(encode_end(end))
 
     def send(self, encoded: Encoded) -> bool:
         """Send a message as it is; return whether it was taken."""
-        import zmq
-
         parts = [encoded] if isinstance(encoded, bytes) else encoded
         try:
             self._socket.send_multipart(parts, flags=zmq.NOBLOCK)

@@ -24,8 +24,7 @@ from typing import Any, Literal
 from deepfreak.live.messages import Arrival, Event, PayloadKind, SeriesBegan, SeriesEnded, Trouble
 from deepfreak.live.receive.dectris.cbor_v2 import encode_start
 from deepfreak.live.receive.dectris.messages import UNNUMBERED, End, Image, Message, Start
-from deepfreak.live.receive.frame_accounting import FrameAccounting, SeriesState
-from deepfreak.live.receive.number_set import NumberSet
+from deepfreak.live.receive.frame_accounting import FrameAccounting, NumberSet, SeriesState
 
 Protocol = Literal["v1", "v2"]
 
@@ -42,37 +41,24 @@ AT_ONCE_S = 5.0
 
 @dataclass(slots=True, kw_only=True)
 class _TrackedSeries:
-    """A series so far.
-
-    Attributes
-    ----------
-    sender
-        The connection that it comes over; None once that is lost.
-    begun, announced, ended
-        Whether the rest was told of it, whether its start is known, whether its end has come.
-    context, lacks
-        Of its start, as in `SeriesBegan`.
-    seen
-        The numbers of its images, for a series without a unique id.
-    start
-        One that may be its own, late, or that of the next series.
-    broken
-        Whether a connection was lost since it began, or this program was started again.
-    resumes
-        Whether nothing has come since then.
-    """
+    """A series so far."""
 
     name: str
-    sender: int | None = None
+    sender: int | None = None  # the connection that it comes over; None once that is lost
+    # begun, announced, ended: whether the rest was told of it, whether its start is known, whether
+    # its end has come
     begun: bool = False
     announced: bool = False
     ended: bool = False
+    # context, lacks: of its start, as in `SeriesBegan`
     context: bytes = field(default=b"", repr=False)
     lacks: tuple[str, ...] = ()
+    # the numbers of its images, for a series without a unique id
     seen: NumberSet = field(default_factory=NumberSet)
-    start: Start | None = None
+    start: Start | None = None  # one that may be its own, late, or that of the next series
+    # whether a connection was lost since it began, or this program was started again
     broken: bool = False
-    resumes: bool = False
+    resumes: bool = False  # whether nothing has come since then
 
     def continues_with(self, number: int, *, behind_start: bool = False) -> bool:
         """Return whether an image of this number may be the next one."""
@@ -115,23 +101,14 @@ class SeriesTracker:
         self,
         message: Message,
         protocol: Protocol,
-        payload: bytes | memoryview,
+        payload: bytes | memoryview,  # that of an image
         *,
+        # received, since: as in `Arrival`
         received: float,
         since: float,
-        sender: int = 0,
+        sender: int = 0,  # the connection that it came over
     ) -> list[Event]:
-        """Return what a message means.
-
-        Parameters
-        ----------
-        payload
-            That of an image.
-        received, since
-            As in `Arrival`.
-        sender
-            The connection that it came over.
-        """
+        """Return what a message means."""
         self._said, self._sender = [], sender
         if message.unique_id is not None:
             run = self._unique_run(message, message.unique_id, KINDS[protocol])

@@ -4,7 +4,10 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from deepfreak.errors import FrameError, InputError
 from deepfreak.live.messages import Event, Trouble
@@ -12,9 +15,6 @@ from deepfreak.live.receive.dectris import cbor_v2, json_v1
 from deepfreak.live.receive.dectris.messages import Image
 from deepfreak.live.receive.dectris.series import Protocol, SeriesTracker
 from deepfreak.live.receive.frame_accounting import FrameAccounting
-
-if TYPE_CHECKING:
-    import zmq
 
 MAX_MESSAGE = 256 << 20  # bytes, of each part
 PORTS: dict[Protocol, int] = {"v1": 9999, "v2": 31001}
@@ -26,39 +26,24 @@ _ADDRESS = re.compile(r"tcp://(?:[\w.-]+|\*|\[[0-9A-Fa-f:.%\w]+\]):(?:\d{1,5}|\*
 class StreamSource:
     """Receives from a detector; a `FrameSource`.
 
-    It connects again by itself whenever the connection is lost.
-
-    Parameters
-    ----------
-    address
-        `tcp://HOST:PORT` to connect to (a detector listens on port 31001 for Stream V2 and on 9999
-        for V1), or with `bind:` before it, the address at which to wait for one.
-    protocol
-        "auto" tells V1 and V2 apart by each message.
-    high_water
-        How many messages ZeroMQ keeps for us; with more the detector waits, or drops them.
-    max_message
-        Bytes of a message's part; a detector that sends more is disconnected.
-    answer_s
-        Seconds until a detector that does not answer is warned of.
-
-    Raises
-    ------
-    InputError
-        It is not an address, or it is in use.
+    It connects again by itself whenever the connection is lost. Raises `InputError` where it is not
+    an address, or it is in use.
     """
 
     def __init__(
         self,
+        # `tcp://HOST:PORT` to connect to (a detector listens on port 31001 for Stream V2 and on
+        # 9999 for V1), or with `bind:` before it, the address at which to wait for one
         address: str,
         *,
+        # "auto" tells V1 and V2 apart by each message
         protocol: Literal["auto", "v1", "v2"] = "auto",
+        # how many messages ZeroMQ keeps for us; with more the detector waits, or drops them
         high_water: int = 100,
+        # bytes of a message's part; a detector that sends more is disconnected
         max_message: int = MAX_MESSAGE,
-        answer_s: float = 3.0,
+        answer_s: float = 3.0,  # seconds until a detector that does not answer is warned of
     ) -> None:
-        import zmq
-
         binds = address.startswith("bind:")
         endpoint = address.removeprefix("bind:")
         if not _ADDRESS.fullmatch(endpoint):
@@ -102,8 +87,6 @@ class StreamSource:
 
         A message that cannot be understood becomes a `Trouble`.
         """
-        import zmq
-
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._monitor, zmq.POLLIN)
@@ -134,8 +117,6 @@ class StreamSource:
 
         What had been received until then must have been taken before.
         """
-        import zmq
-
         with suppress(zmq.ZMQError):  # it may have left by itself
             self._socket.disconnect(self.address)
         self._socket.connect(self.address)
@@ -143,8 +124,6 @@ class StreamSource:
 
     def _receive(self) -> Iterator[Event]:
         """Yield what the next message means."""
-        import zmq
-
         parts = self._socket.recv_multipart(copy=False)
         received, since = time.time(), time.monotonic()
         sender = parts[0].get(zmq.SRCFD)
@@ -180,18 +159,13 @@ class StreamSource:
 
 
 class _Connection:
-    """Whether there is a detector at the other end, and the messages when that changes.
-
-    Attributes
-    ----------
-    abandoned
-        Whether the connection was lost and ZeroMQ does not make it again: it takes a peer that
-        breaks its rules for one not to talk to.
-    """
+    """Whether there is a detector at the other end, and the messages when that changes."""
 
     def __init__(
         self, address: str, *, answer_s: float | None, lost: Callable[[int], None]
     ) -> None:
+        # whether the connection was lost and ZeroMQ does not make it again: it takes a peer that
+        # breaks its rules for one not to talk to
         self.abandoned = False
         self._lost_sender = lost
         self._address = address
@@ -201,11 +175,8 @@ class _Connection:
         # no warning where the detector connects to us
         self._patience = None if answer_s is None else time.monotonic() + answer_s
 
-    def changes(self, monitor: "zmq.Socket[bytes]") -> Iterator[Event]:
+    def changes(self, monitor: zmq.Socket[bytes]) -> Iterator[Event]:
         """Yield the messages of the monitor's events."""
-        import zmq
-        from zmq.utils.monitor import recv_monitor_message
-
         while monitor.poll(0):
             message = recv_monitor_message(monitor)
             event = message["event"]

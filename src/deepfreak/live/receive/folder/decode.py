@@ -31,10 +31,7 @@ _open_decoders: "weakref.WeakSet[FileDecoder]" = weakref.WeakSet()
 class FileDecoder:
     """The frames of one file; call it with a frame's payload, which is empty, and its number.
 
-    Raises
-    ------
-    FrameError
-        The frame cannot be read, or another file has taken the place of the one it was in.
+    `FrameError` where another file has taken the place of the one that was announced.
     """
 
     def __init__(
@@ -155,16 +152,10 @@ def decoder(
     patience_s: float = PATIENCE_S,
     open_file: OpenFile | None = None,
 ) -> FileDecoder:
-    """Return what reads the frames of the file of this `context`.
+    """Return what reads the frames of the file of this `context` of `watch`.
 
-    `open_file` opens it, by default `open_frames`.
-
-    Frames are called by the series, which names no folder outside the watched one.
-
-    Raises
-    ------
-    FrameError
-        The context is not one of `watch`.
+    `open_file` opens it, by default `open_frames`. Frames are called by the series, which names no
+    folder outside the watched one.
     """
     return FileDecoder(unpack(context), series, patience_s, open_file or open_frames)
 

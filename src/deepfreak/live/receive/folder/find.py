@@ -61,18 +61,11 @@ class _Directory:
 class DirectoryTree:
     """The detector files in a directory and below it; without hidden ones and unfinished names.
 
-    Parameters
-    ----------
-    only
-        The name of the one file that matters; everything else is left alone.
+    With `only`, the name of the one file that matters, everything else is left alone.
     """
 
     def __init__(
-        self,
-        root: Path,
-        *,
-        only: str | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        self, root: Path, *, only: str | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._root, self._only, self._clock = str(root), only, clock
         self._folders: dict[str, _Directory] = {}

@@ -31,23 +31,15 @@ UNREADABLE = "unreadable"  # before the digest of the bytes of what could not be
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileIdentity:
-    """A file as it was when its first frame was published.
+    """A file as it was when its first frame was published."""
 
-    Attributes
-    ----------
-    path
-        Absolute.
-    inode, size, mtime_ns
-        While these stay, so does the file.
-    digest
-        Of its first frame, hexadecimal; `UNREAD` or beginning with `UNREADABLE` where none was
-        read. So a file that was touched or has grown stays the same.
-    """
-
-    path: str
+    path: str  # absolute
+    # inode, size, mtime_ns: while these stay, so does the file
     inode: int
     size: int
     mtime_ns: int
+    # of its first frame, hexadecimal; `UNREAD` or beginning with `UNREADABLE` where none was read.
+    # So a file that was touched or has grown stays the same
     digest: str
 
     def is_unchanged(self, state: os.stat_result) -> bool:
@@ -67,22 +59,13 @@ class FileIdentity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileContext:
-    """What a decoder needs to read the frames of a file.
-
-    Attributes
-    ----------
-    frames
-        How many the file has, None where it may grow.
-    reading
-        What the user gave beside the files.
-    unreadable
-        Why no frame of it can be read, None where one may.
-    """
+    """What a decoder needs to read the frames of a file."""
 
     identity: FileIdentity
-    frames: int | None
+    frames: int | None  # how many the file has, None where it may grow
+    # what the user gave beside the files
     reading: ReadSettings = field(default_factory=ReadSettings)
-    unreadable: str | None = None
+    unreadable: str | None = None  # why no frame of it can be read, None where one may
 
     def pack(self) -> bytes:
         """Return it as JSON, `unpack` backwards."""
@@ -102,11 +85,8 @@ def unpack(context: bytes) -> FileContext:
         of_file = table["identity"]
         return FileContext(
             identity=FileIdentity(
-                path=_of_kind(of_file["path"], str),
-                inode=_of_kind(of_file["inode"], int),
-                size=_of_kind(of_file["size"], int),
-                mtime_ns=_of_kind(of_file["mtime_ns"], int),
-                digest=_of_kind(of_file["digest"], str),
+                **{name: _of_kind(of_file[name], str) for name in ("path", "digest")},
+                **{name: _of_kind(of_file[name], int) for name in ("inode", "size", "mtime_ns")},
             ),
             frames=_of_kind(table["frames"], int, _NONE),
             reading=_settings(table["reading"]),
@@ -117,13 +97,7 @@ def unpack(context: bytes) -> FileContext:
 
 
 def digest_of_bytes(path: str) -> str:
-    """Return the digest of a file's bytes.
-
-    Raises
-    ------
-    OSError
-        It cannot be read.
-    """
+    """Return the digest of a file's bytes; `OSError` where it cannot be read."""
     # a pipe that has taken the file's place must not block
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123
         return hashlib.file_digest(
@@ -179,10 +153,7 @@ class PublishedFile:
 class SeriesNames:
     """The series of files, those of earlier runs included.
 
-    Parameters
-    ----------
-    known, context_of
-        How many frames of a series are recorded, and its context, None where there is none.
+    How many frames of a series are recorded is `known`, its context None where there is none.
     """
 
     def __init__(self, known: Known, context_of: ContextOf) -> None:

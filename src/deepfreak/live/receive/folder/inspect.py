@@ -34,40 +34,20 @@ _PROMPT_S = 0.05  # most answers come sooner
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """The result of inspecting a file.
+    """The result of inspecting a file."""
 
-    Attributes
-    ----------
-    extent
-        None where the file cannot be read.
-    error
-        Why it cannot.
-    locked
-        Whether that is because a living program writes it.
-    stopped
-        Whether that is because looking had to be stopped: another look would end the same way.
-    size
-        Of the file, in bytes, when the look began.
-    identity
-        None where it was not asked for, or has changed meanwhile.
-    """
-
-    extent: Extent | None = None
-    error: str = ""
-    locked: bool = False
+    extent: Extent | None = None  # None where the file cannot be read
+    error: str = ""  # why it cannot
+    locked: bool = False  # whether that is because a living program writes it
+    # whether that is because looking had to be stopped: another look would end the same way
     stopped: bool = False
-    size: int = 0
+    size: int = 0  # of the file, in bytes, when the look began
+    # None where it was not asked for, or has changed meanwhile
     identity: FileIdentity | None = None
 
 
 def state_of(path: str) -> os.stat_result:
-    """Return the state of a file, asked of the server where a network file system has it.
-
-    Raises
-    ------
-    OSError
-        It is not there, or may not be read.
-    """
+    """Return the state of a file, asked of the server where a network file system has it."""
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe must not block
     try:
         return os.fstat(handle)
@@ -77,12 +57,10 @@ def state_of(path: str) -> os.stat_result:
 
 def inspection_from(found: dict[str, Any]) -> Inspection:
     """Return the inspection with the fields that `inspect_in_process` returned."""
-    extent, identity = found["extent"], found["identity"]
-    fields = found | {
-        "extent": None if extent is None else Extent(**extent),
-        "identity": None if identity is None else FileIdentity(**identity),
-    }
-    return Inspection(**fields)
+    for name, kind in (("extent", Extent), ("identity", FileIdentity)):
+        if found[name] is not None:
+            found = found | {name: kind(**found[name])}
+    return Inspection(**found)
 
 
 def inspect_in_process(
@@ -95,14 +73,8 @@ def inspect_in_process(
 def inspect_file(path: str, *, reading: ReadSettings, identify: bool, old: bool) -> Inspection:
     """Inspect a file.
 
-    Parameters
-    ----------
-    reading
-        What the user gave beside the files.
-    identify
-        Whether to find out which file it is, for which its first frame is read.
-    old
-        It was not written for long: that it can be opened is enough.
+    `reading` is what the user gave beside the files; to `identify` the file its first frame is
+    read. Of an `old` one, not written for long, it is enough that it can be opened.
     """
     hdf5 = is_hdf5_name(os.path.basename(path))  # noqa: PTH119 - paths are str, and many
     try:
@@ -131,13 +103,7 @@ def inspect_file(path: str, *, reading: ReadSettings, identify: bool, old: bool)
 
 
 def unread_identity(path: str) -> FileIdentity:
-    """Return which file it is of one that cannot be read.
-
-    Raises
-    ------
-    OSError
-        It is not there.
-    """
+    """Return which file it is of one that cannot be read; `OSError` where it is not there."""
     state = os.stat(path)  # noqa: PTH116 - paths are str, and many
     try:
         hdf5 = is_hdf5_name(os.path.basename(path))  # noqa: PTH119
@@ -151,11 +117,7 @@ def unread_identity(path: str) -> FileIdentity:
 def identity_of(path: str, state: os.stat_result, digest: str) -> FileIdentity:
     """Return the identity of a file in this state."""
     return FileIdentity(
-        path=path,
-        inode=state.st_ino,
-        size=state.st_size,
-        mtime_ns=state.st_mtime_ns,
-        digest=digest,
+        path=path, inode=state.st_ino, size=state.st_size, mtime_ns=state.st_mtime_ns, digest=digest
     )
 
 
@@ -193,27 +155,14 @@ class InspectionPool:
 
     def ask(
         self,
-        key: Hashable,
+        key: Hashable,  # tells questions apart; who asks the same again gets the answer once
         function: Callable[..., Any],
         path: str,
         *,
-        patient: bool = False,
+        patient: bool = False,  # whether to wait as long as it takes, which the limits bound
         **kwargs: object,
     ) -> list[Any]:
-        """Return a list of what `function(path, **kwargs)` gives in a process; empty while none.
-
-        Parameters
-        ----------
-        key
-            Tells questions apart; who asks the same again gets the answer once.
-        patient
-            Whether to wait as long as it takes, which the limits bound.
-
-        Raises
-        ------
-        ReadingStoppedError
-            A limit has ended it.
-        """
+        """Return a list of what `function(path, **kwargs)` gives in a process; empty while none."""
         if key in self._busy:
             timeout = None if patient else 0.0
         else:

@@ -5,6 +5,7 @@ import re
 import stat
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from deepfreak.errors import ReadingStoppedError
@@ -33,57 +34,38 @@ OLD_S = 3600.0  # beyond any difference between the clocks of two machines
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class PendingFile:
-    """What is known of one file; times are those of the monotonic clock.
+    """What is known of one file; times are those of the monotonic clock."""
 
-    Attributes
-    ----------
-    path, root, label
-        Where it is, the watched directory, and the name of its series if no other file had that.
-    real
-        The path without links, of HDF5 files only.
-    found, changed
-        When it was found, and when it was last seen to change.
-    stamp
-        Inode, size and time of change of it and of the files to which it links.
-    inspection_due, state_due
-        When to look into it again, and when to ask for its state.
-    links, links_of
-        The files with its images, if these are not in it, and in which state it linked to them.
-    links_known
-        Whether they were searched for since the last inspection.
-    seen
-        When how many of its frames could first be read; those older than `settle_s` are safe.
-    series, identity, given
-        What was given out, None and 0 before.
-    last, size
-        What the last look has found, and in how many bytes.
-    skipped
-        Whether it is a master whose images were given out from their own files.
-    over
-        Whether there is nothing more to do.
-    """
-
+    # path, root, label: where it is, the watched directory, and the name of its series if no other
+    # file had that
     path: str
     root: str
     label: str
-    real: str
+    real: str  # the path without links, of HDF5 files only
+    # found, changed: when it was found, and when it was last seen to change
     found: float
     changed: float
-    stamp: Stamp = ()
+    stamp: Stamp = ()  # inode, size and time of change of it and of the files to which it links
+    # inspection_due, state_due: when to look into it again, and when to ask for its state
     inspection_due: float = 0.0
     state_due: float = 0.0
     delay_s: float = 0.0
+    # links, links_of: the files with its images, if these are not in it, and in which state it
+    # linked to them
     links: frozenset[str] = frozenset()
     links_of: tuple[int, int, int] | None = None
-    links_known: bool = False
+    links_known: bool = False  # whether they were searched for since the last inspection
+    # when how many of its frames could first be read; those older than `settle_s` are safe
     seen: list[tuple[float, int]] = field(default_factory=list)
+    # series, identity, given: what was given out, None and 0 before
     series: str | None = None
     identity: FileIdentity | None = None
     given: int = 0
+    # last, size: what the last look has found, and in how many bytes
     last: Inspection = field(default_factory=Inspection)
     size: int = 0
-    skipped: bool = False
-    over: bool = False
+    skipped: bool = False  # whether it is a master whose images were given out from their own files
+    over: bool = False  # whether there is nothing more to do
 
     @property
     def name(self) -> str:
@@ -140,14 +122,12 @@ class PendingFile:
 
 def stamp_of(state: os.stat_result, links: frozenset[str]) -> Stamp:
     """Return the stamp of a file in this state; None in it stands for a link's missing file."""
-    return (numbers(state), *(_linked(link) for link in sorted(links)))
-
-
-def _linked(path: str) -> tuple[int, int, int] | None:
-    try:
-        return numbers(os.stat(path))  # noqa: PTH116 - paths are str, and many
-    except OSError:
-        return None
+    stamp: list[tuple[int, int, int] | None] = [numbers(state)]
+    for link in sorted(links):
+        stamp.append(None)
+        with suppress(OSError):
+            stamp[-1] = numbers(os.stat(link))  # noqa: PTH116 - paths are str, and many
+    return tuple(stamp)
 
 
 def numbers(state: os.stat_result) -> tuple[int, int, int]:
@@ -156,13 +136,7 @@ def numbers(state: os.stat_result) -> tuple[int, int, int]:
 
 
 class FilePublisher:
-    """Publishes the frames of pending files; the parameters are those of `FolderSource`.
-
-    Parameters
-    ----------
-    reading
-        With absolute paths.
-    """
+    """Publishes the frames of pending files; the parameters are those of `FolderSource`."""
 
     def __init__(
         self,
@@ -171,7 +145,7 @@ class FilePublisher:
         *,
         settle_s: float,
         patience_s: float,
-        reading: ReadSettings,
+        reading: ReadSettings,  # with absolute paths
     ) -> None:
         self._names, self._inspections = names, inspections
         self._settle_s, self._patience_s = settle_s, patience_s
@@ -185,14 +159,20 @@ class FilePublisher:
         """
         if file.skipped:
             file.over = True
-            yield _skipped_master(file)
+            yield Trouble(
+                message=f"{file.label} is skipped: the images to which it links are read from "
+                "their own files"
+            )
             return
         try:
             state = state_of(file.path)
         except (FileNotFoundError, NotADirectoryError):
             yield from self._vanished(file)
-        except OSError:
-            yield from self._refused(file, last=last)
+        except OSError:  # it may not be opened: wait for it, or publish it as unreadable
+            now = time.monotonic()
+            file.state_due = now + self._settle_s
+            if last or now - file.changed >= self._patience_s:
+                yield from self._publish_unreadable(file)
         else:
             if not stat.S_ISREG(state.st_mode):
                 file.over = True
@@ -250,13 +230,7 @@ class FilePublisher:
             )
 
     def _inspection(
-        self,
-        file: PendingFile,
-        state: os.stat_result,
-        *,
-        identify: bool,
-        old: bool,
-        last: bool,
+        self, file: PendingFile, state: os.stat_result, *, identify: bool, old: bool, last: bool
     ) -> Inspection | None:
         """Return the inspection of a file, None while it has not ended."""
         # of a file that grows a late answer is still true; of another one that has changed not
@@ -276,22 +250,11 @@ class FilePublisher:
         return inspection_from(found[0]) if found else None
 
     def _publish(
-        self,
-        file: PendingFile,
-        identity: FileIdentity,
-        extent: Extent,
-        *,
-        quiet: bool,
-        stuck: bool,
+        self, file: PendingFile, identity: FileIdentity, extent: Extent, *, quiet: bool, stuck: bool
     ) -> Iterator[Event]:
         """Publish the frames that are safe to read.
 
-        Parameters
-        ----------
-        quiet
-            Nothing was written for a while.
-        stuck
-            Nothing was written for so long that nothing will.
+        `quiet`: nothing was written for a while; `stuck`: for so long that nothing will be.
         """
         whole = quiet and extent.waiting is None
         ready = extent.ready
@@ -355,10 +318,7 @@ class FilePublisher:
         unreadable: str | None = None,
     ) -> SeriesBegan:
         context = FileContext(
-            identity=identity,
-            frames=frames,
-            reading=self._reading,
-            unreadable=unreadable,
+            identity=identity, frames=frames, reading=self._reading, unreadable=unreadable
         )
         return SeriesBegan(
             series=file.series or file.label,
@@ -377,13 +337,6 @@ class FilePublisher:
             yield Trouble(message=f"{file.label} vanished before it could be read")
         else:
             yield Trouble(message=f"{file.series} vanished after {file.given} of its frames")
-
-    def _refused(self, file: PendingFile, *, last: bool) -> Iterator[Event]:
-        """Wait for a file that may not be opened, or publish it as unreadable."""
-        now = time.monotonic()
-        file.state_due = now + self._settle_s
-        if last or now - file.changed >= self._patience_s:
-            yield from self._publish_unreadable(file)
 
     def _close_series(self, file: PendingFile) -> Iterator[Event]:
         """Report what is left of a file at the end of everything."""
@@ -416,10 +369,3 @@ def _is_other(now: FileIdentity, known: FileIdentity | None) -> bool:
     if known is None or UNREAD in {now.digest, known.digest}:
         return known is not None and known.inode != now.inode
     return not now.is_same(known)
-
-
-def _skipped_master(file: PendingFile) -> Trouble:
-    return Trouble(
-        message=f"{file.label} is skipped: the images to which it links are read from their "
-        "own files"
-    )

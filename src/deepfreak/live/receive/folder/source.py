@@ -39,47 +39,26 @@ _RECHECK_S = 0.002  # spent in each poll on asking whether files that are done w
 
 
 class FolderSource:
-    """The frames of files below directories, as a source; see `messages.FrameSource`.
-
-    Parameters
-    ----------
-    paths
-        Folders, or single files.
-    known
-        How many frames of a series are recorded already, all numbers from 0.
-    context_of
-        The recorded context of a series, None without. It tells after a restart a file from one
-        that has taken its place; without it a name is trusted, and files are opened again.
-    settle_s
-        For how long a file must not change before it is taken for written.
-    poll_s
-        From one look at the directories to the next; more while that takes long.
-    patience_s
-        For how long a file that cannot be read, or a data file without its master, is waited for.
-    until_idle_s
-        Ends the source when nothing new has come for so long; None for never.
-    reading
-        What the user gives beside the files.
-    inspections
-        The processes that look into files, by default those of this thread.
-
-    Raises
-    ------
-    InputError
-        A path does not exist, or mask, geometry or dark cannot be read.
-    """
+    """The frames of files below directories, as a source; see `messages.FrameSource`."""
 
     def __init__(
         self,
-        paths: Sequence[Path],
+        paths: Sequence[Path],  # folders, or single files
         *,
-        known: Known,
+        known: Known,  # how many frames of a series are recorded already, all numbers from 0
+        # the recorded context of a series, None without. It tells after a restart a file from one
+        # that has taken its place; without it a name is trusted, and files are opened again
         context_of: ContextOf = lambda _: None,
+        # for how long a file must not change before it is taken for written
         settle_s: float = SETTLE_S,
+        # from one look at the directories to the next; more while that takes long
         poll_s: float = POLL_S,
+        # for how long a file that cannot be read, or a data file without its master, is waited for
         patience_s: float = PATIENCE_S,
+        # ends the source when nothing new has come for so long; None for never
         until_idle_s: float | None = None,
-        reading: ReadSettings | None = None,
+        reading: ReadSettings | None = None,  # what the user gives beside the files
+        # the processes that look into files, by default those of this thread
         inspections: InspectionPool | None = None,
     ) -> None:
         for path in paths:
@@ -146,7 +125,9 @@ class FolderSource:
                     if number % _BETWEEN_SIGNS == 0:
                         yield None
                 elif isinstance(change, FileGone):
-                    self._lose(change.path)
+                    self._done.pop(change.path, None)
+                    if change.path in self._pending:
+                        self._pending[change.path].state_due = 0.0
                 else:
                     yield change
 
@@ -221,11 +202,6 @@ class FolderSource:
             return False
         self._done[path] = numbers(state)
         return True
-
-    def _lose(self, path: str) -> None:
-        self._done.pop(path, None)
-        if path in self._pending:
-            self._pending[path].state_due = 0.0
 
     def _recheck_done(self) -> None:
         """Check some files that are done: the directory does not show a new content."""

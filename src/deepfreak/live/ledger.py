@@ -17,8 +17,7 @@ from typing import Any
 
 from deepfreak.errors import InputError, OutputError
 from deepfreak.live.messages import DECISIONS, FrameOutcome, HitCopy, LedgerRow, SeriesBegan
-from deepfreak.live.receive.frame_accounting import SeriesReport, SeriesState
-from deepfreak.live.receive.number_set import NumberSet
+from deepfreak.live.receive.frame_accounting import NumberSet, SeriesReport, SeriesState
 from deepfreak.screening.verdict import EvidenceSummary
 from deepfreak.storage.locks import lacks_record_locks, opened_alone
 from deepfreak.storage.manifest import Format, difference
@@ -41,11 +40,12 @@ CREATE TABLE IF NOT EXISTS frames (
 CREATE TABLE IF NOT EXISTS counts (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 INSERT OR IGNORE INTO about VALUES ('id', lower(hex(randomblob(8))));
 """
-_COLUMNS = (
-    "sequence, series, number, decision, label, probabilities, p_crystal, saturated, level, "
-    "received, sent, decided, ms, error, truth, judged_without, reasons, signs, "
-    "copy_file, copy_index"
+_PLAIN = (  # as they are in `FrameOutcome`
+    *("number", "label", "p_crystal", "saturated", "level", "received", "sent", "decided", "ms"),
+    "error",
 )
+_OTHERS = "sequence, series, decision, probabilities, copy_file, copy_index, truth"
+_COLUMNS = f"{_OTHERS}, judged_without, reasons, signs, {', '.join(_PLAIN)}"
 _ABOUT = "SELECT value FROM about WHERE name = 'about'"
 _ROWS_AT_ONCE = 1000
 _REASONS = {
@@ -63,17 +63,7 @@ MAX_NUMBER = 2**62
 
 
 class Ledger:
-    """An open ledger; `open_ledger` gives one.
-
-    Attributes
-    ----------
-    about
-        What the run continues with, as JSON values: model, classes, policy.
-    begun_with
-        The same of the run before, if it was opened to write and that was another.
-    id
-        Of this ledger alone: 16 hexadecimal digits.
-    """
+    """An open ledger; `open_ledger` gives one. `about` is what the run continues with."""
 
     def __init__(
         self,
@@ -84,30 +74,28 @@ class Ledger:
         begun_with: Mapping[str, Any] | None = None,
     ) -> None:
         self.path, self.about = path, about
+        # the same of the run before, if it was opened to write and that was another
         self.begun_with = about if begun_with is None else begun_with
         self._connection = connection
         # the receiver begins series while verdicts are written
         self._turn = threading.RLock()
         self._ids = {name: key for key, name in self._rows("SELECT id, name FROM series")}
         self._names = {key: name for name, key in self._ids.items()}
+        # of this ledger alone: 16 hexadecimal digits
         self.id = str(self._rows("SELECT value FROM about WHERE name = 'id'")[0][0])
         self.last = int(self._rows("SELECT COALESCE(MAX(sequence), 0) FROM frames")[0][0])
 
     def begin(self, began: SeriesBegan) -> None:
         """Add a series, or open a known one again; `expected` may be known now.
 
-        A detector's start replaces what was known of the series before.
-
-        Raises
-        ------
-        OutputError
-            It cannot be written, as on a full disk, or while another program has locked it.
+        A detector's start replaces what was known of the series before. Raises `OutputError` where
+        it cannot be written, as on a full disk, or while another program has locked it.
         """
         metadata, lacks = json.dumps(dict(began.metadata)), json.dumps(began.lacks)
         start = ("context", "metadata", "lacks") if began.brings_start else ()
         replaced = "".join(f", {name} = excluded.{name}" for name in start)
         with self._writing() as write:
-            write(
+            write.execute(
                 "INSERT INTO series (name, kind, context, expected, metadata, lacks) "  # noqa: S608
                 "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET "
                 f"expected = COALESCE(excluded.expected, expected), ended = 0{replaced}",
@@ -120,7 +108,7 @@ class Ledger:
     def end(self, series: str, expected: int | None) -> None:
         """Note that no more frames of a series will come."""
         with self._writing() as write:
-            write(
+            write.execute(
                 "UPDATE series SET ended = 1, expected = COALESCE(?, expected) WHERE name = ?",
                 (expected, series),
             )
@@ -159,15 +147,11 @@ class Ledger:
     def lines(self) -> Iterator[SeriesState]:
         """Yield the state of each series, oldest first."""
         series = self._rows(
-            "SELECT id, name, kind, expected, ended, lacks, json_extract(metadata, '$.series') "
-            "FROM series ORDER BY id"
+            "SELECT id, name, kind, expected, ended, lacks, json_extract(metadata, '$.series'), "
+            "COALESCE(lacking, 0), latest FROM series LEFT JOIN (SELECT series AS key, "
+            "COUNT(judged_without) AS lacking, MAX(received) AS latest FROM frames GROUP BY series)"
+            " ON key = id ORDER BY id"
         )
-        counts = {
-            key: more
-            for key, *more in self._rows(
-                "SELECT series, COUNT(judged_without), MAX(received) FROM frames GROUP BY series"
-            )
-        }
         # as `seen`, of all at once: there may be a series for each of many files
         intervals: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
         for key, first, last in self._rows(
@@ -176,15 +160,15 @@ class Ledger:
             "GROUP BY series, run ORDER BY series, 2"
         ):
             intervals[key].append((first, last))
-        for key, name, kind, expected, ended, lacks, detector_number in series:
+        for key, name, kind, expected, ended, lacks, detector_number, lacking, latest in series:
             yield SeriesState(
                 series=name,
                 kind=kind,
                 expected=expected,
                 ended=bool(ended),
                 lacks=tuple(json.loads(lacks)),
-                judged_without=counts.get(key, (0, None))[0],
-                last_received=counts.get(key, (0, None))[1],
+                judged_without=lacking,
+                last_received=latest,
                 detector_number=detector_number,
                 seen=NumberSet.of_intervals(intervals.pop(key, ())),
             )
@@ -198,23 +182,17 @@ class Ledger:
     ) -> list[LedgerRow]:
         """Record outcomes, all of them or none, and set counts by name.
 
-        Raises
-        ------
-        OutputError
-            It cannot be written, as on a full disk; nothing was recorded.
+        Raises `OutputError` where it cannot be written, as on a full disk; nothing was recorded.
         """
         rows = [
             LedgerRow(sequence=self.last + 1 + place, outcome=outcome)
             for place, outcome in enumerate(outcomes)
         ]
         with self._writing() as write:
-            for row in rows:
-                write(
-                    f"INSERT INTO frames ({_COLUMNS}) VALUES ({', '.join('?' * 20)})",  # noqa: S608
-                    self._values(row),
-                )
-            for name, value in (counts or {}).items():
-                write("INSERT OR REPLACE INTO counts VALUES (?, ?)", (name, value))
+            places = ", ".join("?" * 20)
+            insert = f"INSERT INTO frames ({_COLUMNS}) VALUES ({places})"  # noqa: S608
+            write.executemany(insert, map(self._values, rows))
+            write.executemany("INSERT OR REPLACE INTO counts VALUES (?, ?)", (counts or {}).items())
         self.last += len(rows)
         return rows
 
@@ -254,53 +232,34 @@ class Ledger:
         return {name: found.get(index, 0) for index, name in enumerate(DECISIONS)}
 
     def _values(self, row: LedgerRow) -> tuple[Any, ...]:
-        outcome = row.outcome
-        packed = struct.pack(f"<{len(outcome.probabilities)}d", *outcome.probabilities)
+        outcome, copy = row.outcome, row.outcome.copy
         return (
             row.sequence,
             self._ids[outcome.series],
-            outcome.number,
             DECISIONS.index(outcome.decision),
-            outcome.label,
-            packed,
-            outcome.p_crystal,
-            outcome.saturated,
-            outcome.level,
-            outcome.received,
-            outcome.sent,
-            outcome.decided,
-            outcome.ms,
-            outcome.error,
+            struct.pack(f"<{len(outcome.probabilities)}d", *outcome.probabilities),
+            *((None, None) if copy is None else (copy.file, copy.index)),
             None if outcome.truth is None else json.dumps(dict(outcome.truth)),
             json.dumps(outcome.judged_without) if outcome.judged_without else None,
             json.dumps(outcome.reasons) if outcome.reasons else None,
             None if outcome.signs is None else json.dumps(outcome.signs.to_json()),
-            None if outcome.copy is None else outcome.copy.file,
-            None if outcome.copy is None else outcome.copy.index,
+            *(getattr(outcome, name) for name in _PLAIN),
         )
 
     def _recorded(self, row: tuple[Any, ...]) -> LedgerRow:
-        sequence, series, number, decision, label, packed, p_crystal, saturated, level = row[:9]
-        received, sent, decided, ms, error, truth, judged_without, reasons, signs = row[9:18]
+        sequence, series, decision, packed, file, index, truth, judged_without = row[:8]
+        reasons, signs, *plain = row[8:]
+        fields = dict(zip(_PLAIN, plain, strict=True))
         outcome = FrameOutcome(
             series=self._names[series],
-            number=number,
             decision=DECISIONS[decision],
-            label=label,
             probabilities=struct.unpack(f"<{len(packed) // 8}d", packed),
-            p_crystal=p_crystal,
-            saturated=bool(saturated),
-            level=level,
-            received=received,
-            sent=sent,
-            decided=decided,
-            ms=ms,
-            error=error,
             truth=None if truth is None else json.loads(truth),
             judged_without=tuple(json.loads(judged_without or "[]")),
             reasons=tuple(json.loads(reasons or "[]")),
             signs=None if signs is None else EvidenceSummary(**json.loads(signs)),
-            copy=None if row[18] is None else HitCopy(*row[18:]),
+            copy=None if file is None else HitCopy(file, index),
+            **fields | {"saturated": bool(fields["saturated"])},
         )
         return LedgerRow(sequence=sequence, outcome=outcome)
 
@@ -309,12 +268,12 @@ class Ledger:
             return self._connection.execute(statement, values).fetchall()
 
     @contextmanager
-    def _writing(self) -> Iterator[Any]:
-        """Give a function that executes statements, in one transaction."""
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection, in one transaction."""
         try:
             with self._turn, self._connection:
                 self._connection.execute("BEGIN IMMEDIATE")
-                yield self._connection.execute
+                yield self._connection
         except sqlite3.IntegrityError:  # a second verdict on a frame: our fault, not the disk's
             raise
         except sqlite3.DatabaseError as error:
@@ -328,25 +287,17 @@ def open_ledger(
     path: Path,
     about: Mapping[str, Any],
     *,
+    # whether a ledger that was begun with its first argument may be resumed with its second,
+    # `about`
     may_follow: Callable[[Mapping[str, Any], Mapping[str, Any]], bool] = lambda _found, _about: (
         False
     ),
 ) -> Iterator[Ledger]:
     """Give the ledger at `path`, new or to resume, which no other program may write meanwhile.
 
-    Parameters
-    ----------
-    may_follow
-        Whether a ledger that was begun with its first argument may be resumed with its second,
-        `about`.
-
-    Raises
-    ------
-    InputError
-        The file is not a ledger, or was begun with something else than `about`: verdicts of
-        two models do not belong into one record.
-    OutputError
-        It is in use, or cannot be written.
+    Raises `InputError` where the file is not a ledger, or was begun with something else than
+    `about`: verdicts of two models do not belong into one record; `OutputError` where it is in use,
+    or cannot be written.
     """
     wanted = json.dumps(dict(about), sort_keys=True)
     busy = f"another run writes {path}: stop it or give another --out"
@@ -366,7 +317,11 @@ def open_ledger(
                         f"{path} is of another run ({difference(begun_with, about)}): give another "
                         "--out, or the same settings"
                     )
-                _store_settings(connection, path, wanted)
+                try:
+                    connection.execute("UPDATE about SET value = ? WHERE name = 'about'", (wanted,))
+                except sqlite3.DatabaseError as error:
+                    reason = _reason(error, path)
+                    raise OutputError(f"cannot write the ledger {path}: {reason}") from error
             yield Ledger(connection, path, about, begun_with=begun_with)
         finally:
             connection.close()
@@ -374,13 +329,7 @@ def open_ledger(
 
 @contextmanager
 def read_ledger(path: Path) -> Iterator[Ledger]:
-    """Give a ledger to read, which another program may be writing.
-
-    Raises
-    ------
-    InputError
-        There is none.
-    """
+    """Give a ledger to read, which another program may be writing."""
     if not path.is_file():
         raise InputError(f"expected a ledger at {path}, found none: is this a session's directory?")
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
@@ -427,13 +376,6 @@ def _require_version(connection: sqlite3.Connection, path: Path) -> None:
     if not version:
         raise InputError(f"expected a ledger, found a foreign file: {path}; give another --out")
     FORMAT.check({**FORMAT.manifest(), "format": version}, path)
-
-
-def _store_settings(connection: sqlite3.Connection, path: Path, wanted: str) -> None:
-    try:
-        connection.execute("UPDATE about SET value = ? WHERE name = 'about'", (wanted,))
-    except sqlite3.DatabaseError as error:
-        raise OutputError(f"cannot write the ledger {path}: {_reason(error, path)}") from error
 
 
 def _reason(error: sqlite3.Error, path: Path) -> str:

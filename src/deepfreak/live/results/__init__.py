@@ -1,1 +1,0 @@
-"""Verdicts that are durable, and what keeps sinks in step with them."""
