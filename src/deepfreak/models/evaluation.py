@@ -131,18 +131,14 @@ class Evaluation:
     @property
     def recall(self) -> tuple[Proportion, ...]:
         """For each class, how many of its images were found."""
-        matrix = self.confusion
-        return tuple(
-            Proportion(int(matrix[i, i]), int(matrix[i].sum())) for i in range(len(self.classes))
-        )
+        right, all_of_class = self.confusion.diagonal(), self.confusion.sum(axis=1)
+        return tuple(map(Proportion, right.tolist(), all_of_class.tolist()))
 
     @property
     def precision(self) -> tuple[Proportion, ...]:
         """For each class, how many of its predictions were correct."""
-        matrix = self.confusion
-        return tuple(
-            Proportion(int(matrix[i, i]), int(matrix[:, i].sum())) for i in range(len(self.classes))
-        )
+        right, predicted = self.confusion.diagonal(), self.confusion.sum(axis=0)
+        return tuple(map(Proportion, right.tolist(), predicted.tolist()))
 
     def to_json(self) -> dict[str, Any]:
         """Return the summary as JSON values."""

@@ -297,12 +297,6 @@ class FreshShots:
         mean: NDArray[np.float64] = total.numpy() / (batches * SHOTS_AT_ONCE)
         return mean
 
-    def check_classes(self) -> None:
-        """Do nothing: an experiment draws shots of each class."""
-
-    def check_volumes(self) -> None:
-        """Do nothing: the volume of each shot is known."""
-
     def describe(self) -> dict[str, Any]:
         """Return what tells these shots from others, as JSON values."""
         settings = json.dumps(settings_of(self._data.experiment), sort_keys=True).encode()

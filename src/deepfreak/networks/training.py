@@ -275,9 +275,10 @@ def _check(
     source: Source, held_out: StoredImages | None, training: Training, group: Processes
 ) -> None:
     """Check that the settings fit the images, before any work is done."""
-    source.check_classes()
-    if training.volume_weight:
-        source.check_volumes()
+    if isinstance(source, StoredImages):  # fresh shots are of each class and of known volume
+        source.check_classes()
+        if training.volume_weight:
+            source.check_volumes()
     if held_out is not None and (held_out.classes, held_out.side) != (source.classes, source.side):
         raise DatasetError(
             f"expected validation images of {source.side} x {source.side} in the classes "
