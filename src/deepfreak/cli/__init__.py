@@ -64,7 +64,7 @@ def main(
 
 
 def _told(error: Exception) -> tuple[str, int]:
-    """Return what to say of an error that ended a command, and the exit code."""
+    """Return the message for an error that ended a command, and the exit code."""
     match error:
         case click.ClickException():
             return error.format_message(), BAD_INPUT

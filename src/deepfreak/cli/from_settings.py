@@ -167,7 +167,7 @@ class SettingsOptions:
         return kind, self._default or (_typed(default) if is_shown else "")
 
     def describe(self, field: str) -> str:
-        """Return the first sentence of what the docstring says of a field."""
+        """Return the first sentence of a field in the docstring."""
         lines = (inspect.getdoc(self._cls) or "").splitlines()
         for number, line in enumerate(lines):
             if not line.startswith(" ") and field in line.split(", "):
@@ -204,7 +204,7 @@ def reject_unrelated_options(
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn what settings say of a wrong value into one line."""
+    """Turn the errors of settings about a wrong value into one line."""
     from pydantic import ValidationError
 
     from deepfreak.settings import one_line

@@ -44,7 +44,7 @@ def live() -> None:
 @click.argument("what", metavar="RECIPE|FILE")
 @click.option(
     "--rate", "rate_hz", type=click.FloatRange(0, min_open=True), metavar="HZ",
-    help="Frames a second; by default as fast as they are received.",
+    help="Frames per second; by default as fast as they are received.",
 )  # fmt: skip
 @click.option("--count", type=click.IntRange(1), help="Frames of the series; by default endless.")
 @click.option(
@@ -185,7 +185,7 @@ def bench(
     json_path: Path | None,
     **options: Any,  # noqa: ANN401 -- of all kinds
 ) -> int:
-    """Measure frames a second and latency on this machine.
+    """Measure frames per second and latency on this machine.
 
     Frames go through a real socket. For each size: as fast as they are received, which is the
     capacity, then at parts of it.

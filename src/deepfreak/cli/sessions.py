@@ -104,7 +104,7 @@ def settings_from(options: dict[str, Any]) -> "Settings":
 
 
 def run_session(settings: "Settings", make_source: "MakeSource", *, name: str) -> int:
-    """Run until the source ends or Ctrl-C; say what came of it."""
+    """Run until the source ends or Ctrl-C; print the summary."""
     from deepfreak.live.session import open_session
 
     with (
@@ -243,7 +243,7 @@ def listen(*, address: str, protocol: Literal["auto", "v1", "v2"], **options: An
 @session_options
 @click.option(
     "--rate", type=click.FloatRange(0, min_open=True), metavar="HZ",
-    help="Shots a second; by default as many as can be simulated.",
+    help="Shots per second; by default as many as can be simulated.",
 )  # fmt: skip
 @click.option("--count", type=click.IntRange(1), help="Shots; by default endless.")
 @seed_option()

@@ -35,7 +35,7 @@ class Planes:
 
     significance: Plane  # largest z of what may be a spot; 0 where nothing reaches 4
     excess: Plane  # light over the level, in standard deviations of the sum of the block's pixels
-    # Photons a pixel that would make the block's noise by counting alone: the light itself where
+    # Photons per pixel that would make the block's noise by counting alone: the light itself where
     # the detector counts photons, and free of any pedestal
     level: Plane
     valid: Plane  # share of the pixels that measured something

@@ -11,7 +11,7 @@ from deepfreak.evidence.candidates import SHARP_LESS_Z, poisson_z
 from deepfreak.evidence.scale import PhotonScale
 
 _MIN_PHOTONS = 4.5  # of a peak
-MIN_BACKGROUND = 1e-3  # photons a pixel that a frame of zeros may have
+MIN_BACKGROUND = 1e-3  # photons per pixel that a frame of zeros may have
 
 # A hot pixel: those around it have less than this significance, or this share of its light.
 _FLANK_Z = 3.0

@@ -69,8 +69,8 @@ def find_rings(
 
     Radii fall into bins of 4 pixels. A bin is over-full where it holds 4 peaks or more and over
     3.5 standard deviations more than is expected from the 5 bins on each side beyond the next. The
-    centre is sought with every second peak and crest, and believed for what the others say: at
-    least 35 % of them must be on rings. It is sought within 80 pixels of a given one
+    centre is searched for with every second peak and crest, and believed for what the others say:
+    at least 35 % of them must be on rings. It is searched for within 80 pixels of a given one
     (and must then put 5 % more on rings), without one anywhere up to half a frame off the frame.
 
     `crests` are places of what continues as a line, as smooth rings do; `shape` that of the frame;

@@ -138,7 +138,7 @@ class Crystal:
     mosaic_spread_deg, mosaic_domains
         The largest misorientation of a domain (nanoBragg's `-mosaic`), and how many there are.
     orientation
-        "random", anew and uniform on SO(3) for each shot, or a fixed one.
+        "random", again and uniform on SO(3) for each shot, or a fixed one.
     spindle
         How the crystal turns during the exposure.
     extra_lattices

@@ -37,7 +37,7 @@ def count_spots(
 
     A spot is a local maximum of the Bragg photons that the detector's pixels take in, before the
     point spread. Its signal is their sum over the 3 x 3 pixels around it; sigma is the root of what
-    the background and the read-out noise vary by there, and is at least one photon. SpotCounts that
+    the background and the readout noise vary by there, and is at least one photon. SpotCounts that
     touch count as one. A spot's spacing is that of its brightest pixel's centre.
     """
     response = detector.response
@@ -80,7 +80,7 @@ def _count(
 def _spot(
     light: Float, background: Float, sensitivity: Float, i: int, j: int, readout_variance: float
 ) -> tuple[float, float]:
-    """Return the photons around a local maximum and the variance there, (0, 0) if it is none."""
+    """Return the photons around a local maximum and the variance there, (0, 0) if it is not one."""
     rows, columns = light.shape
     here = light[i, j]
     signal, variance = 0.0, 0.0

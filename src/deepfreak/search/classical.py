@@ -223,7 +223,7 @@ def search(
 
 @dataclass(slots=True, kw_only=True)
 class _Run:
-    """One run of the program: features, trials, and what it says of them."""
+    """One run of the program: features, trials, and its notes on them."""
 
     images: Images
     plan: Plan

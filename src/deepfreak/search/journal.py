@@ -1,7 +1,7 @@
 """The journal of a search: an append log with every trial that has ended.
 
 Its manifest says what is searched and how. Records are JSON: `trial`, with the number of earlier
-outcomes that its proposal knew, or `session`, what a run of the program says of itself.
+outcomes that its proposal knew, or `session`, notes of a run of the program.
 """
 
 import json
@@ -42,7 +42,7 @@ class Journal:
         self._append({"trial": trial.to_json(), "known": known})
 
     def note(self, session: Mapping[str, Any]) -> None:
-        """Write down what this run of the program says of itself so far."""
+        """Replace the notes of this run of the program."""
         self.sessions[self._earlier_runs :] = [dict(session)]
         self._append({"session": session, "run": self._earlier_runs})
 
@@ -61,7 +61,7 @@ def open_journal(
     """Give the journal at `path`: new, or with the trials of earlier runs of the same `search`.
 
     `search` is all that decides which trials there are, as JSON values; with `overwrite` it begins
-    anew. An `OutputError` says that the journal is in use, damaged, of another search, format or
+    again. An `OutputError` says that the journal is in use, damaged, of another search, format or
     version, or that it cannot be written, and gives `advice`.
     """
     busy = f"another process is writing {path}: wait for it or choose another name"

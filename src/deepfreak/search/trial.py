@@ -12,7 +12,7 @@ from deepfreak.search.space import Settings, plain
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a trial: a loss, infinite for a failure, and how many seconds it took.
+    """Outcome of a trial: a loss, infinite for a failure, and how many seconds it took.
 
     `info` are JSON values to keep with it, `error` says on one line what failed, if anything did.
     """

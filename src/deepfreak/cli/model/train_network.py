@@ -113,7 +113,7 @@ def train_network(
 
 
 def _served(model: "NetworkModel", held_out: "Dataset | None", path: Path) -> str:
-    """Write what `classify` takes, calibrated where images are held out; say what came of it."""
+    """Write what `classify` takes, calibrated where images are held out; return the summary."""
     from deepfreak.errors import OutputError
     from deepfreak.networks.calibration import calibrate
     from deepfreak.networks.export import export_onnx

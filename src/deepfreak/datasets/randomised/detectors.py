@@ -43,7 +43,7 @@ class RandomisedDetector:
     tail_share: float
     tail_px: float
     gain: float  # counts of a photon
-    noise_photons: float  # RMS of read-out in photons; 0 for counters
+    noise_photons: float  # RMS of readout in photons; 0 for counters
     pedestal: float
     # switch_photons, switch_off, switch_noise: photons from which a pixel takes its low gain
     # (infinite for none), the counts by which that is off, and its noise over that of the high gain

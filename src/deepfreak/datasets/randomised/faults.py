@@ -78,7 +78,7 @@ def draw_faults(
     nuisances: Nuisances,
     seed: int,
 ) -> Faults:
-    """Return what is wrong with a device; `noise` is the RMS of read-out in counts."""
+    """Return what is wrong with a device; `noise` is the RMS of readout in counts."""
     own = {
         name: np.random.default_rng([seed, n])
         for n, name in enumerate(Nuisances.__dataclass_fields__)
@@ -139,7 +139,7 @@ def draw_faults(
 
 
 def _steps(rng: np.random.Generator, unit: float) -> tuple[float, float]:
-    """Return RMS of the chips' steps in counts: fixed, and anew in each frame."""
+    """Return RMS of the chips' steps in counts: fixed, and again in each frame."""
     if rng.random() < 0.4:
         return 0.0, 0.0
     fixed = min(math.exp(rng.uniform(math.log(3), math.log(20))), 6 * unit)

@@ -174,7 +174,7 @@ class Light:
     # shape, center_px: of the canvas, and where the beam meets it, (slow, fast) in pixels
     shape: tuple[int, int]
     center_px: tuple[float, float]
-    level: float  # photons a pixel of the smooth light, by which the other light is scaled
+    level: float  # photons per pixel of the smooth light, by which the other light is scaled
     # As `draw_shadows` returns them, over all light
     shadows: Array = field(default_factory=lambda: NO_SHADOWS)
     _smooth: Float = field(init=False)
@@ -193,7 +193,7 @@ class Light:
 
     @property
     def base(self) -> float:
-        """Photons a pixel by which other light is scaled."""
+        """Photons per pixel by which other light is scaled."""
         return max(self.level, FAINT_PHOTONS)
 
     def grid(self) -> tuple[Array, Array]:

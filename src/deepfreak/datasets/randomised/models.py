@@ -31,7 +31,7 @@ class FamilyResponse:
     counting: bool = False
     psf_um: Range  # FWHM of the core of the point spread
     tail_share: Range = (0.0, 0.0)  # of the light, in the tails of a fibre-optic taper
-    noise_photons: Range = (0.0, 0.0)  # RMS of read-out
+    noise_photons: Range = (0.0, 0.0)  # RMS of readout
     gain: Range = (1.0, 1.0)  # counts of a photon
     pedestals: tuple[float, ...] = (0.0,)  # counts of a pixel without light, one of them
     # dtypes, fills: types of the counts, and what stands in gaps: a number, "max", "nan" or

@@ -1,4 +1,4 @@
-"""Compiled loops of the recording: chance, point spread, read-out.
+"""Compiled loops of the recording: chance, point spread, readout.
 
 Each pixel has random numbers of its own, hashed from a seed and its place, so that no pixel's
 chance depends on the light elsewhere. Loops are over rows and without branches where the compiler
@@ -206,7 +206,7 @@ class Electronics(NamedTuple):
     chip: NDArray[np.uint16]
     steps: Float
     rows: Float  # counts (slow, 2) of each row in the left and right half
-    # gain, noise: counts of a photon, and RMS of read-out in counts
+    # gain, noise: counts of a photon, and RMS of readout in counts
     gain: float
     noise: float
     lowest: float  # counts below are cut off; minus infinity for none

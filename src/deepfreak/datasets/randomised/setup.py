@@ -53,7 +53,7 @@ class Setup:
     geometry: Geometry
     lattice: Lattice  # the crystals' form and quality
     q_max: float  # 1/d in 1/A at the farthest corner
-    level: float  # photons a pixel, about
+    level: float  # photons per pixel, about
     shadows: Array  # as `light.draw_shadows` returns them
 
 

@@ -31,7 +31,7 @@ class Canvas:
 
     shape: tuple[int, int]  # (slow, fast) pixels of the assembled detector
     pixel_mm: float
-    noise_photons: float  # rms read-out noise of a pixel in photons
+    noise_photons: float  # rms readout noise of a pixel in photons
     psf_px: float  # FWHM of the point spread in pixels
 
 
@@ -100,9 +100,9 @@ class Spots:
         """Return the photons of a spot with a signal-to-noise ratio of 7 at each place, (n,).
 
         The ratio is 2 (sqrt(S + B) - sqrt(B)) with S photons of the spot and B those of the
-        background and the read-out noise squared in its `noise_pixels`: that of Poisson counts
+        background and the readout noise squared in its `noise_pixels`: that of Poisson counts
         whose variance is made constant (Anscombe, Biometrika 35, 246, 1948), S / sqrt(B) for large
-        B. `background` is in photons a pixel, (slow, fast); spots off it take its nearest pixel.
+        B. `background` is in photons per pixel, (slow, fast); spots off it take its nearest pixel.
         """
         rows, columns = background.shape
         row = np.clip(self.slow, 0, rows - 1).astype(np.intp)

@@ -17,7 +17,7 @@ _SHARE = 0.2  # of a spot's highest pixel: what has more is its aperture
 _HALF = 4  # pixels: half width of the square in which it lies
 _APART = 2  # pixels: summits as near as this are one spot
 _MIN_USABLE = 0.5  # of the aperture's expected light
-MIN_BACKGROUND = 1e-3  # photons a pixel that a frame of zeros may have
+MIN_BACKGROUND = 1e-3  # photons per pixel that a frame of zeros may have
 _FLANK_Z = 2.5  # of the eight pixels around a summit
 _CLIMBS = 3  # pixels from a true place to the summit of its light
 
@@ -74,7 +74,7 @@ def visible_in(
 
     A spot is measured in the pixels of 9 x 9 about the summit of its expected light that hang
     together and expect at least a fifth of the summit. Its light is what the counts have over the
-    expected background; its noise is that of background and read-out, with what point spread makes
+    expected background; its noise is that of background and readout, with what point spread makes
     of neighbours, and the unevenness of the background around. z is the Poisson tail, as of the
     evidence, and Gaussian where there is much light. Spots whose summits are less than three pixels
     apart count once, for the brightest.

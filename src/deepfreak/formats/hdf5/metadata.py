@@ -24,7 +24,7 @@ from deepfreak.formats.measured import counts_photons
 _MAX_NODES = 20_000  # looked at in a file
 _MAX_SIBLINGS = 200  # groups of one group: SACLA has one a frame
 _MAX_DEPTH = 8
-_MAX_SCALARS = 10_000_000  # of one item, a number a frame
+_MAX_SCALARS = 10_000_000  # of one item, a number per frame
 
 # Names of each item, the more specific first.
 _GAIN = ("adus_per_photon", "adu_per_photon", "counts_per_photon", "adus_per_photon_keV")

@@ -38,7 +38,7 @@ class CCD:
     psf_fwhm_mm
         Full width at half maximum of the fibre's point spread (Holton et al. 2012); 0 for none.
     readout_noise_adu, adc_offset_adu, saturation_value
-        RMS read-out noise, pedestal, and largest count; one count is one photon.
+        RMS readout noise, pedestal, and largest count; one count is one photon.
     """
 
     kind: Literal["ccd"] = "ccd"
@@ -52,7 +52,7 @@ class CCD:
 
 @settings
 class PhotonCounting:
-    """A hybrid pixel detector, which counts photons one by one: no read-out noise, no pedestal.
+    """A hybrid pixel detector, which counts photons one by one: no readout noise, no pedestal.
 
     After a photon a pixel is blind for the dead time. The model is one of a beam that is even
     over the exposure, as a synchrotron's. It is not made for single pulses of a free-electron
@@ -68,7 +68,7 @@ class PhotonCounting:
     # without dead time the latter does not matter
     dead_time_ns: NonNegative = 0.0
     count_time_s: Positive | None = None
-    # Whether a photon that arrives in the dead time, itself not counted, starts it anew
+    # Whether a photon that arrives in the dead time, itself not counted, starts it again
     paralyzable: bool = False
     saturation_value: SixteenBits = 65535  # largest count
 

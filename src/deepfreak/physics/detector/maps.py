@@ -14,7 +14,7 @@ from deepfreak.settings import Vector
 
 Array = NDArray[np.float64]
 
-# Positions take three numbers a pixel, so that large panels are worked through in parts.
+# Positions take three numbers per pixel, so that large panels are worked through in parts.
 PIXELS_AT_ONCE = 2**20
 
 Float = NDArray[np.float32]

@@ -54,7 +54,7 @@ class Panel(NamedTuple):
     ) -> Array:
         """Return where each pixel is, (slow, fast, xyz), at `subpixel` (slow, fast) within it.
 
-        `rows` limits the answer to part of the panel: three numbers a pixel are many.
+        `rows` limits the answer to part of the panel: three numbers per pixel are many.
         """
         i = (np.arange(self.image_size[0])[rows] + subpixel[0]) * self.pixel_size_mm
         j = (np.arange(self.image_size[1]) + subpixel[1]) * self.pixel_size_mm

@@ -226,7 +226,7 @@ def add_smooth(expected, tables, amounts, step, sin_theta, factors, wavelengths)
     """Add each shot's smooth scattering, from tables over sin(theta) / wavelength, linearly.
 
     `tables` are (kinds, n) of photons per steradian at multiples of `step` in 1/A; `amounts`
-    (shots, kinds) says how much of each a shot has; `wavelengths` has one number a shot.
+    (shots, kinds) says how much of each a shot has; `wavelengths` has one number per shot.
     """
     pixels = expected.shape[1] * expected.shape[2]
     for work in range(cuda.grid(1), pixels * expected.shape[0], cuda.gridsize(1)):
@@ -244,7 +244,7 @@ def add_smooth(expected, tables, amounts, step, sin_theta, factors, wavelengths)
 
 @cuda.jit
 def collect_bragg(expected, images, factors, per_unit):
-    """Turn whole-number intensities into expected photons; `per_unit` is one number a shot."""
+    """Turn whole-number intensities into expected photons; `per_unit` is one number per shot."""
     pixels = expected.shape[1] * expected.shape[2]
     for work in range(cuda.grid(1), pixels * expected.shape[0], cuda.gridsize(1)):
         shot, pixel = work // pixels, work % pixels
@@ -271,7 +271,7 @@ def count(expected, gains, keys, noise):
 
 @cuda.jit
 def read_out(photons, noise, readout, offset, saturation, out):
-    """Add read-out noise and pedestal, clip, drop fractions and take the root to 8 bits."""
+    """Add readout noise and pedestal, clip, drop fractions and take the root to 8 bits."""
     pixels = out.shape[1] * out.shape[2]
     for work in range(cuda.grid(1), pixels * out.shape[0], cuda.gridsize(1)):
         shot, pixel = work // pixels, work % pixels

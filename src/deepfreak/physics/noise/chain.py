@@ -5,7 +5,7 @@ For a CCD, in the order of Appendix A:
 1. what obstacles let through, and each pixel's calibration error, both fixed for a detector;
 2. Poisson deviates;
 3. point spread of the fibre-coupled CCD;
-4. read-out noise, pedestal, saturation, whole counts;
+4. readout noise, pedestal, saturation, whole counts;
 5. what dead and hot pixels report instead.
 
 A photon-counting detector has 1, counting with its dead time, saturation, and 5.
@@ -60,7 +60,7 @@ def detect(expected: Float, detector: Detector, rng: np.random.Generator) -> Cou
 
 
 def read_out(photons: Float, response: CCD, rng: np.random.Generator) -> Counts:
-    """Add read-out noise and pedestal, clip to the range and drop fractions."""
+    """Add readout noise and pedestal, clip to the range and drop fractions."""
     values = rng.standard_normal(photons.shape, dtype=np.float32)
     values *= np.float32(response.readout_noise_adu)
     values += photons

@@ -129,7 +129,7 @@ def _cumulative(n: int, mean: float) -> float:
 def count_with_dead_time(
     expected: Float, rng: np.random.Generator, *, dead_share: float, paralyzable: bool
 ) -> Float:
-    """Return how many of the photons a pixel counts that is blind for a while after each.
+    """Return the counts of a pixel that is blind for a while after each photon.
 
     Photons arrive evenly over the exposure, as a Poisson process. For m of them and the
     `dead_share` d, mean and variance tend to m / (1 + m d) and m / (1 + m d)^3, or if `paralyzable`

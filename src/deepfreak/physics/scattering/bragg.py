@@ -1,6 +1,6 @@
 """Bragg spots: expected photons of one mosaic crystal on one panel, by one of three methods.
 
-`by_pixel` asks of each subpixel which reflection of which domain it sees; nearly always the answer
+`by_pixel` asks of each subpixel which reflection of which domain it sees; nearly always there
 is none. Here each reflection near the Ewald sphere is projected, for each domain, and only the few
 subpixels about that place are tested, with the same test. `projection` has the geometry.
 """

@@ -1,7 +1,7 @@
 """The definition of Bragg scattering: every subpixel, source, spindle step and domain in turn.
 
 This is what `by_reflection` must reproduce, written to be read. It is compiled, as the C program it
-follows is, and takes seconds an image.
+follows is, and takes seconds per image.
 """
 
 import math
