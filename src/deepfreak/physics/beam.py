@@ -133,6 +133,11 @@ class Divergence:
     def __post_init__(self) -> None:
         if max(self.horizontal_mrad, self.vertical_mrad) > 200:
             raise ValueError("divergence is at most 200 mrad")
+        if not len(self.directions()):
+            raise ValueError(
+                "2 x 2 directions lie at the corners, outside the ellipse: take 3 steps along one "
+                "range, or rounded = false"
+            )
 
     def directions(self) -> Array:
         """Return unit vectors, (n, 3), about +x."""

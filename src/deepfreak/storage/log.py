@@ -175,7 +175,10 @@ def open_log(
 
 @contextmanager
 def read_log(path: Path, *, form: Format) -> Iterator[Log]:
-    """Open the log at `path`, which another process may be writing; `InputError` if it is not one."""
+    """Open the log at `path`, which another process may be writing.
+
+    Raises `InputError` if it is not a log.
+    """
     with _opened(path) as descriptor:
         settings, start = _manifest(descriptor, path, form)
         if settings is None:

@@ -114,3 +114,10 @@ def test_gamma_pulses_are_never_dark_and_have_their_spread() -> None:
     assert energies.min() > 0
     assert energies.mean() == pytest.approx(1, abs=0.01)
     assert energies.std() == pytest.approx(0.3, rel=0.03)
+
+
+def test_two_by_two_directions_within_an_ellipse_are_none_and_rejected():
+    corners = {"horizontal_mrad": 1, "vertical_mrad": 1, "horizontal_steps": 2, "vertical_steps": 2}
+    with pytest.raises(ValueError, match="3 steps along one range"):
+        Divergence(**corners)
+    assert len(Divergence(**corners, rounded=False).directions()) == 4
