@@ -34,9 +34,8 @@ from deepfreak.classes import (
 from deepfreak.datasets import Dataset
 from deepfreak.models.evaluation import Proportion
 from deepfreak.networks import OURS, Augmentation, Compact, NetworkModel, Training, train_network
-from deepfreak.networks.compact_network import CompactNetwork
+from deepfreak.networks.compact_network import CompactNetwork, SpotPlanes
 from deepfreak.networks.configuration import VOLUME_UNIT_MM3
-from deepfreak.networks.spot_planes import SpotPlanes
 from deepfreak.progress import progress
 from deepfreak.search.images import first_images
 

@@ -20,11 +20,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from deepfreak.models.runtime import onnxruntime
+from deepfreak.models.onnx_model import onnxruntime
 from deepfreak.networks import TOPOLOGIES, Architecture, Compact, Inputs, NetworkModel, cost
-from deepfreak.networks.checkpoint import fingerprint
 from deepfreak.networks.export import export_onnx
-from deepfreak.networks.network import build_network
+from deepfreak.networks.network import build_network, fingerprint
 from deepfreak.physics.exposure import simulate
 from deepfreak.physics.recipe import load_recipe
 

@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from deepfreak.datasets.randomised import Table, read_table
 from deepfreak.datasets.randomised.frame import is_hard
 from deepfreak.datasets.randomised.table import HIT, MISS
-from deepfreak.models.perceptron_fit import fit_perceptrons
+from deepfreak.models.perceptrons import fit_perceptrons
 from deepfreak.models.screening_fit import SECOND_NUMBERS, area_under_curve, weights_of
 
 Array = NDArray[np.float64]

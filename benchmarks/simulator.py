@@ -30,7 +30,7 @@ from deepfreak.physics.noise import (
     point_spread,
     read_out,
 )
-from deepfreak.physics.noise.deviates import poisson
+from deepfreak.physics.noise.counting import poisson
 from deepfreak.physics.recipe import load_recipe
 from deepfreak.physics.scattering.bragg import Method, bragg_intensity
 from deepfreak.physics.scattering.by_pixel import SHAPES, RenderedCrystal

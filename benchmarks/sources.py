@@ -18,7 +18,7 @@ from deepfreak.physics.detector import beam_factors, sin_theta
 from deepfreak.physics.exposure import background_photons, bragg_photons
 from deepfreak.physics.recipe import load_recipe
 from deepfreak.physics.scattering.amorphous import Amorphous
-from deepfreak.physics.scattering.constants import R_E_SQR_M2
+from deepfreak.physics.scattering.atoms import R_E_SQR_M2
 from deepfreak.physics.scattering.disorder import (
     SPOT_VOLUME,
     compton_intensity,

@@ -15,8 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deepfreak.physics.structure_factors import StructureFactors
-from deepfreak.physics.structure_factors.coordinates import read_coordinates
-from deepfreak.physics.structure_factors.model import from_model
+from deepfreak.physics.structure_factors.model import from_model, read_coordinates
 from deepfreak.physics.structure_factors.wilson import wilson
 
 SHELL_LIMITS_A = (60, 30, 20, 15, 12, 10, 8, 7, 6, 5, 4.5, 4, 3.6, 3.2, 2.9, 2.6, 2.4, 2.2, 2, 1.8)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.classes import GROUPS, group_weights, grouped
-from deepfreak.datasets.identity import identity
+from deepfreak.datasets.verifying import identity
 from deepfreak.features import GLCM, LBP, Diffraction
 from deepfreak.models import SVM, Forest
 from deepfreak.models.evaluation import Evaluation
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from deepfreak.datasets import Dataset
     from deepfreak.features import SIFT, Extractor
-    from deepfreak.models.fitted import Learner
+    from deepfreak.models.classifier import Learner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

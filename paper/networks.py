@@ -23,8 +23,7 @@ from deepfreak.networks import (
     Inputs,
     Topology,
 )
-from deepfreak.networks.curve import curve_figure
-from deepfreak.networks.figures import mean_curves_figure
+from deepfreak.networks.figures import curve_figure, mean_curves_figure
 from deepfreak.search import cnn, cnn_plan
 from deepfreak.search.cnn_plan import narrowed
 from deepfreak.settings import Count, NonNegative, settings

@@ -26,8 +26,8 @@ from deepfreak.networks import (
     load_network,
     train_network,
 )
-from deepfreak.networks.curve import Epoch
 from deepfreak.networks.figures import hours
+from deepfreak.networks.state import Epoch
 from deepfreak.physics.experiment import Experiment
 from deepfreak.search.cnn_plan import lasting
 from deepfreak.search.images import first_images
@@ -118,7 +118,7 @@ def our_network(train: Dataset, *, epochs: int | None = None) -> Candidate:
 
     It learns volumes of crystals only where the truth of `train` has them.
     """
-    from deepfreak.networks.batches.batch import VOLUME
+    from deepfreak.networks.batches import VOLUME
 
     training = OURS if epochs is None else lasting(OURS, epochs)
     if VOLUME not in train.truth:
@@ -178,7 +178,7 @@ class Runs:
 
         With `by_image` each image is normalised by itself, not by running statistics.
         """
-        from deepfreak.networks.normalisation import normalised_by_image
+        from deepfreak.networks.network import normalised_by_image
 
         chosen = range(len(self.weights)) if only is None else only
         place = device or ("cuda" if torch.cuda.is_available() else "cpu")

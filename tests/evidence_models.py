@@ -8,8 +8,7 @@ import numpy as np
 from deepfreak.datasets.randomised.table import Table
 from deepfreak.evidence import find_evidence, numbers
 from deepfreak.models import EvidenceModel, Perceptrons, save_model
-from deepfreak.screening.calibration import calibrate_on_table
-from deepfreak.screening.calibration_file import calibration_path, write_calibration
+from deepfreak.screening.calibration import calibrate_on_table, calibration_path, write_calibration
 from tests.unit.evidence.made import flat, made, on_circles, scattered, spots, with_hot_pixels
 
 SHAPE = (320, 320)

@@ -164,8 +164,8 @@ def _write_crystal(folder):
 def _write_network(path):
     """Write a network of few weights."""
     from deepfreak.networks import Inputs, Topology
-    from deepfreak.networks.checkpoint import FORMAT, fingerprint, save_network
-    from deepfreak.networks.network import NetworkModel, build_network
+    from deepfreak.networks.checkpoint import FORMAT, save_network
+    from deepfreak.networks.network import NetworkModel, build_network, fingerprint
 
     topology = Topology(filters=1, blocks=(1, 1, 1, 1), second_pool_size=1)
     network = build_network(topology, Inputs(), classes=2, side=32).eval()

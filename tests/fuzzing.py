@@ -147,7 +147,7 @@ def network(path):
 
 def coordinates(path):
     """Read a coordinate file as far as the checks go."""
-    from deepfreak.physics.structure_factors.coordinates import read_coordinates
+    from deepfreak.physics.structure_factors.model import read_coordinates
 
     read_coordinates(path)
 

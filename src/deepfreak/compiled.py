@@ -65,10 +65,7 @@ def njit(*, cache: bool = False, **options: Any) -> Callable[[F], F]:
 
 
 def folder() -> Path | None:
-    """Return the directory for machine code, None if there is none.
-
-    $NUMBA_CACHE_DIR/deepfreak, or `compiled` in the cache directory.
-    """
+    """Return $NUMBA_CACHE_DIR/deepfreak, or `compiled` in the cache directory, or None."""
     chosen = numba.config.CACHE_DIR
     if chosen:
         return Path(chosen) / "deepfreak"

@@ -6,15 +6,16 @@ a blank stays blank.
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from deepfreak.compiled import njit
 from deepfreak.encoding import MAX_COUNTS, PEDESTAL, SIZE
 from deepfreak.errors import FrameError
-from deepfreak.formats.frame import Frame
-from deepfreak.formats.shadow import shadow
+from deepfreak.formats.frame import Frame, Valid
 
 _MIN_SHARE = 0.01
 _MIN_SIDE = 64
@@ -22,39 +23,22 @@ _MIN_SIDE = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """Where in a frame an image is taken from.
+    """Where in a frame an image is taken from."""
 
-    Attributes
-    ----------
-    factor
-        Pixels of the frame along each side of one of the image's.
-    origin
-        The frame's pixel (slow, fast) at the image's corner; negative where it hangs over.
-    """
-
-    factor: int
+    factor: int  # pixels of the frame along each side of one of the image's
+    # the frame's pixel (slow, fast) at the image's corner; negative where it hangs over
     origin: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Prepared:
-    """A frame as models see it.
+    """A frame as models see it."""
 
-    Attributes
-    ----------
-    image
-        uint8 [slow, fast], `SIZE` x `SIZE`: floor(sqrt(photons + 10)); 0 where not valid.
-    valid
-        Same shape; false where nothing was measured.
-    factor
-        Pixels of the frame along each side of one of the image's.
-    origin
-        The frame's pixel (slow, fast) at the image's corner; negative where the frame was padded.
-    """
-
+    # uint8 [slow, fast], `SIZE` x `SIZE`: floor(sqrt(photons + 10)); 0 where not valid
     image: NDArray[np.uint8]
-    valid: NDArray[np.bool_]
-    factor: int
+    valid: NDArray[np.bool_]  # same shape; false where nothing was measured
+    factor: int  # pixels of the frame along each side of one of the image's
+    # the frame's pixel (slow, fast) at the image's corner; negative where the frame was padded
     origin: tuple[int, int]
 
 
@@ -67,7 +51,7 @@ def prepare(frame: Frame, size: int = SIZE, *, window: Window | None = None) -> 
        with less than half of its pixels valid is missing;
     3. the window of size x size bins in the middle of the frame, or about the direct beam where it
        is known, moved so as to stay inside; a frame smaller than the window is padded as missing;
-    4. the shadow of a beamstop is missing (`formats.shadow.shadow`; no simulation has one);
+    4. the shadow of a beamstop is missing (`shadow`; no simulation has one);
     5. floor(sqrt(clip(photons + 10, 0, 65025))).
 
     With a `window` its factor and origin stand in place of those of steps 2 and 3, and step 4 is
@@ -113,10 +97,7 @@ def middle_window(frame: Frame, size: int = SIZE) -> Window:
     beam = beam_on_frame(frame) or (slow / 2, fast / 2)
     return Window(
         factor=factor,
-        origin=(
-            _origin(slow, size * factor, beam[0]),
-            _origin(fast, size * factor, beam[1]),
-        ),
+        origin=(_origin(slow, size * factor, beam[0]), _origin(fast, size * factor, beam[1])),
     )
 
 
@@ -214,3 +195,100 @@ def _bins(
                 enough[bin_row, place] = True
                 photons[bin_row, place] = (light - share * pedestal) / gain * (pixels / share)
     return photons, enough
+
+
+T = TypeVar("T", bound=np.generic)
+
+# On blocks of 1/64 of the prepared image
+SHADOW_BLOCKS = 64
+SHADOW_RATIO = 0.35  # of the photons around it, inside
+SHADOW_THICKEST = 4.5  # blocks from its edge to its middle
+SHADOW_SMALLEST = 4  # blocks
+SHADOW_LARGEST = 0.08  # of the image's area
+SHADOW_LEAST_PHOTONS = 4.0  # a pixel, around it
+SHADOW_SHARP_BORDER = 0.8  # of the blocks behind its edge are bright
+
+
+def shadow(photons: NDArray[np.float32], valid: Valid) -> Valid:
+    """Return the pixels in the shadow of a beamstop, its arm, or another obstacle.
+
+    On blocks of 1/64 of the image, a block is dark when it holds less than 0.35 of the photons of
+    its surroundings (whose mean is taken over square roots, which lets no Bragg spot count for
+    much). A connected group of dark blocks is a shadow when it is nowhere thicker than 1/7 of the
+    image, takes 8 % of its area at most, and nearly all blocks behind its edge are much brighter
+    than those at its rim: it is sharp all around. The slow fall of a background has no such edge,
+    and the empty middle of a ring is either thicker or not so sharp.
+
+    `photons`: prepared photons (slow, fast). `valid`: same shape.
+    """
+    none = np.zeros(photons.shape, dtype=np.bool_)
+    block = max(1, min(photons.shape) // SHADOW_BLOCKS)
+    weight = _block_sum(valid, block)
+    level = _block_sum(np.where(valid, np.maximum(photons, 0), 0), block)
+    seen = weight > block * block / 4
+    level = np.where(seen, level / np.maximum(weight, 1), 0)
+    around = _surroundings(np.sqrt(level), seen)
+    dark = seen & (level < SHADOW_RATIO * around) & (around >= SHADOW_LEAST_PHOTONS)
+    if not dark.any():
+        return none
+    # missing blocks (a gap through the shadow) must not cut it in two
+    groups, count = ndimage.label(dark | ~seen, structure=np.ones((3, 3)))
+    found = np.zeros_like(dark)
+    for group in range(1, count + 1):
+        inside = (groups == group) & dark
+        fits = SHADOW_SMALLEST <= inside.sum() <= SHADOW_LARGEST * inside.size
+        # the radius of the largest circle in it
+        if not fits or ndimage.distance_transform_edt(np.pad(inside, 1)).max() > SHADOW_THICKEST:
+            continue
+        # the edge itself runs through the blocks next to the group: look behind them
+        next_to_it = ndimage.binary_dilation(inside, structure=np.ones((3, 3)))
+        behind = ndimage.binary_dilation(next_to_it, structure=np.ones((3, 3)))
+        behind &= seen & ~next_to_it & ~dark
+        rim = inside & ~ndimage.binary_erosion(inside, structure=np.ones((3, 3)), border_value=1)
+        bright = level[behind] > np.median(level[rim]) / SHADOW_RATIO
+        if bright.size and bright.mean() >= SHADOW_SHARP_BORDER:
+            found |= inside
+    if not found.any():
+        return none
+    edge = ndimage.binary_dilation(found, structure=np.ones((3, 3))) & ~found
+    half = _unblock(around, photons.shape, block) * np.float32(SHADOW_RATIO)
+    smooth = ndimage.uniform_filter(np.where(valid, photons, 0).astype(np.float32), 3)
+    at_edge = _unblock(edge, photons.shape, block) & (smooth < half) & valid
+    return np.asarray(at_edge | _unblock(found, photons.shape, block))
+
+
+def _surroundings(root: NDArray[np.float32], seen: Valid) -> NDArray[np.float32]:
+    """Return the squared mean of `root` over 21 x 21 blocks, of those that are `seen`."""
+    size = 21
+    total = ndimage.uniform_filter(np.where(seen, root, 0), size, mode="constant")
+    share = ndimage.uniform_filter(seen.astype(np.float32), size, mode="constant")
+    mean: NDArray[np.float32] = total / np.maximum(share, 1e-6)
+    return mean**2
+
+
+def _block_sum(values: NDArray[np.generic], block: int) -> NDArray[np.float32]:
+    """Return the sums of blocks of `block` x `block` pixels; those at the far edges are partial."""
+    slow, fast = values.shape
+    sums: NDArray[np.float32] = np.zeros((-(-slow // block), -(-fast // block)), np.float32)
+    _add_blocks(np.ascontiguousarray(values), block, sums)
+    return sums
+
+
+@njit(cache=True, nogil=True)
+def _add_blocks(values: NDArray[np.generic], block: int, sums: NDArray[np.float32]) -> None:
+    slow, fast = values.shape
+    columns = np.empty(fast, np.float32)
+    for row in range(sums.shape[0]):
+        columns[:] = np.float32(0)
+        for i in range(row * block, min((row + 1) * block, slow)):
+            line = values[i]
+            for j in range(len(line)):
+                columns[j] += np.float32(line[j])
+        for j in range(fast):
+            sums[row, j // block] += columns[j]
+
+
+def _unblock(blocks: NDArray[T], shape: tuple[int, ...], block: int) -> NDArray[T]:
+    """Return the pixels' values from those of their blocks."""
+    pixels = np.repeat(np.repeat(blocks, block, axis=0), block, axis=1)
+    return pixels[: shape[0], : shape[1]]

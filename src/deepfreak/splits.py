@@ -16,18 +16,12 @@ def _pairs(splits: object) -> object:
 
 @settings
 class DatasetPlan:
-    """What `deepfreak data generate` makes of a recipe unless it is told otherwise.
+    """What `deepfreak data generate` makes of a recipe unless it is told otherwise."""
 
-    Parameters
-    ----------
-    count, seed
-        How many images, and of which series.
-    splits
-        Names and sizes of consecutive parts, as a table or as pairs; what they leave is in none.
-    """
-
+    # count, seed: how many images, and of which series
     count: Count
     seed: Annotated[int, Field(ge=0)] = 0
+    # Names and sizes of consecutive parts, as a table or as pairs; what they leave is in none
     splits: Annotated[tuple[tuple[str, Count], ...], BeforeValidator(_pairs)] = ()
 
     def __post_init__(self) -> None:
@@ -39,10 +33,7 @@ class DatasetPlan:
 def places_of(splits: Mapping[str, int], count: int) -> dict[str, tuple[int, int]]:
     """Return where each split begins and how many images it has.
 
-    Raises
-    ------
-    ValueError
-        If they are more than `count` together, or have a name that is no word.
+    Raises `ValueError` if they are more than `count` together, or have a name that is no word.
     """
     places, first = {}, 0
     for name, size in splits.items():

@@ -15,7 +15,7 @@ from deepfreak.formats import read_frames
 from deepfreak.live.results.ledger import open_ledger
 from deepfreak.models import load_model
 from deepfreak.networks.export import export_onnx
-from deepfreak.screening.calibration_file import (
+from deepfreak.screening.calibration import (
     calibration_path,
     read_calibration,
     write_calibration,

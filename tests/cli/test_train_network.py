@@ -16,7 +16,7 @@ from deepfreak.networks import (
     Compact,
     load_network,
 )
-from deepfreak.networks.curve import read_curve
+from deepfreak.networks.state import read_curve
 from tests.labelled import write_labelled
 
 # Table 9's pools need images of 512 x 512; one filter makes these cheap.

@@ -9,7 +9,7 @@ import pytest
 
 from deepfreak.cli import main
 from deepfreak.models import load_model
-from deepfreak.screening.calibration_file import calibration_path
+from deepfreak.screening.calibration import calibration_path
 from deepfreak.screening.policy import find_policy
 from deepfreak.screening.screener import Screener
 from tests.evidence_models import hit, made_table, miss

@@ -190,6 +190,7 @@ def test_what_is_wrong_is_said_at_once_before_anything_is_loaded_or_made(tmp_pat
     child = subprocess.run(
         [sys.executable, "-c", CHECK.format(heavy=HEAVY)],
         input=json.dumps(given), cwd=tmp_path, capture_output=True, text=True, check=True,
+        timeout=600,
     )  # fmt: skip
     results = [json.loads(line) for line in child.stdout.splitlines()]
     assert len(results) == len(given)

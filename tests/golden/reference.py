@@ -18,10 +18,10 @@ from deepfreak.physics.detector import (
     polarization_factor,
     solid_angle,
 )
+from deepfreak.physics.scattering.amorphous import photons_from_table
+from deepfreak.physics.scattering.atoms import AVOGADRO, R_E_SQR_M2
 from deepfreak.physics.scattering.bragg import Method, bragg_intensity
 from deepfreak.physics.scattering.by_pixel import GAUSS, ROUND, SQUARE, TOPHAT, RenderedCrystal
-from deepfreak.physics.scattering.constants import AVOGADRO, R_E_SQR_M2
-from deepfreak.physics.scattering.tables import photons_from_table
 
 SHAPES = (SQUARE, ROUND, GAUSS, TOPHAT)  # as the originals number them
 OCTANT = "psii_F_octant_milli"

@@ -12,7 +12,7 @@ import pytest
 
 from deepfreak.errors import BackendError
 from deepfreak.physics.gpu import Renderer, missing_on_this_machine
-from deepfreak.physics.gpu.philox import normal_pair, philox
+from deepfreak.physics.gpu.kernels import normal_pair, philox
 from deepfreak.physics.recipe import load_recipe
 
 ROOT = Path(__file__).parents[2]

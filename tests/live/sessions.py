@@ -18,7 +18,7 @@ from deepfreak.live.replay import record_shots
 from deepfreak.live.results.ledger import read_ledger
 from deepfreak.models import EvidenceModel, load_model
 from deepfreak.physics.recipe import load_recipe
-from deepfreak.screening.calibration_file import Calibration, thresholds, write_calibration
+from deepfreak.screening.calibration import Calibration, thresholds, write_calibration
 
 PATIENCE_S = 120.0
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from deepfreak.errors import FrameError, GeometryError, InputError
-from deepfreak.formats.hdf5.writing import writing_of
+from deepfreak.formats.hdf5.links import writing_of
 from deepfreak.formats.options import ReadSettings
 from deepfreak.isolation import Limits
 from deepfreak.live.messages import Arrival, SeriesBegan, SeriesEnded, Trouble

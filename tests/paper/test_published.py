@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepfreak.datasets.identity import RELEASED_NAME, RELEASED_SHA256
+from deepfreak.datasets.verifying import RELEASED_NAME, RELEASED_SHA256
 from paper.record import VERDICTS
 
 RECORDS = Path(__file__).parents[2] / "records"

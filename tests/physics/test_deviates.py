@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from deepfreak.physics.noise.deviates import poisson
+from deepfreak.physics.noise.counting import poisson
 
 
 @pytest.mark.parametrize("mean", [0.01, 0.5, 3, 9.99, 10, 12, 50, 690, 5000, 60000])

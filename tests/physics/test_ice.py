@@ -14,8 +14,7 @@ from deepfreak.physics.detector import (
     beam_factors,
     sin_theta,
 )
-from deepfreak.physics.scattering.atoms import coherent
-from deepfreak.physics.scattering.constants import R_E_SQR_M2
+from deepfreak.physics.scattering.atoms import R_E_SQR_M2, coherent
 from deepfreak.physics.scattering.ice import Ice
 from deepfreak.physics.scattering.ice.lattice import (
     B_A2,
@@ -23,7 +22,7 @@ from deepfreak.physics.scattering.ice.lattice import (
     equivalent_sites,
     reflections,
 )
-from deepfreak.physics.scattering.ice.rings import STEP, ring_profile
+from deepfreak.physics.scattering.ice.layer import STEP, ring_profile
 
 WAVELENGTH_A = 1.5
 BEAM = Beam(wavelength_A=WAVELENGTH_A, photons_per_pulse=1e12, size_mm=0.03, polarization=0.9)

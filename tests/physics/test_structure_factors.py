@@ -6,9 +6,13 @@ import gemmi
 import numpy as np
 import pytest
 
-from deepfreak.physics.structure_factors.coordinates import read_coordinates
 from deepfreak.physics.structure_factors.factors import unique_reflections
-from deepfreak.physics.structure_factors.model import atoms_F, from_model, solvent_F
+from deepfreak.physics.structure_factors.model import (
+    atoms_F,
+    from_model,
+    read_coordinates,
+    solvent_F,
+)
 from deepfreak.physics.structure_factors.symmetry import crystal_symmetry
 from deepfreak.physics.structure_factors.wilson import AVERAGINE, wilson
 

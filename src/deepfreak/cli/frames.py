@@ -227,8 +227,7 @@ def inspect(
     from deepfreak.errors import FrameError
     from deepfreak.evidence import find_evidence
     from deepfreak.formats.guarded import find_files_guarded, load_guarded, open_guarded
-    from deepfreak.reports.inspection import draw, inspection_text
-    from deepfreak.screening.inspection import describe
+    from deepfreak.reports.inspection import describe, draw, inspection_text
 
     given = load_guarded(read_settings(options))
     given["reasons"] = True

@@ -125,7 +125,7 @@ def read_settings(values: dict[str, Any]) -> "ReadSettings":
 
 def notes_once() -> "Callable[[Frame], None]":
     """Return a function that logs what is new about the reading of a frame."""
-    from deepfreak.formats.notices import Notices
+    from deepfreak.formats.frame import Notices
     from deepfreak.text import printable
 
     notices = Notices()

@@ -8,9 +8,9 @@ Layout::
     /splits             attributes <name> = (first, count)
     attribute manifest  JSON: settings, seed, versions, processors, hashes of the content
 
-`file` reads and writes data sets; `generating` simulates them, record by record (`records`), and
-resumes after an interruption (`resuming`); `joining` joins shards, `verifying` compares a data set
-with its manifest. `executors` distribute the work over processes or a cluster.
+`file` reads and writes data sets; `generating` simulates them, record by record (`records`),
+resumes after an interruption and joins shards; `verifying` compares a data set with its manifest
+and with the released one. `executors` distribute the work over processes or a cluster.
 """
 
 from deepfreak.datasets.executors import AHEAD as AHEAD
@@ -21,9 +21,9 @@ from deepfreak.datasets.file import LabelledImages as LabelledImages
 from deepfreak.datasets.file import Layout as Layout
 from deepfreak.datasets.generating import BYTES_PER_PIXEL as BYTES_PER_PIXEL
 from deepfreak.datasets.generating import generate as generate
+from deepfreak.datasets.generating import join as join
 from deepfreak.datasets.generating import part_of as part_of
-from deepfreak.datasets.joining import join as join
-from deepfreak.datasets.streaming import stream as stream
+from deepfreak.datasets.in_memory import stream as stream
 from deepfreak.datasets.verifying import Verification as Verification
 from deepfreak.datasets.verifying import verify as verify
 from deepfreak.storage.draft import draft_path as draft_path

@@ -45,7 +45,7 @@ def worker_processes(workers: int) -> Iterator[Executor | None]:
         with _interrupts_ignored():
             # each task submitted to a pool without idle workers starts one
             for _ in range(workers):
-                pool.submit(_nothing)
+                pool.submit(int)
         yield pool
     except BrokenProcessPool as error:
         raise DeepFreakError(
@@ -84,20 +84,13 @@ def _end_with_parent() -> None:
     threading.Thread(target=wait, name="end with parent", daemon=True).start()
 
 
-def _nothing() -> None:
-    """Do nothing, in a worker."""
-
-
 @contextmanager
 def dask_cluster(address: str) -> Iterator[tuple[Executor, int]]:
     """Give an executor for the Dask cluster with the scheduler at `address`, and its threads.
 
     A task whose worker crashes is retried on another one.
 
-    Raises
-    ------
-    BackendError
-        `distributed` is missing, no scheduler answers, or workers keep crashing.
+    Raises `BackendError`: `distributed` is missing, no scheduler answers, or workers keep crashing.
     """
     require("dask")
     from distributed import Client, KilledWorker

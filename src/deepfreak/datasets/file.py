@@ -15,11 +15,14 @@ from numpy.typing import NDArray
 
 from deepfreak.datasets.records import NUMBERS, Record, columns_of
 from deepfreak.errors import DatasetError
+from deepfreak.formats.hdf5.links import text_of
+from deepfreak.storage.cache import key_of
 from deepfreak.storage.chunks import compression
-from deepfreak.storage.files import read_hdf5
+from deepfreak.storage.files import check_output, read_hdf5, whole_file
 from deepfreak.storage.manifest import Format
 
 FORMAT = Format("deepfreak data set", 1)
+_IMAGES_AT_ONCE = 64  # of a copy
 
 
 class LabelledImages(NamedTuple):
@@ -135,11 +138,37 @@ class Dataset:
     def memory_map(self, folder: str | Path | None = None) -> "Dataset":
         """Return the data set with images mapped into memory from an uncompressed copy.
 
-        The copy is made once, beside the file or in `folder`; see `memory_map.mapped_images`.
-        """
-        from deepfreak.datasets.memory_map import mapped_images
+        The copy is made once, beside the file or in `folder`, with the hash of the manifest in its
+        name: another data set of the same name gets another one, and the stale one is removed.
 
-        return replace(self, images=mapped_images(self, folder))
+        Raises `DatasetError`: the manifest has no hash of the images, so a changed file could not
+        be detected; `OutputError`: the copy cannot be written.
+        """
+        if "sha256" not in self.manifest:
+            raise DatasetError(
+                f"{self.path}: expected a manifest with the hash of the images, as "
+                "`deepfreak data generate` writes it, to recognise a copy of them"
+            )
+        key = key_of(self.manifest)[:16]
+        place = self.path.parent if folder is None else Path(folder)
+        split = self.manifest["split"]["name"] if "split" in self.manifest else "all"
+        stem = f"{self.path.name}.{split}."
+        path = place / f"{stem}{key}.npy"
+        shape = tuple(self.images.shape)
+        if not path.exists():
+            for stale in place.glob(f"{stem}{'[0-9a-f]' * len(key)}.npy"):
+                stale.unlink()
+            check_output(path, overwrite=False, expected_bytes=int(np.prod(shape)))
+            # another process may make the same copy meanwhile; either may be renamed last
+            with whole_file(path, overwrite=True) as partial, partial.open("wb") as file:
+                header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, header)
+                for first in range(0, len(self), _IMAGES_AT_ONCE):
+                    file.write(self.images[first : first + _IMAGES_AT_ONCE].tobytes())
+        images: NDArray[np.uint8] = np.load(path, mmap_mode="r")
+        if images.shape != shape:
+            raise DatasetError(f"{path}: expected images {shape}, found {images.shape}; remove it")
+        return replace(self, images=images)
 
     @classmethod
     def _from(cls, path: Path, file: h5py.File) -> "Dataset":
@@ -159,7 +188,7 @@ class Dataset:
             )
         if "classes" not in label.attrs:
             raise DatasetError(f"{path}: /label lacks the attribute `classes` with their names")
-        classes = tuple(_text(name) for name in label.attrs["classes"])
+        classes = tuple(text_of(name) for name in label.attrs["classes"])
         labels = label[:]
         if len(labels) and not 0 <= labels.min() <= labels.max() < len(classes):
             raise DatasetError(
@@ -213,12 +242,7 @@ class _Part:
         else:
             stop = self._first + max(chosen.start, chosen.stop)
             found = self._images[self._first + chosen.start : stop]
-        images: NDArray[Any] = np.asarray(found, self.dtype)
-        return images
-
-
-def _text(name: str | bytes) -> str:
-    return name.decode() if isinstance(name, bytes) else str(name)
+        return np.asarray(found, self.dtype)
 
 
 def _splits(path: Path, file: h5py.File, total: int) -> dict[str, tuple[int, int]]:
@@ -258,10 +282,7 @@ def fill(
     The bytes depend only on the arguments: equal records, from one run, a resumed run or shards,
     give equal files.
 
-    Parameters
-    ----------
-    settings
-        Experiment, seed, first, count, of, splits, versions.
+    `settings`: experiment, seed, first, count, of, splits, versions.
     """
     size = layout.image_size
     count = int(settings["count"])
@@ -315,12 +336,8 @@ def content_hashes(
 ) -> dict[str, str]:
     """Return the hashes of images, labels and truth that a manifest holds.
 
-    Parameters
-    ----------
-    image_digests
-        SHA-256 over the SHA-256 of each image, in their order.
-    truth
-        Hashed with the names, in the order of the names; may be empty.
+    `image_digests`: SHA-256 over the SHA-256 of each image, in their order. `truth`: hashed with
+    the names, in the order of the names; may be empty.
     """
     digest = hashlib.sha256()
     for name in sorted(truth):

@@ -1,23 +1,82 @@
-"""A recipe's data set in memory: simulated when needed, on a GPU in a minute."""
+"""Simulated images without a file: an infinite stream, or a recipe's data set in memory."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager, ExitStack
+from itertools import count as count_from
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from deepfreak.datasets import Dataset, stream
+from deepfreak.datasets.executors import AHEAD, in_order, worker_processes
+from deepfreak.datasets.file import Dataset, LabelledImages
+from deepfreak.datasets.records import columns_of, flat_truth
 from deepfreak.errors import RecipeError
 from deepfreak.physics.experiment import Experiment
+from deepfreak.physics.exposure import simulate
 from deepfreak.physics.recipe import settings_of
+from deepfreak.physics.shot import MATERIALS, Shot
 from deepfreak.splits import places_of
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from deepfreak.physics.gpu.batch import Renderer
+
+
+def stream(
+    experiment: Experiment,
+    *,
+    seed: int,
+    batch: int,
+    first: int = 0,
+    executor: Executor | None = None,
+    ahead: int = AHEAD,
+    renderer: "Renderer | None" = None,
+) -> Iterator[LabelledImages]:
+    """Yield batches of the shots `first`, `first` + 1, ... of a series, indefinitely.
+
+    Batches are as those of `Dataset.batches`. Image i is image i of `generate` with the same seed,
+    so a data set and a stream of another seed have no image in common.
+
+    `executor`, `ahead`: where to work, by default in this process, and the maximum number of
+    batches in progress. `renderer`: simulates on a GPU: images stay there, their noise differs from
+    the CPU's, and the truth has only what is known before a shot is rendered.
+    """
+    tasks = ((experiment, seed, start, batch) for start in count_from(first, batch))
+    if renderer is not None:
+        for _, _, start, _ in tasks:
+            made = renderer.render(seed=seed, first=start, count=batch)
+            labels = np.array([shot.label for shot in made.shots], np.uint8)
+            yield LabelledImages(made.images, labels, _drawn(made.shots))
+        return
+    yield from in_order(executor, _simulate, tasks, ahead=ahead)
+
+
+def _simulate(experiment: Experiment, seed: int, first: int, count: int) -> LabelledImages:
+    """Return a batch; runs in a worker."""
+    shots = [experiment.draw(seed=seed, index=first + i) for i in range(count)]
+    images, truths = zip(*(simulate(shot) for shot in shots), strict=True)
+    labels = np.array([shot.label for shot in shots], np.uint8)
+    truth = columns_of(np.stack([flat_truth(one) for one in truths]))
+    return LabelledImages(np.stack(images), labels, truth)
+
+
+def _drawn(shots: Sequence[Shot]) -> dict[str, NDArray[np.float64]]:
+    """Return the part of the truth that is known before a shot is rendered."""
+    return {
+        "pulse_photons": np.array([shot.photons for shot in shots]),
+        "wavelength_A": np.array([shot.wavelength_A for shot in shots]),
+        "orientation": np.array(
+            [shot.orientation if shot.photons > 0 else np.full((3, 3), np.nan) for shot in shots]
+        ),
+        "crystal_volume_mm3": np.array([shot.crystal_volume_mm3 for shot in shots]),
+        **{
+            f"{material}_mm": np.array([shot.path_mm(material) for shot in shots], dtype=float)
+            for material in MATERIALS
+        },
+    }
+
 
 # Larger batches gain little on a GPU (benchmarks/gpu.py).
 SHOTS_AT_ONCE = {"gpu": 64, "cpu": 8}
@@ -30,15 +89,9 @@ Show = Callable[[str, int], AbstractContextManager[Advance]]
 def places_in_recipe(experiment: Experiment, counts: Mapping[str, int | None]) -> Places:
     """Return (first, count) by name of the first images of some of a recipe's splits.
 
-    Parameters
-    ----------
-    counts
-        Number of images of each split, None for all.
+    `counts`: number of images of each split, None for all.
 
-    Raises
-    ------
-    RecipeError
-        The recipe has no such split, or it is smaller.
+    Raises `RecipeError`: the recipe has no such split, or it is smaller.
     """
     plan = experiment.dataset
     known = {} if plan is None else places_of(dict(plan.splits), plan.count)
@@ -69,14 +122,9 @@ def render(
     On the CPU the images are equal. On a GPU the shots and labels are equal, expected photons are
     equal up to rounding, and the noise differs; see `gpu.Renderer`.
 
-    Parameters
-    ----------
-    places
-        First shot and number of shots of each split.
-    executor, renderer
-        Where to simulate, by default in this process; see `streaming.stream`.
-    advance
-        Called with the number of further images that are done.
+    `places`: first shot and number of shots of each split. `executor`, `renderer`: where to
+    simulate, by default in this process; see `stream`. `advance`: called with the number of further
+    images that are done.
     """
     backend = "cpu" if renderer is None else "gpu"
     total = sum(count for _, count in places.values())
@@ -134,21 +182,11 @@ def rendered_splits(
 ) -> Dataset:
     """Return the first images of a recipe's splits, simulated on a GPU if there is one.
 
-    Parameters
-    ----------
-    counts
-        Number of images of each split, None for all.
-    workers
-        Worker processes if there is no GPU.
-    show
-        Shows progress, such as `progress.progress`.
+    `counts`: number of images of each split, None for all. `workers`: worker processes if there is
+    no GPU. `show`: shows progress, such as `progress.progress`.
 
-    Raises
-    ------
-    RecipeError
-        The recipe has no such split, or it is smaller.
+    Raises `RecipeError`: the recipe has no such split, or it is smaller.
     """
-    from deepfreak.datasets import worker_processes
     from deepfreak.physics.gpu import Renderer, missing_on_this_machine
 
     places = places_in_recipe(experiment, counts)
@@ -163,7 +201,7 @@ def rendered_splits(
         return render(experiment, seed=seed, places=places, executor=executor, advance=advance)
 
 
-def on_cpu(experiment: Experiment, seed: int, index: int) -> "tuple[NDArray[np.float32], float]":
+def on_cpu(experiment: Experiment, seed: int, index: int) -> tuple[NDArray[np.float32], float]:
     """Return a shot's expected photons and the mean of its 8-bit image; runs in a worker."""
     from deepfreak.physics.exposure import scatter, simulate
 
@@ -172,7 +210,7 @@ def on_cpu(experiment: Experiment, seed: int, index: int) -> "tuple[NDArray[np.f
 
 
 def agreement(
-    renderer: "Renderer", seed: int, seen: "Sequence[Future[tuple[NDArray[np.float32], float]]]"
+    renderer: "Renderer", seed: int, seen: Sequence[Future[tuple[NDArray[np.float32], float]]]
 ) -> list[tuple[str, str]]:
     """Return the largest differences between the GPU's and the CPU's images of the same shots.
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from deepfreak.datasets.executors import in_order
 from deepfreak.encoding import to_8_bits
 from deepfreak.errors import InputError, OutputError, StructureError
-from deepfreak.formats import registry
+from deepfreak.formats.files import FORMATS as ALL_FORMATS
 from deepfreak.formats.hdf5.nxmx import nxmx_file
 from deepfreak.formats.shot_metadata import ShotMetadata, metadata_of
 from deepfreak.physics.experiment import Experiment
@@ -42,7 +42,7 @@ Backend = Literal["cpu", "gpu"]
 WriteImage = Callable[[int, Any], None]
 DrawPreview = Callable[[Path, Image, ShotMetadata, bool], None]
 
-_SINGLE = {each.name.lower(): each for each in registry.FORMATS if each.write is not None}
+_SINGLE = {each.name.lower(): each for each in ALL_FORMATS if each.write is not None}
 FORMATS = (*_SINGLE, "h5")
 _BYTES = {"roots": 1, "counts": 2, "photons": 4}
 # A class rarer than this is not worth the search.
@@ -66,6 +66,10 @@ def write_shots(
     PGM and PNG hold the 8-bit square root, just what `generate` puts at a shot's index; the others
     the counts before it. Without noise they hold the expected photons.
 
+    Raises `InputError`: the format cannot hold expected photons; `BackendError`: there is no GPU
+    for that backend, or it does not render all of the experiment; `OutputError`: a file exists
+    already; none is written then. Or the disk is full.
+
     Parameters
     ----------
     folder
@@ -76,21 +80,13 @@ def write_shots(
         Where shots are rendered; in this process by default. It changes no byte.
     advance
         Called with the number of further shots written.
-
-    Raises
-    ------
-    InputError
-        The format cannot hold expected photons.
-    BackendError
-        There is no GPU for that backend, or it does not render all of the experiment.
-    OutputError
-        A file exists already; none is written then. Or the disk is full.
     """
     kind = _kind(form, noiseless=noiseless)
     experiment = shots[0].experiment
     if backend == "gpu":
         _renderer(experiment)
-    files = [_file_name(shot.index, form) for shot in shots]
+    suffix = "" if form == "h5" else _SINGLE[form].suffixes[0]
+    files = [f"shot_{shot.index:06d}{suffix}" if suffix else "shots.h5" for shot in shots]
     previews = [f"shot_{shot.index:06d}_rings.png" for shot in shots] if draw_preview else []
     made = not folder.exists()
     _check_outputs(folder, [*files, *previews], shots, kind, overwrite=overwrite)
@@ -110,13 +106,29 @@ def write_shots(
             write(number, image)
             if draw_preview is not None:
                 draw_preview(folder / previews[number], image, metadata_of(shot), overwrite)
-            frame = number if form == "h5" else 0
-            records.append(_record(shot, truth, file=files[number], frame=frame))
+            records.append(
+                {
+                    "file": files[number],
+                    "frame": number if form == "h5" else 0,
+                    "index": shot.index,
+                    "class": shot.class_name,
+                    "truth": pydantic.TypeAdapter(Truth).dump_python(truth, mode="json"),
+                }
+            )
             if advance is not None:
                 advance(1)
     truth_file = folder / "shots.json"
     with whole_file(truth_file, overwrite=overwrite) as partial_file:
-        run = _describe(shots, form=form, kind=kind, backend=backend) | {"shots": records}
+        run = {
+            "kind": "deepfreak shots",
+            "images": kind,
+            "format": form,
+            "backend": backend,
+            "experiment": settings_of(experiment),
+            "seed": shots[0].seed,
+            "versions": versions("numpy", "numba", "gemmi"),
+            "shots": records,
+        }
         partial_file.write_text(json.dumps(run, indent=1, allow_nan=False) + "\n", "utf-8")
     return truth_file
 
@@ -132,15 +144,9 @@ def choose_shots(
 ) -> list[Shot]:
     """Return `count` shots of the series that `seed` names, from the one numbered `first` on.
 
-    Parameters
-    ----------
-    only
-        Class of the shots to take; the others are skipped and keep their numbers.
+    `only`: class of the shots to take; the others are skipped and keep their numbers.
 
-    Raises
-    ------
-    InputError
-        There is no such class, or too few of its shots.
+    Raises `InputError`: there is no such class, or too few of its shots.
     """
     names = experiment.classes.names
     if only is not None and only not in names:
@@ -171,10 +177,6 @@ def _kind(form: str, *, noiseless: bool) -> Kind:
     return "roots" if form in {"pgm", "png"} else "counts"
 
 
-def _file_name(index: int, form: str) -> str:
-    return "shots.h5" if form == "h5" else f"shot_{index:06d}{_SINGLE[form].suffixes[0]}"
-
-
 def _check_outputs(
     folder: Path, files: list[str], shots: Sequence[Shot], kind: Kind, *, overwrite: bool
 ) -> None:
@@ -195,13 +197,7 @@ def _check_outputs(
 
 @contextmanager
 def _image_writer(
-    folder: Path,
-    files: list[str],
-    shots: Sequence[Shot],
-    form: str,
-    kind: Kind,
-    *,
-    overwrite: bool,
+    folder: Path, files: list[str], shots: Sequence[Shot], form: str, kind: Kind, *, overwrite: bool
 ) -> Iterator[WriteImage]:
     """Give a function that takes a shot's place in `shots` and its image."""
     if form == "h5":
@@ -242,28 +238,3 @@ def _renderer(experiment: Experiment) -> "Renderer":
     from deepfreak.physics.gpu import Renderer
 
     return Renderer(experiment)
-
-
-def _record(shot: Shot, truth: Truth, *, file: str, frame: int) -> dict[str, Any]:
-    """Return the entry of a shot in `shots.json`."""
-    known: dict[str, Any] = pydantic.TypeAdapter(Truth).dump_python(truth, mode="json")
-    return {
-        "file": file,
-        "frame": frame,
-        "index": shot.index,
-        "class": shot.class_name,
-        "truth": known,
-    }
-
-
-def _describe(shots: Sequence[Shot], *, form: str, kind: Kind, backend: Backend) -> dict[str, Any]:
-    """Return how all of the images were made."""
-    return {
-        "kind": "deepfreak shots",
-        "images": kind,
-        "format": form,
-        "backend": backend,
-        "experiment": settings_of(shots[0].experiment),
-        "seed": shots[0].seed,
-        "versions": versions("numpy", "numba", "gemmi"),
-    }

@@ -1,12 +1,12 @@
-"""Verifying a data set: its hashes, and a sample of its images simulated again."""
+"""Which data set this is, and verifying it: its hashes, and a sample of images simulated again."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pydantic
@@ -14,18 +14,92 @@ from numpy.typing import NDArray
 
 from deepfreak.datasets.executors import in_order
 from deepfreak.datasets.file import FORMAT, Dataset, content_hashes
-from deepfreak.datasets.records import (
-    PACKAGES,
-    columns_of,
-    digest_of,
-    flat_truth,
-    processor,
-)
+from deepfreak.datasets.records import PACKAGES, columns_of, digest_of, flat_truth, processor
 from deepfreak.errors import DeepFreakError
 from deepfreak.physics.experiment import Experiment
 from deepfreak.physics.exposure import simulate
 from deepfreak.physics.recipe import experiment_from
 from deepfreak.storage.files import versions
+
+# `deepfreak data generate diffranet`, see docs/dataset.md. Its labels are the same everywhere;
+# its images and truth in their last bits are those of this kind of processor.
+RELEASED_NAME = "DiffraNet 2"
+RELEASED_RECIPE = "diffranet"
+RELEASED_SEED = 0
+RELEASED_PROCESSOR = "znver4-31f64895"
+RELEASED_SHA256 = {
+    "images": "488b75e03f4317ce072baa73f8ec30fda3e0a69cc7087963ed6b79caf8e6bb37",
+    "labels": "9e90cc4eb9702cb4898afad9f1bdd0540824c17b351cf56f9ef26bdbd69c8017",
+    "truth": "8d7b980e6af6e311b43f5c831f37307a9e751be5ccf6408f9db0e97fb39a7a75",
+}
+
+
+def identity(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what identifies a data set, as JSON values for models and records.
+
+    Its `name` if it is a released one, `seed`, `label_version` and `sha256`; None for what its
+    manifest does not say.
+    """
+    label_version = (
+        manifest["varied"].get("version")
+        if "varied" in manifest
+        else manifest.get("experiment", {}).get("classes", {}).get("label_version")
+    )
+    return {
+        "name": None if why_not_released(manifest) else RELEASED_NAME,
+        "seed": manifest.get("seed"),
+        "label_version": label_version,
+        "sha256": manifest.get("sha256"),
+    }
+
+
+def why_not_released(manifest: Mapping[str, Any]) -> str | None:
+    """Return in one line why a data set is not the released one; None if it is.
+
+    Only the manifest is looked at; whether images, labels and truth are what it says, `verify`
+    tells.
+    """
+    if manifest.get("sha256") == RELEASED_SHA256:
+        return None
+    if "varied" in manifest:
+        return "its images are varied ones"
+    settings = manifest.get("experiment")
+    if not isinstance(settings, dict):
+        return "it does not say which experiment it shows"
+    from deepfreak.physics.recipe import load_recipe, settings_of
+
+    released = load_recipe(RELEASED_RECIPE)
+    plan = released.dataset
+    differing = list(_differences(settings, settings_of(released), ""))
+    if differing:
+        further = f", and {len(differing) - 1} further settings" if len(differing) > 1 else ""
+        return f"of its recipe {differing[0]}{further}"
+    wanted = {"seed": RELEASED_SEED, "first": 0}
+    wanted |= {} if plan is None else {"count": plan.count, "of": plan.count}
+    for name, value in wanted.items():
+        if manifest.get(name) != value:
+            return f"its {name} is {manifest.get(name)}, not {value}"
+    hashes = manifest.get("sha256") or {}
+    others = [name for name, digest in RELEASED_SHA256.items() if hashes.get(name) != digest]
+    made_on = ", ".join(map(str, manifest.get("processors", ["unknown"])))
+    return (
+        f"it has the same recipe and seed, but other {' and '.join(others)}: it was made on "
+        f"{made_on}, the released one on {RELEASED_PROCESSOR}"
+    )
+
+
+def _differences(found: object, wanted: object, where: str) -> Iterator[str]:
+    """Yield `name is this, not that` for each setting in which two nested tables differ."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        for name in dict.fromkeys([*wanted, *found]):
+            inner = f"{where}.{name}" if where else str(name)
+            yield from _differences(found.get(name), wanted.get(name), inner)
+    elif isinstance(found, list) and isinstance(wanted, list) and len(found) == len(wanted):
+        for place, (one, other) in enumerate(zip(found, wanted, strict=True)):
+            yield from _differences(one, other, f"{where}.{place}")
+    elif found != wanted:
+        yield f"{where} is {found!s:.40}, not {wanted!s:.40}"
+
 
 Values = NDArray[np.float64]
 Rule = Literal["equal bytes", "golden measure"]
@@ -41,25 +115,14 @@ Simulated = tuple[int, NDArray[np.uint8], NDArray[np.float64]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """The result of `verify`.
+    """The result of `verify`."""
 
-    Parameters
-    ----------
-    rule
-        How images simulated again were compared; None without any.
-    reason
-        Why that rule applies.
-    images, simulated
-        Number of images hashed, and of those simulated again.
-    problems
-        One line each; empty if the data set matches its manifest.
-    """
-
-    rule: Rule | None
-    reason: str
+    rule: Rule | None  # how images simulated again were compared; None without any
+    reason: str  # why that rule applies
+    # number of images hashed, and of those simulated again
     images: int
     simulated: int
-    problems: tuple[str, ...]
+    problems: tuple[str, ...]  # one line each; empty if the data set matches its manifest
 
 
 def verify(
@@ -75,15 +138,9 @@ def verify(
     With the same versions and processor features, images and truth must be equal. Otherwise at most
     1e-4 of an image's pixels may differ by one.
 
-    Parameters
-    ----------
-    advance
-        Called with the number of further images hashed.
+    `advance`: called with the number of further images hashed.
 
-    Raises
-    ------
-    DatasetError
-        The file cannot be read.
+    Raises `DatasetError`: the file cannot be read.
     """
     with Dataset.open(path) as data:
         problems = _problems_of_manifest(data)
@@ -95,7 +152,8 @@ def verify(
         rule, reason = _rule(data)
         chosen = np.sort(rng.choice(len(data), min(sample, len(data)), replace=False)).tolist()
         try:
-            work = _work(data)
+            experiment = experiment_from(data.manifest["experiment"], where="its experiment")
+            work = partial(_simulate, experiment, data.manifest["seed"])
             if chosen:
                 problems += _problems_of_sample(data, work, chosen, rule, executor)
         except (DeepFreakError, pydantic.ValidationError) as error:
@@ -117,7 +175,7 @@ def _problems_of_manifest(data: Dataset) -> list[str]:
         return ["it has no manifest of `deepfreak data generate` to compare it with"]
     if "varied" in manifest:
         return ["it has images of randomised frames: verify it with deepfreak 0.1, which made it"]
-    wanted: dict[str, type] = {
+    wanted = {
         "experiment": dict,
         "seed": int,
         "first": int,
@@ -130,9 +188,7 @@ def _problems_of_manifest(data: Dataset) -> list[str]:
         "backend": str,
     }
     missing = [name for name, kind in wanted.items() if not isinstance(manifest.get(name), kind)]
-    if missing:
-        return [f"its manifest lacks {', '.join(missing)}"]
-    return []
+    return [f"its manifest lacks {', '.join(missing)}"] if missing else []
 
 
 def _problems_of_content(data: Dataset, advance: Callable[[int], None] | None) -> list[str]:
@@ -174,13 +230,6 @@ def _rule(data: Dataset) -> tuple[Rule, str]:
         theirs = ", ".join(map(str, manifest["processors"]))
         return "golden measure", f"made on {theirs}, here is {processor()}"
     return "equal bytes", "same versions, backend and processor features"
-
-
-def _work(data: Dataset) -> Callable[[int], Simulated]:
-    """Return the function that simulates the image of an index of the series."""
-    seed = data.manifest["seed"]
-    experiment = experiment_from(data.manifest["experiment"], where="its experiment")
-    return partial(_simulate, experiment, seed)
 
 
 def _problems_of_sample(

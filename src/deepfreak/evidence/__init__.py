@@ -3,7 +3,6 @@
 Nothing is binned, cropped or rounded, and all comes from the frame itself (docs/evidence.md).
 """
 
-from deepfreak.evidence.evidence import Evidence, find_evidence
-from deepfreak.evidence.numbers import numbers
+from deepfreak.evidence.evidence import Evidence, find_evidence, numbers
 
 __all__ = ["Evidence", "find_evidence", "numbers"]

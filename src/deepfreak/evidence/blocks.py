@@ -45,27 +45,15 @@ class Pixels(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Steps:
-    """How counts become steps: x = (counts - base) / step.
+    """How counts become steps: x = (counts - base) / step."""
 
-    Attributes
-    ----------
-    base
-        One of the frame's counts.
-    step
-        The greatest common divisor of all differences; 1 where counts are not whole numbers.
-    whole
-        Whether light comes in steps: counts are whole numbers, or a step is a photon.
-    photon
-        Whether the step is one photon that stands out of the noise; see `find_quantum`.
-    sample
-        Some of the valid pixels, in steps.
-    """
-
-    base: float
+    base: float  # one of the frame's counts
+    # The greatest common divisor of all differences; 1 where counts are not whole numbers
     step: float
-    whole: bool
+    whole: bool  # whether light comes in steps: counts are whole numbers, or a step is a photon
+    # Whether the step is one photon that stands out of the noise; see `find_quantum`
     photon: bool = False
-    sample: NDArray[np.float64]
+    sample: NDArray[np.float64]  # some of the valid pixels, in steps
 
     def of(self, counts: Counts, valid: Valid) -> Pixels:
         """Return a frame's pixels in these steps."""
@@ -74,27 +62,13 @@ class Steps:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Blocks:
-    """Statistics of blocks of 16 x 16 pixels, (rows, columns); the last may be smaller.
+    """Statistics of blocks of 16 x 16 pixels, (rows, columns); the last may be smaller."""
 
-    Attributes
-    ----------
-    level
-        Mean of the pixels without outliers, in steps.
-    variance
-        The same for the variance, in steps squared, bounded by the tile's.
-    excess
-        Mean of all pixels less `level`, in steps.
-    share
-        How much of the block is valid, 0 to 1.
-    measured
-        The variance before it is bounded; NaN where too few pixels are valid.
-    """
-
-    level: Plane
-    variance: Plane
-    excess: Plane
-    share: Plane
-    measured: Plane
+    level: Plane  # mean of the pixels without outliers, in steps
+    variance: Plane  # the same for the variance, in steps squared, bounded by the tile's
+    excess: Plane  # mean of all pixels less `level`, in steps
+    share: Plane  # how much of the block is valid, 0 to 1
+    measured: Plane  # the variance before it is bounded; NaN where too few pixels are valid
 
 
 def find_steps(counts: Counts, valid: Valid) -> Steps:

@@ -26,19 +26,13 @@ _MIN_SHARE = 0.15  # of the peaks in a lattice
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lattices:
-    """How far peaks repeat.
+    """How far peaks repeat."""
 
-    Attributes
-    ----------
-    score
-        How much more the differences gather than those of jittered positions, in standard
-        deviations of the latter; near 0 without a lattice.
-    number
-        How many lattices, None where it cannot be determined. One is distinguished from
-        several; several are counted to within one.
-    """
-
+    # How much more the differences gather than those of jittered positions, in standard deviations
+    # of the latter; near 0 without a lattice
     score: float
+    # How many lattices, None where it cannot be determined. One is distinguished from several;
+    # several are counted to within one.
     number: int | None
 
 
@@ -68,10 +62,14 @@ def find_lattices(places: Places) -> Lattices:
 
 def _gathering(places: Places) -> float:
     """Return the sum of squares of the smoothed histogram of differences."""
-    counts = differences(places, _MAX_LENGTH_PX, _MIN_LENGTH_PX, _BIN_PX)
-    # sums of 2 x 2: a vector may lie across bins
-    sums = counts[1:, 1:] + counts[:-1, 1:] + counts[1:, :-1] + counts[:-1, :-1]
+    sums = _histogram(places)
     return float((sums * (sums - 1)).sum())
+
+
+def _histogram(places: Places) -> NDArray[np.float64]:
+    """Return sums of 2 x 2 bins of the histogram of differences: a vector may lie across bins."""
+    counts = differences(places, _MAX_LENGTH_PX, _MIN_LENGTH_PX, _BIN_PX)
+    return np.asarray(counts[1:, 1:] + counts[:-1, 1:] + counts[1:, :-1] + counts[:-1, :-1])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -97,8 +95,7 @@ def differences(
 
 def _number(places: Places) -> int | None:
     """Return the number of groups of peaks that frequent differences join."""
-    counts = differences(places, _MAX_LENGTH_PX, _MIN_LENGTH_PX, _BIN_PX)
-    sums = counts[1:, 1:] + counts[:-1, 1:] + counts[1:, :-1] + counts[:-1, :-1]
+    sums = _histogram(places)
     half = int(np.ceil(_MAX_LENGTH_PX / _BIN_PX))
     by_chance = float(sums.mean())
     least = max(_MIN_PAIRS, by_chance + _FREQUENT_SIGMA * np.sqrt(by_chance + 1))

@@ -36,33 +36,20 @@ _VALLEY_SHARE = 0.7
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Peaks:
-    """Peaks in the order of their significance, the highest first; arrays of one length.
+    """Peaks in the order of their significance, the highest first; arrays of one length."""
 
-    Attributes
-    ----------
-    slow, fast
-        Centre of mass in pixels from the frame's corner, a pixel's centre at + 0.5.
-    z
-        Significance of the 3 x 3 or 5 x 5 pixels, whichever is larger, in standard deviations.
-    photons
-        Excess over the background of 5 x 5 pixels.
-    extent_px
-        How many of 7 x 7 pixels are at least half as high as the highest.
-    sharpness
-        Share of the highest pixel in the excess of 3 x 3 pixels.
-    elongation
-        (a - b) / (a + b) of the variances a and b along and across it: 0 is round, 1 a line.
-    missing
-        Share of the 13 x 13 pixels around that are not valid or not of the frame.
-    """
-
+    # slow, fast: centre of mass in pixels from the frame's corner, a pixel's centre at + 0.5
     slow: NDArray[np.float64]
     fast: NDArray[np.float64]
+    # Significance of the 3 x 3 or 5 x 5 pixels, whichever is larger, in standard deviations
     z: NDArray[np.float64]
-    photons: NDArray[np.float64]
+    photons: NDArray[np.float64]  # excess over the background of 5 x 5 pixels
+    # How many of 7 x 7 pixels are at least half as high as the highest
     extent_px: NDArray[np.float64]
-    sharpness: NDArray[np.float64]
+    sharpness: NDArray[np.float64]  # share of the highest pixel in the excess of 3 x 3 pixels
+    # (a - b) / (a + b) of the variances a and b along and across it: 0 is round, 1 a line
     elongation: NDArray[np.float64]
+    # Share of the 13 x 13 pixels around that are not valid or not of the frame
     missing: NDArray[np.float64]
 
     def __len__(self) -> int:
@@ -75,25 +62,14 @@ class Peaks:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Found:
-    """All that was judged.
+    """All that was judged."""
 
-    Attributes
-    ----------
-    peaks
-        Those with z of `MIN_Z` or more.
-    significance
-        Largest z of what is no hot pixel, crest or patch in each block (rows, columns); 0 where
-        nothing reaches 4.
-    hot
-        How many candidates of `MIN_Z` or more are single pixels.
-    crests
-        Places (n, slow and fast) of those that are lines or patches.
-    """
-
-    peaks: Peaks
+    peaks: Peaks  # those with z of `MIN_Z` or more
+    # Largest z of what is no hot pixel, crest or patch in each block (rows, columns); 0 where
+    # nothing reaches 4
     significance: Plane
-    hot: int
-    crests: NDArray[np.float64]
+    hot: int  # how many candidates of `MIN_Z` or more are single pixels
+    crests: NDArray[np.float64]  # places (n, slow and fast) of those that are lines or patches
 
 
 def find_peaks(
@@ -140,7 +116,7 @@ def find_peaks(
         threshold.astype(counts.dtype),
         closed,
         blocks.level,
-        _background_photons(blocks.variance, scale) * scale.spread_3,
+        np.maximum(blocks.variance / scale.photon**2, MIN_BACKGROUND) * scale.spread_3,
         scale.photon,
     )
     if len(candidates) > _MAX_CANDIDATES:
@@ -160,10 +136,6 @@ def find_peaks(
     )
     _join_parts(counts, valid, judged, steps)
     return _found(judged, candidates, blocks.level.shape)
-
-
-def _background_photons(variance: Plane, scale: PhotonScale) -> Plane:
-    return np.asarray(np.maximum(variance / scale.photon**2, MIN_BACKGROUND))
 
 
 def _join_parts(counts: Counts, valid: Valid, judged: NDArray[Any], steps: Steps) -> None:

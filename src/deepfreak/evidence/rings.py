@@ -33,47 +33,27 @@ _FOUND_SCORE = 4.0  # standard deviations
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Rings:
-    """What lies on rings about one centre.
+    """What lies on rings about one centre."""
 
-    Attributes
-    ----------
-    center_px
-        (slow, fast) in pixels from the frame's corner; None where it is unknown.
-    origin
-        "given", "found" (from half of the peaks), or "unknown".
-    share
-        Share of the peaks over their surroundings' number in over-full radial bins; of a found
-        centre only of those peaks that were not used to find it. 0 where the centre is unknown.
-    share_with_crests
-        The same of peaks and crests together.
-    on_ring
-        Of each peak, whether it lies in an over-full bin.
-    radii_px
-        Middles of the over-full bins.
-    texture
-        How unevenly the peaks off the rings lie around the centre: the variance over the mean of
-        their numbers in 16 sectors of equal measured area, less one, over their number; 0 is even,
-        1 all in a sixteenth. 0 where too few.
-    texture_of_all
-        The same of all peaks.
-    gathering
-        How many more pairs of peaks have the same radius than by chance, in standard deviations,
-        about the given centre or the one that is sought, believed or not; of a sought one by those
-        peaks that were not used to find it. No threshold: a few grains show it, too.
-    gathering_of_crests
-        The same of crests, about the centre that counts.
-    """
-
+    # (slow, fast) in pixels from the frame's corner; None where it is unknown
     center_px: tuple[float, float] | None
-    origin: str
+    origin: str  # "given", "found" (from half of the peaks), or "unknown"
+    # Share of the peaks over their surroundings' number in over-full radial bins; of a found centre
+    # only of those peaks that were not used to find it. 0 where the centre is unknown.
     share: float
-    share_with_crests: float
-    on_ring: NDArray[np.bool_]
-    radii_px: NDArray[np.float64]
+    share_with_crests: float  # the same of peaks and crests together
+    on_ring: NDArray[np.bool_]  # of each peak, whether it lies in an over-full bin
+    radii_px: NDArray[np.float64]  # middles of the over-full bins
+    # How unevenly the peaks off the rings lie around the centre: the variance over the mean of
+    # their numbers in 16 sectors of equal measured area, less one, over their number; 0 is even, 1
+    # all in a sixteenth. 0 where too few.
     texture: float
-    texture_of_all: float
+    texture_of_all: float  # the same of all peaks
+    # How many more pairs of peaks have the same radius than by chance, in standard deviations,
+    # about the given centre or the one that is sought, believed or not; of a sought one by those
+    # peaks that were not used to find it. No threshold: a few grains show it, too.
     gathering: float
-    gathering_of_crests: float
+    gathering_of_crests: float  # the same of crests, about the centre that counts
 
 
 def find_rings(
@@ -93,18 +73,9 @@ def find_rings(
     least 35 % of them must be on rings. It is sought within 80 pixels of a given one
     (and must then put 5 % more on rings), without one anywhere up to half a frame off the frame.
 
-    Parameters
-    ----------
-    crests
-        Places of what goes on as a line, as smooth rings do.
-    shape
-        Of the frame, (slow, fast).
-    valid
-        Share of each block that is measured.
-    given
-        The centre (slow, fast) of the header.
-    seek
-        Whether a centre is sought. Not with a crystal: its zones lie on circles, too.
+    `crests` are places of what continues as a line, as smooth rings do; `shape` that of the frame;
+    `valid` the share of each block that is measured; `given` the centre (slow, fast) of the header.
+    With a crystal no centre is looked for (`seek`): its zones lie on circles, too.
     """
     none = Rings(
         center_px=given,
@@ -169,25 +140,14 @@ def _radii(places: Places, center: tuple[float, float]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class OverFull:
-    """What lies in over-full radial bins about a centre.
+    """What lies in over-full radial bins about a centre."""
 
-    Attributes
-    ----------
-    share, share_of_all
-        Share of the peaks, and of peaks and lines, over what is expected.
-    on_ring
-        Of each peak, whether it lies in such a bin.
-    radii_px
-        Middles of the bins.
-    believed
-        Whether peaks and lines together say that this is a centre of rings.
-    """
-
+    # share, share_of_all: share of the peaks, and of peaks and lines, over what is expected
     share: float
     share_of_all: float
-    on_ring: NDArray[np.bool_]
-    radii_px: NDArray[np.float64]
-    believed: bool
+    on_ring: NDArray[np.bool_]  # of each peak, whether it lies in such a bin
+    radii_px: NDArray[np.float64]  # middles of the bins
+    believed: bool  # whether peaks and lines together say that this is a centre of rings
 
 
 def over_full(places: Places, lines: Places, center: tuple[float, float]) -> OverFull:
@@ -274,12 +234,8 @@ def _grid(first: Places, last: Places, step: float) -> Places:
 
 def _sought(places: Places, grid: Places, step: float) -> tuple[float, float]:
     """Return the centre about which the radii of `places` gather most, from a grid of centres."""
-    best = np.argsort(-gathered(places, grid, step), kind="stable")[:_KEPT]
-    return _refined(places, grid[best], step)
-
-
-def _refined(places: Places, centers: Places, step: float) -> tuple[float, float]:
-    """Return the best centre near `centers`, by halving steps and widths of bins."""
+    centers = grid[np.argsort(-gathered(places, grid, step), kind="stable")[:_KEPT]]
+    # refined by halving steps and widths of bins
     around = np.stack(np.meshgrid([-1, 0, 1], [-1, 0, 1], indexing="ij"), axis=-1).reshape(-1, 2)
     while True:
         width = max(step, _WIDTH_PX)

@@ -20,21 +20,12 @@ _ALONE_LIT = 0.6  # the same of squares of light, of which there may be three
 
 
 class PhotonScale(NamedTuple):
-    """From steps to photons.
+    """From steps to photons."""
 
-    Attributes
-    ----------
-    photon
-        Steps of one photon.
-    known
-        Whether the header says so; else it is an estimate.
-    spread_3, spread_5
-        Variance of sums of 3 x 3 and 5 x 5 pixels over that of independent pixels: 1 without
-        point spread.
-    """
-
-    photon: float
-    known: bool
+    photon: float  # steps of one photon
+    known: bool  # whether the header says so; else it is an estimate
+    # spread_3, spread_5: variance of sums of 3 x 3 and 5 x 5 pixels over that of independent
+    # pixels: 1 without point spread
     spread_3: float
     spread_5: float
 

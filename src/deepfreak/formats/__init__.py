@@ -8,9 +8,9 @@ about a detector beside its images.
 from deepfreak.formats.files import find_files, open_frames, read_frames
 from deepfreak.formats.finishing import ReadOptions
 from deepfreak.formats.frame import Frame, FrameFile
+from deepfreak.formats.geometry import read_geometry
 from deepfreak.formats.geometry.geometry import Geometry
-from deepfreak.formats.geometry.reading import read_geometry
-from deepfreak.formats.mask import read_mask
+from deepfreak.formats.options import read_mask
 
 __all__ = [
     "Frame",

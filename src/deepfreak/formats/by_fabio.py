@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepfreak.errors import FrameError
-from deepfreak.formats.dectris import dectris_name
+from deepfreak.formats.cbf import dectris_name
 from deepfreak.formats.format import Format
 from deepfreak.formats.frame import Counts, Extent, Frame, FrameFile, Metadata, require_shape
 from deepfreak.formats.headers import metadata_from, number, numbers, plain, times
@@ -42,9 +42,8 @@ def open_by_fabio(path: Path, name: str) -> Iterator[FrameFile]:
     with path.open("rb") as file:
         start = file.read(4096)
     _require_size(start)
-    with _quiet() as complaints:
+    with _quiet():
         image = fabio.open(str(path))
-    _refuse_padding(complaints)
     try:
         count = max(1, int(image.nframes))
 
@@ -54,7 +53,7 @@ def open_by_fabio(path: Path, name: str) -> Iterator[FrameFile]:
 
         yield FrameFile(count=count, read=lambda index: _frame(image, name, index), extent=look)
     finally:
-        with _quiet(), contextlib.suppress(Exception):  # nothing was written that could be lost
+        with contextlib.suppress(Exception), _quiet():  # nothing was written that could be lost
             image.close()
 
 
@@ -62,19 +61,16 @@ def read_array(path: Path) -> Counts:
     """Return the first image of a file [slow, fast] as fabio reads it."""
     import fabio
 
-    with _quiet() as complaints:
-        image = fabio.open(str(path))
-        data = image.data
-    _refuse_padding(complaints)
+    with _quiet():
+        data = fabio.open(str(path)).data
     return _two_axes(data)
 
 
 def _read(image: "FabioImage", index: int) -> tuple["FabioImage", Counts]:
     """Return one image of a file, and its counts [slow, fast]."""
-    with _quiet() as complaints:
+    with _quiet():
         one = image if image.nframes <= 1 else image.getframe(index)
         data = one.data
-    _refuse_padding(complaints)
     return one, _two_axes(data)
 
 
@@ -83,12 +79,11 @@ def _frame(image: "FabioImage", name: str, index: int) -> Frame:
     header: Mapping[str, object] = one.header
     text = "\n".join(f"{key} {value}" for key, value in header.items())
     kind = type(image).__name__
-    found = _metadata(kind, header)
     return make_frame(
         _without_dummies(counts, header),
         file=name,
         index=index,
-        metadata=found,
+        metadata=_metadata(kind, header),
         names=_detector_names(kind, header, text),
     )
 
@@ -203,8 +198,11 @@ def _without_dummies(counts: Counts, header: Mapping[str, object]) -> Counts:
 
 
 @contextmanager
-def _quiet() -> Iterator[list[str]]:
-    """Keep fabio's log and its prints from the terminal; give the log's warnings to the caller."""
+def _quiet() -> Iterator[None]:
+    """Keep fabio's log and its prints from the terminal.
+
+    Raises `FrameError` where its warnings say that it filled in pixels that the file lacks.
+    """
     complaints: list[str] = []
 
     class Keep(logging.Handler):
@@ -217,14 +215,10 @@ def _quiet() -> Iterator[list[str]]:
     log.propagate = False
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            yield complaints
+            yield
     finally:
         log.removeHandler(keep)
         log.propagate = propagate
-
-
-def _refuse_padding(complaints: list[str]) -> None:
-    """Raise `FrameError` where fabio filled in pixels that the file lacks."""
     words = ("padded", "incomplete", "truncated")
     if any(word in complaint.lower() for complaint in complaints for word in words):
         raise FrameError("expected a whole image, found less: the file is truncated; copy it again")

@@ -1,7 +1,8 @@
 """CBF: miniCBF of PILATUS and EIGER, and imgCIF with one image.
 
 Read here and not by fabio, which never ends waiting for the image of a file that ends in its header
-and fills up one that ends in its image.
+and fills up one that ends in its image. The comments `# Key value` of PILATUS and EIGER, which
+their TIFF files have too, are read, and written for simulated shots.
 """
 
 import base64
@@ -14,12 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.errors import FrameError
-from deepfreak.formats.dectris import comments, dectris_metadata, dectris_name, with_gaps
-from deepfreak.formats.detectors import counts_photons
 from deepfreak.formats.format import Format, require_bytes, single
 from deepfreak.formats.frame import Counts, Frame, Metadata, combined, require_shape
-from deepfreak.formats.headers import WithOrigin, metadata_from, number, plain
-from deepfreak.formats.measured import make_frame
+from deepfreak.formats.headers import (
+    NUMBER,
+    WithOrigin,
+    metadata_from,
+    number,
+    number_after,
+    plain,
+    times,
+)
+from deepfreak.formats.measured import counts_photons, make_frame
 from deepfreak.storage.files import whole_file
 
 if TYPE_CHECKING:
@@ -45,10 +52,8 @@ _TYPES = {
 def read_cbf(path: Path, name: str) -> Frame:
     """Return the frame of a CBF file.
 
-    Raises
-    ------
-    FrameError
-        Truncated, several images, or a compression other than byte offset and none.
+    Raises `FrameError`: truncated, several images, or a compression other than byte offset and
+    none.
     """
     content = path.read_bytes()
     section, start = _find_image(content)
@@ -166,8 +171,7 @@ def _decode(header: dict[str, str], content: bytes, start: int) -> Counts:
         raise FrameError(
             f"expected {pixels} pixels, found {values.size} in the data: the file is damaged"
         )
-    native: Counts = values.reshape(shape).astype(dtype.newbyteorder("="), copy=False)
-    return native
+    return np.asarray(values.reshape(shape).astype(dtype.newbyteorder("="), copy=False))
 
 
 def _data(header: dict[str, str], content: bytes, start: int) -> bytes:
@@ -186,8 +190,7 @@ def _byte_offset(data: bytes, pixels: int, dtype: np.dtype[np.generic]) -> Count
         raise FrameError(
             f"expected {pixels} pixels, found {len(data)} compressed bytes: the file is damaged"
         )
-    values: Counts = np.asarray(decByteOffset(data, size=pixels, dtype="int64")).astype(dtype)
-    return values
+    return np.asarray(np.asarray(decByteOffset(data, size=pixels, dtype="int64")).astype(dtype))
 
 
 def _size(header: dict[str, str], key: str) -> int:
@@ -220,6 +223,60 @@ def _imgcif_metadata(text: str) -> Metadata:
         pedestal=values["_array_intensities.offset"],
         wavelength_A=values["_diffrn_radiation_wavelength.wavelength"],
     )
+
+
+def dectris_metadata(text: str) -> Metadata:
+    """Return what the `# Key value` comments of PILATUS and EIGER files say.
+
+    Lengths are in metres there; `Beam_xy` is (fast, slow) in pixels. `Pedestal` stands in simulated
+    files only.
+    """
+    beam = re.search(
+        rf"Beam_xy[\s=:]{{0,40}}\(?\s{{0,40}}{NUMBER}\s{{0,40}},\s{{0,40}}{NUMBER}", text
+    )
+    return metadata_from(
+        pedestal=number_after(text, "Pedestal"),
+        saturation=number_after(text, "Count_cutoff"),
+        beam_slow=(float(beam[2]), "Beam_xy") if beam else None,
+        beam_fast=(float(beam[1]), "Beam_xy") if beam else None,
+        pixel_size_mm=times(number_after(text, "Pixel_size"), 1e3),
+        distance_mm=times(number_after(text, "Detector_distance"), 1e3),
+        wavelength_A=number_after(text, "Wavelength"),
+    )
+
+
+def dectris_name(text: str) -> str | None:
+    """Return the detector that the comments of a PILATUS or EIGER file name."""
+    match = re.search(r"#[ \t]{0,10}Detector[ \t]{0,10}[:=][ \t]{0,10}([^\r\n,;]{1,80})", text)
+    return match[1].strip() if match else None
+
+
+def comments(header: "ShotMetadata") -> list[str]:
+    """Return the header's lines; lengths are in metres, the beam is (fast, slow) in pixels."""
+    pixel = f"{header.pixel_size_mm * 1e-3:.9g} m"
+    slow, fast = header.beam_center_px
+    return [
+        f"# Detector: PILATUS-like, simulated by DeepFreak, recipe {header.recipe:.80}",
+        f"# Pixel_size {pixel} x {pixel}",
+        f"# Exposure_time {header.exposure_s:.7f} s",
+        f"# Exposure_period {header.exposure_s:.7f} s",
+        f"# Count_cutoff {header.saturation} counts",
+        f"# Pedestal {header.pedestal:.9g} counts",
+        f"# Wavelength {header.wavelength_A:.10g} A",
+        f"# Detector_distance {header.distance_mm * 1e-3:.10g} m",
+        f"# Beam_xy ({fast:.4f}, {slow:.4f}) pixels",
+        f"# Start_angle {header.start_deg:.4f} deg.",
+        f"# Angle_increment {header.range_deg:.4f} deg.",
+    ]
+
+
+def with_gaps(
+    image: NDArray[np.uint16] | NDArray[np.float32], header: "ShotMetadata"
+) -> NDArray[np.int32] | NDArray[np.float32]:
+    """Return the image with what stands for "no measurement" in its missing pixels."""
+    if image.dtype.kind == "f":
+        return np.where(header.missing, np.float32(np.nan), image).astype(np.float32)
+    return np.where(header.missing, np.int32(-1), image.astype(np.int32)).astype(np.int32)
 
 
 def write_cbf(

@@ -1,4 +1,9 @@
-"""Which files to read, and which reader each needs."""
+"""Which files to read, and which reader each needs.
+
+An uploaded file must hold all of its data. HDF5 follows links and layouts to any file that the
+program may read, and EDF headers name files of pixels: the answer would reveal files that the
+sender cannot see.
+"""
 
 import bz2
 import gzip
@@ -11,14 +16,81 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path, PurePath
 from typing import IO, Unpack
 
+import h5py
+
 from deepfreak.errors import DeepFreakError, FrameError, FrameWarning
+from deepfreak.formats.by_fabio import FABIO
+from deepfreak.formats.cbf import CBF
 from deepfreak.formats.finishing import ReadOptions, finished, require_no_places
+from deepfreak.formats.format import Format
 from deepfreak.formats.frame import Extent, Frame, FrameFile
 from deepfreak.formats.geometry.geometry import Geometry
 from deepfreak.formats.hdf5.reader import HDF5, open_hdf5
 from deepfreak.formats.hdf5.search import holds_frames
-from deepfreak.formats.registry import FORMATS, format_of
-from deepfreak.formats.self_contained import require_self_contained
+from deepfreak.formats.pictures import PGM, PNG
+from deepfreak.formats.smv import SMV
+from deepfreak.formats.tiff import TIFF
+from deepfreak.storage.files import read_hdf5
+
+FORMATS = (HDF5, CBF, SMV, TIFF, PGM, PNG, FABIO)
+
+
+def format_of(path: Path) -> Format:
+    """Return the format of a file by its first bytes; fabio tries what no other recognises."""
+    with path.open("rb") as file:
+        start = file.read(512)
+    return next(each for each in FORMATS if each.recognises(path, start))
+
+
+_EDF_FILE = re.compile(rb"EDF_BinaryFile", re.IGNORECASE)
+_OWN = "."
+
+
+def require_self_contained(path: Path) -> None:
+    """Raise `FrameError` if the file refers to others; the message does not name them.
+
+    Refused are HDF5's external links and links of unknown kinds, external raw storage, virtual
+    sources other than ".", and EDF headers that name a file of pixels.
+    """
+    if format_of(path) is HDF5:
+        with read_hdf5(path) as file:
+            refers = _refers(file)
+    else:
+        refers = _EDF_FILE.search(path.read_bytes()) is not None
+    if refers:
+        raise FrameError(
+            "expected a file that holds all of its data, found one that refers to other files: "
+            "send one with the images in it"
+        )
+
+
+def _refers(file: h5py.File) -> bool:
+    """Return whether anything that is linked in an HDF5 file leads out of it."""
+
+    def visit(name: bytes, link: h5py.h5l.LinkInfo) -> bool | None:
+        """Return True, which ends the visit, at what leads out."""
+        if link.type == h5py.h5l.TYPE_SOFT:
+            return None
+        if link.type != h5py.h5l.TYPE_HARD:
+            return True
+        kind = h5py.h5o.get_info(file.id, name).type
+        if kind != h5py.h5o.TYPE_DATASET:
+            return None
+        return True if _leads_out(h5py.h5d.open(file.id, name)) else None
+
+    return bool(file.id.links.visit(visit, info=True))
+
+
+def _leads_out(data: h5py.h5d.DatasetID) -> bool:
+    layout = data.get_create_plist()
+    if layout.get_external_count() > 0:
+        return True
+    if layout.get_layout() != h5py.h5d.VIRTUAL:
+        return False
+    return any(
+        layout.get_virtual_filename(number) != _OWN for number in range(layout.get_virtual_count())
+    )
+
 
 SUFFIXES = frozenset(suffix for each in FORMATS for suffix in each.suffixes)
 _NUMBERED = re.compile(r"\.(\d{3,5}|ge\d?)$")  # Bruker's and MarCCD's name.0001, GE's name.ge3
@@ -30,10 +102,7 @@ HeldBy = Callable[[Path, str | None], tuple[frozenset[Path], bool]]
 
 
 def find_files(
-    paths: Iterable[Path],
-    geometry: Geometry | None = None,
-    *,
-    held_by: HeldBy = holds_frames,
+    paths: Iterable[Path], geometry: Geometry | None = None, *, held_by: HeldBy = holds_frames
 ) -> list[Path]:
     """Return the detector files that `paths` name, each once.
 
@@ -118,11 +187,7 @@ def read_frames(path: str | Path, **options: Unpack[ReadOptions]) -> Iterator[Fr
 
 @contextmanager
 def open_frames(
-    path: str | Path,
-    *,
-    growing: bool = False,
-    alone: bool = False,
-    **options: Unpack[ReadOptions],
+    path: str | Path, *, growing: bool = False, alone: bool = False, **options: Unpack[ReadOptions]
 ) -> Iterator[FrameFile]:
     """Open a file so that its frames can be read by number; see `read_frames`.
 
@@ -205,13 +270,10 @@ def _unpacked(path: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="deepfreak-") as folder:
         inside = Path(folder, path.stem)  # fabio looks at the inner suffix
-        with _packed(path) as packed, inside.open("wb") as file:
+        unpack = bz2.open if path.suffix.lower() == ".bz2" else gzip.open
+        with unpack(path, "rb") as packed, inside.open("wb") as file:
             _copy(packed, file)
         yield inside
-
-
-def _packed(path: Path) -> bz2.BZ2File | gzip.GzipFile:
-    return bz2.open(path, "rb") if path.suffix.lower() == ".bz2" else gzip.open(path, "rb")
 
 
 def _copy(packed: bz2.BZ2File | gzip.GzipFile, file: IO[bytes]) -> None:

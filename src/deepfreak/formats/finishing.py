@@ -19,34 +19,19 @@ class ReadOptions(TypedDict, total=False):
     """The keyword arguments of `read_frames` and `open_frames`; all may be left out.
 
     They can be pickled, so that another process reads with the same ones.
-
-    Attributes
-    ----------
-    mask
-        True where a pixel is to be left out; of the frame's shape or of that of its raw data.
-    geometry
-        Where the detector's panels are, or the beam.
-    channel
-        Which of several images of a frame (energy thresholds) to take: its name, or its number
-        from 1; the first without it.
-    gain
-        Counts for each photon, in place of the header's.
-    pedestal
-        Counts of a pixel without light, in place of the header's.
-    dark
-        The same for each pixel; of the frame's shape or of that of its raw data, NaN where
-        unknown.
-    reasons
-        Whether `Frame.missing` is filled.
     """
 
+    # true where a pixel is to be left out; of the frame's shape or of that of its raw data
     mask: Valid | None
-    geometry: Geometry | None
+    geometry: Geometry | None  # where the detector's panels are, or the beam
+    # which of several images of a frame (energy thresholds) to take: its name, or its number from
+    # 1; the first without it
     channel: str | None
-    gain: float | None
-    pedestal: float | None
+    gain: float | None  # counts for each photon, in place of the header's
+    pedestal: float | None  # counts of a pixel without light, in place of the header's
+    # the same for each pixel; of the frame's shape or of that of its raw data, NaN where unknown
     dark: NDArray[np.float32] | None
-    reasons: bool
+    reasons: bool  # whether `Frame.missing` is filled
 
 
 def finished(frame: Frame, options: ReadOptions) -> Frame:
@@ -55,10 +40,7 @@ def finished(frame: Frame, options: ReadOptions) -> Frame:
     Mask and dark have the shape of the raw data or of the image. They only add to what is missing;
     gain and pedestal stand in place of those that were found.
 
-    Raises
-    ------
-    GeometryError
-        Geometry, mask or dark do not fit the frame.
+    Raises `GeometryError`: geometry, mask or dark do not fit the frame.
     """
     geometry = options.get("geometry")
     if not options.get("reasons"):
@@ -131,13 +113,7 @@ def _masked(frame: Frame, mask: Valid, reason: str, options: ReadOptions) -> Fra
 
 @lru_cache(maxsize=8)
 def _mask_of_file(mask: FileMask, shape: tuple[int, ...]) -> Valid:
-    """Return a mask that a geometry names in a file of its own.
-
-    Raises
-    ------
-    GeometryError
-        It cannot be read or has another shape than the raw data.
-    """
+    """Return a mask that a geometry names in a file of its own."""
     name = mask.file or ""
     places = [Path(name), Path(mask.folder, name)]
     path = next((place for place in places if place.is_file()), None)

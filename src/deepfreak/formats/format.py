@@ -13,27 +13,16 @@ Open = Callable[[Path, str], AbstractContextManager[FrameFile]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
-    """A format of detector files.
-
-    Attributes
-    ----------
-    suffixes
-        Of its files' names; written files have the first.
-    recognises
-        Whether a file is of this format, from its path and its first 512 bytes.
-    open
-        Give the frames of a file; takes its path and what the user calls it.
-    read_image
-        Return the first image of a file as it is stored, which may be a mask.
-    write
-        Write an image with the header of its shot; None where nothing here writes the format.
-    """
+    """A format of detector files."""
 
     name: str
-    suffixes: tuple[str, ...]
+    suffixes: tuple[str, ...]  # of its files' names; written files have the first
+    # whether a file is of this format, from its path and its first 512 bytes
     recognises: Callable[[Path, bytes], bool]
-    open: Open
+    open: Open  # give the frames of a file; takes its path and what the user calls it
+    # return the first image of a file as it is stored, which may be a mask
     read_image: Callable[[Path], Counts]
+    # write an image with the header of its shot; None where nothing here writes the format
     write: Callable[..., None] | None = None
 
 

@@ -92,30 +92,15 @@ class Metadata(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extent:
-    """How much of a file that may still be growing is there.
+    """How much of a file that may still be growing is there."""
 
-    Attributes
-    ----------
-    ready
-        How many frames from the first on can be read.
-    written
-        One more than the number of the last frame that is there, behind gaps as it may be.
-    expected
-        How many there will be, None where the file does not say.
-    waiting
-        The line that says why there may come more, None if all is there.
-    missing_file
-        Whether it waits for another file, to which it links.
-    swmr
-        Whether the last frames are written so that others may read them at once.
-    """
-
-    ready: int
+    ready: int  # how many frames from the first on can be read
+    # one more than the number of the last frame that is there, behind gaps as it may be
     written: int
-    expected: int | None = None
-    waiting: str | None = None
-    missing_file: bool = False
-    swmr: bool = False
+    expected: int | None = None  # how many there will be, None where the file does not say
+    waiting: str | None = None  # the line that says why there may come more, None if all is there
+    missing_file: bool = False  # whether it waits for another file, to which it links
+    swmr: bool = False  # whether the last frames are written so that others may read them at once
 
     @classmethod
     def complete(cls, frames: int) -> "Extent":
@@ -125,25 +110,15 @@ class Extent:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FrameFile:
-    """An open file of frames.
+    """An open file of frames."""
 
-    Attributes
-    ----------
-    count
-        How many frames it holds.
-    read
-        Return a frame by its number; may raise `FrameError`.
-    extent
-        Return how much is there of a file that may still be written; raises `FrameError` for one
-        that is cut short. `read` then knows the frames that were found. None: as the last frame
-        can be read.
-    holes
-        The frames for which there is room but no counts: HDF5 would read zeros.
-    """
-
-    count: int
-    read: Callable[[int], Frame]
+    count: int  # how many frames it holds
+    read: Callable[[int], Frame]  # return a frame by its number; may raise `FrameError`
+    # return how much is there of a file that may still be written; raises `FrameError` for one that
+    # is cut short. `read` then knows the frames that were found. None: as the last frame can be
+    # read
     extent: Callable[[], Extent] | None = None
+    # the frames for which there is room but no counts: HDF5 would read zeros
     holes: tuple[range, ...] = ()
 
     def look(self) -> Extent:
@@ -193,3 +168,23 @@ def require_shape(shape: tuple[int, ...]) -> None:
 
 # What opens a file of frames: `open_frames`, or `open_guarded` in a process with limits.
 OpenFile = Callable[..., AbstractContextManager[FrameFile]]
+
+
+UNKNOWN_GAIN = "the gain is unknown: prepared as 1 count for each photon (--gain says it)"
+_MAX_REMEMBERED = 10_000
+
+
+class Notices:
+    """Keeps the notes of the frames of a run, so that each is said once."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def new(self, frame: Frame) -> tuple[str, ...]:
+        """Return those notes of `frame` that are new, and once that its gain is unknown."""
+        notes = frame.notes if frame.gain is not None else (*frame.notes, UNKNOWN_GAIN)
+        if not notes or len(self._said) >= _MAX_REMEMBERED:
+            return ()
+        found = tuple(note for note in dict.fromkeys(notes) if note not in self._said)
+        self._said.update(found)
+        return found

@@ -32,12 +32,8 @@ def gaps(counts: Counts, valid: Valid, counting: bool | None, saturation: float 
     4 x 4 around it most must be noisy, with few pixels of that value. An area brighter than the
     ring is a gap only where its surroundings do not rise towards it: else it is an overload.
 
-    Parameters
-    ----------
-    counting
-        Whether the detector counts photons: then zeros are measurements. None: unknown.
-    saturation
-        From this value on an area is an overload.
+    `counting`: whether the detector counts photons: then zeros are measurements. None: unknown.
+    `saturation`: from this value on an area is an overload.
     """
     missing = np.zeros(counts.shape, dtype=np.bool_)
     if min(counts.shape) < RUN:
@@ -230,8 +226,7 @@ def _block_mean(pixels: Valid) -> NDArray[np.float64]:
     pixels_of = whole.view(np.uint8)
     lines = pixels_of[::BLOCK] + sum(pixels_of[n::BLOCK] for n in range(1, BLOCK))
     blocks = lines[:, ::BLOCK] + sum(lines[:, n::BLOCK] for n in range(1, BLOCK))
-    share: NDArray[np.float64] = blocks / BLOCK**2
-    return share
+    return np.asarray(blocks / BLOCK**2)
 
 
 @njit(cache=True, nogil=True)

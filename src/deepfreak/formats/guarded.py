@@ -17,14 +17,12 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from deepfreak.errors import FrameError, GeometryError, ReadingStoppedError
-from deepfreak.formats.dark import read_dark
 from deepfreak.formats.files import find_files, open_frames
 from deepfreak.formats.finishing import ReadOptions
 from deepfreak.formats.frame import MAX_PIXELS, Extent, Frame, FrameFile
 from deepfreak.formats.geometry.geometry import Geometry
 from deepfreak.formats.hdf5.search import holds_frames, linked_files
-from deepfreak.formats.mask import read_mask
-from deepfreak.formats.options import ReadSettings
+from deepfreak.formats.options import ReadSettings, read_dark, read_mask
 from deepfreak.isolation import LimitedProcess, Limits
 
 MODULES = ("deepfreak.formats.guarded", "hdf5plugin", "fabio")
@@ -67,13 +65,8 @@ def open_guarded(
 ) -> Iterator[FrameFile]:
     """Open a file as `open_frames` does, in another process: by default the shared one.
 
-    Raises
-    ------
-    FrameError
-        As `open_frames`, and `ReadingStoppedError` where a limit ended it. A frame at which that
-        happened leaves the others readable; a file at which it happened `MAX_STOPS` times not.
-    GeometryError
-        As `open_frames`.
+    Raises the same errors, and `ReadingStoppedError` where a limit ended it. A frame at which that
+    happened leaves the others readable; a file at which it happened `MAX_STOPS` times not.
     """
     file = _GuardedFile(process or shared_process(), path, growing=growing, options=options)
     count, holes = file.open()
@@ -100,10 +93,7 @@ def _holds_frames_guarded(path: Path, place: str | None) -> tuple[frozenset[Path
 def load_guarded(settings: ReadSettings) -> ReadOptions:
     """Return what `ReadSettings.load` does, with mask and dark read in the shared process.
 
-    Raises
-    ------
-    GeometryError
-        As `ReadSettings.load`.
+    Raises `GeometryError`: as `ReadSettings.load`.
     """
     return settings.load(mask=_guarded(read_mask), dark=_guarded(read_dark))
 
@@ -199,10 +189,7 @@ def plain_frame(frame: Frame) -> dict[str, Any]:
 def frame_from(found: dict[str, Any]) -> Frame:
     """Return the frame of `plain_frame`, checked.
 
-    Raises
-    ------
-    FrameError
-        The counts or valid pixels do not make an image.
+    Raises `FrameError`: the counts or valid pixels do not make an image.
     """
     frame = Frame(**found)
     counts, valid = frame.counts, frame.valid

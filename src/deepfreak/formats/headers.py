@@ -1,20 +1,23 @@
 """Numbers in the headers of files, and the metadata made of them, in the units of `Frame`.
 
 Only what makes sense is returned: a header without a value, or with zero where it is unknown,
-changes nothing.
+changes nothing. Numbers of geometry files are bounded before they are parsed, finite after.
 """
 
+import contextlib
 import math
 import re
 from collections.abc import Mapping
 from typing import Any, TypeGuard, cast
 
+from deepfreak.errors import GeometryError
 from deepfreak.formats.frame import Metadata
 
 # digits are bounded, so that no text takes long to match
 NUMBER = r"([-+]?(?:\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})(?:[eE][-+]?\d{1,4})?)(?![\d.]|[eE][-+]?\d)"
 _GAP = r"[\s=:]{1,40}"
 _LEADING = re.compile(r"\s{0,40}" + NUMBER)
+_MAX_CHARACTERS = 60  # of a number in a geometry
 MAX_VALUE_LENGTH = 200  # characters of a header's value in which a number is sought
 
 WithOrigin = tuple[float, str]  # a number and where it stands
@@ -106,3 +109,35 @@ def numbers(value: object) -> list[float]:
             break
         numbers.append(float(match[1]))
     return numbers
+
+
+def read_number(text: object, key: str, where: str) -> float:
+    """Return the finite number in `text`.
+
+    Raises `GeometryError`: there is none; the message names key and file.
+    """
+    value = math.nan
+    if isinstance(text, str | int | float) and not isinstance(text, bool):
+        with contextlib.suppress(ValueError, OverflowError):
+            value = float(text) if not isinstance(text, str) else float(text[: _MAX_CHARACTERS + 1])
+    if not math.isfinite(value) or (isinstance(text, str) and len(text) > _MAX_CHARACTERS):
+        raise GeometryError(f"expected a finite number for {key} in {where}, found {_shown(text)}")
+    return value
+
+
+def read_bits(text: str | None, where: str) -> int | None:
+    """Return the whole number in `text`, also as 0x... or 0b...; raises as `read_number`."""
+    if text is None:
+        return None
+    whole = re.fullmatch(r"[+-]?(0[xX][0-9a-fA-F]+|0[bB][01]+|\d+)", text[: _MAX_CHARACTERS + 1])
+    if whole is None or len(text) > _MAX_CHARACTERS:
+        raise GeometryError(f"expected mask bits such as 0x00 in {where}, found {_shown(text)}")
+    return int(text) if text.lstrip("+-").isdecimal() else int(text, 0)
+
+
+def _shown(text: object) -> str:
+    try:
+        shown = repr(text)
+    except ValueError:  # more digits than Python writes
+        return "a number of thousands of digits"
+    return f"{shown[:40]}..." if len(shown) > 40 else shown

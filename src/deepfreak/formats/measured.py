@@ -9,15 +9,44 @@
 A mask or geometry that the user gives only adds to what is missing (`files`).
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from deepfreak.errors import FrameError
-from deepfreak.formats.detectors import counts_photons, is_eiger
 from deepfreak.formats.frame import Counts, Frame, Metadata, Valid, combined
 from deepfreak.formats.gaps import gaps as find_gaps
+
+# From the makers' public descriptions. A photon counter stores photons: its gain is 1, it has no
+# negative counts, and zero is a measurement.
+_COUNTERS = re.compile(
+    r"pilatus|eiger|timepix|medipix|merlin|lambda|xspectrum|pixirad|hypix|xpad|maxipix|mythen"
+    r"|photon[ _-]?count",
+    re.IGNORECASE,
+)
+_INTEGRATORS = re.compile(
+    r"jungfrau|epix|cspad|agipd|mpccd|rayonix|mar\s?ccd|mar\s?165|mar\s?225|mar\s?325|mx\d{3}-?hs"
+    r"|adsc|quantum|saturn|\bccd|pnccd|\blpd\b|dssc|m[oö]nch|gotthard|citius|percival"
+    r"|apex|photon\s?(?:100|ii|iii)|smart|ruby|atlas|onyx|mar345|image\s?plate|r-?axis",
+    re.IGNORECASE,
+)
+
+
+def counts_photons(*names: str | None) -> bool | None:
+    """Return whether a detector so called counts photons; None where the names do not tell."""
+    known = [name for name in names if name]
+    # an integrating detector may name a counter's file format, never the other way round
+    if any(_INTEGRATORS.search(name) for name in known):
+        return False
+    return True if any(_COUNTERS.search(name) for name in known) else None
+
+
+def is_eiger(*names: str | None) -> bool:
+    """Return whether a detector so called is an EIGER, which marks pixels by its largest value."""
+    return any(name and re.search("eiger", name, re.IGNORECASE) for name in names)
+
 
 _NO_MEASUREMENT = (0xFFFFFFFF, 0xFFFFFFFE)  # DECTRIS's gap and defect in 32 bits
 _EIGER_16_BITS = 0xFFFF
@@ -38,18 +67,10 @@ def make_frame(
 ) -> Frame:
     """Return the frame that a reader has read, with the pixels that measured something.
 
-    Parameters
-    ----------
-    counts
-        Numbers in any byte order; [slow, fast], or more axes for stacks of modules.
-    names
-        What the file calls its detector, from which photon counters are known.
-    mask
-        The detector's own mask: true where a pixel is to be left out; same shape.
-    underload
-        The least count that is a measurement.
-    unmapped
-        The pixels for which the file holds nothing; same shape.
+    `counts` are [slow, fast], or have more axes for stacks of modules; `names` are what the file
+    calls its detector, from which photon counters are known. Of the same shape are the detector's
+    own `mask`, true where a pixel is to be left out, and `unmapped`, true where the file holds
+    nothing. `underload` is the least count that is a measurement.
     """
     counts = native(counts)
     counting = counts_photons(*names)
@@ -98,14 +119,9 @@ def missing_by_reason(
 ) -> dict[str, Valid]:
     """Return the pixels that measured nothing, by reason; only reasons that some pixel has.
 
-    Parameters
-    ----------
-    counting
-        Whether the detector counts photons, None if unknown.
-    eiger
-        Whether it is one, whose 16-bit value for "no measurement" may stand in a wider type.
-    gaps
-        Whether to look for areas of one value, where there is no mask.
+    `counting`: whether the detector counts photons, None if unknown. `eiger`: whether it is one,
+    whose 16-bit value for "no measurement" may stand in a wider type. `gaps`: whether to look for
+    areas of one value, where there is no mask.
     """
     found = {}
     if counts.dtype.kind == "f":
@@ -145,10 +161,12 @@ def _negative_marks(counts: Counts, undefined: Valid | None, counting: bool | No
     if counts.dtype.kind == "u" or counting is False:
         return None
     lowest = counts.min(initial=0) if undefined is None else counts.min(initial=0, where=~undefined)
-    if lowest >= 0 or not (counting or _only_marks(counts, lowest)):
+    if lowest >= 0 or not (counting or lowest in _COUNTERS_MARKS):
         return None
     with np.errstate(invalid="ignore"):
-        return np.asarray(counts < 0)
+        negative = np.asarray(counts < 0)
+    # without a name, all of them must be a photon counter's marks for gaps and defects
+    return negative if counting or np.isin(counts[negative], _COUNTERS_MARKS).all() else None
 
 
 def _tells_a_counter(counts: Counts, missing: Mapping[str, Valid]) -> bool:
@@ -164,8 +182,7 @@ def native(counts: Counts) -> Counts:
         raise FrameError(f"expected an image of numbers, found {counts.dtype}")
     if counts.dtype.kind == "f" and counts.dtype.itemsize not in {4, 8}:
         return counts.astype(np.float32 if counts.dtype.itemsize < 4 else np.float64)
-    swapped: Counts = counts.astype(counts.dtype.newbyteorder("="), copy=False)
-    return swapped
+    return np.asarray(counts.astype(counts.dtype.newbyteorder("="), copy=False))
 
 
 def _marked(counts: Counts, *, eiger: bool, counting: bool | None) -> Valid:
@@ -198,14 +215,6 @@ def _equal_any(counts: Counts, values: tuple[int, ...]) -> Valid:
     for value in values:
         found |= counts == value
     return found
-
-
-def _only_marks(counts: Counts, lowest: float) -> bool:
-    """Return whether all negative counts are a photon counter's marks for gaps and defects."""
-    if lowest not in _COUNTERS_MARKS:
-        return False
-    below = counts[counts < 0]
-    return bool(np.isin(below, _COUNTERS_MARKS).all())
 
 
 def counted(missing: Mapping[str, Valid]) -> dict[str, int]:

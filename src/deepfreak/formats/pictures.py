@@ -46,10 +46,7 @@ def from_root(root: NDArray[np.uint8], name: str, index: int) -> Frame:
 def read_picture(path: Path) -> Counts:
     """Return the gray values [slow, fast] as they are stored, uint8 or uint16.
 
-    Raises
-    ------
-    FrameError
-        Colours, a palette or bits, or an image cut short.
+    Raises `FrameError`: colours, a palette or bits, or an image cut short.
     """
     from PIL import Image
 
@@ -80,10 +77,8 @@ def write_pgm(
 ) -> None:
     """Write `image` [slow, fast] as a binary portable graymap.
 
-    Raises
-    ------
-    OutputError
-        It exists and may not be replaced, or cannot be written; so do all writers here.
+    Raises `OutputError`: it exists and may not be replaced, or cannot be written; so do all writers
+    here.
     """
     rows, columns = image.shape
     with whole_file(path, overwrite=overwrite) as partial:

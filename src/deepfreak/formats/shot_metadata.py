@@ -22,35 +22,26 @@ MAX_SHADED = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ShotMetadata:
-    """What is known of a shot and its detector.
+    """What is known of a shot and its detector."""
 
-    Attributes
-    ----------
-    recipe, index
-        The experiment's name and the shot's place in its series.
-    start_deg, range_deg
-        Of the spindle.
-    panels
-        All of the detector's. Formats that know of one plane get that of the panel that faces the
-        beam most.
-    saturation, pedestal
-        Largest count, and counts of a pixel without light.
-    missing, shaded
-        (slow, fast); true where a pixel measures nothing, and where a beamstop or another obstacle
-        takes most of the light.
-    """
-
+    # the experiment's name and the shot's place in its series
     recipe: str
     index: int
     wavelength_A: float
     exposure_s: float
+    # of the spindle
     start_deg: float
     range_deg: float
     image_size: tuple[int, int]
     pixel_size_mm: float
+    # all of the detector's. Formats that know of one plane get that of the panel that faces the
+    # beam most
     panels: tuple[Panel, ...]
+    # largest count, and counts of a pixel without light
     saturation: int
     pedestal: float
+    # (slow, fast); true where a pixel measures nothing, and where a beamstop or another obstacle
+    # takes most of the light
     missing: NDArray[np.bool_] = field(repr=False)
     shaded: NDArray[np.bool_] = field(repr=False)
 
@@ -79,8 +70,7 @@ class ShotMetadata:
         """Outer corner of the image's pixel [0, 0] in that plane, from the crystal."""
         panel = self.main_panel
         to_first = panel.first[0] * panel.slow_axis + panel.first[1] * panel.fast_axis
-        origin: Array = panel.origin_mm - self.pixel_size_mm * to_first
-        return origin
+        return np.asarray(panel.origin_mm - self.pixel_size_mm * to_first)
 
     def _on_image(self, point_mm: Array) -> tuple[float, float]:
         inside = (point_mm - self.origin_mm) / self.pixel_size_mm
@@ -91,10 +81,7 @@ class ShotMetadata:
 def metadata_of(shot: Shot) -> ShotMetadata:
     """Return what is known of `shot`.
 
-    Raises
-    ------
-    InputError
-        All panels lie along the beam, so that there is no distance to state.
+    Raises `InputError`: all panels lie along the beam, so that there is no distance to state.
     """
     detector, spindle = shot.experiment.detector, shot.experiment.crystal.spindle
     response = detector.response

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.errors import FrameError
-from deepfreak.formats.dectris import comments, dectris_metadata, dectris_name, with_gaps
+from deepfreak.formats.cbf import comments, dectris_metadata, dectris_name, with_gaps
 from deepfreak.formats.format import Format, require_bytes, starts_with
 from deepfreak.formats.frame import Counts, Frame, FrameFile, Metadata, combined, require_shape
 from deepfreak.formats.headers import WithOrigin, metadata_from
@@ -40,10 +40,8 @@ _SHORT, _LONG, _TEXT = 3, 4, 2
 def open_tiff(path: Path, name: str) -> Iterator[FrameFile]:
     """Open a TIFF file; `name` is what the user calls it.
 
-    Raises
-    ------
-    FrameError
-        A directory that points to itself, pages of several sizes, colours, too little data.
+    Raises `FrameError`: a directory that points to itself, pages of several sizes, colours, too
+    little data.
     """
     _require_an_end(path)
     from tifffile import TiffFile
@@ -66,12 +64,20 @@ def open_tiff(path: Path, name: str) -> Iterator[FrameFile]:
         def read(index: int) -> Frame:
             counts = _read(path, tiff, pages, index, layers)
             text = str(pages[index // layers].description or pages[0].description)[:65536]
+            named = re.search(r"PILATUS|EIGER", text, re.IGNORECASE)
+            is_dectris = re.search(r"PILATUS|EIGER|Pixel_size|Count_cutoff", text, re.IGNORECASE)
             return make_frame(
                 counts,
                 file=name,
                 index=index,
-                metadata=_metadata(text, start),
-                names=_names(text, start),
+                metadata=combined(
+                    _mar_metadata(start), dectris_metadata(text) if is_dectris else Metadata()
+                ),
+                names=(
+                    dectris_name(text),
+                    named[0].upper() if named else None,
+                    "MarCCD or Rayonix" if _is_mar(start) else None,
+                ),
             )
 
         yield FrameFile(count=count, read=read)
@@ -81,12 +87,6 @@ def read_tiff(path: Path) -> Counts:
     """Return the counts of the first image of a file [slow, fast]."""
     with open_tiff(path, path.name) as file:
         return file.read(0).counts
-
-
-def _metadata(text: str, start: bytes) -> Metadata:
-    return combined(
-        _mar_metadata(start), dectris_metadata(text) if _is_dectris(text) else Metadata()
-    )
 
 
 def _mar_metadata(start: bytes) -> Metadata:
@@ -122,19 +122,6 @@ def _mar_metadata(start: bytes) -> Metadata:
 def _is_mar(start: bytes) -> bool:
     """Return whether a TIFF that starts so has the header of a MarCCD or Rayonix."""
     return len(start) >= 4096 and start[1028:1031] == b"MMX"
-
-
-def _is_dectris(text: str) -> bool:
-    return re.search(r"PILATUS|EIGER|Pixel_size|Count_cutoff", text, re.IGNORECASE) is not None
-
-
-def _names(text: str, start: bytes) -> tuple[str | None, ...]:
-    named = re.search(r"PILATUS|EIGER", text, re.IGNORECASE)
-    return (
-        dectris_name(text),
-        named[0].upper() if named else None,
-        "MarCCD or Rayonix" if _is_mar(start) else None,
-    )
 
 
 def _layers(tiff: "TiffFile", pages: "list[TiffPage]") -> int:
@@ -191,8 +178,7 @@ def _layer(
         data = file.read(size)
     require_bytes(size, len(data))
     stored = np.dtype(page.dtype).newbyteorder(tiff.byteorder)
-    counts: Counts = np.frombuffer(data, stored).reshape(shape)
-    return counts
+    return np.asarray(np.frombuffer(data, stored).reshape(shape))
 
 
 def _read_with_pillow(path: Path, index: int, shape: tuple[int, int]) -> Counts:
@@ -201,7 +187,7 @@ def _read_with_pillow(path: Path, index: int, shape: tuple[int, int]) -> Counts:
     with Image.open(path, formats=["TIFF"]) as picture:
         picture.seek(index)
         if (picture.height, picture.width) != shape or picture.mode not in {
-            *("L", "I", "F", "I;16", "I;16B", "I;16L"),
+            *("L", "I", "F", "I;16", "I;16B", "I;16L")
         }:
             raise FrameError(f"expected a gray image, found mode {picture.mode} of another size")
         counts: Counts = np.asarray(picture)

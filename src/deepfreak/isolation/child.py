@@ -20,14 +20,9 @@ _LENGTH = struct.Struct("<Q")
 def main(asked: int, arrays: int, folder: str, modules: list[str]) -> None:
     """Execute the calls that arrive at the socket `asked`.
 
-    Parameters
-    ----------
-    asked, arrays
-        File descriptors of the socket, and of the shared memory for arrays of results.
-    folder
-        Directory for temporary files; the parent process removes it.
-    modules
-        Modules to import before the first call.
+    `asked`, `arrays`: file descriptors of the socket, and of the shared memory for arrays of
+    results. `folder`: directory for temporary files; the parent process removes it. `modules`:
+    modules to import before the first call.
     """
     tempfile.tempdir = folder
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

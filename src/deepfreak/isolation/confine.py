@@ -27,15 +27,7 @@ class _PathBeneath(ctypes.Structure):
 def confine(*folders: str) -> bool:
     """Restrict this process to files in `folders`, and to installed programs and libraries.
 
-    Parameters
-    ----------
-    folders
-        Directories in which it may read and write.
-
-    Returns
-    -------
-    bool
-        Whether the kernel enforces it.
+    Return whether the kernel enforces it.
     """
     allowed = [os.path.realpath(folder) for folder in (*folders, *_libraries())]
 

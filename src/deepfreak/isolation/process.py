@@ -45,24 +45,15 @@ _SECRETS = ("DEEPFREAK_TOKEN",)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Limits of one call.
+    """Limits of one call."""
 
-    Attributes
-    ----------
-    cpu_s, idle_s, wall_s
-        Seconds of CPU time, of waiting without computing, as for a pipe or a disk, and of
-        wall-clock time, which is longer on a busy machine.
-    memory_bytes
-        Beyond the memory of the process after its start.
-    file_bytes
-        Size of a file that it may write.
-    """
-
+    # seconds of CPU time, of waiting without computing, as for a pipe or a disk, and of wall-clock
+    # time, which is longer on a busy machine
     cpu_s: float = 8.0
     idle_s: float = 15.0
     wall_s: float = 90.0
-    memory_bytes: int = 768 << 20
-    file_bytes: int = 2 << 30
+    memory_bytes: int = 768 << 20  # beyond the memory of the process after its start
+    file_bytes: int = 2 << 30  # size of a file that it may write
 
 
 class LimitedProcess:
@@ -71,17 +62,9 @@ class LimitedProcess:
     It ignores Ctrl-C. When it exceeds a limit or crashes, the call raises, and the next call starts
     a new process.
 
-    Parameters
-    ----------
-    modules
-        Modules that it imports when it starts, which makes the first call faster.
-    max_kept_bytes
-        Memory beyond that at its start at which `replace_if_grown` ends it.
-
-    Attributes
-    ----------
-    generation
-        Number of the process; a new process has lost the state of the one before.
+    It imports `modules` when it starts, which makes the first call faster; with memory of more than
+    `max_kept_bytes` beyond that at its start `replace_if_grown` ends it. `generation` is the number
+    of the process; a new one has lost the state of the one before.
     """
 
     def __init__(self, *, modules: Sequence[str] = (), max_kept_bytes: int = _GROWN_BYTES) -> None:
@@ -109,13 +92,9 @@ class LimitedProcess:
     ) -> Any:  # noqa: ANN401 - of the function
         """Return the result of `function`, a module's top-level function: plain values and arrays.
 
-        Raises
-        ------
-        ReadingStoppedError
-            It exceeded a limit or crashed the process.
-        DeepFreakError
-            Raised by the function; other exceptions become an `InputError`. Or the process cannot
-            be started.
+        Raises `ReadingStoppedError`: it exceeded a limit or crashed the process; `DeepFreakError`:
+        raised by the function; other exceptions become an `InputError`. Or the process cannot be
+        started.
         """
         limits = limits or Limits()
         with self._lock:
@@ -159,13 +138,7 @@ class LimitedProcess:
                 self._finalizer.detach()
 
     def _started(self) -> "_Running":
-        """Return the process once it is ready.
-
-        Raises
-        ------
-        DeepFreakError
-            It does not start.
-        """
+        """Return the process once it is ready."""
         while True:
             self.start()
             running = self._running
@@ -293,13 +266,7 @@ class _Running:
             raise self._stopped() from None
 
     def receive(self, limits: Limits) -> dict[str, Any]:
-        """Return a result.
-
-        Raises
-        ------
-        _StoppedError
-            There is none in time, or it is malformed.
-        """
+        """Return a result."""
         watch = _Watch(self._process.pid, limits)
         most = self._rss_at_start + limits.memory_bytes + _GROWN_BYTES if self.ready else None
         size = _LENGTH.unpack(self._exactly(_LENGTH.size, watch, most))[0]

@@ -30,10 +30,7 @@ class Encoded:
 def encode(value: object) -> Encoded:
     """Return `value`, made of None, numbers, texts, lists, tuples, dicts and arrays.
 
-    Raises
-    ------
-    TypeError
-        It contains something else.
+    Raises `TypeError`: it contains something else.
     """
     arrays: list[NDArray[Any]] = []
     tagged = _tagged(value, arrays)
@@ -44,10 +41,7 @@ def encode(value: object) -> Encoded:
 def layout_of(text: bytes) -> tuple[object, list[tuple["np.dtype[Any]", tuple[int, ...]]]]:
     """Return the value without its arrays, and type and shape of each array.
 
-    Raises
-    ------
-    ValueError
-        The text is not from `encode`, or there are too many or too large arrays.
+    Raises `ValueError`: the text is not from `encode`, or there are too many or too large arrays.
     """
     try:
         tagged, layout = json.loads(text)
@@ -69,10 +63,7 @@ def layout_of(text: bytes) -> tuple[object, list[tuple["np.dtype[Any]", tuple[in
 def decode(tagged: object, arrays: list[NDArray[Any]]) -> Any:  # noqa: ANN401 - of any kind
     """Return the value of `layout_of` with its arrays inserted.
 
-    Raises
-    ------
-    ValueError
-        It is not from `encode`.
+    Raises `ValueError`: it is not from `encode`.
     """
     if tagged is None or isinstance(tagged, (bool, int, float, str)):
         return tagged

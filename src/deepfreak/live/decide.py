@@ -11,8 +11,7 @@ import numpy as np
 
 from deepfreak.compiled import njit
 from deepfreak.errors import FrameError, InputError
-from deepfreak.formats.frame import Counts, Frame, Valid
-from deepfreak.formats.notices import Notices
+from deepfreak.formats.frame import Counts, Frame, Notices, Valid
 from deepfreak.live.logs import about
 from deepfreak.live.messages import SAVED, BraggPeaks, FrameOutcome, FramePicture
 from deepfreak.live.receive.decoders import Decoders

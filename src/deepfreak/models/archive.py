@@ -30,13 +30,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 def pack(kind: str, manifest: Mapping[str, Any], arrays: Mapping[str, Arrays]) -> bytes:
-    """Return the bytes of a model file of this `kind` with `arrays` by folder and name.
-
-    Raises
-    ------
-    ModelError
-        `unpack` would refuse them as too large.
-    """
+    """Return the bytes of a model file; `ModelError` if `unpack` would refuse them as too large."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for folder, members in arrays.items():
@@ -50,13 +44,7 @@ def pack(kind: str, manifest: Mapping[str, Any], arrays: Mapping[str, Arrays]) -
 
 
 def unpack(content: bytes) -> tuple[dict[str, Any], dict[str, dict[str, NDArray[Any]]]]:
-    """Return the manifest of a model file, and its arrays by folder and name.
-
-    Raises
-    ------
-    ModelError
-        It is something else, of another version, damaged or too large.
-    """
+    """Return manifest and arrays of a file; `ModelError` if it is another, damaged or too large."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             _check_sizes(archive)

@@ -17,7 +17,7 @@ from deepfreak.classes import (
     group_probabilities,
     grouped,
 )
-from deepfreak.datasets.identity import identity
+from deepfreak.datasets.verifying import identity
 from deepfreak.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -55,15 +55,8 @@ class Proportion:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fraction, its interval and its counts; None where nothing was counted."""
-        low, high = self.interval
-        known = self.total > 0
-        return {
-            "value": self.value if known else None,
-            "low": low if known else None,
-            "high": high if known else None,
-            "hits": self.hits,
-            "total": self.total,
-        }
+        value, low, high = (self.value, *self.interval) if self.total else (None, None, None)
+        return {"value": value, "low": low, "high": high, "hits": self.hits, "total": self.total}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -116,10 +109,7 @@ class Evaluation:
 
     @property
     def crystal_accuracy(self) -> Proportion:
-        """Images whose prediction and class are in the same group, with or without a crystal.
-
-        The paper's 99.83 % (section 5.3).
-        """
+        """Images predicted in their group, crystal or not; the paper's 99.83 % (section 5.3)."""
         right = self.crystal[self.predictions] == self.crystal[self.truth]
         return Proportion(int(right.sum()), self.truth.size)
 
@@ -165,14 +155,10 @@ class Evaluation:
             "classes": list(self.classes),
             "grouped_from": list(self.grouped_from),
             "confusion": self.confusion.tolist(),
-            "recall": {
-                name: recall.to_json()
-                for name, recall in zip(self.classes, self.recall, strict=True)
-            },
-            "precision": {
-                name: precision.to_json()
-                for name, precision in zip(self.classes, self.precision, strict=True)
-            },
+            "recall": dict(zip(self.classes, map(Proportion.to_json, self.recall), strict=True)),
+            "precision": dict(
+                zip(self.classes, map(Proportion.to_json, self.precision), strict=True)
+            ),
             "accuracy": self.accuracy.to_json(),
             "crystal_accuracy": self.crystal_accuracy.to_json(),
             "calibration_error": self.calibration_error if self.truth.size else None,
@@ -182,13 +168,7 @@ class Evaluation:
 
 
 def must_group(classes: tuple[str, ...], data: "Dataset") -> bool:
-    """Return whether a model's `classes` and those of `data` agree only as two groups.
-
-    Raises
-    ------
-    DatasetError
-        They do not agree as groups either.
-    """
+    """Return whether two sets of classes agree as groups only; `DatasetError` if not even so."""
     found = tuple(data.classes)
     if found == tuple(classes):
         return False
@@ -215,12 +195,8 @@ def evaluate(
 
     Where either has the two classes of real images, with and without diffraction, and the other
     more, those are grouped: probabilities are summed, labels are renamed. `advance` is called with
-    the number of further images done.
-
-    Raises
-    ------
-    DatasetError
-        `data` is empty or its classes are not the model's.
+    the number of further images done. Raises `DatasetError` if `data` is empty or its classes are
+    not the model's.
     """
     classes, known = tuple(data.classes), tuple(model.classes)
     groups = must_group(known, data)

@@ -1,9 +1,9 @@
-"""The model that screens frames: from a frame's evidence to the probability of diffraction."""
+"""The model that screens frames: from evidence to the probability of diffraction; and its file."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,10 @@ from deepfreak.errors import ModelError
 from deepfreak.evidence import find_evidence, numbers
 from deepfreak.features.extraction import in_threads
 from deepfreak.formats.frame import Frame
+from deepfreak.models.archive import Arrays
 from deepfreak.models.perceptrons import Perceptrons
+from deepfreak.models.vector_model import probe
+from deepfreak.storage.files import versions
 
 # A frame is unlike the training frames from this distance outside their range, in its width.
 UNLIKE = 1.0
@@ -23,17 +26,10 @@ UNLIKE = 1.0
 class Opinion:
     """The output of a model for one frame's evidence.
 
-    Attributes
-    ----------
-    p_crystal, second
-        The probability that the frame is a hit, and that of the second opinion.
-    probabilities
-        By class, in the model's order.
-    unlike
-        Of the number farthest outside the range of the training frames: how far, in the width of
-        that range; 0 where all are inside.
-    farthest
-        That number's name.
+    `p_crystal` is the probability that the frame is a hit, `second` that of the second opinion,
+    `probabilities` are by class in the model's order. `farthest` names the number farthest outside
+    the range of the training frames, and `unlike` says how far, in the width of that range; 0 where
+    all are inside.
     """
 
     p_crystal: float
@@ -47,16 +43,13 @@ class Opinion:
 class EvidenceModel:
     """Two ensembles over the evidence's numbers; a `Classifier` of images too.
 
-    Attributes
-    ----------
-    crystal, second
-        One output each: log-odds of crystal diffraction, and a second opinion from fewer numbers.
-    hit_share
-        Share of frames with crystal diffraction for which `p_crystal` is right. At a share r the
-        odds are (r / (1 - r)) / (hit_share / (1 - hit_share)) times as large.
-    manifest
-        JSON values: where the model comes from.
+    `crystal` and `second` have one output each: log-odds of crystal diffraction, and a second
+    opinion from fewer numbers. `hit_share` is the share of hits for which `p_crystal` is right: at
+    a share r the odds are (r / (1 - r)) / (hit_share / (1 - hit_share)) times as large. `manifest`
+    holds JSON values: where the model comes from.
     """
+
+    kind: ClassVar[str] = "evidence"
 
     crystal: Perceptrons
     second: Perceptrons
@@ -83,14 +76,26 @@ class EvidenceModel:
         parts = [head.fingerprint() for head in self.heads.values()]
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
-    def opinion(self, found: Mapping[str, float]) -> Opinion:
-        """Return the opinion on one frame's numbers, by name; numbers of other names are ignored.
+    def parts(self) -> tuple[dict[str, Any], dict[str, Arrays]]:
+        """Return manifest and arrays of a model file.
 
-        Raises
-        ------
-        ModelError
-            A number of the model is missing.
+        The manifest holds the evidence of `probe` and the model's output for it, by which a loaded
+        file is checked.
         """
+        found = numbers_of_image(probe())
+        manifest = {
+            **self.manifest,
+            "classes": list(self.classes),
+            "hit_share": self.hit_share,
+            "heads": {name: list(head.names) for name, head in self.heads.items()},
+            "sha256": self.fingerprint(),
+            "versions": versions("numpy", "numba", "scipy"),
+            "check": {"numbers": found, "answers": _answers(self.opinion(found))},
+        }
+        return manifest, {name: head.arrays() for name, head in self.heads.items()}
+
+    def opinion(self, found: Mapping[str, float]) -> Opinion:
+        """Return the opinion on one frame's numbers; `ModelError` if one is missing."""
         names = tuple(found)
         values = np.array([list(found.values())], dtype=np.float64)
         far = {
@@ -120,11 +125,11 @@ class EvidenceModel:
 
     def p_crystal(self, names: Sequence[str], values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the probability of crystal diffraction (n,) from a table (n, k) of `names`."""
-        return _logistic(_outputs(self.crystal, names, values)[:, 0])
+        return _probability(self.crystal, names, values)
 
     def p_second(self, names: Sequence[str], values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the second opinion (n,) from a table (n, k) of `names`."""
-        return _logistic(_outputs(self.second, names, values)[:, 0])
+        return _probability(self.second, names, values)
 
     def by_class(self, names: Sequence[str], values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the probabilities (n, 2) of `classes` from a table (n, k) of `names`."""
@@ -132,17 +137,9 @@ class EvidenceModel:
         return np.stack([1 - p_crystal, p_crystal], axis=1)
 
     def probabilities(
-        self,
-        images: NDArray[np.uint8],
-        valid: NDArray[np.bool_] | None = None,
-        *,
-        workers: int = 1,
+        self, images: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None, *, workers: int = 1
     ) -> NDArray[np.float64]:
-        """Return the probabilities (n, classes) of uint8 images (n, slow, fast).
-
-        Each image is a frame of unknown gain. `valid`, bool of the same shape, is true
-        where a pixel measured something; `workers` threads share the images.
-        """
+        """Return the probabilities (n, 2) of images of unknown gain; see `Classifier`."""
         if not len(images):
             return np.empty((0, len(self.classes)))
         return self.by_class(*measured_images(images, valid, workers=workers))
@@ -151,10 +148,7 @@ class EvidenceModel:
 def measured_images(
     images: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None, *, workers: int = 1
 ) -> tuple[tuple[str, ...], NDArray[np.float64]]:
-    """Return the names of the evidence's numbers and a table (n, k) of them for images.
-
-    Each is a frame of unknown gain; `workers` threads share them.
-    """
+    """Return the names of the evidence's numbers, and a table (n, k), of images of unknown gain."""
 
     def found(index: int) -> dict[str, float]:
         measured = None if valid is None else np.asarray(valid[index], np.bool_)
@@ -172,16 +166,90 @@ def numbers_of_image(
     return numbers(find_evidence(Frame(file="", index=0, counts=image, valid=measured)))
 
 
-def _outputs(
+def _probability(
     head: Perceptrons, names: Sequence[str], values: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    outputs = head.outputs(values[:, head.columns(names)])
-    if not np.isfinite(outputs).all():
+    """Return 1 / (1 + exp(-odds)) (n,), without overflow."""
+    odds = head.outputs(values[:, head.columns(names)])[:, 0]
+    if not np.isfinite(odds).all():
         raise ModelError("expected finite numbers of evidence, found others: leave this frame out")
-    return outputs
-
-
-def _logistic(odds: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return 1 / (1 + exp(-odds)) without overflow."""
     found: NDArray[np.float64] = np.exp(-np.logaddexp(0.0, -odds))
     return found
+
+
+# Another processor may take a peak more or less: numbers of peaks are logarithms.
+_NUMBERS_TOLERANCE = 0.05
+_OUTPUTS_TOLERANCE = 1e-9
+
+
+def evidence_model_from(manifest: Mapping[str, Any], arrays: Mapping[str, Arrays]) -> EvidenceModel:
+    """Return the model of a file.
+
+    Raises `ModelError` if a part is missing or does not fit, it gives other probabilities than
+    the manifest records, or this version finds other evidence than the one that made it.
+    """
+    heads, share = manifest.get("heads"), manifest.get("hit_share")
+    if (
+        not isinstance(heads, dict)
+        or tuple(heads) != ("crystal", "second")
+        or not isinstance(share, float)
+        or not 0 < share < 1
+    ):
+        raise ModelError("expected a complete manifest, found one without its parts: train again")
+    model = EvidenceModel(
+        **{name: _head(name, arrays.get(name, {}), heads[name]) for name in heads},
+        hit_share=share,
+        manifest=manifest,
+    )
+    if model.fingerprint() != manifest.get("sha256"):
+        raise ModelError("expected the model that its manifest names, found another: do not use it")
+    _check_outputs(model, manifest.get("check"))
+    return model
+
+
+def _head(name: str, arrays: Arrays, names: object) -> Perceptrons:
+    """Return the ensemble `name` of a file, over the numbers of these `names`."""
+    if (
+        not isinstance(names, list)
+        or not all(isinstance(each, str) for each in names)
+        or not 1 <= len(set(names)) == len(names)
+    ):
+        raise ModelError(
+            f"expected names of numbers for {name}, found names that do not fit: do not use this "
+            "file"
+        )
+    return Perceptrons.from_arrays(arrays, names=names, outputs=1)
+
+
+def _check_outputs(model: EvidenceModel, check: object) -> None:
+    """Raise `ModelError` unless evidence and probabilities are those that the manifest records."""
+    try:
+        recorded = {name: float(value) for name, value in check["numbers"].items()}  # type: ignore[index]
+        expected = np.asarray(check["answers"], np.float64)  # type: ignore[index]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelError("expected recorded probabilities, found others: train it again") from error
+    found = numbers_of_image(probe())
+    taken = sorted({name for head in model.heads.values() for name in head.names})
+    alike = all(
+        name in found
+        and name in recorded
+        and abs(found[name] - recorded[name]) <= _NUMBERS_TOLERANCE
+        for name in taken
+    )
+    if not alike:
+        raise ModelError(
+            "expected a model of the evidence that this version finds, found one of other "
+            "evidence: train it again, or use the version of deepfreak that made it"
+        )
+    outputs = np.array(_answers(model.opinion(recorded)))
+    if outputs.shape != expected.shape or not np.allclose(
+        outputs, expected, rtol=0, atol=_OUTPUTS_TOLERANCE
+    ):
+        raise ModelError(
+            "expected the recorded probabilities, found others: do not use this file, or train it "
+            "again"
+        )
+
+
+def _answers(opinion: Opinion) -> list[float]:
+    return [opinion.p_crystal, opinion.second, *opinion.probabilities.values()]

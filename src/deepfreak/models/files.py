@@ -4,16 +4,14 @@ A file is a zip archive of a manifest and arrays (`archive`), a network is ONNX 
 Neither holds code. `docs/decisions/0003-model-files.md` lists the checks of a file.
 """
 
-from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from deepfreak.errors import ModelError, OutputError
-from deepfreak.models import evidence_file, vector_file
 from deepfreak.models.archive import pack, unpack
-from deepfreak.models.evidence_model import EvidenceModel
+from deepfreak.models.evidence_model import EvidenceModel, evidence_model_from
 from deepfreak.models.onnx_model import OnnxModel, network_from
 from deepfreak.models.shipped import is_shipped, model_file
-from deepfreak.models.vector_model import VectorModel
+from deepfreak.models.vector_model import VectorModel, vector_model_from
 from deepfreak.storage.files import check_output, whole_file
 
 MAX_FILE_BYTES = 256 * 2**20
@@ -29,19 +27,13 @@ def save_model(
 ) -> None:
     """Write `model` to `path`, beside its final name first.
 
-    Raises
-    ------
-    OutputError
-        The file exists and `overwrite` is false, cannot be written, or would be larger than
-        `load_model` accepts.
+    Raises `OutputError` if the file exists and `overwrite` is false, cannot be written, or
+    would be larger than `load_model` accepts.
     """
     path = Path(path)
     check_output(path, overwrite=overwrite)
     try:
-        if isinstance(model, EvidenceModel):
-            content = pack(evidence_file.KIND, *evidence_file.evidence_model_parts(model))
-        else:
-            content = pack(vector_file.KIND, *vector_file.vector_model_parts(model))
+        content = pack(model.kind, *model.parts())
         _check_size(len(content), max_bytes)
     except ModelError as error:
         raise OutputError(
@@ -60,22 +52,11 @@ def load_model(
     `default` (None is the same) and `diffranet` name those that ship: see `models.shipped`. A file
     whose name ends in .onnx holds a network. No code from a file is run, its sizes are checked
     before they are believed, and the model must give the probabilities that its manifest records.
-
-    Raises
-    ------
-    ModelError
-        The file is missing, damaged, not a model, or does not work with this version.
+    Raises `ModelError` if the file is missing, damaged, not a model, or does not work with this
+    version.
     """
     source = model_file(path)
     label = f"the shipped model {path or 'default'}" if is_shipped(path) else str(path)
-    content = _read(source, label, max_bytes)
-    try:
-        return network_from(content) if source.name.endswith(NETWORK) else _parse(content)
-    except ModelError as error:
-        raise ModelError(f"{label}: {error}") from error
-
-
-def _read(source: Traversable, label: str, max_bytes: int) -> bytes:
     try:
         with source.open("rb") as file:
             content: bytes = file.read(max_bytes + 1)
@@ -83,9 +64,9 @@ def _read(source: Traversable, label: str, max_bytes: int) -> bytes:
         raise ModelError(f"cannot read {label}: {error.strerror or error}") from error
     try:
         _check_size(len(content), max_bytes)
+        return network_from(content) if source.name.endswith(NETWORK) else _parse(content)
     except ModelError as error:
         raise ModelError(f"{label}: {error}") from error
-    return content
 
 
 def _parse(content: bytes) -> VectorModel | EvidenceModel:
@@ -93,12 +74,12 @@ def _parse(content: bytes) -> VectorModel | EvidenceModel:
     manifest, arrays = unpack(content)
     kind = manifest.pop("kind", None)
     del manifest["format"], manifest["version"]
-    if kind == evidence_file.KIND:
-        return evidence_file.evidence_model_from(manifest, arrays)
-    if kind == vector_file.KIND:
-        return vector_file.vector_model_from(manifest, arrays)
+    if kind == EvidenceModel.kind:
+        return evidence_model_from(manifest, arrays)
+    if kind == VectorModel.kind:
+        return vector_model_from(manifest, arrays)
     raise ModelError(
-        f"expected a model of {evidence_file.KIND} or {vector_file.KIND}, found {kind!r}: use the "
+        f"expected a model of {EvidenceModel.kind} or {VectorModel.kind}, found {kind!r}: use the "
         "version of deepfreak that made it"
     )
 

@@ -15,8 +15,10 @@ from pydantic import Field
 from deepfreak.classes import ClassWeight
 from deepfreak.compiled import njit
 from deepfreak.models.archive import Arrays, matches, unfit
-from deepfreak.models.fitted import (
+from deepfreak.models.classifier import (
+    Array,
     Fitted,
+    Labels,
     Learner,
     check_training,
     require_scikit_learn,
@@ -58,8 +60,8 @@ class Forest(Learner):
 
     def fit(
         self,
-        vectors: NDArray[np.float64],
-        labels: NDArray[np.integer[Any]],
+        vectors: Array,
+        labels: Labels,
         *,
         classes: int,
         seed: int = 0,
@@ -96,18 +98,11 @@ class Forest(Learner):
 class FittedForest(Fitted):
     """The nodes of all trees, one tree after the other, as plain arrays.
 
-    Parameters
-    ----------
-    roots
-        First node of each tree, int32 (trees,).
-    children
-        How many nodes further on the left and the right child are, int32 (nodes, 2); 0 at a leaf.
-    feature
-        Which feature is compared; at a leaf its row of `leaves`; int32 (nodes,).
-    threshold
-        A feature of at most this goes left, float32 (nodes,).
-    leaves
-        Probabilities of the classes, float64 (m, classes); leaves that agree share a row.
+    `roots` int32 (trees,) is the first node of each tree. `children` int32 (nodes, 2) says how many
+    nodes further on the left and the right child are; 0 at a leaf. `feature` int32 (nodes,) is
+    compared; at a leaf it is its row of `leaves`. A feature of at most `threshold`, float32
+    (nodes,), goes left. `leaves` float64 (m, classes) are probabilities; leaves that agree share a
+    row.
     """
 
     name: ClassVar[str] = "forest"
@@ -116,19 +111,12 @@ class FittedForest(Fitted):
     children: NDArray[np.int32]
     feature: NDArray[np.int32]
     threshold: NDArray[np.float32]
-    leaves: NDArray[np.float64]
+    leaves: Array
 
-    def probabilities(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the probabilities (n, classes) of vectors (n, k): the mean over the trees.
-
-        The slow equivalent is scikit-learn's `predict_proba`, to the last bits.
-        """
+    def probabilities(self, vectors: Array) -> Array:
+        """Return the mean over trees (n, classes); scikit-learn's is equal to the last bits."""
         inputs = np.ascontiguousarray(vectors, dtype=np.float32)
         return vote(inputs, self.roots, self.children, self.feature, self.threshold, self.leaves)
-
-    def arrays(self) -> Arrays:
-        """Return the arrays of a model file by name."""
-        return {name: getattr(self, name) for name in _ARRAYS}
 
     @classmethod
     def from_arrays(cls, arrays: Arrays, *, features: int, classes: int) -> Self:
@@ -144,11 +132,8 @@ class FittedForest(Fitted):
         }
         if not (trees and matches(arrays, expected) and _points_inside(arrays, features)):
             raise unfit(cls.name, features=features, classes=classes)
-        values: dict[str, Any] = {name: np.ascontiguousarray(arrays[name]) for name in _ARRAYS}
+        values: dict[str, Any] = {name: np.ascontiguousarray(arrays[name]) for name in arrays}
         return cls(**values)
-
-
-_ARRAYS = ("roots", "children", "feature", "threshold", "leaves")
 
 
 def trees_of(forest: "RandomForestClassifier") -> FittedForest:
@@ -199,8 +184,8 @@ def _vote(
     children: NDArray[np.int32],
     feature: NDArray[np.int32],
     threshold: NDArray[np.float32],
-    leaves: NDArray[np.float64],
-) -> NDArray[np.float64]:
+    leaves: Array,
+) -> Array:
     """Return the mean of the leaves that each vector reaches (n, classes)."""
     found = np.zeros((len(vectors), leaves.shape[1]))
     for row in range(len(vectors)):
@@ -214,12 +199,10 @@ def _vote(
     return found / len(roots)
 
 
-vote: Callable[..., NDArray[np.float64]] = njit(cache=True, nogil=True, error_model="numpy")(_vote)
+vote: Callable[..., Array] = njit(cache=True, nogil=True, error_model="numpy")(_vote)
 
 
-def _accuracy_out_of_bag(
-    forest: "RandomForestClassifier", labels: NDArray[np.integer[Any]]
-) -> float | None:
+def _accuracy_out_of_bag(forest: "RandomForestClassifier", labels: Labels) -> float | None:
     """Return the accuracy of the trees on images outside their bags; None without such images."""
     votes = forest.oob_decision_function_
     seen = np.isfinite(votes).all(axis=1) & (votes.sum(axis=1) > 0)

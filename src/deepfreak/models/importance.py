@@ -32,10 +32,7 @@ _GLCM = re.compile(r"glcm_(?P<property>\w+)_d(?P<distance>\d+)_a(?P<angle>.+)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Importance:
-    """How much accuracy is lost without one feature, or a kind of several `features`.
-
-    `drops` are the losses, one for each repetition.
-    """
+    """How much accuracy is lost, at each repetition, without one feature or a kind of several."""
 
     name: str
     features: int
@@ -97,12 +94,15 @@ def importances_of(
 
     `max_images` of them are drawn with `seed` if there are more. `advance` is called with the
     number of further features and kinds that are done, of `steps(model)`. Classes are grouped as
-    `evaluation.evaluate` does it.
+    `evaluate` does it. Raises `DatasetError` if the classes of `data` are not the model's. Return
+    the network, float (n, 1, size, size) to logits (n, classes).
 
-    Raises
-    ------
-    DatasetError
-        The classes of `data` are not the model's.
+    Convolutions are initialised as in He et al. (2015), by fan-out, the linear layer by torch's
+    default; both draw from torch's global generator. Raises `RecipeError` if the second pool is
+    larger than its map. Open an HDF5 file for reading, without a lock: some file systems have none.
+
+    A process can open a file twice only with the same locking, so a file that is already open with
+    a lock is opened with one. Raises `OSError` as h5py does.
     """
     groups = must_group(model.classes, data)
     rng = np.random.default_rng(seed)
@@ -160,17 +160,10 @@ def permutation_importance(
 ) -> Importances:
     """Return what `predict` loses in accuracy when features change places between images.
 
-    Parameters
-    ----------
-    predict
-        Takes vectors (n, k) and returns their classes (n,), such as `FittedForest.predict`.
-    vectors, labels
-        (n, k) and (n,), of images that were not trained on.
-    names
-        What each of the k features is; kinds are made from these by `kinds_of`.
-    advance
-        Called with the number of further features and kinds that are done; there are
-        `k + len(kinds_of(names))`.
+    `predict` takes vectors (n, k) and returns their classes (n,); `vectors` and `labels` (n,) are
+    of images that were not trained on. Kinds are made from the `names` of the k features by
+    `kinds_of`. `advance` is called with the number of further features and kinds that are done;
+    there are k + len(kinds_of(names)).
     """
     accuracy = float(np.mean(predict(vectors) == labels))
 

@@ -45,13 +45,7 @@ MAX_VARINT_LENGTH = 10
 
 
 def check_onnx(content: bytes) -> None:
-    """Check that a file holds a plain network: operators in a row, and their weights.
-
-    Raises
-    ------
-    ModelError
-        It holds something else, or is cut off.
-    """
+    """Raise `ModelError` unless a file holds a whole, plain network: operators and weights."""
     pending: list[tuple[memoryview, Fields]] = [(memoryview(content), MODEL)]
     count = 0
     while pending:

@@ -6,6 +6,7 @@ each class. `networks.export` makes it. Decision 0014 tells what is checked befo
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,8 +19,22 @@ from deepfreak.features.extraction import in_threads
 from deepfreak.models.archive import are_classes, check_format
 from deepfreak.models.classifier import check_images
 from deepfreak.models.onnx_file import check_onnx
-from deepfreak.models.runtime import onnxruntime
 from deepfreak.models.vector_model import probe
+
+
+def onnxruntime() -> Any:  # noqa: ANN401 -- the module, which has no types
+    """Return the module `onnxruntime` with its telemetry off; nothing else imports it.
+
+    Official builds report to Microsoft and keep a device number in `~/.cache/Microsoft`. They read
+    the environment once, while they are imported, and child processes inherit it.
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    import onnxruntime as runtime
+
+    # In case it was imported before; builds for some systems lack the function.
+    getattr(runtime, "disable_telemetry_events", lambda: None)()
+    return runtime
+
 
 # onnxruntime has no types.
 Session = Any
@@ -59,21 +74,12 @@ class OnnxModel:
         )
 
     def probabilities(
-        self,
-        images: NDArray[np.uint8],
-        valid: NDArray[np.bool_] | None = None,
-        *,
-        workers: int = 1,
+        self, images: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None, *, workers: int = 1
     ) -> NDArray[np.float64]:
-        """Return the probabilities (n, classes) of uint8 images (n, side, side).
+        """Return the probabilities (n, classes) of images (n, side, side); see `Classifier`.
 
-        `valid`, bool of the same shape, is true where a pixel measured something. `workers` threads
-        share the images; each is computed alone, so that those beside it change nothing.
-
-        Raises
-        ------
-        FrameError
-            Images are of another kind or size.
+        `workers` threads share the images; each is computed alone, so that those beside it change
+        nothing.
         """
         images = check_images(images, valid, side=self.side)
 
@@ -91,12 +97,8 @@ class OnnxModel:
         """Return the probabilities (n, classes) and the activation maps (n, classes, h, w).
 
         A class's map covers the image in h x w parts; above 0 a part is evidence for the class
-        rather than for others, below 0 against it.
-
-        Raises
-        ------
-        FrameError
-            Images are of another kind or size.
+        rather than for others, below 0 against it. Raises `FrameError` if images are of another
+        kind or size.
         """
         images = check_images(images, valid, side=self.side)
         found = [
@@ -120,14 +122,7 @@ class OnnxModel:
 
 
 def network_from(content: bytes, *, max_bytes: int = MAX_FILE_BYTES) -> OnnxModel:
-    """Return the network that the bytes of a file hold, after every check.
-
-    Raises
-    ------
-    ModelError
-        They are too many, hold something else than a network of DeepFreak, or give other outputs
-        than when they were written.
-    """
+    """Return the network in a file's bytes, after every check, or raise `ModelError`."""
     if len(content) > max_bytes:
         raise ModelError(
             f"expected a network of at most {max_bytes >> 20} MB, found {len(content) >> 20} MB: "

@@ -10,11 +10,9 @@ from scipy.optimize import minimize
 
 from deepfreak.datasets.randomised.table import HIT, MISS, Table
 from deepfreak.errors import DatasetError
+from deepfreak.models.classifier import Array, Labels
 from deepfreak.models.evidence_model import EvidenceModel
-from deepfreak.models.perceptron_fit import fit_perceptrons
-from deepfreak.models.perceptrons import Perceptrons
-
-Array = NDArray[np.float64]
+from deepfreak.models.perceptrons import Perceptrons, fit_perceptrons
 
 # What the second opinion is based on: few numbers that are easy to check.
 SECOND_NUMBERS = (
@@ -38,10 +36,7 @@ _SECOND_DECAY = 0.001
 class CrossValidated:
     """A model, and the scores of each frame of its table by models without its detector's family.
 
-    Attributes
-    ----------
-    odds, second
-        (n,) calibrated log-odds of the model's and the second opinion, of all frames.
+    `odds` and `second` (n,) are calibrated log-odds of the model and the second opinion.
     """
 
     model: EvidenceModel
@@ -55,17 +50,9 @@ def fit_screening(
     """Return a model trained on `table`, calibrated on families of detectors left out in turn.
 
     Each family counts as much as any other, and its hits as much as its misses: `p_crystal` is for
-    a share of hits of one half. Frames between hit and miss are left out.
-
-    Parameters
-    ----------
-    numbers
-        What the model is based on; all numbers of the table by default.
-
-    Raises
-    ------
-    DatasetError
-        There are fewer than three families, or one without hits or misses.
+    a share of hits of one half. Frames between hit and miss are left out. The model is based on
+    `numbers`, by default all of the table. Raises `DatasetError` if there are fewer than three
+    families, or one without hits or misses.
     """
     names = tuple(numbers or table.names)
     used = np.isin(table.label, (HIT, MISS))
@@ -98,7 +85,7 @@ def fit_screening(
     return CrossValidated(model=model, odds=odds, second=others)
 
 
-def calibration(odds: Array, labels: NDArray[np.integer], weights: Array) -> tuple[float, float]:
+def calibration(odds: Array, labels: Labels, weights: Array) -> tuple[float, float]:
     """Return the slope and offset of log-odds of the largest likelihood.
 
     As Platt (1999) does, one frame of each label is counted with the other label too: else frames
@@ -126,13 +113,7 @@ def area_under_curve(hits: Array, misses: Array) -> float:
 
 
 def weights_of(table: Table) -> Array:
-    """Return weights of frames (n,): equal for families, and for their hits and misses; 0 between.
-
-    Raises
-    ------
-    DatasetError
-        There are fewer than three families, or one without hits or misses.
-    """
+    """Return weights of frames (n,): equal for families, and for hits and misses; 0 between."""
     families = sorted(set(table.family.tolist()))
     if len(families) < MIN_FAMILIES:
         raise DatasetError(

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from deepfreak.classes import ClassWeight
 from deepfreak.compiled import njit
 from deepfreak.models.archive import Arrays, matches, unfit
-from deepfreak.models.fitted import (
+from deepfreak.models.classifier import (
+    Array,
     Fitted,
+    Labels,
     Learner,
     check_training,
     held_out_scores,
@@ -55,8 +57,8 @@ class SVM(Learner):
 
     def fit(
         self,
-        vectors: NDArray[np.float64],
-        labels: NDArray[np.integer[Any]],
+        vectors: Array,
+        labels: Labels,
         *,
         classes: int,
         seed: int = 0,
@@ -87,7 +89,7 @@ class SVM(Learner):
             accuracy_held_out=float(np.mean(margins.argmax(axis=1) == labels)),
         )
 
-    def _fit(self, vectors: NDArray[np.float64], labels: NDArray[np.integer[Any]]) -> "FittedSVM":
+    def _fit(self, vectors: Array, labels: Labels) -> "FittedSVM":
         require_scikit_learn()
         from sklearn.preprocessing import StandardScaler
         from sklearn.svm import SVC
@@ -117,35 +119,25 @@ class SVM(Learner):
 class FittedSVM(Fitted):
     """Support vectors and what separates each pair of classes.
 
-    Parameters
-    ----------
-    mean, scale
-        Of the training vectors' features (k,): vectors are shifted and divided by them.
-    support
-        Scaled support vectors as columns (k, m), class after class.
-    coefficients
-        (classes - 1, m), libsvm's: for the classes i < j, those of i's support vectors stand in row
-        j - 1 and those of j's in row i.
-    offsets
-        One for each pair (0, 1), (0, 2), ... (1, 2), ...
-    counts
-        Support vectors by class.
-    temperature
-        What margins are divided by before they become probabilities.
+    Vectors are shifted by `mean` (k,) and divided by `scale` (k,). `support` (k, m) has scaled
+    support vectors as columns, class after class, `counts` how many each class has. `coefficients`
+    (classes - 1, m) are libsvm's: for the classes i < j, those of i's support vectors stand in row
+    j - 1 and those of j's in row i. `offsets` are one for each pair (0, 1), (0, 2), ... (1, 2), ...
+    Margins are divided by `temperature` before they become probabilities.
     """
 
     name: ClassVar[str] = "svm"
 
-    mean: NDArray[np.float64]
-    scale: NDArray[np.float64]
+    mean: Array
+    scale: Array
     gamma: float
-    support: NDArray[np.float64]
-    coefficients: NDArray[np.float64]
-    offsets: NDArray[np.float64]
+    support: Array
+    coefficients: Array
+    offsets: Array
     counts: NDArray[np.int64]
     temperature: float = 1.0
 
-    def margins(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    def margins(self, vectors: Array) -> Array:
         """Return by how much each class wins its narrowest comparison (n, classes).
 
         A class that wins all comparisons, and so libsvm's vote, is the only one above 0. Unlike a
@@ -161,22 +153,18 @@ class FittedSVM(Fitted):
             np.minimum(margins[:, j], -pairwise[:, pair], out=margins[:, j])
         return margins
 
-    def predict(self, vectors: NDArray[np.float64]) -> NDArray[np.intp]:
+    def predict(self, vectors: Array) -> NDArray[np.intp]:
         """Return the class with the largest margin (n,), the most probable one."""
         largest: NDArray[np.intp] = self.margins(vectors).argmax(axis=1)
         return largest
 
-    def probabilities(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    def probabilities(self, vectors: Array) -> Array:
         """Return the probabilities (n, classes): the softmax of margins over the temperature.
 
         Between two classes that is the logistic function of Platt (1999) with one slope for all
         pairs and no shift, so that the most probable class is the predicted one.
         """
         return softmax(self.margins(vectors) / self.temperature)
-
-    def arrays(self) -> Arrays:
-        """Return the arrays of a model file by name."""
-        return {name: np.asarray(getattr(self, name)) for name in _ARRAYS}
 
     @classmethod
     def from_arrays(cls, arrays: Arrays, *, features: int, classes: int) -> Self:
@@ -212,12 +200,7 @@ class FittedSVM(Fitted):
         return cls(**values)
 
 
-_ARRAYS = (
-    "mean", "scale", "gamma", "support", "coefficients", "offsets", "counts", "temperature",
-)  # fmt: skip
-
-
-def temperature_of(margins: NDArray[np.float64], labels: NDArray[np.integer[Any]]) -> float:
+def temperature_of(margins: Array, labels: Labels) -> float:
     """Return the temperature of held-out margins (n, classes): that of the largest likelihood.
 
     As in Platt (1999) each class has one more image of every label than was counted: margins
@@ -240,21 +223,21 @@ def temperature_of(margins: NDArray[np.float64], labels: NDArray[np.integer[Any]
     return float(np.exp(found.x))
 
 
-def softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+def softmax(scores: Array) -> Array:
     """Return exp(scores) (n, classes) divided by the sum over classes."""
     powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-    parts: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+    parts: Array = powers / powers.sum(axis=1, keepdims=True)
     return parts
 
 
 def _separate(
-    vectors: NDArray[np.float64],
-    support: NDArray[np.float64],
+    vectors: Array,
+    support: Array,
     gamma: float,
-    coefficients: NDArray[np.float64],
-    offsets: NDArray[np.float64],
+    coefficients: Array,
+    offsets: Array,
     counts: NDArray[np.int64],
-) -> NDArray[np.float64]:
+) -> Array:
     """Return the decision for each pair of classes (n, pairs); above 0 it is for the first.
 
     Equal to `SVC.decision_function` with decision_function_shape="ovo". A vector's decisions do not
@@ -287,6 +270,4 @@ def _separate(
     return found
 
 
-separate: Callable[..., NDArray[np.float64]] = njit(cache=True, nogil=True, error_model="numpy")(
-    _separate
-)
+separate: Callable[..., Array] = njit(cache=True, nogil=True, error_model="numpy")(_separate)

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepfreak.networks.batches.batch import on_device
+from deepfreak.networks.batches import on_device
 from deepfreak.networks.configuration import Augmentation
 
 QUARTERS = 4
@@ -57,10 +57,7 @@ def draw_changes(augmentation: Augmentation, count: int, rng: np.random.Generato
 
 
 def change(images: Tensor, changes: Changes, *, pedestal: float) -> Tensor:
-    """Return `images` (n, side, side), uint8 or float32 of 0 to 255, with `changes` made to them.
-
-    Pixels are square roots of counts; of those, what is above `pedestal` is multiplied.
-    """
+    """Return `images` (n, side, side) of 0 to 255, roots of counts, changed; `pedestal` stays."""
     images = _rotated(images, changes)
     if (changes.intensity == 1).all():
         return images
@@ -73,10 +70,7 @@ def change(images: Tensor, changes: Changes, *, pedestal: float) -> Tensor:
 def measured(
     changes: Changes, *, side: int, device: torch.device, valid: Tensor | None = None
 ) -> Tensor | None:
-    """Return the valid pixels (n, side, side) of changed images, None if all are valid.
-
-    `valid`, of the same shape, are those before the changes.
-    """
+    """Return the valid pixels (n, side, side) of images once changed, None if all are valid."""
     if valid is not None:
         valid = _rotated(valid, changes)
     if changes.gaps is None or not changes.gaps.any():
@@ -108,10 +102,7 @@ def _rotated_one_by_one(images: Tensor, symmetry: NDArray[np.int64]) -> Tensor:
 
 
 def _rotated_together(images: Tensor, symmetry: NDArray[np.int64]) -> Tensor:
-    """Return all images rotated in three steps that need not wait for a GPU.
-
-    A quarter rotation is a transposition, then a flip.
-    """
+    """Return all images rotated, transposed and then flipped, without waiting for a GPU."""
     quarters, flipped = symmetry % QUARTERS, symmetry >= QUARTERS
     steps = np.stack(
         [quarters % 2 == 1, (quarters == 1) | (quarters == 2), (quarters >= 2) ^ flipped]

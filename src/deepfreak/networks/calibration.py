@@ -5,7 +5,7 @@ prediction (Guo et al. 2017).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,10 +36,7 @@ class Calibration:
     def to_json(self) -> dict[str, Any]:
         """Return the values as JSON."""
         return {
-            "temperature": self.temperature,
-            "data": self.data,
-            "split": self.split,
-            "images": self.images,
+            **asdict(self),
             "log_loss": list(self.log_loss),
             "calibration_error": list(self.calibration_error),
         }
@@ -54,13 +51,8 @@ def calibrate(
 ) -> Calibration:
     """Return the temperature by which `model` fits the labels of `data` best.
 
-    `advance` is called with the number of further images done.
-
-    Raises
-    ------
-    DatasetError
-        `data` is empty, or its classes are not the model's: groups of classes would ask for another
-        temperature.
+    `advance` is called with the number of further images done. Raises `DatasetError` if `data` is
+    empty, or its classes are not the model's: groups would ask for another temperature.
     """
     if tuple(data.classes) != tuple(model.classes):
         raise DatasetError(
@@ -89,10 +81,7 @@ def tempered(probabilities: NDArray[np.float64], temperature: float) -> NDArray[
 
 
 def _logits(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return logits (n, classes), up to a constant that no softmax sees.
-
-    A probability of 0 counts as the smallest positive number.
-    """
+    """Return logits (n, classes) up to a constant; a 0 counts as the smallest positive number."""
     logits: NDArray[np.float64] = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
     return logits
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from deepfreak.errors import ModelError, RecipeError
 from deepfreak.networks.architecture import architecture_from
 from deepfreak.networks.configuration import Inputs
-from deepfreak.networks.network import Network, NetworkModel, build_network
+from deepfreak.networks.network import NetworkModel, build_network, fingerprint
 from deepfreak.storage.files import whole_file
 
 FORMAT = 1
@@ -39,13 +39,7 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     record: Mapping[str, Any],
 ) -> None:
-    """Write `networks`, `optimizer` and `record`, of JSON values, in place of what was there.
-
-    Raises
-    ------
-    OutputError
-        It cannot be written; the former file is left.
-    """
+    """Write networks, optimizer and a record of JSON; `OutputError` leaves the former file."""
     tensors = {
         f"{name}.{key}": value
         for name, network in networks.items()
@@ -61,13 +55,7 @@ def save_checkpoint(
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Return the JSON of a checkpoint, all of whose bytes are as they were written.
-
-    Raises
-    ------
-    ModelError
-        It is damaged, or not a checkpoint of this version.
-    """
+    """Return the JSON of a checkpoint; `ModelError` if a byte is damaged or the version another."""
     with _opened(path) as (record, file):
         if record.pop(CHECKSUM, None) != _checksum(_tensors(file), record):
             raise ModelError(
@@ -80,17 +68,16 @@ def read_record(path: Path) -> dict[str, Any]:
 def restore(
     path: Path, *, networks: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer
 ) -> None:
-    """Load what `save_checkpoint` wrote into `networks` and `optimizer`, built as they were then.
-
-    Raises
-    ------
-    ModelError
-        Their weights have other names, shapes or types.
-    """
+    """Load a checkpoint into what was built as it was then; `ModelError` if weights do not fit."""
     with _opened(path) as (_, file):
         tensors = _tensors(file)
     for name, network in networks.items():
-        _fill(network, _below(name, tensors), path)
+        own_tensors = _below(name, tensors)
+        try:
+            _check_shapes(network, own_tensors)
+        except ModelError as error:
+            raise ModelError(f"{path}: {error}") from error
+        network.load_state_dict(own_tensors)
     state: dict[int, dict[str, Tensor]] = {}
     parameters = [weights for group in optimizer.param_groups for weights in group["params"]]
     for name, value in _below("optimizer", tensors).items():
@@ -104,24 +91,12 @@ def restore(
 
 
 def save_network(model: NetworkModel, path: str | Path) -> None:
-    """Write weights and manifest to `path`, in place of what was there.
-
-    Raises
-    ------
-    OutputError
-        It cannot be written.
-    """
+    """Write weights and manifest to `path`, in place of what was there, or raise `OutputError`."""
     _write(Path(path), model.network.state_dict(), model.manifest, left="nothing was left behind")
 
 
 def load_network(path: str | Path, *, device: str = "cpu") -> NetworkModel:
-    """Return the network in the file `path`.
-
-    Raises
-    ------
-    ModelError
-        The file is missing, damaged, or its weights do not fit its manifest.
-    """
+    """Return the network in a file; `ModelError` if it is missing, damaged, or does not fit."""
     path = Path(path)
     with _opened(path) as (manifest, file):
         tensors = _tensors(file)
@@ -143,14 +118,6 @@ def load_network(path: str | Path, *, device: str = "cpu") -> NetworkModel:
     if fingerprint(network) != manifest.get("weights_sha256"):
         raise ModelError(f"{path}: its weights are not those that its manifest names")
     return model
-
-
-def fingerprint(network: Network) -> str:
-    """Return a SHA-256 over names and values of all weights."""
-    digest = hashlib.sha256()
-    for name, value in sorted(network.state_dict().items()):
-        digest.update(name.encode() + b"\0" + value.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor], record: Mapping[str, Any], left: str) -> None:
@@ -205,14 +172,6 @@ def _below(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {
         key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)
     }
-
-
-def _fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    try:
-        _check_shapes(network, tensors)
-    except ModelError as error:
-        raise ModelError(f"{path}: {error}") from error
-    network.load_state_dict(tensors)
 
 
 def _check_shapes(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from deepfreak.networks.topology import DEEPFREAK, TOPOLOGIES, Topology
+from deepfreak.networks.architecture import DEEPFREAK, TOPOLOGIES, Topology
 from deepfreak.settings import Count, Fraction, NonNegative, Positive, settings, to_json
 
 # Unit of learned volumes: logarithms of common ones are then near 0.

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from deepfreak.networks.batches.batch import Batch
+from deepfreak.networks.batches import Batch
 
 # Takes a batch, leaves its gradients in the parameters, returns its mean loss () and the number of
 # its images classified correctly ().

@@ -46,16 +46,10 @@ def export_onnx(
     """Write `model` as ONNX to `path`, and return what `load_model` reads from there.
 
     The file is read again, and has to give torch's outputs, before it gets its name. Its
-    probabilities are those of `model`, after `calibration` where there is one.
-
-    Raises
-    ------
-    OutputError
-        The file exists and `overwrite` is false, cannot be written, or would be too large.
-    ModelError
-        The network has no activation maps, or onnxruntime gives other outputs.
-    BackendError
-        The package onnx is missing.
+    probabilities are those of `model`, after `calibration` where there is one. Raises `OutputError`
+    if the file exists and `overwrite` is false, cannot be written, or would be too large;
+    `ModelError` if the network has no activation maps, or onnxruntime gives other outputs;
+    `BackendError` if the package onnx is missing.
     """
     path = Path(path)
     check_output(path, overwrite=overwrite)
@@ -117,13 +111,7 @@ class Served(nn.Module):
 
 
 def with_maps(body: nn.Module, *, size: int) -> nn.Module:
-    """Return `body`, for inputs (n, ..., size, size), as a module that gives (logits, maps).
-
-    Raises
-    ------
-    ModelError
-        It has neither a method `maps` nor the paper's last layers.
-    """
+    """Return `body`, for inputs (n, ..., size, size), as a module that gives (logits, maps)."""
     if hasattr(body, "maps"):
         return _Maps(body)
     if isinstance(body, nn.Sequential) and len(body) > 3:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.models.evaluation import Proportion, format_percent
+from deepfreak.networks.architecture import TOPOLOGIES
 from deepfreak.networks.configuration import (
     CONFIGURATION_A,
     CONFIGURATION_B,
@@ -16,8 +17,7 @@ from deepfreak.networks.configuration import (
     FOR_RAW_IMAGES,
     Configuration,
 )
-from deepfreak.networks.curve import Epoch, curve_figure
-from deepfreak.networks.topology import TOPOLOGIES
+from deepfreak.networks.state import Epoch
 from deepfreak.reports.figures import INK, Figure, draw_figure
 from deepfreak.reports.page import write_page
 from deepfreak.reports.palette import CLASS_COLOURS
@@ -32,10 +32,7 @@ PAPER_SYNTHETIC = {
     "Table 11, B": CONFIGURATION_B,
     "Table 11, C": CONFIGURATION_C,
 }
-PAPER_REAL = {
-    "Table 15, raw": FOR_RAW_IMAGES,
-    "Table 17, preprocessed": FOR_PREPROCESSED_IMAGES,
-}
+PAPER_REAL = {"Table 15, raw": FOR_RAW_IMAGES, "Table 17, preprocessed": FOR_PREPROCESSED_IMAGES}
 SETTINGS = ("topology", "learning rate", "momentum", "weight decay", "batch size")
 
 
@@ -73,14 +70,35 @@ def _topology_name(configuration: Configuration) -> str:
 def write_training_page(
     path: Path, *, title: str, facts: Sequence[tuple[str, str]], history: Sequence[Epoch]
 ) -> None:
-    """Write a page with the learning curve of one training, in place of what was there.
-
-    Raises
-    ------
-    OutputError
-        It cannot be written.
-    """
+    """Write a page with the learning curve of one training, in place of what was there."""
     _write(path, title=title, details=list(facts), figures=[curve_figure(history)])
+
+
+def curve_figure(history: Sequence[Epoch], *, title: str = "Learning curve") -> Figure:
+    """Return accuracy (solid) and loss (dashed) by epoch, as the paper's Fig. 4."""
+    epochs = [row.epoch for row in history]
+    training = [(row.accuracy, row.loss) for row in history]
+    validation = [(row.validation_accuracy, row.validation_loss) for row in history]
+    lines = (("training", CLASS_COLOURS[1], training), ("validation", CLASS_COLOURS[3], validation))
+
+    def plot(axes: "Axes") -> None:
+        losses = axes.twinx()
+        losses.spines["right"].set_visible(True)
+        for label, colour, values in lines:
+            accuracy, loss = np.array(values, dtype=np.float64).T  # None is nan: a gap
+            if not np.isnan(loss).all():
+                axes.plot(epochs, 100 * accuracy, color=colour, label=label)
+                losses.plot(epochs, loss, color=colour, linestyle="--")
+        axes.set(xlabel="epoch", ylabel="accuracy (%)")
+        losses.set(ylabel="loss", yscale="log")
+        axes.legend(loc="center right")
+
+    return draw_figure(
+        plot,
+        title=title,
+        caption="Solid: accuracy. Dashed: loss. Training figures are those of the network while "
+        "it was changing, so early ones lag behind validation.",
+    )
 
 
 def _write(path: Path, *, overwrite: bool = True, **values: object) -> None:
@@ -96,12 +114,7 @@ def mean_curves_figure(
 ) -> Figure:
     """Return the mean of several runs by epoch and the interval of that mean, as Fig. 3.
 
-    Parameters
-    ----------
-    curves
-        By name, accuracies (runs, epochs) between 0 and 1.
-    part
-        Confidence level of the interval.
+    `curves` are accuracies (runs, epochs) between 0 and 1 by name, `part` is the confidence level.
     """
 
     def plot(axes: "Axes") -> None:
@@ -145,13 +158,7 @@ def mean_and_half_width(
 
 
 def write_cnn_search_page(path: Path, results: Json, *, overwrite: bool = False) -> None:
-    """Write a page on the `results` of a search for the network, as `results.json` has them.
-
-    Raises
-    ------
-    OutputError
-        The file exists and `overwrite` is false, or it cannot be written.
-    """
+    """Write a page on the `results` of a search for the network, as `results.json` has them."""
     purpose, plan, best = results["purpose"], results["plan"], results["best"]
     evaluations = results["evaluations"]
     real = purpose["judged"]["classes"] != purpose["train"]["classes"]
@@ -184,12 +191,7 @@ def write_cnn_search_page(path: Path, results: Json, *, overwrite: bool = False)
 
 def _best_table(best: Sequence[Json], paper: Mapping[str, Configuration]) -> Json:
     rows: list[tuple[str, ...]] = [
-        (
-            f"ours, {place}",
-            *chosen_row(made["settings"]),
-            str(made["epochs"]),
-            _accuracy(made),
-        )
+        (f"ours, {place}", *chosen_row(made["settings"]), str(made["epochs"]), _accuracy(made))
         for place, made in enumerate(best, start=1)
     ]
     rows += [(name, *settings_row(each), "-", "-") for name, each in paper.items()]

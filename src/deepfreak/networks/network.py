@@ -1,7 +1,9 @@
 """A network with its inputs, 8-bit images to logits; and as a model with classes."""
 
+import copy
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from deepfreak.errors import RecipeError
 from deepfreak.models.classifier import check_images
 from deepfreak.networks.architecture import Architecture
 from deepfreak.networks.configuration import Inputs
+from deepfreak.networks.resnet import normalise_by_image
 
 IMAGES_AT_ONCE = 16
 
@@ -66,12 +69,8 @@ def build_network(
 ) -> Network:
     """Return a network for images of `side` x `side`, with weights from torch's global generator.
 
-    Its mean is 0 until one is copied into it.
-
-    Raises
-    ------
-    RecipeError
-        The architecture does not work at that size, or not with such inputs.
+    Its mean is 0 until one is copied into it. Raises `RecipeError` if the architecture does not
+    work at that size, or not with such inputs.
     """
     body = architecture.build(classes=classes, size=inputs.shrink_to or side)
     if hasattr(body, "missing") and (inputs.subtract, inputs.shrink_to) != ("nothing", None):
@@ -86,10 +85,7 @@ def build_network(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class NetworkModel:
-    """A trained network and where it comes from; a `models.Classifier`.
-
-    `manifest` holds JSON values only: architecture, inputs, training, data, versions.
-    """
+    """A trained network, and a manifest of JSON values on its making; a `models.Classifier`."""
 
     network: Network
     side: int
@@ -109,15 +105,7 @@ class NetworkModel:
         *,
         workers: int = 1,  # noqa: ARG002 -- torch decides on its threads
     ) -> NDArray[np.float64]:
-        """Return the probabilities (n, classes) of uint8 images (n, side, side).
-
-        `valid`, bool of the same shape, is true where a pixel measured something.
-
-        Raises
-        ------
-        FrameError
-            Images are of another kind or size.
-        """
+        """Return the probabilities (n, classes) of images (n, side, side); see `Classifier`."""
         images = check_images(images, valid, side=self.side)
         device = self.network.mean.device
         rows = np.empty((len(images), len(self.classes)))
@@ -131,3 +119,28 @@ class NetworkModel:
                 )
                 rows[part] = self.network(pixels, measured).double().softmax(1).cpu().numpy()
         return rows
+
+
+def normalised_by_image(model: NetworkModel) -> NetworkModel:
+    """Return the network of a `Topology` with its weights and normalise="image".
+
+    That is how it was trained in batches of one image. Running statistics, which it would use
+    otherwise, are of the last ten images or so, and of pulses that differ much in energy.
+    """
+    network = copy.deepcopy(model.network)
+    normalise_by_image(network)
+    network.eval()
+    manifest = {
+        **model.manifest,
+        "architecture": {**model.manifest["architecture"], "normalise": "image"},
+        "weights_sha256": fingerprint(network),
+    }
+    return replace(model, network=network, manifest=manifest)
+
+
+def fingerprint(network: Network) -> str:
+    """Return a SHA-256 over names and values of all weights."""
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(name.encode() + b"\0" + value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

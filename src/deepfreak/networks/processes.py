@@ -48,16 +48,9 @@ class Processes:
 def processes(device: str | None = None) -> Iterator[Processes]:
     """Join the processes that torchrun started with this one, if it did.
 
-    Parameters
-    ----------
-    device
-        Such as "cpu" or "cuda"; by default a GPU where torch finds one. Each process of a machine
-        takes the GPU of its local rank; without GPUs they talk through gloo.
-
-    Raises
-    ------
-    BackendError
-        There is no such device.
+    `device` is such as "cpu" or "cuda"; by default a GPU where torch finds one. Each process of a
+    machine takes the GPU of its local rank; without GPUs they talk through gloo. Raises
+    `BackendError` if there is no such device.
     """
     kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
     count = int(os.environ.get("WORLD_SIZE", "1"))

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 
 if TYPE_CHECKING:
-    from deepfreak.networks.topology import Topology
+    from deepfreak.networks.architecture import Topology
 
 # A bottleneck block gives four times the channels that its 3 x 3 convolution works on.
 EXPANSION = 4
@@ -16,12 +16,8 @@ def bottleneck_network(topology: "Topology", *, classes: int, size: int) -> nn.M
     """Return the network, float (n, 1, size, size) to logits (n, classes).
 
     Convolutions are initialised as in He et al. (2015), by fan-out, the linear layer by torch's
-    default; both draw from torch's global generator.
-
-    Raises
-    ------
-    RecipeError
-        The second pool is larger than its map.
+    default; both draw from torch's global generator. Raises `RecipeError` if the second pool is
+    larger than its map.
     """
     *_, last = topology.map_sizes(size)
     filters = topology.filters

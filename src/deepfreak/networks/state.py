@@ -1,7 +1,8 @@
-"""All that training changes, and how it is saved in a checkpoint and resumed."""
+"""All that training changes, its checkpoints, and the learning curve as lines of JSON."""
 
+import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,26 +12,54 @@ from torch import Tensor, nn
 
 from deepfreak.errors import ModelError, OutputError
 from deepfreak.networks.checkpoint import read_record, restore, save_checkpoint
-from deepfreak.networks.curve import Epoch
 from deepfreak.networks.network import Network
 from deepfreak.networks.processes import Processes
-from deepfreak.storage.files import versions
+from deepfreak.storage.files import versions, whole_file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Epoch:
+    """The results of one epoch.
+
+    `epoch` is the number of epochs done at its end, `learning_rate` that of its last step. `loss`
+    and `accuracy` are means over the augmented images, by the network as it was at each step; those
+    of validation are of the network after the epoch, None without images. `images` were shown;
+    `seconds` are those of training so far, without steps that an interruption lost.
+    """
+
+    epoch: int
+    learning_rate: float
+    loss: float
+    accuracy: float
+    validation_loss: float | None
+    validation_accuracy: float | None
+    images: int
+    seconds: float
+
+
+def write_curve(path: Path, history: Sequence[Epoch]) -> None:
+    """Write one line of JSON an epoch, in place of what was there."""
+    lines = "".join(json.dumps(asdict(epoch)) + "\n" for epoch in history)
+    with whole_file(path, overwrite=True) as partial:
+        partial.write_text(lines, encoding="utf-8")
+
+
+def read_curve(path: str | Path) -> tuple[Epoch, ...]:
+    """Return the epochs that `write_curve` wrote, or raise `ModelError`."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        return tuple(Epoch(**json.loads(line)) for line in lines)
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(f"{path}: expected a learning curve, found {error}") from error
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class State:
     """A network in training.
 
-    Attributes
-    ----------
-    average
-        Running mean of `network`, or `network` itself.
-    counts
-        Of the current epoch, (3,): sum of the losses, images classified correctly, images.
-    epoch, step
-        What comes next: step `step` of epoch `epoch`, both counted from 0.
-    seconds
-        Duration of earlier runs.
+    `average` is the running mean of `network`, or `network` itself. `counts` (3,) of the current
+    epoch: sum of the losses, images classified correctly, images. Step `step` of epoch `epoch`
+    comes next, both counted from 0. `seconds` is the duration of earlier runs.
     """
 
     network: Network
@@ -55,13 +84,7 @@ class State:
         return found if self.average is self.network else {**found, "average": self.average}
 
     def save(self, path: Path, plan: Mapping[str, Any], processes: Processes) -> None:
-        """Write a checkpoint; all processes call it, the first writes.
-
-        Raises
-        ------
-        OutputError
-            It cannot be written.
-        """
+        """Write a checkpoint, or raise `OutputError`; all processes call it, the first writes."""
         total = processes.total(self.counts)
         self.counts = total if processes.leads else torch.zeros_like(total)
         if not processes.leads:
@@ -78,15 +101,7 @@ class State:
         save_checkpoint(path, networks=self.networks, optimizer=self.optimizer, record=record)
 
     def resume(self, path: Path, plan: Mapping[str, Any], processes: Processes) -> None:
-        """Restore what `save` wrote.
-
-        Raises
-        ------
-        OutputError
-            It belongs to a training with another plan.
-        ModelError
-            It is damaged.
-        """
+        """Restore what `save` wrote; `OutputError` for another plan, `ModelError` for damage."""
         record = read_record(path)
         try:
             _check_same(plan, record["plan"], path)

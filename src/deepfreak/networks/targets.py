@@ -15,27 +15,16 @@ from deepfreak.networks.configuration import VOLUME_UNIT_MM3
 class Targets:
     """The classes that each label allows: one, or those of a group.
 
-    A label below the number of classes is a class. That number stands for the first of
-    `GROUPS`, the next for the second: of such an image only its group is known.
-
-    Attributes
-    ----------
-    members
-        (classes + 2, classes) bool: which classes a label allows; None where all labels are
-        classes.
+    A label below the number of classes is a class. That number stands for the first of `GROUPS`,
+    the next for the second: of such an image only its group is known. `members` (classes + 2,
+    classes) bool says which classes a label allows; None where all labels are classes.
     """
 
     members: Tensor | None
 
     @classmethod
     def of(cls, classes: Sequence[str], *, with_groups: bool, device: torch.device) -> "Targets":
-        """Return what labels of `classes`, `with_groups` of their two groups too, allow.
-
-        Raises
-        ------
-        DatasetError
-            The classes do not fall into two groups.
-        """
+        """Return what labels of `classes`, `with_groups` of their two groups too, allow."""
         if not with_groups:
             return cls(members=None)
         group_of = torch.from_numpy(groups(classes))
@@ -54,10 +43,7 @@ class Targets:
         logits = logits.float()
         classes = logits.shape[1]
         by_class = cross_entropy(
-            logits,
-            labels.clamp(max=classes - 1),
-            label_smoothing=label_smoothing,
-            reduction="none",
+            logits, labels.clamp(max=classes - 1), label_smoothing=label_smoothing, reduction="none"
         )
         allowed = logits.masked_fill(~self.members[labels], -torch.inf)
         by_group = logits.logsumexp(1) - allowed.logsumexp(1)
@@ -73,10 +59,7 @@ class Targets:
 
 
 def volume_error(estimated: Tensor, volumes: Tensor) -> Tensor:
-    """Return the squared error of the logarithm of volumes (n,) in mm^3, a mean over all images.
-
-    Images without a crystal add nothing.
-    """
+    """Return the squared error of log volumes (n,) in mm^3; images without crystal add nothing."""
     crystal = volumes > 0
     truth = (volumes / VOLUME_UNIT_MM3).where(crystal, torch.ones_like(volumes)).log()
     return ((estimated - truth).square() * crystal).mean()

@@ -4,7 +4,7 @@ import copy
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,21 @@ from deepfreak.datasets import Dataset
 from deepfreak.errors import BackendError, DatasetError, DeepFreakError, OutputError, RecipeError
 from deepfreak.networks.architecture import Architecture
 from deepfreak.networks.augmentation import change, draw_changes, measured
-from deepfreak.networks.batches import Source, source_of
-from deepfreak.networks.batches.batch import STEP, Batch, generator
-from deepfreak.networks.batches.fresh import Fresh
-from deepfreak.networks.batches.stored import StoredImages
-from deepfreak.networks.checkpoint import FORMAT, fingerprint, save_network
+from deepfreak.networks.batches import (
+    STEP,
+    Batch,
+    Fresh,
+    Source,
+    StoredImages,
+    generator,
+    source_of,
+)
+from deepfreak.networks.checkpoint import FORMAT, save_network
 from deepfreak.networks.configuration import Training
 from deepfreak.networks.cuda_graph import CudaGraphStep, Step
-from deepfreak.networks.curve import Epoch, write_curve
-from deepfreak.networks.network import Network, NetworkModel, build_network
+from deepfreak.networks.network import Network, NetworkModel, build_network, fingerprint
 from deepfreak.networks.processes import Processes, processes
-from deepfreak.networks.state import State
+from deepfreak.networks.state import Epoch, State, write_curve
 from deepfreak.networks.targets import Targets, volume_error
 from deepfreak.storage.files import versions
 
@@ -71,47 +75,24 @@ def train_network(  # noqa: C901, PLR0912, PLR0915 -- all that happens to the we
     """Train a network on `data`, or resume the training in the directory `out`.
 
     The weights depend on the images, the settings and the seed, and in their last bits on the
-    device, its threads and the number of processes; not on how often training was interrupted.
-    The directory holds `checkpoint.safetensors`, from which it resumes, `curve.jsonl`, and at the
-    end `weights.safetensors`, which `load_network` reads.
+    device, its threads and the number of processes; not on how often training was interrupted. The
+    directory holds `checkpoint.safetensors`, from which it resumes, `curve.jsonl`, and at the end
+    `weights.safetensors`, which `load_network` reads.
 
-    Parameters
-    ----------
-    data
-        A data set, best a `memory_map`, or `Fresh` shots. All processes that torchrun started
-        share each batch.
-    also
-        Further images of which only the group is known, with diffraction or without: an epoch
-        shows all images of `data` and of these in one order. See `Targets`.
-    until
-        After how many epochs to stop, by default all. A later call with a larger number resumes
-        there; with a smaller one, only the history is cut.
-    device
-        Such as "cpu" or "cuda"; by default a GPU where there is one.
-    save_every_steps
-        How often a checkpoint is written beside the ends of epochs.
-    cuda_graph
-        Whether a single GPU replays its steps as a CUDA graph; the weights are the same.
-    show
-        What shows progress, such as `progress.progress`.
-    on_epoch
-        Called at the end of each epoch.
-
-    Raises
-    ------
-    DatasetError
-        A class has no image, images are not square, validation images have other classes, or
-        further ones another size or no groups.
-    RecipeError
-        The settings do not fit the images, or the processes.
-    OutputError
-        The directory holds another training, or cannot be written.
-    ModelError
-        The checkpoint in it is damaged.
-    BackendError
-        There is no such device, or memory is too small.
-    DeepFreakError
-        The loss became infinite or not a number.
+    `data` is a data set, best a `memory_map`, or `Fresh` shots; all processes that torchrun started
+    share each batch. `also` are further images of which only the group is known, with diffraction
+    or without: an epoch shows all images of `data` and of these in one order, see `Targets`.
+    Training stops after `until` epochs, by default all: a later call with a larger number resumes
+    there; with a smaller one, only the history is cut. `device` is such as "cpu" or "cuda", by
+    default a GPU where there is one. A checkpoint is written at the ends of epochs and every
+    `save_every_steps`. With `cuda_graph` a single GPU replays its steps as a CUDA graph; the
+    weights are the same. `show` shows progress, such as `progress.progress`; `on_epoch` is called
+    at the end of each epoch. Raises `DatasetError` if a class has no image, images are not square,
+    validation images have other classes, or further ones another size or no groups; `RecipeError`
+    if the settings do not fit the images or the processes; `OutputError` if the directory holds
+    another training or cannot be written; `ModelError` if the checkpoint in it is damaged;
+    `BackendError` if there is no such device or memory is too small; `DeepFreakError` if the loss
+    became infinite or not a number.
     """
     folder = Path(out)
     last = training.epochs if until is None else until
@@ -153,7 +134,7 @@ def train_network(  # noqa: C901, PLR0912, PLR0915 -- all that happens to the we
         steps = source.steps(training.batch)
         begin = state.epoch * steps + state.step
         batches = source.batches(batch=training.batch, seed=seed, first=begin)
-        shown = show if show is not None and group.leads else _silent
+        shown = show if show is not None and group.leads else _show_nothing
         with shown("training", max(last * steps - begin, 0) * training.batch) as advance:
             while state.epoch < last:
                 network.train()
@@ -286,18 +267,12 @@ def _make_optimizer(network: nn.Module, training: Training) -> torch.optim.Optim
         betas = (training.momentum, training.second_momentum)
         return torch.optim.AdamW(groups, lr=training.learning_rate, betas=betas)
     return torch.optim.SGD(
-        groups,
-        lr=training.learning_rate,
-        momentum=training.momentum,
-        nesterov=training.nesterov,
+        groups, lr=training.learning_rate, momentum=training.momentum, nesterov=training.nesterov
     )
 
 
 def _check(
-    source: Source,
-    held_out: StoredImages | None,
-    training: Training,
-    group: Processes,
+    source: Source, held_out: StoredImages | None, training: Training, group: Processes
 ) -> None:
     """Check that the settings fit the images, before any work is done."""
     source.check_classes()
@@ -437,7 +412,5 @@ def _in_one_line(training: Training) -> Iterator[None]:
         raise
 
 
-@contextmanager
-def _silent(_what: str, _total: int) -> Iterator[Advance]:
-    """Show nothing."""
-    yield lambda _done: None
+def _show_nothing(_what: str, _total: int) -> AbstractContextManager[Advance]:
+    return nullcontext(lambda _done: None)

@@ -1,6 +1,7 @@
 """The crystal: what one unit cell scatters, how cells make domains, and domains the crystal."""
 
 import math
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,11 +9,58 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from deepfreak.errors import StructureError
 from deepfreak.physics.structure_factors import StructureSource, source_of_file
 from deepfreak.physics.structure_factors.factors import UnitCell, reciprocal_metric
 from deepfreak.settings import Count, Finite, NonNegative, Positive, Vector, settings
 
 Array = NDArray[np.float64]
+
+MAX_FILE_BYTES = 65536
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+# MOSFLM writes in fixed columns, in which a minus sign may touch the number before it.
+_NINE_NUMBERS = re.compile(
+    rf"\s*({_NUMBER})" + rf"(?:\s+|(?=[-+]))({_NUMBER})" * 8 + r"(?=[\s+-]|$)"
+)
+
+
+def read_mosflm_matrix(path: Path, wavelength_A: float) -> Array:
+    """Return the rows a*, b*, c* in 1/A of the matrix in `path`, in our laboratory frame.
+
+    The first three lines hold the x, y and z components of a*, b* and c*, in this order, times the
+    wavelength. As nanoBragg, this reads no further (missetting angles, U, the cell). MOSFLM's axes,
+    x along the beam and z along the spindle, are nanoBragg's and ours. Raises `StructureError` when
+    the file does not begin with nine numbers, or these make no right-handed lattice.
+
+    `wavelength_A` is that with which the matrix was made; the file does not name it.
+    """
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            text = file.read(MAX_FILE_BYTES)
+    except OSError as error:
+        raise StructureError(f"{path}: cannot be read: {error.strerror or error}") from error
+    match = _NINE_NUMBERS.match(text)
+    if match is None:
+        found = " ".join(text.split())[:60]
+        raise StructureError(
+            f"{path}: expected a MOSFLM matrix, which begins with nine numbers, found {found!r}"
+        )
+    columns = np.array([float(number) for number in match.groups()]).reshape(3, 3)
+    if not _is_lattice(columns.T):
+        raise StructureError(
+            f"{path}: expected three reciprocal axes that make a right-handed lattice, "
+            f"found {columns.T.tolist()}"
+        )
+    return np.ascontiguousarray(columns.T / wavelength_A)
+
+
+def _is_lattice(axes: Array) -> bool:
+    """Return whether three rows span space, and right-handedly."""
+    lengths = np.linalg.norm(axes, axis=1)
+    if not np.isfinite(lengths).all() or lengths.min() == 0:
+        return False
+    # of unit vectors: 1 where they are perpendicular, 0 where they lie in one plane
+    return bool(np.linalg.det(axes / lengths[:, None]) > 1e-3)
 
 
 @settings
@@ -37,20 +85,13 @@ class Spindle:
 
 @settings
 class Orientation:
-    """A crystal's fixed orientation, given in one of three ways.
+    """A crystal's fixed orientation, given in one of three ways."""
 
-    Parameters
-    ----------
-    misset_deg
-        Turns about x, then y, then z from the setting of `real_axes`; nanoBragg's `-misset`.
-    matrix_file
-        A MOSFLM orientation matrix (A.mat); nanoBragg's `-mat`. It brings its own cell.
-    U
-        Rows of the rotation from the setting of `real_axes`.
-    """
-
+    # Turns about x, then y, then z from the setting of `real_axes`; nanoBragg's `-misset`
     misset_deg: Vector | None = None
+    # A MOSFLM orientation matrix (A.mat); nanoBragg's `-mat`. It brings its own cell.
     matrix_file: str | None = None
+    # Rows of the rotation from the setting of `real_axes`
     U: tuple[Vector, Vector, Vector] | None = None
 
     def __post_init__(self) -> None:
@@ -64,8 +105,6 @@ class Orientation:
     def turned_axes(self, unturned: Array, wavelength_A: float) -> Array:
         """Return rows a, b, c of the oriented crystal, from those of `real_axes`."""
         if self.matrix_file is not None:
-            from deepfreak.physics.structure_factors.matrices import read_mosflm_matrix
-
             reciprocal_axes = read_mosflm_matrix(Path(self.matrix_file), wavelength_A)
             axes: Array = np.linalg.inv(reciprocal_axes).T.astype(np.float64)
             return axes
@@ -190,8 +229,7 @@ def real_axes(cell: UnitCell) -> Array:
     """
     # the reciprocal metric's Cholesky factor has a* along x and b* in the xy plane
     reciprocal_axes = np.linalg.cholesky(reciprocal_metric(cell))
-    axes: Array = np.linalg.inv(reciprocal_axes).T.astype(np.float64)
-    return axes
+    return np.linalg.inv(reciprocal_axes).T.astype(np.float64)
 
 
 def random_strain(space_group: str, axes: Array, rms: float, rng: np.random.Generator) -> Array:
@@ -210,8 +248,7 @@ def random_strain(space_group: str, axes: Array, rms: float, rng: np.random.Gene
     for operation in operations:
         R = axes.T @ (np.array(operation.rot) / operation.DEN) @ to_fraction
         total += R @ strain @ R.T
-    mean: Array = total / len(operations)
-    return mean
+    return total / len(operations)
 
 
 def random_orientation(rng: np.random.Generator) -> Array:
@@ -245,19 +282,16 @@ def random_domains(count: int, spread_deg: float, rng: np.random.Generator) -> A
     K = np.zeros((count, 3, 3))
     K[:, 0, 1], K[:, 0, 2], K[:, 1, 2] = -axes[:, 2], axes[:, 1], -axes[:, 0]
     K -= K.transpose(0, 2, 1)
-    domains: Array = (
+    return (
         np.eye(3) + np.sin(angles)[:, None, None] * K + (1 - np.cos(angles))[:, None, None] * K @ K
     )
-    return domains
 
 
 def rotation_about(axis: Array, angle: float) -> Array:
     """Return the right-handed rotation by `angle` radian about `axis` (Rodrigues)."""
     K = np.cross(np.eye(3), _unit(axis))
-    rotation: Array = np.eye(3) + math.sin(angle) * K + (1 - math.cos(angle)) * K @ K
-    return rotation
+    return np.eye(3) + math.sin(angle) * K + (1 - math.cos(angle)) * K @ K
 
 
 def _unit(vector: Array) -> Array:
-    unit: Array = vector / np.linalg.norm(vector)
-    return unit
+    return vector / np.linalg.norm(vector)

@@ -5,7 +5,6 @@ import re
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, is_dataclass
-from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -33,6 +32,9 @@ def load_recipe(
 ) -> Experiment:
     """Return the experiment that a recipe describes.
 
+    Raises `RecipeError` if it does not exist, is no TOML, or holds a name or value that makes no
+    sense.
+
     Parameters
     ----------
     recipe
@@ -44,11 +46,6 @@ def load_recipe(
         Settings to change after that, in order: `beam.wavelength_A=1.3` or, in a list, counting
         from 0, `classes.lit.1.probability=0.5`. A value is written as in TOML; text needs no
         quotes unless TOML would take it for something else.
-
-    Raises
-    ------
-    RecipeError
-        If it does not exist, is no TOML, or holds a name or value that makes no sense.
     """
     text, where = _read(recipe)
     try:
@@ -171,18 +168,12 @@ def _explain(error: pydantic.ValidationError) -> str:
     if not unknown:
         return one_line(error)
     *parents, name = (str(part) for part in unknown[0]["loc"])
-    where, known = ".".join([*parents, name]), sorted(_setting_names())
+    where, known = ".".join([*parents, name]), sorted(set(_names(Experiment, set())))
     if name in known:
         return f"{where}: no such setting in this place"
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     return f"{where}: no such setting{hint}"
-
-
-@lru_cache(maxsize=1)
-def _setting_names() -> frozenset[str]:
-    """Return the names of all settings of an experiment, at any depth."""
-    return frozenset(_names(Experiment, set()))
 
 
 def _names(annotation: object, seen: set[object]) -> Iterator[str]:

@@ -1,23 +1,22 @@
 """One shot: all that is random about a pulse and what it met, and the truth about its image."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, Protocol, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from deepfreak.physics.beam import Pulse
+from deepfreak.physics.beam import Beam, Pulse, bandwidth_rms
 from deepfreak.physics.crystal import (
     random_domains,
     random_orientation,
     random_strain,
     real_axes,
 )
+from deepfreak.physics.detector import Detector
 from deepfreak.physics.scattering.amorphous import Air, TabulatedMatter, Water
 from deepfreak.physics.scattering.ice import Ice
-from deepfreak.physics.scattering.scatterer import Scatterer
-from deepfreak.physics.spectrum import bandwidth_rms
 from deepfreak.physics.structure_factors import StructureFactors
 from deepfreak.settings import NonNegative, middle, settings
 
@@ -39,6 +38,41 @@ IDENTITY: Matrix = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 
 # Independent streams of a shot: a change in how one is used leaves the others as they are.
 _DRAW, _DOMAINS, _NOISE, _LATTICES, _SPECTRUM, _SURROUNDINGS = range(6)
+
+
+class Scatterer(Protocol):
+    """A settings class of matter in the beam, for example water or ice.
+
+    Its module and the list `shot.Matter` are all that a new one touches.
+    """
+
+    @property
+    def material(self) -> str:
+        """Its kind, as recipes and the truth name it."""
+
+    @property
+    def path_mm(self) -> float | tuple[float, float]:
+        """How far the beam travels in it; a range is drawn from for each shot."""
+
+    def with_path(self, path_mm: float) -> Self:
+        """Return the same matter with this path."""
+
+    def is_met(self, rng: np.random.Generator) -> bool:
+        """Draw whether a pulse meets it."""
+
+    def photons(
+        self, pulse: Pulse, detector: Detector, rng: np.random.Generator
+    ) -> NDArray[np.float32]:
+        """Return the expected photons that it scatters to each pixel, (slow, fast).
+
+        `rng` is for what is random about the matter itself, as the orientations of grains.
+        """
+
+    def per_mm(self, stol: NDArray[np.float64], beam: Beam) -> NDArray[np.float64] | None:
+        """Return the photons per steradian and fluence from 1 mm of it at `stol` in 1/A, (n,).
+
+        None if its light depends on more than the angle: then only the CPU renders it.
+        """
 
 
 @settings
@@ -146,7 +180,11 @@ class Shot:
         rng = _generator(self.seed, self.index, _SURROUNDINGS)
         if self.photons == 0:
             return (), rng
-        found = [_of_one_length(matter, rng) for matter in self.experiment.background]
+        found: list[Scatterer] = []
+        for matter in self.experiment.background:
+            path = matter.path_mm
+            one = float(rng.uniform(*path)) if isinstance(path, tuple) else None
+            found.append(matter if one is None else matter.with_path(one))
         return tuple(matter for matter in found if matter.is_met(rng)), rng
 
     def path_mm(self, material: str) -> float | None:
@@ -167,47 +205,31 @@ class Shot:
 
 @settings
 class Truth:
-    """The physics that made an image, for each of its columns in a data set.
-
-    Parameters
-    ----------
-    orientation, cell
-        Of the first crystal: rows of its rotation, None for a blank shot; a, b, c in A and alpha,
-        beta, gamma in degrees, strained as it was, or None without a crystal.
-    spots_3sigma, spots_5sigma
-        How many spots rise that far above the noise around them; see `spots.count_spots`.
-    d_min_A
-        Finest spacing of a spot above 5 sigma; None without one.
-    lattices, ice
-        How many crystals diffracted, and whether ice did (None for a blank shot).
-    water_mm, air_mm, table_mm, ice_mm
-        How far the pulse went through each of `MATERIALS`; None for a blank shot and for a material
-        that the experiment does not have.
-    """
+    """The physics that made an image, for each of its columns in a data set."""
 
     pulse_photons: float
     wavelength_A: float
+    # rows of the rotation of the first crystal, None for a blank shot; its a, b, c in A and alpha,
+    # beta, gamma in degrees, strained as it was, or None without a crystal
     orientation: Matrix | None
     cell: Cell | None
     crystal_volume_mm3: float
     bragg_photons: float
     background_photons: float
+    # spots_3sigma, spots_5sigma: how many spots rise that far above the noise around them; see
+    # `exposure.count_spots`
     spots_3sigma: float
     spots_5sigma: float
-    d_min_A: float | None
+    d_min_A: float | None  # finest spacing of a spot above 5 sigma; None without one
+    # lattices, ice: how many crystals diffracted, and whether ice did (None for a blank shot)
     lattices: float
     ice: float | None
+    # water_mm, air_mm, table_mm, ice_mm: how far the pulse went through each of `MATERIALS`; None
+    # for a blank shot and for a material that the experiment does not have
     water_mm: float | None
     air_mm: float | None
     table_mm: float | None
     ice_mm: float | None
-
-
-def _of_one_length(matter: Scatterer, rng: np.random.Generator) -> Scatterer:
-    """Return `matter` with a length drawn from its range, if it has one."""
-    if isinstance(matter.path_mm, tuple):
-        return matter.with_path(float(rng.uniform(*matter.path_mm)))
-    return matter
 
 
 def _generator(seed: int, index: int, stream: int) -> np.random.Generator:

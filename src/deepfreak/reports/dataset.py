@@ -33,8 +33,9 @@ SHOWN = (
 
 def numbers_by_split(data: Dataset) -> list[tuple[str, list[int]]]:
     """Return how many images of each class all of `data` and each split hold: rows for a table."""
-    rows = [("all", _numbers(data))]
-    return rows + [(name, _numbers(data.split(name))) for name in data.splits]
+    parts = [("all", data), *((name, data.split(name)) for name in data.splits)]
+    size = len(data.classes)
+    return [(name, np.bincount(part.labels, minlength=size).tolist()) for name, part in parts]
 
 
 def summary_of_truth(data: Dataset) -> list[tuple[str, NDArray[np.float64]]]:
@@ -50,13 +51,7 @@ def summary_of_truth(data: Dataset) -> list[tuple[str, NDArray[np.float64]]]:
 def write_dataset_page(
     path: Path, data: Dataset, *, rng: np.random.Generator, overwrite: bool = False
 ) -> None:
-    """Write a page on `data`; `rng` draws the images of the contact sheet.
-
-    Raises
-    ------
-    OutputError
-        The file exists and `overwrite` is false, or it cannot be written.
-    """
+    """Write a page on `data`; `rng` draws the images of the contact sheet."""
     manifest = data.manifest
     details = [
         ("file", data.path.name),
@@ -80,11 +75,6 @@ def write_dataset_page(
         "colours": class_colours(data.classes),
     }
     write_page(path, "dataset.html", values, overwrite=overwrite)
-
-
-def _numbers(data: Dataset) -> list[int]:
-    counts: list[int] = np.bincount(data.labels, minlength=len(data.classes)).tolist()
-    return counts
 
 
 def _histogram(data: Dataset, name: str, words: str, logarithmic: bool) -> Figure:
@@ -122,10 +112,7 @@ def _contact_sheets(data: Dataset, rng: np.random.Generator) -> list[dict[str, A
     images = {index: np.asarray(data.images[index]) for group in chosen for index in group}
     white = white_level(list(images.values()))
     return [
-        {
-            "name": name,
-            "pictures": [(i, picture(images[i], None, white=white)) for i in group],
-        }
+        {"name": name, "pictures": [(i, picture(images[i], None, white=white)) for i in group]}
         for name, group in zip(data.classes, chosen, strict=True)
         if group
     ]

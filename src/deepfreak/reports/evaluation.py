@@ -42,11 +42,6 @@ def write_evaluation_page(
     The wrong verdicts come first, the surest ones at the front, then a few right ones of each
     class; what does not fit into `max_pictures` is counted. With `importances` there are bars of
     what the verdicts rest on.
-
-    Raises
-    ------
-    OutputError
-        The file exists and `overwrite` is false, or it cannot be written.
     """
     right, wrong = _choose(evaluation, max_pictures)
     wrong_total = evaluation.truth.size - evaluation.accuracy.hits
@@ -75,11 +70,7 @@ def write_evaluation_page(
         "figures": figures,
         "galleries": [
             gallery("Wrong verdicts", shown_wrong, left_out=wrong_total - len(wrong)),
-            gallery(
-                "Right verdicts",
-                shown_right,
-                left_out=evaluation.accuracy.hits - len(right),
-            ),
+            gallery("Right verdicts", shown_right, left_out=evaluation.accuracy.hits - len(right)),
         ],
         "colours": class_colours(evaluation.classes),
     }

@@ -1,6 +1,6 @@
-"""What `inspect` shows of a frame, as text and as a picture."""
+"""How a detector frame was read, for the user to check: as values, as text and as a picture."""
 
-from collections.abc import Mapping
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,80 @@ from deepfreak.reports.pictures import brightest
 from deepfreak.storage.files import whole_file
 from deepfreak.text import printable, spelled
 
+
+def describe(frame: Frame, frames: int, evidence: Evidence | None = None) -> dict[str, Any]:
+    """Return how `frame`, one of `frames` in its file, was read, as JSON values.
+
+    These are `file` (as `os.fsdecode` has it), `frame`, `frames`; `shape` [slow, fast] and `dtype`
+    of the counts; `valid`, the number of pixels that measured something; `missing`, the number of
+    others by reason, if the frame was read with `reasons`; `saturated`, the number of valid pixels
+    at `saturation` or above; `gain` (counts for each photon), `pedestal` and `saturation` (counts),
+    `beam_center_px` (slow, fast), `pixel_size_mm`, `distance_mm`, `wavelength_A`, `detector`;
+    `from`, where each value was found; `notes`; `evidence` (`describe_evidence`). What is unknown
+    is None.
+    """
+    saturated = None
+    if frame.saturation is not None:
+        saturated = int(np.count_nonzero((frame.counts >= frame.saturation) & frame.valid))
+    pedestal = frame.pedestal if "pedestal" in frame.origins else None
+    center = frame.beam_center_px
+    return {
+        "file": frame.file,
+        "frame": frame.index,
+        "frames": frames,
+        "shape": list(frame.counts.shape),
+        "dtype": str(frame.counts.dtype),
+        "valid": int(np.count_nonzero(frame.valid)),
+        "missing": counted(frame.missing),
+        "saturated": saturated,
+        "gain": frame.gain,
+        "pedestal": pedestal,
+        "saturation": frame.saturation,
+        "beam_center_px": None if center is None else [float(center[0]), float(center[1])],
+        "pixel_size_mm": frame.pixel_size_mm,
+        "distance_mm": frame.distance_mm,
+        "wavelength_A": frame.wavelength_A,
+        "detector": frame.detector,
+        "from": dict(frame.origins),
+        "notes": list(frame.notes),
+        "evidence": None if evidence is None else describe_evidence(evidence),
+    }
+
+
+def describe_evidence(evidence: Evidence) -> dict[str, Any]:
+    """Return what a crystallographer can check of the evidence, as JSON has it.
+
+    These are `peaks`, their number with z of 5, 7 and 10 by these words; `peaks_off_rings`, the
+    same; `hot_pixels` and `crests`, what was left out; `ring_share`, `ring_center_px` (slow, fast),
+    `ring_center_origin` ("given", "found", "unknown"), `rings`, how many; `texture`;
+    `lattice_score` and `lattices`; `d_min_A`; `photon`, counts of one photon, and `photon_origin`
+    ("header", "estimated"); `noise`, counts. What is unknown is None.
+    """
+    rings, lattices = evidence.rings, evidence.lattices
+    center = rings.center_px
+    return {
+        "peaks": _over(evidence.peaks.z),
+        "peaks_off_rings": _over(evidence.off_rings.z),
+        "hot_pixels": evidence.hot_pixels,
+        "crests": evidence.crests,
+        "ring_share": round(rings.share, 4),
+        "ring_center_px": None if center is None else [round(float(x), 2) for x in center],
+        "ring_center_origin": rings.origin,
+        "rings": len(rings.radii_px),
+        "texture": round(rings.texture, 4),
+        "lattice_score": round(lattices.score, 2),
+        "lattices": lattices.number,
+        "d_min_A": None if evidence.d_min_A is None else round(evidence.d_min_A, 3),
+        "photon": evidence.photon,
+        "photon_origin": "header" if evidence.photon_known else "estimated",
+        "noise": evidence.noise,
+    }
+
+
+def _over(z: NDArray[np.float64]) -> dict[str, int]:
+    return {str(least): int(np.count_nonzero(z >= least)) for least in (5, 7, 10)}
+
+
 _MAX_PICTURE_SIDE = 2048  # pixels
 _DARKEST, _BRIGHTEST = 1.0, 99.7  # percentiles of the measured pixels
 
@@ -30,11 +104,6 @@ def draw(frame: Frame, evidence: Evidence, path: Path, *, overwrite: bool = Fals
 
     Peaks are circled, those on rings in another colour. The brightest pixel of each bin is shown
     where the frame is larger than the picture, so that spots of one pixel stay visible.
-
-    Raises
-    ------
-    OutputError
-        `path` exists, or cannot be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -43,7 +112,7 @@ def draw(frame: Frame, evidence: Evidence, path: Path, *, overwrite: bool = Fals
     factor = -(-max(frame.counts.shape) // _MAX_PICTURE_SIDE)
     gray, low, high = _gray(frame, factor)
     picture = np.repeat(gray[..., None], 3, axis=2)
-    colours = _colours(frame.missing)
+    colours = dict(zip(frame.missing, cycle(REASON_COLOURS), strict=False))
     for reason, where in frame.missing.items():
         picture[_any(where, factor)] = rgb(colours[reason])
     slow, fast = frame.counts.shape
@@ -94,7 +163,8 @@ def _gray(frame: Frame, factor: int) -> tuple[NDArray[np.uint8], float, float]:
     counts = frame.counts.astype(np.float64)
     measured = counts[frame.valid]
     if not measured.size:
-        return np.zeros(_binned_shape(frame.counts.shape, factor), np.uint8), 0.0, 0.0
+        binned = [-(-length // factor) for length in frame.counts.shape]
+        return np.zeros(binned, np.uint8), 0.0, 0.0
     low, high = np.percentile(measured, (_DARKEST, _BRIGHTEST))
     if high <= low:
         low, high = float(measured.min()), float(measured.max())
@@ -105,21 +175,11 @@ def _gray(frame: Frame, factor: int) -> tuple[NDArray[np.uint8], float, float]:
     return np.rint(255 * scaled).astype(np.uint8), float(low), float(high)
 
 
-def _binned_shape(shape: tuple[int, ...], factor: int) -> tuple[int, int]:
-    return -(-shape[0] // factor), -(-shape[1] // factor)
-
-
 def _any(where: NDArray[np.bool_], factor: int) -> NDArray[np.bool_]:
     """Return the bins of which at least half are true."""
     rows = np.add.reduceat(where.astype(np.int32), np.arange(0, where.shape[0], factor), axis=0)
     number = np.add.reduceat(rows, np.arange(0, where.shape[1], factor), axis=1)
     return np.asarray(2 * number >= factor * factor)
-
-
-def _colours(missing: Mapping[str, object]) -> dict[str, str]:
-    return {
-        reason: REASON_COLOURS[place % len(REASON_COLOURS)] for place, reason in enumerate(missing)
-    }
 
 
 def inspection_text(record: dict[str, Any]) -> str:

@@ -12,10 +12,7 @@ def write_page(
 ) -> None:
     """Render `template` of this package with `values` to `path`; every value is escaped.
 
-    Raises
-    ------
-    OutputError
-        The file exists and `overwrite` is false, or it cannot be written.
+    Raises `OutputError`: the file exists and `overwrite` is false, or it cannot be written.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 

@@ -122,23 +122,21 @@ def circles_at(
 ) -> Circles:
     """Return circles about `places` (n, 2), slow and fast, the highest peaks first.
 
-    Parameters
-    ----------
-    shape
-        Of the image whose pixels the places are in; peaks beyond it have no circle.
-    rings
-        (m, 3): slow and fast of the centre, radius.
-    sigma
-        Over how many standard deviations the peaks are.
+    `shape`: of the image whose pixels the places are in; peaks beyond it have no circle. `rings`:
+    (m, 3): slow and fast of the centre, radius. `sigma`: over how many standard deviations the
+    peaks are.
     """
     factor = _factor(shape)
     height, width = (-(-size // factor) for size in shape)
     inside = ((places >= 0) & (places <= shape)).all(axis=1)
     drawn = () if rings is None else rings / factor
+    caption = f"{len(places) or 'no'} peak{'s' if len(places) > 1 else ''} over {sigma:g} sigma"
+    if len(places) > MAX_CIRCLES:
+        caption += f", the {MAX_CIRCLES} highest circled"
     return Circles(
         size=(width, height),
         path=_path(places[inside], factor),
-        caption=_count(len(places), sigma),
+        caption=caption,
         rings=tuple((round(x, 1), round(y, 1), round(r, 1)) for y, x, r in np.asarray(drawn)),
     )
 
@@ -154,13 +152,6 @@ def _path(places: NDArray[np.float64], factor: int) -> str:
         f"M{fast / factor - CIRCLE_RADIUS:.1f} {slow / factor:.1f}{arcs}"
         for slow, fast in places[:MAX_CIRCLES].tolist()
     )
-
-
-def _count(peaks: int, sigma: float) -> str:
-    if peaks == 0:
-        return f"no peak over {sigma:g} sigma"
-    total = f"{peaks} peak{'s' if peaks > 1 else ''} over {sigma:g} sigma"
-    return total if peaks <= MAX_CIRCLES else f"{total}, the {MAX_CIRCLES} highest circled"
 
 
 def _factor(shape: tuple[int, ...]) -> int:

@@ -14,20 +14,14 @@ from deepfreak.reports.palette import MISSING_RGB, SHADOW_RGB, WINDOW_RGB
 from deepfreak.reports.pictures import picture, png_uri, white_level
 
 if TYPE_CHECKING:
+    from deepfreak.datasets.real_images.crop import DetectorSetup
     from deepfreak.datasets.real_images.real_set import Example, RealSet
-    from deepfreak.datasets.real_images.setups import DetectorSetup
 
 _SIDE = 512
 
 
 def write_preview(path: Path, made: "RealSet", *, overwrite: bool = False) -> None:
-    """Write a page with each setup's frames, shadow and crop, and the first images of each.
-
-    Raises
-    ------
-    OutputError
-        The file exists and `overwrite` is false, or it cannot be written.
-    """
+    """Write a page with each setup's frames, shadow and crop, and the first images of each."""
     details = [
         ("images", str(sum(count for _, count in made.splits.values()))),
         *((name, str(count)) for name, (_, count) in made.splits.items()),

@@ -31,11 +31,6 @@ def write_preview(path: Path, image: NDArray[Any], header: ShotMetadata, overwri
     An 8-bit image is shown as it is, any other by its square root; where several pixels become one
     the brightest is shown. Missing pixels have a colour of their own, and what stands behind a
     beamstop or another obstacle is tinted.
-
-    Raises
-    ------
-    OutputError
-        The file exists and may not be replaced, or cannot be written.
     """
     from PIL import Image, ImageDraw
 
@@ -96,8 +91,7 @@ def ring_on_panel(panel: Panel, d_A: float, wavelength_A: float) -> Array:
 def sin_theta_at(positions_mm: Array) -> Array:
     """Return sin(theta) at positions (n, xyz) from the crystal."""
     cos_2theta = positions_mm[:, 0] / np.linalg.norm(positions_mm, axis=1)
-    sin_theta: Array = np.sqrt(np.maximum(0.0, (1 - cos_2theta) / 2))
-    return sin_theta
+    return np.asarray(np.sqrt(np.maximum(0.0, (1 - cos_2theta) / 2)))
 
 
 def _draw_rings(pen: "ImageDraw", header: ShotMetadata, scale: float) -> None:
@@ -134,8 +128,7 @@ def _place_for_label(points: Array, image_size: tuple[int, int], margin: float) 
     inside = np.all((points >= room) & (points <= np.array(image_size) - room), axis=1)
     if not inside.any():
         return None
-    place: Array = points[inside][np.argmin(points[inside][:, 0])]
-    return place
+    return np.asarray(points[inside][np.argmin(points[inside][:, 0])])
 
 
 def _xy(point: Array, scale: float) -> tuple[float, float]:

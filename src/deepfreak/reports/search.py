@@ -25,13 +25,7 @@ Json = Mapping[str, Any]
 
 
 def write_search_page(path: Path, results: Json, *, overwrite: bool = False) -> None:
-    """Write a page on the `results` of a search, as `results.json` has them.
-
-    Raises
-    ------
-    OutputError
-        The file exists and `overwrite` is false, or it cannot be written.
-    """
+    """Write a page on the `results` of a search, as `results.json` has them."""
     seconds, counts, trials = results["seconds"], results["counts"], results["trials"]
     train, validation = (results["purpose"][split] for split in ("train", "validation"))
     real = train["classes"] != validation["classes"]

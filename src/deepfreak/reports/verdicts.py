@@ -13,7 +13,7 @@ from deepfreak.evidence.peaks import MIN_Z
 from deepfreak.reports.figures import Figure
 from deepfreak.reports.page import write_page
 from deepfreak.reports.palette import class_colours
-from deepfreak.reports.pictures import Circles, circles, circles_at, picture, tint, white_level
+from deepfreak.reports.pictures import circles, circles_at, picture, tint, white_level
 from deepfreak.screening.verdict import Overlay
 
 MAX_PICTURES = 60
@@ -21,35 +21,23 @@ MAX_PICTURES = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class GalleryItem:
-    """What a gallery shows of one image.
+    """What a gallery shows of one image."""
 
-    Attributes
-    ----------
-    image, valid
-        The 8-bit image [slow, fast] that was classified, and where it measured something; None for
-        everywhere.
-    caption
-        Where the image comes from, in a few words.
-    label, truth
-        The class of the verdict, and the right one if it is known.
-    activation
-        The activation map [slow, fast] over the whole image; None if unknown.
-    decision, reasons
-        What to do with the frame, and why.
-    overlay
-        Peaks and rings to draw; None for those found on the image.
-    """
-
+    # the 8-bit image [slow, fast] that was classified, and where it measured something; None for
+    # everywhere
     image: NDArray[np.uint8]
     valid: NDArray[np.bool_] | None = None
-    caption: str
+    caption: str  # where the image comes from, in a few words
+    # the class of the verdict, and the right one if it is known
     label: str
     truth: str | None = None
     probabilities: Mapping[str, float]
+    # the activation map [slow, fast] over the whole image; None if unknown
     activation: NDArray[np.float32] | None = None
+    # what to do with the frame, and why
     decision: str | None = None
     reasons: tuple[str, ...] = ()
-    overlay: Overlay | None = None
+    overlay: Overlay | None = None  # peaks and rings to draw; None for those found on the image
 
     @property
     def correct(self) -> bool | None:
@@ -71,11 +59,6 @@ def write_verdict_page(
 
     `verdicts` may be an iterator: images after the last picture are let go of at once. `details`
     are (name, value) pairs for the head of the page.
-
-    Raises
-    ------
-    OutputError
-        The file exists and `overwrite` is false, or it cannot be written.
     """
     kept: list[GalleryItem] = []
     labels: Counter[str] = Counter()
@@ -123,7 +106,9 @@ def gallery(heading: str, verdicts: Sequence[GalleryItem], *, left_out: int = 0)
             {
                 "picture": picture(verdict.image, verdict.valid, white=white),
                 "tint": None if verdict.activation is None else tint(verdict.activation),
-                "circles": _circles(verdict),
+                "circles": circles(verdict.image, verdict.valid)
+                if (drawn := verdict.overlay) is None
+                else circles_at(verdict.image.shape, drawn.peaks, drawn.rings, sigma=MIN_Z),
                 "decision": verdict.decision,
                 "reasons": verdict.reasons,
                 "caption": verdict.caption,
@@ -135,10 +120,3 @@ def gallery(heading: str, verdicts: Sequence[GalleryItem], *, left_out: int = 0)
             for verdict in verdicts
         ],
     }
-
-
-def _circles(verdict: GalleryItem) -> Circles | None:
-    overlay = verdict.overlay
-    if overlay is None:
-        return circles(verdict.image, verdict.valid)
-    return circles_at(verdict.image.shape, overlay.peaks, overlay.rings, sigma=MIN_Z)

@@ -1,27 +1,151 @@
 """Calibration: how a model scores labelled images, from which thresholds are chosen.
 
-Of each image or frame only `p_crystal` counts. The scores of thousands are kept as counts over a
-fine grid of thresholds, which is all that a policy needs.
+Of each image or frame only `p_crystal` counts. The scores of thousands are kept, in a file beside
+the model, as counts over a fine grid of thresholds, which is all that a policy needs.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import pydantic
 from numpy.typing import NDArray
+from pydantic import Field
 
 from deepfreak.classes import groups
-from deepfreak.errors import DatasetError
+from deepfreak.errors import DatasetError, ModelError
 from deepfreak.models import Classifier, EvidenceModel
 from deepfreak.models.evidence_model import UNLIKE, measured_images
-from deepfreak.screening.calibration_file import Calibration, thresholds
+from deepfreak.models.shipped import is_shipped, model_file
 from deepfreak.screening.verdict import Failure, Verdict
+from deepfreak.settings import one_line, settings
+from deepfreak.storage.files import whole_file
 
 if TYPE_CHECKING:
     from deepfreak.datasets import Dataset
     from deepfreak.datasets.randomised.table import Table
     from deepfreak.datasets.real_images.labels import Labels
+
+FORMAT = {"format": "deepfreak calibration", "format_version": 1}
+SUFFIX = ".calibration.json"
+MAX_FILE_BYTES = 1 << 20
+# Thresholds lie evenly in log odds, from one in a hundred million to the reverse.
+FARTHEST, STEP = 18.4, 0.05
+_STEPS = round(2 * FARTHEST / STEP) + 1
+
+
+def thresholds() -> NDArray[np.float64]:
+    """Return the values of `p_crystal` at which scores are counted, ascending."""
+    odds = np.exp(np.linspace(-FARTHEST, FARTHEST, _STEPS))
+    return np.asarray(odds / (1 + odds))
+
+
+@settings
+class Calibration:
+    """How a model scores images with and without crystal diffraction."""
+
+    model: str  # name and fingerprint of the model
+    data: str  # what the images are, in a few words
+    simulated: bool  # whether any of them were; a promise then holds for shots like these
+    # how many images with and without crystal diffraction
+    hits: int = Field(ge=1)
+    empties: int = Field(ge=0)
+    # for each of `thresholds`, how many hits score less, and how many empties as much or more
+    hits_below: tuple[int, ...] = Field(min_length=_STEPS, max_length=_STEPS)
+    empties_from: tuple[int, ...] = Field(min_length=_STEPS, max_length=_STEPS)
+    # range of `Verdict.level` in which all but the rarest of the images lie
+    levels: tuple[float, float]
+    # what the model takes: prepared images, or the evidence of frames
+    kind: Literal["images", "evidence"] = "images"
+
+    def __post_init__(self) -> None:
+        below, above = np.array(self.hits_below), np.array(self.empties_from)
+        ordered = (np.diff(below) >= 0).all() and (np.diff(above) <= 0).all()
+        in_range = below[0] >= 0 and below[-1] <= self.hits and above[-1] >= 0
+        if not (ordered and in_range and above[0] <= self.empties):
+            raise ValueError("counts of hits rise and those of empties fall, within their numbers")
+
+
+def calibration_path(model: Path) -> Path:
+    """Return where the scores of the model in a file lie: beside it."""
+    return model.with_name(model.name + SUFFIX)
+
+
+def write_calibration(scores: Calibration, path: Path, *, overwrite: bool = False) -> None:
+    """Write scores to a JSON file."""
+    with whole_file(path, overwrite=overwrite) as partial:
+        partial.write_text(json.dumps({**FORMAT, **asdict(scores)}) + "\n")
+
+
+def read_calibration(source: Path | Traversable, *, model: str) -> Calibration:
+    """Return the scores in a file.
+
+    Raises `ModelError`: the file is missing, damaged, of another version, or of another model than
+    `model`.
+    """
+    try:
+        with source.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise ModelError(
+            f"expected the model's scores in {source.name}, found none: make them "
+            "with `deepfreak model calibrate` from labelled images"
+        ) from error
+    if len(content) > MAX_FILE_BYTES:
+        raise ModelError(f"expected scores in {source.name}, found more than a megabyte")
+    try:
+        values: dict[str, Any] = json.loads(content)
+        found = {key: values.pop(key, None) for key in FORMAT}
+        if found != FORMAT:
+            raise ModelError(
+                f"expected a calibration of format version {FORMAT['format_version']} in "
+                f"{source.name}, found version {found['format_version']!s:.20} of "
+                f"{found['format']!s:.40}: `deepfreak model calibrate` makes it again"
+            )
+        scores = pydantic.TypeAdapter(Calibration).validate_python(values)
+    except pydantic.ValidationError as error:
+        raise ModelError(f"expected scores in {source.name}: {one_line(error)}") from error
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"expected scores in {source.name}, found other text") from error
+    if scores.model != model:
+        raise ModelError(
+            f"expected scores of {model} in {source.name}, found those of {scores.model:.80}: "
+            "`deepfreak model calibrate` makes them again"
+        )
+    return scores
+
+
+def find_calibration(
+    model: Path | None, given: Path | None, *, name: str
+) -> tuple[Calibration, bool]:
+    """Return the calibration of a model, and whether it holds for the user's detector.
+
+    It does if the user gave it, or if it rests on measured frames.
+
+    `model`, `given`: files: the model, or the name of a shipped one, None for the default; its
+    calibration, None for the one beside the model, or the default's if it is of this model. `name`:
+    the model's.
+
+    Raises `ModelError`: there is none, or it is damaged, or of another version or model.
+    """
+    if given is not None:
+        return read_calibration(given, model=name), True
+    beside = model_file(model, SUFFIX)
+    if is_shipped(model) or beside.is_file():
+        scores = read_calibration(beside, model=name)
+        return scores, not scores.simulated
+    try:
+        return read_calibration(model_file(suffix=SUFFIX), model=name), False
+    except ModelError:
+        raise ModelError(
+            f"expected the model's scores in {beside.name}, found none: make them "
+            "with `deepfreak model calibrate` from labelled images"
+        ) from None
+
 
 # Of a class of shots, between which the model's images have their mean gray level.
 COMMON = (0.001, 0.999)
@@ -34,10 +158,8 @@ def calibrate_on_images(
 ) -> Calibration:
     """Return how `model` scores the images of `data`.
 
-    Raises
-    ------
-    DatasetError
-        Its classes cannot be grouped into crystal and no crystal, or no image shows a crystal.
+    Raises `DatasetError`: its classes cannot be grouped into crystal and no crystal, or no image
+    shows a crystal.
     """
     is_hit = groups(data.classes)[np.asarray(data.labels)].astype(bool)
     if not is_hit.any():
@@ -53,19 +175,16 @@ def calibrate_on_images(
         is_hit,
         levels,
         data=data.path.name + ("" if split is None else f", split {split}"),
-        simulated=_simulated(data.manifest),
+        simulated=not {"experiment", "varied"}.isdisjoint(data.manifest)
+        or data.manifest.get("variant") == "synthetic",  # of DiffraNet
     )
 
 
 def calibrate_on_table(model: EvidenceModel, table: "Table") -> Calibration:
     """Return how `model` scores the hits and misses of a table of evidence.
 
-    Raises
-    ------
-    DatasetError
-        None of its frames is a hit.
-    ModelError
-        A number that the model takes is missing.
+    Raises `DatasetError`: none of its frames is a hit; `ModelError`: a number that the model takes
+    is missing.
     """
     labelled, is_hit, families = _hits_and_misses(table)
     if not is_hit.any():
@@ -117,17 +236,10 @@ def calibrate_on_frames(
 ) -> Calibration:
     """Return how `model` scores labelled frames, given what it said of them.
 
-    Parameters
-    ----------
-    results
-        Of `screen_files` with this model.
-    skip
-        Called with each frame that could not be read, which counts nowhere.
+    `results`: of `screen_files` with this model. `skip`: called with each frame that could not be
+    read, which counts nowhere.
 
-    Raises
-    ------
-    DatasetError
-        A frame has no label, or none shows a crystal.
+    Raises `DatasetError`: a frame has no label, or none shows a crystal.
     """
     p_crystal, is_hit, levels = [], [], []
     for result in results:
@@ -195,13 +307,6 @@ def _counted(
         empties_from=tuple((len(empties) - np.searchsorted(empties, at, "left")).tolist()),
         levels=(0.0, UNLIKE) if evidence else tuple(np.quantile(levels, COMMON).tolist()),
         kind="evidence" if evidence else "images",
-    )
-
-
-def _simulated(manifest: Mapping[str, Any]) -> bool:
-    """Return whether a data set says that it was simulated: a recipe's, varied, or DiffraNet's."""
-    return not {"experiment", "varied"}.isdisjoint(manifest) or (
-        manifest.get("variant") == "synthetic"
     )
 
 

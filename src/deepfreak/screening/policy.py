@@ -6,13 +6,14 @@ rarely as is accepted for these. Frames between the two are unsure. The bounds
 are those of Clopper and Pearson (1934), one-sided, which hold for every number of images.
 
 A calibration on frames of other detectors proves nothing about this one. A model of evidence is
-calibrated on simulated frames of many detectors, and `screening.rules` makes unsure what its
+calibrated on simulated frames of many detectors, and `decide` makes unsure what its
 evidence speaks against. Where it tells hits from misses better than required, frames that score
 more than nearly all misses and less than nearly all hits are unsure: no training frame is like
 them. A model of prepared images that is not calibrated on this detector discards only what also
 scores below `SURELY_NO`, and keeps only from `SURELY_YES`.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +24,11 @@ from numpy.typing import NDArray
 from scipy.special import betaincinv
 
 from deepfreak.errors import InputError, ModelError
+from deepfreak.evidence.lattice import TELLING_SCORE
+from deepfreak.models.evidence_model import UNLIKE, Opinion
 from deepfreak.models.shipped import SHIPPED
-from deepfreak.screening.calibration_file import Calibration, find_calibration, thresholds
-from deepfreak.screening.verdict import Decision
+from deepfreak.screening.calibration import Calibration, find_calibration, thresholds
+from deepfreak.screening.verdict import STRONG_Z, Decision, EvidenceSummary
 from deepfreak.settings import OpenFraction
 
 if TYPE_CHECKING:
@@ -41,35 +44,23 @@ SURELY_NO, SURELY_YES = 0.03, 0.98
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """Two thresholds on `p_crystal`, and what they promise.
+    """Two thresholds on `p_crystal`, and what they promise."""
 
-    Attributes
-    ----------
-    discard_below, keep_from
-        Frames that score less are discarded, those that score as much or more are kept.
-    min_hit_recall
-        The part of hits that is not discarded, at the least.
-    hit_recall, empty_kept
-        What was measured: (value, bound); with a confidence of 95 % the truth is better than the
-        bound.
-    hits, empties, data, simulated
-        On how many images of which kind.
-    of_detector
-        Whether these are of the detector whose frames are decided about.
-    hit_share
-        Share of hits for which `p_crystal` is right; None where the model does not say.
-    """
-
+    # frames that score less are discarded, those that score as much or more are kept
     discard_below: float
     keep_from: float
-    min_hit_recall: float
+    min_hit_recall: float  # the part of hits that is not discarded, at the least
+    # what was measured: (value, bound); with a confidence of 95 % the truth is better than the
+    # bound
     hit_recall: tuple[float, float]
     empty_kept: tuple[float, float]
+    # on how many images of which kind
     hits: int
     empties: int
     data: str
     simulated: bool
-    of_detector: bool = True
+    of_detector: bool = True  # whether these are of the detector whose frames are decided about
+    # share of hits for which `p_crystal` is right; None where the model does not say
     hit_share: float | None = None
 
     def decide(self, p_crystal: float) -> Decision:
@@ -125,10 +116,7 @@ def policy_from(
     Unless the scores are `of_detector`, one for a model of images also keeps to `SURELY_NO` and
     `SURELY_YES`.
 
-    Raises
-    ------
-    InputError
-        The images are too few to prove it, or the model is not good enough.
+    Raises `InputError`: the images are too few to prove it, or the model is not good enough.
     """
     if not (0 < min_hit_recall < 1 and 0 < max_empty_kept < 1):
         raise InputError("expected accepted losses between 0 and 1, both excluded")
@@ -192,6 +180,8 @@ def find_policy(
 ) -> tuple[Policy, Calibration]:
     """Return the policy for `classifier`, of the file `model`, and its calibration.
 
+    Raises `InputError`: there is no calibration, or it cannot prove the limits.
+
     Parameters
     ----------
     model
@@ -203,11 +193,6 @@ def find_policy(
         Fraction of the labelled hits that is not discarded, at least.
     max_empty_kept
         Fraction of the frames without a crystal that is kept without doubt, at most.
-
-    Raises
-    ------
-    InputError
-        There is no calibration, or it cannot prove the limits.
     """
     found, of_detector = find_calibration(model, scores, name=classifier.name)
     policy = policy_from(
@@ -234,3 +219,120 @@ def _at_most(found: NDArray[np.int64], total: int) -> NDArray[np.float64]:
         found >= total, 1.0, betaincinv(found + 1, np.maximum(total - found, 1), CONFIDENCE)
     )
     return bound
+
+
+# When a frame is unsure at any score: rules that a crystallographer can read. A rule never keeps
+# and never discards, it only takes a frame out of "keep" or "discard": so the losses that a policy
+# promises stay as they are, or become smaller.
+
+_STRONG_PEAKS = 6
+_FEWEST_PEAKS = 4  # of a frame to keep
+_MANY_PEAKS = 30  # enough to show rings, if the centre is known
+_IN_A_QUARTER, _SPREAD_PEAKS = 0.8, 8  # share of the peaks, and their least number
+_ON_RINGS = 0.5
+_EVEN = 0.5  # odds of one to one
+
+Condition = Callable[[EvidenceSummary, Opinion], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """Frames in a band (None: keep and discard) that meet `condition` are unsure.
+
+    The sentence `because` may use the frame's numbers and the model's opinion.
+    """
+
+    band: Decision | None
+    condition: Condition
+    because: str
+
+
+def _centre_missing(signs: EvidenceSummary, _: Opinion) -> bool:
+    return signs.peaks >= _MANY_PEAKS and not signs.center_known
+
+
+_OTHER = "the two opinions differ: p_crystal {opinion.p_crystal:.2f} and {opinion.second:.2f}"
+
+_RULES = (
+    _Rule(
+        "discard",
+        lambda signs, _: signs.strong_off_rings >= _STRONG_PEAKS,
+        f"{{signs.strong_off_rings}} strong peaks (z >= {STRONG_Z:g}) lie on no ring",
+    ),
+    _Rule(
+        "discard",
+        _centre_missing,
+        "{signs.peaks} peaks, and no beam centre to tell rings from a crystal",
+    ),
+    _Rule(
+        "keep",
+        lambda signs, opinion: (
+            _centre_missing(signs, opinion) and signs.lattice_score < TELLING_SCORE
+        ),
+        "{signs.peaks} peaks may lie on rings: no beam centre, no lattice "
+        "(score {signs.lattice_score:.0f})",
+    ),
+    _Rule(
+        "keep",
+        lambda signs, _: signs.ring_share > _ON_RINGS,
+        "{signs.ring_share:.0%} of the peaks lie on rings",
+    ),
+    _Rule(
+        "keep",
+        lambda signs, _: signs.peaks < _FEWEST_PEAKS,
+        f"fewer than {_FEWEST_PEAKS} peaks ({{signs.peaks}})",
+    ),
+    _Rule(
+        None,
+        lambda signs, _: (
+            signs.off_rings >= _SPREAD_PEAKS and signs.fullest_quarter >= _IN_A_QUARTER
+        ),
+        "{signs.fullest_quarter:.0%} of the peaks off rings lie in one quarter of the frame",
+    ),
+    _Rule("keep", lambda _, opinion: opinion.second < _EVEN, _OTHER),
+    _Rule("discard", lambda _, opinion: opinion.second >= _EVEN, _OTHER),
+    _Rule(
+        None,
+        lambda _, opinion: opinion.unlike > UNLIKE,
+        "unlike the training frames: {opinion.farthest} lies {opinion.unlike:.1f} times their "
+        "range outside it",
+    ),
+)
+
+
+def decide(
+    policy: Policy,
+    p_crystal: float,
+    signs: EvidenceSummary | None = None,
+    opinion: Opinion | None = None,
+) -> tuple[Decision, tuple[str, ...]]:
+    """Return what to do with a frame, and why, in sentences that can be checked.
+
+    Without `signs` and `opinion`, as of a model of prepared images, the score alone decides.
+    """
+    band = policy.decide(p_crystal)
+    seen = () if signs is None else (_seen(signs),)
+    if band == "unsure":
+        between = f"{policy.discard_below:.3g} and {policy.keep_from:.3g}"
+        return band, (f"p_crystal {p_crystal:.3g} is between {between}", *seen)
+    if signs is None or opinion is None:
+        return band, ()
+    against = tuple(
+        rule.because.format(signs=signs, opinion=opinion)
+        for rule in _RULES
+        if rule.band in {band, None} and rule.condition(signs, opinion)
+    )
+    return ("unsure", against) if against else (band, seen)
+
+
+def _seen(signs: EvidenceSummary) -> str:
+    """Return what a frame shows, as a sentence."""
+    if signs.peaks == 0:
+        return "no peaks"
+    found = (
+        f"{signs.peaks} peak{'s' if signs.peaks > 1 else ''}, {signs.off_rings} off rings, "
+        f"{signs.strong_off_rings} of them strong (z >= {STRONG_Z:g})"
+    )
+    if signs.lattice_score >= TELLING_SCORE:
+        found += f", that repeat as a lattice (score {signs.lattice_score:.0f})"
+    return found

@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Unpack, runtime_checkable
+from typing import Any, Protocol, Unpack, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,7 @@ from deepfreak.formats.guarded import MAX_STOPS, open_guarded
 from deepfreak.models.classifier import Classifier
 from deepfreak.models.evidence_model import EvidenceModel
 from deepfreak.preparation import Prepared, prepare, require_measured
-from deepfreak.screening.policy import Policy, shipped_policy
-from deepfreak.screening.rules import decide
+from deepfreak.screening.policy import Policy, decide, shipped_policy
 from deepfreak.screening.verdict import (
     STRONG_Z,
     Decision,
@@ -89,7 +89,12 @@ class Screener:
         if self.policy is not None:
             decision, reasons = decide(self.policy, opinion.p_crystal, signs, opinion)
         ms = (time.perf_counter() - start) * 1e3
-        prepared = _prepared(frame) if self.pictures else None
+        drawn: dict[str, Any] = {}
+        if self.pictures:
+            # its window may show too little; the verdict must not depend on whether there is one
+            with suppress(FrameError):
+                prepared = prepare(frame)
+                drawn = {**_picture(prepared), "overlay": _overlay(evidence, prepared)}
         return Verdict(
             file=frame.file,
             frame=frame.index,
@@ -102,11 +107,7 @@ class Screener:
             reasons=reasons,
             signs=signs,
             peaks=evidence.peaks,
-            image=None if prepared is None else prepared.image,
-            valid=None if prepared is None else prepared.valid,
-            factor=1 if prepared is None else prepared.factor,
-            origin=(0, 0) if prepared is None else prepared.origin,
-            overlay=None if prepared is None else _overlay(evidence, prepared),
+            **drawn,
         )
 
     def _from_image(self, frame: Frame) -> Verdict:
@@ -141,11 +142,8 @@ class Screener:
             level=float(prepared.image.sum() / max(np.count_nonzero(prepared.valid), 1)),
             decision=decision,
             reasons=reasons,
-            image=prepared.image,
-            valid=prepared.valid,
-            factor=prepared.factor,
-            origin=prepared.origin,
             activation=None if maps is None else maps[self.model.classes.index(label)],
+            **_picture(prepared),
         )
 
 
@@ -171,15 +169,9 @@ def _signs(evidence: Evidence, named: Mapping[str, float]) -> EvidenceSummary:
     )
 
 
-def _prepared(frame: Frame) -> Prepared | None:
-    """Return the picture of a frame, None where its window shows too little of what was measured.
-
-    The verdict must not depend on whether a picture is made.
-    """
-    try:
-        return prepare(frame)
-    except FrameError:
-        return None
+def _picture(prepared: Prepared) -> dict[str, Any]:
+    """Return the picture of a frame as a verdict has it."""
+    return {name: getattr(prepared, name) for name in ("image", "valid", "factor", "origin")}
 
 
 def _overlay(evidence: Evidence, prepared: Prepared) -> Overlay:
@@ -207,12 +199,8 @@ def screen_files(
     in a process with limits (`formats.guarded`). Frames for which a file has room but no counts are
     one failure in a row.
 
-    Parameters
-    ----------
-    see
-        Called with each frame that was read, for instance to say its notes.
-    options
-        What is known beside the files; see `ReadOptions`.
+    `see`: called with each frame that was read, for instance to say its notes. `options`: what is
+    known beside the files; see `ReadOptions`.
     """
     for path in files:
         try:

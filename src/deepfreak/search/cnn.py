@@ -26,7 +26,7 @@ from deepfreak.storage.files import reason_of, versions, whole_file
 if TYPE_CHECKING:
     from deepfreak.datasets import Dataset
     from deepfreak.networks import Trained
-    from deepfreak.networks.curve import Epoch
+    from deepfreak.networks.state import Epoch
 
 JOURNAL, RESULTS, REPORT = "journal.log", "results.json", "report.html"
 CHECKPOINTS, NETWORKS = "checkpoints", "networks"
@@ -222,7 +222,7 @@ def search(
         `out` holds another search or one under way, or cannot be written.
     """
     from deepfreak.models.evaluation import must_group
-    from deepfreak.networks.batches.stored import StoredImages
+    from deepfreak.networks.batches import StoredImages
     from deepfreak.networks.figures import write_cnn_search_page
     from deepfreak.networks.processes import processes
 

@@ -12,7 +12,7 @@ from typing import Any
 from deepfreak.features.glcm import GLCM
 from deepfreak.features.lbp import LBP
 from deepfreak.features.sift import SIFT, VisualWords
-from deepfreak.models.fitted import CLASS_WEIGHTS
+from deepfreak.models.classifier import CLASS_WEIGHTS
 from deepfreak.models.forest import MAX_DEPTHS, MAX_FEATURES, TREES, Forest
 from deepfreak.models.svm import COSTS, GAMMAS, SVM
 from deepfreak.search.samplers.hyperband import Hyperband

@@ -35,14 +35,9 @@ def key_of(settings: Mapping[str, Any]) -> str:
 class KeyedCache:
     """Files in `folder`, by keys that are valid file names, or paths below it.
 
-    Parameters
-    ----------
-    folder
-        Created when something is first stored. With None nothing is stored.
-    suffix
-        Suffix of the files' names.
-    max_days_unused
-        Files unused for longer are removed, once per process, when another is stored.
+    The directory is created when something is first stored; with None nothing is. `suffix` ends the
+    files' names. Files unused for more than `max_days_unused` are removed, once per process, when
+    another is stored.
     """
 
     folder: Path | None

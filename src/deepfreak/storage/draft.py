@@ -33,25 +33,11 @@ def open_draft(
 ) -> Iterator[AppendLog]:
     """Open the draft of `out`: new, or with the records of an earlier run of the same settings.
 
-    It is kept when the block fails and removed when it succeeds.
-
-    Parameters
-    ----------
-    settings
-        All that determines the records, as JSON values.
-    form
-        Format of the draft; its version covers the format of the records.
-    replace
-        Drop a draft of other settings.
-    must_exist
-        Resume only.
-    left
-        What an error message says remains of the work.
-
-    Raises
-    ------
-    OutputError
-        Another process has it open, it has other settings, or it must exist and does not.
+    It is kept when the block fails and removed when it succeeds. `settings` are all that determines
+    the records, `form` covers the format of the records, too. `replace` drops a draft of other
+    settings, `must_exist` resumes only, `left` is what an error message says remains of the work.
+    Raises `OutputError` if another process has it open, it has other settings, or it must exist and
+    does not.
     """
     path = draft_path(out)
     if must_exist and not path.exists():

@@ -65,11 +65,8 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
 def check_output(path: Path, *, overwrite: bool, expected_bytes: int = 0) -> None:
     """Check that `path` can be written, before any work is done.
 
-    Raises
-    ------
-    OutputError
-        It exists and may not be overwritten, its directory is missing or not writable, or the disk
-        has less than `expected_bytes` free.
+    Raises `OutputError` if it exists and may not be overwritten, its directory is missing or
+    not writable, or the disk has less than `expected_bytes` free.
     """
     folder = path.absolute().parent
     if path.is_dir():
@@ -92,12 +89,7 @@ def read_hdf5(path: str | Path, *, swmr: bool = False) -> "h5py.File":
     """Open an HDF5 file for reading, without a lock: some file systems have none.
 
     A process can open a file twice only with the same locking, so a file that is already open with
-    a lock is opened with one.
-
-    Raises
-    ------
-    OSError
-        As h5py.
+    a lock is opened with one. Raises `OSError` as h5py does.
     """
     import h5py
 
@@ -115,15 +107,8 @@ def whole_file(
 ) -> Iterator[Path]:
     """Give a path beside `path` that is renamed to it when the block succeeds, else removed.
 
-    Parameters
-    ----------
-    left
-        What an error message says remains of the work.
-
-    Raises
-    ------
-    OutputError
-        `path` exists and may not be overwritten, or cannot be written.
+    `left` is what an error message says remains of the work. Raises `OutputError` if `path` exists
+    and may not be overwritten, or cannot be written.
     """
     check_output(path, overwrite=overwrite)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -236,13 +221,7 @@ class _Sink(io.RawIOBase):
 
 
 def write_all(descriptor: int, data: bytes, place: int) -> None:
-    """Write all of `data` at byte `place`; a single write may stop short.
-
-    Raises
-    ------
-    OSError
-        Some of it may have been written.
-    """
+    """Write all of `data` at byte `place`; a single write may stop short, or raise `OSError`."""
     view = memoryview(data)
     while view:
         written = os.pwrite(descriptor, view, place)

@@ -28,19 +28,9 @@ def opened_alone(
 ) -> Iterator[int]:
     """Open a file for reading and writing under an exclusive lock; create it if missing.
 
-    Parameters
-    ----------
-    busy
-        Message of the error if another process has the lock.
-    flags
-        Further flags for `os.open`.
-    called
-        Name of the file in messages; its path by default.
-
-    Raises
-    ------
-    OutputError
-        It cannot be opened, or another process has the lock.
+    `busy` is the message of the error if another process has the lock, `flags` are further ones for
+    `os.open`, `called` is the file's name in messages, by default its path. Raises `OutputError` if
+    it cannot be opened, or another process has the lock.
     """
     while True:
         with ExitStack() as held:
@@ -58,13 +48,7 @@ def opened_alone(
 
 @contextmanager
 def alone(descriptor: int, path: Path, *, busy: str) -> Iterator[None]:
-    """Lock an open file or directory, `path`; closing its descriptor releases the lock.
-
-    Raises
-    ------
-    OutputError
-        Another process has the lock; the message is `busy`. Or it cannot be locked.
-    """
+    """Lock an open file or directory until it is closed; `OutputError` if it is `busy`."""
     with ExitStack() as held:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -34,12 +34,7 @@ Settings = Mapping[str, Any]
 class Log:
     """An open log; `open_log` gives one to append to, `read_log` one to read.
 
-    One thread may append while others read.
-
-    Attributes
-    ----------
-    settings
-        Settings that the log was started with.
+    One thread may append while others read. `settings` are those that the log was started with.
     """
 
     def __init__(self, path: Path, descriptor: int, settings: Settings, start: int) -> None:
@@ -64,13 +59,7 @@ class Log:
         return len(self) - before
 
     def records(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
-        """Yield the records `start` to `stop` - 1, by default all.
-
-        Raises
-        ------
-        InputError
-            One was damaged after it had been written.
-        """
+        """Yield the records `start` to `stop` - 1; `InputError` if one was damaged meanwhile."""
         found = _whole_records(self._descriptor, self._bounds[min(start, len(self))])
         for index in range(start, len(self) if stop is None else min(stop, len(self))):
             record = next(found, None)
@@ -82,13 +71,9 @@ class Log:
 class AppendLog(Log):
     """A log that this process alone appends to; `open_log` gives one.
 
-    Parameters
-    ----------
-    sync_s
-        Minimum seconds between two syncs by `extend`: 0 syncs each time, infinity never. A killed
-        process loses nothing; a power failure loses what was not synced.
-    left
-        What an error message says remains of the work.
+    `extend` syncs if the last sync was `sync_s` seconds ago or more: 0 syncs each time, infinity
+    never. A killed process loses nothing; a power failure loses what was not synced. `left` is what
+    an error message says remains of the work.
     """
 
     def __init__(
@@ -110,13 +95,7 @@ class AppendLog(Log):
         self.extend((record,))
 
     def extend(self, records: Sequence[bytes]) -> None:
-        """Add records, all of them or none.
-
-        Raises
-        ------
-        OutputError
-            They cannot be written; the log is unchanged.
-        """
+        """Add all records, or none of them and raise `OutputError`."""
         with self._writing():
             write_all(self._descriptor, b"".join(map(_line, records)), self.end)
             if time.monotonic() - self._synced >= self._sync_s:
@@ -125,13 +104,7 @@ class AppendLog(Log):
             self._bounds.append(self.end + _size(record))
 
     def sync(self) -> None:
-        """Wait until all records are on the disk.
-
-        Raises
-        ------
-        OutputError
-            The disk reports an error.
-        """
+        """Wait until all records are on the disk, or raise `OutputError`."""
         with self._writing():
             self._sync()
 
@@ -170,29 +143,13 @@ def open_log(
 ) -> Iterator[AppendLog]:
     """Open the log at `path` for appending: new, or with the records of earlier runs.
 
-    Parameters
-    ----------
-    settings
-        JSON values. Runs with other settings do not share a log.
-    busy
-        Message of the error if another process writes it.
-    advice
-        What an error message advises about a log of other settings.
-    may_follow
-        Whether a log that was started with the first argument may be resumed with the second; by
-        default only if they are equal. The log keeps the settings that it was started with.
-    replace
-        Drop a log of other settings.
-    cut_damage
-        Drop complete records after a damaged one, because they can be recomputed.
-    sync_s, left
-        As `AppendLog`.
-
-    Raises
-    ------
-    OutputError
-        Another process writes it, it is damaged, of another format or version, of other settings,
-        or it cannot be written.
+    Runs with other `settings`, JSON values, do not share a log. `may_follow` tells whether a log
+    that was started with its first argument may be resumed with its second; by default only if they
+    are equal. The log keeps the settings that it was started with. `replace` drops a log of other
+    settings, `cut_damage` complete records after a damaged one, because they can be recomputed.
+    `busy` is the message if another process writes it, `advice` what to do about a log of other
+    settings; `sync_s` and `left` are as in `AppendLog`. Raises `OutputError` if another process
+    writes it, it is damaged, of another format, version or settings, or it cannot be written.
     """
     wanted = json.loads(json.dumps(settings))
     busy = busy or f"another process writes {path}: wait for it or choose another name"
@@ -218,13 +175,7 @@ def open_log(
 
 @contextmanager
 def read_log(path: Path, *, form: Format) -> Iterator[Log]:
-    """Open the log at `path` for reading, while another process may be writing it.
-
-    Raises
-    ------
-    InputError
-        There is none, or it is of another format or version.
-    """
+    """Open the log at `path`, which another process may be writing; `InputError` if it is none."""
     with _opened(path) as descriptor:
         settings, start = _manifest(descriptor, path, form)
         if settings is None:
@@ -233,13 +184,7 @@ def read_log(path: Path, *, form: Format) -> Iterator[Log]:
 
 
 def settings_of(path: Path, *, form: Format) -> dict[str, Any] | None:
-    """Return the settings of a log, None if its writer was interrupted before it had written them.
-
-    Raises
-    ------
-    InputError
-        As `read_log`.
-    """
+    """Return the settings of a log, None if its writer was interrupted before it wrote them."""
     with _opened(path) as descriptor:
         return _manifest(descriptor, path, form)[0]
 
@@ -269,11 +214,7 @@ def _begin(descriptor: int, path: Path, manifest: dict[str, Any]) -> int:
 
 
 def _manifest(
-    descriptor: int,
-    path: Path,
-    form: Format,
-    *,
-    error: type[InputError | OutputError] = InputError,
+    descriptor: int, path: Path, form: Format, *, error: type[InputError | OutputError] = InputError
 ) -> tuple[dict[str, Any] | None, int]:
     """Return the settings in the first record, None if it is incomplete, and its end."""
     record = next(_whole_records(descriptor, 0), None)

@@ -32,18 +32,7 @@ class Format(NamedTuple):
         advice: str = "make it again, or use the version of deepfreak that made it",
         error: type[DeepFreakError] = InputError,
     ) -> dict[str, Any]:
-        """Return the manifest of the file `where` if it is of this format and version.
-
-        Parameters
-        ----------
-        advice
-            What to do about another one.
-
-        Raises
-        ------
-        DeepFreakError
-            Of the class `error`: it is not.
-        """
+        """Return the manifest of `where` if it is of this format and version; or raise `error`."""
         if not isinstance(manifest, dict) or manifest.get("kind") != self.name:
             raise error(f"{where}: expected the format {self.name}, found something else: {advice}")
         found = manifest.get("format")
@@ -59,10 +48,7 @@ class Format(NamedTuple):
     ) -> dict[str, Any]:
         """Return the manifest of an open HDF5 file; {} if it has none, as other programs' files.
 
-        Raises
-        ------
-        DeepFreakError
-            Of the class `error`: it states another format or version, or cannot be read.
+        Raises `error` if it states another format or version, or cannot be read.
         """
         try:
             manifest = json.loads(file.attrs.get("manifest", "{}"))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deepfreak.datasets import Dataset
-from deepfreak.datasets.identity import (
+from deepfreak.datasets.verifying import (
     RELEASED_NAME,
     RELEASED_PROCESSOR,
     RELEASED_SHA256,

@@ -14,7 +14,7 @@ import pytest
 
 from deepfreak.errors import DeepFreakError, FrameError
 from deepfreak.formats import find_files, open_frames, read_geometry
-from deepfreak.screening.inspection import describe
+from deepfreak.reports.inspection import describe
 
 
 @pytest.fixture(scope="module")

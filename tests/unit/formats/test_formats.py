@@ -9,7 +9,7 @@ import pytest
 
 from deepfreak.errors import FrameError
 from deepfreak.formats import read_frames
-from deepfreak.formats.registry import FORMATS
+from deepfreak.formats.files import FORMATS
 from deepfreak.preparation import prepare
 from tests.unit.formats import made
 

@@ -13,7 +13,7 @@ from deepfreak.errors import FrameError, GeometryError, ReadingStoppedError
 from deepfreak.formats import guarded
 from deepfreak.formats.files import find_files, open_frames
 from deepfreak.formats.frame import Frame
-from deepfreak.formats.geometry.reading import read_geometry
+from deepfreak.formats.geometry import read_geometry
 from deepfreak.formats.guarded import (
     find_files_guarded,
     frame_from,

@@ -79,7 +79,7 @@ READER = """
 import sys
 from pathlib import Path
 from deepfreak.formats import read_frames
-from deepfreak.formats.mask import read_mask
+from deepfreak.formats.options import read_mask
 mask = read_mask(Path(sys.argv[1]))
 for name in sys.argv[2:]:
     print(sum(int(frame.counts.sum()) for frame in read_frames(name, mask=mask)))

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from deepfreak.formats.shadow import shadow
+from deepfreak.preparation import shadow
 
 SLOW, FAST = np.mgrid[:512, :512]
 RADIUS = np.hypot(SLOW - 256, FAST - 256)

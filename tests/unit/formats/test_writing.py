@@ -7,7 +7,7 @@ import pytest
 from deepfreak.errors import FrameError
 from deepfreak.formats import open_frames
 from deepfreak.formats.hdf5.coverage import Coverage, first_and_last
-from deepfreak.formats.hdf5.writing import writing_of
+from deepfreak.formats.hdf5.links import writing_of
 
 SHAPE = (64, 64)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from deepfreak.models.perceptron_fit import fit_perceptrons, loss
+from deepfreak.models.perceptrons import fit_perceptrons, loss
 
 NAMES = ("a", "b", "c")
 

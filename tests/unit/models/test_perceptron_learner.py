@@ -5,7 +5,7 @@ from threadpoolctl import threadpool_limits
 
 from deepfreak.errors import DatasetError
 from deepfreak.models import PerceptronLearner
-from deepfreak.models.fitted import weights_by_image
+from deepfreak.models.classifier import weights_by_image
 from tests.unit.models.vectors import draw_vectors
 
 SETTINGS = PerceptronLearner(hidden=6, decay=0.003, members=2)

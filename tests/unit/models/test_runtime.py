@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 
 from deepfreak.networks.export import export_onnx
-from deepfreak.screening.calibration_file import calibration_path
+from deepfreak.screening.calibration import calibration_path
 from tests.live.sessions import made_scores
 from tests.unit.networks.served import SMALL, model_of
 
 ROOT = Path(__file__).parents[3]
-SEAM = ROOT / "src" / "deepfreak" / "models" / "runtime.py"
+SEAM = ROOT / "src" / "deepfreak" / "models" / "onnx_model.py"
 
 SPAWNED = """
 import multiprocessing

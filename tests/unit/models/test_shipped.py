@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deepfreak.datasets import Dataset, generate
-from deepfreak.datasets.identity import RELEASED_NAME, RELEASED_SHA256
+from deepfreak.datasets.verifying import RELEASED_NAME, RELEASED_SHA256
 from deepfreak.errors import ModelError
 from deepfreak.models import FittedPerceptrons, load_model
 from deepfreak.models.evaluation import evaluate

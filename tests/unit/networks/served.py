@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from deepfreak.networks import Inputs, Topology
-from deepfreak.networks.checkpoint import fingerprint
-from deepfreak.networks.network import NetworkModel, build_network
+from deepfreak.networks.network import NetworkModel, build_network, fingerprint
 from tests.labelled import CLASSES, draw_images
 
 SIDE = 64

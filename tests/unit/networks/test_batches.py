@@ -9,8 +9,7 @@ import torch
 from deepfreak.datasets import Dataset
 from deepfreak.errors import DatasetError
 from deepfreak.networks import Fresh
-from deepfreak.networks.batches import source_of
-from deepfreak.networks.batches.stored import StoredImages
+from deepfreak.networks.batches import StoredImages, source_of
 from deepfreak.networks.processes import Processes
 from deepfreak.physics.exposure import simulate
 from tests.gpu.small import small_experiment

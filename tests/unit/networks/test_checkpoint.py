@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from deepfreak.errors import FrameError, ModelError
 from deepfreak.extras import missing
 from deepfreak.networks import Inputs, Topology, load_network, save_network
-from deepfreak.networks.checkpoint import FORMAT, fingerprint
-from deepfreak.networks.network import NetworkModel, build_network
+from deepfreak.networks.checkpoint import FORMAT
+from deepfreak.networks.network import NetworkModel, build_network, fingerprint
 
 SIDE = 32
 TOPOLOGY = Topology(filters=1, blocks=(1, 1, 1, 1), second_pool_size=1)

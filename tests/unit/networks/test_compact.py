@@ -13,8 +13,8 @@ from deepfreak.networks import (
     cost,
     multiply_adds,
 )
+from deepfreak.networks.compact_network import IMAGES_IN_CACHE, MISSING, SpotPlanes
 from deepfreak.networks.network import build_network
-from deepfreak.networks.spot_planes import IMAGES_IN_CACHE, MISSING, SpotPlanes
 
 SIDE = 128
 SMALL = Compact(widths=(3, 5), hidden=7)
@@ -208,7 +208,7 @@ def test_maps_are_the_derivative_by_light(network, images):
     planes = body.spots(images[:, None].float())
     _, means = body._features(planes)
     means = means.detach().requires_grad_()
-    logits = body._decide(means).logits
+    *_, logits = body._decide(means)
     _, maps = body.maps(images[:, None].float())
     for place in range(5):
         (slope,) = torch.autograd.grad(logits[:, place].sum(), means, retain_graph=True)

@@ -12,8 +12,7 @@ from deepfreak.classes import GROUPS
 from deepfreak.datasets import Dataset
 from deepfreak.errors import DatasetError, OutputError
 from deepfreak.networks import Compact, Fresh, Inputs, Training
-from deepfreak.networks.batches import source_of
-from deepfreak.networks.batches.stored import StoredImages
+from deepfreak.networks.batches import StoredImages, source_of
 from deepfreak.networks.checkpoint import read_record
 from deepfreak.networks.processes import Processes
 from tests.gpu.small import small_experiment

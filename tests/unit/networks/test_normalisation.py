@@ -7,7 +7,7 @@ import torch
 
 from deepfreak.datasets import Dataset
 from deepfreak.networks import architecture_from, load_network, save_network
-from deepfreak.networks.normalisation import normalised_by_image
+from deepfreak.networks.network import normalised_by_image
 from tests.labelled import write_labelled
 from tests.unit.networks.tiny import SIDE, SMALL, train
 

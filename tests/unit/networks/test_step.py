@@ -8,7 +8,7 @@ from torch import nn
 
 from deepfreak.datasets import Dataset
 from deepfreak.networks import OURS, Compact
-from deepfreak.networks.batches.batch import Batch
+from deepfreak.networks.batches import Batch
 from deepfreak.networks.cuda_graph import WARM_UP_STEPS, CudaGraphStep
 from deepfreak.networks.targets import Targets, volume_error
 from deepfreak.networks.training import gradient_step

@@ -26,7 +26,8 @@ from deepfreak.networks import (
     Training,
     load_network,
 )
-from deepfreak.networks.curve import curve_figure, read_curve
+from deepfreak.networks.figures import curve_figure
+from deepfreak.networks.state import read_curve
 from tests.gpu.small import small_experiment
 from tests.labelled import write_labelled
 from tests.unit.networks.tiny import SIDE, SMALL, TRAINING, Greedy, Straight, run_program, train

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from deepfreak.errors import RecipeError
-from deepfreak.physics.beam import Beam
-from deepfreak.physics.spectrum import SASE, Divergence, Lines, SpectrumFile
+from deepfreak.physics.beam import SASE, Beam, Divergence, Lines, SpectrumFile
 from tests.golden.reference import BraggCase, read_case
 
 TOYS = Path(__file__).parents[2] / "golden/data"

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from deepfreak.physics.detector import Detector, sin_theta
-from deepfreak.physics.exposure import background_photons, bragg_photons, truth_of
+from deepfreak.physics.exposure import background_photons, bragg_photons, count_spots, truth_of
 from deepfreak.physics.recipe import load_recipe
-from deepfreak.physics.spots import count_spots
 
 
 def plain(readout: float = 0.0, side: int = 32) -> Detector:

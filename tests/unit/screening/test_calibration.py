@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 from deepfreak.errors import DatasetError
-from deepfreak.screening.calibration import calibrate_on_images
-from deepfreak.screening.calibration_file import thresholds
+from deepfreak.screening.calibration import calibrate_on_images, thresholds
 
 CLASSES = ("blank", "no-crystal", "weak", "good", "strong")
 

@@ -6,11 +6,11 @@ import pytest
 from scipy.stats import binom
 
 from deepfreak.errors import InputError, ModelError
-from deepfreak.screening.calibration import together
-from deepfreak.screening.calibration_file import (
+from deepfreak.screening.calibration import (
     Calibration,
     read_calibration,
     thresholds,
+    together,
     write_calibration,
 )
 from deepfreak.screening.policy import (

@@ -3,8 +3,7 @@ from dataclasses import replace
 import pytest
 
 from deepfreak.models import Opinion
-from deepfreak.screening.policy import Policy
-from deepfreak.screening.rules import decide
+from deepfreak.screening.policy import Policy, decide
 from deepfreak.screening.verdict import EvidenceSummary
 
 POLICY = Policy(

@@ -32,7 +32,7 @@ def verify(*, data: Path, sample: int, full: bool, workers: int) -> None:
     import numpy as np
 
     from deepfreak import datasets
-    from deepfreak.datasets.identity import RELEASED_NAME, why_not_released
+    from deepfreak.datasets.verifying import RELEASED_NAME, why_not_released
     from deepfreak.errors import DatasetError
 
     with datasets.Dataset.open(data) as opened:
@@ -93,7 +93,7 @@ def show(*, data: Path, report: Path | None, overwrite: bool) -> None:
     import numpy as np
 
     from deepfreak.datasets import Dataset
-    from deepfreak.datasets.identity import RELEASED_NAME, identity, why_not_released
+    from deepfreak.datasets.verifying import RELEASED_NAME, identity, why_not_released
     from deepfreak.reports.dataset import numbers_by_split, summary_of_truth, write_dataset_page
 
     with Dataset.open(data) as images:

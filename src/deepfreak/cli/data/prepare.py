@@ -101,9 +101,8 @@ def prepare(
         raise click.UsageError("expected --mean or --target-mean: the mean to reach")
     for name in ("raw", "preprocessed"):
         check_output(out.with_name(f"{out.stem}_{name}.h5"), overwrite=overwrite)
-    from deepfreak.datasets.real_images.brightness import mean_of
-    from deepfreak.datasets.real_images.real_set import prepare_real_set
-    from deepfreak.datasets.real_images.setups import ByHand
+    from deepfreak.datasets.real_images.crop import ByHand
+    from deepfreak.datasets.real_images.real_set import mean_of, prepare_real_set
     from deepfreak.formats.guarded import find_files_guarded, load_guarded
 
     given = load_guarded(read_settings(options))

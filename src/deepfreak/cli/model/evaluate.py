@@ -25,7 +25,7 @@ from deepfreak.text import printable
 
 if TYPE_CHECKING:
     from deepfreak.models import Classifier
-    from deepfreak.screening.calibration_file import Calibration
+    from deepfreak.screening.calibration import Calibration
 
 
 @click.command(cls=Command)
@@ -145,7 +145,7 @@ def calibrate(
     """
     from deepfreak.models import load_model
     from deepfreak.models.shipped import is_shipped
-    from deepfreak.screening.calibration_file import calibration_path, write_calibration
+    from deepfreak.screening.calibration import calibration_path, write_calibration
 
     if out is None and is_shipped(model):
         raise click.UsageError("expected --out FILE for the scores of a model that ships")

@@ -48,7 +48,7 @@ CLASSIFIERS = {
         "deepfreak.models.svm:SVM", "C", "gamma", choice=("classifier", "svm")
     ),
     "perceptrons": SettingsOptions(
-        "deepfreak.models.perceptron_learner:PerceptronLearner", "hidden", "decay", "members",
+        "deepfreak.models.perceptrons:PerceptronLearner", "hidden", "decay", "members",
         choice=("classifier", "perceptrons"),
     ),
 }  # fmt: skip
@@ -235,9 +235,12 @@ def _train_screening(table: Path, out: Path, *, seed: int, overwrite: bool) -> N
     from deepfreak.datasets.randomised import read_table
     from deepfreak.models import save_model
     from deepfreak.models.screening_fit import fit_screening
-    from deepfreak.reports.screening import thresholds_text, transfer_table
-    from deepfreak.screening.calibration import calibrate_left_out
-    from deepfreak.screening.calibration_file import calibration_path, write_calibration
+    from deepfreak.reports.records import thresholds_text, transfer_table
+    from deepfreak.screening.calibration import (
+        calibrate_left_out,
+        calibration_path,
+        write_calibration,
+    )
 
     check_output(calibration_path(out), overwrite=overwrite)
     data = read_table(table)

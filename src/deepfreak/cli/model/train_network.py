@@ -25,7 +25,7 @@ TRAINING = SettingsOptions(
     default=THE_ARCHITECTURES,
 )  # fmt: skip
 TOPOLOGY = SettingsOptions(
-    "deepfreak.networks.topology:Topology", "filters", "normalise", default=THE_ARCHITECTURES
+    "deepfreak.networks.architecture:Topology", "filters", "normalise", default=THE_ARCHITECTURES
 )
 INPUTS = SettingsOptions("deepfreak.networks.configuration:Inputs", "shrink_to")
 
@@ -47,9 +47,9 @@ def train_network(
 ) -> None:
     """Train a network, write what `classify` takes, and a page about the training."""
     from deepfreak import networks
-    from deepfreak.networks.batches.batch import VOLUME
-    from deepfreak.networks.curve import Epoch
+    from deepfreak.networks.batches import VOLUME
     from deepfreak.networks.figures import hours, write_training_page
+    from deepfreak.networks.state import Epoch
     from deepfreak.networks.training import CHECKPOINT
 
     if also and fresh is not None:

@@ -38,17 +38,10 @@ _DAMAGED = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """A file in an archive.
+    """A file in an archive."""
 
-    Attributes
-    ----------
-    path
-        Where it lies in the archive, always with forward slashes.
-    read
-        Returns its content; raises `DatasetError`, naming the file, where that is impossible.
-    """
-
-    path: PurePosixPath
+    path: PurePosixPath  # where it lies in the archive, always with forward slashes
+    # returns its content; raises `DatasetError`, naming the file, where that is impossible
     read: Callable[[], bytes]
 
 
@@ -58,12 +51,9 @@ def open_archive(
 ) -> Iterator[list[Member]]:
     """Give the files of a zip or a folder, in the order of their paths, as a context.
 
-    Raises
-    ------
-    DatasetError
-        There is no such file, it is no zip or a damaged one, or one that no honest tool makes:
-        paths that lead outside, links, encryption, too many members, too many bytes when unpacked,
-        or a member of more than 1 MiB that unpacks to over 100 times its packed size.
+    Raises `DatasetError`: there is no such file, it is no zip or a damaged one, or one that no
+    honest tool makes: paths that lead outside, links, encryption, too many members, too many bytes
+    when unpacked, or a member of more than 1 MiB that unpacks to over 100 times its packed size.
     """
     if path.is_dir():
         yield sorted(_files(path), key=lambda member: member.path)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from deepfreak.datasets.file import FORMAT, content_hashes, create_images, write_splits
 from deepfreak.datasets.records import digest_of
+from deepfreak.encoding import SIZE
 from deepfreak.storage.files import versions
 
 if TYPE_CHECKING:
@@ -25,25 +26,14 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
-    """The content of a file without its images.
-
-    Attributes
-    ----------
-    labels
-        One per image, indices into `classes`.
-    sources
-        One per image: its file and the frame in it.
-    splits
-        (first, count) by name.
-    entries
-        Entries of the manifest beside the versions, the number of images and the hashes.
-    """
+    """The content of a file without its images."""
 
     classes: tuple[str, ...]
-    labels: Sequence[int]
-    sources: Sequence[str]
-    splits: Mapping[str, tuple[int, int]]
-    entries: Mapping[str, Any]
+    labels: Sequence[int]  # one per image, indices into `classes`
+    sources: Sequence[str]  # one per image: its file and the frame in it
+    splits: Mapping[str, tuple[int, int]]  # (first, count) by name
+    # entries of the manifest beside the versions, the number of images and the hashes
+    entries: dict[str, Any]
 
 
 def write_labelled(
@@ -51,21 +41,15 @@ def write_labelled(
     contents: Contents,
     images: Iterable[tuple[NDArray[np.uint8], NDArray[np.bool_] | None]],
     *,
-    size: int,
     check_disk: Callable[[], None],
 ) -> dict[str, Any]:
     """Fill `file` and return its manifest; `images` are consumed one at a time, in order.
 
-    Parameters
-    ----------
-    images
-        Pairs of an image, uint8 (size, size), and its valid pixels; None for all images if all
-        pixels are valid.
-    check_disk
-        The function that `files.whole_hdf5` gives with the file.
+    `images`: pairs of an image, uint8 (512, 512), and its valid pixels; None for all images if
+    all pixels are valid. `check_disk`: the function that `files.whole_hdf5` gives with the file.
     """
     count = len(contents.labels)
-    shape = (count, size, size)
+    shape = (count, SIZE, SIZE)
     stored = create_images(file, "images", shape)
     valid_stored: h5py.Dataset | None = None
     labels = np.array(contents.labels, dtype=np.uint8)

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.compiled import njit
-from deepfreak.datasets.randomised.amplitudes import intensities
 from deepfreak.datasets.randomised.geometry import Geometry
 from deepfreak.datasets.randomised.spots import Spots
 from deepfreak.physics.crystal import real_axes
+
+TRICLINIC, MONOCLINIC, ORTHORHOMBIC, TETRAGONAL, HEXAGONAL, CUBIC = range(6)
 
 Array = NDArray[np.float64]
 
@@ -29,21 +30,72 @@ _SOLVENT_DEPTH, _SOLVENT_B_A2 = 0.75, 200.0
 _FADED = 18.0  # exponent of the B factor beyond which reflections are left out
 
 
-class Blur(NamedTuple):
-    """What lets reflections near the sphere diffract; angles in radians.
+@njit(cache=True, nogil=True, error_model="numpy")
+def intensities(
+    hkl: NDArray[np.int64], seed: np.uint64, system: int, is_centric: bool
+) -> NDArray[np.float64]:
+    """Return |F|^2 / <|F|^2>, the same for equivalent reflections, (n,)."""
+    result = np.empty(len(hkl))
+    for i in range(len(hkl)):
+        h, k, l = _representative(hkl[i, 0], hkl[i, 1], hkl[i, 2], system)
+        counter = np.uint64(h + 2**20) | np.uint64(k + 2**20) << np.uint64(21)
+        counter |= np.uint64(l + 2**20) << np.uint64(42)
+        mixed = _scrambled(_scrambled(counter) ^ _scrambled(seed))
+        exponential = -np.log(_unit(mixed))
+        if is_centric:  # Box and Muller: the square of a normal deviate
+            turn = 2 * np.pi * _unit(_scrambled(mixed))
+            result[i] = 2 * exponential * np.cos(turn) ** 2
+        else:
+            result[i] = exponential
+    return result
 
-    Parameters
-    ----------
-    mosaic, bandwidth, size
-        RMS of directions, of the wavelength (relative), and of domains' points in 1/A.
-    turn, turn_axis
-        By how much the crystal is turned, and the axis's angle from fast to slow.
-    """
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _representative(h: int, k: int, l: int, system: int) -> tuple[int, int, int]:
+    """Return the one reflection that stands for all equivalent ones."""
+    if system == TRICLINIC:
+        negative = h < 0 or (h == 0 and (k < 0 or (k == 0 and l < 0)))
+        return (-h, -k, -l) if negative else (h, k, l)
+    if system == MONOCLINIC:  # b is unique
+        return (-h, abs(k), -l) if h < 0 or (h == 0 and l < 0) else (h, abs(k), l)
+    if system == HEXAGONAL:  # h, k and -h - k in any order and of either sign
+        i = -h - k
+        h, k, i = abs(h), abs(k), abs(i)
+        return min(h, k, i), h + k + i - min(h, k, i) - max(h, k, i), abs(l)
+    h, k, l = abs(h), abs(k), abs(l)
+    if system == TETRAGONAL:
+        return max(h, k), min(h, k), l
+    if system == CUBIC:
+        most, least = max(h, k, l), min(h, k, l)
+        return most, h + k + l - most - least, least
+    return h, k, l
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _scrambled(x: np.uint64) -> np.uint64:
+    """Return one output of SplitMix64 (as `structure_factors.wilson`)."""
+    x = np.uint64(x) + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.uint64(x ^ (x >> np.uint64(31)))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _unit(bits: np.uint64) -> float:
+    """Return 64 bits as a number in (0, 1)."""
+    return (float(bits >> np.uint64(12)) + 0.5) * 2.0**-52
+
+
+class Blur(NamedTuple):
+    """What lets reflections near the sphere diffract; angles in radians."""
 
     wavelength_A: float
+    # mosaic, bandwidth, size: RMS of directions, of the wavelength (relative), and of domains'
+    # points in 1/A
     mosaic: float
     bandwidth: float
     size: float
+    # turn, turn_axis: by how much the crystal is turned, and the axis's angle from fast to slow
     turn: float
     turn_axis: float
 
@@ -60,54 +112,26 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Lattice:
-    """A crystal form, its quality, and the beam's part in it.
+    """A crystal form, its quality, and the beam's part in it."""
 
-    Attributes
-    ----------
-    cell
-        a, b, c in A and alpha, beta, gamma in degrees.
-    system
-        TRICLINIC to CUBIC: which reflections are equal (the system's highest Laue class).
-    centring
-        A letter of `CENTRINGS`.
-    seed
-        Of the amplitudes, a function of it and the indices.
-    is_centric
-        Whether |F|^2 is chi-squared with one degree of freedom, else it is exponential.
-    has_solvent
-        Whether bulk solvent weakens low angles.
-    B_A2
-        |F|^2 falls as exp(-B / (2 d^2)).
-    mosaic_rms_deg
-        Of domains' directions and of the beam's: both move a reflection through the sphere alike.
-    domain_A
-        Size of a coherent domain.
-    bandwidth_rms
-        Of the wavelength, relative.
-    turn_deg
-        By which the crystal is turned while it is exposed, 0 for a still.
-    width_px
-        FWHM of a spot before mosaic spread and bandwidth widen it.
-    stretch
-        Sigma in pixels along slow and fast of what draws all spots out in one direction.
-    blobs
-        As in `Spots`.
-    """
-
+    # a, b, c in A and alpha, beta, gamma in degrees
     cell: tuple[float, float, float, float, float, float]
-    system: int
-    centring: str
-    seed: int
+    system: int  # TRICLINIC to CUBIC: which reflections are equal (the system's highest Laue class)
+    centring: str  # a letter of `CENTRINGS`
+    seed: int  # of the amplitudes, a function of it and the indices
+    # Whether |F|^2 is chi-squared with one degree of freedom, else it is exponential
     is_centric: bool
-    has_solvent: bool
-    B_A2: float
+    has_solvent: bool  # whether bulk solvent weakens low angles
+    B_A2: float  # |F|^2 falls as exp(-B / (2 d^2))
+    # Of domains' directions and of the beam's: both move a reflection through the sphere alike
     mosaic_rms_deg: float
-    domain_A: float
-    bandwidth_rms: float
-    turn_deg: float
-    width_px: float
+    domain_A: float  # size of a coherent domain
+    bandwidth_rms: float  # of the wavelength, relative
+    turn_deg: float  # by which the crystal is turned while it is exposed, 0 for a still
+    width_px: float  # FWHM of a spot before mosaic spread and bandwidth widen it
+    # Sigma in pixels along slow and fast of what draws all spots out in one direction
     stretch: tuple[float, float]
-    blobs: Array
+    blobs: Array  # as in `Spots`
 
     @property
     def primitive_A3(self) -> float:
@@ -151,14 +175,9 @@ def bragg_spots(
     variance, which moves the spot along its radius, and what is left of their variances widens it
     (a linear Gaussian model; mosaic spread also along the ring).
 
-    Parameters
-    ----------
-    orientation
-        (3, 3) rotation; the rows of `real_axes` are turned by it. x is fast, y slow, z the beam.
-    turn_axis
-        Angle in radians from fast to slow of the axis of the turn, which is across the beam.
-    q_max
-        Largest 1/d in 1/A.
+    `orientation` (3, 3) turns the rows of `real_axes`; x is fast, y slow, z the beam. `turn_axis`
+    is the angle in radians from fast to slow of the axis of the turn, which is across the beam;
+    `q_max` the largest 1/d in 1/A.
     """
     axes = real_axes(lattice.cell)
     reciprocal = np.linalg.inv(axes).T @ orientation.T  # rows a*, b*, c*

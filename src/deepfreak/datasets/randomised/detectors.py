@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.datasets.randomised.chance import log_uniform
 from deepfreak.datasets.randomised.faults import Faults, Nuisances, draw_faults
+from deepfreak.datasets.randomised.geometry import log_uniform
 from deepfreak.datasets.randomised.models import (
     FAMILIES,
     MODELS,
@@ -27,58 +27,37 @@ _MIN_CCD_NOISE = 0.7  # counts: makers choose the gain so that the noise shows
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RandomisedDetector:
-    """One device, the same for a run of frames. Maps have the frame's shape.
-
-    Attributes
-    ----------
-    shape
-        The assembled canvas (slow, fast), on which light is given.
-    sensitive
-        Pixels of the canvas that measure.
-    placed
-        Where the frame's pixels lie on the canvas.
-    psf_px, taps, tail_share, tail_px
-        FWHM of the point spread's core, its shares of light in pixels, and its tails.
-    gain
-        Counts of a photon.
-    noise_photons
-        RMS of read-out in photons; 0 for counters.
-    switch_photons, switch_off, switch_noise
-        Photons from which a pixel takes its low gain (infinite for none), the counts by which that
-        is off, and its noise over that of the high gain.
-    lowest, top
-        Counts are cut off there.
-    fill
-        What stands in gaps and, where the header knows them, in bad pixels.
-    faults
-        What is wrong with this device.
-    header
-        What the device's files state: names of fields of `Frame`; "name", "mask".
-    """
+    """One device, the same for a run of frames. Maps have the frame's shape."""
 
     family: str
     model: str
-    shape: tuple[int, int]
+    shape: tuple[int, int]  # the assembled canvas (slow, fast), on which light is given
     pixel_mm: float
-    sensitive: NDArray[np.bool_]
-    placed: PlacedModules
+    sensitive: NDArray[np.bool_]  # pixels of the canvas that measure
+    placed: PlacedModules  # where the frame's pixels lie on the canvas
     counting: bool
+    # psf_px, taps, tail_share, tail_px: FWHM of the point spread's core, its shares of light in
+    # pixels, and its tails
     psf_px: float
     taps: Float
     tail_share: float
     tail_px: float
-    gain: float
-    noise_photons: float
+    gain: float  # counts of a photon
+    noise_photons: float  # RMS of read-out in photons; 0 for counters
     pedestal: float
+    # switch_photons, switch_off, switch_noise: photons from which a pixel takes its low gain
+    # (infinite for none), the counts by which that is off, and its noise over that of the high gain
     switch_photons: float
     switch_off: float
     switch_noise: float
     dtype: str
+    # lowest, top: counts are cut off there
     lowest: float
     top: float
-    fill: float
-    faults: Faults
+    fill: float  # what stands in gaps and, where the header knows them, in bad pixels
+    faults: Faults  # what is wrong with this device
     nuisances: Nuisances
+    # What the device's files state: names of fields of `Frame`; "name", "mask"
     header: frozenset[str]
 
     @property
@@ -170,7 +149,7 @@ def draw_detector(
         switch_off=switch_off if switches else 0.0,
         switch_noise=log_uniform(rng, 3, 30),
         dtype=dtype,
-        lowest=float(np.iinfo(dtype).min) + 1 if dtype.startswith("int") else _floor(dtype),
+        lowest=_lowest(dtype),
         top=top,
         fill=fill,
         faults=faults,
@@ -225,5 +204,7 @@ def _largest(dtype: str) -> float:
     return float(np.iinfo(dtype).max)
 
 
-def _floor(dtype: str) -> float:
+def _lowest(dtype: str) -> float:
+    if dtype.startswith("int"):
+        return float(np.iinfo(dtype).min) + 1
     return 0.0 if dtype.startswith("u") else -math.inf

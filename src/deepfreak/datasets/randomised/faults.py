@@ -17,97 +17,53 @@ Places = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nuisances:
-    """Which nuisances devices and frames have; each can be left out without changing the others.
+    """Which nuisances devices and frames have; each can be left out without changing the others."""
 
-    Attributes
-    ----------
-    hot_pixels
-        0 to 1000 pixels, and rarely small clusters, with light of their own.
-    dead_pixels, noisy_pixels, warm_lines
-        Pixels without any, with changing light, rows and columns with a little light.
-    steps
-        Of chips and quadrants (3 to 20 counts), of each frame too: common mode.
-    edge_rows
-        Brighter pixels along chips' borders.
-    row_noise
-        Of each frame.
-    structured_pedestal
-        Smooth structure, columns and glow without light.
-    wrong_flat
-        Sensitivity that no calibration took away.
-    tilted_modules, gain_switching
-        Of detectors that have them.
-    negative_tails
-        Pixels far below the pedestal, of detectors that integrate.
-    zingers, tracks
-        Of each frame: lone events, lines and blobs of charged particles.
-    """
-
-    hot_pixels: bool = True
+    hot_pixels: bool = True  # 0 to 1000 pixels, and rarely small clusters, with light of their own
+    # dead_pixels, noisy_pixels, warm_lines: pixels without any, with changing light, rows and
+    # columns with a little light
     dead_pixels: bool = True
     noisy_pixels: bool = True
     warm_lines: bool = True
-    steps: bool = True
-    edge_rows: bool = True
-    row_noise: bool = True
-    structured_pedestal: bool = True
-    wrong_flat: bool = True
+    steps: bool = True  # of chips and quadrants (3 to 20 counts), of each frame too: common mode
+    edge_rows: bool = True  # brighter pixels along chips' borders
+    row_noise: bool = True  # of each frame
+    structured_pedestal: bool = True  # smooth structure, columns and glow without light
+    wrong_flat: bool = True  # sensitivity that no calibration took away
+    # tilted_modules, gain_switching: of detectors that have them
     tilted_modules: bool = True
     gain_switching: bool = True
-    negative_tails: bool = True
+    negative_tails: bool = True  # pixels far below the pedestal, of detectors that integrate
+    # zingers, tracks: in each frame, lone events, lines and blobs of charged particles
     zingers: bool = True
     tracks: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Faults:
-    """Maps and lists of one device, in the frame's shape or its flattened places.
+    """Maps and lists of one device, in the frame's shape or its flattened places."""
 
-    Attributes
-    ----------
-    flat
-        Light that a pixel measures over what falls on it; 0 in gaps and dead pixels.
-    static
-        Counts without light, pedestal and all.
-    gaps, dead
-        Places without any measurement.
-    hot, hot_photons, stuck
-        Hot pixels, their light, and whether it is the same in each frame.
-    noisy, noisy_photons
-        Pixels with light that changes, and how much.
-    known_bad
-        Those of `dead`, `hot` and `noisy` that the device's mask knows.
-    chips
-        One more than the largest chip.
-    step_rms, row_rms
-        Of each frame, in counts.
-    zingers, tracks
-        Expected number in a frame.
-    tails
-        Share of pixels far below the pedestal in each frame.
-    """
-
-    flat: Float
-    static: Float
+    flat: Float  # light that a pixel measures over what falls on it; 0 in gaps and dead pixels
+    static: Float  # counts without light, pedestal and all
+    # gaps, dead: places without any measurement
     gaps: Places
     dead: Places
+    # hot, hot_photons, stuck: hot pixels, their light, and whether it is the same in each frame
     hot: Places
     hot_photons: Float
     stuck: bool
+    # noisy, noisy_photons: pixels with light that changes, and how much
     noisy: Places
     noisy_photons: Float
-    known_bad: Places
-    chips: int
+    known_bad: Places  # those of `dead`, `hot` and `noisy` that the device's mask knows
+    chips: int  # one more than the largest chip
+    # step_rms, row_rms: of each frame, in counts
     step_rms: float
     row_rms: float
+    # zingers, tracks: expected number in a frame
     zingers: float
     tracks: float
-    tails: float
-
-    @property
-    def unreliable(self) -> Places:
-        """Places whose counts say nothing of the light."""
-        return np.concatenate([self.dead, self.hot, self.noisy])
+    tails: float  # share of pixels far below the pedestal in each frame
 
 
 def draw_faults(

@@ -30,31 +30,18 @@ _BLOCK, _FRAME = 2**31 + 2, 2**31 + 3  # first words of keys, like those of no o
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RandomisedFrame:
-    """A simulated frame.
+    """A simulated frame."""
 
-    Attributes
-    ----------
-    frame
-        As a reader would have made it.
-    label
-        `HIT` with at least 10 visible spots that no hot pixel can be, `MISS` with at most 2
-        visible ones, else `BETWEEN`.
-    visible
-        How many true spots of a crystal can be seen in the finished frame; `visibility`.
-    zingers
-        How many lone events struck the frame.
-    family, model
-        Of the detector.
-    kind, tags
-        What is in the beam.
-    """
-
-    frame: Frame
+    frame: Frame  # as a reader would have made it
+    # `HIT` with at least 10 visible spots that no hot pixel can be, `MISS` with at most 2 visible
+    # ones, else `BETWEEN`
     label: int
-    visible: int
-    zingers: int
+    visible: int  # how many true spots of a crystal can be seen in the finished frame; `visibility`
+    zingers: int  # how many lone events struck the frame
+    # family, model: of the detector
     family: str
     model: str
+    # kind, tags: what is in the beam
     kind: str
     tags: tuple[str, ...]
 
@@ -65,14 +52,8 @@ def draw_frame(
     """Return frame `index` of a series: a function of the arguments.
 
     A crystal is in the beam of every second frame. All else (light, rings, faults of the detector)
-    is drawn alike with one and without.
-
-    Parameters
-    ----------
-    family
-        The detector's family; by default block after block of another one.
-    without
-        What is left out: names of `LIGHTS` and `FAULTS`.
+    is drawn alike with one and without. `family` is the detector's, by default another one block
+    after block; `without` names what is left out of `LIGHTS` and `FAULTS`.
     """
     detector, setup = _block(seed, index // BLOCK, family, without)
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_FRAME, index)))

@@ -14,66 +14,33 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class DetectorModel:
-    """One model of a detector, as it is sold.
-
-    Attributes
-    ----------
-    pixel_um
-        Of the final pixels, after binning.
-    weight
-        How often it is drawn in its family, in any unit.
-    stack
-        Share of its files that hold the modules one below the other.
-    circle
-        Whether the active area is a disc.
-    """
+    """One model of a detector, as it is sold."""
 
     name: str
     layout: ModuleLayout
-    pixel_um: float
-    weight: float = 1.0
-    stack: float = 0.0
-    circle: bool = False
+    pixel_um: float  # of the final pixels, after binning
+    weight: float = 1.0  # how often it is drawn in its family, in any unit
+    stack: float = 0.0  # share of its files that hold the modules one below the other
+    circle: bool = False  # whether the active area is a disc
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FamilyResponse:
-    """What a family makes of light; each range is drawn from log-uniformly.
-
-    Attributes
-    ----------
-    psf_um
-        FWHM of the core of the point spread.
-    tail_share
-        Of the light, in the tails of a fibre-optic taper.
-    noise_photons
-        RMS of read-out.
-    gain
-        Counts of a photon.
-    pedestals
-        Counts of a pixel without light, one of them.
-    dtypes, fills
-        Types of the counts, and what stands in gaps: a number, "max", "nan" or "pedestal". What a
-        type cannot hold becomes 0.
-    top_counts
-        The largest count.
-    mask_share
-        Of the files that have a mask.
-    tilt_deg
-        RMS of the modules' tilt in an assembled frame.
-    """
+    """What a family makes of light; each range is drawn from log-uniformly."""
 
     counting: bool = False
-    psf_um: Range
-    tail_share: Range = (0.0, 0.0)
-    noise_photons: Range = (0.0, 0.0)
-    gain: Range = (1.0, 1.0)
-    pedestals: tuple[float, ...] = (0.0,)
+    psf_um: Range  # FWHM of the core of the point spread
+    tail_share: Range = (0.0, 0.0)  # of the light, in the tails of a fibre-optic taper
+    noise_photons: Range = (0.0, 0.0)  # RMS of read-out
+    gain: Range = (1.0, 1.0)  # counts of a photon
+    pedestals: tuple[float, ...] = (0.0,)  # counts of a pixel without light, one of them
+    # dtypes, fills: types of the counts, and what stands in gaps: a number, "max", "nan" or
+    # "pedestal". What a type cannot hold becomes 0.
     dtypes: tuple[str, ...] = ("uint16",)
     fills: tuple[float | str, ...] = (0.0,)
-    top_counts: tuple[float, ...] = (65535.0,)
-    mask_share: float = 0.5
-    tilt_deg: float = 0.0
+    top_counts: tuple[float, ...] = (65535.0,)  # the largest count
+    mask_share: float = 0.5  # of the files that have a mask
+    tilt_deg: float = 0.0  # RMS of the modules' tilt in an assembled frame
     switches: bool = False
 
 
@@ -93,48 +60,44 @@ def _ccd(
     return DetectorModel(name, layout, pixel_um, weight, circle=circle)
 
 
-def _pilatus(name: str, rows: int, columns: int, weight: float) -> DetectorModel:
-    layout = grid(rows, columns, (195, 487), (17, 7), (2, 8))
-    return DetectorModel(f"PILATUS {name}", layout, 172, weight)
+# Of one module: pixels, gaps and chips (slow, fast), and the pixels' size in um.
+_MODULES = {
+    "PILATUS": ((195, 487), (17, 7), (2, 8), 172),
+    "Dectris EIGER": ((514, 1030), (37, 10), (2, 4), 75),
+    "Dectris EIGER2": ((512, 1028), (38, 12), (2, 4), 75),
+    "JUNGFRAU": ((512, 1024), (38, 12), (2, 4), 75),
+}
 
 
-def _eiger(name: str, rows: int, columns: int, weight: float) -> DetectorModel:
-    layout = grid(rows, columns, (514, 1030), (37, 10), (2, 4))
-    return DetectorModel(f"Dectris EIGER {name}", layout, 75, weight)
-
-
-def _eiger2(name: str, rows: int, columns: int, weight: float) -> DetectorModel:
-    layout = grid(rows, columns, (512, 1028), (38, 12), (2, 4))
-    return DetectorModel(f"Dectris EIGER2 {name}", layout, 75, weight)
-
-
-def _jungfrau(name: str, rows: int, columns: int, weight: float, stack: float) -> DetectorModel:
-    layout = grid(rows, columns, (512, 1024), (38, 12), (2, 4))
-    return DetectorModel(f"JUNGFRAU {name}", layout, 75, weight, stack)
+def _tiled(name: str, rows: int, columns: int, weight: float, stack: float = 0.0) -> DetectorModel:
+    """Return rows x columns of the modules that the name begins with."""
+    module, gap, chips, pixel_um = _MODULES[name.rpartition(" ")[0]]
+    layout = grid(rows, columns, module, gap, chips)
+    return DetectorModel(name, layout, pixel_um, weight, stack)
 
 
 MODELS: dict[str, tuple[DetectorModel, ...]] = {
     "PILATUS": (
-        _pilatus("300K", 3, 1, 2),
-        _pilatus("1M", 5, 2, 2),
-        _pilatus("2M", 8, 3, 2),
-        _pilatus("6M", 12, 5, 0.3),
+        _tiled("PILATUS 300K", 3, 1, 2),
+        _tiled("PILATUS 1M", 5, 2, 2),
+        _tiled("PILATUS 2M", 8, 3, 2),
+        _tiled("PILATUS 6M", 12, 5, 0.3),
     ),
     "EIGER": (
-        _eiger2("500K", 1, 1, 2),
-        _eiger("1M", 2, 1, 2),
-        _eiger2("1M", 2, 1, 2),
-        _eiger("4M", 4, 2, 1.2),
-        _eiger2("4M", 4, 2, 1.2),
-        _eiger("9M", 6, 3, 0.1),
-        _eiger2("9M", 6, 3, 0.1),
-        _eiger("16M", 8, 4, 0.05),
-        _eiger2("16M", 8, 4, 0.05),
+        _tiled("Dectris EIGER2 500K", 1, 1, 2),
+        _tiled("Dectris EIGER 1M", 2, 1, 2),
+        _tiled("Dectris EIGER2 1M", 2, 1, 2),
+        _tiled("Dectris EIGER 4M", 4, 2, 1.2),
+        _tiled("Dectris EIGER2 4M", 4, 2, 1.2),
+        _tiled("Dectris EIGER 9M", 6, 3, 0.1),
+        _tiled("Dectris EIGER2 9M", 6, 3, 0.1),
+        _tiled("Dectris EIGER 16M", 8, 4, 0.05),
+        _tiled("Dectris EIGER2 16M", 8, 4, 0.05),
     ),
     "JUNGFRAU": (
-        _jungfrau("0.5M", 1, 1, 2, 0.0),
-        _jungfrau("1M", 2, 1, 2, 0.4),
-        _jungfrau("4M", 4, 2, 1, 0.4),
+        _tiled("JUNGFRAU 0.5M", 1, 1, 2),
+        _tiled("JUNGFRAU 1M", 2, 1, 2, 0.4),
+        _tiled("JUNGFRAU 4M", 4, 2, 1, 0.4),
     ),
     "SLAC-XFEL": (
         DetectorModel("ePix10k2M", pinwheel(2, 2, (352, 384), 22, 90, (2, 2)), 100, 1.5, 0.5),

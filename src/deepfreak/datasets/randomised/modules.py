@@ -15,53 +15,28 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModuleLayout:
-    """Modules on the canvas.
+    """Modules on the canvas."""
 
-    Attributes
-    ----------
-    module
-        Pixels (slow, fast) of one module.
-    centers
-        Middle of each module (slow, fast) in pixels, from any origin.
-    quarters
-        Quarter turns of each module.
-    chips
-        How many chips or amplifiers a module has, (slow, fast).
-    """
-
-    module: tuple[int, int]
+    module: tuple[int, int]  # pixels (slow, fast) of one module
+    # Middle of each module (slow, fast) in pixels, from any origin
     centers: tuple[tuple[float, float], ...]
-    quarters: tuple[int, ...]
-    chips: tuple[int, int] = (1, 1)
+    quarters: tuple[int, ...]  # quarter turns of each module
+    chips: tuple[int, int] = (1, 1)  # how many chips or amplifiers a module has, (slow, fast)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PlacedModules:
-    """A layout on its canvas.
+    """A layout on its canvas."""
 
-    Attributes
-    ----------
-    shape
-        Of the canvas.
-    sensitive
-        Pixels of the canvas on which a module's pixel lies.
-    places
-        For each pixel of the frame its place in the flattened canvas; None where the frame is the
-        canvas.
-    frame_of
-        The other way: for each pixel of the canvas its place in the flattened frame, -1 without.
-    chip
-        For each pixel of the frame its chip, from 1; 0 in gaps.
-    edge
-        Pixels of the frame in the first or last row or column of a chip.
-    """
-
-    shape: tuple[int, int]
-    sensitive: Mask
+    shape: tuple[int, int]  # of the canvas
+    sensitive: Mask  # pixels of the canvas on which a module's pixel lies
+    # For each pixel of the frame its place in the flattened canvas; None where the frame is the
+    # canvas
     places: Int | None
+    # The other way: for each pixel of the canvas its place in the flattened frame, -1 without
     frame_of: Int | None
-    chip: NDArray[np.uint16]
-    edge: Mask
+    chip: NDArray[np.uint16]  # for each pixel of the frame its chip, from 1; 0 in gaps
+    edge: Mask  # pixels of the frame in the first or last row or column of a chip
 
 
 def grid(

@@ -12,10 +12,15 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.datasets.randomised.chance import log_uniform
-from deepfreak.datasets.randomised.geometry import Geometry, farthest_px
-from deepfreak.datasets.randomised.light import EVEN, Light, Texture, draw_texture
-from deepfreak.datasets.randomised.shadows import NO_SHADOWS, transmission
+from deepfreak.datasets.randomised.geometry import Geometry, farthest_px, log_uniform
+from deepfreak.datasets.randomised.light import (
+    EVEN,
+    NO_SHADOWS,
+    Light,
+    Texture,
+    draw_texture,
+    transmission,
+)
 from deepfreak.datasets.randomised.spots import (
     CLEAR,
     FWHM,
@@ -25,11 +30,10 @@ from deepfreak.datasets.randomised.spots import (
     factor_for,
 )
 from deepfreak.datasets.randomised.stray_light import MAX_PHOTONS
-from deepfreak.physics.crystal import real_axes
 from deepfreak.physics.scattering.ice.lattice import (
     STRUCTURES,
     Structure,
-    structure_factor,
+    listed_reflections,
 )
 
 Array = NDArray[np.float64]
@@ -78,20 +82,11 @@ _DIAMOND_SNR = 20.0, 3000.0
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PowderRings:
-    """Where a powder's rings lie.
+    """Where a powder's rings lie."""
 
-    Attributes
-    ----------
-    name
-        Of the powder, for tables.
-    center_px
-        (slow, fast) in pixels.
-    radii_px, weights
-        (n,) radii, and photons on a whole ring relative to the brightest.
-    """
-
-    name: str
-    center_px: tuple[float, float]
+    name: str  # of the powder, for tables
+    center_px: tuple[float, float]  # (slow, fast) in pixels
+    # radii_px, weights: (n,) radii, and photons on a whole ring relative to the brightest
     radii_px: Array
     weights: Array
 
@@ -107,14 +102,7 @@ def ring_spacings(material: str) -> tuple[Array, Array]:
         order = np.arange(1, _BEHENATE_ORDERS + 1)
         return BEHENATE_A / order, 1.0 / order
     structure = (CALIBRANTS | ICE)[material]
-    axes = real_axes(structure.cell)
-    largest = np.floor(np.linalg.norm(axes, axis=1) / _MIN_D_A).astype(int)
-    grids = np.meshgrid(*(np.arange(-n, n + 1) for n in largest), indexing="ij")
-    hkl = np.stack(grids, axis=-1).reshape(-1, 3)
-    stol = np.linalg.norm(hkl @ np.linalg.inv(axes).T, axis=1) / 2
-    inside = (stol > 0) & (stol <= 0.5 / _MIN_D_A)
-    hkl, stol = hkl[inside], stol[inside]
-    F_sqr = np.abs(structure_factor(structure, hkl, stol)) ** 2 * np.exp(-2 * _B_A2 * stol**2)
+    _, _, stol, F_sqr = listed_reflections(structure, 0.5 / _MIN_D_A, _B_A2)
     order = np.argsort(stol)
     stol, F_sqr = stol[order], F_sqr[order]
     starts = np.flatnonzero(np.diff(stol, prepend=-1.0) > 1e-5)
@@ -258,8 +246,7 @@ def _arc_px(rings: PowderRings, shape: tuple[int, int], shadows: Array) -> Array
     fast = rings.center_px[1] + rings.radii_px[:, None] * np.cos(_AZIMUTH)
     seen = (slow >= 0) & (slow < shape[0]) & (fast >= 0) & (fast < shape[1])
     seen &= (transmission(shadows, slow.ravel(), fast.ravel()) > 0.5).reshape(seen.shape)
-    length: Array = seen * (rings.radii_px[:, None] * 2 * np.pi / _ANGLES)
-    return length
+    return seen * (rings.radii_px[:, None] * 2 * np.pi / _ANGLES)
 
 
 def add_grains(light: Light, grains: Spots, canvas: Canvas, rng: np.random.Generator) -> None:

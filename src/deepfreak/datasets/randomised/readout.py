@@ -118,7 +118,7 @@ def _poisson_row(mean: Float, hashed: NDArray[np.int32], normal: Float, counts: 
     """Fill `counts` with Poisson deviates of `mean`.
 
     Giles 2016 (ACM Transactions on Mathematical Software 42, 7), as
-    `deepfreak.physics.noise.deviates`.
+    `deepfreak.physics.noise.counting`.
     """
     most, least = np.float32(0), np.float32(np.inf)
     for j in range(len(mean)):
@@ -198,35 +198,20 @@ def count_photons(
 
 
 class Electronics(NamedTuple):
-    """How a detector that integrates turns photons into counts; maps have the frame's shape.
+    """How a detector that integrates turns photons into counts; maps have the frame's shape."""
 
-    Parameters
-    ----------
-    flat
-        Sensitivity of each pixel.
-    static
-        Counts of each pixel without light.
-    chip, steps
-        Each pixel's chip, and each chip's counts without light in this frame.
-    rows
-        Counts (slow, 2) of each row in the left and right half.
-    gain, noise
-        Counts of a photon, and RMS of read-out in counts.
-    lowest
-        Counts below are cut off; minus infinity for none.
-    switch_photons, switch_off, switch_noise
-        Photons from which a pixel takes its low gain, the counts by which that is off, and its
-        noise over that of the high gain.
-    """
-
-    flat: Float
-    static: Float
+    flat: Float  # sensitivity of each pixel
+    static: Float  # counts of each pixel without light
+    # chip, steps: each pixel's chip, and each chip's counts without light in this frame
     chip: NDArray[np.uint16]
     steps: Float
-    rows: Float
+    rows: Float  # counts (slow, 2) of each row in the left and right half
+    # gain, noise: counts of a photon, and RMS of read-out in counts
     gain: float
     noise: float
-    lowest: float
+    lowest: float  # counts below are cut off; minus infinity for none
+    # switch_photons, switch_off, switch_noise: photons from which a pixel takes its low gain, the
+    # counts by which that is off, and its noise over that of the high gain
     switch_photons: float
     switch_off: float
     switch_noise: float

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.datasets.randomised.chance import log_uniform
 from deepfreak.datasets.randomised.detectors import RandomisedDetector
-from deepfreak.datasets.randomised.geometry import Geometry
+from deepfreak.datasets.randomised.geometry import Geometry, log_uniform
 from deepfreak.datasets.randomised.readout import (
     Electronics,
     count_photons,
@@ -31,57 +30,27 @@ _TOUCHED = 0.3  # photons of an event that spoil a pixel
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Recorded:
-    """A frame, and what is expected of it; maps have the frame's shape.
-
-    Attributes
-    ----------
-    light
-        Expected photons of the background after point spread.
-    level
-        Expected counts without the crystal's spots: pedestals, steps, row noise and all, but
-        neither hot pixels nor chance events.
-    spots
-        Expected counts of the crystal's spots after point spread.
-    usable
-        Pixels that measured light: valid, neither hot, dead nor noisy, not struck by an event.
-    zingers
-        How many lone events struck.
-    """
+    """A frame, and what is expected of it; maps have the frame's shape."""
 
     frame: Frame
     detector: RandomisedDetector
-    light: Float
+    light: Float  # expected photons of the background after point spread
+    # Expected counts without the crystal's spots: pedestals, steps, row noise and all, but neither
+    # hot pixels nor chance events
     level: Float
-    spots: Float
+    spots: Float  # expected counts of the crystal's spots after point spread
+    # Pixels that measured light: valid, neither hot, dead nor noisy, not struck by an event
     usable: NDArray[np.bool_]
-    zingers: int
-
-    @property
-    def photon(self) -> float:
-        """Counts of one photon."""
-        return self.detector.gain
-
-    @property
-    def noise(self) -> Float:
-        """RMS of each pixel's counts without spots, in counts."""
-        square = np.maximum(self.light, 0) + np.float32(self.detector.noise_photons**2)
-        noise: Float = np.sqrt(square) * np.float32(self.detector.gain)
-        return noise
-
-    def places(
-        self, slow: NDArray[np.float64], fast: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return where places of the canvas lie in the frame, in pixels; NaN where they do not.
-
-        In a stack of modules they are known to the pixel.
-        """
-        return frame_places(self.detector, slow, fast)
+    zingers: int  # how many lone events struck
 
 
 def frame_places(
     detector: RandomisedDetector, slow: NDArray[np.float64], fast: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the places in the frame of places on the canvas; NaN where no pixel measures."""
+    """Return the places in the frame of places on the canvas; NaN where no pixel measures.
+
+    In a stack of modules they are known to the pixel.
+    """
     slow, fast = np.asarray(slow, dtype=np.float64), np.asarray(fast, dtype=np.float64)
     height, width = detector.shape
     inside = (slow >= 0) & (slow < height) & (fast >= 0) & (fast < width)
@@ -108,18 +77,10 @@ def record(
 ) -> Recorded:
     """Return the frame that `detector` makes of light, a function of the state of `rng`.
 
-    Parameters
-    ----------
-    background, spots
-        Expected photons of each pixel of the canvas (slow, fast), without point spread: of all but
-        the crystal's spots, and of these alone.
-    geometry
-        The frame's header may have it; the beam's place is then not quite right.
-
-    Raises
-    ------
-    ValueError
-        The light has not the canvas's shape.
+    `background` and `spots` are expected photons of each pixel of the canvas (slow, fast), without
+    point spread: of all but the crystal's spots, and of these alone. The header may have the
+    `geometry`, with the beam's place not quite right. Raises `ValueError` for light of another
+    shape than the canvas's.
     """
     if background.shape != detector.shape or spots.shape != detector.shape:
         raise ValueError(
@@ -164,7 +125,7 @@ def record(
     counts = _as_written(values, detector)
     frame = _as_read(counts, detector, header, geometry=geometry, file=file, index=index)
     usable = frame.valid.copy()
-    for places in (faults.gaps, faults.unreliable, struck):
+    for places in (faults.gaps, faults.dead, faults.hot, faults.noisy, struck):
         usable.reshape(-1)[places] = False
     return Recorded(
         frame=frame,

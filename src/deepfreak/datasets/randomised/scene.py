@@ -12,16 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.datasets.randomised import powders, stray_light
-from deepfreak.datasets.randomised.chance import log_uniform
 from deepfreak.datasets.randomised.crystals import Lattice, bragg_spots
-from deepfreak.datasets.randomised.geometry import Geometry
-from deepfreak.datasets.randomised.light import Light
-from deepfreak.datasets.randomised.setup import Setup
-from deepfreak.datasets.randomised.shadows import (
+from deepfreak.datasets.randomised.geometry import Geometry, log_uniform
+from deepfreak.datasets.randomised.light import (
     DISC,
     NO_SHADOWS,
+    Light,
     transmission,
 )
+from deepfreak.datasets.randomised.setup import Setup
 from deepfreak.datasets.randomised.spots import (
     ONE_BLOB,
     Spots,
@@ -69,26 +68,13 @@ _MAX_DIFFUSE = 400
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Scene:
-    """Expected photons of one frame, before the detector.
+    """Expected photons of one frame, before the detector."""
 
-    Attributes
-    ----------
-    kind
-        "crystal", "dark", "nearly empty", "smooth", or a key of `HARD_KINDS`.
-    tags
-        All that was drawn, for tables.
-    background
-        (slow, fast) expected photons of everything but the crystals' spots.
-    spots
-        The crystals', shadows taken off; None without a crystal.
-    clear
-        How many spots have an expected signal-to-noise ratio of 7, as `Spots.clear_photons` says.
-    """
-
-    kind: str
-    tags: tuple[str, ...]
-    background: Float
-    spots: Spots | None
+    kind: str  # "crystal", "dark", "nearly empty", "smooth", or a key of `HARD_KINDS`
+    tags: tuple[str, ...]  # all that was drawn, for tables
+    background: Float  # (slow, fast) expected photons of everything but the crystals' spots
+    spots: Spots | None  # the crystals', shadows taken off; None without a crystal
+    # How many spots have an expected signal-to-noise ratio of 7, as `Spots.clear_photons` says
     clear: int
     geometry: Geometry
 

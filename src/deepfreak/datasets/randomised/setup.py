@@ -9,11 +9,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfreak.datasets.randomised import amplitudes
-from deepfreak.datasets.randomised.chance import log_uniform
-from deepfreak.datasets.randomised.crystals import Lattice
-from deepfreak.datasets.randomised.geometry import Geometry, farthest_px
-from deepfreak.datasets.randomised.shadows import draw_shadows
+from deepfreak.datasets.randomised.crystals import (
+    CUBIC,
+    HEXAGONAL,
+    MONOCLINIC,
+    ORTHORHOMBIC,
+    TETRAGONAL,
+    TRICLINIC,
+    Lattice,
+)
+from deepfreak.datasets.randomised.geometry import Geometry, farthest_px, log_uniform
+from deepfreak.datasets.randomised.light import draw_shadows
 from deepfreak.datasets.randomised.spots import FWHM, ONE_BLOB, Canvas
 
 Array = NDArray[np.float64]
@@ -30,37 +36,25 @@ _REFLECTIONS, _SMALL_REFLECTIONS = (80, 2500), (15, 200)
 
 # Of cells: system, share, centrings.
 _SYSTEMS = (
-    (amplitudes.TRICLINIC, 0.12, "P"),
-    (amplitudes.MONOCLINIC, 0.25, "PPC"),
-    (amplitudes.ORTHORHOMBIC, 0.28, "PPPCIF"),
-    (amplitudes.TETRAGONAL, 0.15, "PPI"),
-    (amplitudes.HEXAGONAL, 0.12, "P"),
-    (amplitudes.CUBIC, 0.08, "PIF"),
+    (TRICLINIC, 0.12, "P"),
+    (MONOCLINIC, 0.25, "PPC"),
+    (ORTHORHOMBIC, 0.28, "PPPCIF"),
+    (TETRAGONAL, 0.15, "PPI"),
+    (HEXAGONAL, 0.12, "P"),
+    (CUBIC, 0.08, "PIF"),
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Setup:
-    """What a block of frames shares.
-
-    Attributes
-    ----------
-    lattice
-        The crystals' form and quality.
-    q_max
-        1/d in 1/A at the farthest corner.
-    level
-        Photons a pixel, about.
-    shadows
-        As `shadows.draw_shadows` returns them.
-    """
+    """What a block of frames shares."""
 
     canvas: Canvas
     geometry: Geometry
-    lattice: Lattice
-    q_max: float
-    level: float
-    shadows: Array
+    lattice: Lattice  # the crystals' form and quality
+    q_max: float  # 1/d in 1/A at the farthest corner
+    level: float  # photons a pixel, about
+    shadows: Array  # as `light.draw_shadows` returns them
 
 
 def draw_setup(rng: np.random.Generator, canvas: Canvas) -> Setup:
@@ -152,17 +146,17 @@ def _draw_cell(
     least, most = _SMALL_EDGES_A if small else _EDGES_A
     most = max(min(most, longest_A), 5.0)
     edges = log_uniform(rng, min(least, most / 2), most) * np.exp(rng.uniform(-0.4, 0.4, 3))
-    if system in {amplitudes.TETRAGONAL, amplitudes.HEXAGONAL}:
+    if system in {TETRAGONAL, HEXAGONAL}:
         edges[1] = edges[0]
-    elif system == amplitudes.CUBIC:
+    elif system == CUBIC:
         edges[:] = edges[0]
     edges *= min(1.0, most / edges.max())
     angles = np.full(3, 90.0)
-    if system == amplitudes.TRICLINIC:
+    if system == TRICLINIC:
         angles = rng.uniform(75, 105, 3)
-    elif system == amplitudes.MONOCLINIC:
+    elif system == MONOCLINIC:
         angles[1] = rng.uniform(90, 120)
-    elif system == amplitudes.HEXAGONAL:
+    elif system == HEXAGONAL:
         angles[2] = 120.0
     a, b, c = edges.tolist()
     alpha, beta, gamma = angles.tolist()

@@ -27,46 +27,27 @@ _CUT = 4.0  # sigma: where a round spot ends
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Canvas:
-    """What a scene needs to know of a detector.
+    """What a scene needs to know of a detector."""
 
-    Attributes
-    ----------
-    shape
-        (slow, fast) pixels of the assembled detector.
-    noise_photons
-        Rms read-out noise of a pixel in photons.
-    psf_px
-        FWHM of the point spread in pixels.
-    """
-
-    shape: tuple[int, int]
+    shape: tuple[int, int]  # (slow, fast) pixels of the assembled detector
     pixel_mm: float
-    noise_photons: float
-    psf_px: float
+    noise_photons: float  # rms read-out noise of a pixel in photons
+    psf_px: float  # FWHM of the point spread in pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Spots:
-    """Elliptical Gaussian spots, each made of the same blobs.
+    """Elliptical Gaussian spots, each made of the same blobs."""
 
-    Attributes
-    ----------
-    slow, fast
-        (n,) places in pixels, which may lie off the canvas.
-    photons
-        (n,) expected photons of a whole spot.
-    covariance
-        (n, 3) variances along slow and fast and their covariance (slow slow, fast fast, slow fast),
-        in pixels squared, without the detector's point spread.
-    blobs
-        (m, 4) what every spot is made of: offset along slow and fast in pixels, share of the
-        photons (their sum is 1), factor on the spot's width.
-    """
-
+    # slow, fast: (n,) places in pixels, which may lie off the canvas
     slow: Array
     fast: Array
-    photons: Array
+    photons: Array  # (n,) expected photons of a whole spot
+    # (n, 3) variances along slow and fast and their covariance (slow slow, fast fast, slow fast),
+    # in pixels squared, without the detector's point spread
     covariance: Array
+    # (m, 4) what every spot is made of: offset along slow and fast in pixels, share of the photons
+    # (their sum is 1), factor on the spot's width
     blobs: Array
 
     def __len__(self) -> int:
@@ -128,8 +109,7 @@ class Spots:
         column = np.clip(self.fast, 0, columns - 1).astype(np.intp)
         area = self.noise_pixels(canvas.psf_px)
         under = area * (background[row, column].astype(np.float64) + canvas.noise_photons**2)
-        needed: Array = CLEAR**2 / 4 + CLEAR * np.sqrt(under)
-        return needed
+        return CLEAR**2 / 4 + CLEAR * np.sqrt(under)
 
 
 def joined(parts: list[Spots]) -> Spots:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.compiled import njit
-from deepfreak.datasets.randomised.chance import log_uniform
+from deepfreak.datasets.randomised.geometry import log_uniform
 from deepfreak.datasets.randomised.light import BINS, Light, draw_texture
 
 Array = NDArray[np.float64]

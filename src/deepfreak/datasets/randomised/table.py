@@ -27,37 +27,17 @@ _COLUMNS = ("numbers", "label", "family", "visible", "zingers", "kind")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Table:
-    """Evidence of n frames.
-
-    Attributes
-    ----------
-    names
-        Of the k numbers.
-    numbers
-        (n, k) float64, finite.
-    label
-        (n,) int8: 1 a hit, 0 a miss, -1 between.
-    family
-        (n,) text: the detector family of each frame.
-    visible
-        (n,) int64: number of visible spots.
-    zingers
-        (n,) int64: number of zingers in the frame.
-    kind
-        (n,) text: what is in the beam.
-    manifest
-        Format, settings, seed and versions; empty if the file has none.
-    """
+    """Evidence of n frames."""
 
     path: Path
-    names: tuple[str, ...]
-    numbers: NDArray[np.float64]
-    label: NDArray[np.int8]
-    family: NDArray[np.str_]
-    visible: NDArray[np.int64]
-    zingers: NDArray[np.int64]
-    kind: NDArray[np.str_]
-    manifest: dict[str, Any]
+    names: tuple[str, ...]  # of the k numbers
+    numbers: NDArray[np.float64]  # (n, k) float64, finite
+    label: NDArray[np.int8]  # (n,) int8: 1 a hit, 0 a miss, -1 between
+    family: NDArray[np.str_]  # (n,) text: the detector family of each frame
+    visible: NDArray[np.int64]  # (n,) int64: number of visible spots
+    zingers: NDArray[np.int64]  # (n,) int64: number of zingers in the frame
+    kind: NDArray[np.str_]  # (n,) text: what is in the beam
+    manifest: dict[str, Any]  # format, settings, seed and versions; empty if the file has none
 
     def __len__(self) -> int:
         return len(self.label)
@@ -79,10 +59,8 @@ def is_table(path: Path) -> bool:
 def read_table(path: str | Path) -> Table:
     """Return the table in a file.
 
-    Raises
-    ------
-    DatasetError
-        It is missing, not HDF5, too large, of another version, or its parts do not match.
+    Raises `DatasetError` if it is missing, not HDF5, too large, of another version, or its parts do
+    not match.
     """
     path = Path(path)
     try:

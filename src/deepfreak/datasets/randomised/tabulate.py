@@ -5,21 +5,24 @@ import struct
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Unpack
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from deepfreak.datasets.generating import Attempt, make_file
+from deepfreak.datasets.randomised.frame import (
+    BLOCK,
+    VERSION,
+    RandomisedFrame,
+    check_choices,
+    draw_frame,
+)
 from deepfreak.datasets.randomised.table import FORMAT
-from deepfreak.datasets.resuming import Attempt, make_file
+from deepfreak.evidence import Evidence, find_evidence, numbers
 from deepfreak.storage.files import versions
 from deepfreak.storage.manifest import Format
-
-if TYPE_CHECKING:
-    import h5py
-
-    from deepfreak.datasets.randomised.frame import RandomisedFrame
-    from deepfreak.evidence import Evidence
 
 SIDE = 32  # of the stored planes
 PLANES = ("significance", "excess", "level", "valid")
@@ -40,25 +43,9 @@ def make_table(
 ) -> dict[str, Any]:
     """Simulate frames 0 to count - 1 of a series, write their evidence, and return the manifest.
 
-    Frame i depends on (seed, i) and on `family` and `without` only. An interrupted run resumes from
-    the draft beside `out`.
-
-    Parameters
-    ----------
-    family
-        Draw detectors of this family only.
-    without
-        Sources of photons and faults to leave out; see `frame.draw_frame`.
-    attempt
-        See `resuming.Attempt`.
-
-    Raises
-    ------
-    OutputError, DeepFreakError
-        See `resuming.make_file`.
+    Frame i depends on (seed, i), `family` and `without` only: see `frame.draw_frame`. A run resumes
+    from the draft beside `out`. Raises as `generating.make_file` does.
     """
-    from deepfreak.datasets.randomised.frame import BLOCK, VERSION, check_choices
-
     check_choices(family, without)
     settings: dict[str, Any] = {
         "varied": {"version": VERSION, "block": BLOCK},
@@ -88,9 +75,6 @@ def _evidence_of(
     seed: int, family: str | None, without: frozenset[str], first: int, last: int
 ) -> list[bytes]:
     """Return the packed rows of frames first to last - 1; runs in a worker."""
-    from deepfreak.datasets.randomised.frame import draw_frame
-    from deepfreak.evidence import find_evidence
-
     rows = []
     for index in range(first, last):
         drawn = draw_frame(seed, index, family=family, without=without)
@@ -98,9 +82,7 @@ def _evidence_of(
     return rows
 
 
-def _packed(drawn: "RandomisedFrame", evidence: "Evidence") -> bytes:
-    from deepfreak.evidence import numbers
-
+def _packed(drawn: RandomisedFrame, evidence: Evidence) -> bytes:
     found = numbers(evidence)
     words = json.dumps({"names": list(found), "family": drawn.family, "kind": drawn.kind}).encode()
     return b"".join(
@@ -113,7 +95,7 @@ def _packed(drawn: "RandomisedFrame", evidence: "Evidence") -> bytes:
     )
 
 
-def pooled_planes(evidence: "Evidence") -> NDArray[np.float16]:
+def pooled_planes(evidence: Evidence) -> NDArray[np.float16]:
     """Return the planes of a frame of any size, pooled to (4, 32, 32) float16.
 
     Levels become ln(1 + level); significance and excess are clipped at 1000. Where a small frame
@@ -142,9 +124,7 @@ def _lengths(starts: NDArray[np.int64], end: int) -> NDArray[np.int64]:
     return np.maximum(np.diff(np.append(starts, end)), 1)
 
 
-def _fill(file: "h5py.File", records: Iterable[bytes], manifest: Mapping[str, Any]) -> None:
-    import h5py
-
+def _fill(file: h5py.File, records: Iterable[bytes], manifest: Mapping[str, Any]) -> None:
     heads, words, planes, rows = [], [], [], []
     size = 2 * len(PLANES) * SIDE * SIDE
     for packed in records:

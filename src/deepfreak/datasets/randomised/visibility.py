@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.compiled import njit
-from deepfreak.datasets.randomised.recording import Recorded
+from deepfreak.datasets.randomised.recording import Recorded, frame_places
 from deepfreak.evidence.candidates import poisson_z
 
 Float = NDArray[np.float32]
@@ -24,24 +24,14 @@ _CLIMBS = 3  # pixels from a true place to the summit of its light
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Visibility:
-    """What of each true spot is in the frame, one value a spot.
+    """What of each true spot is in the frame, one value a spot."""
 
-    Attributes
-    ----------
-    visible
-        z of 5 or more, 4.5 photons, and no brighter spot in the same place.
-    distinguishable
-        Those of them that no hot pixel can be: the eight pixels around the summit have a z of 2.5.
-    z
-        How unlikely its light is by chance, in standard deviations.
-    photons
-        Its light in the aperture.
-    """
-
+    # z of 5 or more, 4.5 photons, and no brighter spot in the same place
     visible: NDArray[np.bool_]
+    # Those of them that no hot pixel can be: the eight pixels around the summit have a z of 2.5
     distinguishable: NDArray[np.bool_]
-    z: NDArray[np.float64]
-    photons: NDArray[np.float64]
+    z: NDArray[np.float64]  # how unlikely its light is by chance, in standard deviations
+    photons: NDArray[np.float64]  # its light in the aperture
 
 
 def visible_spots(
@@ -51,8 +41,8 @@ def visible_spots(
 
     Expected are the background of the recording and its noise; see `visible_in`.
     """
-    at_slow, at_fast = recorded.places(slow, fast)
     detector = recorded.detector
+    at_slow, at_fast = frame_places(detector, slow, fast)
     return visible_in(
         recorded.frame.counts,
         recorded.usable,
@@ -89,14 +79,9 @@ def visible_in(
     evidence, and Gaussian where there is much light. Spots whose summits are less than three pixels
     apart count once, for the brightest.
 
-    Parameters
-    ----------
-    counts, usable, level, light, spots
-        (slow, fast): the frame, where it measured light, and what is expected as `Recorded` has it.
-    slow, fast
-        (n,); NaN where a place lies on no pixel.
-    correlation
-        How much pixels' photons vary together, by their distance of 0 to 8 along one axis.
+    The frame, where it measured light, and what is expected are (slow, fast), as `Recorded` has
+    them; `slow` and `fast` (n,), NaN where a place lies on no pixel. `correlation` is how much
+    pixels' photons vary together, by their distance of 0 to 8 along one axis.
     """
     z, photons, flank, row, column = _measure(
         counts, usable, level, light, spots, slow, fast, gain, noise_photons**2, correlation

@@ -1,5 +1,5 @@
 """Detector frames made into DiffraNet's two variants of real images (section 3 of the paper).
 
-`setups` gathers frames taken alike and finds one window for each, with `crop`; `labels` reads
+`crop` gathers frames taken alike and finds one window for each; `labels` reads
 labels and splits the frames; `real_set` writes the variants.
 """

@@ -1,20 +1,29 @@
 """Where to take an image from a measured frame so that no shadow of a beamstop is on it.
 
 The paper's real images have a horizontal bar across their middle, and are cropped above or below it
-(its section 3). A shadow is found on the sum of a detector's frames, on which single Bragg spots
-count for little and a dark frame's lack of light for nothing.
+(its section 3). A shadow is found on the sum of the frames of a detector as it stood, on which
+single Bragg spots count for little and a dark frame's lack of light for nothing.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from deepfreak.encoding import SIZE
+from deepfreak.errors import FrameError
 from deepfreak.formats.frame import Frame, Valid
-from deepfreak.formats.shadow import shadow
-from deepfreak.preparation import Window, beam_on_frame, binned, middle_window
+from deepfreak.preparation import (
+    Prepared,
+    Window,
+    beam_on_frame,
+    binned,
+    middle_window,
+    prepare,
+    shadow,
+)
 
 # How much of a window must lie on the frame: one taken with less binning would not hang over.
 MIN_ON_FRAME = 0.95
@@ -37,7 +46,7 @@ def photons_of(frame: Frame) -> NDArray[np.float32]:
 def find_shadow(frame: Frame) -> Valid:
     """Return the pixels of `frame` (slow, fast) in the shadow of a beamstop or its holder.
 
-    `formats.shadow.shadow` on the whole frame, binned as `prepare` would; a simulated frame may be
+    `preparation.shadow` on the whole frame, binned as `prepare` would; a simulated frame may be
     searched too. A thin one, or several in line, that reaches over half of the frame is a bar that
     crosses all of it, also where too little light falls beside it to see it.
     """
@@ -77,10 +86,7 @@ def clear_window(frame: Frame, shaded: Valid, size: int = SIZE) -> Window | None
     a quarter, as the room beside a bar is often less than the image. None if there is no such
     window; without a shadow the one in the middle, as `prepare` has it.
 
-    Parameters
-    ----------
-    shaded
-        Pixels to avoid, of the frame's shape.
+    `shaded`: pixels to avoid, of the frame's shape.
     """
     if not shaded.any():
         return middle_window(frame, size)
@@ -130,6 +136,121 @@ def _best(
     return int(starts[0][i]), int(starts[1][j])
 
 
-def without(frame: Frame, shaded: Valid) -> Frame:
-    """Return `frame` with the shaded pixels missing."""
-    return replace(frame, valid=frame.valid & ~shaded)
+# The shape of the frames, the size of their pixels, where the beam is: a change is another setup.
+SetupKey = tuple[tuple[int, ...], float | None, tuple[int, int] | str]
+
+
+def setup_of(frame: Frame, series: str) -> SetupKey:
+    """Return what identifies the frame's setup.
+
+    Where the file does not give the beam, each series is a setup.
+    """
+    beam = frame.beam_center_px
+    place = series if beam is None else (round(beam[0]), round(beam[1]))
+    return frame.counts.shape, frame.pixel_size_mm, place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ByHand:
+    """What is said about the crop instead of being found."""
+
+    # a rectangle of the frame, (slow, fast, slow, fast) in pixels, the latter two excluded
+    shadow: tuple[int, int, int, int] | None = None
+    origin: tuple[int, int] | None = None  # the frame's pixel (slow, fast) at the image's corner
+    factor: int | None = None  # pixels along the side of a bin; without it, the largest that fits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DetectorSetup:
+    """Frames of one detector in one place, and how they are cropped."""
+
+    frame: Frame  # the sum of its frames, in photons
+    count: int  # how many they are
+    shadow: Valid  # pixels of the frame behind the beamstop
+    # where images are taken from; None where no window is free of the shadow, which is then missing
+    # from the one that `classify` takes
+    window: Window | None
+
+    def prepare(self, frame: Frame) -> Prepared:
+        """Return `frame`, one of this setup, as an image."""
+        window = self.window or middle_window(self.frame)
+        return prepare(replace(frame, valid=frame.valid & ~self.shadow), window=window)
+
+    def said(self) -> dict[str, Any]:
+        """Return the crop as the manifest has it."""
+        window = self.window or middle_window(self.frame)
+        return {
+            "frame_shape": list(self.frame.counts.shape),
+            "frames": self.count,
+            "factor": window.factor,
+            "origin": list(window.origin),
+            "shadow_pixels": int(np.count_nonzero(self.shadow)),
+            "clear_of_shadow": self.window is not None,
+        }
+
+
+class Sums:
+    """The sum of a setup's frames, as they come."""
+
+    def __init__(self, first: Frame) -> None:
+        self._first = first
+        self._photons = np.zeros(first.counts.shape, dtype=np.float32)
+        self._valid = np.ones(first.counts.shape, dtype=np.bool_)
+        self._count = 0
+
+    def add(self, frame: Frame) -> None:
+        """Add a frame; a pixel that any of them lacks is not valid in the sum."""
+        self._photons += photons_of(frame)
+        self._valid &= frame.valid
+        self._count += 1
+
+    def setup(self, by_hand: ByHand) -> DetectorSetup:
+        """Return the setup with its shadow and window: those given by hand, else found.
+
+        Raises `FrameError`: what was given by hand lies outside of the frames.
+        """
+        total = Frame(
+            file=self._first.file,
+            index=self._first.index,
+            counts=self._photons,
+            valid=self._valid,
+            beam_center_px=self._first.beam_center_px,
+            simulated=self._first.simulated,
+        )
+        if by_hand.shadow is not None:
+            shaded = _rectangle(total, by_hand.shadow)
+        elif total.simulated:
+            shaded = np.zeros(self._valid.shape, dtype=np.bool_)
+        else:
+            shaded = find_shadow(total)
+        if by_hand.origin is None:
+            window = clear_window(total, shaded)
+        else:
+            window = _window(total, by_hand.origin, by_hand.factor)
+        return DetectorSetup(frame=total, count=self._count, shadow=shaded, window=window)
+
+
+def _rectangle(frame: Frame, corners: tuple[int, int, int, int]) -> Valid:
+    top, left, bottom, right = corners
+    shaded = np.zeros(frame.counts.shape, dtype=np.bool_)
+    if 0 <= top < bottom and 0 <= left < right:
+        shaded[top:bottom, left:right] = True
+    if not shaded.any():
+        raise FrameError(
+            f"expected a beamstop x0,y0,x1,y1 with x0 < x1 and y0 < y1 on {_size(frame)}, "
+            f"found {left},{top},{right},{bottom}"
+        )
+    return shaded
+
+
+def _window(frame: Frame, origin: tuple[int, int], factor: int | None) -> Window:
+    """Return the window at `origin`, with the largest bins that keep it on the frame."""
+    room = [length - start for length, start in zip(frame.counts.shape, origin, strict=True)]
+    if min(origin) < 0 or min(room) <= 0:
+        raise FrameError(f"expected a crop on {_size(frame)}, found one at {origin}")
+    return Window(factor=factor or max(1, min(room) // SIZE), origin=origin)
+
+
+def _size(frame: Frame) -> str:
+    slow, fast = frame.counts.shape
+    return f"frames of {slow} x {fast} such as {frame.file}"

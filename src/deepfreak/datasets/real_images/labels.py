@@ -56,11 +56,8 @@ def read_labels(path: Path, files: Sequence[Path]) -> Labels:
     A file is named by its path as given, or by its name alone where that is unique. Labels are
     `diffraction` or 1, `no-diffraction` or 0; without a frame they are for all of the file's.
 
-    Raises
-    ------
-    DatasetError
-        Naming the line: a file that is not among `files`, an invalid label or number, two
-        labels for one frame.
+    Raises `DatasetError`, naming the line: a file that is not among `files`, an invalid label or
+    number, two labels for one frame.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as text:
@@ -75,7 +72,10 @@ def read_labels(path: Path, files: Sequence[Path]) -> Labels:
             f"{path}: expected a first line with the columns file and label, "
             f"found {', '.join(columns)[:80] or 'nothing'}"
         )
-    by_name = _by_name(files)
+    by_name: dict[str, list[Path]] = {}
+    for file in files:
+        for name in {str(file), file.name}:
+            by_name.setdefault(name, []).append(file)
     labels: dict[tuple[Path, int | None], int] = {}
     for line, row in rows:
         where = f"{path}, line {line}"
@@ -96,14 +96,6 @@ def read_labels(path: Path, files: Sequence[Path]) -> Labels:
             raise DatasetError(f"{where}: a second label for {name!r:.120}; keep one")
         labels[key] = _WORDS[word.lower()]
     return Labels(path=path, by_frame=labels)
-
-
-def _by_name(files: Sequence[Path]) -> dict[str, list[Path]]:
-    found: dict[str, list[Path]] = {}
-    for file in files:
-        for name in {str(file), file.name}:
-            found.setdefault(name, []).append(file)
-    return found
 
 
 def series_of(file: Path) -> str:

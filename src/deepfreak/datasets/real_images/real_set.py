@@ -16,17 +16,18 @@ from numpy.typing import NDArray
 
 from deepfreak.classes import GROUPS
 from deepfreak.datasets.diffranet.labelled import Contents, write_labelled
-from deepfreak.datasets.real_images.brightness import Begin, brightened, brightening
+from deepfreak.datasets.file import Dataset
+from deepfreak.datasets.real_images.crop import ByHand, DetectorSetup, SetupKey, Sums, setup_of
 from deepfreak.datasets.real_images.labels import choose_test, read_labels, series_of
-from deepfreak.datasets.real_images.setups import ByHand, DetectorSetup, SetupKey, Sums, setup_of
 from deepfreak.encoding import SIZE
-from deepfreak.errors import FrameError, InputError
+from deepfreak.errors import DatasetError, FrameError, InputError
 from deepfreak.formats.finishing import ReadOptions
 from deepfreak.formats.frame import Frame, Valid
 from deepfreak.formats.guarded import open_guarded
 from deepfreak.storage.files import check_output, whole_hdf5
 
 Together = Literal["series", "file", "frame"]
+Begin = Callable[[str, int], Callable[[int], None]]
 
 _BYTES_PER_IMAGE = 2 * SIZE * SIZE  # both variants, valid pixels included
 
@@ -44,30 +45,16 @@ class LabelledFrame:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RealSet:
-    """What was made of the frames.
+    """What was made of the frames."""
 
-    Attributes
-    ----------
-    raw, preprocessed
-        The files.
-    constant
-        What raw pixels were multiplied by.
-    mean
-        The mean of the preprocessed pixels, where valid.
-    splits
-        (first, count) by name.
-    setups
-        One a detector and place, in the order they were met.
-    examples
-        The first images of each setup: caption, raw image, preprocessed image, valid pixels.
-    """
-
+    # the files
     raw: Path
     preprocessed: Path
-    constant: float
-    mean: float
-    splits: dict[str, tuple[int, int]]
-    setups: list[DetectorSetup]
+    constant: float  # what raw pixels were multiplied by
+    mean: float  # the mean of the preprocessed pixels, where valid
+    splits: dict[str, tuple[int, int]]  # (first, count) by name
+    setups: list[DetectorSetup]  # one a detector and place, in the order they were met
+    # the first images of each setup: caption, raw image, preprocessed image, valid pixels
     examples: list[list["Example"]]
 
 
@@ -103,6 +90,10 @@ def prepare_real_set(
     Frames are read twice: once to find each setup's shadow on their sum, once to prepare them. They
     are stored validation first, then test, each in the order of `files`.
 
+    Raises `InputError`: a label or frame that the other side lacks, or a frame that cannot be read
+    or prepared; `OutputError`: an output exists, or the disk is full; nothing is left under their
+    names.
+
     Parameters
     ----------
     files
@@ -123,13 +114,6 @@ def prepare_real_set(
     start
         Called with what begins and the number of frames; returns what to call with the number of
         further ones.
-
-    Raises
-    ------
-    InputError
-        A label or frame that the other side lacks, or a frame that cannot be read or prepared.
-    OutputError
-        An output exists, or the disk is full; nothing is left under their names.
     """
     paths = [out.with_name(f"{out.stem}_{name}.h5") for name in ("raw", "preprocessed")]
     known = read_labels(labels, files)
@@ -167,23 +151,19 @@ def prepare_real_set(
     ):
         levels = np.zeros(256, dtype=np.int64)
         images = _prepared(order, reading, setups, levels, begin("preparing", len(order)))
-        raw_contents = _with_entries(contents, variant="real_raw", crops=crops)
-        write_labelled(raw, raw_contents, images, size=SIZE, check_disk=check_raw)
+        entries = contents.entries | {"variant": "real_raw", "crops": crops}
+        write_labelled(raw, replace(contents, entries=entries), images, check_disk=check_raw)
         constant, mean = brightening(levels, target_mean)
         table = brightened(np.arange(256, dtype=np.uint8), constant)
-        preprocessed_contents = _with_entries(
-            contents,
-            variant="real_preprocessed",
-            crops=crops,
-            constant=constant,
-            target_mean=target_mean,
-            mean=mean,
-        )
+        entries |= {"variant": "real_preprocessed", "constant": constant}
+        entries |= {"target_mean": target_mean, "mean": mean}
         write_labelled(
             preprocessed,
-            preprocessed_contents,
-            ((table[image], valid) for image, valid in _stored(raw)),
-            size=SIZE,
+            replace(contents, entries=entries),
+            (
+                (table[raw["images"][i]], raw["valid"][i].astype(np.bool_))
+                for i in range(len(order))
+            ),
             check_disk=check_preprocessed,
         )
         shown = [_examples(key, order, raw, table, examples) for key in setups]
@@ -196,10 +176,6 @@ def prepare_real_set(
         setups=list(setups.values()),
         examples=shown,
     )
-
-
-def _with_entries(contents: Contents, **entries: object) -> Contents:
-    return replace(contents, entries={**contents.entries, **entries})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -281,11 +257,6 @@ def _prepared(
         advance(1)
 
 
-def _stored(file: h5py.File) -> Iterator[tuple[NDArray[np.uint8], Valid]]:
-    for index in range(len(file["images"])):
-        yield file["images"][index], file["valid"][index].astype(np.bool_)
-
-
 def _examples(
     key: SetupKey,
     order: Sequence[LabelledFrame],
@@ -305,3 +276,47 @@ def _examples(
         )
         for i in inside
     ]
+
+
+def brightening(levels: NDArray[np.int64], target: float) -> tuple[float, float]:
+    """Return the constant that brings pixels to the mean `target`, and the mean that it reaches.
+
+    Products are rounded and end at 255, which is why the constant is searched for and not the
+    quotient of the means, and why the mean is reached only as near as whole gray levels allow.
+
+    `levels`: how many pixels have each of the 256 gray levels.
+    """
+    if not levels[1:].any():
+        raise DatasetError("expected frames with light on them, found images that are all black")
+
+    def mean(constant: float) -> float:
+        values = brightened(np.arange(256, dtype=np.uint8), constant)
+        return float(np.dot(levels, values.astype(np.float64)) / levels.sum())
+
+    low, high = 0.0, 1.0
+    while mean(high) < target and high < 510:  # every lit pixel is white at the latest there
+        high *= 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if mean(middle) < target else (low, middle)
+    best = min((low, high), key=lambda constant: abs(mean(constant) - target))
+    return best, mean(best)
+
+
+def brightened(image: NDArray[np.uint8], constant: float) -> NDArray[np.uint8]:
+    """Return `image` times `constant`, rounded, 255 at most."""
+    product = np.rint(image.astype(np.float64) * constant)
+    return np.minimum(product, 255).astype(np.uint8)
+
+
+def mean_of(path: Path, *, start: Begin | None = None) -> float:
+    """Return the mean gray level of all images of a data set; `DatasetError` if it has none."""
+    with Dataset.open(path) as data:
+        if not len(data):
+            raise DatasetError(f"{path}: expected images to take the mean of, found none")
+        advance = start("taking the mean", len(data)) if start else lambda _: None
+        total = 0.0
+        for index in range(len(data)):
+            total += float(data.images[index].mean())
+            advance(1)
+        return total / len(data)

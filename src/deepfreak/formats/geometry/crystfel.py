@@ -17,8 +17,7 @@ from deepfreak.formats.geometry.geometry import (
     PixelRules,
     RawPanel,
 )
-from deepfreak.formats.headers import from_file, metadata_from
-from deepfreak.formats.textnumbers import read_number, read_whole
+from deepfreak.formats.headers import from_file, metadata_from, read_bits, read_number
 
 _DIGITS = r"\d{1,30}"
 _TERM = re.compile(
@@ -77,11 +76,8 @@ def parse(text: str, source: str) -> Geometry:
     `clen` also from a place in the data file. A panel's x runs along the image's fast axis, y
     along its slow axis.
 
-    Raises
-    ------
-    GeometryError
-        A line, number, panel or mask does not make sense, a key about pixels is not known, or
-        panels have different pixels or data of their own.
+    Raises `GeometryError`: a line, number, panel or mask does not make sense, a key about pixels is
+    not known, or panels have different pixels or data of their own.
     """
     entries = _split(text, source)
     if not entries.panels:
@@ -233,8 +229,8 @@ def _masks(values: dict[str, str], source: str) -> tuple[FileMask, ...]:
                 path=given["data"],
                 file=given.get("file"),
                 folder=str(Path(source).parent),
-                good_bits=_bits(given.get("goodbits"), source),
-                bad_bits=_bits(given.get("badbits"), source),
+                good_bits=read_bits(given.get("goodbits"), source),
+                bad_bits=read_bits(given.get("badbits"), source),
             )
         )
     return tuple(masks)
@@ -378,7 +374,3 @@ def _whole(values: dict[str, str], key: str, where: str) -> int:
             f"expected {key} from 0 to {_MAX_PIXELS_PER_SIDE} in {where}, found {found}"
         )
     return int(found)
-
-
-def _bits(text: str | None, source: str) -> int | None:
-    return None if text is None else read_whole(text, "mask bits such as 0x00", source)

@@ -15,8 +15,7 @@ from deepfreak.formats.geometry.geometry import (
     PixelRules,
     RawPanel,
 )
-from deepfreak.formats.headers import WithOrigin, from_file, metadata_from
-from deepfreak.formats.textnumbers import read_number
+from deepfreak.formats.headers import WithOrigin, from_file, metadata_from, read_number
 
 Vector = NDArray[np.float64]
 
@@ -28,10 +27,7 @@ def parse(text: str, source: str) -> Geometry:
     image's; a group's frame is applied to the panels in it. Masked rectangles, gain, pedestal and
     trusted range are read. A mask file that it names is a pickle, and refused.
 
-    Raises
-    ------
-    GeometryError
-        Not JSON, or without a detector that makes sense.
+    Raises `GeometryError`: not JSON, or without a detector that makes sense.
     """
     try:
         content = json.loads(text)
@@ -156,8 +152,7 @@ def _unit(vector: Vector) -> Vector:
     length = float(np.linalg.norm(vector))
     if not math.isfinite(length) or length == 0 or vector.shape != (3,):
         raise ValueError("an axis without direction")
-    unit: Vector = vector / length
-    return unit
+    return np.asarray(vector / length)
 
 
 def _panel(

@@ -18,25 +18,15 @@ HC_EV_A = 12398.419843320026  # Planck's constant times the speed of light (CODA
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawPanel:
-    """A rectangle of the raw data and its place in the plane of the detector.
-
-    Attributes
-    ----------
-    module
-        Indices of the raw data's axes before the last two.
-    first, size
-        First pixel and number of pixels of the panel in the last two axes, (slow, fast).
-    corner
-        Position (x, y) of the first pixel's outer corner, in pixels.
-    fast, slow
-        Step (x, y) to the next pixel along each axis, in pixels.
-    """
+    """A rectangle of the raw data and its place in the plane of the detector."""
 
     name: str
-    module: tuple[int, ...] = ()
+    module: tuple[int, ...] = ()  # indices of the raw data's axes before the last two
+    # first pixel and number of pixels of the panel in the last two axes, (slow, fast)
     first: tuple[int, int]
     size: tuple[int, int]
-    corner: tuple[float, float]
+    corner: tuple[float, float]  # position (x, y) of the first pixel's outer corner, in pixels
+    # step (x, y) to the next pixel along each axis, in pixels
     fast: tuple[float, float]
     slow: tuple[float, float]
 
@@ -56,21 +46,12 @@ class BadRegion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PixelRules:
-    """What else makes pixels of a panel bad.
-
-    Attributes
-    ----------
-    all_bad
-        Whether all of them are.
-    edge
-        How many at each of the panel's edges.
-    less_than, more_than, equal
-        Counts of bad pixels.
-    """
+    """What else makes pixels of a panel bad."""
 
     panel: str
-    all_bad: bool = False
-    edge: int = 0
+    all_bad: bool = False  # whether all of them are
+    edge: int = 0  # how many at each of the panel's edges
+    # counts of bad pixels
     less_than: float | None = None
     more_than: float | None = None
     equal: float | None = None
@@ -83,21 +64,13 @@ class PixelRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileMask:
-    """A mask that stands in an HDF5 file: the data file, or `file`.
+    """A mask that stands in an HDF5 file: the data file, or `file`."""
 
-    Attributes
-    ----------
-    path
-        The data set; `%` in it stands for what it stands for in the images' path.
-    file, folder
-        Relative to the working directory, else to the geometry's folder.
-    good_bits, bad_bits
-        Bits that must and must not be set in a good pixel; without either zero is good.
-    """
-
-    path: str
+    path: str  # the data set; `%` in it stands for what it stands for in the images' path
+    # relative to the working directory, else to the geometry's folder
     file: str | None = None
     folder: str = "."
+    # bits that must and must not be set in a good pixel; without either zero is good
     good_bits: int | None = None
     bad_bits: int | None = None
 
@@ -137,42 +110,25 @@ class Located:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Geometry:
-    """What a geometry file says.
+    """What a geometry file says."""
 
-    Attributes
-    ----------
-    source
-        The file's name, for messages.
-    panels
-        In the order of the file; none where it speaks only of the beam.
-    beam
-        Where the direct beam meets the plane, (x, y) in pixels.
-    beam_from_end
-        Without panels: whether `beam` counts from the image's far end, along (x, y).
-    data_path
-        Where the images stand in an HDF5 file; `%` is any group.
-    masks, rules
-        Masks in files, and further rules for bad pixels by panel.
-    metadata
-        Metadata that it gives for each frame.
-    located
-        What it says stands in the data file: `wavelength_A`, `distance_mm`.
-    gain_per_eV
-        Counts for each eV of a photon.
-    """
-
-    source: str
+    source: str  # the file's name, for messages
+    # in the order of the file; none where it speaks only of the beam
     panels: tuple[RawPanel, ...] = ()
     bad: tuple[BadRegion, ...] = ()
+    # where the direct beam meets the plane, (x, y) in pixels
     beam: tuple[float, float] | None = (0.0, 0.0)
+    # without panels: whether `beam` counts from the image's far end, along (x, y)
     beam_from_end: tuple[bool, bool] = (False, False)
-    data_path: str | None = None
+    data_path: str | None = None  # where the images stand in an HDF5 file; `%` is any group
+    # masks in files, and further rules for bad pixels by panel
     masks: tuple[FileMask, ...] = ()
     rules: tuple[PixelRules, ...] = ()
     modules_by_order: bool = False
-    metadata: Metadata = field(default_factory=Metadata)
+    metadata: Metadata = field(default_factory=Metadata)  # metadata that it gives for each frame
+    # what it says stands in the data file: `wavelength_A`, `distance_mm`
     located: Mapping[str, Located] = field(default_factory=dict)
-    gain_per_eV: float | None = None
+    gain_per_eV: float | None = None  # counts for each eV of a photon
 
     def raw_axes(self, shape: tuple[int, ...]) -> int:
         """Return how many of the last axes of data of `shape` make one frame."""

@@ -20,36 +20,19 @@ _STRAIGHT = 0.09  # largest slope (5 degrees) at which a panel is taken for one 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Layout:
-    """How raw data become an image [slow, fast].
+    """How raw data become an image [slow, fast]."""
 
-    Attributes
-    ----------
-    places
-        Each pixel's raw value by its number, 0 where no panel is.
-    shown
-        Where a panel is.
-    usable
-        Where one is and the geometry leaves nothing out.
-    missing
-        What is not usable, by reason.
-    beam
-        (slow, fast) in pixels.
-    """
-
-    places: NDArray[np.int32]
-    shown: Valid
-    usable: Valid
-    missing: Mapping[str, Valid]
-    beam: tuple[float, float] | None
+    places: NDArray[np.int32]  # each pixel's raw value by its number, 0 where no panel is
+    shown: Valid  # where a panel is
+    usable: Valid  # where one is and the geometry leaves nothing out
+    missing: Mapping[str, Valid]  # what is not usable, by reason
+    beam: tuple[float, float] | None  # (slow, fast) in pixels
 
 
 def assemble(frame: Frame, geometry: Geometry | None) -> Frame:
     """Return `frame` as one image [slow, fast], with what `geometry` says.
 
-    Raises
-    ------
-    GeometryError
-        Panels lie outside the raw data, or the image would be too large.
+    Raises `GeometryError`: panels lie outside the raw data, or the image would be too large.
     """
     if geometry is None:
         return frame
@@ -57,9 +40,14 @@ def assemble(frame: Frame, geometry: Geometry | None) -> Frame:
         frame, **combined(Metadata(origins=frame.origins, notes=frame.notes), geometry.metadata)
     )
     if not geometry.panels:
-        beam = _beam_on_image(geometry, frame.counts.shape)
-        if beam is None:
+        if geometry.beam is None:
             return frame
+        (slow_pixels, fast_pixels), (fast, slow) = frame.counts.shape, geometry.beam
+        fast_from_end, slow_from_end = geometry.beam_from_end
+        beam = (
+            slow_pixels - slow if slow_from_end else slow,
+            fast_pixels - fast if fast_from_end else fast,
+        )
         origins = {**frame.origins, "beam_center_px": geometry.source}
         return replace(frame, beam_center_px=beam, origins=origins)
     layout = _layout(geometry, frame.counts.shape)
@@ -110,17 +98,6 @@ def _part(panel: RawPanel) -> tuple[int | slice, ...]:
     """Return where the panel lies in the raw data."""
     (slow, fast), (height, width) = panel.first, panel.size
     return (*panel.module, slice(slow, slow + height), slice(fast, fast + width))
-
-
-def _beam_on_image(geometry: Geometry, shape: tuple[int, ...]) -> tuple[float, float] | None:
-    """Return where the beam meets an image of `shape`, (slow, fast), for a file without panels."""
-    if geometry.beam is None:
-        return None
-    (fast, slow), (fast_from_end, slow_from_end) = geometry.beam, geometry.beam_from_end
-    return (
-        shape[0] - slow if slow_from_end else slow,
-        shape[1] - fast if fast_from_end else fast,
-    )
 
 
 @lru_cache(maxsize=4)

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 
 from deepfreak.errors import GeometryError
 from deepfreak.formats.geometry.geometry import Geometry
-from deepfreak.formats.headers import from_file, metadata_from
-from deepfreak.formats.textnumbers import read_number
+from deepfreak.formats.headers import from_file, metadata_from, read_number
 
 # Orientations in which pyFAI counts an axis from the image's far end (its manual, "orientation").
 _SLOW_FROM_END = {1, 2}
@@ -23,10 +22,7 @@ def parse(text: str, source: str) -> Geometry:
     at poni2 - L tan(rot1) along the fast axis (from pyFAI's definition of the rotations). The file
     speaks of no panels: the image stays as it is.
 
-    Raises
-    ------
-    GeometryError
-        A length or the pixel size is missing or no number.
+    Raises `GeometryError`: a length or the pixel size is missing or no number.
     """
     entries: dict[str, str] = {}
     for line in text.splitlines():
@@ -80,13 +76,7 @@ def _number(
 
 
 def _config(text: str, source: str) -> dict[str, object]:
-    """Return the JSON of `Detector_config`, empty if it is missing.
-
-    Raises
-    ------
-    GeometryError
-        It names files with masks or distortions, which are not read.
-    """
+    """Return the JSON of `Detector_config`, empty if it is missing."""
     try:
         config = json.loads(text)
     except (ValueError, RecursionError):

@@ -5,7 +5,7 @@ are missing. HDF5 reads zeros in both cases: blank frames that were never measur
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise, product
 
@@ -23,8 +23,8 @@ from deepfreak.formats.hdf5.links import (
     raw_files,
     source_file,
     sources_of,
+    writing_of,
 )
-from deepfreak.formats.hdf5.writing import writing_of
 
 _MAX_FRAMES = 10_000_000  # of a virtual data set
 Runs = NDArray[np.int64]  # (n, 2): first frame, one more than the last; sorted and apart
@@ -33,10 +33,7 @@ Runs = NDArray[np.int64]  # (n, 2): first frame, one more than the last; sorted 
 class Coverage:
     """Which frames of a data set hold counts; can be queried repeatedly.
 
-    Parameters
-    ----------
-    axes
-        How many of the last axes make a frame; data with just these hold one frame.
+    The last `axes` make a frame; data with just these hold one frame.
     """
 
     def __init__(self, data: h5py.Dataset, axes: int, depth: int = MAX_DEPTH) -> None:
@@ -92,10 +89,7 @@ class Coverage:
     def lacking(self, index: int) -> str | None:
         """Return the file or data set that a frame needs and that is not there, None for none.
 
-        Raises
-        ------
-        FrameError
-            It is there, and a program writes it.
+        Raises `FrameError`: it is there, and a program writes it.
         """
         for part in self._parts:
             if part.number_in_source(index) is not None:
@@ -127,8 +121,7 @@ class Coverage:
             whole[part.frames] = True
             lacking[part.frames[~there]] = True
         edges = np.diff((whole & ~lacking).astype(np.int8), prepend=0, append=0)
-        runs: Runs = np.stack([np.flatnonzero(edges > 0), np.flatnonzero(edges < 0)], axis=1)
-        return runs
+        return np.asarray(np.stack([np.flatnonzero(edges > 0), np.flatnonzero(edges < 0)], axis=1))
 
     def _part_holds(self, part: "_VirtualPart", index: int) -> bool:
         name = part.source.file_name, part.source.path
@@ -158,19 +151,13 @@ def first_and_last(runs: Runs) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _VirtualPart:
-    """A part of a virtual data set.
-
-    Attributes
-    ----------
-    frames, numbers
-        The frames that it fills, ascending, and their numbers in the source.
-    plane
-        The part of each frame that it fills, as an index of its axes.
-    """
+    """A part of a virtual data set."""
 
     source: VirtualSource
+    # the frames that it fills, ascending, and their numbers in the source
     frames: NDArray[np.int64]
     numbers: NDArray[np.int64]
+    # the part of each frame that it fills, as an index of its axes
     plane: tuple[NDArray[np.int64], ...]
 
     def number_in_source(self, index: int) -> int | None:
@@ -185,20 +172,14 @@ class _VirtualPart:
 def _opened(data: h5py.Dataset, source: VirtualSource) -> Iterator[h5py.Dataset | None]:
     """Give the data set of a source, None where it cannot be had."""
     with ExitStack() as stack:
-        try:
-            found = _of_source(data.file, source, stack)
-        except (OSError, KeyError, RuntimeError, FrameError):
-            found = None
+        found = None
+        with suppress(OSError, KeyError, RuntimeError, FrameError):
+            path = source_file(data.file, source)
+            if source.file_name == ".":
+                found = data.file.get(source.path)
+            elif path is not None and writing_of(path).readable:
+                found = stack.enter_context(open_to_read(path)).get(source.path)
         yield found if isinstance(found, h5py.Dataset) else None
-
-
-def _of_source(file: h5py.File, source: VirtualSource, stack: ExitStack) -> object:
-    path = source_file(file, source)
-    if source.file_name != ".":
-        if path is None or not writing_of(path).readable:
-            return None
-        file = stack.enter_context(open_to_read(path))
-    return file.get(source.path)
 
 
 def _axes_of(inside: h5py.Dataset, axes: int) -> int:
@@ -208,13 +189,7 @@ def _axes_of(inside: h5py.Dataset, axes: int) -> int:
 
 
 def _parts(data: h5py.Dataset, axes: int) -> list[_VirtualPart]:
-    """Return the parts of a virtual data set.
-
-    Raises
-    ------
-    FrameError
-        One does not map frames to frames.
-    """
+    """Return the parts of a virtual data set."""
     shape = data.id.shape
     if shape[0] > _MAX_FRAMES:
         raise FrameError(f"expected at most {_MAX_FRAMES} frames, found {shape[0]}")
@@ -245,15 +220,7 @@ def _selected(
 ) -> list[NDArray[np.int64]]:
     """Return the places that are selected along each axis.
 
-    Parameters
-    ----------
-    block
-        Number of the only block along the first axis that counts.
-
-    Raises
-    ------
-    FrameError
-        The selection does not consist of whole rows and columns.
+    `block`: number of the only block along the first axis that counts.
     """
     if space.get_select_type() == h5py.h5s.SEL_ALL:
         return [np.arange(n) for n in shape]
@@ -319,8 +286,7 @@ def _of_chunks(data: h5py.Dataset, axes: int, count: int) -> Runs:
     stops = np.concatenate([ends, [len(whole) - 1]])
     first = whole[starts] * frames_per_chunk
     last = np.minimum((whole[stops] + 1) * frames_per_chunk, count)
-    runs: Runs = np.stack([first, last], axis=1)[first < count]
-    return runs
+    return np.asarray(np.stack([first, last], axis=1)[first < count])
 
 
 def _runs(pairs: list[tuple[int, int]]) -> Runs:

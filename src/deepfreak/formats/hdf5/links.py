@@ -1,17 +1,20 @@
-"""Where the links of an HDF5 file lead, by HDF5's own rules.
+"""Where the links of an HDF5 file lead, by HDF5's own rules, and whether a file is being written.
 
 HDF5 gives zeros for what a virtual data set maps from a file that is not there. Here such sources
 are found before they are read, through links, other virtual data sets and ".".
 """
 
+import contextlib
+import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import h5py
 
+from deepfreak.errors import FrameError
 from deepfreak.storage.files import read_hdf5
 
 MAX_DEPTH = 8  # of virtual data sets made of others
@@ -20,22 +23,15 @@ _PREFIXES = {"external": "HDF5_EXT_PREFIX", "virtual": "HDF5_VDS_PREFIX"}
 
 @dataclass(frozen=True, slots=True)
 class VirtualSource:
-    """A part of a virtual data set: which of its frames come from where.
+    """A part of a virtual data set: which of its frames come from where."""
 
-    Attributes
-    ----------
-    file_name, path
-        Of the source; "." is the virtual data set's own file.
-    vspace, src_space
-        HDF5's selections in the virtual data set and in the source.
-    block
-        The only block of `vspace` that comes from here, None for all of them.
-    """
-
+    # of the source; "." is the virtual data set's own file
     file_name: str
     path: str
+    # HDF5's selections in the virtual data set and in the source
     vspace: Any
     src_space: Any
+    # the only block of `vspace` that comes from here, None for all of them
     block: int | None = None
 
 
@@ -93,18 +89,13 @@ def sources_of(data: h5py.Dataset) -> Iterator[VirtualSource]:
     for i in range(plist.get_virtual_count()):
         names = plist.get_virtual_filename(i), plist.get_virtual_dsetname(i)
         spaces = plist.get_virtual_vspace(i), plist.get_virtual_srcspace(i)
+        blocks: Iterable[int | None] = [None]
         if any("%b" in name.replace("%%", "") for name in names):
             start, stride, _, _ = spaces[0].get_regular_hyperslab()
-            for block in range(-(-(data.id.shape[0] - start[0]) // stride[0])):
-                yield VirtualSource(
-                    _printed(names[0], block),
-                    _printed(names[1], block),
-                    spaces[0],
-                    spaces[1],
-                    block,
-                )
-        else:
-            yield VirtualSource(_printed(names[0], 0), _printed(names[1], 0), spaces[0], spaces[1])
+            blocks = range(-(-(data.id.shape[0] - start[0]) // stride[0]))
+        for block in blocks:
+            file_name, path = (_printed(name, block or 0) for name in names)
+            yield VirtualSource(file_name, path, *spaces, block)
 
 
 def _printed(name: str, block: int) -> str:
@@ -220,3 +211,68 @@ def files_behind(data: h5py.Dataset, depth: int = MAX_DEPTH) -> set[Path]:
         if isinstance(inside, h5py.Dataset):
             found |= files_behind(inside, depth - 1)
     return found
+
+
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_FLAGGED_VERSION = 3  # of the superblock: those before say nothing of writers
+_WRITING, _SWMR = 0x1, 0x4
+_MAX_USER_BLOCK = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """Whether a file is being written."""
+
+    line: str | None = None  # by what, in words; None if it is not
+    readable: bool = True  # whether others may read it meanwhile, that is by SWMR
+    locked: bool = False  # whether the writer is certainly alive
+
+    @property
+    def refusal(self) -> str:
+        """The line that says why others must not read the file, and what to do."""
+        line = f"expected a finished file, found that {self.line}: wait for it"
+        if self.locked:
+            return line
+        return f"{line}; if no program does, mark it as closed with HDF5's tool: h5clear -s FILE"
+
+
+def writing_of(path: str | Path) -> Writing:
+    """Return whether the HDF5 file is open for writing.
+
+    A writer marks the file, if it uses the newer file format, or holds its lock. One that does
+    neither, old format and locking off, goes unnoticed; one that was killed leaves its mark.
+
+    Raises `FrameError`: the file cannot be opened.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise FrameError(f"cannot be read: {error.strerror}") from error
+    try:
+        flags = _flags(descriptor)
+        if flags & _SWMR:
+            return Writing("a program is writing it (SWMR)")
+        with contextlib.suppress(OSError):  # a file system without locks
+            try:
+                # for a moment only, so as not to keep a writer out
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return Writing("a program has locked it for writing", readable=False, locked=True)
+        if flags & _WRITING:
+            return Writing("a program has it open for writing, or was killed", readable=False)
+    finally:
+        os.close(descriptor)  # gives the lock back
+    return Writing()
+
+
+def _flags(descriptor: int) -> int:
+    """Return the consistency flags of the file's superblock, 0 where it has none."""
+    place = 0
+    while place <= _MAX_USER_BLOCK:
+        start = os.pread(descriptor, 12, place)
+        if len(start) < 12:
+            return 0
+        if start.startswith(_SIGNATURE):
+            return start[11] if start[8] >= _FLAGGED_VERSION else 0
+        place = max(512, 2 * place)  # behind a user block, whose size is a power of two
+    return 0

@@ -28,17 +28,11 @@ def find_mask(
     The mask is the file's, and those that the geometry names: one for all frames, or one for each;
     true where a pixel is missing. None if the file has no mask.
 
-    Parameters
-    ----------
-    shape
-        Of a frame, with the axes of its modules.
-    named
-        The geometry's masks, each with its path in the file.
+    `shape`: of a frame, with the axes of its modules. `named`: the geometry's masks, each with its
+    path in the file.
 
-    Raises
-    ------
-    FrameError
-        A mask has another size than the frames, or the geometry names one that is not there.
+    Raises `FrameError`: a mask has another size than the frames, or the geometry names one that is
+    not there.
     """
     notes: list[str] = []
     masks = [_named(beside, path, mask, shape) for path, mask in named]
@@ -85,7 +79,7 @@ def _detectors(
 def _candidates(beside: FileMetadata) -> Iterator[tuple[Entry, Flags]]:
     """Yield the data sets that may be the detector's mask, and how their values are read."""
     for entry in beside.entries(*MASKS):
-        yield entry, _any_flag
+        yield entry, lambda values: np.asarray(values != 0)
     folder = beside.path.rpartition("/")[0]
     for entry in beside.entries("mask"):
         if entry.path.rpartition("/")[0] == folder or "detector" in entry.path.lower():
@@ -125,10 +119,6 @@ def _unusable(node: h5py.Dataset) -> str | None:
         return None
     missing = missing_file(node)
     return "that none was written" if missing is None else f"that {missing} is missing"
-
-
-def _any_flag(values: Counts) -> Valid:
-    return np.asarray(values != 0)
 
 
 def _cxi_flags(values: Counts) -> Valid:

@@ -14,12 +14,12 @@ from functools import cached_property
 import h5py
 import numpy as np
 
-from deepfreak.formats.detectors import counts_photons
 from deepfreak.formats.frame import Metadata, combined
 from deepfreak.formats.geometry.geometry import HC_EV_A
-from deepfreak.formats.hdf5.channels import Channel
 from deepfreak.formats.hdf5.links import opened, text_of
+from deepfreak.formats.hdf5.shapes import Channel
 from deepfreak.formats.headers import WithOrigin, metadata_from
+from deepfreak.formats.measured import counts_photons
 
 _MAX_NODES = 20_000  # looked at in a file
 _MAX_SIBLINGS = 200  # groups of one group: SACLA has one a frame
@@ -68,18 +68,10 @@ _MPCCD_GAIN = 10.0  # of SACLA's images, which Cheetah scales (dxtbx, FormatHDF5
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A data set that may hold metadata.
+    """A data set that may hold metadata."""
 
-    Attributes
-    ----------
-    path
-        Where the file has it.
-    node
-        None where a link leads to nothing.
-    """
-
-    path: str
-    node: h5py.Dataset | None
+    path: str  # where the file has it
+    node: h5py.Dataset | None  # None where a link leads to nothing
 
     @property
     def unit(self) -> str:
@@ -102,16 +94,8 @@ class Entry:
 class FileMetadata:
     """The metadata of an open file.
 
-    Parameters
-    ----------
-    path
-        Where the file has the images, which is not their own name behind a link.
-    frames
-        How many there are, to recognise data sets with one number per frame.
-    more
-        Whether there may be more of them later.
-    channel
-        Which channel is taken; None where there is one image a frame.
+    The file has the images at `path`, which is not their own name behind a link. How many `frames`
+    there are tells data sets with one number per frame, unless there may be `more` later.
     """
 
     def __init__(

@@ -33,8 +33,7 @@ def to_mcstas(vector: Array) -> Array:
     """Return a vector (..., xyz) of our laboratory frame in that of NeXus."""
     x, y, z = vector[..., 0], vector[..., 1], vector[..., 2]
     # adding zero turns -0 into 0
-    turned: Array = np.stack([-z, y, x], axis=-1) + 0.0
-    return turned
+    return np.asarray(np.stack([-z, y, x], axis=-1) + 0.0)
 
 
 @contextmanager
@@ -48,20 +47,11 @@ def nxmx_file(
 ) -> Iterator[WriteShot]:
     """Give a function that takes a frame's number and its image [slow, fast].
 
-    Parameters
-    ----------
-    header
-        Of any of the shots; they share a detector.
-    wavelengths_A
-        One a frame.
-    noiseless
-        Expected photons (float32) in place of counts (uint16, or uint32 where the largest count is
-        the largest of 16 bits, which stands for "no measurement" in such files).
+    `header`: of any of the shots; they share a detector. `wavelengths_A`: one a frame. `noiseless`:
+    expected photons (float32) in place of counts (uint16, or uint32 where the largest count is the
+    largest of 16 bits, which stands for "no measurement" in such files).
 
-    Raises
-    ------
-    OutputError
-        The file exists and may not be replaced, or cannot be written.
+    Raises `OutputError`: the file exists and may not be replaced, or cannot be written.
     """
     with whole_hdf5(path, overwrite=overwrite) as (file, check_disk):
         entry = _group(file, "entry", "NXentry")

@@ -16,10 +16,9 @@ from deepfreak.formats.format import Format
 from deepfreak.formats.frame import Counts, FrameFile, require_shape
 from deepfreak.formats.geometry.geometry import Geometry
 from deepfreak.formats.hdf5.coverage import Coverage
-from deepfreak.formats.hdf5.links import open_to_read
+from deepfreak.formats.hdf5.links import open_to_read, writing_of
 from deepfreak.formats.hdf5.shapes import require_filters
 from deepfreak.formats.hdf5.stack import Stack
-from deepfreak.formats.hdf5.writing import writing_of
 from deepfreak.formats.pictures import from_root
 
 _MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -43,12 +42,9 @@ def open_hdf5(
 
     With `growing` it may lack frames, or hold none yet, and is opened beside its writer.
 
-    Raises
-    ------
-    FrameError
-        No image data set or several, a missing linked file or compression filter, or the modules
-        of a segmented detector without a geometry; a writer whose files others must not read, that
-        is without SWMR.
+    Raises `FrameError`: no image data set or several, a missing linked file or compression filter,
+    or the modules of a segmented detector without a geometry; a writer whose files others must not
+    read, that is without SWMR.
     """
     import hdf5plugin  # noqa: F401 - its import registers the compression filters
 
@@ -57,7 +53,11 @@ def open_hdf5(
         raise FrameError(writing.refusal)
     with open_to_read(path) as file:
         if _is_our_data_set(file):
-            yield _our_frames(file["images"], name)
+            images = file["images"]
+            require_shape(images.shape[1:])
+            require_filters(images)
+            count = int(images.shape[0])
+            yield FrameFile(count=count, read=lambda index: from_root(images[index], name, index))
             return
         stacked = Stack(file, name, geometry, channel, growing=growing)
         yield FrameFile(
@@ -77,21 +77,10 @@ def _is_our_data_set(file: h5py.File) -> bool:
     )
 
 
-def _our_frames(images: h5py.Dataset, name: str) -> FrameFile:
-    require_shape(images.shape[1:])
-    require_filters(images)
-    return FrameFile(
-        count=int(images.shape[0]), read=lambda index: from_root(images[index], name, index)
-    )
-
-
 def read_hdf5_array(path: Path, place: str | None = None) -> Counts:
     """Return a data set of an HDF5 file: at `place`, else the only mask in it.
 
-    Raises
-    ------
-    GeometryError
-        There is no such data set, or several.
+    Raises `GeometryError`: there is no such data set, or several.
     """
 
     def fits(node: object) -> bool:

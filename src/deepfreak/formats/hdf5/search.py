@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeGuard
 
 import h5py
 
@@ -14,10 +15,11 @@ from deepfreak.formats.hdf5.links import (
     linked_path,
     missing_file,
     open_to_read,
+    opened,
     source_file,
     sources_of,
+    writing_of,
 )
-from deepfreak.formats.hdf5.writing import writing_of
 
 _GROUPS = ("/entry/data", "/entry1/data", "/entry/instrument/detector")
 _PLACES = (
@@ -42,35 +44,19 @@ _MAX_PLACES = 1_000_000  # that a path with % may stand for
 
 @dataclass(frozen=True, slots=True)
 class FrameData:
-    """A data set with some of a file's frames.
+    """A data set with some of a file's frames."""
 
-    Attributes
-    ----------
-    data
-        None where it can not be had.
-    path
-        Where the file has it, which is not its name behind a link.
-    missing
-        The line that says which of its sources is not there.
-    """
-
-    data: h5py.Dataset | None
-    path: str
-    missing: str | None = None
+    data: h5py.Dataset | None  # None where it can not be had
+    path: str  # where the file has it, which is not its name behind a link
+    missing: str | None = None  # the line that says which of its sources is not there
 
 
 def find_parts(file: h5py.File, place: str | None = None) -> list[FrameData]:
     """Return the data sets that hold the frames of `file`, in order.
 
-    Parameters
-    ----------
-    place
-        Where they are, if a geometry says so; `%` in it stands for any group.
+    `place`: where they are, if a geometry says so; `%` in it stands for any group.
 
-    Raises
-    ------
-    FrameError
-        Nothing looks like images, or several unrelated data sets do.
+    Raises `FrameError`: nothing looks like images, or several unrelated data sets do.
     """
     if place is not None:
         return _at_place(file, place)
@@ -137,10 +123,7 @@ def _linked_parts(file: h5py.File) -> set[Path]:
     for name in _GROUPS:
         group = file.get(name)
         for key in group if isinstance(group, h5py.Group) else ():
-            try:
-                node = group[key]
-            except (KeyError, OSError, RuntimeError):
-                continue
+            node = opened(group, key)
             if _holds_images(node, min_side=1):
                 found |= files_behind(node)
     return found - {Path(file.filename).resolve()}
@@ -172,13 +155,7 @@ def _has(file: h5py.File, place: str) -> bool:
 
 
 def _at_place(file: h5py.File, place: str) -> list[FrameData]:
-    """Return what a geometry's `data` stands for.
-
-    Raises
-    ------
-    FrameError
-        Nothing.
-    """
+    """Return what a geometry's `data` stands for."""
     paths = list(_expanded(file, place)) if "%" in place else [place]
     parts = [part for path in paths if (part := _at(file, path)) is not None]
     if not parts:
@@ -212,10 +189,7 @@ def _by_number(name: str) -> tuple[tuple[int, int | str], ...]:
 def _at(file: h5py.File, name: str) -> FrameData | None:
     """Return the images at `name`, None where there are none."""
     folder, _, key = name.rpartition("/")
-    try:
-        group = file.get(folder or "/")
-    except (OSError, RuntimeError):
-        group = None
+    group = opened(file, folder or "/")
     if not isinstance(group, h5py.Group):
         broken = broken_link(file, folder) if _is_linked(file, folder) else None
         return None if broken is None else FrameData(None, name, not_there(name, broken))
@@ -331,7 +305,7 @@ def _search(file: h5py.File) -> list[FrameData]:
     return [_part(node) for node in found]
 
 
-def _holds_images(node: h5py.Group, *, min_side: int) -> bool:
+def _holds_images(node: object, *, min_side: int) -> TypeGuard[h5py.Dataset]:
     return (
         isinstance(node, h5py.Dataset)
         and node.dtype.kind in "iuf"

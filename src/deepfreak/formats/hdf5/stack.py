@@ -12,13 +12,12 @@ import numpy as np
 from deepfreak.errors import FrameError
 from deepfreak.formats.frame import Counts, Extent, Frame, Metadata, combined
 from deepfreak.formats.geometry.geometry import HC_EV_A, FileMask, Geometry
-from deepfreak.formats.hdf5.channels import Channel, channel_of
 from deepfreak.formats.hdf5.coverage import Coverage, first_and_last, holes
+from deepfreak.formats.hdf5.links import Writing, writing_of
 from deepfreak.formats.hdf5.masks import MaskOf, find_mask
 from deepfreak.formats.hdf5.metadata import FileMetadata
 from deepfreak.formats.hdf5.search import FrameData, find_parts, not_there
-from deepfreak.formats.hdf5.shapes import frame_axes, require_alike
-from deepfreak.formats.hdf5.writing import Writing, writing_of
+from deepfreak.formats.hdf5.shapes import Channel, channel_of, frame_axes, require_alike
 from deepfreak.formats.headers import metadata_from
 from deepfreak.formats.measured import make_frame
 
@@ -49,10 +48,7 @@ class _Group:
 class Stack:
     """The frames of an open file up to the first part whose file is missing.
 
-    Raises
-    ------
-    FrameError
-        As `open_hdf5`; with `growing` not for want of frames.
+    Raises `FrameError`: as `open_hdf5`; with `growing` not for want of frames.
     """
 
     def __init__(
@@ -180,11 +176,18 @@ class Stack:
 
     def _named_masks(self, part: FrameData) -> tuple[tuple[str, FileMask], ...]:
         """Return the masks that the geometry names in this file, each with its path."""
-        geometry = self._geometry
-        masks = () if geometry is None else geometry.masks
-        place = None if geometry is None else geometry.data_path
-        values = () if place is None else _placeholders(place, part.path)
-        return tuple((_filled(m.path, values), m) for m in masks if m.file is None)
+        if self._geometry is None:
+            return ()
+        wanted, found = (self._geometry.data_path or "").split("/"), part.path.split("/")
+        groups = [name for here, name in zip(wanted, found, strict=False) if here == "%"]
+        named = []
+        for mask in self._geometry.masks:
+            path = mask.path
+            for group in groups:  # each in the place of a %
+                path = path.replace("%", group, 1)
+            if mask.file is None:
+                named.append((path, mask))
+        return tuple(named)
 
     def _located(self, index: int) -> Metadata:
         """Return what the geometry says stands in this file."""
@@ -239,7 +242,7 @@ class Stack:
                 waiting, swmr = writing.line, writing.readable
                 if not writing.readable:
                     break
-            count = self._frames_of(part.data)
+            count = 1 if part.data.ndim == self._axes else int(part.data.shape[0])
             coverage = Coverage(part.data, self._axes)
             pieces.append(_Piece(part, start, count, coverage))
             runs = coverage.runs()
@@ -266,9 +269,6 @@ class Stack:
             missing_file=missing_file,
             swmr=swmr,
         )
-
-    def _frames_of(self, data: h5py.Dataset) -> int:
-        return 1 if data.ndim == self._axes else int(data.shape[0])
 
     def _nothing(self) -> str:
         """Return why there is no frame."""
@@ -297,19 +297,6 @@ class Stack:
                 return None
             total *= int(np.ravel(node[()])[0])
         return total if 0 < total < _MAX_IMAGES else None
-
-
-def _placeholders(place: str, path: str) -> tuple[str, ...]:
-    """Return what each % of `place` stands for in `path`."""
-    pairs = zip(place.split("/"), path.split("/"), strict=False)
-    return tuple(found for wanted, found in pairs if wanted == "%")
-
-
-def _filled(path: str, values: tuple[str, ...]) -> str:
-    """Return a geometry's path with `values` in the places of its %."""
-    for value in values:
-        path = path.replace("%", value, 1)
-    return path
 
 
 def _is_swmr(data: h5py.Dataset) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepfreak.live.messages import RunObserver
-from deepfreak.screening.calibration_file import Calibration
+from deepfreak.screening.calibration import Calibration
 from deepfreak.screening.policy import Policy
 
 if TYPE_CHECKING:

@@ -22,28 +22,15 @@ Point = tuple[Finite, Finite]
 
 @settings
 class Beamstop:
-    """A disc.
-
-    Parameters
-    ----------
-    radius_mm
-        Of the disc.
-    offset_mm
-        Its centre, (down, right) from the beam.
-    transmission
-        Share of the light that passes through it.
-    edge_mm
-        Width over which light fades at its edge: the penumbra of a crystal lit over that width.
-    distance_mm
-        Of its plane from the crystal; by default the detector's.
-    """
+    """A disc."""
 
     kind: Literal["beamstop"] = "beamstop"
-    radius_mm: Positive
-    offset_mm: Point = (0.0, 0.0)
-    transmission: Fraction = 0.0
+    radius_mm: Positive  # of the disc
+    offset_mm: Point = (0.0, 0.0)  # its centre, (down, right) from the beam
+    transmission: Fraction = 0.0  # share of the light that passes through it
+    # Width over which light fades at its edge: the penumbra of a crystal lit over that width
     edge_mm: NonNegative = 0.0
-    distance_mm: Positive | None = None
+    distance_mm: Positive | None = None  # of its plane from the crystal; by default the detector's
 
     def outside_mm(self, down: Array, right: Array) -> Array:
         """Return how far points are from its edge, negative within."""
@@ -54,25 +41,14 @@ class Beamstop:
 
 @settings
 class Bar:
-    """A straight bar across the whole image, or an arm from the beam outwards.
-
-    Parameters
-    ----------
-    width_mm
-        Of the bar.
-    angle_deg
-        Its direction, from right (0) to down (90).
-    offset_mm
-        A point of its middle line, (down, right) from the beam: where an arm begins.
-    arm
-        Whether it extends from there in its direction only.
-    """
+    """A straight bar across the whole image, or an arm from the beam outwards."""
 
     kind: Literal["bar"] = "bar"
-    width_mm: Positive
-    angle_deg: Finite = 0.0
+    width_mm: Positive  # of the bar
+    angle_deg: Finite = 0.0  # its direction, from right (0) to down (90)
+    # A point of its middle line, (down, right) from the beam: where an arm begins
     offset_mm: Point = (0.0, 0.0)
-    arm: bool = False
+    arm: bool = False  # whether it extends from there in its direction only
     transmission: Fraction = 0.0
     edge_mm: NonNegative = 0.0
     distance_mm: Positive | None = None
@@ -86,19 +62,12 @@ class Bar:
 
 @settings
 class HalfPlane:
-    """Everything beyond a straight edge: a wall, a nozzle's holder, a cryostream.
-
-    Parameters
-    ----------
-    beyond_mm
-        Distance of the edge from the beam; negative if the beam itself is behind it.
-    angle_deg
-        Direction in which it lies, from right (0) to down (90).
-    """
+    """Everything beyond a straight edge: a wall, a nozzle's holder, a cryostream."""
 
     kind: Literal["half-plane"] = "half-plane"
+    # Distance of the edge from the beam; negative if the beam itself is behind it
     beyond_mm: Finite
-    angle_deg: Finite = 0.0
+    angle_deg: Finite = 0.0  # direction in which it lies, from right (0) to down (90)
     transmission: Fraction = 0.0
     edge_mm: NonNegative = 0.0
     distance_mm: Positive | None = None
@@ -111,15 +80,10 @@ class HalfPlane:
 
 @settings
 class Shadow:
-    """A polygon.
-
-    Parameters
-    ----------
-    corners_mm
-        In order, each (down, right) from the beam. Where its sides cross, every second part counts.
-    """
+    """A polygon."""
 
     kind: Literal["shadow"] = "shadow"
+    # In order, each (down, right) from the beam. Where its sides cross, every second part counts.
     corners_mm: Annotated[tuple[Point, ...], Field(min_length=3)]
     transmission: Fraction = 0.0
     edge_mm: NonNegative = 0.0

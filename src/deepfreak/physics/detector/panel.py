@@ -14,27 +14,15 @@ NonNegativeCount = Annotated[int, Field(ge=0)]
 
 
 class Panel(NamedTuple):
-    """Where a panel's pixels are, in numbers that compiled loops take.
+    """Where a panel's pixels are, in numbers that compiled loops take."""
 
-    Parameters
-    ----------
-    image_size
-        Pixels along (slow, fast).
-    origin_mm
-        Outer corner of the first pixel, from the crystal, (3,).
-    fast_axis, slow_axis
-        Unit vectors in which the indices grow, (3,).
-    pixel_size_mm
-        Side of a pixel.
-    first
-        The panel's first pixel on the detector's canvas, (slow, fast).
-    """
-
-    image_size: tuple[int, int]
-    origin_mm: Array
+    image_size: tuple[int, int]  # pixels along (slow, fast)
+    origin_mm: Array  # outer corner of the first pixel, from the crystal, (3,)
+    # fast_axis, slow_axis: unit vectors in which the indices grow, (3,)
     fast_axis: Array
     slow_axis: Array
-    pixel_size_mm: float
+    pixel_size_mm: float  # side of a pixel
+    # The panel's first pixel on the detector's canvas, (slow, fast)
     first: tuple[int, int] = (0, 0)
 
     @property
@@ -46,8 +34,7 @@ class Panel(NamedTuple):
     def normal(self) -> Array:
         """Unit vector from the crystal towards the panel, perpendicular to it."""
         normal = np.cross(self.fast_axis, self.slow_axis)
-        outward: Array = normal if normal @ self.origin_mm > 0 else -normal
-        return outward
+        return normal if normal @ self.origin_mm > 0 else -normal
 
     @property
     def close_distance_mm(self) -> float:
@@ -58,10 +45,9 @@ class Panel(NamedTuple):
     def corners_mm(self) -> Array:
         """The panel's four outer corners, (4, xyz)."""
         rows, columns = self.image_size
-        corners: Array = self.origin_mm + self.pixel_size_mm * np.array(
+        return self.origin_mm + self.pixel_size_mm * np.array(
             [s * self.slow_axis + f * self.fast_axis for s in (0, rows) for f in (0, columns)]
         )
-        return corners
 
     def pixel_positions_mm(
         self, *, subpixel: tuple[float, float] = (0.5, 0.5), rows: slice = slice(None)
@@ -72,29 +58,20 @@ class Panel(NamedTuple):
         """
         i = (np.arange(self.image_size[0])[rows] + subpixel[0]) * self.pixel_size_mm
         j = (np.arange(self.image_size[1]) + subpixel[1]) * self.pixel_size_mm
-        positions: Array = (
+        return (
             self.origin_mm + i[:, None, None] * self.slow_axis + j[None, :, None] * self.fast_axis
         )
-        return positions
 
 
 @settings
 class PlacedPanel:
-    """A rectangle of the detector's canvas, and where it stands in the laboratory.
+    """A rectangle of the detector's canvas, and where it stands in the laboratory."""
 
-    Parameters
-    ----------
-    first, image_size
-        Its first pixel on the canvas, and how many there are, (slow, fast).
-    origin_mm
-        Outer corner of its first pixel, from the crystal.
-    fast_axis, slow_axis
-        Directions in which the indices grow; they need not have unit length.
-    """
-
+    # first, image_size: its first pixel on the canvas, and how many there are, (slow, fast)
     first: tuple[NonNegativeCount, NonNegativeCount] = (0, 0)
     image_size: tuple[Count, Count]
-    origin_mm: Vector
+    origin_mm: Vector  # outer corner of its first pixel, from the crystal
+    # fast_axis, slow_axis: directions in which the indices grow; they need not have unit length
     fast_axis: Vector = (0.0, 0.0, 1.0)
     slow_axis: Vector = (0.0, -1.0, 0.0)
 
@@ -122,19 +99,13 @@ class PlacedPanel:
 
 @settings
 class Modules:
-    """Equal modules side by side in one plane, with gaps that measure nothing between them.
+    """Equal modules side by side in one plane, with gaps that measure nothing between them."""
 
-    Parameters
-    ----------
-    rows, columns
-        How many stand along slow, and along fast.
-    module_size, gap
-        Pixels of a module and between two of them, (slow, fast). A PILATUS 1M has 5 rows and 2
-        columns of (195, 487) with a gap of (17, 7).
-    """
-
+    # rows, columns: how many stand along slow, and along fast
     rows: Count = 1
     columns: Count = 1
+    # module_size, gap: pixels of a module and between two of them, (slow, fast). A PILATUS 1M has 5
+    # rows and 2 columns of (195, 487) with a gap of (17, 7).
     module_size: tuple[Count, Count]
     gap: tuple[NonNegativeCount, NonNegativeCount] = (0, 0)
 

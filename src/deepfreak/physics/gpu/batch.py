@@ -28,10 +28,10 @@ from deepfreak.physics.detector import (
 from deepfreak.physics.experiment import Experiment
 from deepfreak.physics.exposure import truth_of
 from deepfreak.physics.gpu.device import Device, missing_on_this_machine
+from deepfreak.physics.scattering.amorphous import interpolate
+from deepfreak.physics.scattering.atoms import R_E_SQR_M2
 from deepfreak.physics.scattering.bragg import domains_of, panel_grid
 from deepfreak.physics.scattering.by_pixel import GAUSS, SHAPES, RenderedCrystal
-from deepfreak.physics.scattering.constants import R_E_SQR_M2
-from deepfreak.physics.scattering.tables import interpolate
 from deepfreak.physics.shot import Shot, Truth
 from deepfreak.physics.structure_factors.factors import STOL
 from deepfreak.settings import middle
@@ -61,12 +61,8 @@ class Renderer:
 
     Agrees with the CPU on expected photons to rounding. Its noise has the same distributions but
     its own random numbers: image i depends on (experiment, seed, i), and is the same in any batch
-    and on any GPU but for the last bit of its transcendental functions.
-
-    Raises
-    ------
-    BackendError
-        If there is no GPU, or the experiment has what only the CPU renders.
+    and on any GPU but for the last bit of its transcendental functions. Raises `BackendError` if
+    there is no GPU, or the experiment has what only the CPU renders.
     """
 
     def __init__(self, experiment: Experiment) -> None:

@@ -63,8 +63,7 @@ class Device:
 
     def get(self, tensor: Any) -> NDArray[Any]:
         """Return a copy of `tensor` on the host."""
-        copy: NDArray[Any] = np.array(tensor) if self._simulated else tensor.cpu().numpy()
-        return copy
+        return np.array(tensor) if self._simulated else tensor.cpu().numpy()
 
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """Return zeros on the device."""

@@ -22,8 +22,7 @@ from deepfreak.physics.detector import (
     missing_pixels,
     sensitivity_map,
 )
-from deepfreak.physics.noise.counting import count_with_dead_time
-from deepfreak.physics.noise.deviates import poisson
+from deepfreak.physics.noise.counting import count_with_dead_time, poisson
 from deepfreak.physics.noise.point_spread import point_spread
 
 Float = NDArray[np.float32]
@@ -36,12 +35,8 @@ MAX_PHOTONS = 1e12
 def detect(expected: Float, detector: Detector, rng: np.random.Generator) -> Counts:
     """Return the counts that `detector` reports for the `expected` photons, (slow, fast).
 
-    Gaps and dead pixels report 0.
-
-    Raises
-    ------
-    ValueError
-        If `expected` has not the detector's size, or is nowhere a number of photons.
+    Gaps and dead pixels report 0. Raises `ValueError` if `expected` has not the detector's size, or
+    is nowhere a number of photons.
     """
     if expected.shape != detector.image_size:
         raise ValueError(

@@ -32,12 +32,7 @@ def point_spread(photons: Float, *, fwhm_mm: float, pixel_size_mm: float) -> Flo
     `photons` with `point_spread_kernel`, which is met to 1e-4: the tails that reach far are summed
     on a grid of cells.
 
-    Parameters
-    ----------
-    photons
-        (slow, fast).
-    fwhm_mm
-        Full width at half maximum; 0 leaves the image as it is.
+    `photons` are (slow, fast); a full width at half maximum `fwhm_mm` of 0 leaves them as they are.
     """
     if fwhm_mm == 0:
         return photons
@@ -64,15 +59,13 @@ def _kernel(half_size: tuple[int, int], g: float) -> Float:
     x = (np.arange(-half_size[1], half_size[1] + 2) - 0.5)[None, :]
     # antiderivative of the kernel in x and y; four corners make a pixel's integral
     corner = np.arctan2(x * y, g * np.sqrt(g * g + x * x + y * y)) / (2 * np.pi)
-    kernel: Float = np.diff(np.diff(corner, axis=0), axis=1).astype(np.float32)
-    return kernel
+    return np.diff(np.diff(corner, axis=0), axis=1).astype(np.float32)
 
 
 def _near_share(distance_px: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return how much of the kernel at a distance is left to the pixels' grid, 1 to 0, smoothly."""
     t = np.clip((distance_px - FADE_FROM) / (FADE_TO - FADE_FROM), 0, 1)
-    share: NDArray[np.float64] = 1 - t * t * t * (10 - 15 * t + 6 * t * t)
-    return share
+    return 1 - t * t * t * (10 - 15 * t + 6 * t * t)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -3,6 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
+R_E_SQR_M2 = 7.94079248018965e-30  # classical electron radius squared
+AVOGADRO = 6.02214179e23
+
 Array = NDArray[np.float64]
 
 # (a, b) of S(stol) = sum of a (1 - exp(-b stol^2)), where a sum to Z: Balyuzi's form (Acta Cryst.

@@ -25,31 +25,18 @@ ROUND_FUDGE = 0.723601254558268
 
 
 class RenderedCrystal(NamedTuple):
-    """A mosaic crystal as it is rendered.
+    """A mosaic crystal as it is rendered."""
 
-    Parameters
-    ----------
-    F, hkl_min
-        Amplitudes in electrons, dense over a box of Miller indices that starts at `hkl_min`.
-    real_axes
-        (steps, 3, 3): rows a, b, c in A for each spindle step, before a domain turns them.
-    domains
-        (n, 3, 3) rotations.
-    cells
-        (3,) unit cells of a domain along a, b, c.
-    shape
-        SQUARE, ROUND, GAUSS or TOPHAT.
-    default_F
-        Amplitude outside the box.
-    """
-
+    # F, hkl_min: amplitudes in electrons, dense over a box of Miller indices that starts at
+    # `hkl_min`
     F: NDArray[np.float32]
     hkl_min: NDArray[np.int64]
+    # (steps, 3, 3): rows a, b, c in A for each spindle step, before a domain turns them
     real_axes: Array
-    domains: Array
-    cells: Array
-    shape: int
-    default_F: float = 0.0
+    domains: Array  # (n, 3, 3) rotations
+    cells: Array  # (3,) unit cells of a domain along a, b, c
+    shape: int  # SQUARE, ROUND, GAUSS or TOPHAT
+    default_F: float = 0.0  # amplitude outside the box
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -95,12 +82,7 @@ def by_pixel(
 ) -> None:
     """Add sum(F^2 F_latt^2) over subpixels, sources, spindle steps and domains to `image`.
 
-    Parameters
-    ----------
-    image
-        (slow, fast), float64.
-    sources
-        (n, 5): direction of travel, wavelength in A, weight.
+    `sources` are (n, 5): direction of travel, wavelength in A, weight.
     """
     F, hkl_min, cells = crystal.F, crystal.hkl_min, crystal.cells
     real_axes, domains = crystal.real_axes, crystal.domains

@@ -5,9 +5,8 @@ from numpy.typing import NDArray
 
 from deepfreak.physics.beam import Pulse
 from deepfreak.physics.detector import Detector
-from deepfreak.physics.scattering.atoms import incoherent
-from deepfreak.physics.scattering.constants import R_E_SQR_M2
-from deepfreak.physics.scattering.tables import photons_from_table
+from deepfreak.physics.scattering.amorphous import photons_from_table
+from deepfreak.physics.scattering.atoms import R_E_SQR_M2, incoherent
 from deepfreak.physics.structure_factors.factors import STOL, Composition
 from deepfreak.physics.structure_factors.wilson import AVERAGINE
 
@@ -31,8 +30,7 @@ RESIDUE_A3 = 267.0
 
 def debye_waller(B_A2: float, stol: Array) -> Array:
     """Return exp(-B stol^2), by which disorder weakens the amplitudes at `stol` in 1/A."""
-    damping: Array = np.exp(-B_A2 * stol**2)
-    return damping
+    return np.exp(-B_A2 * stol**2)
 
 
 def diffuse_intensity(mean_square: Array, *, B_A2: float, stol: Array) -> Array:
@@ -40,17 +38,10 @@ def diffuse_intensity(mean_square: Array, *, B_A2: float, stol: Array) -> Array:
 
     <F^2> (1 - exp(-2 B stol^2)): whole molecules displaced on their own scatter as much between the
     spots as these lose, at every angle (James, The Optical Principles of the Diffraction of X-rays,
-    1948, ch. V, for atoms).
-
-    Parameters
-    ----------
-    mean_square
-        Mean F^2 of the ordered crystal's reflections at `stol`, (n,).
-    B_A2
-        Mean square displacement times 8 pi^2.
+    1948, ch. V, for atoms). `mean_square` is the mean F^2 of the ordered crystal's reflections at
+    `stol`, (n,), `B_A2` the mean square displacement times 8 pi^2.
     """
-    lost: Array = mean_square * -np.expm1(-2 * B_A2 * stol**2)
-    return lost
+    return mean_square * -np.expm1(-2 * B_A2 * stol**2)
 
 
 def protein_of(cell_A3: float) -> Composition:
@@ -77,14 +68,8 @@ def disorder_photons(
 ) -> NDArray[np.float32]:
     """Return the expected photons that a pulse scatters beside the spots, (slow, fast).
 
-    r_e^2 x fluence x cells x intensity of a cell x solid angle x polarization.
-
-    Parameters
-    ----------
-    intensity
-        Of one cell in electrons^2 at `STOL`, (801,); see `Experiment.cell_intensity`.
-    cells
-        How many unit cells the beam meets.
+    r_e^2 x fluence x cells x intensity of a cell x solid angle x polarization, for the `cells` that
+    the beam meets, and the `intensity` of one as `Experiment.cell_intensity` gives it.
     """
     strength = R_E_SQR_M2 * pulse.fluence * cells
     return photons_from_table(pulse, detector, stol=STOL, F=np.sqrt(intensity), strength=strength)

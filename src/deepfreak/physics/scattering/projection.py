@@ -47,67 +47,41 @@ class Wave(NamedTuple):
 
 
 class Domains(NamedTuple):
-    """A mosaic crystal's domains, as they are before each one's own small rotation.
+    """A mosaic crystal's domains, as they are before each one's own small rotation."""
 
-    Parameters
-    ----------
-    real_axes, reciprocal_axes
-        Rows a, b, c in A and a*, b*, c* in 1/A.
-    cells
-        Unit cells along a, b, c.
-    shape
-        GAUSS or TOPHAT.
-    C
-        The inverse of M.
-    radius_sqr, radius
-        Where a spot ends: r^2, and the ellipsoid's largest semi-axis in 1/A.
-    elongation
-        The largest semi-axis over the smallest.
-    max_rotation
-        Largest misorientation in radian.
-    """
-
+    # real_axes, reciprocal_axes: rows a, b, c in A and a*, b*, c* in 1/A
     real_axes: Matrix
     reciprocal_axes: Matrix
-    cells: Vector
-    shape: int
-    C: Matrix
+    cells: Vector  # unit cells along a, b, c
+    shape: int  # GAUSS or TOPHAT
+    C: Matrix  # the inverse of M
+    # radius_sqr, radius: where a spot ends: r^2, and the ellipsoid's largest semi-axis in 1/A
     radius_sqr: float
     radius: float
-    elongation: float
-    max_rotation: float
+    elongation: float  # the largest semi-axis over the smallest
+    max_rotation: float  # largest misorientation in radian
 
 
 class PanelSpot(NamedTuple):
-    """A reflection's spot on a panel, the same for all its domains.
+    """A reflection's spot on a panel, the same for all its domains."""
 
-    Parameters
-    ----------
-    reachable
-        Whether a domain may bring it onto the panel.
-    Ce, eCe
-        C e, for e along its diffracted beam, and e C e.
-    ff, fs, ss
-        The quadratic form by which hr_sqr grows about the spot's centre, along fast and slow.
-    half_fast, half_slow
-        Its half extents in subpixels.
-    inside, outside
-        Below and above which value of the form a subpixel is surely in and surely out.
-    max_error
-        The largest excitation error in 1/A that still reaches the sphere.
-    """
-
-    reachable: bool
+    reachable: bool  # whether a domain may bring it onto the panel
+    # Ce, eCe: C e, for e along its diffracted beam, and e C e
     Ce: Vector
     eCe: float
+    # ff, fs, ss: the quadratic form by which hr_sqr grows about the spot's centre, along fast and
+    # slow
     ff: float
     fs: float
     ss: float
+    # half_fast, half_slow: its half extents in subpixels
     half_fast: float
     half_slow: float
+    # inside, outside: below and above which value of the form a subpixel is surely in and surely
+    # out
     inside: float
     outside: float
-    max_error: float
+    max_error: float  # the largest excitation error in 1/A that still reaches the sphere
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from deepfreak.errors import FetchError, OutputError, StructureError
-from deepfreak.physics.structure_factors.coordinates import GZIP_MAGIC, read_coordinates
+from deepfreak.physics.structure_factors.model import GZIP_MAGIC, read_coordinates
 from deepfreak.storage.files import cache_folder, written_whole
 
 if TYPE_CHECKING:
@@ -39,30 +39,17 @@ def fetch_entry(
     """Download the mmCIF file of a PDB entry and return where it is.
 
     The file gets its name only when it is whole, gzipped mmCIF of this very entry, with a cell and
-    atoms. Runs its own event loop, so it cannot be called from a running one.
+    atoms. Runs its own event loop, so it cannot be called from a running one. Raises `FetchError`
+    when the download fails or brings something else; `OutputError` when the file is there already
+    and `overwrite` is not set, or cannot be written.
 
-    Parameters
-    ----------
-    pdb_id
-        Four characters ("4RVY") or the extended form ("pdb_00004rvy").
-    folder
-        Where to put `ID.cif.gz`; None is where `pdb:ID` looks for it.
-    url
-        Folder of the archive or a mirror of it.
-    timeout_s
-        Limit in seconds on the whole download.
-    progress
-        Called with the bytes received and, if the server states it, their total.
-    max_bytes, max_text_bytes
-        Limits on the file, and on its text once it is decompressed.
-
-    Raises
-    ------
-    FetchError
-        When the download fails or brings something else.
-    OutputError
-        When the file is there already and `overwrite` is not set, or cannot be written.
+    `pdb_id` has four characters ("4RVY") or the extended form ("pdb_00004rvy"). `ID.cif.gz` goes
+    into `folder`, by default where `pdb:ID` looks for it. `url` is a folder of the archive or a
+    mirror. `progress` is called with the bytes received and, if the server states it, their total.
+    `timeout_s` limits the whole download, `max_bytes` the file, `max_text_bytes` its text.
     """
+    import httpx
+
     name = canonical_id(pdb_id)
     path = entry_path(pdb_id, folder=folder)
     if path.exists() and not overwrite:
@@ -70,9 +57,21 @@ def fetch_entry(
     address = f"{url.rstrip('/')}/{name}.cif.gz"
     try:
         with written_whole(path) as draft:
-            _download(address, draft, max_bytes=max_bytes, timeout_s=timeout_s, progress=progress)
+            asyncio.run(_receive(address, draft, max_bytes, timeout_s, progress))
             draft.flush()
             _check_entry(Path(draft.name), name, address, max_text_bytes)
+    except TimeoutError:
+        raise FetchError(
+            f"{address}: no complete file within {timeout_s:g} s; try again or raise --timeout"
+        ) from None
+    except httpx.TimeoutException as error:
+        raise FetchError(f"{address}: the server is silent; try again later") from error
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        reason = str(error) or type(error).__name__
+        raise FetchError(
+            f"{address}: cannot be fetched: {reason}; "
+            "check the network, or name a mirror with --url"
+        ) from error
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
     return path
@@ -93,10 +92,7 @@ def canonical_id(pdb_id: str) -> str:
 def entry_path(pdb_id: str, *, folder: Path | None = None) -> Path:
     """Return where the coordinates of an entry are kept, whether they are there or not.
 
-    Raises
-    ------
-    OutputError
-        When no folder is known.
+    Raises `OutputError` when no folder is known.
     """
     if folder is None:
         known = cache_folder()
@@ -106,33 +102,6 @@ def entry_path(pdb_id: str, *, folder: Path | None = None) -> Path:
             )
         folder = known / "pdb"
     return folder / f"{canonical_id(pdb_id)}.cif.gz"
-
-
-def _download(
-    address: str,
-    draft: BinaryIO,
-    *,
-    max_bytes: int,
-    timeout_s: float,
-    progress: Callable[[int, int | None], None] | None,
-) -> None:
-    """Write what is at `address` into `draft`, or raise `FetchError`."""
-    import httpx
-
-    try:
-        asyncio.run(_receive(address, draft, max_bytes, timeout_s, progress))
-    except TimeoutError:
-        raise FetchError(
-            f"{address}: no complete file within {timeout_s:g} s; try again or raise --timeout"
-        ) from None
-    except httpx.TimeoutException as error:
-        raise FetchError(f"{address}: the server is silent; try again later") from error
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        reason = str(error) or type(error).__name__
-        raise FetchError(
-            f"{address}: cannot be fetched: {reason}; "
-            "check the network, or name a mirror with --url"
-        ) from error
 
 
 async def _receive(
@@ -158,7 +127,8 @@ async def _receive(
         client.stream("GET", address, headers={"Accept-Encoding": "identity"}) as response,
     ):
         _check_response(response, address)
-        total = _announced_bytes(response)
+        length = response.headers.get("Content-Length", "")
+        total = int(length) if re.fullmatch(r"[0-9]{1,18}", length, re.ASCII) else None
         received = 0
         if total is None or total <= max_bytes:
             async for chunk in response.aiter_raw(CHUNK_BYTES):
@@ -184,12 +154,6 @@ def _check_response(response: httpx.Response, address: str) -> None:
     hops = [*response.history, response]
     if address.startswith("https:") and any(hop.url.scheme != "https" for hop in hops):
         raise FetchError(f"{address}: redirected to an address without https; not followed")
-
-
-def _announced_bytes(response: httpx.Response) -> int | None:
-    """Return the length that the server promised, if it gave a sensible one."""
-    length = response.headers.get("Content-Length", "")
-    return int(length) if re.fullmatch(r"[0-9]{1,18}", length, re.ASCII) else None
 
 
 def _check_entry(draft: Path, name: str, address: str, max_text_bytes: int) -> None:

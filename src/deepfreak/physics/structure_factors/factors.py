@@ -35,42 +35,24 @@ Composition = tuple[tuple[str, float], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StructureFactors:
-    """Amplitudes of a crystal's reflections, expanded to P1.
+    """Amplitudes of a crystal's reflections, expanded to P1."""
 
-    Attributes
-    ----------
-    F
-        float32, indexed `[h - h_min, k - k_min, l - l_min]`, in electrons per unit cell. Both
-        Friedel mates are present; a reflection that is absent or was never listed is 0, or
-        `default_F` if the file was read with one.
-    hkl_min
-        Index of `F[0, 0, 0]`; the box is symmetric, so `F` has `1 - 2 * hkl_min` entries an axis.
-    cell
-        a, b, c in angstrom and alpha, beta, gamma in degrees.
-    space_group
-        Hermann-Mauguin symbol of the crystal (the amplitudes themselves are in P1).
-    d_min_A
-        Resolution to which reflections are present.
-    source
-        Where the amplitudes come from, for people and manifests.
-    default_F
-        What `lookup` gives outside the box.
-    composition
-        Elements and how many atoms of each a unit cell has, as far as `F` was computed from atoms:
-        without solvent and mostly without hydrogen. Empty where it is not known.
-    lost
-        What B factors took from the mean F^2, in electrons^2 of a cell at `STOL`; 0 where that is
-        not known.
-    """
-
+    # float32, indexed `[h - h_min, k - k_min, l - l_min]`, in electrons per unit cell. Both Friedel
+    # mates are present; a reflection that is absent or was never listed is 0, or `default_F` if the
+    # file was read with one.
     F: npt.NDArray[np.float32]
+    # Index of `F[0, 0, 0]`; the box is symmetric, so `F` has `1 - 2 * hkl_min` entries an axis
     hkl_min: tuple[int, int, int]
-    cell: UnitCell
-    space_group: str
-    d_min_A: float
-    source: str
-    default_F: float = 0.0
+    cell: UnitCell  # a, b, c in angstrom and alpha, beta, gamma in degrees
+    space_group: str  # Hermann-Mauguin symbol of the crystal (the amplitudes themselves are in P1)
+    d_min_A: float  # resolution to which reflections are present
+    source: str  # where the amplitudes come from, for people and manifests
+    default_F: float = 0.0  # what `lookup` gives outside the box
+    # Elements and how many atoms of each a unit cell has, as far as `F` was computed from atoms:
+    # without solvent and mostly without hydrogen. Empty where it is not known.
     composition: Composition = ()
+    # What B factors took from the mean F^2, in electrons^2 of a cell at `STOL`; 0 where that is not
+    # known
     lost: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros_like(STOL))
 
     def __post_init__(self) -> None:
@@ -140,8 +122,7 @@ def reciprocal_metric(cell: UnitCell) -> npt.NDArray[np.float64]:
     """Return the products of a*, b* and c* with each other, (3, 3) in 1/A^2."""
     cos = np.cos(np.radians(cell[3:]))
     angles = np.array([[1, cos[2], cos[1]], [cos[2], 1, cos[0]], [cos[1], cos[0], 1]])
-    metric: npt.NDArray[np.float64] = np.linalg.inv(np.outer(cell[:3], cell[:3]) * angles)
-    return metric
+    return np.linalg.inv(np.outer(cell[:3], cell[:3]) * angles)
 
 
 def check_box(largest_hkl: Sequence[float], *, what: str) -> None:
@@ -188,23 +169,15 @@ def expand_to_p1(
 ) -> StructureFactors:
     """Spread amplitudes over all their symmetry equivalents and Friedel mates.
 
-    Parameters
-    ----------
-    hkl, F
-        (n, 3) indices and (n,) amplitudes in electrons. Where both mates of a Friedel pair are
-        listed each keeps its own amplitude; where one is, the other gets the same.
-    default_F
-        Amplitude of reflections that are not listed, except where the space group has them absent.
-    composition
-        Elements and atoms of each in the whole cell, if known.
+    Raises `StructureError` when the box that holds the indices would be too large.
 
-    Raises
-    ------
-    StructureError
-        When the box that holds the indices would be too large.
+    `hkl` are (n, 3) indices, `F` (n,) amplitudes in electrons. Where both mates of a Friedel pair
+    are listed each keeps its own amplitude; where one is, the other gets the same. `default_F` is
+    the amplitude of reflections that are not listed, except where the space group has them absent.
     """
     hkl = hkl.astype(np.int64)
-    rotations = _rotations(group)
+    # row vectors hkl turn by hkl @ R
+    rotations = [np.array(op.rot, np.int64) // op.DEN for op in group.operations().sym_ops]
     largest = np.max([np.abs(hkl @ rotation).max(axis=0) for rotation in rotations], axis=0)
     check_box(largest, what=f"the largest index {tuple(largest.tolist())}")
     box = np.full(2 * largest + 1, default_F, dtype=np.float32)
@@ -230,11 +203,6 @@ def expand_to_p1(
         default_F=default_F,
         composition=composition,
     )
-
-
-def _rotations(group: gemmi.SpaceGroup) -> list[npt.NDArray[np.int64]]:
-    """Return the rotation of each symmetry operation; row vectors hkl turn by `hkl @ R`."""
-    return [np.array(op.rot, dtype=np.int64) // op.DEN for op in group.operations().sym_ops]
 
 
 def _clear_absences(box: npt.NDArray[np.float32], group: gemmi.SpaceGroup) -> None:

@@ -1,16 +1,17 @@
-"""Structure factors of an atomic model in its disordered solvent."""
+"""Atomic models from PDB and mmCIF files, and their structure factors in disordered solvent."""
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from dataclasses import replace
-from math import prod
+from math import isfinite, prod
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from deepfreak.errors import StructureError
 from deepfreak.physics.scattering.atoms import coherent
-from deepfreak.physics.structure_factors.coordinates import read_coordinates
 from deepfreak.physics.structure_factors.factors import (
     MAX_BOX_ENTRIES,
     STOL,
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     import gemmi
     import numpy.typing as npt
 
+MAX_FILE_BYTES = 512 * 1024**2
+GZIP_MAGIC = b"\x1f\x8b"
+
 # The density is sampled at d_min / (2 rate). At gemmi's default of 1.5 what folds back at the
 # highest indices is 3e-4 of the RMS amplitude, here a tenth of that.
 GRID_RATE = 1.75
@@ -38,6 +42,82 @@ MASK_POINTS_PER_D_MIN = 3
 MAX_MASK_SPACING_A = 0.8
 
 
+def read_coordinates(path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> gemmi.Structure:
+    """Read the atoms of a crystal from a PDB or mmCIF file, plain or gzipped.
+
+    Strict non-crystallographic symmetry is expanded. `max_bytes` limits the text after
+    decompression. Raises `StructureError` for a file that cannot be read, holds no atoms, or
+    whose cell is missing or contradicts its space group.
+    """
+    import gemmi
+
+    text = _read_text(path, max_bytes)
+    kind = gemmi.CoorFormat.Mmcif if _looks_like_cif(text) else gemmi.CoorFormat.Pdb
+    try:
+        structure = gemmi.read_structure_string(text, format=kind)
+    except (RuntimeError, ValueError) as error:
+        raise StructureError(f"{path}: expected a PDB or mmCIF file, but {error}") from error
+    if not len(structure) or not structure[0].count_atom_sites():
+        raise StructureError(f"{path}: expected a PDB or mmCIF file with atoms, found none")
+    _check_symmetry(structure, path)
+    for site in structure[0].all():
+        atom = site.atom
+        if not all(isfinite(x) for x in (*atom.pos.tolist(), atom.occ, atom.b_iso)):
+            raise StructureError(f"{path}: expected numbers, atom {site} has none; repair the file")
+    if any(not op.given for op in structure.ncs):
+        structure.expand_ncs(gemmi.HowToNameCopiedChain.Short)
+    return structure
+
+
+def _check_symmetry(structure: gemmi.Structure, path: Path) -> None:
+    """Raise `StructureError` unless cell and space group are there and agree."""
+    if not structure.cell.is_crystal():
+        raise StructureError(
+            f"{path}: expected the unit cell of a crystal (CRYST1 or _cell), found none; "
+            "add it to the file"
+        )
+    if not structure.spacegroup_hm:
+        raise StructureError(
+            f"{path}: expected a space group beside the cell, found none; add it to the file"
+        )
+    try:
+        crystal_symmetry(structure.cell.parameters, structure.spacegroup_hm)
+    except StructureError as error:
+        raise StructureError(f"{path}: {error}") from None
+
+
+def _looks_like_cif(text: bytes) -> bool:
+    """Tell whether the first line that is not a comment opens a CIF data block."""
+    for line in text[:65536].splitlines():
+        word = line.strip()
+        if word and not word.startswith(b"#"):
+            return word[:5].lower() == b"data_"
+    return False
+
+
+def _read_text(path: Path, max_bytes: int) -> bytes:
+    """Return the file's content, decompressed, of at most `max_bytes`."""
+    try:
+        with path.open("rb") as raw:
+            zipped = raw.read(2) == GZIP_MAGIC
+            raw.seek(0)
+            if zipped:
+                with gzip.GzipFile(fileobj=raw) as unzipped:
+                    text = unzipped.read(max_bytes + 1)
+            else:
+                text = raw.read(max_bytes + 1)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise StructureError(f"{path}: expected an intact gzip file, but {error}") from error
+    except OSError as error:
+        raise StructureError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if len(text) > max_bytes:
+        raise StructureError(
+            f"{path}: expected at most {max_bytes / 1e6:.0f} MB of coordinates, found more; "
+            "give a single crystal structure"
+        )
+    return text
+
+
 def from_model(
     path: Path, *, d_min_A: float, k_sol: float = 0.35, B_sol_A2: float = 46.0
 ) -> StructureFactors:
@@ -46,26 +126,12 @@ def from_model(
     F = F_atoms + k_sol exp(-B_sol stol^2) F_mask with stol = sin(theta)/wavelength: the atoms by
     FFT of their density (IT92 form factors, no anomalous scattering), the mask as 1 in the solvent
     and 0 in the molecule. The first model of the file is used. F(0, 0, 0) is left 0: it is the
-    direct beam.
+    direct beam. Raises `StructureError` when the file or its cell cannot be used, or the resolution
+    asks for too large a grid. Appendix A of the paper, after Tronrud (1997), computed as
+    phenix.fmodel does.
 
-    Parameters
-    ----------
-    path
-        PDB or mmCIF file, plain or gzipped.
-    d_min_A
-        Resolution limit in angstrom.
-    k_sol, B_sol_A2
-        Density of the solvent in electrons/A^3 and the smearing of its surface in A^2; `k_sol=0`
-        leaves vacuum between the molecules.
-
-    Raises
-    ------
-    StructureError
-        When the file or its cell cannot be used, or the resolution asks for too large a grid.
-
-    Notes
-    -----
-    Appendix A of the paper, after Tronrud (1997), computed as phenix.fmodel does.
+    `path` is a PDB or mmCIF file, plain or gzipped; `k_sol` and `B_sol_A2` are the density of the
+    solvent in electrons/A^3 and the smearing of its surface in A^2; `k_sol=0` leaves vacuum.
     """
     if not (0 <= k_sol < np.inf and 0 <= B_sol_A2 < np.inf):
         raise StructureError(

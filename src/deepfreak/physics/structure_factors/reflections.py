@@ -30,27 +30,14 @@ PLUS, MINUS = "(+)", "(-)"
 def from_mtz(path: Path, *, column: str | None = None, default_F: float = 0.0) -> StructureFactors:
     """Read amplitudes from an MTZ file and expand them to P1.
 
-    Parameters
-    ----------
-    path
-        MTZ file with a cell and a space group. The cell is that of the column's data set where it
-        is known, else that of the whole file.
-    column
-        Label of the amplitudes; for an anomalous pair `NAME(+)`, `NAME(-)` the label of either or
-        the bare NAME. None takes the first of FMODEL, F-MODEL, FC, F, FP, FOBS, F-OBS that is
-        there, else the only one.
-    default_F
-        Amplitude in electrons of reflections that the file does not list.
+    Raises `StructureError` when the file cannot be used, or the choice of a column is not clear;
+    the message lists the candidates. Observed amplitudes are rarely on absolute scale; they are
+    taken as they stand.
 
-    Raises
-    ------
-    StructureError
-        When the file cannot be used, or the choice of a column is not clear; the message lists
-        the candidates.
-
-    Notes
-    -----
-    Observed amplitudes are rarely on absolute scale; they are taken as they stand.
+    The cell is that of the column's data set where it is known, else that of the whole file.
+    `column` is the label of the amplitudes; for an anomalous pair `NAME(+)`, `NAME(-)` the label of
+    either or the bare NAME. None takes the first of FMODEL, F-MODEL, FC, F, FP, FOBS, F-OBS that is
+    there, else the only one. `default_F` is that of reflections that the file does not list.
     """
     import gemmi
 
@@ -66,8 +53,10 @@ def from_mtz(path: Path, *, column: str | None = None, default_F: float = 0.0) -
         )
     labels = _amplitude_labels(mtz, column, path)
     columns = [mtz.column_with_label(label) for label in labels]
+    own = mtz.dataset(columns[0].dataset_id).cell.parameters
+    known = min(own[:3]) > 0 and max(own[:3]) > 1
     try:
-        cell, group = crystal_symmetry(_cell_of(columns[0], mtz), mtz.spacegroup.xhm())
+        cell, group = crystal_symmetry(own if known else mtz.cell.parameters, mtz.spacegroup.xhm())
     except StructureError as error:
         raise StructureError(f"{path}: {error}") from None
     hkl = mtz.make_miller_array()
@@ -87,33 +76,18 @@ def from_mtz(path: Path, *, column: str | None = None, default_F: float = 0.0) -
     )
 
 
-def _cell_of(column: gemmi.Mtz.Column, mtz: gemmi.Mtz) -> Sequence[float]:
-    """Return the cell of a column's data set, or the file's where that one is unknown."""
-    own: Sequence[float] = mtz.dataset(column.dataset_id).cell.parameters
-    return own if min(own[:3]) > 0 and max(own[:3]) > 1 else mtz.cell.parameters
-
-
 def from_hkl_text(
     path: Path, *, cell: Sequence[float], space_group: str = "P 1", default_F: float = 0.0
 ) -> StructureFactors:
     """Read nanoBragg's text, `h k l F` a line, and expand it to P1.
 
     Blank lines and what follows a `#` are skipped. A reflection given twice has its last value.
+    Raises `StructureError` for a line that does not hold three integers and an amplitude, with its
+    number.
 
-    Parameters
-    ----------
-    path
-        Text file; it names no cell and no symmetry.
-    cell, space_group
-        a, b, c in angstrom and alpha, beta, gamma in degrees; the group by which the list is to be
-        expanded, "P 1" when every equivalent is listed.
-    default_F
-        Amplitude in electrons of reflections that the file does not list.
-
-    Raises
-    ------
-    StructureError
-        For a line that does not hold three integers and an amplitude, with its number.
+    The file names no cell (a, b, c in angstrom and alpha, beta, gamma in degrees) and no space
+    group, by which the list is expanded: "P 1" when every equivalent is listed. `default_F` is the
+    amplitude in electrons of reflections that the file does not list.
     """
     _check_size(path)
     unit_cell, group = crystal_symmetry(cell, space_group)

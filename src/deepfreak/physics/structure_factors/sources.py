@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import asdict
 from functools import partial
 from math import prod
@@ -14,14 +15,20 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from deepfreak.errors import StructureError
-from deepfreak.physics.structure_factors.cache import cached
+from deepfreak.physics.structure_factors.factors import StructureFactors
+from deepfreak.physics.structure_factors.model import from_model
+from deepfreak.physics.structure_factors.reflections import from_hkl_text, from_mtz
+from deepfreak.physics.structure_factors.wilson import wilson
+from deepfreak.storage.cache import KeyedCache, key_of
+from deepfreak.storage.files import cache_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
-    from deepfreak.physics.structure_factors.factors import StructureFactors
+# Increase it when the same settings give other numbers or the layout of the file changes.
+GENERATION = 5
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 PDB_PREFIX = "pdb:"
@@ -30,6 +37,41 @@ FEW_REFLECTIONS = 500_000
 # Electrons: less than a hundredth of what one hydrogen atom scatters is what rounding leaves.
 MIN_AMPLITUDE = 0.01
 Cell = tuple[float, float, float, float, float, float]
+
+
+def cached(
+    settings: Mapping[str, Any], compute: Callable[[], StructureFactors]
+) -> StructureFactors:
+    """Return the structure factors of `settings`, from the cache or from `compute`.
+
+    `settings` are all that determines the numbers, as JSON values; for files, the hash of their
+    content.
+    """
+    folder = cache_folder()
+    cache = KeyedCache(None if folder is None else folder / "structure_factors", ".npz")
+    key = key_of({"generation": GENERATION, **settings})
+    stored = cache.load_arrays(key)
+    if stored is not None:
+        return _unpack(stored)
+    factors = compute()
+    cache.store_arrays(key, _pack(factors))
+    return factors
+
+
+def _pack(factors: StructureFactors) -> dict[str, NDArray[Any]]:
+    """Return the arrays as they are, and all other fields as the JSON text "about"."""
+    fields = {name: getattr(factors, name) for name in StructureFactors.__dataclass_fields__}
+    arrays = {name: fields.pop(name) for name in ("F", "lost")}
+    return {**arrays, "about": np.array(json.dumps(fields))}
+
+
+def _unpack(arrays: Mapping[str, NDArray[Any]]) -> StructureFactors:
+    """Return what `_pack` packed; JSON makes lists of tuples."""
+    about = json.loads(str(arrays["about"]))
+    about["composition"] = tuple(map(tuple, about["composition"]))
+    for name in ("hkl_min", "cell"):
+        about[name] = tuple(about[name])
+    return StructureFactors(F=arrays["F"], lost=arrays["lost"], **about)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -86,31 +128,25 @@ def source_of_file(file: str) -> Model | Reflections:
 def structure_factors_for(source: Wilson | Model | Reflections, d_min_A: float) -> StructureFactors:
     """Return the structure factors of a source, from the cache where it has been computed before.
 
-    Parameters
-    ----------
-    source
-        Settings; a relative `file` is looked for in the current directory.
-    d_min_A
-        Resolution limit of what is computed. A file of reflections is used as far as it goes.
-
-    Raises
-    ------
-    StructureError
-        When the source cannot be used, or nothing of it diffracts as far as `d_min_A`.
+    A relative `file` of the source is looked for in the current directory. `d_min_A` limits what is
+    computed; a file of reflections is used as far as it goes.
+    Raises `StructureError` when the source cannot be used, or nothing of it diffracts as far as
+    `d_min_A`.
     """
     settings = asdict(source)
     compute: Callable[[], StructureFactors]
     match source:
         case Wilson():
             settings["d_min_A"] = d_min_A
-            compute = partial(_wilson, source, d_min_A)
+            compute = partial(wilson, **{k: v for k, v in settings.items() if k != "kind"})
             if prod(source.cell[:3]) < FEW_REFLECTIONS * d_min_A**3:
                 # as quick as reading a file, of which there could be thousands
                 return _diffracting(compute(), d_min_A, faintest=MIN_AMPLITUDE)
         case Model():
             path = _coordinate_file(source.file)
             settings |= {"d_min_A": d_min_A, "file": path.name, "content": _content_hash(path)}
-            compute = partial(_model, source, path, d_min_A)
+            solvent = {"k_sol": source.k_sol, "B_sol_A2": source.B_sol_A2}
+            compute = partial(from_model, path, d_min_A=d_min_A, **solvent)
         case Reflections():
             path = Path(source.file)
             settings |= {"file": path.name, "content": _content_hash(path)}
@@ -132,8 +168,7 @@ def _diffracting(factors: StructureFactors, d_min_A: float, *, faintest: float) 
 
     def reachable(hkl: NDArray[np.int64]) -> NDArray[np.bool_]:
         inverse_d2 = cell.calculate_1_d2_array(hkl.astype(np.int32))
-        found: NDArray[np.bool_] = (inverse_d2 > 0) & (inverse_d2 * d_min_A**2 <= 1)
-        return found
+        return (inverse_d2 > 0) & (inverse_d2 * d_min_A**2 <= 1)
 
     strongest = np.array(np.unravel_index(F.argmax(), F.shape)) - middle
     if F.max() > faintest and reachable(strongest[None]).any():
@@ -149,23 +184,7 @@ def _diffracting(factors: StructureFactors, d_min_A: float, *, faintest: float) 
     )
 
 
-def _wilson(source: Wilson, d_min_A: float) -> StructureFactors:
-    from deepfreak.physics.structure_factors.wilson import wilson
-
-    settings: dict[str, Any] = asdict(source)
-    del settings["kind"]
-    return wilson(**settings, d_min_A=d_min_A)
-
-
-def _model(source: Model, path: Path, d_min_A: float) -> StructureFactors:
-    from deepfreak.physics.structure_factors.model import from_model
-
-    return from_model(path, d_min_A=d_min_A, k_sol=source.k_sol, B_sol_A2=source.B_sol_A2)
-
-
 def _reflections(source: Reflections, path: Path) -> StructureFactors:
-    from deepfreak.physics.structure_factors.reflections import from_hkl_text, from_mtz
-
     if path.suffix.lower() == ".mtz":
         if source.cell is not None or source.space_group is not None:
             raise StructureError(

@@ -49,27 +49,13 @@ def wilson(
     stol = sin(theta)/wavelength: F^2 is exponential for acentric reflections and chi-squared with
     one degree of freedom for centric ones (Wilson, Acta Cryst. 2, 318, 1949). The solvent between
     the molecules takes (1 - k_sol exp(-B_sol stol^2)) of the amplitude. F(0, 0, 0) is left 0: it is
-    the direct beam. An amplitude depends on `seed` and its indices alone, not on `d_min_A`.
+    the direct beam. An amplitude depends on `seed` and its indices alone, not on `d_min_A`. Raises
+    `StructureError` when the space group does not allow the cell or a number makes no sense.
 
-    Parameters
-    ----------
-    cell, space_group
-        a, b, c in angstrom and alpha, beta, gamma in degrees; Hermann-Mauguin symbol.
-    atoms_per_asu
-        Atoms other than hydrogen in the asymmetric unit, of a protein's mean composition.
-    B_A2
-        Overall B factor.
-    k_sol, B_sol_A2
-        Depth (0 to 1) and B factor of the damping by solvent at low angles.
-    d_min_A
-        Resolution limit.
-    seed
-        0 <= seed < 2^64.
-
-    Raises
-    ------
-    StructureError
-        When the space group does not allow the cell or a number makes no sense.
+    `cell` is a, b, c in angstrom and alpha, beta, gamma in degrees; `atoms_per_asu` counts atoms
+    other than hydrogen, of a protein's mean composition; `B_A2` is the overall B factor; `k_sol` (0
+    to 1) and `B_sol_A2` are depth and B factor of the damping by solvent at low angles; 0 <= `seed`
+    < 2^64.
     """
     _check_settings(atoms_per_asu, B_A2, k_sol, B_sol_A2, seed)
     unit_cell, group = crystal_symmetry(cell, space_group)

@@ -6,21 +6,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deepfreak.datasets.randomised.amplitudes import (
+from deepfreak.datasets.randomised.crystals import (
+    CENTRINGS,
     CUBIC,
     HEXAGONAL,
     MONOCLINIC,
     ORTHORHOMBIC,
     TETRAGONAL,
     TRICLINIC,
-    intensities,
-)
-from deepfreak.datasets.randomised.crystals import (
-    CENTRINGS,
     Blur,
     Lattice,
     _seen,
     bragg_spots,
+    intensities,
 )
 from deepfreak.datasets.randomised.geometry import Geometry
 from deepfreak.datasets.randomised.spots import ONE_BLOB

@@ -133,10 +133,12 @@ def test_counts_are_what_is_expected_of_them(family):
     recorded = taken(detector, background, np.zeros_like(background))
     inner = recorded.usable & (np.abs(recorded.light - 6) < 0.01)
     assert inner.mean() > 0.5
-    off = (recorded.frame.counts[inner].astype(float) - recorded.level[inner]) / recorded.photon
+    off = (
+        recorded.frame.counts[inner].astype(float) - recorded.level[inner]
+    ) / recorded.detector.gain
     assert abs(off.mean()) < 0.02
     # point spread takes variance from pixels, never adds to it
-    variance = 6 + detector.noise_photons**2 + 1 / 12 / recorded.photon**2
+    variance = 6 + detector.noise_photons**2 + 1 / 12 / recorded.detector.gain**2
     assert off.var() < 1.05 * variance
     if detector.counting:
         assert off.var() > 0.95 * variance
@@ -227,7 +229,7 @@ def test_bright_spots_are_seen_and_spots_without_light_are_not(family):
         background, light, slow, fast = scene(detector.shape, rng, photons=400.0, spots=80)
         bright = taken(detector, background, light)
         found = visible_spots(bright, slow, fast)
-        there = np.isfinite(bright.places(slow, fast)[0])
+        there = np.isfinite(frame_places(bright.detector, slow, fast)[0])
         assert found.visible.sum() > 0.5 * there.sum()
         none = replace(taken(detector, background, np.zeros_like(light)), spots=bright.spots)
         assert visible_spots(none, slow, fast).visible.mean() <= 0.013  # one of 80

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deepfreak.datasets.randomised.geometry import Geometry
-from deepfreak.datasets.randomised.light import Light, Texture
+from deepfreak.datasets.randomised.light import DISC, NO_SHADOWS, Light, Texture
 from deepfreak.datasets.randomised.powders import (
     PowderRings,
     add_smooth_rings,
@@ -15,7 +15,6 @@ from deepfreak.datasets.randomised.powders import (
     material_rings,
     ring_spacings,
 )
-from deepfreak.datasets.randomised.shadows import DISC, NO_SHADOWS
 
 GEOMETRY = Geometry(
     wavelength_A=0.1839,  # 67.42 keV

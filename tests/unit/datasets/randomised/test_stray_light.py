@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from deepfreak.datasets.randomised import stray_light
-from deepfreak.datasets.randomised.light import Light
-from deepfreak.datasets.randomised.shadows import (
+from deepfreak.datasets.randomised.light import (
     APERTURE,
     ARM,
     DISC,
     WEDGE,
+    Light,
     darken,
     draw_shadows,
     transmission,

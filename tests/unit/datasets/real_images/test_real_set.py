@@ -11,10 +11,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from deepfreak.datasets import Dataset
-from deepfreak.datasets.real_images.brightness import brightened, brightening, mean_of
+from deepfreak.datasets.real_images.crop import ByHand
 from deepfreak.datasets.real_images.labels import choose_test, read_labels, series_of
-from deepfreak.datasets.real_images.real_set import prepare_real_set
-from deepfreak.datasets.real_images.setups import ByHand
+from deepfreak.datasets.real_images.real_set import (
+    brightened,
+    brightening,
+    mean_of,
+    prepare_real_set,
+)
 from deepfreak.encoding import SIZE
 from deepfreak.errors import DatasetError, FrameError
 from deepfreak.formats import find_files, read_frames

@@ -14,7 +14,7 @@ from deepfreak.physics.detector import (
     sin_theta,
     solid_angle_and_polarization,
 )
-from deepfreak.physics.detector.geometry import pixels
+from deepfreak.physics.detector.maps import pixels
 
 FLAT: dict[str, Any] = {"image_size": (40, 60), "pixel_size_mm": 0.5, "distance_mm": 50.0}
 

@@ -5,7 +5,7 @@ import pytest
 from numpy.polynomial import Polynomial
 
 from deepfreak.errors import RecipeError
-from deepfreak.physics.scattering.tables import (
+from deepfreak.physics.scattering.amorphous import (
     interpolate,
     read_stol,
     scatter_from_table,

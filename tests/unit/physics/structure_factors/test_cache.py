@@ -5,8 +5,8 @@ import os
 import numpy as np
 import pytest
 
-from deepfreak.physics.structure_factors.cache import cached
 from deepfreak.physics.structure_factors.factors import StructureFactors
+from deepfreak.physics.structure_factors.sources import cached
 
 SETTINGS = {"kind": "made up", "seed": 1}
 

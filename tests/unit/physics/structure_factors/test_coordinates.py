@@ -3,8 +3,7 @@ import gzip
 import pytest
 
 from deepfreak.errors import StructureError
-from deepfreak.physics.structure_factors.coordinates import read_coordinates
-from deepfreak.physics.structure_factors.model import from_model
+from deepfreak.physics.structure_factors.model import from_model, read_coordinates
 
 
 def test_pdb_and_mmcif_plain_and_gzipped_are_the_same_crystal(tmp_path, crystal):

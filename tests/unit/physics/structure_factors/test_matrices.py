@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from deepfreak.errors import StructureError
-from deepfreak.physics.structure_factors.matrices import read_mosflm_matrix
+from deepfreak.physics.crystal import read_mosflm_matrix
 
 # of a cell of 40 x 50 x 60 A at 1.5 A, and the same as MOSFLM's fixed columns print it
 ROWS = ((0.0375, 0.0, 0.0), (0.0, 0.03, 0.0), (0.0, 0.0, 0.025))

@@ -16,7 +16,7 @@ from deepfreak.errors import InputError
 from deepfreak.formats.files import is_hdf5_name, open_frames
 from deepfreak.formats.frame import Extent, FrameFile
 from deepfreak.formats.guarded import MODULES, limits_for
-from deepfreak.formats.hdf5.writing import writing_of
+from deepfreak.formats.hdf5.links import writing_of
 from deepfreak.formats.options import ReadSettings
 from deepfreak.isolation import LimitedProcess, Limits
 from deepfreak.live.receive.folder.identify import (

@@ -1,8 +1,4 @@
-"""Ice in the beam: the rings of a powder, or the single spots of grains that lie on them.
-
-`layer` holds the settings and chooses between the two, `lattice` the crystals of hexagonal and
-cubic ice; `rings` renders powders and `grains` single grains.
-"""
+"""Ice in the beam: settings and powder rings (`layer`), single `grains`, the `lattice` of each."""
 
 from deepfreak.physics.scattering.ice.layer import Ice
 

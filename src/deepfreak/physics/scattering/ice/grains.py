@@ -12,7 +12,7 @@ from deepfreak.compiled import njit
 from deepfreak.physics.beam import Pulse
 from deepfreak.physics.crystal import rotations_of
 from deepfreak.physics.detector import Detector, Panel, beam_factors, polarization_factor
-from deepfreak.physics.scattering.constants import R_E_SQR_M2
+from deepfreak.physics.scattering.atoms import R_E_SQR_M2
 from deepfreak.physics.scattering.ice.lattice import IceReflections
 
 Array = NDArray[np.float64]
@@ -30,40 +30,23 @@ PIXEL_VARIANCE = 1 / 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grains:
-    """The grains that the beam meets.
+    """The grains that the beam meets."""
 
-    Attributes
-    ----------
-    mean_count, volume_A3, width_mm
-        How many on average; the volume of one, and its width across the beam.
-    shape_sigma
-        RMS size in 1/A of its reciprocal lattice points.
-    mosaic_rms
-        RMS misorientation within it in radians.
-    """
-
+    # mean_count, volume_A3, width_mm: how many on average; the volume of one, and its width across
+    # the beam
     mean_count: float
     volume_A3: float
     width_mm: float
-    shape_sigma: float
-    mosaic_rms: float
+    shape_sigma: float  # RMS size in 1/A of its reciprocal lattice points
+    mosaic_rms: float  # RMS misorientation within it in radians
 
 
 class GrainSpots(NamedTuple):
-    """Where the spots of grains go and how bright they are.
+    """Where the spots of grains go and how bright they are."""
 
-    Attributes
-    ----------
-    directions
-        (n, 3) unit vectors from the crystal.
-    photons
-        (n,) photons in them, before polarization.
-    along, across
-        (n,) RMS widths in radians, away from the beam and around it.
-    """
-
-    directions: Array
-    photons: Array
+    directions: Array  # (n, 3) unit vectors from the crystal
+    photons: Array  # (n,) photons in them, before polarization
+    # along, across: (n,) RMS widths in radians, away from the beam and around it
     along: Array
     across: Array
 
@@ -78,7 +61,7 @@ def grains_photons(
     """Return the expected photons of the grains that one shot meets, (slow, fast).
 
     Their number is drawn from Poisson's law and each is turned uniformly on SO(3), so that the mean
-    of many shots is `rings.powder_photons`. `found` are ice's reflections.
+    of many shots is `layer.powder_photons`. `found` are ice's reflections.
     """
     image = np.zeros(detector.image_size, dtype=np.float32)
     beam = pulse.beam

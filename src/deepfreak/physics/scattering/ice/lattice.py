@@ -58,31 +58,36 @@ STRUCTURES: dict[IceForm, Structure] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class IceReflections:
-    """All reflections of a form of ice, Friedel mates and equivalents each on its own.
+    """All reflections of a form of ice, Friedel mates and equivalents each on its own."""
 
-    Attributes
-    ----------
-    hkl, q
-        (n, 3) indices, and the vectors they stand for in 1/A for the cell as `real_axes` lays it.
-    stol
-        (n,) sin(theta)/lambda in 1/A, half the length of q.
-    F_sqr
-        (n,) |F|^2 in electrons^2 per cell, weakened by thermal motion.
-    cell_A3
-        Volume of the cell.
-    """
-
+    # hkl, q: (n, 3) indices, and the vectors they stand for in 1/A for the cell as `real_axes` lays
+    # it
     hkl: NDArray[np.int64]
     q: Array
-    stol: Array
-    F_sqr: Array
-    cell_A3: float
+    stol: Array  # (n,) sin(theta)/lambda in 1/A, half the length of q
+    F_sqr: Array  # (n,) |F|^2 in electrons^2 per cell, weakened by thermal motion
+    cell_A3: float  # volume of the cell
 
 
 @lru_cache(maxsize=8)
 def reflections(form: IceForm, stol_max: float) -> IceReflections:
     """Return the reflections of ice up to `stol_max` in 1/A that are not absent."""
     structure = STRUCTURES[form]
+    hkl, q, stol, F_sqr = listed_reflections(structure, stol_max, B_A2)
+    present = F_sqr > MIN_INTENSITY * F_sqr.max(initial=0.0)
+    return IceReflections(
+        hkl=hkl[present],
+        q=q[present],
+        stol=stol[present],
+        F_sqr=F_sqr[present],
+        cell_A3=float(np.linalg.det(real_axes(structure.cell))),
+    )
+
+
+def listed_reflections(
+    structure: Structure, stol_max: float, B_A2: float
+) -> tuple[NDArray[np.int64], Array, Array, Array]:
+    """Return indices, vectors and stol in 1/A and |F|^2 of all reflections up to `stol_max`."""
     axes = real_axes(structure.cell)
     largest = np.floor(2 * stol_max * np.linalg.norm(axes, axis=1)).astype(int)
     grids = np.meshgrid(*(np.arange(-n, n + 1) for n in largest), indexing="ij")
@@ -92,14 +97,7 @@ def reflections(form: IceForm, stol_max: float) -> IceReflections:
     inside = (stol > 0) & (stol <= stol_max)
     hkl, q, stol = hkl[inside], q[inside], stol[inside]
     F_sqr = np.abs(structure_factor(structure, hkl, stol)) ** 2 * np.exp(-2 * B_A2 * stol**2)
-    present = F_sqr > MIN_INTENSITY * F_sqr.max(initial=0.0)
-    return IceReflections(
-        hkl=hkl[present],
-        q=q[present],
-        stol=stol[present],
-        F_sqr=F_sqr[present],
-        cell_A3=float(np.linalg.det(axes)),
-    )
+    return hkl, q, stol, F_sqr
 
 
 def structure_factor(
@@ -123,5 +121,4 @@ def equivalent_sites(space_group: str, position: list[float]) -> Array:
     # on a special position several operations lead to one place
     grid = np.rint(copies * 1e4).astype(np.int64) % 10_000
     _, first = np.unique(grid, axis=0, return_index=True)
-    distinct: Array = copies[first]
-    return distinct
+    return copies[first]

@@ -1,9 +1,13 @@
-"""Images of data sets: on the device if they fit, else read batch by batch."""
+"""Batches: of stored images of data sets, or of fresh shots of which none is shown twice."""
 
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from itertools import count as count_from
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,33 +15,59 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepfreak.classes import groups
-from deepfreak.datasets import Dataset
-from deepfreak.datasets.identity import identity
+from deepfreak.datasets import Dataset, stream
+from deepfreak.datasets.verifying import identity
 from deepfreak.errors import DatasetError
-from deepfreak.networks.batches.batch import VOLUME, Batch, on_device, shuffled, steps_of
 from deepfreak.networks.processes import Processes
+from deepfreak.physics.experiment import Experiment
+from deepfreak.physics.recipe import settings_of
 
+if TYPE_CHECKING:
+    from deepfreak.physics.gpu.batch import Renderer
+
+# The truth that a network may learn beside the class.
+VOLUME = "crystal_volume_mm3"
+# First word of a generator's key: each use of random numbers has its own.
+ORDER, STEP = 0, 1
 IMAGES_AT_ONCE = 256
 # Beside the images a GPU must hold the network, its gradients and its maps.
 PART_FOR_IMAGES = 0.5
+# The mean of each pixel of fresh shots is that of these first ones.
+SHOTS_FOR_MEAN = 512
+SHOTS_AT_ONCE = 16
+
+
+class Batch(NamedTuple):
+    """A process's part of a step.
+
+    `images` (n, side, side) uint8, `labels` (n,) int64, see `Targets`, and `volumes` (n,) float32,
+    those of the crystals in mm^3; 0 without a crystal or where none is to be learned, nan where it
+    is not known. `valid` (n, side, side) is true where pixels measured something; None if all did.
+    """
+
+    images: Tensor
+    labels: Tensor
+    volumes: Tensor
+    valid: Tensor | None = None
+
+
+def on_device(array: NDArray[Any], device: torch.device) -> Tensor:
+    """Return `array` on `device`, without waiting for what a GPU does meanwhile."""
+    return torch.from_numpy(array).to(device, non_blocking=True)
+
+
+def generator(seed: int, *key: int) -> np.random.Generator:
+    """Return the generator that `seed` and `key` name, independent of all others."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 
 class StoredImages:
     """Images of `data`, and `also` of further data sets of which only the group is used.
 
     An epoch shows all of them in one order. Labels of the further images are groups, see `Targets`,
-    and no volume is learned from them.
-
-    Parameters
-    ----------
-    resident
-        Whether all images are copied to the device now; None means if it is a GPU with room.
-
-    Raises
-    ------
-    DatasetError
-        Images are not square, further ones have another size, or classes that are neither with nor
-        without diffraction.
+    and no volume is learned from them. `resident`: whether all images are copied to the device now;
+    None means if it is a GPU with room. Raises `DatasetError` if images are not square, or further
+    ones have another size, or classes that are neither with nor without diffraction.
     """
 
     def __init__(
@@ -70,7 +100,8 @@ class StoredImages:
 
     def steps(self, batch: int) -> int:
         """Return the steps of an epoch; the last may be smaller, but all processes take part."""
-        return steps_of(len(self), batch, self._processes)
+        full, rest = divmod(len(self), batch)
+        return full + (rest >= self._processes.count)
 
     def batches(self, *, batch: int, seed: int, first: int) -> Iterator[Batch]:
         """Yield the batches of step `first`, `first` + 1, ... over all epochs, without end.
@@ -79,8 +110,14 @@ class StoredImages:
         batch this process gets its share; at the end of an epoch fewer images than there are
         processes may be left out.
         """
-        for chosen in shuffled(len(self), batch, self._processes, seed=seed, first=first):
-            yield self._take(chosen)
+        steps, rank, epoch = self.steps(batch), self._processes.rank, -1
+        for step in count_from(first):
+            if step // steps != epoch:
+                epoch = step // steps
+                order = generator(seed, ORDER, epoch).permutation(len(self))
+            chosen = order[step % steps * batch :][:batch]
+            share = len(chosen) // self._processes.count
+            yield self._take(chosen[rank * share : (rank + 1) * share])
 
     def in_order(self, batch: int) -> Iterator[Batch]:
         """Yield this process's share of all images once, `batch` at a time."""
@@ -210,3 +247,105 @@ def _fits(needed_bytes: int, device: torch.device) -> bool:
         return False
     free_bytes, _ = torch.cuda.mem_get_info(device)
     return bool(needed_bytes < PART_FOR_IMAGES * free_bytes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Fresh:
+    """Endless shots to train on, of which none is shown twice.
+
+    `series` is the seed of the shots; with several processes number r takes the series `series` +
+    r: keep validation and test images out of all of them. Whole batches of `images_per_epoch` make
+    an epoch. Shots are simulated by `executor` or `renderer`; see `datasets.stream`.
+    """
+
+    experiment: Experiment
+    series: int
+    images_per_epoch: int
+    executor: Executor | None = None
+    renderer: "Renderer | None" = None
+
+
+class FreshShots:
+    """Batches of `Fresh` shots, simulated when they are needed."""
+
+    def __init__(self, data: Fresh, processes: Processes) -> None:
+        slow, fast = data.experiment.detector.image_size
+        if slow != fast:
+            raise DatasetError(
+                f"expected a detector with square images, found {slow} x {fast}: "
+                "change its image_size"
+            )
+        self._data, self._processes = data, processes
+        self.classes, self.side = data.experiment.classes.names, int(slow)
+
+    def steps(self, batch: int) -> int:
+        """Return the steps of an epoch."""
+        return self._data.images_per_epoch // batch
+
+    def batches(self, *, batch: int, seed: int, first: int) -> Iterator[Batch]:  # noqa: ARG002 -- as StoredImages; the series decides
+        """Yield this process's share of step `first`, `first` + 1, ... without end."""
+        share = batch // self._processes.count
+        yield from self._shots(share, first * share, self._data.series + self._processes.rank)
+
+    def mean(self) -> NDArray[np.float64]:
+        """Return the mean of each pixel (side, side), 0 to 255, over the first shots."""
+        total = torch.zeros((self.side, self.side), dtype=torch.int64)
+        batches = SHOTS_FOR_MEAN // SHOTS_AT_ONCE
+        # all processes take the same series
+        for batch in islice(self._shots(SHOTS_AT_ONCE, 0, self._data.series), batches):
+            total += batch.images.sum(0, dtype=torch.int64).cpu()
+        mean: NDArray[np.float64] = total.numpy() / (batches * SHOTS_AT_ONCE)
+        return mean
+
+    def check_classes(self) -> None:
+        """Do nothing: an experiment draws shots of each class."""
+
+    def check_volumes(self) -> None:
+        """Do nothing: the volume of each shot is known."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return what tells these shots from others, as JSON values."""
+        settings = json.dumps(settings_of(self._data.experiment), sort_keys=True).encode()
+        return {
+            "experiment_sha256": hashlib.sha256(settings).hexdigest(),
+            "series": self._data.series,
+            "images_per_epoch": self._data.images_per_epoch,
+            "backend": "cpu" if self._data.renderer is None else "gpu",
+        }
+
+    def _shots(self, size: int, first: int, series: int) -> Iterator[Batch]:
+        device = self._processes.device
+        made = stream(
+            self._data.experiment,
+            seed=series,
+            batch=size,
+            first=first,
+            executor=self._data.executor,
+            renderer=self._data.renderer,
+        )
+        for images, labels, truth in made:
+            yield Batch(
+                torch.as_tensor(images, device=device),
+                torch.from_numpy(labels.astype(np.int64)).to(device),
+                torch.from_numpy(truth[VOLUME].astype(np.float32)).to(device),
+            )
+
+
+Source = StoredImages | FreshShots
+
+
+def source_of(
+    data: Dataset | Fresh, processes: Processes, *, also: Sequence[Dataset] = ()
+) -> Source:
+    """Return where batches come from: those of `data`, mixed with further images if there are any.
+
+    Raises `DatasetError` if images are not square or of one size, groups cannot be formed, or
+    fresh shots are to be mixed with stored images.
+    """
+    if not isinstance(data, Fresh):
+        return StoredImages(data, processes, also=also)
+    if also:
+        raise DatasetError(
+            "expected stored images to mix with further ones, found fresh shots: leave one out"
+        )
+    return FreshShots(data, processes)

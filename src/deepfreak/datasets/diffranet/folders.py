@@ -1,4 +1,4 @@
-"""The published DiffraNet's folders to HDF5 files.
+"""The published DiffraNet's folders to HDF5 files, and HDF5 files to such folders.
 
 The layout is `VARIANT/SPLIT/CLASS/PICTURE`, at any depth: variants `synthetic`, `real_raw` and
 `real_preprocessed`; splits `train`, `validation` and `test`; class folders numbered from 1, for
@@ -7,9 +7,11 @@ synthetic images blank to strong, for real ones no diffraction and diffraction.
 
 import hashlib
 import io
+import os
 import re
+import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -18,17 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfreak.classes import CLASSES, GROUPS
+from deepfreak.datasets import Dataset
 from deepfreak.datasets.diffranet.archive import Member, open_archive
 from deepfreak.datasets.diffranet.labelled import SPLITS, Contents, write_labelled
 from deepfreak.encoding import SIZE
 from deepfreak.errors import DatasetError, OutputError
 from deepfreak.storage.files import check_output, whole_hdf5
 
-VARIANTS = {
-    "synthetic": CLASSES,
-    "real_raw": GROUPS,
-    "real_preprocessed": GROUPS,
-}
+VARIANTS = {"synthetic": CLASSES, "real_raw": GROUPS, "real_preprocessed": GROUPS}
 PICTURES = frozenset({".pgm", ".ppm", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif"})
 FORMATS = ("PNG", "PPM", "JPEG", "TIFF", "BMP", "GIF")
 _BYTES_PER_IMAGE = 0.75 * SIZE * SIZE
@@ -45,21 +44,11 @@ class LabelledPicture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
-    """What an import has written.
+    """What an import has written."""
 
-    Attributes
-    ----------
-    files
-        By variant.
-    counts
-        Images by variant and split.
-    left_out
-        Other files than pictures of the layout.
-    """
-
-    files: dict[str, Path]
-    counts: dict[str, dict[str, int]]
-    left_out: int
+    files: dict[str, Path]  # by variant
+    counts: dict[str, dict[str, int]]  # images by variant and split
+    left_out: int  # other files than pictures of the layout
 
 
 def import_diffranet(
@@ -74,22 +63,13 @@ def import_diffranet(
     Images are in order of split, class number and name. Missing variants, splits and classes are
     allowed; other files than pictures, hidden ones, and those in no variant's folder are left out.
 
-    Parameters
-    ----------
-    out
-        A folder; made if its parent is there.
-    start
-        Called with the number of images before the first; returns what to call with the number of
-        further ones.
+    `out`: a folder; made if its parent is there. `start`: called with the number of images before
+    the first; returns what to call with the number of further ones.
 
-    Raises
-    ------
-    DatasetError
-        Not one picture; or, naming the file, one that is not 8-bit gray of 512 x 512, cannot be
-        read, lies in a folder of another name than a split's or class's, or is also in another
-        split or class.
-    OutputError
-        An output exists, or the disk is full. No file is left under its name unless all are whole.
+    Raises `DatasetError`: not one picture; or, naming the file, one that is not 8-bit gray of 512 x
+    512, cannot be read, lies in a folder of another name than a split's or class's, or is also in
+    another split or class; `OutputError`: an output exists, or the disk is full. No file is left
+    under its name unless all are whole.
     """
     source, out = Path(source), Path(out)
     with open_archive(source) as members, ExitStack() as stack:
@@ -114,7 +94,7 @@ def import_diffranet(
             hdf5, check_disk = opened[variant]
             contents = _contents(variant, pictures, source)
             images = _images(pictures, advance)
-            write_labelled(hdf5, contents, images, size=SIZE, check_disk=check_disk)
+            write_labelled(hdf5, contents, images, check_disk=check_disk)
             counts[variant] = {name: length for name, (_, length) in contents.splits.items()}
     return Imported(files=files, counts=counts, left_out=left_out)
 
@@ -127,7 +107,9 @@ def find_pictures(members: list[Member]) -> tuple[dict[str, list[LabelledPicture
     for member in members:
         parts = member.path.parts
         depth = next((i for i, part in enumerate(parts[:-1]) if part in VARIANTS), None)
-        if depth is None or _is_no_picture(member.path):
+        # __MACOSX holds a hidden twin of each file that a Mac packed
+        hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
+        if depth is None or hidden or member.path.suffix.lower() not in PICTURES:
             left_out += 1
             continue
         variant = parts[depth]
@@ -142,12 +124,6 @@ def find_pictures(members: list[Member]) -> tuple[dict[str, list[LabelledPicture
     for pictures in found.values():
         pictures.sort(key=lambda p: (SPLITS.index(p.split), p.label, p.member.path.name))
     return {variant: found[variant] for variant in VARIANTS if variant in found}, left_out
-
-
-def _is_no_picture(path: PurePosixPath) -> bool:
-    # __MACOSX holds a hidden twin of each file that a Mac packed
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
-    return hidden or path.suffix.lower() not in PICTURES
 
 
 def _picture(member: Member, variant: str, folders: tuple[str, ...]) -> LabelledPicture:
@@ -206,10 +182,7 @@ def _images(
 def read_gray(content: bytes, name: str) -> NDArray[np.uint8]:
     """Return the 8-bit gray image (512, 512) that is the file `content`.
 
-    Raises
-    ------
-    DatasetError
-        It is another kind of image, or none; the message begins with `name`.
+    Raises `DatasetError`: it is another kind of image, or none; the message begins with `name`.
     """
     from PIL import Image
 
@@ -257,3 +230,108 @@ def _folder(path: Path) -> Iterator[None]:
         if made:
             path.rmdir()
         raise
+
+
+def export_diffranet(
+    files: Sequence[str | Path],
+    out: str | Path,
+    *,
+    start: Callable[[int], Callable[[int], None]] | None = None,
+) -> dict[str, int]:
+    """Write the images of `files` as `out`/VARIANT/SPLIT/CLASS/INDEX.pgm and return their numbers.
+
+    A file with five classes is the variant `synthetic`; one with two is the one that its manifest
+    names, or `real_raw`. Its splits become folders; without splits all images go into `train`.
+    Importing the folder gives the images back in order of split, class and index: an imported file
+    as it was.
+
+    `out`: a folder that is not there yet, or empty. `start`: as in `import_diffranet`.
+
+    Raises `DatasetError`: a file that cannot be read as a data set, other classes or sizes than
+    DiffraNet has, splits that overlap, leave images out or have other names, or two files of one
+    variant; `OutputError`: `out` is there already and not empty, or cannot be written; nothing is
+    left of it.
+    """
+    out = Path(out)
+    plans: dict[str, tuple[Path, dict[str, tuple[int, int]]]] = {}
+    total = 0
+    for file in map(Path, files):
+        with Dataset.open(file) as data:
+            variant = _variant(data)
+            if variant in plans:
+                raise DatasetError(
+                    f"{plans[variant][0]} and {file} are both {variant}; export them to two folders"
+                )
+            plans[variant] = (file, _splits(data))
+            total += len(data)
+    advance = start(total) if start else lambda _: None
+    with _whole_folder(out) as folder:
+        for variant, (file, splits) in plans.items():
+            with Dataset.open(file) as data:
+                _write_variant(data, splits, folder / variant, advance)
+    return {variant: sum(n for _, n in splits.values()) for variant, (_, splits) in plans.items()}
+
+
+def _variant(data: Dataset) -> str:
+    named = data.manifest.get("variant")
+    if named is None or named not in VARIANTS:
+        named = "real_raw" if len(data.classes) == 2 else "synthetic"
+    if data.classes != VARIANTS[named]:
+        raise DatasetError(
+            f"{data.path}: expected the classes {', '.join(VARIANTS[named])}, "
+            f"found {', '.join(data.classes)}; DiffraNet's folders have no place for them"
+        )
+    if data.images.shape[1:] != (SIZE, SIZE):
+        slow, fast = data.images.shape[1:]
+        raise DatasetError(
+            f"{data.path}: expected images of {SIZE} x {SIZE} pixels, found {slow} x {fast}"
+        )
+    return named
+
+
+def _splits(data: Dataset) -> dict[str, tuple[int, int]]:
+    """Return (first, count) of each split; all images are in `train` where the file has none."""
+    if not data.splits:
+        return {"train": (0, len(data))}
+    unknown = sorted(set(data.splits) - set(SPLITS))
+    if unknown:
+        raise DatasetError(
+            f"{data.path}: expected the splits {', '.join(SPLITS)}, found {unknown[0]!r}"
+        )
+    end = 0
+    for first, length in sorted(data.splits.values()):
+        if first != end:
+            raise DatasetError(f"{data.path}: splits overlap or leave images out at image {end}")
+        end = first + length
+    if end != len(data):
+        raise DatasetError(f"{data.path}: expected splits of {len(data)} images, found {end}")
+    return data.splits
+
+
+def _write_variant(
+    data: Dataset, splits: dict[str, tuple[int, int]], folder: Path, advance: Callable[[int], None]
+) -> None:
+    digits = len(str(max(len(data) - 1, 0)))
+    for split, (first, length) in splits.items():
+        for label in np.unique(data.labels[first : first + length]):
+            (folder / split / str(label + 1)).mkdir(parents=True)
+        for index in range(first, first + length):
+            file = folder / split / str(data.labels[index] + 1) / f"{index:0{digits}d}.pgm"
+            file.write_bytes(b"P5\n%d %d\n255\n" % (SIZE, SIZE) + data.images[index].tobytes())
+            advance(1)
+
+
+@contextmanager
+def _whole_folder(path: Path) -> Iterator[Path]:
+    """Give a folder beside `path`; rename it when the block ends well, else remove it."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise OutputError(f"{path} exists already and is not empty; choose another folder")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.mkdir()
+        yield partial
+        partial.replace(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
