@@ -129,7 +129,11 @@ def open_session(
     """
     from deepfreak.models import load_model
 
-    _make(settings.out)
+    try:
+        settings.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = reason_of(error)
+        raise OutputError(f"cannot make the directory {settings.out}: {reason}") from error
     model = load_model(settings.model)
     policy, scores = find_policy(
         model,
@@ -210,13 +214,6 @@ def open_session(
             model=model.name,
             address=address,
         )
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make the directory {folder}: {reason_of(error)}") from error
 
 
 def _discards_no_more(begun_with: Mapping[str, Any], about: Mapping[str, Any]) -> bool:

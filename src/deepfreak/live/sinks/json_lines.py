@@ -123,11 +123,6 @@ class JsonLines:
     copy {file, index} (where the frame was copied, below the session's directory); and truth where
     it is known. What is unknown is null. Raises `OutputError` where the file holds something else,
     or cannot be written.
-
-    Parameters
-    ----------
-    classes
-        Of the probabilities, in their order.
     """
 
     def __init__(self, path: Path, *, classes: tuple[str, ...]) -> None:
