@@ -11,7 +11,7 @@ from pathlib import Path
 
 from deepfreak.errors import OutputError
 from deepfreak.live.messages import FrameOutcome, LedgerRow
-from deepfreak.storage.files import reason_of
+from deepfreak.storage.files import reason_of, write_all
 from deepfreak.storage.locks import opened_alone
 
 _BLOCK = 1 << 16
@@ -48,7 +48,7 @@ class GrowingFile:
         """
         self._require_in_place()
         try:
-            _write(self._descriptor, piece, self.size)
+            write_all(self._descriptor, piece, self.size)
         except OSError as error:
             os.ftruncate(self._descriptor, self.size)
             raise OutputError(
@@ -96,14 +96,6 @@ class GrowingFile:
             raise OutputError(
                 f"{self.path} was moved or removed while it was written; start again to rebuild it"
             )
-
-
-def _write(descriptor: int, piece: bytes, place: int) -> None:
-    """Write all of `piece` at `place`."""
-    view = memoryview(piece)
-    while view:
-        written = os.pwrite(descriptor, view, place)
-        view, place = view[written:], place + written
 
 
 _START = b'{"sequence": '  # of each of our lines
