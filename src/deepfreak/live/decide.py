@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -116,6 +116,14 @@ class FrameDecider:
     def _unreadable(self, job: FrameJob, reason: str, start: float) -> FrameOutcome:
         ms = (time.perf_counter() - start) * 1e3
         return job.outcome("unreadable", ms=ms, error=f"{' '.join(reason.split()):.300}")
+
+
+def warm_up(screen: Callable[[Frame], object], *dtypes: type) -> None:
+    """Classify noise, so that compiled code is loaded before the first frame comes."""
+    counts = np.random.default_rng(0).poisson(20, (512, 512))
+    valid = np.ones(counts.shape, np.bool_)
+    for dtype in dtypes:
+        screen(Frame(file="warm-up", index=0, counts=counts.astype(dtype), valid=valid))
 
 
 def payload_of(job: FrameJob) -> bytes | memoryview:

@@ -23,18 +23,17 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from deepfreak.errors import OutputError
 from deepfreak.formats.options import ReadSettings
 from deepfreak.live.ledger import Ledger, open_ledger
 from deepfreak.live.logs import session_log
 from deepfreak.live.messages import Decision, FrameSource, HitSink, OutcomeSink, RunObserver
 from deepfreak.live.receive.intake import QueueLimits
 from deepfreak.live.run import LiveRun
-from deepfreak.live.spool import Spool
+from deepfreak.live.spool import Spool, make_folder
 from deepfreak.live.workers import WorkerPool, WorkerTask
 from deepfreak.processors import usable_processors
 from deepfreak.screening.policy import MAX_EMPTY_KEPT, MIN_HIT_RECALL, Policy, find_policy
-from deepfreak.storage.files import reason_of, whole_file
+from deepfreak.storage.files import whole_file
 from deepfreak.text import unspelled
 
 if TYPE_CHECKING:
@@ -129,7 +128,7 @@ def open_session(
     """
     from deepfreak.models import load_model
 
-    _make(settings.out)
+    make_folder(settings.out)
     model = load_model(settings.model)
     policy, scores = find_policy(
         model,
@@ -210,13 +209,6 @@ def open_session(
             model=model.name,
             address=address,
         )
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make the directory {folder}: {reason_of(error)}") from error
 
 
 def _discards_no_more(begun_with: Mapping[str, Any], about: Mapping[str, Any]) -> bool:

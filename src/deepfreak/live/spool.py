@@ -29,6 +29,29 @@ _MAX_FACTS_LENGTH = 1 << 20
 _NAME = re.compile(r"deepfreak-([0-9a-z]+)-(\d{12})\.frame")
 
 
+def make_folder(folder: Path, *, parents: bool = True) -> None:
+    """Make a directory unless there is one; `OutputError` where that cannot be."""
+    try:
+        folder.mkdir(parents=parents, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the directory {folder}: {reason_of(error)}") from error
+
+
+@contextmanager
+def folder_alone(folder: Path, *, busy: str) -> Iterator[None]:
+    """Keep other processes out of a directory, which is made in its parent if there is none."""
+    make_folder(folder, parents=False)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise OutputError(f"cannot open the directory {folder}: {reason_of(error)}") from error
+    try:
+        with alone(descriptor, folder, busy=busy):
+            yield
+    finally:
+        os.close(descriptor)
+
+
 class Spool:
     """A directory of frames that wait; `owner` is the `id` of the session's ledger.
 
@@ -41,10 +64,7 @@ class Spool:
         self._put_bytes = self._dropped_bytes = 0
         self._next = 0
         self._sizes: dict[Path, int] = {}
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"cannot make the directory {folder}: {reason_of(error)}") from error
+        make_folder(folder)
 
     @property
     def waiting_bytes(self) -> int:
@@ -54,13 +74,9 @@ class Spool:
     @contextmanager
     def held(self) -> Iterator["Spool"]:
         """Keep other sessions out of the directory; `OutputError` where one is in it."""
-        folder = os.open(self.folder, os.O_RDONLY)
         busy = f"another session keeps its frames in {self.folder}: give another --spool"
-        try:
-            with alone(folder, self.folder, busy=busy):
-                yield self
-        finally:
-            os.close(folder)
+        with folder_alone(self.folder, busy=busy):
+            yield self
 
     def put(self, arrival: Arrival) -> Path:
         """Store a frame and return its file, which survives the program when this returns.

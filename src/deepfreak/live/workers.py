@@ -290,12 +290,14 @@ def _send(outbox: "SimpleQueue[Any]", pipe: Connection) -> None:
 
 def classify_frames(task: WorkerTask, pipe: Connection) -> None:
     """Classify frames until the pipe ends; runs in a worker process."""
+    import numpy as np
     from threadpoolctl import threadpool_limits
 
     from deepfreak.isolation.child import limit_memory
-    from deepfreak.live.decide import FrameDecider
+    from deepfreak.live.decide import FrameDecider, warm_up
     from deepfreak.live.receive.decoders import Decoders
     from deepfreak.models import load_model
+    from deepfreak.screening.screener import Screener
 
     threadpool_limits(1)  # the other cores are for the other workers
     log = logging.getLogger("deepfreak")
@@ -310,7 +312,7 @@ def classify_frames(task: WorkerTask, pipe: Connection) -> None:
         with contextlib.suppress(OSError):
             pipe.send(error)
         return
-    _warm_up(decider)
+    warm_up(Screener(decider.model, decider.policy), np.uint16, np.uint32)  # what detectors send
     limit_memory(task.memory_bytes)
     try:
         pipe.send("ready")
@@ -323,20 +325,6 @@ def classify_frames(task: WorkerTask, pipe: Connection) -> None:
         pass  # the program is gone
     finally:
         decoders.close()
-
-
-def _warm_up(decider: Any) -> None:  # noqa: ANN401 -- a FrameDecider, which is heavy to import
-    """Classify noise, so that compiled code is loaded before the first frame comes."""
-    import numpy as np
-
-    from deepfreak.formats.frame import Frame
-    from deepfreak.screening.screener import Screener
-
-    counts = np.random.default_rng(0).poisson(20, (512, 512))
-    valid = np.ones(counts.shape, np.bool_)
-    for dtype in (np.uint16, np.uint32):  # what detectors send
-        made = Frame(file="warm-up", index=0, counts=counts.astype(dtype), valid=valid)
-        Screener(decider.model, decider.policy)(made)
 
 
 def _how(exit_code: int | None) -> str:

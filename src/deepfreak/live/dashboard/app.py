@@ -33,18 +33,8 @@ _TYPES = {
     ".svg": "image/svg+xml",
 }
 # Asked for by these names only: no name of a request ever becomes a path.
-PARTS = (
-    "page.css",
-    "docs.css",
-    "theme.js",
-    "page.js",
-    "format.js",
-    "charts.js",
-    "maps.js",
-    "hits.js",
-    "panels.js",
-    "icon.svg",
-)
+_SCRIPTS = ("theme", "page", "format", "charts", "maps", "hits", "panels")
+PARTS = ("page.css", "docs.css", "icon.svg", *(f"{name}.js" for name in _SCRIPTS))
 
 
 @cache
@@ -130,7 +120,6 @@ def peaks_to_json(hit: ShownHit) -> dict[str, Any]:
 
 MAX_AT_ONCE = 4
 _MAX_LINE_LENGTH = 400
-_CLASSIFY_S = 30.0
 # What looks like a path, of any system: readers name the files they stumble over.
 _PATH = re.compile(r"(?:[A-Za-z]:|~)?(?:[\\/]+[^\s\\/:;,'\"()]+)+[\\/]?")
 _ANSWERS: dict[int | str, dict[str, Any]] = {

@@ -69,14 +69,10 @@ def _load(model: Path | None, policy: Policy) -> None:
     """Load the model; then nothing but libraries and files that are sent can be opened."""
     import numpy as np
 
-    from deepfreak.formats.frame import Frame
     from deepfreak.isolation.confine import confine
+    from deepfreak.live.decide import warm_up
 
-    counts = np.random.default_rng(0).poisson(20, (512, 512))
-    valid = np.ones(counts.shape, np.bool_)
-    for dtype in (np.int32, np.float32):
-        made = Frame(file="warm-up", index=0, counts=counts.astype(dtype), valid=valid)
-        _screener(model, policy)(made)
+    warm_up(_screener(model, policy), np.int32, np.float32)
     os.chdir(tempfile.gettempdir())
     confine(tempfile.gettempdir())
 

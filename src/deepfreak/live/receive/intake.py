@@ -197,7 +197,9 @@ class Intake:
         else:
             self.trouble(event.message, event.series)
             return
-        _log.info("%s", _described(event), extra=about(event.series))
+        did = "began" if isinstance(event, SeriesBegan) else "ended"
+        frames = "" if event.expected is None else f", {event.expected} frames expected"
+        _log.info("series %s%s", did, frames, extra=about(event.series))
         self.notices.append(event)
 
     def _take(self, arrival: Arrival) -> None:
@@ -269,11 +271,6 @@ class Intake:
     def _wake_up(self) -> None:
         with suppress(BlockingIOError):
             os.write(self._writer, b"!")
-
-
-def _described(event: SeriesBegan | SeriesEnded) -> str:
-    frames = "" if event.expected is None else f", {event.expected} frames expected"
-    return f"series {'began' if isinstance(event, SeriesBegan) else 'ended'}{frames}"
 
 
 def _job(arrival: Arrival, path: Path | None, *, earlier_run: bool = False) -> FrameJob:

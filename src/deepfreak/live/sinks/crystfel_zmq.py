@@ -102,19 +102,12 @@ _LINGER_MS = 1000  # for what is still on its way when the socket is closed
 class CrystFELSocket:
     """A `HitSink` that sends each frame to the readers there are, and never waits for one.
 
-    Raises `InputError` where the topic is longer than CrystFEL can take; `OutputError` where the
-    address cannot be listened on.
-
-    Attributes
-    ----------
-    sent
-        How many frames have been handed to ZeroMQ for a reader. Those on their way to one that
-        crashes are lost.
-    dropped
-        How many frames were not sent: there was no reader, or it was too slow and the queue full.
-        Exact for "answer", and for "publish" with one reader. With several, a frame for which one
-        has no room still goes to the others; ZeroMQ reports the first such frame only, so that the
-        count is a lower bound, and the frame is in `sent` as well.
+    `sent` counts frames handed to ZeroMQ for a reader; those on their way to one that crashes are
+    lost. `dropped` counts frames not sent: there was no reader, or it was too slow and the queue
+    full. Exact for "answer", and for "publish" with one reader. With several, a frame for which one
+    has no room still goes to the others; ZeroMQ reports the first such frame only, so that the
+    count is a lower bound, and the frame is in `sent` as well. Raises `InputError` where the topic
+    is longer than CrystFEL can take; `OutputError` where the address cannot be listened on.
     """
 
     def __init__(

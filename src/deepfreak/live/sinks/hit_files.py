@@ -10,7 +10,6 @@ files and at most one draft; the draft is resumed at the next start. A frame who
 whose verdict is not comes again; it is found among those of the last files.
 """
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -35,10 +34,10 @@ from deepfreak.live.sinks.hit_layout import (
     spelled,
     unpack,
 )
+from deepfreak.live.spool import folder_alone
 from deepfreak.storage.chunks import compress
 from deepfreak.storage.draft import draft_path
-from deepfreak.storage.files import read_hdf5, reason_of, whole_hdf5
-from deepfreak.storage.locks import alone
+from deepfreak.storage.files import read_hdf5, whole_hdf5
 from deepfreak.storage.log import open_log, settings_of
 from deepfreak.storage.manifest import Format
 
@@ -154,7 +153,8 @@ class HitFiles:
         self._copies: dict[tuple[str, int], HitCopy] = {}
         self._draft: HitDraft | None = None
         with ExitStack() as stack:
-            stack.enter_context(_held(directory))
+            busy = f"another process writes {directory}: stop it or choose another name"
+            stack.enter_context(folder_alone(directory, busy=busy))
             stack.callback(self._close_draft)
             for path in directory.iterdir():
                 if _PARTIAL.fullmatch(path.name):
@@ -267,20 +267,6 @@ class HitFiles:
 def _number(name: str) -> int:
     found = _FILE.fullmatch(name)
     return int(found[1]) if found else 0
-
-
-def _held(directory: Path) -> ExitStack:
-    """Keep other processes from writing the directory, which is made."""
-    with ExitStack() as stack:
-        try:
-            directory.mkdir(exist_ok=True)
-            descriptor = os.open(directory, os.O_RDONLY)
-        except OSError as error:
-            raise OutputError(f"cannot make {directory}: {reason_of(error)}") from error
-        stack.callback(os.close, descriptor)
-        busy = f"another process writes {directory}: stop it or choose another name"
-        stack.enter_context(alone(descriptor, directory, busy=busy))
-        return stack.pop_all()
 
 
 def _members(path: Path) -> list[tuple[str, int]] | None:

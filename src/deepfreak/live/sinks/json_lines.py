@@ -11,7 +11,7 @@ from pathlib import Path
 
 from deepfreak.errors import OutputError
 from deepfreak.live.messages import FrameOutcome, LedgerRow
-from deepfreak.storage.files import reason_of
+from deepfreak.storage.files import reason_of, write_all
 from deepfreak.storage.locks import opened_alone
 
 _BLOCK = 1 << 16
@@ -48,7 +48,7 @@ class GrowingFile:
         """
         self._require_in_place()
         try:
-            _write(self._descriptor, piece, self.size)
+            write_all(self._descriptor, piece, self.size)
         except OSError as error:
             os.ftruncate(self._descriptor, self.size)
             raise OutputError(
@@ -98,14 +98,6 @@ class GrowingFile:
             )
 
 
-def _write(descriptor: int, piece: bytes, place: int) -> None:
-    """Write all of `piece` at `place`."""
-    view = memoryview(piece)
-    while view:
-        written = os.pwrite(descriptor, view, place)
-        view, place = view[written:], place + written
-
-
 _START = b'{"sequence": '  # of each of our lines
 _OURS = {"sequence", "series", "number", "decision", "label"}
 
@@ -123,11 +115,6 @@ class JsonLines:
     copy {file, index} (where the frame was copied, below the session's directory); and truth where
     it is known. What is unknown is null. Raises `OutputError` where the file holds something else,
     or cannot be written.
-
-    Parameters
-    ----------
-    classes
-        Of the probabilities, in their order.
     """
 
     def __init__(self, path: Path, *, classes: tuple[str, ...]) -> None:

@@ -13,11 +13,10 @@ from deepfreak.errors import FrameError, InputError
 from deepfreak.live.messages import Event, Trouble
 from deepfreak.live.receive.dectris import cbor_v2, json_v1
 from deepfreak.live.receive.dectris.messages import Image
-from deepfreak.live.receive.dectris.series import Protocol, SeriesTracker
+from deepfreak.live.receive.dectris.series import SeriesTracker
 from deepfreak.live.receive.frame_accounting import FrameAccounting
 
 MAX_MESSAGE = 256 << 20  # bytes, of each part
-PORTS: dict[Protocol, int] = {"v1": 9999, "v2": 31001}
 
 _TICK_MS = 100
 _ADDRESS = re.compile(r"tcp://(?:[\w.-]+|\*|\[[0-9A-Fa-f:.%\w]+\]):(?:\d{1,5}|\*)", re.ASCII)
