@@ -184,7 +184,7 @@ def test_a_reader_that_has_enough_is_no_traceback(place):
                 "--architecture",
                 "compact",
                 "--epochs",
-                "50",
+                "5000",
             ],
             "volumes",
         ),
@@ -213,3 +213,12 @@ def test_ctrl_c_is_130_and_quiet(place, command, begun):
     if command[0] == "model":
         kept = (place / "fit" / "checkpoint.safetensors").exists()
         assert ("holds the last checkpoint" in said) == kept
+
+
+def test_ctrl_c_that_compiled_code_turned_into_another_error_is_130(capsys):
+    @click.command()
+    def unlucky():
+        raise SystemError("returned a result with an exception set") from KeyboardInterrupt()
+
+    assert main([], commands=unlucky) == INTERRUPTED
+    assert capsys.readouterr().err == "deepfreak: interrupted\n"

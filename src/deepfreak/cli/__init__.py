@@ -57,7 +57,9 @@ def main(
         message, code = _told(error)
         _say(message)
         return code
-    except KeyboardInterrupt:
+    except BaseException as error:
+        if not _is_interrupt(error):
+            raise
         _say("interrupted")
         return INTERRUPTED
     return result if isinstance(result, int) else 0
@@ -77,6 +79,13 @@ def _told(error: Exception) -> tuple[str, int]:
             return "there is not enough memory; try fewer --workers", OUTPUT_OR_MACHINE
         case _:
             return "interrupted", INTERRUPTED
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Return whether Ctrl-C led to `error`; compiled code turns it into errors of its own."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _say(message: str) -> None:
