@@ -18,9 +18,7 @@ Each command also says this with `--help`. [Exit codes](exit_codes.md) mean the 
 def text_of(words: tuple[str, ...], command: click.Command) -> str:
     """Return the section of one command: what it says with `--help` at 80 columns."""
     name = " ".join(("deepfreak", *words))
-    context = click.Context(
-        command, info_name=name, terminal_width=80, help_option_names=["-h", "--help"]
-    )
+    context = command.make_context(name, [], resilient_parsing=True, terminal_width=80)
     return f"## {name}\n\n```\n{command.get_help(context)}\n```\n"
 
 

@@ -27,7 +27,7 @@ BAD_INPUT = 2
 INTERRUPTED = 130
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group)
 @click.version_option(__version__)
 def app() -> None:
     """Simulate serial-crystallography images and tell which frames are worth keeping."""

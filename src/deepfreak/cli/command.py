@@ -51,11 +51,16 @@ def is_model(value: str) -> Path:
     return Path(value)
 
 
+# The same also for a command that is called without its groups.
+HELP = {"help_option_names": ["-h", "--help"]}
+
+
 class Command(click.Command):
     """A command that checks its arguments, and an extra that it needs, before it begins."""
 
     def __init__(self, *arguments: Any, extra: str | None = None, **given: Any) -> None:  # noqa: ANN401 -- click's
         super().__init__(*arguments, **given)
+        self.context_settings.update(HELP)
         self._extra = extra
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
@@ -83,6 +88,10 @@ class Group(click.Group):
 
     command_class = Command
     group_class = type
+
+    def __init__(self, *arguments: Any, **given: Any) -> None:  # noqa: ANN401 -- click's
+        super().__init__(*arguments, **given)
+        self.context_settings.update(HELP)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- as click's
         """Return the commands in the order in which they were added."""
